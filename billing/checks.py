@@ -1,0 +1,43 @@
+"""Refuses to start where the database would let a ledger entry be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import DatabaseError, connection
+
+_COUNT_TRIGGERS = {
+    "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' "
+    "AND name IN ('billing_ledgerentry_no_update', 'billing_ledgerentry_no_delete')",
+    "postgresql": "SELECT COUNT(*) FROM pg_trigger WHERE tgenabled <> 'D' AND tgname IN "
+    "('billing_ledgerentry_no_change', 'billing_ledgerentry_no_truncate')",
+}
+
+
+@register(Tags.database)
+def check_ledger_triggers(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """A table rebuilt by a migration or restored by hand may have lost its triggers."""
+    if not databases:
+        return []
+    try:
+        with connection.cursor() as cursor:
+            if "billing_ledgerentry" not in connection.introspection.table_names(cursor):
+                return []
+            cursor.execute(_COUNT_TRIGGERS[connection.vendor])
+            (count,) = cursor.fetchone()
+    except DatabaseError:
+        return []  # no database: /readyz speaks of that
+    if count == 2:
+        return []
+    return [
+        Error(
+            "The ledger can be changed: the triggers that refuse UPDATE and DELETE are missing.",
+            hint="Create them again: `manage.py migrate billing 0001 --fake`, then "
+            "`manage.py migrate billing --fake-initial`.",
+            id="billing.E001",
+        )
+    ]

@@ -1,0 +1,33 @@
+"""Refusals of limits and credits, as callers see them, and faults of bookkeeping."""
+
+from __future__ import annotations
+
+from common.errors import ApiError
+
+
+class DailyQuotaReached(ApiError):
+    status = 429
+    code = "daily_quota_reached"
+
+    def __init__(self, *, quota: int, retry_after: int) -> None:
+        super().__init__(
+            f"You have used today's {quota:,} messages. The quota resets at 00:00 UTC.",
+            retry_after=retry_after,
+        )
+
+
+class CreditsExhausted(ApiError):
+    status = 403
+    code = "credits_exhausted"
+    default_message = (
+        "The account's credits cannot pay for this message. Its owner can add credits in the "
+        "dashboard."
+    )
+
+
+class HoldNotOpen(Exception):
+    """The hold was captured, released or has expired: it can no longer be charged."""
+
+
+class ReferenceReused(Exception):
+    """The reference names an earlier grant of another amount."""

@@ -1,0 +1,49 @@
+"""Adds credits to an account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from billing import services
+from billing.errors import ReferenceReused
+from channels import services as channels
+from common.commands import ScriptCommand, clear_errors, credits_argument
+from common.money import format_credits
+
+
+class Command(ScriptCommand):
+    help = "Add credits to the account of an owner. The same reference grants once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--owner", required=True, metavar="EMAIL")
+        parser.add_argument("--amount", required=True, type=credits_argument)
+        parser.add_argument("--reason", required=True)
+        parser.add_argument("--reference", default="")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["amount"] <= 0:
+            raise CommandError("--amount must be more than 0.")
+        with clear_errors(ReferenceReused):
+            account = channels.find_account(owner_email=options["owner"])
+            if account is None:
+                raise CommandError(f"Nobody with the address '{options['owner']}' owns an account.")
+            entry, is_new = services.grant_credits(
+                account=account,
+                amount_microcredits=options["amount"],
+                reason=options["reason"],
+                actor="command line",
+                reference=options["reference"] or None,
+            )
+        result = {
+            "entry": entry.sequence,
+            "granted": is_new,
+            "amount": format_credits(entry.amount_microcredits),
+            "balance_after": format_credits(entry.balance_after_microcredits),
+        }
+        text = "Granted" if is_new else "Was granted before under this reference"
+        self.report(
+            options, result, f"{text}: {result['amount']}, balance after: {result['balance_after']}"
+        )

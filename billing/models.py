@@ -1,0 +1,196 @@
+"""Credits as whole micro-credits, and the counters of limits.
+
+The database itself holds the promises that matter most: a balance is never negative, never less
+than what is held, and ledger entries are neither changed nor deleted (triggers of migration
+0002). Everything else is in services.py.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+
+from channels.models import Account, Channel
+from common.ids import uuid7
+
+
+class CreditAccount(models.Model):
+    """What an account owns and what of it is held for calls in flight; made by the first grant."""
+
+    account = models.OneToOneField(
+        Account, models.PROTECT, primary_key=True, related_name="credit_account"
+    )
+    balance_microcredits = models.BigIntegerField(default=0)
+    held_microcredits = models.BigIntegerField(default=0)
+    # Number of the latest ledger entry: entries of an account are numbered without a gap.
+    entry_count = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(held_microcredits__gte=0),
+                name="billing_creditaccount_held_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=Q(balance_microcredits__gte=F("held_microcredits")),
+                name="billing_creditaccount_never_oversold",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Credits of {self.account}"
+
+
+class Book(models.TextChoices):
+    """The places credits move between. Each entry takes from one and gives to another."""
+
+    ISSUANCE = "issuance", "Issued by the operator"
+    CUSTOMER = "customer", "Customer's balance"
+    REVENUE = "revenue", "Earned by the operator"
+    ABSORBED = "absorbed", "Borne by the operator"
+
+
+class LedgerEntry(models.Model):
+    """One movement of credits, balanced in itself: the same amount leaves `debit`, enters `credit`.
+
+    Appended, never edited: the database refuses UPDATE and DELETE. A mistake is set right by a
+    new entry.
+    """
+
+    class Kind(models.TextChoices):
+        GRANT = "grant", "Grant"
+        CHARGE = "charge", "Charge"
+        ADJUSTMENT = "adjustment", "Adjustment"
+
+    credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="entries")
+    sequence = models.BigIntegerField()
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    debit = models.CharField("from", max_length=12, choices=Book.choices)
+    credit = models.CharField("to", max_length=12, choices=Book.choices)
+    amount_microcredits = models.BigIntegerField()
+    balance_after_microcredits = models.BigIntegerField()
+    reason = models.CharField(max_length=200)
+    actor = models.CharField(max_length=254, blank=True)
+    reference = models.CharField(max_length=100, null=True, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    message_id = models.UUIDField(null=True, blank=True)
+    hold_id = models.UUIDField(null=True, blank=True, unique=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["credit_account", "sequence"], name="billing_ledgerentry_sequence_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["credit_account", "reference"], name="billing_ledgerentry_reference_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_microcredits__gt=0), name="billing_ledgerentry_amount_positive"
+            ),
+            models.CheckConstraint(
+                condition=~Q(debit=F("credit")), name="billing_ledgerentry_moves_between_books"
+            ),
+            models.CheckConstraint(
+                condition=Q(balance_after_microcredits__gte=0),
+                name="billing_ledgerentry_balance_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.sequence} of {self.credit_account_id}"
+
+
+class Hold(models.Model):
+    """The admission of one message: its count in the day's quota, and credits set aside for it.
+
+    A hold whose time has passed counts as released, whether or not anything has tidied it yet.
+    """
+
+    class State(models.TextChoices):
+        HELD = "held", "Held"
+        CAPTURED = "captured", "Captured"
+        RELEASED = "released", "Released"
+        EXPIRED = "expired", "Expired"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    account = models.ForeignKey(Account, models.PROTECT, related_name="holds")
+    channel = models.ForeignKey(Channel, models.PROTECT, related_name="holds")
+    is_test = models.BooleanField()
+    day = models.DateField()
+    amount_microcredits = models.BigIntegerField()
+    captured_microcredits = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.HELD)
+    request_id = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            # Only the few holds in flight: what admission looks through for expired ones.
+            models.Index(
+                fields=["account", "expires_at"],
+                condition=Q(state="held"),
+                name="billing_hold_open",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(amount_microcredits__gte=0), name="billing_hold_amount_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    captured_microcredits__gte=0,
+                    captured_microcredits__lte=F("amount_microcredits"),
+                ),
+                name="billing_hold_captured_within_amount",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} hold {self.id}"
+
+
+class DailyUsage(models.Model):
+    """How many messages of a channel's quota a UTC day has used; test keys are counted apart."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="daily_usage")
+    is_test = models.BooleanField()
+    day = models.DateField()
+    message_count = models.IntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "daily usage"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "is_test", "day"], name="billing_dailyusage_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(message_count__gte=0), name="billing_dailyusage_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} on {self.day}"
+
+
+class RateWindow(models.Model):
+    """Requests of the last minute, second by second, in one row (see throttling.py)."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+")
+    bucket = models.CharField(max_length=12)
+    second = models.BigIntegerField()
+    total = models.BigIntegerField()
+    history = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["channel", "bucket"], name="billing_ratewindow_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bucket} of {self.channel_id}"

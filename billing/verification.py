@@ -1,0 +1,169 @@
+"""Proves the books: every balance, hold, entry and count agrees with every other.
+
+Reads one snapshot, streams the ledger in the order of its entries and keeps a handful of
+numbers in memory, so that a million entries take seconds and no more space than a hundred.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from django.db import connection, transaction
+
+from billing.models import CreditAccount, LedgerEntry
+from common.progress import track
+
+_ENTRIES_AT_ONCE = 5_000
+
+# Each statement names the rows of one kind of difference; the words are what is reported.
+_DIFFERENCES = {
+    "held credits differ from the open holds": """
+        SELECT c.account_id, c.held_microcredits, COALESCE(SUM(h.amount_microcredits), 0)
+          FROM billing_creditaccount c
+          LEFT JOIN billing_hold h ON h.account_id = c.account_id AND h.state = 'held'
+         GROUP BY c.account_id, c.held_microcredits
+        HAVING c.held_microcredits <> COALESCE(SUM(h.amount_microcredits), 0)
+    """,
+    "a captured hold has no charge of its amount": """
+        SELECT h.id, h.captured_microcredits, COALESCE(e.amount_microcredits, 0)
+          FROM billing_hold h LEFT JOIN billing_ledgerentry e ON e.hold_id = h.id
+         WHERE h.state = 'captured'
+           AND h.captured_microcredits <> COALESCE(e.amount_microcredits, 0)
+    """,
+    "a hold that was not captured shows a charge": """
+        SELECT h.id, h.captured_microcredits, h.state
+          FROM billing_hold h WHERE h.state <> 'captured' AND h.captured_microcredits <> 0
+    """,
+    "a charge has no captured hold of its account": """
+        SELECT e.id, e.amount_microcredits, h.state
+          FROM billing_ledgerentry e LEFT JOIN billing_hold h ON h.id = e.hold_id
+         WHERE e.kind = 'charge' AND (h.id IS NULL OR h.state <> 'captured'
+                                      OR h.account_id <> e.credit_account_id)
+    """,
+    "a day's count differs from its holds": """
+        SELECT u.id, u.message_count, COUNT(h.id)
+          FROM billing_dailyusage u
+          LEFT JOIN billing_hold h ON h.channel_id = u.channel_id AND h.is_test = u.is_test
+                                  AND h.day = u.day AND h.state IN ('held', 'captured')
+         GROUP BY u.id, u.message_count HAVING u.message_count <> COUNT(h.id)
+    """,
+    "holds of a day are counted nowhere": """
+        SELECT h.channel_id, h.day, COUNT(*)
+          FROM billing_hold h
+          LEFT JOIN billing_dailyusage u ON u.channel_id = h.channel_id
+                                        AND u.is_test = h.is_test AND u.day = h.day
+         WHERE h.state IN ('held', 'captured') AND u.id IS NULL
+         GROUP BY h.channel_id, h.day
+    """,
+}
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Give all reads inside one view of the database, without keeping writers waiting."""
+    if connection.vendor == "postgresql":
+        with transaction.atomic():
+            if not connection.savepoint_ids:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+    elif connection.in_atomic_block:
+        yield
+    else:
+        # A plain BEGIN reads a snapshot of the write-ahead log; Django's own would take the
+        # writer's lock.
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN DEFERRED")
+            try:
+                yield
+            finally:
+                cursor.execute("ROLLBACK")
+
+
+def find_differences(*, progress: TextIO | None = None) -> Iterator[str]:
+    """Yield a sentence for each place where the books disagree; call it inside `snapshot()`."""
+    yield from _check_ledger(progress or sys.stderr)
+    for words, statement in _DIFFERENCES.items():
+        yield from query_differences(words, statement)
+
+
+def query_differences(words: str, statement: str) -> Iterator[str]:
+    """Yield a sentence for each row of a statement that selects (what, found, expected)."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        for subject, found, expected in cursor:
+            yield f"{words}: {subject}: {found} against {expected}"
+
+
+def _check_ledger(progress: TextIO) -> Iterator[str]:
+    """Replay each account's entries in order, then compare the end with its balance."""
+    balances: dict[int, tuple[int, int]] = {
+        account: (balance, count)
+        for account, balance, count in CreditAccount.objects.values_list(
+            "account_id", "balance_microcredits", "entry_count"
+        )
+    }
+    replay = _Replay(take=balances.pop)
+    entries = LedgerEntry.objects.order_by("credit_account_id", "sequence").values_list(
+        "credit_account_id",
+        "sequence",
+        "debit",
+        "credit",
+        "amount_microcredits",
+        "balance_after_microcredits",
+    )
+    total = LedgerEntry.objects.count() if progress.isatty() else 0
+    rows = entries.iterator(chunk_size=_ENTRIES_AT_ONCE)
+    for row in track(rows, total=total, label="ledger", stream=progress):
+        yield from replay.add(*row)
+    yield from replay.finish()
+    for account, (balance, count) in balances.items():
+        if balance or count:
+            yield f"account {account}: balance {balance} after {count} entries, but it has none"
+
+
+class _Replay:
+    """Walks the entries of one account after the other."""
+
+    def __init__(self, take: Callable[[int, tuple[int, int]], tuple[int, int]]) -> None:
+        self._take = take
+        self._account: int | None = None
+        self._sequence = 0
+        self._balance = 0
+
+    def add(
+        self, account: int, sequence: int, debit: str, credit: str, amount: int, after: int
+    ) -> Iterator[str]:
+        if account != self._account:
+            yield from self.finish()
+            self._account, self._sequence, self._balance = account, 0, 0
+        self._sequence += 1
+        if sequence != self._sequence:
+            yield f"account {account}: entry {sequence} where {self._sequence} was expected"
+            self._sequence = sequence
+        self._balance += (amount if credit == "customer" else 0) - (
+            amount if debit == "customer" else 0
+        )
+        if after != self._balance:
+            yield (
+                f"account {account}: entry {sequence} says balance {after}, "
+                f"the entries come to {self._balance}"
+            )
+            self._balance = after
+
+    def finish(self) -> Iterator[str]:
+        if self._account is None:
+            return
+        balance, count = self._take(self._account, (0, 0))
+        if balance != self._balance:
+            yield f"account {self._account}: balance {balance}, its ledger says {self._balance}"
+        if count != self._sequence:
+            yield f"account {self._account}: {count} entries counted, the last is {self._sequence}"
+
+
+def summarize() -> dict[str, Any]:
+    """Return how much was proven."""
+    return {"accounts": CreditAccount.objects.count(), "entries": LedgerEntry.objects.count()}

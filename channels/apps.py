@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class GatewayChannelsConfig(AppConfig):
+    """Channels, their keys, and the providers and models that answer them."""
+
+    name = "channels"
+    verbose_name = "Channels"
+
+    def ready(self) -> None:
+        from channels import checks  # noqa: F401  # registers the checks

@@ -1,0 +1,70 @@
+"""Who is calling: the key in the header, checked by shape, then looked up by digest."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from channels import keys
+from channels.callers import Caller, find_caller
+from common import floods
+from common.errors import InvalidApiKey, MissingApiKey
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Sets `request.auth` to the Caller; there is no user behind an API request.
+
+    Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys.
+    """
+
+    def authenticate(self, request: Request) -> tuple[None, Caller]:
+        key = read_key(request._request)
+        if not keys.is_well_formed(key):
+            raise InvalidApiKey
+        floods.check_failed_keys(request._request, key)
+        caller = find_caller(key)
+        if caller is None:
+            floods.count_failed_key(request._request)
+            raise InvalidApiKey
+        floods.remember_good_key(key)
+        request._request.log_fields = {  # type: ignore[attr-defined]  # read by the access log
+            "channel_id": str(caller.channel_id),
+            "key": caller.key_masked,
+        }
+        return None, caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who is calling, once ApiKeyAuthentication has let the request in."""
+    assert isinstance(request.auth, Caller)
+    return request.auth
+
+
+def read_key(request: HttpRequest) -> str:
+    """Return the key from X-API-Key or the bearer token; two different ones are invalid."""
+    key = request.META.get("HTTP_X_API_KEY", "").strip()
+    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    if key and bearer and key != bearer:
+        raise InvalidApiKey
+    if not (key or bearer):
+        raise MissingApiKey
+    return key or bearer
+
+
+class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes both headers in the OpenAPI document."""
+
+    target_class = ApiKeyAuthentication
+    name = ["apiKey", "bearerKey"]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {"type": "http", "scheme": "bearer"},
+        ]

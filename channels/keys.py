@@ -1,0 +1,53 @@
+"""The shape of an API key: prefix, 36 random characters, 6 characters of checksum.
+
+Pure: no database, no settings but the prefix. The checksum lets a mistyped or made-up key be
+refused before any query.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+import zlib
+
+from django.conf import settings
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_ALPHABET_SET = frozenset(ALPHABET)
+RANDOM_CHARACTERS = 36
+CHECKSUM_CHARACTERS = 6
+_TAIL_CHARACTERS = RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
+
+
+def generate_key(*, is_test: bool) -> str:
+    """Return a new key: 36 random base62 characters are 214 bits."""
+    body = key_prefix(is_test=is_test) + "".join(
+        secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS)
+    )
+    return body + checksum(body)
+
+
+def key_prefix(*, is_test: bool) -> str:
+    """Return the fixed beginning of a live or test key."""
+    return f"{settings.API_KEY_PREFIX}test_" if is_test else str(settings.API_KEY_PREFIX)
+
+
+def checksum(body: str) -> str:
+    """Return CRC-32 of all that precedes it: base62, most significant first, padded with 0."""
+    value = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(CHECKSUM_CHARACTERS):
+        value, remainder = divmod(value, 62)
+        digits = ALPHABET[remainder] + digits
+    return digits
+
+
+def is_well_formed(key: str) -> bool:
+    """Tell whether prefix, length, alphabet and checksum are those of a key."""
+    body, tail = key[:-CHECKSUM_CHARACTERS], key[-CHECKSUM_CHARACTERS:]
+    prefix = key[:-_TAIL_CHARACTERS]
+    return (
+        prefix in (key_prefix(is_test=False), key_prefix(is_test=True))
+        and _ALPHABET_SET.issuperset(key[len(prefix) :])
+        and checksum(body) == tail
+    )

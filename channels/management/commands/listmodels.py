@@ -1,0 +1,17 @@
+"""Prints the models of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels import selectors
+from common.commands import ScriptCommand
+
+
+class Command(ScriptCommand):
+    help = "List the models a channel can use, as /api/models does."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        models = selectors.list_models()
+        lines = [f"{m['id']:32} {m['context_window']:>8,} tokens  {m['name']}" for m in models]
+        self.report(options, {"models": models}, "\n".join(lines))

@@ -1,0 +1,39 @@
+"""Sets what a model costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from channels import selectors, services
+from channels.errors import UnknownModel
+from common.commands import ScriptCommand, clear_errors, credits_argument
+
+_FIELDS = {
+    "per_reply": "price_per_reply_microcredits",
+    "per_1k_input": "price_per_1k_input_tokens_microcredits",
+    "per_1k_output": "price_per_1k_output_tokens_microcredits",
+}
+
+
+class Command(ScriptCommand):
+    help = "Set a model's prices in credits; what is left out stays. Applies from the next message."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--model", required=True)
+        parser.add_argument("--per-reply", type=credits_argument)
+        parser.add_argument("--per-1k-input", type=credits_argument)
+        parser.add_argument("--per-1k-output", type=credits_argument)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        prices = {
+            field: options[name] for name, field in _FIELDS.items() if options[name] is not None
+        }
+        if not prices:
+            raise CommandError("Give at least one of --per-reply, --per-1k-input, --per-1k-output.")
+        with clear_errors(UnknownModel):
+            model = services.set_price(model_id=options["model"], **prices)
+        described = selectors.describe_model(model, is_current=False)
+        self.report(options, described, f"{model.model_id}: {described['price']}")

@@ -1,0 +1,34 @@
+"""Reads of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.models import LanguageModel
+from common.money import format_credits
+
+
+def list_models(*, current_model_id: str = "") -> list[dict[str, Any]]:
+    """Return the models a channel may use, as callers see them; `current` marks one of them."""
+    return [
+        describe_model(model, is_current=model.model_id == current_model_id)
+        for model in LanguageModel.objects.filter(is_enabled=True)
+    ]
+
+
+def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
+    """Return one model as callers see it; prices are decimal credits."""
+    return {
+        "id": model.model_id,
+        "name": model.name,
+        "context_window": model.context_window_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "speed_tps": model.speed_tps,
+        "best_for": model.best_for,
+        "price": {
+            "per_reply": format_credits(model.price_per_reply_microcredits),
+            "per_1k_input_tokens": format_credits(model.price_per_1k_input_tokens_microcredits),
+            "per_1k_output_tokens": format_credits(model.price_per_1k_output_tokens_microcredits),
+        },
+        "current": is_current,
+    }

@@ -1,0 +1,55 @@
+"""What the management commands share: a --json switch and errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from common.errors import ApiError
+from common.money import InvalidAmount, parse_credits
+
+
+class ScriptCommand(BaseCommand):
+    """A command for people and, with --json, for scripts."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def report(self, options: dict[str, Any], result: Any, text: str) -> None:
+        """Print the result as JSON, or the text for people."""
+        self.stdout.write(json.dumps(result, ensure_ascii=False) if options["json"] else text)
+
+
+def credits_argument(text: str) -> int:
+    """Read an amount of credits from the command line into micro-credits."""
+    try:
+        return parse_credits(text)
+    except InvalidAmount as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+@contextmanager
+def clear_errors(*expected: type[Exception]) -> Iterator[None]:
+    """Turn refused input into a CommandError that names the field and the rule."""
+    try:
+        yield
+    except ValidationError as error:
+        raise CommandError(_describe(error)) from None
+    except expected as error:
+        raise CommandError(str(error)) from None
+    except ApiError as error:
+        raise CommandError(error.message) from None
+
+
+def _describe(error: ValidationError) -> str:
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()
+    )

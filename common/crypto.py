@@ -1,0 +1,107 @@
+"""Secrets at rest: AES-256-GCM under a key ring, and a keyed digest for look-ups.
+
+Three separate secrets, so that losing or rotating one does not cost the others: Django's
+SECRET_KEY, the key ring (ENCRYPTION_KEYS) and the digest pepper (KEY_DIGEST_PEPPER).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+# 96 bits is the nonce size for which GCM is specified without further hashing (NIST SP 800-38D).
+NONCE_BYTES = 12
+
+
+class DecryptionError(Exception):
+    """A ciphertext is damaged, was moved elsewhere, or its key is not in the ring."""
+
+
+def parse_key_ring(text: str) -> dict[str, bytes]:
+    """Read 'id:base64key,id:base64key' (newest first) into an ordered mapping of 32-byte keys."""
+    ring: dict[str, bytes] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        key_id, separator, encoded = part.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        # The message must not quote the part: it may hold the key.
+        if not (separator and key_id and len(key_id) <= 32 and len(key) == 32):
+            raise ImproperlyConfigured(
+                "ENCRYPTION_KEYS must be a comma-separated list of id:key, where key is 32 random "
+                "bytes in base64. `make setup` writes one; `openssl rand -base64 32` makes a key."
+            )
+        if key_id in ring:
+            raise ImproperlyConfigured(f"ENCRYPTION_KEYS names the key id '{key_id}' twice.")
+        ring[key_id] = key
+    return ring
+
+
+@lru_cache(maxsize=8)
+def _ciphers(text: str) -> dict[str, AESGCM]:
+    return {key_id: AESGCM(key) for key_id, key in parse_key_ring(text).items()}
+
+
+def known_key_ids() -> list[str]:
+    """Return the ids of the ring, the one that encrypts first."""
+    return list(_ciphers(settings.ENCRYPTION_KEYS))
+
+
+def encrypt(plaintext: str, *, context: str) -> tuple[str, bytes]:
+    """Return (key id, nonce + ciphertext + tag) under the newest key.
+
+    `context` names table, column and row; it is authenticated together with the key id, so a
+    ciphertext cannot be moved elsewhere.
+    """
+    key_id, cipher = next(iter(_ciphers(settings.ENCRYPTION_KEYS).items()))
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = cipher.encrypt(nonce, plaintext.encode(), _associated_data(context, key_id))
+    return key_id, nonce + sealed
+
+
+def decrypt(key_id: str, sealed: bytes, *, context: str) -> str:
+    """Return the plaintext. Raises DecryptionError, whose message holds no secret."""
+    cipher = _ciphers(settings.ENCRYPTION_KEYS).get(key_id)
+    if cipher is None:
+        raise DecryptionError(f"the encryption key '{key_id}' is not in ENCRYPTION_KEYS")
+    try:
+        plaintext = cipher.decrypt(
+            sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _associated_data(context, key_id)
+        )
+    except (InvalidTag, ValueError):
+        raise DecryptionError(f"the value of {context} cannot be decrypted") from None
+    return plaintext.decode()
+
+
+def _associated_data(context: str, key_id: str) -> bytes:
+    return f"{context}|{key_id}".encode()
+
+
+def digest(secret: str) -> str:
+    """Return the keyed look-up digest (HMAC-SHA-256 under the pepper) of a secret, in hex."""
+    return hmac.new(
+        _pepper(settings.KEY_DIGEST_PEPPER), secret.encode(), hashlib.sha256
+    ).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _pepper(text: str) -> bytes:
+    try:
+        pepper = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        pepper = b""
+    if len(pepper) < 32:
+        raise ImproperlyConfigured(
+            "KEY_DIGEST_PEPPER must be at least 32 random bytes in base64; `make setup` writes one."
+        )
+    return pepper

@@ -1,0 +1,118 @@
+"""Request ids, one log line a request, security headers; and Django's own, for pages only.
+
+The API needs neither sessions nor messages nor CSRF protection: its callers hold a key and
+no cookie. Each of Django's middlewares below is therefore stepped over for API paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+
+from common.ids import request_id_from
+from common.logs import request_id_var
+
+access_log = logging.getLogger("gateway.access")
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+API_PREFIXES = ("/api/", "/v1/")
+PROBE_PATHS = ("/healthz", "/readyz")
+# Strict, for answers that hold no page. The dashboard sets a policy of its own.
+API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+def is_api_request(request: HttpRequest) -> bool:
+    """Tell whether the path belongs to the API, where answers are JSON and cookies mean nothing."""
+    return request.path.startswith(API_PREFIXES) or request.path in PROBE_PATHS
+
+
+class RequestMiddleware:
+    """Gives every request an id, every answer its headers, and the log one line."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        request_id = request_id_from(request.headers.get("X-Request-Id"))
+        token = request_id_var.set(request_id)
+        try:
+            response = self.get_response(request)
+            response["X-Request-Id"] = request_id
+            if is_api_request(request):
+                response["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
+                response["X-Content-Type-Options"] = "nosniff"
+                response.headers.setdefault("Cache-Control", "no-store")
+                if isinstance(response, HttpResponse):
+                    response.headers.setdefault("Content-Length", str(len(response.content)))
+            self._log(request, response, started)
+            return response
+        finally:
+            request_id_var.reset(token)
+
+    @staticmethod
+    def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
+        if request.path in PROBE_PATHS:
+            return
+        fields: dict[str, Any] = {
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+        }
+        access_log.info("http.request.finished", extra=fields | getattr(request, "log_fields", {}))
+
+
+class _PagesOnly:
+    """Mixed into one of Django's middlewares: API requests go straight to the next one."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if is_api_request(request):
+            return self.get_response(request)  # type: ignore[attr-defined]  # of the mixed-in class
+        return super().__call__(request)  # type: ignore[misc]  # of the mixed-in class
+
+
+class PageSecurityMiddleware(_PagesOnly, SecurityMiddleware):
+    """HTTPS redirects, HSTS and referrer policy."""
+
+
+class PageSessionMiddleware(_PagesOnly, SessionMiddleware):
+    """Log-in sessions."""
+
+
+class PageCommonMiddleware(_PagesOnly, CommonMiddleware):
+    """Slash redirects and content length."""
+
+
+class PageCsrfMiddleware(_PagesOnly, CsrfViewMiddleware):
+    """CSRF protection; API views take no cookies, so there is nothing to forge."""
+
+    def process_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if is_api_request(request):
+            return None
+        return super().process_view(request, *args, **kwargs)
+
+
+class PageAuthenticationMiddleware(_PagesOnly, AuthenticationMiddleware):
+    """`request.user`."""
+
+
+class PageMessageMiddleware(_PagesOnly, MessageMiddleware):
+    """One-off notices."""
+
+
+class PageFrameMiddleware(_PagesOnly, XFrameOptionsMiddleware):
+    """No framing by other sites."""

@@ -1,0 +1,66 @@
+"""Credits as integers: one credit is 1,000,000 micro-credits; decimals exist only at the edge."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+
+MICROCREDITS_PER_CREDIT = 1_000_000
+
+# A bound far below the 63 bits of a database integer, so that sums of many amounts fit as well.
+MAX_MICROCREDITS = 10**15
+
+
+# Inexact is a trap so that digits beyond the context's precision are refused, not rounded away.
+_STRICT = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
+
+
+class InvalidAmount(ValueError):
+    """The text is no amount of credits; the message says what an amount looks like."""
+
+
+def parse_credits(text: str | int | Decimal) -> int:
+    """Return micro-credits for a decimal number of credits with at most six decimals.
+
+    Raises InvalidAmount for anything else: no number, infinite, finer than a micro-credit,
+    or beyond 10^9 credits. Binary floats are refused by type.
+    """
+    if isinstance(text, float):
+        raise InvalidAmount("An amount must not be a binary float.")
+    microcredits, is_whole = Decimal(0), False
+    try:
+        with localcontext(_STRICT):
+            microcredits = Decimal(str(text).strip()) * MICROCREDITS_PER_CREDIT
+            is_whole = microcredits.is_finite() and microcredits == microcredits.to_integral_value()
+    except ArithmeticError:
+        pass  # is_whole stays False
+    if not is_whole:
+        raise InvalidAmount(
+            f"'{text}' is not an amount of credits: use a number with at most six decimals, "
+            "such as 250 or 0.5."
+        )
+    if abs(microcredits) > MAX_MICROCREDITS:
+        raise InvalidAmount("An amount is at most 1,000,000,000 credits.")
+    return int(microcredits)
+
+
+def format_credits(microcredits: int) -> str:
+    """Return credits with six decimals: 1500000 -> '1.500000'."""
+    sign = "-" if microcredits < 0 else ""
+    whole, fraction = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    return f"{sign}{whole}.{fraction:06d}"
+
+
+def price_of(
+    *,
+    per_reply: int,
+    per_1k_input: int,
+    per_1k_output: int,
+    input_tokens: int,
+    output_tokens: int,
+) -> int:
+    """Return the price of one reply in micro-credits; fractions are rounded up once, at the end.
+
+    The three prices are micro-credits: per reply, and per 1,000 input and output tokens.
+    """
+    token_price_in_thousandths = per_1k_input * input_tokens + per_1k_output * output_tokens
+    return per_reply - (-token_price_in_thousandths // 1000)

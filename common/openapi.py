@@ -1,0 +1,43 @@
+"""The error shape, described once for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
+
+
+class ErrorSchema(serializers.Serializer[Any]):
+    """Every error: a sentence for a person, a stable code, the request's id."""
+
+    error = serializers.CharField()
+    code = serializers.CharField()
+    request_id = serializers.CharField()
+    fields = serializers.DictField(  # type: ignore[assignment]  # a member of that name
+        child=serializers.CharField(), required=False, help_text="With 400: field -> what is wrong."
+    )
+    retry_after = serializers.IntegerField(required=False, help_text="Seconds, as Retry-After.")
+    fallback_reply = serializers.CharField(
+        required=False, help_text="What the channel's owner wants the visitor to see."
+    )
+
+
+_MEANINGS = {
+    400: "invalid_request",
+    401: "missing_api_key, invalid_api_key",
+    403: "site_disabled, credits_exhausted",
+    405: "method_not_allowed",
+    409: "session_busy",
+    411: "length_required",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited, daily_quota_reached",
+    500: "provider_error, internal_error",
+    503: "overloaded",
+}
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """Return the described error responses of these statuses."""
+    return {status: OpenApiResponse(ErrorSchema, _MEANINGS[status]) for status in statuses}

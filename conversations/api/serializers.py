@@ -1,0 +1,174 @@
+"""Bodies of the chat API: checked by hand on the way in, described for OpenAPI beside it.
+
+The hand-written check is a tenth of the cost of a serializer's and never coerces: a number is
+no string. test_contract.py holds both descriptions together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from common.errors import InvalidRequest
+from common.money import format_credits
+from conversations.prompts import Page
+from conversations.services import Answer, Incoming
+
+MAX_MESSAGE = 2_000
+MAX_SESSION_ID = 255
+MAX_URL = 2_048
+MAX_TITLE = 512
+
+
+class ChatMetadataSchema(serializers.Serializer[Any]):
+    """Context for the agent: the page the visitor is on. Unknown members are ignored."""
+
+    url = serializers.CharField(
+        max_length=MAX_URL, required=False, allow_null=True, allow_blank=True
+    )
+    title = serializers.CharField(
+        max_length=MAX_TITLE, required=False, allow_null=True, allow_blank=True
+    )
+
+
+class ChatRequestSchema(serializers.Serializer[Any]):
+    """A visitor's message. Unknown members are ignored."""
+
+    message = serializers.CharField(help_text="1 to 2,000 characters after trimming.")
+    session_id = serializers.CharField(
+        max_length=MAX_SESSION_ID, help_text="Chosen by you; belongs to this channel alone."
+    )
+    metadata = ChatMetadataSchema(required=False, allow_null=True)
+
+
+class UsageSchema(serializers.Serializer[Any]):
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+    total_tokens = serializers.IntegerField()
+    estimated = serializers.BooleanField(
+        required=False, help_text="Present and true where the provider reported no usage."
+    )
+
+
+class CreditsSchema(serializers.Serializer[Any]):
+    charged = serializers.CharField(help_text="Decimal credits with six places.")
+    remaining = serializers.CharField(help_text="What can be spent now.")
+
+
+class ChatResponseSchema(serializers.Serializer[Any]):
+    reply = serializers.CharField(help_text="Markdown, as the model wrote it.")
+    session_id = serializers.CharField()
+    message_id = serializers.CharField()
+    model = serializers.CharField()
+    finish_reason = serializers.CharField()
+    usage = UsageSchema()
+    credits = CreditsSchema()
+
+
+class HistoryMessageSchema(serializers.Serializer[Any]):
+    role = serializers.ChoiceField(choices=["user", "assistant"])
+    content = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class HistorySchema(serializers.Serializer[Any]):
+    messages = HistoryMessageSchema(many=True)
+
+
+def parse_chat_request(data: dict[str, Any]) -> Incoming:
+    """Return the validated message. Raises InvalidRequest naming every field that is wrong."""
+    fields: dict[str, str] = {}
+    message = _text(data, "message", fields, limit=None, required=True).strip()
+    if "message" not in fields and not 1 <= len(message) <= MAX_MESSAGE:
+        fields["message"] = (
+            f"Must be 1 to {MAX_MESSAGE:,} characters long, white space at the ends not counted; "
+            f"this one has {len(message):,}."
+        )
+    session_id = check_session_id(data, fields)
+    page = _parse_page(data.get("metadata"), fields)
+    if data.get("stream") is True:
+        fields["stream"] = "Streaming is not available yet; leave it out or send false."
+    elif data.get("stream") not in (None, False):
+        fields["stream"] = "Must be true or false."
+    if fields:
+        raise InvalidRequest(fields=fields)
+    return Incoming(message, session_id, page)
+
+
+def check_session_id(data: Any, fields: dict[str, str]) -> str:
+    """Return the session id as it is; note in `fields` what is wrong with it."""
+    session_id = _text(data, "session_id", fields, limit=MAX_SESSION_ID, required=True)
+    if "session_id" not in fields and not session_id.strip():
+        fields["session_id"] = "Must not be empty or only white space."
+    return session_id
+
+
+def _parse_page(metadata: Any, fields: dict[str, str]) -> Page:
+    if metadata is None:
+        return Page()
+    if not isinstance(metadata, dict):
+        fields["metadata"] = "Must be an object."
+        return Page()
+    return Page(
+        url=_text(metadata, "url", fields, limit=MAX_URL, path="metadata.url"),
+        title=_text(metadata, "title", fields, limit=MAX_TITLE, path="metadata.title"),
+    )
+
+
+def _text(
+    data: Any,
+    name: str,
+    fields: dict[str, str],
+    *,
+    limit: int | None,
+    required: bool = False,
+    path: str = "",
+) -> str:
+    """Return a string member; note in `fields` what is wrong with it and return ''."""
+    value = data.get(name)
+    problem = ""
+    if value is None:
+        problem = "This field is required." if required else ""
+    elif not isinstance(value, str):
+        problem = "Must be a string."
+    elif limit is not None and len(value) > limit:
+        problem = f"Must be at most {limit:,} characters long; this one has {len(value):,}."
+    elif "\x00" in value:
+        problem = "Must not contain NUL characters."
+    elif not value.isascii() and _has_surrogate(value):
+        problem = "Must not contain lone surrogates (half of a character pair)."
+    if problem:
+        fields[path or name] = problem
+    return "" if problem or value is None else str(value)
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def render_answer(answer: Answer) -> dict[str, Any]:
+    """Return the response body of a chat."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": answer.input_tokens,
+        "completion_tokens": answer.output_tokens,
+        "total_tokens": answer.input_tokens + answer.output_tokens,
+    }
+    if answer.is_estimated:
+        usage["estimated"] = True
+    return {
+        "reply": answer.reply,
+        "session_id": answer.session_id,
+        "message_id": str(answer.message_id),
+        "model": answer.model_id,
+        "finish_reason": answer.finish_reason,
+        "usage": usage,
+        "credits": {
+            "charged": format_credits(answer.charged_microcredits),
+            "remaining": format_credits(answer.available_microcredits),
+        },
+    }

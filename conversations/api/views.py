@@ -1,0 +1,93 @@
+"""POST /api/chat, GET and DELETE /api/history: each one call of a service."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.throttling import ChatThrottle, ReadThrottle
+from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.permissions import ChannelIsEnabled
+from common.api import ApiView, read_json_object
+from common.errors import InvalidRequest
+from common.logs import request_id_var
+from common.openapi import errors
+from conversations import selectors, services
+from conversations.api import serializers
+
+SESSION_ID = OpenApiParameter(
+    "session_id", str, required=True, description="The session, as it was sent with its messages."
+)
+
+
+class ChatView(ApiView):
+    """A visitor's message in, an AI reply out."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ChatThrottle,)
+
+    @extend_schema(
+        operation_id="chat",
+        summary="Send a visitor's message, get an AI reply",
+        request=serializers.ChatRequestSchema,
+        responses={200: serializers.ChatResponseSchema}
+        | errors(400, 401, 403, 405, 409, 411, 413, 415, 429, 500, 503),
+    )
+    def post(self, request: Request) -> Response:
+        incoming = serializers.parse_chat_request(read_json_object(request))
+        answer = services.answer_message(
+            caller=caller_of(request), incoming=incoming, request_id=request_id_var.get()
+        )
+        return Response(serializers.render_answer(answer))
+
+
+class HistoryView(ApiView):
+    """A live session's messages: read them, or erase them for good."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="history",
+        summary="Read a session, oldest message first",
+        parameters=[SESSION_ID],
+        responses={200: serializers.HistorySchema} | errors(400, 401, 403, 405, 429, 500, 503),
+    )
+    def get(self, request: Request) -> Response:
+        messages = selectors.list_history(
+            caller=caller_of(request), session_id=read_session_id(request), now=timezone.now()
+        )
+        return Response({"messages": messages})
+
+    @extend_schema(
+        operation_id="erase_history",
+        summary="Erase a session's text for good",
+        parameters=[SESSION_ID],
+        responses={204: OpenApiResponse(description="Erased, or there was nothing.")}
+        | errors(400, 401, 403, 405, 429, 500, 503),
+    )
+    def delete(self, request: Request) -> Response:
+        services.erase_history(caller=caller_of(request), session_id=read_session_id(request))
+        return Response(status=204)
+
+
+def read_session_id(request: Request) -> str:
+    """Return session_id of the query string. Raises InvalidRequest."""
+    fields: dict[str, str] = {}
+    try:
+        # Strictly: Django's own parsing would put a replacement character where bytes are wrong.
+        query = parse_qsl(
+            request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict"
+        )
+    except ValueError:
+        raise InvalidRequest(fields={"session_id": "Must be percent-encoded UTF-8."}) from None
+    session_id = serializers.check_session_id(dict(query), fields)
+    if fields:
+        raise InvalidRequest(fields=fields)
+    return session_id

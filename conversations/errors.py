@@ -1,0 +1,26 @@
+"""What can go wrong with a turn, as callers see it."""
+
+from __future__ import annotations
+
+from common.errors import ApiError
+
+
+class SessionBusy(ApiError):
+    status = 409
+    code = "session_busy"
+    default_message = (
+        "Earlier messages of this session are still being answered. Try again in a moment."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=2)
+
+
+class ProviderFailed(ApiError):
+    """Every route failed; nothing was charged and nothing stored."""
+
+    status = 500
+    code = "provider_error"
+    default_message = (
+        "The AI provider did not answer. Nothing was charged; please try again in a moment."
+    )

@@ -1,0 +1,97 @@
+"""Sessions and their messages."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from channels.models import Channel
+from common.ids import uuid7
+
+
+class ChatSession(models.Model):
+    """One conversation: a channel and the caller's session id, from first message to expiry.
+
+    The same session id starts a new row once this one is closed or has expired. The row is also
+    the lease that lets one turn at a time run (conversations/turns.py).
+    """
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="sessions")
+    is_test = models.BooleanField()
+    session_id = models.CharField(max_length=255)
+    created_at = models.DateTimeField()
+    last_message_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+    message_count = models.PositiveIntegerField(default=0)
+    # Who runs the present turn: the number grows with each turn and fences off late writers.
+    lease_number = models.BigIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "is_test", "session_id"],
+                condition=Q(closed_at=None),
+                name="conversations_chatsession_one_open",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["last_message_at"], name="conversations_session_age"),
+        ]
+
+    def __str__(self) -> str:
+        return self.session_id
+
+
+class WaitingTurn(models.Model):
+    """A message that waits for the turns before it; lower ids go first."""
+
+    session = models.ForeignKey(ChatSession, models.CASCADE, related_name="waiting_turns")
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"turn {self.pk} of session {self.session_id}"
+
+
+class Message(models.Model):
+    """What was said. A turn is a user's message and the assistant's reply, stored together."""
+
+    class Role(models.TextChoices):
+        USER = "user", "User"
+        ASSISTANT = "assistant", "Assistant"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(ChatSession, models.CASCADE, related_name="messages")
+    position = models.PositiveIntegerField()
+    role = models.CharField(max_length=9, choices=Role.choices)
+    content = models.TextField()
+    created_at = models.DateTimeField()
+    erased_at = models.DateTimeField(null=True, blank=True)
+
+    # Of the user's message: the page the visitor was on.
+    page_url = models.CharField(max_length=2048, blank=True)
+    page_title = models.CharField(max_length=512, blank=True)
+
+    # Of the assistant's reply.
+    request_id = models.CharField(max_length=128, blank=True)
+    request_model = models.CharField(max_length=100, blank=True)
+    response_model = models.CharField(max_length=200, blank=True)
+    provider_name = models.CharField(max_length=50, blank=True)
+    finish_reason = models.CharField(max_length=200, blank=True)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    is_estimated = models.BooleanField(default=False)
+    charged_microcredits = models.BigIntegerField(default=0)
+    duration_ms = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["session", "position"], name="conversations_message_position_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.position}"

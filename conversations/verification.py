@@ -1,0 +1,34 @@
+"""Proves that what was stored is what was charged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from billing.verification import query_differences
+
+_DIFFERENCES = {
+    "a reply's charge differs from the ledger's": """
+        SELECT m.id, m.charged_microcredits, COALESCE(e.amount_microcredits, 0)
+          FROM conversations_message m
+          LEFT JOIN billing_ledgerentry e ON e.message_id = m.id AND e.kind = 'charge'
+         WHERE m.role = 'assistant'
+           AND m.charged_microcredits <> COALESCE(e.amount_microcredits, 0)
+    """,
+    "a charge has no reply": """
+        SELECT e.id, e.amount_microcredits, e.message_id
+          FROM billing_ledgerentry e LEFT JOIN conversations_message m ON m.id = e.message_id
+         WHERE e.kind = 'charge' AND m.id IS NULL
+    """,
+    "a session's count differs from its messages": """
+        SELECT s.id, s.message_count, COUNT(m.id)
+          FROM conversations_chatsession s
+          LEFT JOIN conversations_message m ON m.session_id = s.id AND m.position < s.message_count
+         GROUP BY s.id, s.message_count HAVING s.message_count <> COUNT(m.id)
+    """,
+}
+
+
+def find_differences() -> Iterator[str]:
+    """Yield a sentence for each place where messages and books disagree."""
+    for words, statement in _DIFFERENCES.items():
+        yield from query_differences(words, statement)

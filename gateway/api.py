@@ -1,0 +1,106 @@
+"""Every failure of the API becomes one JSON shape here, and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from common import errors
+from common.errors import ApiError
+from common.logs import request_id_var
+from common.middleware import is_api_request
+
+logger = logging.getLogger("gateway.api")
+
+
+def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
+    """DRF's exception handler: the documented error, whatever was raised."""
+    request: Request = context["request"]
+    error = to_api_error(exception)
+    if error.status >= 500:
+        logger.error(
+            "api.request.failed", extra={"code": error.code}, exc_info=_traceback_of(exception)
+        )
+    replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
+    return Response(
+        error_body(error, fallback_reply=replies.get(error.code)),
+        status=error.status,
+        headers=error_headers(error),
+    )
+
+
+def to_api_error(exception: BaseException | None) -> ApiError:
+    """Return the documented error for any exception; a fault never looks like keys or money."""
+    if isinstance(exception, ApiError):
+        return exception
+    if isinstance(exception, OperationalError | InterfaceError):
+        return errors.Overloaded()
+    return ApiError()
+
+
+def _traceback_of(exception: Exception) -> Exception | None:
+    """Only what is unexpected needs a traceback; a provider's failure was logged by its route."""
+    return None if isinstance(exception, ApiError) else exception
+
+
+def error_body(error: ApiError, *, fallback_reply: str | None = None) -> dict[str, Any]:
+    """Return the JSON object of an error."""
+    body: dict[str, Any] = {
+        "error": error.message,
+        "code": error.code,
+        "request_id": request_id_var.get(),
+    }
+    if error.fields is not None:
+        body["fields"] = error.fields
+    if error.retry_after is not None:
+        body["retry_after"] = error.retry_after
+    if fallback_reply:
+        body["fallback_reply"] = fallback_reply
+    return body
+
+
+def error_headers(error: ApiError) -> dict[str, str]:
+    """Return the headers of an error, Retry-After among them where it has one."""
+    if error.retry_after is None:
+        return error.headers
+    return error.headers | {"Retry-After": str(error.retry_after)}
+
+
+def api_not_found(request: HttpRequest) -> HttpResponse:
+    """404 for unknown paths of the API."""
+    return _plain_error(errors.NotFound())
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: JSON under the API, a page for people elsewhere."""
+    if is_api_request(request):
+        return api_not_found(request)
+    return defaults.page_not_found(request, exception)
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400 raised by Django itself, such as an unknown Host header."""
+    if is_api_request(request):
+        message = "The request was refused. Check the Host header against ALLOWED_HOSTS."
+        return _plain_error(errors.InvalidRequest(message))
+    return defaults.bad_request(request, exception)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """500, or 503 without a database, for what failed outside an API view."""
+    exception = sys.exc_info()[1]
+    logger.error("page.request.failed", extra={"path": request.path}, exc_info=exception)
+    if is_api_request(request):
+        return _plain_error(to_api_error(exception))
+    return defaults.server_error(request)
+
+
+def _plain_error(error: ApiError) -> HttpResponse:
+    return JsonResponse(error_body(error), status=error.status, headers=error_headers(error))

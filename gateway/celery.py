@@ -1,0 +1,46 @@
+"""The Celery application: periodic cleaning. Nothing that must be correct waits for it."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+
+
+def broker_settings(url: str) -> dict[str, object]:
+    """Return Celery's settings for a broker URL, or for plain files under DATA_DIR without one."""
+    if url:
+        return {"broker_url": url, "broker_connection_retry_on_startup": True}
+    folder = settings.DATA_DIR / "celery"
+    for name in ("queue", "processed", "control"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            # One folder for both directions: what is sent is what workers read.
+            "data_folder_in": str(folder / "queue"),
+            "data_folder_out": str(folder / "queue"),
+            "processed_folder": str(folder / "processed"),
+            "control_folder": str(folder / "control"),
+            "store_processed": False,
+        },
+    }
+
+
+app = Celery("gateway")
+app.conf.update(
+    task_ignore_result=True,
+    task_always_eager=getattr(settings, "CELERY_TASK_ALWAYS_EAGER", False),
+    timezone="UTC",
+    worker_hijack_root_logger=False,
+    task_acks_late=True,
+    beat_schedule={
+        "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
+        "expire sessions": {"task": "conversations.tasks.expire_sessions", "schedule": 600.0},
+    },
+    **broker_settings(settings.CELERY_BROKER_URL),
+)
+app.autodiscover_tasks()

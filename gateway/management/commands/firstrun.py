@@ -1,0 +1,20 @@
+"""Makes the first account of a fresh installation, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.commands import ScriptCommand
+from gateway import provisioning
+
+
+class Command(ScriptCommand):
+    help = "Make a first account with a channel, keys and 1,000 credits, unless there are users."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        result = provisioning.first_run()
+        self.report(
+            options,
+            result,
+            "Made the first account." if result["created"] else "There are accounts already.",
+        )

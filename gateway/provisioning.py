@@ -1,0 +1,110 @@
+"""Setting up channels from the command line: account, channel, keys, credits, all or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandParser
+from django.db import transaction
+
+from billing import services as billing
+from channels import services as channels
+from channels.models import Account, ApiKey, Channel, User
+from common.commands import credits_argument
+
+FIRST_EMAIL = "owner@example.com"
+FIRST_CREDITS = 1_000_000_000  # 1,000 credits
+FIRST_PROMPT = "You are a friendly assistant on a website. Answer briefly and helpfully."
+
+
+def add_channel_arguments(parser: CommandParser, *, is_new: bool) -> None:
+    """Add the options that createchannel and setchannel share."""
+    parser.add_argument("--owner", required=is_new, metavar="EMAIL")
+    parser.add_argument("--name", required=is_new)
+    parser.add_argument("--model", default="", metavar="ID")
+    parser.add_argument("--credits", type=credits_argument, help="grant that many (more) credits")
+    parser.add_argument("--requests-per-minute", type=int)
+    parser.add_argument("--daily-quota", type=int)
+    parser.add_argument("--system-prompt")
+
+
+def given_fields(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the channel fields that were given on the command line."""
+    names = ("name", "requests_per_minute", "daily_quota", "system_prompt")
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+@transaction.atomic
+def create_channel(
+    *, owner_email: str, model_id: str, credit_microcredits: int | None, **fields: Any
+) -> tuple[Channel, str, str]:
+    """Make a channel with a live and a test key; return channel and both clear keys."""
+    account = channels.ensure_account(owner_email=owner_email)
+    channel = channels.create_channel(account=account, model_id=model_id, **fields)
+    live = channels.issue_api_key(channel=channel, is_test=False)
+    test = channels.issue_api_key(channel=channel, is_test=True)
+    grant(account, credit_microcredits)
+    return channel, live.clear, test.clear
+
+
+@transaction.atomic
+def set_channel(
+    *, channel_id: str, owner_email: str | None, credit_microcredits: int | None, **fields: Any
+) -> Channel:
+    """Change a channel and, where asked, grant its account credits."""
+    if owner_email:
+        fields["account"] = channels.ensure_account(owner_email=owner_email)
+    channel = channels.update_channel(channel_id=channel_id, **fields)
+    grant(channel.account, credit_microcredits)
+    return channel
+
+
+def grant(account: Account, microcredits: int | None) -> None:
+    """Grant credits from the command line, if any were asked for."""
+    if microcredits:
+        billing.grant_credits(
+            account=account,
+            amount_microcredits=microcredits,
+            reason="Granted on the command line",
+            actor="command line",
+        )
+
+
+@transaction.atomic
+def first_run() -> dict[str, Any]:
+    """Make the first account once and return how to use it.
+
+    The first login may see the staff admin too: on a fresh installation it is the operator.
+    """
+    user = User.objects.filter(email=FIRST_EMAIL).first()
+    is_new = user is None and not User.objects.exists()
+    if is_new:
+        User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD)
+        create_channel(
+            owner_email=FIRST_EMAIL,
+            model_id="",
+            credit_microcredits=FIRST_CREDITS,
+            name="My website",
+            system_prompt=FIRST_PROMPT,
+        )
+    keys = {
+        key.mode: channels.reveal_api_key(key)
+        for key in ApiKey.objects.filter(
+            channel__account__members__email=FIRST_EMAIL, revoked_at=None
+        ).order_by("-created_at")
+    }
+    return {
+        "created": is_new,
+        "email": FIRST_EMAIL,
+        "password": first_password(),
+        "api_key": keys.get("live"),
+        "test_key": keys.get("test"),
+    }
+
+
+def first_password() -> str | None:
+    """Return the first login's password while it is still the one that set-up chose."""
+    user = User.objects.filter(email=FIRST_EMAIL).first()
+    chosen: str = settings.FIRST_LOGIN_PASSWORD
+    return chosen if user and chosen and user.check_password(chosen) else None

@@ -1,0 +1,246 @@
+"""All configuration, from the environment; `.env.example` lists every setting.
+
+Secrets may also come from files: `SECRET_KEY_FILE=/run/secrets/secret_key` and the like.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.FileAwareEnv()
+# Real environment variables win over the file, so that a server can be run beside a checkout.
+env.read_env(BASE_DIR / ".env", overwrite=False)
+
+
+def read_int(name: str, default: int, *, low: int, high: int) -> int:
+    """Return an integer setting; refuse to start on one that is out of bounds or no number."""
+    text = env.str(name, "").strip()
+    try:
+        value = int(text) if text else default
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}.")
+    return value
+
+
+# --- Core ---------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", "")
+ENCRYPTION_KEYS = env.str("ENCRYPTION_KEYS", "")
+KEY_DIGEST_PEPPER = env.str("KEY_DIGEST_PEPPER", "")
+for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
+    if not globals()[_name]:
+        raise ImproperlyConfigured(
+            f"{_name} is not set. `make setup` writes the secrets of a new installation to .env; "
+            "an existing one must be started with the secrets it was made with."
+        )
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var")))
+ROOT_URLCONF = "gateway.urls"
+WSGI_APPLICATION = "gateway.wsgi.application"
+
+INSTALLED_APPS = [
+    "gateway.apps.GatewayConfig",
+    "conversations.apps.ConversationsConfig",
+    "billing.apps.BillingConfig",
+    # Named by its class: the Django Channels distribution has a package of the same name, and
+    # a mix-up must stop at start-up (docs/decisions/0003).
+    "channels.apps.GatewayChannelsConfig",
+    "rest_framework",
+    "drf_spectacular",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "common.middleware.RequestMiddleware",
+    "common.middleware.PageSecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "common.middleware.PageSessionMiddleware",
+    "common.middleware.PageCommonMiddleware",
+    "common.middleware.PageCsrfMiddleware",
+    "common.middleware.PageAuthenticationMiddleware",
+    "common.middleware.PageMessageMiddleware",
+    "common.middleware.PageFrameMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Database -----------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+THREADS = read_int("THREADS", 64, low=1, high=4096)
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """Return Django's settings for a DATABASE_URL, or for SQLite under DATA_DIR without one."""
+    config: dict[str, Any] = environ.Env.db_url_config(
+        url or f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"
+    )
+    if config["ENGINE"].endswith("sqlite3"):
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        config["OPTIONS"] = {
+            # A writer takes its lock when the transaction begins and waits for it; with the
+            # default, most of a crowd of writers fails at once.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+        config["CONN_MAX_AGE"] = None
+    elif config["ENGINE"].endswith("postgresql"):
+        config["CONN_MAX_AGE"] = 0  # what Django demands beside a pool
+        # A connection is held for milliseconds and never while a provider talks, so a pool far
+        # smaller than the number of threads is enough.
+        size = read_int("DATABASE_POOL_SIZE", min(THREADS, 20), low=1, high=1000)
+        config["OPTIONS"] = config.get("OPTIONS", {}) | {
+            "pool": {"min_size": 1, "max_size": size, "timeout": 5},
+            "connect_timeout": 3,
+        }
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
+    return config
+
+
+DATABASES = {"default": database_settings(env.str("DATABASE_URL", ""))}
+
+# --- Cache and broker ---------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", "")
+# Redis is a cache and a broker, never an authority: a lost one may cost 100 ms, not a request.
+REDIS_TIMEOUT_SECONDS = 0.1
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "gateway",
+        "OPTIONS": {
+            "socket_timeout": REDIS_TIMEOUT_SECONDS,
+            "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+        },
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
+
+# --- Accounts and pages -------------------------------------------------------------------
+
+# The password that `make setup` chose for the first login; ignored once it was changed.
+FIRST_LOGIN_PASSWORD = env.str("FIRST_LOGIN_PASSWORD", "")
+AUTH_USER_MODEL = "channels.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SECURE_COOKIES = env.bool("SECURE_COOKIES", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SECURE_SSL_REDIRECT = SECURE_COOKIES
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
+# How many reverse proxies stand in front; their X-Forwarded-* headers are believed, no others.
+TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+X_FRAME_OPTIONS = "DENY"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- API ----------------------------------------------------------------------------------
+
+REST_FRAMEWORK: dict[str, Any] = {
+    # Who may and how often stands on each view; reading and writing JSON, in common.api.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "gateway.api.render_exception",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "AI gateway",
+    "DESCRIPTION": "Send a visitor's message, get an AI reply. One key for each channel.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "POSTPROCESSING_HOOKS": [],
+}
+API_KEY_PREFIX = env.str("API_KEY_PREFIX", "amgai_")
+MAX_BODY_BYTES = 64 * 1024
+# Well-formed but unknown keys from one address in a minute, before it is told to wait.
+FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_000_000)
+
+# --- Providers and sessions ---------------------------------------------------------------
+
+PROVIDER_BASE_URL = env.str("PROVIDER_BASE_URL", "").rstrip("/")
+PROVIDER_API_KEY = env.str("PROVIDER_API_KEY", "")
+# The keys of seeded providers, by the name of the setting that their row carries.
+PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
+PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
+PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
+HOLD_GRACE_SECONDS = 10
+SESSION_TTL = read_int("SESSION_TTL", 24 * 3600, low=60, high=366 * 24 * 3600)
+SESSION_RETENTION_DAYS = read_int("SESSION_RETENTION_DAYS", 30, low=1, high=36_500)
+# How long a message may wait for the turns before it in its session, and how many may.
+SESSION_WAIT_SECONDS = 30
+SESSION_MAX_WAITING = 8
+
+# --- Logs ---------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "common.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True, "level": "INFO"},
+        # Both would repeat what the access line and the error's own line say already.
+        "django.request": {"level": "CRITICAL"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.server": {"handlers": [], "propagate": False},
+    },
+}

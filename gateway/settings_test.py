@@ -1,0 +1,32 @@
+"""Settings for the test suite: fixed secrets, a cheap hasher, no `.env` of the developer.
+
+DATABASE_URL and REDIS_URL of the environment choose the database and the cache; without them
+the suite runs on SQLite and local memory.
+"""
+
+import base64
+import os
+
+os.environ |= {
+    "SECRET_KEY": "only-for-tests-" + "x" * 50,
+    "ENCRYPTION_KEYS": "t1:" + base64.b64encode(b"e" * 32).decode(),
+    "KEY_DIGEST_PEPPER": base64.b64encode(b"p" * 32).decode(),
+    "LOG_LEVEL": "WARNING",
+    "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
+    # Empty is as good as unset, and keeps the developer's .env out.
+    "DEBUG": "", "CELERY_BROKER_URL": "", "CSRF_TRUSTED_ORIGINS": "",
+    "PROVIDER_BASE_URL": "", "PROVIDER_API_KEY": "", "GROQ_API_KEY": "", "OPENROUTER_API_KEY": "",
+    "PROVIDER_DEADLINE": "", "SESSION_TTL": "", "SESSION_RETENTION_DAYS": "",
+    "API_KEY_PREFIX": "amgai_", "TRUSTED_PROXY_COUNT": "", "SECURE_COOKIES": "",
+}  # fmt: skip
+for _name in ("DATABASE_URL", "REDIS_URL"):
+    os.environ.setdefault(_name, "")
+
+from gateway.settings import *  # noqa: E402, F403  # the one place where it is the point
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CELERY_TASK_ALWAYS_EAGER = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}

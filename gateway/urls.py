@@ -1,0 +1,23 @@
+"""The map of the site."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from gateway import api, health
+from gateway.schema import SchemaView
+
+urlpatterns = [
+    path("api/", include("conversations.api.urls")),
+    path("api/", include("billing.api.urls")),
+    re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^(?:api|v1)/", api.api_not_found),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+]
+
+handler400 = "gateway.api.handler400"
+handler404 = "gateway.api.handler404"
+handler500 = "gateway.api.handler500"

@@ -1,0 +1,17 @@
+"""The WSGI application. Loading it runs the system checks: a broken set-up must not serve."""
+
+import logging
+import os
+
+from django.core.management.base import BaseCommand
+from django.core.wsgi import get_wsgi_application
+from django.db import OperationalError
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+application = get_wsgi_application()
+try:
+    # Raises SystemCheckError, whose text says what to mend.
+    BaseCommand().check(databases=["default"])
+except OperationalError as error:
+    # A database that is away is no reason to stay away too: /readyz says so until it is back.
+    logging.getLogger("gateway.wsgi").error("database.unreachable", extra={"reason": str(error)})

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Install one locked requirements file, unless exactly this file is installed already.
+#   setup.sh requirements.txt          into .venv
+#   LLM=1 setup.sh requirements-llm.txt   into .venv-llm, without dependencies (see that file)
+set -eu
+cd "$(dirname "$0")/.."
+
+requirements=$1
+python=${PYTHON:-python3}
+venv=.venv
+options=
+if [ -n "${LLM:-}" ]; then
+    venv=.venv-llm
+    options=--no-deps
+fi
+stamp=$venv/.installed-$requirements
+
+# A copy of the file serves as the stamp: a fresh checkout changes dates, not contents.
+if [ -x "$venv/bin/python" ] && cmp -s "$requirements" "$stamp"; then
+    exit 0
+fi
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+if ! command -v "$python" >/dev/null 2>&1; then
+    fail "Python 3.11 or newer is needed, and $python was not found." \
+        "On Debian or Ubuntu:  apt install python3 python3-venv" \
+        "Installed under another name?  PYTHON=python3.11 make setup"
+fi
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    fail "Python 3.11 or newer is needed; $python is $("$python" -V 2>&1)." \
+        "If a newer one is installed, name it:  PYTHON=python3.11 make setup"
+fi
+if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    fail "This Python lacks the venv module." \
+        "On Debian or Ubuntu:  apt install python3-venv"
+fi
+
+# An environment whose interpreter has been upgraded or moved away is made anew.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    echo "Creating $venv with $("$python" -V 2>&1)."
+    "$python" -m venv --clear "$venv"
+fi
+echo "Installing $requirements ..."
+# shellcheck disable=SC2086  # options is a list of words
+if ! "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
+    --require-hashes $options -r "$requirements"; then
+    fail "The installation failed; see above. Nothing is lost: mend the cause and run it again."
+fi
+cp "$requirements" "$stamp"

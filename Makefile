@@ -31,9 +31,7 @@ serve:  ## the production start; settings from the environment, nothing migrated
 
 .PHONY: worker
 worker:  ## run scheduled cleaning (Celery with its own beat; one process is enough)
-	@mkdir -p "$${DATA_DIR:-var}"
-	@exec $(PY) -m celery -A gateway worker -B --pool threads --concurrency 4 --loglevel INFO \
-	    --schedule "$${DATA_DIR:-var}/celerybeat-schedule"
+	@exec $(PY) -m celery -A gateway worker -B --pool threads --concurrency 4 --loglevel INFO
 
 .PHONY: demo
 demo: setup  ## make the first account, channel, keys and credits, and show them

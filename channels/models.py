@@ -6,13 +6,19 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import (
+    MaxValueValidator,
+    MinValueValidator,
+    RegexValidator,
+    URLValidator,
+)
 from django.db import models
 from django.db.models.functions import Lower
 
 from common.ids import uuid7
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
+WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 
 
 class UserManager(BaseUserManager["User"]):
@@ -122,7 +128,9 @@ class Channel(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     account = models.ForeignKey(Account, models.PROTECT, related_name="channels")
     name = models.CharField(max_length=120)
-    site_url = models.URLField("site address", blank=True)
+    site_url = models.CharField(
+        "site address", max_length=200, blank=True, validators=[WEB_ADDRESS]
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="channels")
     system_prompt = models.TextField(blank=True, max_length=MAX_SYSTEM_PROMPT_CHARACTERS)
@@ -176,7 +184,11 @@ class Provider(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(max_length=50, unique=True)
-    base_url = models.URLField(help_text="Up to and with /v1, as in https://api.groq.com/openai/v1")
+    base_url = models.CharField(
+        max_length=200,
+        validators=[WEB_ADDRESS],
+        help_text="Up to and with /v1, as in https://api.groq.com/openai/v1",
+    )
     key_setting = models.CharField(
         "key from setting",
         max_length=64,

@@ -19,6 +19,7 @@ from common.errors import (
     InvalidRequest,
     LengthRequired,
     MethodNotAllowed,
+    Overloaded,
     PayloadTooLarge,
     UnsupportedMediaType,
 )
@@ -50,7 +51,7 @@ def read_json_object(request: Request) -> dict[str, Any]:
 def _parse_with_surrogates(body: bytes) -> Any:
     """Parse what orjson refuses only for lone surrogates, so that the field can be named."""
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise InvalidRequest(NO_JSON_OBJECT) from None
 
@@ -102,6 +103,8 @@ class ApiView(APIView):
         return {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.META.get("gateway.overloaded"):  # it waited too long for a free thread
+            raise Overloaded
         self._check_method(request)
         self._check_length(request)
         super().initial(request, *args, **kwargs)

@@ -37,6 +37,7 @@ app.conf.update(
     timezone="UTC",
     worker_hijack_root_logger=False,
     task_acks_late=True,
+    beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "expire sessions": {"task": "conversations.tasks.expire_sessions", "schedule": 600.0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
@@ -11,6 +12,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from common.api import ApiView
+
+
+def name_paths_without_slash(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Every path also answers with a trailing slash; the document names it once, without."""
+    result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
+    return result
 
 
 @cache

@@ -10,8 +10,9 @@ from django.db import OperationalError
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 application = get_wsgi_application()
 try:
-    # Raises SystemCheckError, whose text says what to mend.
-    BaseCommand().check(databases=["default"])
+    if not os.environ.get("GATEWAY_CHECKED"):  # scripts/serve.py has checked before it forks
+        # Raises SystemCheckError, whose text says what to mend.
+        BaseCommand().check(databases=["default"])
 except OperationalError as error:
     # A database that is away is no reason to stay away too: /readyz says so until it is back.
     logging.getLogger("gateway.wsgi").error("database.unreachable", extra={"reason": str(error)})

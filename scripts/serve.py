@@ -548,6 +548,7 @@ def main() -> None:
     if "warning" in report:
         print(report["warning"], file=sys.stderr)
 
+    os.environ["GATEWAY_CHECKED"] = "1"  # workers need not check again
     gc.collect()
     gc.freeze()  # what the workers inherit stays shared instead of being copied by collections
     server = build_server(config)

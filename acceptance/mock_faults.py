@@ -1,0 +1,346 @@
+"""Everything a provider can do wrong, as raw bytes on a socket.
+
+Each fault is a function of the call that it spoils. It returns whether the call ended as a
+completion that a caller can use, so that completions can be compared with charges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+CRLF = b"\r\n"
+JSON = "application/json"
+EVENTS = "text/event-stream"
+STREAM_PIECES = 20
+DRIP_SECONDS = 0.8
+HUGE_BYTES = 20 * 1024 * 1024
+BOMB_BYTES = 64 * 1024 * 1024
+# A call that is never answered ends by itself after this long, should its caller never leave.
+SILENCE_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class Call:
+    """One request for a completion, and the connection it came by."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    number: int
+    message: str
+    reply: str
+    prompt_tokens: int
+    completion_tokens: int
+    is_stream: bool
+    with_usage: bool
+    gap_seconds: float
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.reader.at_eof() or self.writer.is_closing()
+
+    async def send(self, data: bytes) -> bool:
+        """Write; return False where the caller has left."""
+        if self.is_abandoned:
+            return False
+        self.writer.write(data)
+        await self.writer.drain()
+        return not self.is_abandoned
+
+    async def silence(self, seconds: float = SILENCE_SECONDS) -> None:
+        """Wait, but no longer than the caller does."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self.is_abandoned and (left := until - loop.time()) > 0:
+            await asyncio.sleep(min(0.02, left))
+
+    def hang_up(self) -> None:
+        self.writer.close()
+
+
+Fault = Callable[[Call], Awaitable[bool]]
+
+
+# --- Bytes --------------------------------------------------------------------------------------
+
+
+def response(
+    body: bytes, *, status: str = "200 OK", content_type: str = JSON, headers: str = ""
+) -> bytes:
+    """Return a whole HTTP response with a declared length."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{headers}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def usage_of(call: Call) -> dict[str, int]:
+    return {
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "total_tokens": call.prompt_tokens + call.completion_tokens,
+    }
+
+
+def completion(call: Call, **changed: Any) -> dict[str, Any]:
+    """Return a plain completion, with members replaced; a member set to None is left out."""
+    message = {"role": "assistant", "content": call.reply}
+    whole = {
+        "id": f"chatcmpl-{call.number}",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "mock-model",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": usage_of(call),
+    }
+    return {name: value for name, value in (whole | changed).items() if value is not None}
+
+
+def error_body(status: int) -> bytes:
+    text = f"mock error {status}"
+    return encode({"error": {"message": text, "type": "mock_error", "code": status}})
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}".encode() + CRLF + data + CRLF
+
+
+def event(call: Call, delta: dict[str, Any], finish: str | None = None) -> bytes:
+    """Return one server-sent event of a streamed completion, as an HTTP chunk."""
+    body = completion(call, object="chat.completion.chunk", usage=None)
+    body["choices"] = [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return chunk(b"data: " + encode(body) + b"\n\n")
+
+
+def stream_head(content_type: str = EVENTS) -> bytes:
+    return (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nCache-Control: no-cache\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+
+
+def pieces(call: Call) -> list[bytes]:
+    """Return the text of a streamed reply, cut into events."""
+    size = max(1, -(-len(call.reply) // STREAM_PIECES))
+    texts = [call.reply[at : at + size] for at in range(0, len(call.reply), size)]
+    return [event(call, {"role": "assistant", "content": ""})] + [
+        event(call, {"content": text}) for text in texts
+    ]
+
+
+def stream_end(call: Call, usage: dict[str, int] | None) -> bytes:
+    end = event(call, {}, "stop")
+    if usage is not None:
+        last = completion(call, object="chat.completion.chunk", usage=usage, choices=[])
+        end += chunk(b"data: " + encode(last) + b"\n\n")
+    return end + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+# --- Answers ------------------------------------------------------------------------------------
+
+
+async def answer(call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False) -> bool:
+    """Send a good completion, plain or streamed, with the usage given or the true one."""
+    told = None if drop_usage else usage or usage_of(call)
+    if not call.is_stream:
+        return await call.send(response(encode(completion(call, usage=told))))
+    async for part in streamed(call):
+        if not await call.send(part):
+            return False
+    return await call.send(stream_end(call, told if call.with_usage else None))
+
+
+async def streamed(call: Call) -> AsyncIterator[bytes]:
+    """Yield the head and each piece of a stream at its time."""
+    yield stream_head()
+    for piece in pieces(call):
+        yield piece
+        if call.gap_seconds:
+            await call.silence(call.gap_seconds)
+
+
+def fixed(make: Callable[[Call], bytes], *, then_close: bool = False) -> Fault:
+    """Return a fault that sends bytes and is done."""
+
+    async def send(call: Call) -> bool:
+        await call.send(make(call))
+        if then_close:
+            call.hang_up()
+        return False
+
+    return send
+
+
+def status(code: int, words: str, headers: str = "") -> Fault:
+    line = f"{code} {words}"
+    return fixed(lambda call: response(error_body(code), status=line, headers=headers))
+
+
+def choices(*values: Any) -> Fault:
+    """Return a fault whose JSON is whole, with these choices, plain also where a stream is due."""
+    return fixed(lambda call: response(encode(completion(call, choices=list(values)))))
+
+
+def said(content: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    return {"index": 0, "message": message, "finish_reason": "stop"}
+
+
+def usage(**tokens: int) -> Fault:
+    async def send(call: Call) -> bool:
+        return await answer(call, tokens)
+
+    return send
+
+
+async def no_usage(call: Call) -> bool:
+    return await answer(call, drop_usage=True)
+
+
+async def timeout(call: Call) -> bool:
+    await call.silence()
+    call.hang_up()
+    return False
+
+
+async def close(call: Call) -> bool:
+    call.hang_up()
+    return False
+
+
+async def truncate(call: Call) -> bool:
+    whole = response(encode(completion(call)))
+    await call.send(whole[: len(whole) - len(call.reply) // 2 - 40])
+    call.hang_up()
+    return False
+
+
+async def midstream(call: Call) -> bool:
+    """Half of a chunked answer, then the connection is gone."""
+    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    await call.send(stream_head(EVENTS if call.is_stream else JSON))
+    for part in parts[: max(1, len(parts) // 2)]:
+        await call.send(part)
+    call.hang_up()
+    return False
+
+
+async def stall(call: Call) -> bool:
+    """Half of the answer, then silence on an open connection."""
+    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    await call.send(stream_head(EVENTS if call.is_stream else JSON))
+    for part in parts[: max(1, len(parts) // 2)]:
+        await call.send(part)
+    return await timeout(call)
+
+
+async def no_done(call: Call) -> bool:
+    """A stream that ends tidily, but without a finish and without [DONE]."""
+    await call.send(stream_head(EVENTS if call.is_stream else JSON))
+    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    for part in parts[: max(1, len(parts) // 2)]:
+        await call.send(part)
+    await call.send(b"0\r\n\r\n")
+    return False
+
+
+async def drip(call: Call) -> bool:
+    """A good answer, one byte at a time: each read succeeds, the whole never ends."""
+    whole = response(encode(completion(call)))
+    head, _, body = whole.partition(b"\r\n\r\n")
+    await call.send(head + b"\r\n\r\n")
+    return await trickle(call, body)
+
+
+async def trickle_headers(call: Call) -> bool:
+    return await trickle(call, response(encode(completion(call))))
+
+
+async def trickle(call: Call, data: bytes) -> bool:
+    for at in range(len(data)):
+        if not await call.send(data[at : at + 1]):
+            return False
+        await call.silence(DRIP_SECONDS)
+    return True
+
+
+async def huge_body(call: Call) -> bool:
+    call.reply = "x" * HUGE_BYTES
+    await call.send(response(encode(completion(call))))
+    return False
+
+
+async def endless(call: Call) -> bool:
+    """A chunked body without an end, as fast as it is read."""
+    await call.send(stream_head(EVENTS if call.is_stream else JSON))
+    part = chunk(b"x" * 64 * 1024)
+    for _ in range(HUGE_BYTES // len(part)):
+        if not await call.send(part):
+            break
+    call.hang_up()
+    return False
+
+
+_bomb = b""
+
+
+async def gzip_bomb(call: Call) -> bool:
+    """A small compressed body that unpacks to a huge one."""
+    global _bomb
+    _bomb = _bomb or gzip.compress(b'{"x":"' + b"x" * BOMB_BYTES + b'"}', 6)
+    await call.send(response(_bomb, headers="Content-Encoding: gzip\r\n"))
+    return False
+
+
+def redirect(call: Call) -> bytes:
+    host, port = call.writer.get_extra_info("sockname")[:2]
+    target = f"Location: http://{host}:{port}/elsewhere/chat/completions\r\n"
+    return response(b"", status="307 Temporary Redirect", headers=target)
+
+
+def html(code: str) -> Fault:
+    page = b"<html><body>This is no completion.</body></html>"
+    return fixed(lambda call: response(page, status=code, content_type="text/html"))
+
+
+FAULTS: dict[str, Fault] = {
+    "400": status(400, "Bad Request"),
+    "401": status(401, "Unauthorized"),
+    "429": status(429, "Too Many Requests", "Retry-After: 1\r\n"),
+    "500": status(500, "Internal Server Error"),
+    "502": status(502, "Bad Gateway"),
+    "503": status(503, "Service Unavailable", "Retry-After: 1\r\n"),
+    "timeout": timeout,
+    "garbage": fixed(lambda call: response(b"<<<no json \xff\xfe{{{")),
+    "html": html("502 Bad Gateway"),
+    "empty": fixed(lambda call: response(b"")),
+    "close": close,
+    "truncate": truncate,
+    "nochoices": choices(),
+    "nousage": no_usage,
+    "nullcontent": choices(said(None)),
+    "emptycontent": choices(said("")),
+    "midstream": midstream,
+    "stall": stall,
+    "nodone": no_done,
+    "hugebody": huge_body,
+    "endless": endless,
+    "error200": fixed(lambda call: response(error_body(529))),
+    "negusage": usage(prompt_tokens=-5, completion_tokens=-(10**9), total_tokens=-7),
+    "hugeusage": usage(prompt_tokens=10**15, completion_tokens=10**18, total_tokens=1),
+    "drip": drip,
+    "trickle_headers": trickle_headers,
+    "gzipbomb": gzip_bomb,
+    "redirect": fixed(redirect),
+    "wrongtype": html("200 OK"),
+}
+# With these a caller gets its answer all the same; only the figures about it are unusable.
+ANSWERED = frozenset({"nousage", "negusage", "hugeusage"})
+# These last until the caller's own deadline.
+SLOW = frozenset({"timeout", "stall", "drip", "trickle_headers"})

@@ -1,0 +1,175 @@
+"""What all tests share: a site, a stranger's site, API clients, a scripted provider, a clock."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import time_machine
+from django.apps import apps
+from django.core.cache import cache
+from django.db import connection
+from django.db.backends.base.operations import BaseDatabaseOperations
+from django.test import Client
+
+from billing import throttling
+from channels import services as channels_services
+from channels.errors import ProviderError
+from channels.providers.base import ChatMessage, Completion
+from channels.tests.factories import Site, make_site
+from common import floods
+
+_flush = BaseDatabaseOperations.execute_sql_flush
+
+
+def _flush_with_ledger(self: BaseDatabaseOperations, sql_list: Sequence[str]) -> None:
+    """Empty the database between tests: past the ledger's triggers, and seeded anew."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            triggers = cursor.fetchall()
+            for name, _ in triggers:
+                cursor.execute(f"DROP TRIGGER {name}")
+            _flush(self, sql_list)
+            for _, statement in triggers:
+                cursor.execute(statement)
+        else:
+            cursor.execute("ALTER TABLE billing_ledgerentry DISABLE TRIGGER USER")
+            _flush(self, sql_list)
+            cursor.execute("ALTER TABLE billing_ledgerentry ENABLE TRIGGER USER")
+    importlib.import_module("channels.migrations.0002_seed_models").seed(apps, None)
+
+
+BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process_memory() -> None:
+    """Forget what a process may remember, so that tests do not meet each other's refusals."""
+    throttling._refused_until.clear()
+    floods._blocked_until.clear()
+    floods._limiter.cache_clear()
+    cache.clear()
+
+
+@pytest.fixture
+def site(db: None) -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def stranger(db: None) -> Site:
+    return make_site(owner="stranger@example.com", name="Stranger's shop")
+
+
+class ApiClient:
+    """Calls the API as a backend does: JSON bodies, the key in a header."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.client = Client(raise_request_exception=False)
+        self.headers = {"X-API-Key": key} if key else {}
+
+    def chat(self, message: Any = "Hello!", session_id: Any = "s1", **more: Any) -> Any:
+        headers = more.pop("headers", {})
+        return self.post(
+            "/api/chat", {"message": message, "session_id": session_id} | more, headers
+        )
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+        return self.client.post(
+            path, body, content_type="application/json", headers=self.headers | (headers or {})
+        )
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.client.get(path, headers=self.headers | headers)
+
+    def history(self, session_id: str = "s1") -> list[dict[str, str]]:
+        response = self.client.get("/api/history", {"session_id": session_id}, headers=self.headers)
+        assert response.status_code == 200, response.content
+        messages: list[dict[str, str]] = response.json()["messages"]
+        return messages
+
+    def erase(self, session_id: str = "s1") -> Any:
+        return self.client.delete(f"/api/history?session_id={session_id}", headers=self.headers)
+
+
+@pytest.fixture
+def client_for() -> Callable[..., ApiClient]:
+    return ApiClient
+
+
+@pytest.fixture
+def api(site: Site) -> ApiClient:
+    return ApiClient(site.api_key)
+
+
+class FakeProvider:
+    """Answers from a script; without one it says «Reply n». Records every prompt."""
+
+    provider_name = "fake"
+
+    def __init__(self) -> None:
+        self.script: list[Completion | Exception | Callable[[], Completion]] = []
+        self.prompts: list[list[ChatMessage]] = []
+        self.max_output_tokens = 0
+        self.lock = threading.Lock()
+
+    def complete(
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, deadline: float
+    ) -> Completion:
+        with self.lock:
+            self.prompts.append(list(messages))
+            self.max_output_tokens = max_output_tokens
+            step = self.script.pop(0) if self.script else reply(f"Reply {len(self.prompts)}")
+        if isinstance(step, Exception):
+            raise step
+        return step() if callable(step) else step
+
+    def fail(self, reason: str = "status_500") -> None:
+        self.script.append(ProviderError(reason))
+
+
+def reply(
+    text: str = "Hi!", input_tokens: int | None = 10, output_tokens: int | None = 5
+) -> Completion:
+    """Return a provider's answer."""
+    return Completion(text, "stop", input_tokens, output_tokens, "id-1", "fake-model")
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    """The only route of every live key."""
+    fake = FakeProvider()
+    original = channels_services.list_routes
+    monkeypatch.setattr(
+        channels_services,
+        "list_routes",
+        lambda caller: original(caller) if caller.is_test else [fake],
+    )
+    return fake
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """A clock that stands still at noon UTC and moves when told to."""
+    with time_machine.travel("2026-04-05T12:00:00Z", tick=False) as traveller:
+        yield traveller
+
+
+def run_in_threads(work: Callable[[int], Any], count: int) -> list[Any]:
+    """Run `work(0)` to `work(count - 1)` at once, each in a thread with its own connection."""
+    barrier = threading.Barrier(count)
+
+    def one(index: int) -> Any:
+        try:
+            barrier.wait()
+            return work(index)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))

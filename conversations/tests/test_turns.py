@@ -1,0 +1,116 @@
+"""One turn at a time in a session, and what waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from channels.tests.factories import Site, make_site
+from conftest import ApiClient, FakeProvider, reply, run_in_threads
+from conversations.models import ChatSession, WaitingTurn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def slow(seconds: float) -> Callable[[], Any]:
+    def answer() -> Any:
+        time.sleep(seconds)
+        return reply()
+
+    return answer
+
+
+def test_parallel_messages_of_a_session_are_answered_one_after_the_other(
+    provider: FakeProvider,
+) -> None:
+    api_key = make_site().api_key
+
+    def send(index: int) -> int:
+        return int(ApiClient(api_key).chat(f"Message {index}").status_code)
+
+    assert run_in_threads(send, 6) == [200] * 6
+    roles = [message["role"] for message in ApiClient(api_key).history()]
+    assert roles == ["user", "assistant"] * 6
+    # Each prompt holds exactly the turns before it.
+    assert sorted(len(prompt) for prompt in provider.prompts) == [1, 3, 5, 7, 9, 11]
+    assert not WaitingTurn.objects.exists()
+
+
+def test_eight_may_wait_and_the_rest_are_told_at_once(provider: FakeProvider) -> None:
+    api_key = make_site().api_key
+    begun, finish = threading.Event(), threading.Event()
+
+    def hold_the_turn() -> Any:
+        begun.set()
+        assert finish.wait(20)
+        return reply()
+
+    provider.script.append(hold_the_turn)
+    statuses: list[int] = []
+    lock = threading.Lock()
+
+    def send(index: int) -> None:
+        if index:
+            begun.wait(20)
+        response = ApiClient(api_key).chat(f"Message {index}")
+        with lock:
+            statuses.append(response.status_code)
+            if response.status_code == 409:
+                assert response.json()["code"] == "session_busy"
+                assert response["Retry-After"] == "2"
+            if statuses.count(409) == 4:
+                finish.set()
+
+    run_in_threads(send, 13)
+    assert sorted(statuses) == [200] * 9 + [409] * 4
+    assert [m["role"] for m in ApiClient(api_key).history()] == ["user", "assistant"] * 9
+
+
+def test_a_message_waits_no_longer_than_it_may(provider: FakeProvider, settings: Any) -> None:
+    settings.SESSION_WAIT_SECONDS = 0.2
+    api_key = make_site().api_key
+    provider.script.append(slow(1.0))
+    statuses = run_in_threads(lambda index: ApiClient(api_key).chat().status_code, 2)
+    assert sorted(statuses) == [200, 409]
+    assert not WaitingTurn.objects.exists()
+
+
+def test_a_turn_whose_process_died_ends_by_arithmetic(provider: FakeProvider) -> None:
+    import time_machine
+
+    site = make_site()
+    with time_machine.travel("2026-04-05T12:00:00Z", tick=False) as clock:
+        api = ApiClient(site.api_key)
+        assert api.chat().status_code == 200
+        lease_ends = "2026-04-05T12:00:05Z"
+        ChatSession.objects.update(lease_expires_at=lease_ends)
+        clock.shift(5)
+        assert api.chat().status_code == 200
+
+
+def test_no_connection_is_held_while_the_provider_talks(provider: FakeProvider) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite connections are files of the process itself")
+    site = make_site()
+    seen: list[Any] = []
+
+    def look() -> Any:
+        seen.append(connection.connection)
+        return reply()
+
+    provider.script.append(look)
+    assert ApiClient(site.api_key).chat().status_code == 200
+    assert seen == [None]
+
+
+def test_test_and_live_keys_have_sessions_of_their_own(site: Site, provider: FakeProvider) -> None:
+    ApiClient(site.api_key).chat("live")
+    ApiClient(site.test_key).chat("test")
+    assert ChatSession.objects.filter(session_id="s1").count() == 2
+    ApiClient(site.test_key).erase()
+    assert len(ApiClient(site.api_key).history()) == 2

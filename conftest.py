@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,7 @@ from common import floods
 _flush = BaseDatabaseOperations.execute_sql_flush
 
 
-def _flush_with_ledger(self: BaseDatabaseOperations, sql_list: Sequence[str]) -> None:
+def _flush_with_ledger(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
     """Empty the database between tests: past the ledger's triggers, and seeded anew."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":

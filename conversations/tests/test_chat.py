@@ -21,7 +21,7 @@ def test_answers_with_every_field_of_the_contract(api: ApiClient, provider: Fake
     response = api.chat("  Hello!\n")
     assert response.status_code == 200
     body = response.json()
-    assert uuid.UUID(body.pop("message_id"))
+    uuid.UUID(body.pop("message_id"))
     assert body == {
         "reply": "**Hi!**",
         "session_id": "s1",

@@ -63,8 +63,10 @@ def test_head_reads_history(api: ApiClient) -> None:
 
 
 def test_a_body_without_declared_length_is_411_before_the_key_is_looked_at() -> None:
-    chunked = {"HTTP_TRANSFER_ENCODING": "chunked"}
-    response = Client().post("/api/chat", {}, content_type="application/json", **chunked)
+    client = Client()
+    response = client.post(
+        "/api/chat", {}, content_type="application/json", HTTP_TRANSFER_ENCODING="chunked"
+    )
     assert_error(response, 411, "length_required")
     response = Client().post("/api/chat", {}, content_type="application/json", CONTENT_LENGTH="")
     assert_error(response, 411, "length_required")

@@ -51,7 +51,6 @@ BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[me
 def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused_until.clear()
-    floods._blocked_until.clear()
     floods._limiter.cache_clear()
     cache.clear()
 

@@ -26,6 +26,14 @@ class CreditAccount(models.Model):
     held_microcredits = models.BigIntegerField(default=0)
     # Number of the latest ledger entry: entries of an account are numbered without a gap.
     entry_count = models.BigIntegerField(default=0)
+    # All that was ever charged or deducted, and how much of it grants have been told of: which
+    # grant pays is settled when it matters, not with every charge (billing/grants.py).
+    spent_microcredits = models.BigIntegerField(default=0)
+    allocated_microcredits = models.BigIntegerField(default=0)
+    # When the next grant ends; admission looks at it, so that no clean-up job has to be in time.
+    next_expiry_at = models.DateTimeField(null=True, blank=True)
+    low_balance_microcredits = models.BigIntegerField("warn below", default=10_000_000)
+    warned = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [
@@ -36,6 +44,11 @@ class CreditAccount(models.Model):
             models.CheckConstraint(
                 condition=Q(balance_microcredits__gte=F("held_microcredits")),
                 name="billing_creditaccount_never_oversold",
+            ),
+            models.CheckConstraint(
+                condition=Q(allocated_microcredits__gte=0)
+                & Q(spent_microcredits__gte=F("allocated_microcredits")),
+                name="billing_creditaccount_allocated_within_spent",
             ),
         ]
 
@@ -63,6 +76,7 @@ class LedgerEntry(models.Model):
         GRANT = "grant", "Grant"
         CHARGE = "charge", "Charge"
         ADJUSTMENT = "adjustment", "Adjustment"
+        EXPIRY = "expiry", "Expiry of a grant"
 
     credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="entries")
     sequence = models.BigIntegerField()
@@ -75,7 +89,7 @@ class LedgerEntry(models.Model):
     actor = models.CharField(max_length=254, blank=True)
     reference = models.CharField(max_length=100, null=True, blank=True)
     request_id = models.CharField(max_length=128, blank=True)
-    message_id = models.UUIDField(null=True, blank=True)
+    # The hold that was captured; the reply it paid for has the same id.
     hold_id = models.UUIDField(null=True, blank=True, unique=True)
     created_at = models.DateTimeField()
 
@@ -102,6 +116,60 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.sequence} of {self.credit_account_id}"
+
+
+class CreditGrant(models.Model):
+    """Credits with a beginning and perhaps an end: the soonest to end is spent first."""
+
+    class Category(models.TextChoices):
+        PURCHASE = "purchase", "Purchase"
+        PROMOTION = "promotion", "Promotion"
+        ADJUSTMENT = "adjustment", "Adjustment"
+
+    credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="grants")
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="grant")
+    category = models.CharField(max_length=10, choices=Category.choices)
+    amount_microcredits = models.BigIntegerField()
+    # What charges allocated so far have left of it.
+    remaining_microcredits = models.BigIntegerField()
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["credit_account", "expires_at"],
+                condition=Q(remaining_microcredits__gt=0),
+                name="billing_creditgrant_unspent",
+            )
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(
+                    remaining_microcredits__gte=0,
+                    remaining_microcredits__lte=F("amount_microcredits"),
+                ),
+                name="billing_creditgrant_remaining_within_amount",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.category} {self.pk}"
+
+
+class VerificationRun(models.Model):
+    """One nightly proof of the books, kept for the staff."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    entry_count = models.BigIntegerField()
+    difference_count = models.IntegerField()
+    details = models.JSONField(default=list)
+
+    class Meta:
+        get_latest_by = "started_at"
+
+    def __str__(self) -> str:
+        return f"{self.difference_count} differences at {self.started_at:%Y-%m-%d %H:%M}"
 
 
 class Hold(models.Model):

@@ -1,4 +1,4 @@
-"""Every movement of credits: hold, capture, release, expire, grant.
+"""The movements of credits that a message makes: hold, capture, release, expire.
 
 Each is one or more guarded single-row statements inside one short transaction. A guard is part
 of the UPDATE itself, never a SELECT before it, so that it holds however many requests race, on
@@ -13,14 +13,13 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
-from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
-from billing.models import Book, CreditAccount, DailyUsage, Hold, LedgerEntry
+from billing import grants
+from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
+from billing.models import CreditAccount, DailyUsage, Hold
 from channels.callers import Caller
-from channels.models import Account
 from common import db
 from common.ids import uuid7
 
@@ -33,11 +32,12 @@ EXPIRE_BATCH = 500
 class Settlement:
     """What a reply cost, and what the account can spend after it; both in micro-credits.
 
-    `available_microcredits` is None where no credits were held, so that no balance was read.
+    `is_low` tells that this is below what the account's owners want to be warned of.
     """
 
     charged_microcredits: int
-    available_microcredits: int | None
+    available_microcredits: int
+    is_low: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class PlacedHold:
     is_test: bool
     day: date
     amount_microcredits: int
+    messages_today: int
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -67,6 +68,7 @@ _HOLD_CREDITS = """
 UPDATE billing_creditaccount
    SET held_microcredits = held_microcredits + %(amount)s
  WHERE account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amount)s
+   AND (next_expiry_at IS NULL OR next_expiry_at > %(now)s)
 """
 
 _INSERT_HOLD = """
@@ -90,22 +92,30 @@ def place_hold(
     DailyQuotaReached, then CreditsExhausted; the caller's transaction must then be rolled back.
     """
     amount = 0 if caller.is_test else amount_microcredits
-    hold = PlacedHold(
-        uuid7(), caller.account_id, caller.channel_id, caller.is_test, utc_day(now), amount
-    )
+    day = utc_day(now)
     counted = db.fetch_row(
         _COUNT_MESSAGE,
         {
             "channel": caller.channel_id.hex,
             "is_test": caller.is_test,
-            "day": hold.day.isoformat(),
+            "day": day.isoformat(),
             "quota": caller.daily_quota,
         },
     )
     if counted is None:
         raise DailyQuotaReached(quota=caller.daily_quota, retry_after=seconds_to_next_day(now))
-    if amount and not db.execute(_HOLD_CREDITS, {"account": caller.account_id, "amount": amount}):
+    wanted = {"account": caller.account_id, "amount": amount, "now": db.time_param(now)}
+    if amount and not db.execute(_HOLD_CREDITS, wanted):
         raise CreditsExhausted
+    hold = PlacedHold(
+        id=uuid7(),
+        account_id=caller.account_id,
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        day=day,
+        amount_microcredits=amount,
+        messages_today=counted[0],
+    )
     db.execute(
         _INSERT_HOLD,
         [
@@ -135,18 +145,20 @@ _CAPTURE_CREDITS = """
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
        held_microcredits = held_microcredits - %(amount)s,
+       spent_microcredits = spent_microcredits + %(charge)s,
        entry_count = entry_count + %(entries)s
  WHERE account_id = %(account)s
-RETURNING balance_microcredits, entry_count, balance_microcredits - held_microcredits + COALESCE((
+RETURNING balance_microcredits, entry_count, low_balance_microcredits,
+       balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
         WHERE h.account_id = %(account)s AND h.state = 'held' AND h.expires_at <= %(now)s), 0)
 """
 
 _INSERT_CHARGE = """
 INSERT INTO billing_ledgerentry (credit_account_id, sequence, kind, debit, credit,
-       amount_microcredits, balance_after_microcredits, reason, actor, request_id, message_id,
-       hold_id, created_at)
-VALUES (%s, %s, 'charge', 'customer', 'revenue', %s, %s, %s, '', %s, %s, %s, %s)
+       amount_microcredits, balance_after_microcredits, reason, actor, request_id, hold_id,
+       created_at)
+VALUES (%s, %s, 'charge', 'customer', 'revenue', %s, %s, %s, '', %s, %s, %s)
 """
 
 
@@ -157,7 +169,6 @@ def capture_hold(
     now: datetime,
     reason: str,
     request_id: str,
-    message_id: uuid.UUID,
 ) -> Settlement:
     """Charge a hold, never more than it holds, and release its rest.
 
@@ -169,7 +180,7 @@ def capture_hold(
     if not db.execute(_CAPTURE_HOLD, params):
         raise HoldNotOpen(str(hold.id))
     if not hold.amount_microcredits:
-        return Settlement(0, None)
+        return _free_settlement(hold, now)
     settled = db.fetch_row(
         _CAPTURE_CREDITS,
         {
@@ -182,7 +193,7 @@ def capture_hold(
     )
     if settled is None:
         raise HoldNotOpen(str(hold.id))
-    balance, sequence, available = settled
+    balance, sequence, low_balance, available = settled
     if charge:
         db.execute(
             _INSERT_CHARGE,
@@ -193,12 +204,49 @@ def capture_hold(
                 balance,
                 reason,
                 request_id,
-                message_id.hex,
                 hold.id.hex,
                 params["now"],
             ],
         )
-    return Settlement(charge, int(available))
+    return Settlement(charge, int(available), available < low_balance)
+
+
+def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
+    """What a free reply leaves: the balance is read, as nothing changed it."""
+    available = get_available_microcredits(account_id=hold.account_id, now=now)
+    return Settlement(0, available, is_low=False)
+
+
+# What was held for calls that never came back counts as available from the moment it expires.
+_AVAILABLE = """
+SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
+       SELECT SUM(h.amount_microcredits) FROM billing_hold h
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND h.expires_at <= %(now)s), 0),
+       c.next_expiry_at
+  FROM billing_creditaccount c WHERE c.account_id = %(account)s
+"""
+
+
+def get_available_microcredits(*, account_id: int, now: datetime) -> int:
+    """Return what the account can spend now: its balance less what is held by calls in flight.
+
+    Takes back grants that have ended, so that nothing is shown that can no longer be spent.
+    """
+    params = {"account": account_id, "now": db.time_param(now)}
+    row = db.fetch_row(_AVAILABLE, params)
+    if row and row[1] and db.time_value(row[1]) <= now:
+        grants.expire_grants(account_id=account_id, now=now)
+        row = db.fetch_row(_AVAILABLE, params)
+    return int(row[0]) if row else 0
+
+
+def free_up(*, account_id: int, now: datetime) -> bool:
+    """Do what time alone has decided: expire holds and grants; False where nothing was due.
+
+    Called by admission when a limit says no, which may be for something that has ended since.
+    """
+    expired = expire_holds(account_id=account_id, now=now)
+    return grants.expire_grants(account_id=account_id, now=now) or bool(expired)
 
 
 @transaction.atomic
@@ -219,7 +267,13 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
     count = 0
     for row in expired[:EXPIRE_BATCH]:
         hold = PlacedHold(
-            row.id, row.account_id, row.channel_id, row.is_test, row.day, row.amount_microcredits
+            id=row.id,
+            account_id=row.account_id,
+            channel_id=row.channel_id,
+            is_test=row.is_test,
+            day=row.day,
+            amount_microcredits=row.amount_microcredits,
+            messages_today=0,
         )
         with transaction.atomic():
             count += _resolve_free(hold, state=Hold.State.EXPIRED, now=now)
@@ -241,111 +295,6 @@ def _resolve_free(hold: PlacedHold, *, state: Hold.State, now: datetime) -> bool
             held_microcredits=F("held_microcredits") - hold.amount_microcredits
         )
     return True
-
-
-# --- Grants and corrections ---------------------------------------------------------------------
-
-
-def grant_credits(
-    *,
-    account: Account,
-    amount_microcredits: int,
-    reason: str,
-    actor: str = "",
-    reference: str | None = None,
-) -> tuple[LedgerEntry, bool]:
-    """Add credits to an account; return the entry and whether it is new.
-
-    The same reference grants once: given again it returns the first entry. Raises
-    ReferenceReused where that one was of another amount, and ValueError for an amount below one
-    micro-credit.
-    """
-    if amount_microcredits <= 0:
-        raise ValueError("A grant must be more than 0 credits.")
-    CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
-    try:
-        with transaction.atomic():
-            entry = _append_entry(
-                account_id=account.id,
-                change_microcredits=amount_microcredits,
-                kind=LedgerEntry.Kind.GRANT,
-                other_book=Book.ISSUANCE,
-                reason=reason,
-                actor=actor,
-                reference=reference or None,
-            )
-            return entry, True
-    except IntegrityError:
-        earlier = LedgerEntry.objects.filter(
-            credit_account_id=account.id, reference=reference
-        ).first()
-        if not reference or earlier is None:
-            raise
-    if earlier.amount_microcredits != amount_microcredits:
-        raise ReferenceReused(f"The reference '{reference}' was used for another amount.")
-    return earlier, False
-
-
-@transaction.atomic
-def adjust_credits(
-    *, account: Account, change_microcredits: int, reason: str, actor: str
-) -> LedgerEntry:
-    """Correct a balance up or down by an entry of its own.
-
-    Raises CreditsExhausted where less than that is available: held credits cannot be taken.
-    """
-    if not change_microcredits:
-        raise ValueError("An adjustment must not be 0.")
-    CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
-    return _append_entry(
-        account_id=account.id,
-        change_microcredits=change_microcredits,
-        kind=LedgerEntry.Kind.ADJUSTMENT,
-        other_book=Book.ISSUANCE,
-        reason=reason,
-        actor=actor,
-        reference=None,
-    )
-
-
-_CHANGE_BALANCE = """
-UPDATE billing_creditaccount
-   SET balance_microcredits = balance_microcredits + %(change)s, entry_count = entry_count + 1
- WHERE account_id = %(account)s AND balance_microcredits + %(change)s >= held_microcredits
-RETURNING balance_microcredits, entry_count
-"""
-
-
-def _append_entry(
-    *,
-    account_id: int,
-    change_microcredits: int,
-    kind: LedgerEntry.Kind,
-    other_book: Book,
-    reason: str,
-    actor: str,
-    reference: str | None,
-) -> LedgerEntry:
-    """Change the balance and write the entry that says so."""
-    changed = db.fetch_row(_CHANGE_BALANCE, {"account": account_id, "change": change_microcredits})
-    if changed is None:
-        raise CreditsExhausted("The account has less than that available.")
-    balance, sequence = changed
-    books = (other_book, Book.CUSTOMER)
-    debit, credit = books if change_microcredits > 0 else reversed(books)
-    return LedgerEntry.objects.create(
-        credit_account_id=account_id,
-        sequence=sequence,
-        kind=kind,
-        debit=debit,
-        credit=credit,
-        amount_microcredits=abs(change_microcredits),
-        balance_after_microcredits=balance,
-        reason=reason,
-        actor=actor,
-        reference=reference,
-        created_at=timezone.now(),
-    )
 
 
 # --- Days ---------------------------------------------------------------------------------------

@@ -3,9 +3,19 @@
 from celery import shared_task
 from django.utils import timezone
 
-from billing import services
+from billing import grants, services, warnings
 
 
 @shared_task(name="billing.tasks.expire_holds")
 def expire_holds() -> int:
     return services.expire_holds(now=timezone.now())
+
+
+@shared_task(name="billing.tasks.grant_monthly_credits")
+def grant_monthly_credits() -> int:
+    return grants.grant_monthly_credits(now=timezone.now())
+
+
+@shared_task(name="billing.tasks.warn_of_low_balances")
+def warn_of_low_balances() -> int:
+    return warnings.warn_of_low_balances()

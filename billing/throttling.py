@@ -66,11 +66,16 @@ SELECT second, total, history FROM billing_ratewindow
 
 @dataclass(frozen=True, slots=True)
 class RateState:
-    """A window at one moment: its limit, what is left, and when the next place comes free."""
+    """A window at one moment: its limit, what is left, and when the next place comes free.
+
+    `free_at` is that moment in seconds since the epoch, `reset_seconds` how long it is until then,
+    rounded up.
+    """
 
     limit: int
     remaining: int
     reset_seconds: int
+    free_at: float = 0.0
 
     def headers(self) -> dict[str, str]:
         """Return the X-RateLimit-* headers."""
@@ -103,7 +108,7 @@ def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
         row = db.fetch_row(_ADMIT, _params(channel_id, bucket, time.time()) | {"limit": limit})
         if row is not None:
             return _state(row, limit, now)
-    _refused_until[remembered] = now + state.reset_seconds
+    _refused_until[remembered] = state.free_at
     while len(_refused_until) > _REFUSALS_REMEMBERED:
         _refused_until.popitem(last=False)
     raise _refusal(limit, state.reset_seconds)
@@ -134,9 +139,8 @@ def _state(row: tuple[int, int, str], limit: int, now: float) -> RateState:
     seconds = next(
         (n for n, before in enumerate(totals) if (total - before) % MODULUS <= target), SLOTS
     )
-    newest = max(int(now), second)
-    reset = ceil(newest + seconds - now) if used else 0
-    return RateState(limit, max(0, limit - used), max(0, reset))
+    free_at = float(max(int(now), second) + seconds) if used else now
+    return RateState(limit, max(0, limit - used), max(0, ceil(free_at - now)), free_at)
 
 
 def _refusal(limit: int, wait_seconds: float) -> RateLimited:

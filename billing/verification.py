@@ -43,6 +43,42 @@ _DIFFERENCES = {
          WHERE e.kind = 'charge' AND (h.id IS NULL OR h.state <> 'captured'
                                       OR h.account_id <> e.credit_account_id)
     """,
+    "grants do not add up to the balance": """
+        SELECT c.account_id, c.balance_microcredits,
+               COALESCE(SUM(g.remaining_microcredits), 0)
+               - (c.spent_microcredits - c.allocated_microcredits)
+          FROM billing_creditaccount c
+          LEFT JOIN billing_creditgrant g ON g.credit_account_id = c.account_id
+         GROUP BY c.account_id, c.balance_microcredits, c.spent_microcredits,
+                  c.allocated_microcredits
+        HAVING c.balance_microcredits <> COALESCE(SUM(g.remaining_microcredits), 0)
+               - (c.spent_microcredits - c.allocated_microcredits)
+    """,
+    "what was spent differs from the entries": """
+        SELECT c.account_id, c.spent_microcredits, COALESCE(SUM(e.amount_microcredits), 0)
+          FROM billing_creditaccount c
+          LEFT JOIN billing_ledgerentry e ON e.credit_account_id = c.account_id
+               AND e.debit = 'customer' AND e.kind IN ('charge', 'adjustment')
+         GROUP BY c.account_id, c.spent_microcredits
+        HAVING c.spent_microcredits <> COALESCE(SUM(e.amount_microcredits), 0)
+    """,
+    "a grant differs from its entry": """
+        SELECT g.id, g.amount_microcredits, e.amount_microcredits
+          FROM billing_creditgrant g JOIN billing_ledgerentry e ON e.id = g.entry_id
+         WHERE g.amount_microcredits <> e.amount_microcredits OR e.credit <> 'customer'
+            OR g.credit_account_id <> e.credit_account_id
+    """,
+    "credits came without a grant": """
+        SELECT e.id, e.amount_microcredits, 0
+          FROM billing_ledgerentry e LEFT JOIN billing_creditgrant g ON g.entry_id = e.id
+         WHERE e.credit = 'customer' AND g.id IS NULL
+    """,
+    "an entry moves credits between the wrong books": """
+        SELECT e.id, e.debit, e.credit FROM billing_ledgerentry e
+         WHERE (e.kind = 'charge' AND (e.debit <> 'customer' OR e.credit <> 'revenue'))
+            OR (e.kind = 'grant' AND (e.debit <> 'issuance' OR e.credit <> 'customer'))
+            OR (e.kind = 'expiry' AND (e.debit <> 'customer' OR e.credit <> 'issuance'))
+    """,
     "a day's count differs from its holds": """
         SELECT u.id, u.message_count, COUNT(h.id)
           FROM billing_dailyusage u

@@ -18,6 +18,7 @@ from channels.models import (
     Channel,
     LanguageModel,
     Membership,
+    Plan,
     Provider,
     Route,
     User,
@@ -46,10 +47,18 @@ class MembershipInline(admin.TabularInline):
 
 @admin.register(Account)
 class AccountAdmin(admin.ModelAdmin):
-    list_display = ("name", "is_enabled", "created_at")
-    list_filter = ("is_enabled",)
+    list_display = ("name", "plan", "is_enabled", "created_at")
+    list_filter = ("is_enabled", "plan")
+    list_select_related = ("plan",)
     search_fields = ("name", "members__email")
     inlines = (MembershipInline,)
+
+
+@admin.register(Plan)
+class PlanAdmin(admin.ModelAdmin):
+    list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant_microcredits")
+    search_fields = ("name",)
+    filter_horizontal = ("models_allowed",)
 
 
 @admin.register(Channel)

@@ -39,7 +39,7 @@ class ModelTerms:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A valid key: its channel with its limits, the account that pays, the model that answers."""
+    """A valid key: its channel, the tighter of its own and its plan's limits, account and model."""
 
     key_masked: str
     key_created_at: datetime
@@ -66,7 +66,8 @@ class Caller:
 _FIND_CALLER = """
 SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode,
        c.id, c.name, c.account_id, c.is_enabled, a.is_enabled, c.system_prompt,
-       c.requests_per_minute, c.daily_quota, c.fallback_replies,
+       c.requests_per_minute, c.daily_quota, p.requests_per_minute, p.daily_quota,
+       c.fallback_replies,
        m.id, m.model_id, m.context_window_tokens, m.max_output_tokens,
        m.price_per_reply_microcredits, m.price_per_1k_input_tokens_microcredits,
        m.price_per_1k_output_tokens_microcredits
@@ -74,6 +75,7 @@ SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode,
   JOIN channels_channel c ON c.id = k.channel_id
   JOIN channels_account a ON a.id = c.account_id
   JOIN channels_languagemodel m ON m.id = c.model_id
+  LEFT JOIN channels_plan p ON p.id = a.plan_id
  WHERE k.key_digest = %s
    AND (k.revoked_at IS NULL OR k.revoked_at > %s)
    AND (k.expires_at IS NULL OR k.expires_at > %s)
@@ -88,7 +90,7 @@ def find_caller(key: str) -> Caller | None:
         return None
     prefix, last_four, created_at, expires_at, mode, channel_id, *rest = row
     name, account_id, is_channel_enabled, is_account_enabled, prompt, *limits = rest
-    per_minute, daily_quota, fallback_replies, *model = limits
+    per_minute, daily_quota, plan_per_minute, plan_daily_quota, fallback_replies, *model = limits
     return Caller(
         key_masked=f"{prefix}…{last_four}",
         key_created_at=db.time_value(created_at),
@@ -100,8 +102,8 @@ def find_caller(key: str) -> Caller | None:
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
         system_prompt=prompt,
-        requests_per_minute=per_minute,
-        daily_quota=daily_quota,
+        requests_per_minute=min(per_minute, plan_per_minute or per_minute),
+        daily_quota=min(daily_quota, plan_daily_quota or daily_quota),
         fallback_replies=_parse_replies(fallback_replies),
         model=ModelTerms(*model),
     )

@@ -65,6 +65,7 @@ class Account(models.Model):
     """Owns channels and pays for them."""
 
     name = models.CharField(max_length=120)
+    plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
     is_enabled = models.BooleanField("enabled", default=True)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -117,6 +118,35 @@ class LanguageModel(models.Model):
 
     class Meta:
         ordering: ClassVar = ["position", "model_id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Plan(models.Model):
+    """What an account may at most do, and what it is granted each month; channels only tighten."""
+
+    name = models.CharField(max_length=60, unique=True)
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no limit."
+    )
+    daily_quota = models.PositiveIntegerField(
+        "messages a day for each channel",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Empty: no limit.",
+    )
+    monthly_grant_microcredits = models.PositiveBigIntegerField(
+        default=0,
+        help_text="Granted for each UTC month, gone at its end. 1 credit = 1,000,000.",
+    )
+    models_allowed = models.ManyToManyField(
+        LanguageModel, blank=True, related_name="plans", help_text="None chosen: all."
+    )
+
+    class Meta:
+        ordering: ClassVar = ["name"]
 
     def __str__(self) -> str:
         return self.name

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from channels.models import LanguageModel
 from common.money import format_credits
 
 
-def list_models(*, current_model_id: str = "") -> list[dict[str, Any]]:
-    """Return the models a channel may use, as callers see them; `current` marks one of them."""
+def list_models(
+    *, account_id: int | None = None, current_model_id: str = ""
+) -> list[dict[str, Any]]:
+    """Return the models an account may choose, as callers see them; `current` marks one of them."""
     return [
         describe_model(model, is_current=model.model_id == current_model_id)
-        for model in LanguageModel.objects.filter(is_enabled=True)
+        for model in models_allowed(account_id)
     ]
+
+
+def models_allowed(account_id: int | None) -> QuerySet[LanguageModel]:
+    """Return the enabled models of an account's plan; all where the plan names none."""
+    models = LanguageModel.objects.filter(is_enabled=True)
+    chosen = LanguageModel.objects.filter(plans__accounts=account_id)
+    if account_id is None or not chosen.exists():
+        return models
+    return models.filter(id__in=chosen)
 
 
 def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:

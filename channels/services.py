@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from channels import keys
+from channels import keys, selectors
 from channels.callers import Caller
 from channels.errors import UnknownChannel, UnknownModel
 from channels.models import Account, ApiKey, Channel, LanguageModel, Membership, Provider, User
@@ -62,7 +62,8 @@ def create_channel(*, account: Account, name: str, model_id: str = "", **fields:
 
     Raises UnknownModel, and ValidationError naming each field that is wrong.
     """
-    channel = Channel(account=account, name=name, model=get_model(model_id), **fields)
+    model = get_model(model_id, account_id=account.id)
+    channel = Channel(account=account, name=name, model=model, **fields)
     channel.full_clean()
     channel.save(force_insert=True)
     return channel
@@ -77,7 +78,7 @@ def update_channel(*, channel_id: str, model_id: str = "", **fields: Any) -> Cha
     for name, value in fields.items():
         setattr(channel, name, value)
     if model_id:
-        channel.model = get_model(model_id)
+        channel.model = get_model(model_id, account_id=channel.account_id)
     channel.full_clean()
     channel.save()
     return channel
@@ -91,12 +92,12 @@ def get_channel(channel_id: str) -> Channel:
         raise UnknownChannel(f"There is no channel '{channel_id}'.") from None
 
 
-def get_model(model_id: str) -> LanguageModel:
-    """Return an enabled model by the gateway's id for it, the first one for ''.
+def get_model(model_id: str, *, account_id: int | None = None) -> LanguageModel:
+    """Return a model the account may use by the gateway's id for it, the first one for ''.
 
     Raises UnknownModel, with the ids there are.
     """
-    models = list(LanguageModel.objects.filter(is_enabled=True))
+    models = list(selectors.models_allowed(account_id))
     for model in models:
         if model_id in ("", model.model_id):
             return model

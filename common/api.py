@@ -27,18 +27,22 @@ from common.errors import (
 NO_JSON_OBJECT = "The body must be a JSON object, in UTF-8."
 
 
-def read_json_object(request: Request) -> dict[str, Any]:
-    """Return the body as a mapping. Raises UnsupportedMediaType or InvalidRequest.
-
-    Parsed with orjson; what it refuses is looked at again, to tell the caller more.
-    """
+def read_body(request: Request) -> bytes:
+    """Return the bytes of a JSON body. Raises UnsupportedMediaType or InvalidRequest."""
     content_type = (request.content_type or "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise UnsupportedMediaType
     try:
-        body = request._request.read()
+        return request._request.read()
     except UnreadablePostError:
         raise InvalidRequest("The body ended before its declared length.") from None
+
+
+def parse_json_object(body: bytes) -> dict[str, Any]:
+    """Return a body as a mapping. Raises InvalidRequest.
+
+    Parsed with orjson; what it refuses is looked at again, to tell the caller more.
+    """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -32,6 +33,15 @@ def credits_argument(text: str) -> int:
         return parse_credits(text)
     except InvalidAmount as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def time_argument(text: str) -> datetime:
+    """Read a time from the command line; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"'{text}' is not a time such as 2027-01-31T00:00:00Z.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

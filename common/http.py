@@ -53,18 +53,12 @@ class _CallState(threading.local):
 _call = _CallState()
 
 
-class _DeadlineReader(io.RawIOBase):
+class _DeadlineReader(socket.SocketIO):
     """Reads a socket, giving each read only the time that is left to the whole call."""
 
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(_remaining_seconds())
-        return int(self._sock.recv_into(buffer))
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_remaining_seconds())  # type: ignore[attr-defined]  # SocketIO's own
+        return super().readinto(buffer)
 
 
 class _DeadlineSocket:
@@ -74,7 +68,10 @@ class _DeadlineSocket:
         self._sock = sock
 
     def makefile(self, mode: str = "rb", *args: Any, **kwargs: Any) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._sock), 16 * 1024)
+        # As socket.makefile does: the file keeps the socket open after its own close(), which
+        # http.client calls at once where the server will close the connection.
+        self._sock._io_refs += 1
+        return io.BufferedReader(_DeadlineReader(self._sock, "r"), 16 * 1024)
 
     def sendall(self, data: Any, *args: Any) -> None:
         self._sock.settimeout(_remaining_seconds())
@@ -95,8 +92,7 @@ class _GuardedConnection(HTTPConnection):
     """Checks the address at connect time, when a name can no longer be pointed elsewhere."""
 
     def _new_conn(self) -> socket.socket:
-        timeout = min(CONNECT_TIMEOUT_SECONDS, _remaining_seconds())
-        return _connect(self._dns_host, self.port or self.default_port, timeout)
+        return _connect(self._dns_host, self.port or self.default_port)
 
     def connect(self) -> None:
         super().connect()
@@ -107,16 +103,19 @@ class _GuardedTlsConnection(HTTPSConnection):
     """The same for TLS; the handshake runs on the plain socket, under the connect timeout."""
 
     def _new_conn(self) -> socket.socket:
-        timeout = min(CONNECT_TIMEOUT_SECONDS, _remaining_seconds())
-        return _connect(self._dns_host, self.port or self.default_port, timeout)
+        return _connect(self._dns_host, self.port or self.default_port)
 
     def connect(self) -> None:
         super().connect()
         self.sock = _DeadlineSocket(self.sock)  # delegates to a socket
 
 
-def _connect(host: str, port: int, timeout: float) -> socket.socket:
-    """Resolve once, refuse private addresses unless allowed, connect to what was checked."""
+def _connect(host: str, port: int) -> socket.socket:
+    """Resolve once, refuse private addresses unless allowed, connect to what was checked.
+
+    All addresses together have the time that is left to the call. The look-up of the name is
+    bounded by the system's resolver alone.
+    """
     addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     last_error: OSError | None = None
     for family, kind, protocol, _, address in addresses:
@@ -125,7 +124,7 @@ def _connect(host: str, port: int, timeout: float) -> socket.socket:
             continue
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(timeout)
+            sock.settimeout(min(CONNECT_TIMEOUT_SECONDS, _remaining_seconds()))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock

@@ -11,10 +11,12 @@ from typing import Any
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 
-# Whatever looks like one of our keys, a bearer token or a provider's key. The second line of
-# defence: the first is never to log them.
+# Whatever looks like one of our keys (under any prefix: 42 base62 characters at its end), a
+# bearer token or a provider's key. The second line of defence: the first is never to log them.
 _SECRETS = re.compile(
-    r"(amgai_[A-Za-z0-9_]{4})[A-Za-z0-9]+|(?i:(bearer\s+))[^\s\"',]+|((?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
+    r"([A-Za-z0-9_-]*[_-])[0-9A-Za-z]{42}(?![0-9A-Za-z])"
+    r"|(?i:(bearer\s+))[^\s\"',]+"
+    r"|(\b(?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
 )
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -22,6 +24,17 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "ascti
 def scrub(text: str) -> str:
     """Return the text with everything that looks like a key cut down to its prefix."""
     return _SECRETS.sub(lambda match: next(filter(None, match.groups())) + "…", text)
+
+
+def _scrubbed(value: Any) -> Any:
+    """Scrub the texts inside a value, before quoting could hide where they end."""
+    if isinstance(value, dict):
+        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return scrub(str(value))
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,4 +54,4 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return scrub(json.dumps(entry, default=str, ensure_ascii=False))
+        return json.dumps(_scrubbed(entry), ensure_ascii=False)

@@ -16,6 +16,25 @@ class SessionBusy(ApiError):
         super().__init__(retry_after=2)
 
 
+class RequestInProgress(ApiError):
+    status = 409
+    code = "request_in_progress"
+    default_message = (
+        "The first request with this Idempotency-Key is still being answered. Try again shortly."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=2)
+
+
+class IdempotencyKeyReused(ApiError):
+    status = 422
+    code = "idempotency_key_reused"
+    default_message = (
+        "This Idempotency-Key was used with another body. Send a new key with a new message."
+    )
+
+
 class ProviderFailed(ApiError):
     """Every route failed; nothing was charged and nothing stored."""
 

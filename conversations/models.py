@@ -64,6 +64,9 @@ class Message(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(ChatSession, models.CASCADE, related_name="messages")
+    # The session's, again: usage is read by channel and time, without a join per session.
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages")
+    is_test = models.BooleanField()
     position = models.PositiveIntegerField()
     role = models.CharField(max_length=9, choices=Role.choices)
     content = models.TextField()
@@ -74,7 +77,8 @@ class Message(models.Model):
     page_url = models.CharField(max_length=2048, blank=True)
     page_title = models.CharField(max_length=512, blank=True)
 
-    # Of the assistant's reply.
+    # Of the assistant's reply, whose id is that of the hold that paid for it. Prices are those
+    # it was charged at, in micro-credits.
     request_id = models.CharField(max_length=128, blank=True)
     request_model = models.CharField(max_length=100, blank=True)
     response_model = models.CharField(max_length=200, blank=True)
@@ -84,6 +88,9 @@ class Message(models.Model):
     output_tokens = models.BigIntegerField(default=0)
     is_estimated = models.BooleanField(default=False)
     charged_microcredits = models.BigIntegerField(default=0)
+    price_per_reply = models.BigIntegerField(default=0)
+    price_per_1k_input = models.BigIntegerField(default=0)
+    price_per_1k_output = models.BigIntegerField(default=0)
     duration_ms = models.PositiveIntegerField(default=0)
 
     class Meta:
@@ -92,6 +99,49 @@ class Message(models.Model):
                 fields=["session", "position"], name="conversations_message_position_unique"
             )
         ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["channel", "created_at"],
+                condition=Q(role="assistant"),
+                name="conversations_message_usage",
+            ),
+            models.Index(
+                fields=["channel", "request_id"],
+                condition=Q(role="assistant"),
+                name="conversations_message_receipt",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role} {self.position}"
+
+
+class IdempotencyRecord(models.Model):
+    """A caller's Idempotency-Key: who is working on it, or what came of it.
+
+    While the first request runs, `expires_at` ends its claim; afterwards, the time in which the
+    stored body is replayed.
+    """
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+")
+    is_test = models.BooleanField()
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    session_id = models.CharField(max_length=255)
+    claim_number = models.BigIntegerField(default=1)
+    claimed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    body = models.TextField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "is_test", "key"], name="conversations_idempotencyrecord_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="conversations_idempotency_end"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from billing import selectors as billing_selectors
 from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
 from billing.services import PlacedHold, Settlement
@@ -23,11 +22,11 @@ from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.providers.base import Completion, ProviderClient
 from common import db
-from common.ids import uuid7
 from common.tokens import estimate_tokens
-from conversations import selectors, turns
+from conversations import idempotency, selectors, turns
 from conversations.errors import ProviderFailed
-from conversations.models import ChatSession, Message, WaitingTurn
+from conversations.idempotency import Claim
+from conversations.models import ChatSession, IdempotencyRecord, Message, WaitingTurn
 from conversations.prompts import Page, Prompt, build_prompt
 from conversations.turns import Turn
 
@@ -43,6 +42,7 @@ class Incoming:
     message: str
     session_id: str
     page: Page = Page()  # noqa: RUF009  # frozen
+    idempotency_key: idempotency.Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,17 @@ class Answer:
     model_id: str
     provider_name: str
     finish_reason: str
-    input_tokens: int
-    output_tokens: int
-    is_estimated: bool
-    charged_microcredits: int
-    available_microcredits: int
+    usage: Usage
+    settlement: Settlement
+    messages_today: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The body to send; without an `answer` it is the replay of an earlier one."""
+
+    body: bytes
+    answer: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,38 +88,51 @@ class Usage:
     is_estimated: bool
 
 
-def answer_message(*, caller: Caller, incoming: Incoming, request_id: str) -> Answer:
+def answer_message(
+    *,
+    caller: Caller,
+    incoming: Incoming,
+    request_id: str,
+    render: Callable[[Answer], bytes],
+) -> Outcome:
     """Admit a message, let a provider answer it, store and charge the turn.
 
     Two short transactions with the provider's call between them; no transaction, lock or
-    connection is held while the provider talks. Raises SessionBusy, DailyQuotaReached,
-    CreditsExhausted or ProviderFailed; each of them charged nothing and stored nothing.
+    connection is held while the provider talks. `render` makes the body that is sent now and
+    stored for replays. Raises RequestInProgress, IdempotencyKeyReused, SessionBusy,
+    DailyQuotaReached, CreditsExhausted or ProviderFailed; each of them charged nothing and
+    stored nothing.
     """
-    admission = admit_message(caller=caller, incoming=incoming, request_id=request_id)
-    db.release_connection()
-    started = time.monotonic()
-    try:
-        provider_name, completion = call_provider(
-            admission.routes, admission.prompt, deadline=started + settings.PROVIDER_DEADLINE
-        )
-        return store_turn(
-            caller=caller,
-            incoming=incoming,
-            admission=admission,
-            provider_name=provider_name,
-            completion=completion,
-            duration_seconds=time.monotonic() - started,
-            request_id=request_id,
-        )
-    except BaseException:
-        give_back(admission)
-        raise
+    with idempotency.claimed(
+        caller=caller, session_id=incoming.session_id, key=incoming.idempotency_key
+    ) as claim:
+        if claim is not None and claim.replay is not None:
+            return Outcome(claim.replay.encode(), answer=None)
+        with admitted(caller, incoming, request_id) as admission:
+            db.release_connection()
+            started = time.monotonic()
+            provider_name, completion = call_provider(
+                admission.routes, admission.prompt, deadline=started + settings.PROVIDER_DEADLINE
+            )
+            call = Call(request_id, provider_name, completion, time.monotonic() - started)
+            return store_turn(caller, incoming, admission, call, claim, render)
 
 
 # --- Admission ----------------------------------------------------------------------------------
 
 
-def admit_message(*, caller: Caller, incoming: Incoming, request_id: str) -> Admission:
+@contextmanager
+def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Admission]:
+    """Admit a message for the block; where the block raises, give everything back."""
+    admission = admit_message(caller, incoming, request_id)
+    try:
+        yield admission
+    except BaseException:
+        give_back(admission)
+        raise
+
+
+def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
     """Wait for the session's turn, then take turn, quota and credits in one transaction."""
 
     def start(ticket: int | None) -> Admission:
@@ -121,7 +140,7 @@ def admit_message(*, caller: Caller, incoming: Incoming, request_id: str) -> Adm
             return _admit(caller, incoming, request_id, ticket)
         except (DailyQuotaReached, CreditsExhausted):
             # Calls that never came back may still hold what this one needs.
-            if not billing.expire_holds(account_id=caller.account_id, now=timezone.now()):
+            if not billing.free_up(account_id=caller.account_id, now=timezone.now()):
                 raise
             return _admit(caller, incoming, request_id, ticket)
 
@@ -205,103 +224,110 @@ def measure_usage(caller: Caller, prompt: Prompt, completion: Completion) -> Usa
 # --- Settlement ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A provider's answer and how it came about."""
+
+    request_id: str
+    provider_name: str
+    completion: Completion
+    duration_seconds: float
+
+
 def store_turn(
-    *,
     caller: Caller,
     incoming: Incoming,
     admission: Admission,
-    provider_name: str,
-    completion: Completion,
-    duration_seconds: float,
-    request_id: str,
-) -> Answer:
-    """Store both messages and capture the hold, all or nothing.
+    call: Call,
+    claim: Claim | None,
+    render: Callable[[Answer], bytes],
+) -> Outcome:
+    """Store both messages, capture the hold and keep the body for replays: all or nothing.
 
     Raises ProviderFailed where the answer came after its hold had expired.
     """
-    message_id = uuid7()
-    usage = measure_usage(caller, admission.prompt, completion)
+    usage = measure_usage(caller, admission.prompt, call.completion)
+    price = caller.model.price(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
     now = timezone.now()
     try:
         with transaction.atomic():
             is_kept = turns.end_turn(admission.turn, messages_added=2, now=now)
             settlement = billing.capture_hold(
                 hold=admission.hold,
-                charge_microcredits=caller.model.price(
-                    input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
-                ),
+                charge_microcredits=price,
                 now=now,
                 reason=f"Reply by {caller.model.model_id}",
-                request_id=request_id,
-                message_id=message_id,
+                request_id=call.request_id,
             )
-            _insert_turn(
-                session_pk=admission.turn.session_pk,
-                position=admission.turn.message_count,
-                user={
-                    "id": uuid7(),
-                    "content": incoming.message,
-                    "created_at": admission.admitted_at,
-                    "page_url": incoming.page.url,
-                    "page_title": incoming.page.title,
-                },
-                assistant={
-                    "id": message_id,
-                    "content": completion.text,
-                    "created_at": now,
-                    "request_id": request_id,
-                    "request_model": caller.model.model_id,
-                    "response_model": completion.response_model,
-                    "provider_name": provider_name,
-                    "finish_reason": completion.finish_reason,
-                    "input_tokens": usage.input_tokens,
-                    "output_tokens": usage.output_tokens,
-                    "is_estimated": usage.is_estimated,
-                    "charged_microcredits": settlement.charged_microcredits,
-                    "duration_ms": int(duration_seconds * 1000),
-                },
-                # The session was erased while the provider talked: keep the books, not the text.
-                erased_at=None if is_kept else now,
+            answer = Answer(
+                reply=call.completion.text,
+                session_id=incoming.session_id,
+                message_id=admission.hold.id,
+                model_id=caller.model.model_id,
+                provider_name=call.provider_name,
+                finish_reason=call.completion.finish_reason,
+                usage=usage,
+                settlement=settlement,
+                messages_today=admission.hold.messages_today,
             )
+            # A session that was erased while the provider talked keeps its books, not its text.
+            erased_at = None if is_kept else now
+            _insert_turn(caller, incoming, admission, call, answer, now, erased_at)
+            body = render(answer)
+            if claim is not None:
+                idempotency.complete(claim, body)
     except HoldNotOpen:
         raise ProviderFailed("The AI provider answered too late. Nothing was charged.") from None
-    return Answer(
-        reply=completion.text,
-        session_id=incoming.session_id,
-        message_id=message_id,
-        model_id=caller.model.model_id,
-        provider_name=provider_name,
-        finish_reason=completion.finish_reason,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        is_estimated=usage.is_estimated,
-        charged_microcredits=settlement.charged_microcredits,
-        available_microcredits=_available_after(settlement, caller, now),
-    )
-
-
-def _available_after(settlement: Settlement, caller: Caller, now: datetime) -> int:
-    if settlement.available_microcredits is not None:
-        return settlement.available_microcredits
-    return billing_selectors.get_available_microcredits(account_id=caller.account_id, now=now)
+    return Outcome(body, answer)
 
 
 def _insert_turn(
-    *,
-    session_pk: int,
-    position: int,
-    user: dict[str, object],
-    assistant: dict[str, object],
+    caller: Caller,
+    incoming: Incoming,
+    admission: Admission,
+    call: Call,
+    answer: Answer,
+    now: datetime,
     erased_at: datetime | None,
 ) -> None:
-    erased = {"content": "", "page_url": "", "page_title": ""} if erased_at else {}
-    common = {"session_id": session_pk, "erased_at": erased_at}
-    Message.objects.bulk_create(
-        [
-            Message(position=position, role="user", **user | common | erased),
-            Message(position=position + 1, role="assistant", **assistant | common | erased),
-        ]
+    both = {
+        "session_id": admission.turn.session_pk,
+        "channel_id": caller.channel_id,
+        "is_test": caller.is_test,
+        "erased_at": erased_at,
+    }
+    is_kept = erased_at is None
+    user = Message(
+        **both,
+        position=admission.turn.message_count,
+        role=Message.Role.USER,
+        content=incoming.message if is_kept else "",
+        page_url=incoming.page.url if is_kept else "",
+        page_title=incoming.page.title if is_kept else "",
+        created_at=admission.admitted_at,
     )
+    assistant = Message(
+        **both,
+        id=answer.message_id,
+        position=admission.turn.message_count + 1,
+        role=Message.Role.ASSISTANT,
+        content=answer.reply if is_kept else "",
+        created_at=now,
+        request_id=call.request_id,
+        request_model=answer.model_id,
+        response_model=call.completion.response_model,
+        provider_name=call.provider_name,
+        finish_reason=answer.finish_reason,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        is_estimated=answer.usage.is_estimated,
+        charged_microcredits=answer.settlement.charged_microcredits,
+        price_per_reply=caller.model.per_reply,
+        price_per_1k_input=caller.model.per_1k_input,
+        price_per_1k_output=caller.model.per_1k_output,
+        duration_ms=int(call.duration_seconds * 1000),
+    )
+    Message.objects.bulk_create([user, assistant])
 
 
 def give_back(admission: Admission) -> None:
@@ -329,6 +355,10 @@ def erase_history(*, caller: Caller, session_id: str) -> int:
         channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
     )
     sessions.filter(closed_at=None).update(closed_at=now, lease_expires_at=None)
+    # Stored replays hold the reply's text too.
+    IdempotencyRecord.objects.filter(
+        channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
+    ).exclude(body=None).delete()
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
 
 
@@ -343,6 +373,7 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
     )
     closed = stale.update(closed_at=now, lease_expires_at=None)
     WaitingTurn.objects.filter(expires_at__lte=now).delete()
+    idempotency.delete_expired(now=now)
     return closed, _erase_past_retention(now)
 
 

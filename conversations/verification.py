@@ -10,13 +10,13 @@ _DIFFERENCES = {
     "a reply's charge differs from the ledger's": """
         SELECT m.id, m.charged_microcredits, COALESCE(e.amount_microcredits, 0)
           FROM conversations_message m
-          LEFT JOIN billing_ledgerentry e ON e.message_id = m.id AND e.kind = 'charge'
+          LEFT JOIN billing_ledgerentry e ON e.hold_id = m.id
          WHERE m.role = 'assistant'
            AND m.charged_microcredits <> COALESCE(e.amount_microcredits, 0)
     """,
     "a charge has no reply": """
-        SELECT e.id, e.amount_microcredits, e.message_id
-          FROM billing_ledgerentry e LEFT JOIN conversations_message m ON m.id = e.message_id
+        SELECT e.id, e.amount_microcredits, 0
+          FROM billing_ledgerentry e LEFT JOIN conversations_message m ON m.id = e.hold_id
          WHERE e.kind = 'charge' AND m.id IS NULL
     """,
     "a session's count differs from its messages": """

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import transaction
 
-from billing import services as billing
+from billing import grants
 from channels import services as channels
 from channels.models import Account, ApiKey, Channel, User
 from common.commands import credits_argument
@@ -63,7 +63,7 @@ def set_channel(
 def grant(account: Account, microcredits: int | None) -> None:
     """Grant credits from the command line, if any were asked for."""
     if microcredits:
-        billing.grant_credits(
+        grants.grant_credits(
             account=account,
             amount_microcredits=microcredits,
             reason="Granted on the command line",

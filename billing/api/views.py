@@ -9,9 +9,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import selectors
+from billing import selectors, services
 from billing.api import serializers
-from billing.services import seconds_to_next_day
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels import selectors as channels_selectors
 from channels.authentication import ApiKeyAuthentication, caller_of
@@ -38,7 +37,7 @@ class KeyView(ApiView):
         now = timezone.now()
         minute = ChatThrottle().state(caller)
         used = selectors.get_messages_used(caller=caller, now=now)
-        available = selectors.get_available_microcredits(account_id=caller.account_id, now=now)
+        available = services.get_available_microcredits(account_id=caller.account_id, now=now)
         return Response(
             {
                 "channel": {
@@ -63,7 +62,9 @@ class KeyView(ApiView):
                         "limit": caller.daily_quota,
                         "used": used,
                         "remaining": max(0, caller.daily_quota - used),
-                        "resets_at": _rfc3339(now + timedelta(seconds=seconds_to_next_day(now))),
+                        "resets_at": _rfc3339(
+                            now + timedelta(seconds=services.seconds_to_next_day(now))
+                        ),
                     },
                 },
                 "credits": {"remaining": format_credits(available)},
@@ -84,8 +85,11 @@ class ModelsView(ApiView):
         responses={200: serializers.ModelsSchema} | errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
-        current = caller_of(request).model.model_id
-        return Response({"models": channels_selectors.list_models(current_model_id=current)})
+        caller = caller_of(request)
+        models = channels_selectors.list_models(
+            account_id=caller.account_id, current_model_id=caller.model.model_id
+        )
+        return Response({"models": models})
 
 
 def _rfc3339(moment: datetime | None) -> str | None:

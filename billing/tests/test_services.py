@@ -10,14 +10,13 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from billing import selectors, services
+from billing import grants, services
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
 from billing.services import PlacedHold
 from billing.verification import find_differences, snapshot
 from channels.callers import Caller
 from channels.tests.factories import Site, make_site
-from common.ids import uuid7
 from common.money import MICROCREDITS_PER_CREDIT
 from conftest import run_in_threads
 
@@ -45,7 +44,6 @@ def capture(hold: PlacedHold, charge: int = CREDIT) -> services.Settlement:
             now=timezone.now(),
             reason="a test",
             request_id="r1",
-            message_id=uuid7(),
         )
 
 
@@ -109,7 +107,7 @@ def test_a_late_capture_is_refused_and_an_expired_hold_is_spendable_at_once(cloc
     clock.shift(10)
     with pytest.raises(HoldNotOpen):
         capture(hold)
-    available = selectors.get_available_microcredits(account_id=site.account_id, now=timezone.now())
+    available = services.get_available_microcredits(account_id=site.account_id, now=timezone.now())
     assert available == CREDIT
     assert services.expire_holds(account_id=site.account_id, now=timezone.now()) == 1
     assert services.expire_holds(account_id=site.account_id, now=timezone.now()) == 0
@@ -173,10 +171,10 @@ def test_seconds_to_the_next_day_are_rounded_up(moment: str, seconds: int) -> No
 
 def test_grants_and_adjustments_are_numbered_entries(site: Site) -> None:
     account = site.channel.account
-    services.adjust_credits(
+    grants.adjust_credits(
         account=account, change_microcredits=-CREDIT, reason="a mistake", actor="staff@x"
     )
-    services.adjust_credits(account=account, change_microcredits=5, reason="sorry", actor="staff@x")
+    grants.adjust_credits(account=account, change_microcredits=5, reason="sorry", actor="staff@x")
     entries = LedgerEntry.objects.order_by("sequence").values_list(
         "sequence", "kind", "debit", "credit", "amount_microcredits", "balance_after_microcredits"
     )
@@ -191,7 +189,7 @@ def test_grants_and_adjustments_are_numbered_entries(site: Site) -> None:
 def test_an_adjustment_cannot_take_what_is_held(site: Site) -> None:
     place(site.caller(), 60 * CREDIT)
     with pytest.raises(CreditsExhausted):
-        services.adjust_credits(
+        grants.adjust_credits(
             account=site.channel.account, change_microcredits=-41 * CREDIT, reason="r", actor="a"
         )
     assert balance() == (100 * CREDIT, 60 * CREDIT)
@@ -199,7 +197,7 @@ def test_an_adjustment_cannot_take_what_is_held(site: Site) -> None:
 
 def test_the_same_reference_grants_once(site: Site, stranger: Site) -> None:
     def grant(to: Site, amount: int = 5) -> tuple[LedgerEntry, bool]:
-        return services.grant_credits(
+        return grants.grant_credits(
             account=to.channel.account,
             amount_microcredits=amount,
             reason="bought",
@@ -218,7 +216,7 @@ def test_the_same_reference_grants_once(site: Site, stranger: Site) -> None:
 @pytest.mark.parametrize("amount", [0, -1])
 def test_a_grant_is_more_than_nothing(site: Site, amount: int) -> None:
     with pytest.raises(ValueError, match="more than 0"):
-        services.grant_credits(account=site.channel.account, amount_microcredits=amount, reason="r")
+        grants.grant_credits(account=site.channel.account, amount_microcredits=amount, reason="r")
 
 
 # --- The database itself --------------------------------------------------------------------------
@@ -330,7 +328,7 @@ def test_one_reference_grants_once_of_many_at_once() -> None:
     account = make_site(credit_amount=0).channel.account
 
     def work(index: int) -> bool:
-        return services.grant_credits(
+        return grants.grant_credits(
             account=account, amount_microcredits=7, reason="bought", reference="inv-1"
         )[1]
 

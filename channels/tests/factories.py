@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from billing import services as billing
+from billing import grants
 from channels import services
 from channels.callers import Caller, find_caller
 from channels.models import Channel, LanguageModel
@@ -37,7 +37,7 @@ def make_site(*, owner: str = "owner@example.com", credit_amount: int = 100, **f
     live = services.issue_api_key(channel=channel, is_test=False)
     test = services.issue_api_key(channel=channel, is_test=True)
     if credit_amount:
-        billing.grant_credits(
+        grants.grant_credits(
             account=account,
             amount_microcredits=credit_amount * MICROCREDITS_PER_CREDIT,
             reason="for a test",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from rest_framework import serializers
 
 from common.errors import InvalidRequest
 from common.money import format_credits
+from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
 from conversations.services import Answer, Incoming
 
@@ -19,6 +21,9 @@ MAX_MESSAGE = 2_000
 MAX_SESSION_ID = 255
 MAX_URL = 2_048
 MAX_TITLE = 512
+MAX_IDEMPOTENCY_KEY = 255
+# From four fifths of the day's quota on, answers carry a warning.
+WARN_FROM_FIFTHS = 4
 
 
 class ChatMetadataSchema(serializers.Serializer[Any]):
@@ -76,7 +81,7 @@ class HistorySchema(serializers.Serializer[Any]):
     messages = HistoryMessageSchema(many=True)
 
 
-def parse_chat_request(data: dict[str, Any]) -> Incoming:
+def parse_chat_request(data: dict[str, Any], key: Key | None = None) -> Incoming:
     """Return the validated message. Raises InvalidRequest naming every field that is wrong."""
     fields: dict[str, str] = {}
     message = _text(data, "message", fields, limit=None, required=True).strip()
@@ -93,7 +98,7 @@ def parse_chat_request(data: dict[str, Any]) -> Incoming:
         fields["stream"] = "Must be true or false."
     if fields:
         raise InvalidRequest(fields=fields)
-    return Incoming(message, session_id, page)
+    return Incoming(message, session_id, page, key)
 
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:
@@ -151,16 +156,16 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-def render_answer(answer: Answer) -> dict[str, Any]:
+def render_answer(answer: Answer) -> bytes:
     """Return the response body of a chat."""
     usage: dict[str, Any] = {
-        "prompt_tokens": answer.input_tokens,
-        "completion_tokens": answer.output_tokens,
-        "total_tokens": answer.input_tokens + answer.output_tokens,
+        "prompt_tokens": answer.usage.input_tokens,
+        "completion_tokens": answer.usage.output_tokens,
+        "total_tokens": answer.usage.input_tokens + answer.usage.output_tokens,
     }
-    if answer.is_estimated:
+    if answer.usage.is_estimated:
         usage["estimated"] = True
-    return {
+    body = {
         "reply": answer.reply,
         "session_id": answer.session_id,
         "message_id": str(answer.message_id),
@@ -168,7 +173,31 @@ def render_answer(answer: Answer) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "usage": usage,
         "credits": {
-            "charged": format_credits(answer.charged_microcredits),
-            "remaining": format_credits(answer.available_microcredits),
+            "charged": format_credits(answer.settlement.charged_microcredits),
+            "remaining": format_credits(answer.settlement.available_microcredits),
         },
     }
+    return orjson.dumps(body)
+
+
+def read_idempotency_key(header: str | None, body: bytes) -> Key | None:
+    """Return the caller's Idempotency-Key with the body it came with. Raises InvalidRequest."""
+    if not header:
+        return None
+    if len(header) > MAX_IDEMPOTENCY_KEY or not header.isprintable():
+        rule = f"Must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters."
+        raise InvalidRequest(fields={"Idempotency-Key": rule})
+    return Key(header, fingerprint(body))
+
+
+def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
+    """Return what can be spent now, and a warning before the day's quota or the credits end."""
+    headers = {"X-Credits-Remaining": format_credits(answer.settlement.available_microcredits)}
+    warnings = []
+    if 5 * answer.messages_today >= WARN_FROM_FIFTHS * daily_quota:
+        warnings.append(f"daily_quota; used={answer.messages_today}; limit={daily_quota}")
+    if answer.settlement.is_low:
+        warnings.append("low_balance")
+    if warnings:
+        headers["X-Budget-Warning"] = ", ".join(warnings)
+    return headers

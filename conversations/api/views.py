@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -12,7 +13,7 @@ from rest_framework.response import Response
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import ApiKeyAuthentication, caller_of
 from channels.permissions import ChannelIsEnabled
-from common.api import ApiView, read_json_object
+from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from common.openapi import errors
@@ -21,6 +22,12 @@ from conversations.api import serializers
 
 SESSION_ID = OpenApiParameter(
     "session_id", str, required=True, description="The session, as it was sent with its messages."
+)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="At most 255 characters. The same key with the same body is answered once.",
 )
 
 
@@ -34,16 +41,25 @@ class ChatView(ApiView):
     @extend_schema(
         operation_id="chat",
         summary="Send a visitor's message, get an AI reply",
+        parameters=[IDEMPOTENCY_KEY],
         request=serializers.ChatRequestSchema,
         responses={200: serializers.ChatResponseSchema}
-        | errors(400, 401, 403, 405, 409, 411, 413, 415, 429, 500, 503),
+        | errors(400, 401, 403, 405, 409, 411, 413, 415, 422, 429, 500, 503),
     )
-    def post(self, request: Request) -> Response:
-        incoming = serializers.parse_chat_request(read_json_object(request))
-        answer = services.answer_message(
-            caller=caller_of(request), incoming=incoming, request_id=request_id_var.get()
+    def post(self, request: Request) -> HttpResponse:
+        caller = caller_of(request)
+        body = read_body(request)
+        key = serializers.read_idempotency_key(request.headers.get("Idempotency-Key"), body)
+        outcome = services.answer_message(
+            caller=caller,
+            incoming=serializers.parse_chat_request(parse_json_object(body), key),
+            request_id=request_id_var.get(),
+            render=serializers.render_answer,
         )
-        return Response(serializers.render_answer(answer))
+        headers = {"Idempotency-Replayed": "true"}
+        if outcome.answer is not None:
+            headers = serializers.answer_headers(outcome.answer, daily_quota=caller.daily_quota)
+        return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
 class HistoryView(ApiView):

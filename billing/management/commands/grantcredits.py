@@ -6,10 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from billing import services
+from billing import grants
 from billing.errors import ReferenceReused
+from billing.models import CreditGrant
 from channels import services as channels
-from common.commands import ScriptCommand, clear_errors, credits_argument
+from common.commands import ScriptCommand, clear_errors, credits_argument, time_argument
 from common.money import format_credits
 
 
@@ -22,20 +23,26 @@ class Command(ScriptCommand):
         parser.add_argument("--amount", required=True, type=credits_argument)
         parser.add_argument("--reason", required=True)
         parser.add_argument("--reference", default="")
+        parser.add_argument("--category", choices=CreditGrant.Category.values, default="purchase")
+        parser.add_argument(
+            "--expires-at", type=time_argument, help="when the credits end: 2027-01-31T00:00:00Z"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["amount"] <= 0:
             raise CommandError("--amount must be more than 0.")
-        with clear_errors(ReferenceReused):
+        with clear_errors(ReferenceReused, ValueError):
             account = channels.find_account(owner_email=options["owner"])
             if account is None:
                 raise CommandError(f"Nobody with the address '{options['owner']}' owns an account.")
-            entry, is_new = services.grant_credits(
+            entry, is_new = grants.grant_credits(
                 account=account,
                 amount_microcredits=options["amount"],
                 reason=options["reason"],
                 actor="command line",
                 reference=options["reference"] or None,
+                category=options["category"],
+                expires_at=options["expires_at"],
             )
         result = {
             "entry": entry.sequence,

@@ -1,0 +1,257 @@
+"""Credits that come and go by themselves: grants with an end, corrections, monthly grants.
+
+Charges do not touch grants. An account counts what was ever spent, and how much of that its
+grants have been told of; the rest is allocated, soonest-ending grant first, under the account's
+row lock, whenever it matters: before a grant is added and when one has ended. In between the
+set of grants does not change, so the order of allocation is the order of spending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max, Min, Sum
+from django.utils import timezone
+
+from billing.errors import CreditsExhausted, ReferenceReused
+from billing.models import Book, CreditAccount, CreditGrant, Hold, LedgerEntry
+from channels.models import Account
+from common import db
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A movement of an account's balance, with everything its entry says. Micro-credits."""
+
+    amount_microcredits: int  # negative: taken from the customer
+    kind: LedgerEntry.Kind
+    reason: str
+    actor: str = ""
+    reference: str | None = None
+
+
+def grant_credits(
+    *,
+    account: Account,
+    amount_microcredits: int,
+    reason: str,
+    actor: str = "",
+    reference: str | None = None,
+    category: str = CreditGrant.Category.PURCHASE,
+    expires_at: datetime | None = None,
+) -> tuple[LedgerEntry, bool]:
+    """Add credits to an account; return the entry and whether it is new.
+
+    The same reference grants once: given again it returns the first entry. Raises
+    ReferenceReused where that one was of another amount, and ValueError for an amount below one
+    micro-credit or an end that has passed.
+    """
+    if amount_microcredits <= 0:
+        raise ValueError("A grant must be more than 0 credits.")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValueError("A grant must end in the future.")
+    kind = LedgerEntry.Kind.GRANT
+    change = Change(amount_microcredits, kind, reason, actor, reference or None)
+    try:
+        return _grant(account, change, category, expires_at), True
+    except IntegrityError:
+        earlier = LedgerEntry.objects.filter(
+            credit_account_id=account.id, reference=reference
+        ).first()
+        if not reference or earlier is None:
+            raise
+    if earlier.amount_microcredits != amount_microcredits:
+        raise ReferenceReused(f"The reference '{reference}' was used for another amount.")
+    return earlier, False
+
+
+def adjust_credits(
+    *, account: Account, change_microcredits: int, reason: str, actor: str
+) -> LedgerEntry:
+    """Correct a balance up or down by an entry of its own.
+
+    Raises CreditsExhausted where less than that is available: held credits cannot be taken.
+    """
+    if not change_microcredits:
+        raise ValueError("An adjustment must not be 0.")
+    change = Change(change_microcredits, LedgerEntry.Kind.ADJUSTMENT, reason, actor)
+    if change_microcredits > 0:
+        return _grant(account, change, CreditGrant.Category.ADJUSTMENT, None)
+    with transaction.atomic():
+        return _append_entry(account.id, change)
+
+
+@transaction.atomic
+def expire_grants(*, account_id: int, now: datetime) -> bool:
+    """Take back what is left of grants that have ended; False where none had.
+
+    Credits held by calls that began before a grant's end are left to them: such a call may still
+    be charged, from this grant first. What it gives back is taken when the last of these holds
+    has ended, at most PROVIDER_DEADLINE + 10 s later; until then it can be spent.
+    """
+    locked = CreditAccount.objects.filter(account_id=account_id, next_expiry_at__lte=now)
+    if not locked.update(entry_count=F("entry_count")):  # the row's lock, and the test under it
+        return False
+    _allocate(account_id)
+    ended = CreditGrant.objects.filter(
+        credit_account_id=account_id, remaining_microcredits__gt=0, expires_at__lte=now
+    )
+    recheck_at: datetime | None = None
+    for grant in ended.order_by("expires_at", "id"):
+        earlier_holds = Hold.objects.filter(
+            account_id=account_id, state=Hold.State.HELD, created_at__lt=grant.expires_at
+        ).aggregate(amount=Sum("amount_microcredits"), end=Max("expires_at"))
+        kept = min(grant.remaining_microcredits, earlier_holds["amount"] or 0)
+        if kept:
+            recheck_at = max(earlier_holds["end"], recheck_at or now)
+        _take_back(grant, grant.remaining_microcredits - kept)
+    _set_next_expiry(account_id, after=now, recheck_at=recheck_at)
+    return True
+
+
+def _take_back(grant: CreditGrant, amount_microcredits: int) -> None:
+    if not amount_microcredits:
+        return
+    CreditGrant.objects.filter(id=grant.id).update(
+        remaining_microcredits=F("remaining_microcredits") - amount_microcredits
+    )
+    reason = f"Grant {grant.entry_id} of {grant.category} has ended"
+    _append_entry(
+        grant.credit_account_id,
+        Change(-amount_microcredits, LedgerEntry.Kind.EXPIRY, reason),
+    )
+
+
+def _set_next_expiry(account_id: int, *, after: datetime, recheck_at: datetime | None) -> None:
+    coming = CreditGrant.objects.filter(
+        credit_account_id=account_id, remaining_microcredits__gt=0, expires_at__gt=after
+    ).aggregate(next=Min("expires_at"))["next"]
+    moments = [moment for moment in (coming, recheck_at) if moment is not None]
+    CreditAccount.objects.filter(account_id=account_id).update(
+        next_expiry_at=min(moments, default=None)
+    )
+
+
+@transaction.atomic
+def _grant(
+    account: Account, change: Change, category: str, expires_at: datetime | None
+) -> LedgerEntry:
+    CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
+    entry = _append_entry(account.id, change)
+    # After the entry, as that holds the row's lock; before the grant, which pays for nothing
+    # that was spent before it.
+    _allocate(account.id)
+    CreditGrant.objects.create(
+        credit_account_id=account.id,
+        entry=entry,
+        category=category,
+        amount_microcredits=change.amount_microcredits,
+        remaining_microcredits=change.amount_microcredits,
+        expires_at=expires_at,
+    )
+    if expires_at is not None:
+        credit_account = CreditAccount.objects.get(account_id=account.id)
+        soonest = min(expires_at, credit_account.next_expiry_at or expires_at)
+        CreditAccount.objects.filter(account_id=account.id).update(next_expiry_at=soonest)
+    return entry
+
+
+def _allocate(account_id: int) -> None:
+    """Tell grants of what was spent since the last time; needs the account's row lock."""
+    account = CreditAccount.objects.get(account_id=account_id)
+    unallocated = account.spent_microcredits - account.allocated_microcredits
+    grants = CreditGrant.objects.filter(
+        credit_account_id=account_id, remaining_microcredits__gt=0
+    ).order_by(F("expires_at").asc(nulls_last=True), "id")
+    for grant in grants if unallocated else ():
+        part = min(unallocated, grant.remaining_microcredits)
+        CreditGrant.objects.filter(id=grant.id).update(
+            remaining_microcredits=F("remaining_microcredits") - part
+        )
+        unallocated -= part
+        if not unallocated:
+            break
+    CreditAccount.objects.filter(account_id=account_id).update(
+        allocated_microcredits=account.spent_microcredits - unallocated
+    )
+
+
+# Raising the balance well above the threshold arms the warnings again; a quarter more than the
+# threshold, so that small grants around it do not send a mail each.
+_CHANGE_BALANCE = """
+UPDATE billing_creditaccount
+   SET balance_microcredits = balance_microcredits + %(change)s,
+       entry_count = entry_count + 1,
+       spent_microcredits = spent_microcredits + %(spent)s,
+       warned = CASE WHEN %(change)s > 0 AND balance_microcredits + %(change)s - held_microcredits
+                          > low_balance_microcredits + low_balance_microcredits / 4
+                     THEN 0 ELSE warned END
+ WHERE account_id = %(account)s AND balance_microcredits + %(change)s >= held_microcredits
+RETURNING balance_microcredits, entry_count
+"""
+
+
+def _append_entry(account_id: int, change: Change) -> LedgerEntry:
+    """Change the balance and write the entry that says so. Raises CreditsExhausted."""
+    is_spent = change.kind == LedgerEntry.Kind.ADJUSTMENT and change.amount_microcredits < 0
+    changed = db.fetch_row(
+        _CHANGE_BALANCE,
+        {
+            "account": account_id,
+            "change": change.amount_microcredits,
+            "spent": -change.amount_microcredits if is_spent else 0,
+        },
+    )
+    if changed is None:
+        raise CreditsExhausted("The account has less than that available.")
+    balance, sequence = changed
+    books = (Book.ISSUANCE, Book.CUSTOMER)
+    debit, credit = books if change.amount_microcredits > 0 else books[::-1]
+    return LedgerEntry.objects.create(
+        credit_account_id=account_id,
+        sequence=sequence,
+        kind=change.kind,
+        debit=debit,
+        credit=credit,
+        amount_microcredits=abs(change.amount_microcredits),
+        balance_after_microcredits=balance,
+        reason=change.reason,
+        actor=change.actor,
+        reference=change.reference,
+        created_at=timezone.now(),
+    )
+
+
+# --- Monthly grants of plans --------------------------------------------------------------------
+
+
+def grant_monthly_credits(*, now: datetime) -> int:
+    """Give every account on a plan this UTC month's credits, once; return how many got them.
+
+    Safe to run at any time and on many machines: the month is the grant's reference.
+    """
+    month_start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month_end = (month_start.replace(day=28) + timedelta(days=4)).replace(day=1)
+    reference = f"plan {month_start:%Y-%m}"
+    accounts = Account.objects.filter(
+        is_enabled=True, plan__monthly_grant_microcredits__gt=0
+    ).exclude(credit_account__entries__reference=reference)
+    return sum(_grant_month(account, reference, month_end) for account in accounts.iterator())
+
+
+def _grant_month(account: Account, reference: str, month_end: datetime) -> bool:
+    assert account.plan is not None
+    try:
+        _, is_new = grant_credits(
+            account=account,
+            amount_microcredits=account.plan.monthly_grant_microcredits,
+            reason=f"Monthly credits of the plan {account.plan.name}",
+            reference=reference,
+            category=CreditGrant.Category.PROMOTION,
+            expires_at=month_end,
+        )
+    except ReferenceReused:
+        return False  # the plan's grant was changed in mid-month; this month has been granted
+    return is_new

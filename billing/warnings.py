@@ -1,0 +1,90 @@
+"""Warnings before walls: e-mail to an account's owners at a low balance, and at an empty one.
+
+A periodic task looks for accounts that are lower than they were warned of. Requests send
+nothing and queue nothing: a lost broker or mail server costs a minute's delay, never a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import IntEnum
+
+from django.core.mail import send_mail
+from django.db.models import F, Min, Q
+from django.db.models.functions import Coalesce
+
+from billing.models import CreditAccount
+from channels.models import Membership
+from common.money import format_credits
+
+logger = logging.getLogger("gateway.billing")
+
+
+class Warned(IntEnum):
+    """What an account's owners have been told; a grant well above the threshold resets it."""
+
+    NOTHING = 0
+    LOW = 1
+    EMPTY = 2
+
+
+_SUBJECTS = {Warned.LOW: "Credits are running low", Warned.EMPTY: "Credits are used up"}
+_TEXTS = {
+    Warned.LOW: (
+        "The account “{account}” has {available} credits left, below the {threshold} you want to "
+        "be warned of.\n\nWhen they are used up, its channels stop answering. Add credits in time."
+    ),
+    Warned.EMPTY: (
+        "The account “{account}” has {available} credits left, which cannot pay for another "
+        "message. Its channels answer “credits_exhausted” until credits are added."
+    ),
+}
+
+
+def warn_of_low_balances() -> int:
+    """Send each warning that is due, once; return how many were sent."""
+    return sum(
+        _warn(account, level)
+        for level in (Warned.EMPTY, Warned.LOW)
+        for account in _accounts_due(level)
+    )
+
+
+def _accounts_due(level: Warned) -> list[CreditAccount]:
+    available = F("balance_microcredits") - F("held_microcredits")
+    # The cheapest reply of the account's own channels: less than that is as good as nothing.
+    cheapest = Coalesce(Min("account__channels__model__price_per_reply_microcredits"), 0)
+    accounts = CreditAccount.objects.filter(warned__lt=level, entry_count__gt=0).annotate(
+        available=available, cheapest=cheapest
+    )
+    if level == Warned.EMPTY:
+        accounts = accounts.filter(Q(available__lte=0) | Q(available__lt=F("cheapest")))
+    else:
+        accounts = accounts.filter(available__lt=F("low_balance_microcredits"))
+    return list(accounts.select_related("account"))
+
+
+def _warn(credit_account: CreditAccount, level: Warned) -> bool:
+    """Mark the account and send the mail; a mail that cannot be sent leaves it unmarked."""
+    account = credit_account.account
+    owners = Membership.objects.filter(account=account, role=Membership.Role.OWNER)
+    addresses = list(owners.values_list("user__email", flat=True))
+    available = credit_account.balance_microcredits - credit_account.held_microcredits
+    text = _TEXTS[level].format(
+        account=account.name,
+        available=format_credits(available),
+        threshold=format_credits(credit_account.low_balance_microcredits),
+    )
+    row = CreditAccount.objects.filter(account_id=account.id)
+    # Of two tasks at once only one changes the row, and only that one sends.
+    if not row.filter(warned__lt=level).update(warned=level):
+        return False
+    try:
+        send_mail(f"{_SUBJECTS[level]}: {account.name}", text, None, addresses)
+    except OSError as error:
+        # The mail server is away: the next round tries again.
+        row.filter(warned=level).update(warned=credit_account.warned)
+        logger.warning("billing.warning.not_sent", extra={"reason": str(error)})
+        return False
+    logger.info("billing.warning.sent", extra={"account": account.id, "level": level.name})
+    return True

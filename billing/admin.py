@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
+from billing.models import (
+    CreditAccount,
+    CreditGrant,
+    DailyUsage,
+    Hold,
+    LedgerEntry,
+    VerificationRun,
+)
 from common.admin import ReadOnlyAdmin
 from common.money import format_credits
 
@@ -73,3 +80,31 @@ class DailyUsageAdmin(ReadOnlyAdmin):
     search_fields = ("channel__name",)
     ordering = ("-day",)
     show_full_result_count = False
+
+
+@admin.register(CreditGrant)
+class CreditGrantAdmin(ReadOnlyAdmin):
+    list_display = ("id", "owner", "category", "amount", "remaining", "expires_at")
+    list_filter = ("category", "expires_at")
+    list_select_related = ("credit_account__account",)
+    search_fields = ("credit_account__account__name",)
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(description="account")
+    def owner(self, grant: CreditGrant) -> str:
+        return str(grant.credit_account.account)
+
+    @admin.display(ordering="amount_microcredits")
+    def amount(self, grant: CreditGrant) -> str:
+        return format_credits(grant.amount_microcredits)
+
+    @admin.display(description="not allocated yet", ordering="remaining_microcredits")
+    def remaining(self, grant: CreditGrant) -> str:
+        return format_credits(grant.remaining_microcredits)
+
+
+@admin.register(VerificationRun)
+class VerificationRunAdmin(ReadOnlyAdmin):
+    list_display = ("started_at", "finished_at", "entry_count", "difference_count")
+    ordering = ("-started_at",)

@@ -162,7 +162,3 @@ class RouteAdmin(admin.ModelAdmin):
     list_filter = ("is_enabled", "provider", "model")
     list_select_related = ("model", "provider")
     search_fields = ("provider_model",)
-
-
-admin.site.site_header = admin.site.site_title = "AI gateway"
-admin.site.index_title = "Staff"

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from channels.models import ApiKey, Provider
 from common import crypto
+
+
+@register()
+def check_secrets(**kwargs: Any) -> list[CheckMessage]:
+    """Malformed secrets must stop the start, not the first request."""
+    try:
+        crypto.known_key_ids()
+        crypto.digest("")
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="channels.E002")]
+    return []
 
 
 @register(Tags.database)
@@ -19,8 +31,11 @@ def check_key_ring(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
         return []
     try:
         stored = _stored_key_ids()
+        known = set(crypto.known_key_ids())
     except DatabaseError:
         return []  # no tables yet, or no database: migrations and /readyz speak of that
+    except ImproperlyConfigured:
+        return []  # check_secrets speaks of that
     return [
         Error(
             f"The database holds keys encrypted with '{key_id}', which is not in ENCRYPTION_KEYS.",
@@ -31,7 +46,7 @@ def check_key_ring(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
             ),
             id="channels.E001",
         )
-        for key_id in sorted(stored - set(crypto.known_key_ids()))
+        for key_id in sorted(stored - known)
     ]
 
 

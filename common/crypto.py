@@ -44,6 +44,8 @@ def parse_key_ring(text: str) -> dict[str, bytes]:
         if key_id in ring:
             raise ImproperlyConfigured(f"ENCRYPTION_KEYS names the key id '{key_id}' twice.")
         ring[key_id] = key
+    if not ring:
+        raise ImproperlyConfigured("ENCRYPTION_KEYS holds no key. `make setup` writes one.")
     return ring
 
 

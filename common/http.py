@@ -134,10 +134,27 @@ def _connect(host: str, port: int) -> socket.socket:
     raise last_error or OSError("the name has no address")
 
 
+# IPv6 addresses that stand for IPv4 ones (NAT64, 6to4, SIIT, IPv4-compatible) or are local under
+# an old name: with the right router, a way round every check of the IPv4 address itself.
+_TRANSLATED = [
+    ipaddress.ip_network(network)
+    for network in (
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2002::/16",
+        "::ffff:0:0:0/96",
+        "::/96",
+        "fec0::/10",
+    )
+]
+
+
 def is_public_address(text: str) -> bool:
-    """Tell whether an IP address is reachable on the public internet, mapped forms included."""
+    """Tell whether an IP address is reachable on the public internet under its own name."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is None and any(address in network for network in _TRANSLATED):
+        return False
     return (mapped or address).is_global and not (mapped or address).is_multicast
 
 
@@ -171,7 +188,7 @@ def post(
 
     `deadline` is a time.monotonic() value that bounds connecting, sending, headers and body
     together. Raises HttpError with reason `timeout`, `connection`, `private_address`,
-    `too_large`, `encoding` or `broken` (the answer ended early or is no HTTP).
+    `address`, `too_large`, `encoding` or `broken` (the answer ended early or is no HTTP).
     Never retries and never follows a redirect.
     """
     with _translated_errors(), _open(url, headers, body, deadline, allow_private) as response:
@@ -187,6 +204,8 @@ def _open(
     url: str, headers: Mapping[str, str], body: bytes, deadline: float, allow_private: bool
 ) -> Iterator[urllib3.BaseHTTPResponse]:
     """Send the request and yield the answer; its connection is kept only if it was read whole."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise HttpError("address")  # urllib3 would take it for plain http and send the key so
     _call.deadline, _call.allow_private = deadline, allow_private
     response = _pools[allow_private].urlopen(
         "POST",

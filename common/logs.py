@@ -54,4 +54,4 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(_scrubbed(entry), ensure_ascii=False)
+        return json.dumps(_scrubbed(entry))

@@ -56,7 +56,7 @@ class RequestMiddleware:
                 response["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
                 response["X-Content-Type-Options"] = "nosniff"
                 response.headers.setdefault("Cache-Control", "no-store")
-                if isinstance(response, HttpResponse):
+                if isinstance(response, HttpResponse) and response.status_code != 204:
                     response.headers.setdefault("Content-Length", str(len(response.content)))
             self._log(request, response, started)
             return response

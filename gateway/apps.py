@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class GatewayConfig(AppConfig):
@@ -8,3 +9,9 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from gateway import checks  # noqa: F401  # registers the checks
+
+
+class StaffAdminConfig(AdminConfig):
+    """Django's admin as the staff's site."""
+
+    default_site = "gateway.sites.StaffSite"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
@@ -40,6 +41,15 @@ app.conf.update(
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
+        "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
+        "grant monthly credits": {
+            "task": "billing.tasks.grant_monthly_credits",
+            "schedule": 3600.0,
+        },
+        "prove the books": {
+            "task": "gateway.tasks.verify_ledger",
+            "schedule": crontab(hour=3, minute=17),
+        },
         "expire sessions": {"task": "conversations.tasks.expire_sessions", "schedule": 600.0},
     },
     **broker_settings(settings.CELERY_BROKER_URL),

@@ -58,7 +58,7 @@ INSTALLED_APPS = [
     "channels.apps.GatewayChannelsConfig",
     "rest_framework",
     "drf_spectacular",
-    "django.contrib.admin",
+    "gateway.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -151,6 +151,13 @@ CACHES: dict[str, dict[str, Any]] = {
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
 
+# --- Mail ---------------------------------------------------------------------------------
+
+# smtp+tls://user:password@host:587; without one, mails are written to the log.
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("EMAIL_FROM", "gateway@localhost")
+EMAIL_TIMEOUT = 10
+
 # --- Accounts and pages -------------------------------------------------------------------
 
 # The password that `make setup` chose for the first login; ignored once it was changed.
@@ -217,6 +224,8 @@ FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_0
 # --- Providers and sessions ---------------------------------------------------------------
 
 PROVIDER_BASE_URL = env.str("PROVIDER_BASE_URL", "").rstrip("/")
+if PROVIDER_BASE_URL and not PROVIDER_BASE_URL.lower().startswith(("http://", "https://")):
+    raise ImproperlyConfigured("PROVIDER_BASE_URL must start with https:// or http://.")
 PROVIDER_API_KEY = env.str("PROVIDER_API_KEY", "")
 # The keys of seeded providers, by the name of the setting that their row carries.
 PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}

@@ -1,0 +1,187 @@
+"""Grants that end, plans that give, and who is spent first."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from billing import grants, services
+from billing.errors import CreditsExhausted
+from billing.models import CreditAccount, CreditGrant, LedgerEntry
+from billing.tests.test_services import balance, capture, differences, place, release
+from channels.models import Plan
+from channels.tests.factories import Site, make_site
+
+pytestmark = pytest.mark.django_db
+
+
+def give(site: Site, amount: int, *, days: float | None = None) -> CreditGrant:
+    entry, _ = grants.grant_credits(
+        account=site.channel.account,
+        amount_microcredits=amount,
+        reason="a test",
+        expires_at=timezone.now() + timedelta(days=days) if days else None,
+    )
+    return entry.grant
+
+
+def spend(site: Site, amount: int) -> None:
+    capture(place(site.caller(), amount), amount)
+
+
+def remaining() -> list[int]:
+    return list(CreditGrant.objects.order_by("id").values_list("remaining_microcredits", flat=True))
+
+
+@pytest.fixture
+def poor(clock: Any) -> Site:
+    return make_site(credit_amount=0)
+
+
+def test_the_soonest_to_end_is_spent_first(poor: Site, clock: Any) -> None:
+    give(poor, 100)
+    give(poor, 100, days=2)
+    give(poor, 100, days=1)
+    spend(poor, 130)
+    clock.shift(timedelta(days=1))
+    assert grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert remaining() == [100, 70, 0]
+    assert balance() == (170, 0)
+    clock.shift(timedelta(days=1))
+    assert grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert remaining() == [100, 0, 0]
+    assert balance() == (100, 0)
+    entry = LedgerEntry.objects.latest("sequence")
+    assert (entry.kind, entry.debit, entry.credit) == ("expiry", "customer", "issuance")
+    assert not grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert differences() == []
+
+
+def test_an_ended_grant_cannot_be_spent_although_no_job_has_run(poor: Site, clock: Any) -> None:
+    give(poor, 10)
+    give(poor, 100, days=1)
+    clock.shift(timedelta(days=1))
+    with pytest.raises(CreditsExhausted):
+        place(poor.caller(), 11)
+    assert services.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 10
+    spend(poor, 10)
+    assert balance() == (0, 0)
+    assert differences() == []
+
+
+def test_spending_before_a_grant_is_not_paid_by_it(poor: Site, clock: Any) -> None:
+    give(poor, 100)
+    spend(poor, 60)
+    give(poor, 100, days=1)
+    clock.shift(timedelta(days=1))
+    grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert balance() == (40, 0)
+    assert differences() == []
+
+
+def test_a_call_in_flight_keeps_what_it_holds_of_an_ended_grant(poor: Site, clock: Any) -> None:
+    give(poor, 100, days=1)
+    clock.shift(timedelta(days=1, seconds=-30))
+    charged, released = place(poor.caller(), 30), place(poor.caller(), 20)
+    clock.shift(30)
+    assert grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert balance() == (50, 50)
+    capture(charged, 25)
+    assert release(released)
+    clock.shift(40)
+    assert services.free_up(account_id=poor.account_id, now=timezone.now())
+    assert balance() == (0, 0)
+    assert differences() == []
+
+
+def test_a_deduction_is_spent_like_a_charge(poor: Site, clock: Any) -> None:
+    give(poor, 100)
+    give(poor, 100, days=1)
+    grants.adjust_credits(
+        account=poor.channel.account, change_microcredits=-60, reason="r", actor="a"
+    )
+    clock.shift(timedelta(days=1))
+    grants.expire_grants(account_id=poor.account_id, now=timezone.now())
+    assert balance() == (100, 0)
+    assert differences() == []
+
+
+def test_a_grant_must_end_in_the_future(poor: Site) -> None:
+    with pytest.raises(ValueError, match="future"):
+        grants.grant_credits(
+            account=poor.channel.account,
+            amount_microcredits=1,
+            reason="r",
+            expires_at=timezone.now(),
+        )
+
+
+def test_any_mixture_balances(poor: Site, clock: Any) -> None:
+    """Compared with the plain rule: each charge takes from the soonest-ending living grant."""
+    dice = random.Random(7)
+    model: list[list[Any]] = []  # [ends_at, left]
+    for _ in range(120):
+        now = timezone.now()
+        model = [grant for grant in model if grant[0] is None or grant[0] > now]
+        step = dice.random()
+        if step < 0.3:
+            days = dice.choice([None, 1, 2, 3])
+            amount = dice.randint(1, 50)
+            give(poor, amount, days=days)
+            model.append([now + timedelta(days=days) if days else None, amount])
+        elif step < 0.8:
+            wanted = dice.randint(1, 30)
+            left = sum(grant[1] for grant in model)
+            services.free_up(account_id=poor.account_id, now=now)
+            if wanted > left:
+                with pytest.raises(CreditsExhausted):
+                    place(poor.caller(), wanted)
+                continue
+            spend(poor, wanted)
+            for grant in sorted(model, key=lambda g: (g[0] is None, g[0] or now)):
+                part = min(wanted, grant[1])
+                grant[1] -= part
+                wanted -= part
+        else:
+            clock.shift(timedelta(hours=dice.randint(1, 30)))
+            continue
+        assert services.get_available_microcredits(account_id=poor.account_id, now=now) == sum(
+            grant[1] for grant in model
+        )
+    assert differences() == []
+
+
+# --- Plans ----------------------------------------------------------------------------------------
+
+
+def test_a_plan_grants_once_a_month_until_its_end(clock: Any) -> None:
+    site = make_site(credit_amount=0)
+    site.channel.account.plan = Plan.objects.create(name="Starter", monthly_grant_microcredits=500)
+    site.channel.account.save()
+    assert grants.grant_monthly_credits(now=timezone.now()) == 1
+    assert grants.grant_monthly_credits(now=timezone.now()) == 0
+    assert balance() == (500, 0)
+    clock.move_to("2026-05-01T00:00:00Z")
+    assert grants.grant_monthly_credits(now=timezone.now()) == 1
+    assert (
+        services.get_available_microcredits(account_id=site.account_id, now=timezone.now()) == 500
+    )
+    references = LedgerEntry.objects.filter(kind="grant").values_list("reference", flat=True)
+    assert sorted(map(str, references)) == ["plan 2026-04", "plan 2026-05"]
+    assert differences() == []
+
+
+def test_a_plan_changed_in_mid_month_does_not_grant_again(clock: Any) -> None:
+    site = make_site(credit_amount=0)
+    plan = Plan.objects.create(name="Starter", monthly_grant_microcredits=500)
+    site.channel.account.plan = plan
+    site.channel.account.save()
+    grants.grant_monthly_credits(now=timezone.now())
+    plan.monthly_grant_microcredits = 900
+    plan.save()
+    assert grants.grant_monthly_credits(now=timezone.now()) == 0
+    assert CreditAccount.objects.get().balance_microcredits == 500

@@ -1,0 +1,64 @@
+"""The proof finds a single micro-credit, wherever it is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from billing.models import CreditAccount, VerificationRun
+from channels.models import User
+from channels.tests.factories import Site
+from conftest import ApiClient, FakeProvider
+from gateway import tasks, verification
+
+pytestmark = pytest.mark.django_db
+
+FAULTS = [
+    "UPDATE billing_creditaccount SET balance_microcredits = balance_microcredits + 1",
+    "UPDATE billing_creditaccount SET held_microcredits = held_microcredits + 1",
+    "UPDATE billing_creditaccount SET entry_count = entry_count + 1",
+    "UPDATE billing_creditaccount SET spent_microcredits = spent_microcredits + 1",
+    "UPDATE billing_creditgrant SET remaining_microcredits = remaining_microcredits - 1",
+    "UPDATE billing_hold SET captured_microcredits = captured_microcredits - 1",
+    "UPDATE billing_hold SET state = 'released' WHERE state = 'captured'",
+    "UPDATE billing_dailyusage SET message_count = message_count + 1",
+    "DELETE FROM billing_dailyusage",
+    "UPDATE conversations_message SET charged_microcredits = charged_microcredits + 1"
+    " WHERE role = 'assistant'",
+    "UPDATE conversations_chatsession SET message_count = message_count + 1",
+    "DELETE FROM conversations_message WHERE role = 'assistant'",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_finds_one_fault_of_one_micro_credit(
+    api: ApiClient, provider: FakeProvider, fault: str
+) -> None:
+    for _ in range(3):
+        assert api.chat().status_code == 200
+    assert verification.verify().difference_count == 0
+    with connection.cursor() as cursor:
+        cursor.execute(fault)
+        assert cursor.rowcount >= 1
+    assert verification.verify().difference_count >= 1
+
+
+def test_the_nightly_task_raises_an_alert_for_the_staff(
+    site: Site, caplog: Any, api: ApiClient, provider: FakeProvider
+) -> None:
+    User.objects.create_superuser("staff@example.com", "secret-of-staff")
+    staff = Client()
+    assert staff.login(username="staff@example.com", password="secret-of-staff")
+    assert tasks.verify_ledger() == 0
+    assert "The books were proven" in staff.get("/admin/").content.decode()
+    CreditAccount.objects.update(balance_microcredits=1)
+    assert tasks.verify_ledger() > 0
+    assert "billing.ledger.differs" in caplog.text
+    page = staff.get("/admin/").content.decode()
+    assert "The books disagree" in page
+    run = VerificationRun.objects.latest()
+    details = staff.get(f"/admin/billing/verificationrun/{run.pk}/change/")
+    assert details.status_code == 200

@@ -1,0 +1,148 @@
+"""GET /api/usage and GET /api/usage/{id}: totals and receipts."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.api.serializers import PriceSchema
+from billing.services import utc_day
+from billing.throttling import ReadThrottle
+from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.permissions import ChannelIsEnabled
+from common.api import ApiView
+from common.errors import InvalidRequest, NotFound
+from common.openapi import errors
+from conversations import usage
+from conversations.api.serializers import UsageSchema
+
+MOST_DAYS = 366
+DEFAULT_DAYS = 30
+
+
+class ReceiptCreditsSchema(serializers.Serializer[Any]):
+    charged = serializers.CharField()
+    balance_after = serializers.CharField(
+        allow_null=True, help_text="The account's balance after the charge; null if it was free."
+    )
+
+
+class ReceiptSchema(serializers.Serializer[Any]):
+    message_id = serializers.CharField()
+    request_id = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    model = serializers.CharField()
+    provider = serializers.CharField()
+    usage = UsageSchema()
+    price = PriceSchema(help_text="What the reply was charged at.")
+    credits = ReceiptCreditsSchema()
+
+
+class SumsSchema(serializers.Serializer[Any]):
+    requests = serializers.IntegerField()
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+    total_tokens = serializers.IntegerField()
+    estimated_requests = serializers.IntegerField()
+    credits = serializers.CharField()
+
+
+class UsageGroupSchema(SumsSchema):
+    day = serializers.DateField(required=False)
+    model = serializers.CharField(required=False)
+
+
+class UsageTotalsSchema(serializers.Serializer[Any]):
+    to = serializers.DateField()
+    time_zone = serializers.CharField()
+    group_by = serializers.ChoiceField(choices=usage.GROUPS)
+    total = SumsSchema()
+    groups = UsageGroupSchema(many=True)
+
+
+# `from` is a word of Python's own.
+UsageTotalsSchema._declared_fields["from"] = serializers.DateField()
+
+
+class UsageView(ApiView):
+    """The channel's usage by day or model; its credits equal the ledger's charges."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="usage",
+        summary="Usage and charges of a period",
+        parameters=[
+            OpenApiParameter("from", date, description="First UTC day; default 30 days ago."),
+            OpenApiParameter("to", date, description="Last UTC day, included; default today."),
+            OpenApiParameter("group_by", str, enum=usage.GROUPS, description="Default: day."),
+        ],
+        responses={200: UsageTotalsSchema} | errors(400, 401, 403, 405, 429, 500, 503),
+    )
+    def get(self, request: Request) -> Response:
+        query = request._request.GET
+        group_by = query.get("group_by") or "day"
+        fields: dict[str, str] = {}
+        if group_by not in usage.GROUPS:
+            fields["group_by"] = "Must be day or model."
+        period = read_period(query.get("from"), query.get("to"), fields)
+        if fields:
+            raise InvalidRequest(fields=fields)
+        caller = caller_of(request)
+        return Response(usage.get_usage(caller=caller, period=period, group_by=group_by))
+
+
+class ReceiptView(ApiView):
+    """What one reply was charged, and why."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="receipt",
+        summary="What a reply was charged, and why",
+        parameters=[
+            OpenApiParameter(
+                "reference", str, OpenApiParameter.PATH, description="A message id or request id."
+            )
+        ],
+        responses={200: ReceiptSchema} | errors(401, 403, 404, 405, 429, 500, 503),
+    )
+    def get(self, request: Request, reference: str) -> Response:
+        receipt = usage.find_receipt(caller=caller_of(request), reference=reference)
+        if receipt is None:
+            raise NotFound("This channel has no reply with that message id or request id.")
+        return Response(receipt)
+
+
+def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> usage.Period:
+    """Return the days asked for; note in `fields` what is wrong with them."""
+    today = utc_day(timezone.now())
+    to = _read_day(last, "to", fields) or today
+    since = _read_day(first, "from", fields) or to - timedelta(days=DEFAULT_DAYS - 1)
+    if not fields and not timedelta() <= to - since < timedelta(days=MOST_DAYS):
+        fields["from"] = f"Must be no later than 'to', and at most {MOST_DAYS} days before it."
+    return usage.Period(since, to)
+
+
+def _read_day(text: str | None, name: str, fields: dict[str, str]) -> date | None:
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    # The ends of the calendar leave no room for the day before and after.
+    if day is None or not 2000 <= day.year <= 9000:
+        fields[name] = "Must be a day such as 2026-11-30."
+        return None
+    return day

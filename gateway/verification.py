@@ -1,0 +1,49 @@
+"""The whole proof: the books by themselves, and against what was stored."""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+from typing import TextIO
+
+from django.utils import timezone
+
+from billing import verification as billing
+from billing.models import VerificationRun
+from conversations import verification as conversations
+
+logger = logging.getLogger("gateway.billing")
+
+DETAILS_KEPT = 1_000
+
+
+def verify(*, progress: TextIO | None = None) -> VerificationRun:
+    """Prove the books in one snapshot; return the result, not saved yet."""
+    started_at = timezone.now()
+    kept: list[str] = []
+    count = 0
+    with billing.snapshot():
+        entry_count = billing.count_entries()
+        found = chain(billing.find_differences(progress=progress), conversations.find_differences())
+        for count, difference in enumerate(found, 1):
+            if count <= DETAILS_KEPT:
+                kept.append(difference)
+    return VerificationRun(
+        started_at=started_at,
+        finished_at=timezone.now(),
+        entry_count=entry_count,
+        difference_count=count,
+        details=kept,
+    )
+
+
+def verify_and_alert() -> int:
+    """Prove the books, keep the result for the staff, and raise an alert where they disagree."""
+    run = verify()
+    run.save()
+    if run.difference_count:
+        logger.critical(
+            "billing.ledger.differs",
+            extra={"differences": run.difference_count, "details": run.details[:20]},
+        )
+    return run.difference_count

@@ -145,9 +145,7 @@ def stream_end(call: Call, usage: dict[str, int] | None) -> bytes:
 # --- Answers ------------------------------------------------------------------------------------
 
 
-async def answer(
-    call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False
-) -> bool:
+async def answer(call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False) -> bool:
     """Send a good completion, plain or streamed, with the usage given or the true one."""
     told = None if drop_usage else usage or usage_of(call)
     if not call.is_stream:

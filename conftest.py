@@ -19,7 +19,7 @@ from django.test import Client
 from billing import throttling
 from channels import services as channels_services
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion
+from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
 from channels.tests.factories import Site, make_site
 from common import floods
 
@@ -118,7 +118,7 @@ class FakeProvider:
         self.lock = threading.Lock()
 
     def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, deadline: float
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
     ) -> Completion:
         with self.lock:
             self.prompts.append(list(messages))
@@ -127,6 +127,22 @@ class FakeProvider:
         if isinstance(step, Exception):
             raise step
         return step() if callable(step) else step
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
+        completion = self.complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+        for word in completion.text.split(" "):
+            if word == "BREAK":
+                raise ProviderError("broken")
+            on_delta(word + " ")
+        return completion
 
     def fail(self, reason: str = "status_500") -> None:
         self.script.append(ProviderError(reason))

@@ -36,8 +36,8 @@ def check_ledger_triggers(
     return [
         Error(
             "The ledger can be changed: the triggers that refuse UPDATE and DELETE are missing.",
-            hint="Create them again: `manage.py migrate billing 0001 --fake`, then "
-            "`manage.py migrate billing --fake-initial`.",
+            hint="Create them again: `manage.py migrate billing 0001 --fake --skip-checks`, then "
+            "`manage.py migrate billing --skip-checks`.",
             id="billing.E001",
         )
     ]

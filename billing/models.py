@@ -77,6 +77,7 @@ class LedgerEntry(models.Model):
         CHARGE = "charge", "Charge"
         ADJUSTMENT = "adjustment", "Adjustment"
         EXPIRY = "expiry", "Expiry of a grant"
+        ABSORBED = "absorbed", "Loss borne by the operator"
 
     credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="entries")
     sequence = models.BigIntegerField()

@@ -18,7 +18,7 @@ from django.db.models import F
 
 from billing import grants
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
-from billing.models import CreditAccount, DailyUsage, Hold
+from billing.models import Book, CreditAccount, DailyUsage, Hold, LedgerEntry
 from channels.callers import Caller
 from common import db
 from common.ids import uuid7
@@ -51,6 +51,7 @@ class PlacedHold:
     day: date
     amount_microcredits: int
     messages_today: int
+    request_id: str
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -115,6 +116,7 @@ def place_hold(
         day=day,
         amount_microcredits=amount,
         messages_today=counted[0],
+        request_id=request_id,
     )
     db.execute(
         _INSERT_HOLD,
@@ -255,6 +257,41 @@ def release_hold(*, hold: PlacedHold, now: datetime) -> bool:
     return _resolve_free(hold, state=Hold.State.RELEASED, now=now)
 
 
+_COUNT_ENTRY = """
+UPDATE billing_creditaccount SET entry_count = entry_count + 1
+ WHERE account_id = %(account)s RETURNING balance_microcredits, entry_count
+"""
+
+
+@transaction.atomic
+def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> bool:
+    """Release a hold whose provider broke off, and book the loss to the operator.
+
+    False where the hold was resolved before. The customer's balance is not touched; what the
+    words said so far would have cost moves from the operator's absorbed book to revenue.
+    """
+    if not _resolve_free(hold, state=Hold.State.RELEASED, now=now):
+        return False
+    loss = min(loss_microcredits, hold.amount_microcredits)
+    if loss:
+        row = db.fetch_row(_COUNT_ENTRY, {"account": hold.account_id})
+        assert row is not None, "credits were held, so there is an account"
+        LedgerEntry.objects.create(
+            credit_account_id=hold.account_id,
+            sequence=row[1],
+            kind=LedgerEntry.Kind.ABSORBED,
+            debit=Book.ABSORBED,
+            credit=Book.REVENUE,
+            amount_microcredits=loss,
+            balance_after_microcredits=row[0],
+            reason="The provider broke off in mid-stream",
+            request_id=hold.request_id,
+            hold_id=hold.id,
+            created_at=now,
+        )
+    return True
+
+
 def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
     """Release up to 500 holds whose time has passed, of one account or of all; return how many.
 
@@ -274,6 +311,7 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
             day=row.day,
             amount_microcredits=row.amount_microcredits,
             messages_today=0,
+            request_id=row.request_id,
         )
         with transaction.atomic():
             count += _resolve_free(hold, state=Hold.State.EXPIRED, now=now)

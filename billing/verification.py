@@ -43,6 +43,13 @@ _DIFFERENCES = {
          WHERE e.kind = 'charge' AND (h.id IS NULL OR h.state <> 'captured'
                                       OR h.account_id <> e.credit_account_id)
     """,
+    "a loss has no released hold of its account": """
+        SELECT e.id, e.amount_microcredits, h.state
+          FROM billing_ledgerentry e LEFT JOIN billing_hold h ON h.id = e.hold_id
+         WHERE e.kind = 'absorbed' AND (h.id IS NULL OR h.state <> 'released'
+                                        OR h.account_id <> e.credit_account_id
+                                        OR e.amount_microcredits > h.amount_microcredits)
+    """,
     "grants do not add up to the balance": """
         SELECT c.account_id, c.balance_microcredits,
                COALESCE(SUM(g.remaining_microcredits), 0)
@@ -77,6 +84,7 @@ _DIFFERENCES = {
         SELECT e.id, e.debit, e.credit FROM billing_ledgerentry e
          WHERE (e.kind = 'charge' AND (e.debit <> 'customer' OR e.credit <> 'revenue'))
             OR (e.kind = 'grant' AND (e.debit <> 'issuance' OR e.credit <> 'customer'))
+            OR (e.kind = 'absorbed' AND (e.debit <> 'absorbed' OR e.credit <> 'revenue'))
             OR (e.kind = 'expiry' AND (e.debit <> 'customer' OR e.credit <> 'issuance'))
     """,
     "a day's count differs from its holds": """

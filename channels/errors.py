@@ -18,3 +18,7 @@ class UnknownModel(Exception):
 
 class UnknownChannel(Exception):
     """No channel has this id."""
+
+
+class UnknownAccount(Exception):
+    """Nobody with this e-mail address owns an account."""

@@ -6,6 +6,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.core.exceptions import ValidationError
 from django.core.validators import (
     MaxValueValidator,
     MinValueValidator,
@@ -180,6 +181,14 @@ class Channel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """A channel may only have a model that its account's plan allows."""
+        plan = self.account.plan if self.account_id else None
+        if plan is None or not self.model_id or not plan.models_allowed.exists():
+            return
+        if not plan.models_allowed.filter(id=self.model_id).exists():
+            raise ValidationError({"model": f"The plan {plan.name} does not allow this model."})
+
 
 class ApiKey(models.Model):
     """A channel's key: encrypted to be shown again, digested to be found."""
@@ -223,7 +232,8 @@ class Provider(models.Model):
         "key from setting",
         max_length=64,
         blank=True,
-        help_text="Name of the environment variable with the key, unless one is stored here.",
+        choices=[("GROQ_API_KEY", "GROQ_API_KEY"), ("OPENROUTER_API_KEY", "OPENROUTER_API_KEY")],
+        help_text="The environment variable with the key, unless one is stored here.",
     )
     key_ciphertext = models.BinaryField(null=True, blank=True)
     encryption_key_id = models.CharField(max_length=32, blank=True, db_index=True)

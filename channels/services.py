@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from channels import keys, selectors
 from channels.callers import Caller
-from channels.errors import UnknownChannel, UnknownModel
+from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
 from channels.models import Account, ApiKey, Channel, LanguageModel, Membership, Provider, User
 from channels.providers.base import ProviderClient
 from channels.providers.demo import DemoProvider
@@ -55,6 +55,14 @@ def find_account(*, owner_email: str) -> Account | None:
         .first()
     )
     return membership.account if membership else None
+
+
+def get_account(*, owner_email: str) -> Account:
+    """Return the first account this person owns. Raises UnknownAccount."""
+    account = find_account(owner_email=owner_email)
+    if account is None:
+        raise UnknownAccount(f"Nobody with the address '{owner_email}' owns an account.")
+    return account
 
 
 def create_channel(*, account: Account, name: str, model_id: str = "", **fields: Any) -> Channel:

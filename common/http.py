@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -199,6 +199,60 @@ def post(
         )
 
 
+class LineStream:
+    """An answer that arrives line by line; each wait is bounded by what `lines` is told."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
+        self.status = response.status
+        self.content_type = response.headers.get("content-type", "")
+        self._response = response
+        self._max_bytes = max_bytes
+
+    def lines(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
+        """Yield lines as they arrive, without their ends; `next_deadline` bounds each wait."""
+        buffer = b""
+        for chunk in self._chunks(next_deadline):
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                yield line.removesuffix(b"\r")
+        if buffer:
+            yield buffer
+
+    def read(self) -> bytes:
+        """Return the whole body, where it turned out not to be a stream."""
+        return b"".join(_chunks(self._response, self._max_bytes))
+
+    def _chunks(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
+        received = 0
+        while True:
+            _call.deadline = next_deadline()
+            chunk = self._response.read1(64 * 1024)
+            if not chunk:
+                return
+            received += len(chunk)
+            if received > self._max_bytes:
+                raise HttpError("too_large")
+            yield chunk
+
+
+@contextmanager
+def post_for_lines(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    deadline: float,
+    max_bytes: int,
+    allow_private: bool = False,
+) -> Iterator[LineStream]:
+    """POST `body` and give the answer as it arrives; `deadline` bounds the wait for its headers.
+
+    Raises HttpError as `post` does, also for what goes wrong inside the block.
+    """
+    with _translated_errors(), _open(url, headers, body, deadline, allow_private) as response:
+        yield LineStream(response, max_bytes)
+
+
 @contextmanager
 def _open(
     url: str, headers: Mapping[str, str], body: bytes, deadline: float, allow_private: bool
@@ -225,7 +279,9 @@ def _open(
     except BaseException:
         response.close()
         raise
-    response.release_conn()
+    # urllib3 gives a connection back when its answer has been read to the end; whoever left
+    # early must not leave the rest to the next call.
+    response.close()
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, max_bytes: int) -> Iterator[bytes]:

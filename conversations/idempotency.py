@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.callers import Caller
 from common import db
 from conversations.errors import IdempotencyKeyReused, RequestInProgress
 from conversations.models import IdempotencyRecord
+
+if TYPE_CHECKING:
+    from conversations.services import Incoming
 
 REPLAYED_FOR = timedelta(hours=24)
 
@@ -62,34 +66,36 @@ RETURNING id, claim_number
 
 
 @contextmanager
-def claimed(*, caller: Caller, session_id: str, key: Key | None) -> Iterator[Claim | None]:
-    """Claim a key for the block, None without one; free it where the block raises.
+def claimed(caller: Caller, incoming: Incoming) -> Iterator[Claim | None]:
+    """Claim a message's key for the block, None without one; free it where the block raises.
 
     Whatever raises charged nothing: the charge and the stored body commit together. Raises
     RequestInProgress and IdempotencyKeyReused.
     """
-    if key is None:
+    if incoming.idempotency_key is None:
         yield None
         return
-    claim = _claim(caller, session_id, key)
+    claim = _claim(caller, incoming, incoming.idempotency_key)
     try:
         yield claim
     except BaseException:
-        _free(claim)
+        # A claim that cannot be freed now ends by itself.
+        with suppress(AnyDatabaseError):
+            free(claim)
         raise
 
 
-def _claim(caller: Caller, session_id: str, key: Key) -> Claim:
+def _claim(caller: Caller, incoming: Incoming, key: Key) -> Claim:
     now = timezone.now()
     longest = (
-        settings.SESSION_WAIT_SECONDS + settings.PROVIDER_DEADLINE + settings.HOLD_GRACE_SECONDS
+        settings.SESSION_WAIT_SECONDS + incoming.deadline_seconds + settings.HOLD_GRACE_SECONDS
     )
     params = {
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
         "key": key.key,
         "fingerprint": key.fingerprint,
-        "session_id": session_id,
+        "session_id": incoming.session_id,
         "now": db.time_param(now),
         # Later than the hold of its call can end, so that two claims never both charge.
         "end": db.time_param(now + timedelta(seconds=longest + 5)),
@@ -119,12 +125,11 @@ def complete(claim: Claim, body: bytes) -> None:
         raise RequestInProgress
 
 
-def _free(claim: Claim) -> None:
-    # A claim that cannot be freed now ends by itself.
-    with suppress(DatabaseError):
-        IdempotencyRecord.objects.filter(
-            id=claim.record_id, claim_number=claim.claim_number, body=None
-        ).delete()
+def free(claim: Claim) -> None:
+    """Forget a claim of which nothing may be replayed."""
+    IdempotencyRecord.objects.filter(
+        id=claim.record_id, claim_number=claim.claim_number, body=None
+    ).delete()
 
 
 def delete_expired(*, now: datetime) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
 from django.utils import timezone
 
 from billing import services as billing
@@ -20,7 +21,7 @@ from billing.services import PlacedHold, Settlement
 from channels import services as channels
 from channels.callers import Caller
 from channels.errors import ProviderError
-from channels.providers.base import Completion, ProviderClient
+from channels.providers.base import Completion, OnDelta, Patience, ProviderClient
 from common import db
 from common.tokens import estimate_tokens
 from conversations import idempotency, selectors, turns
@@ -43,6 +44,12 @@ class Incoming:
     session_id: str
     page: Page = Page()  # noqa: RUF009  # frozen
     idempotency_key: idempotency.Key | None = None
+    is_stream: bool = False
+
+    @property
+    def deadline_seconds(self) -> int:
+        """How long its call may take in all."""
+        return settings.PROVIDER_STREAM_DEADLINE if self.is_stream else settings.PROVIDER_DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +101,23 @@ def answer_message(
     incoming: Incoming,
     request_id: str,
     render: Callable[[Answer], bytes],
+    on_delta: OnDelta | None = None,
 ) -> Outcome:
     """Admit a message, let a provider answer it, store and charge the turn.
 
     Two short transactions with the provider's call between them; no transaction, lock or
     connection is held while the provider talks. `render` makes the body that is sent now and
-    stored for replays. Raises RequestInProgress, IdempotencyKeyReused, SessionBusy,
-    DailyQuotaReached, CreditsExhausted or ProviderFailed; each of them charged nothing and
-    stored nothing.
+    stored for replays; `on_delta` gets a streamed reply piece by piece. Raises
+    RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached, CreditsExhausted or
+    ProviderFailed; each of them charged nothing and stored nothing.
     """
-    with idempotency.claimed(
-        caller=caller, session_id=incoming.session_id, key=incoming.idempotency_key
-    ) as claim:
+    with idempotency.claimed(caller, incoming) as claim:
         if claim is not None and claim.replay is not None:
             return Outcome(claim.replay.encode(), answer=None)
         with admitted(caller, incoming, request_id) as admission:
             db.release_connection()
             started = time.monotonic()
-            provider_name, completion = call_provider(
-                admission.routes, admission.prompt, deadline=started + settings.PROVIDER_DEADLINE
-            )
+            provider_name, completion = call_provider(admission, on_delta)
             call = Call(request_id, provider_name, completion, time.monotonic() - started)
             return store_turn(caller, incoming, admission, call, claim, render)
 
@@ -127,8 +131,8 @@ def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Ad
     admission = admit_message(caller, incoming, request_id)
     try:
         yield admission
-    except BaseException:
-        give_back(admission)
+    except BaseException as error:
+        give_back(caller, admission, error)
         raise
 
 
@@ -151,7 +155,8 @@ def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admiss
 def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | None) -> Admission:
     now = timezone.now()
     # One moment for both: a turn that can no longer be charged can no longer be stored either.
-    expires_at = now + timedelta(seconds=settings.PROVIDER_DEADLINE + settings.HOLD_GRACE_SECONDS)
+    lifetime = incoming.deadline_seconds + settings.HOLD_GRACE_SECONDS
+    expires_at = now + timedelta(seconds=lifetime)
     turn = turns.take_turn(
         caller=caller,
         session_id=incoming.session_id,
@@ -185,27 +190,61 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
 # --- The call -----------------------------------------------------------------------------------
 
 
-def call_provider(
-    routes: Sequence[ProviderClient], prompt: Prompt, *, deadline: float
-) -> tuple[str, Completion]:
-    """Return the name and answer of the first route that answers. Raises ProviderFailed."""
-    for route in routes:
-        if time.monotonic() >= deadline:
+class BrokenOff(ProviderFailed):
+    """The provider broke off in mid-stream: too late for another route, and our own loss."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("The AI provider broke off its answer. Nothing was charged.")
+        self.text = text
+
+
+def call_provider(admission: Admission, on_delta: OnDelta | None) -> tuple[str, Completion]:
+    """Return the name and answer of the first route that answers.
+
+    Raises ProviderFailed, and BrokenOff once a piece of the reply has gone to the caller.
+    """
+    now = time.monotonic()
+    patience = Patience(
+        first_token_by=now + settings.PROVIDER_DEADLINE,
+        stream_by=now + settings.PROVIDER_STREAM_DEADLINE,
+        silence_seconds=settings.PROVIDER_STREAM_SILENCE,
+    )
+    pieces: list[str] = []
+    for route in admission.routes:
+        if time.monotonic() >= patience.first_token_by:
             break
         try:
-            return route.provider_name, route.complete(
-                prompt.messages, max_output_tokens=prompt.max_output_tokens, deadline=deadline
-            )
+            return route.provider_name, _ask(route, admission.prompt, patience, pieces, on_delta)
         except ProviderError as error:
-            logger.warning(
-                "provider.call.failed",
-                extra={
-                    "provider": route.provider_name,
-                    "reason": error.reason,
-                    "permanent": error.permanent,
-                },
-            )
+            fields = {"provider": route.provider_name, "reason": error.reason}
+            logger.warning("provider.call.failed", extra=fields | {"permanent": error.permanent})
+            if pieces:
+                raise BrokenOff("".join(pieces)) from error
+    if not admission.routes:
+        logger.error("provider.route.missing")
+        raise ProviderFailed(
+            "No AI provider serves this channel's model. Its owner can choose another model."
+        )
     raise ProviderFailed
+
+
+def _ask(
+    route: ProviderClient,
+    prompt: Prompt,
+    patience: Patience,
+    pieces: list[str],
+    on_delta: OnDelta | None,
+) -> Completion:
+    """Ask one route, keeping what has gone out already."""
+    room = prompt.max_output_tokens
+    if on_delta is None:
+        return route.complete(prompt.messages, max_output_tokens=room, patience=patience)
+
+    def take(text: str) -> None:
+        pieces.append(text)
+        on_delta(text)
+
+    return route.stream(prompt.messages, max_output_tokens=room, patience=patience, on_delta=take)
 
 
 def measure_usage(caller: Caller, prompt: Prompt, completion: Completion) -> Usage:
@@ -274,8 +313,10 @@ def store_turn(
             erased_at = None if is_kept else now
             _insert_turn(caller, incoming, admission, call, answer, now, erased_at)
             body = render(answer)
-            if claim is not None:
+            if claim is not None and is_kept:
                 idempotency.complete(claim, body)
+            elif claim is not None:
+                idempotency.free(claim)
     except HoldNotOpen:
         raise ProviderFailed("The AI provider answered too late. Nothing was charged.") from None
     return Outcome(body, answer)
@@ -330,14 +371,22 @@ def _insert_turn(
     Message.objects.bulk_create([user, assistant])
 
 
-def give_back(admission: Admission) -> None:
-    """Release hold and turn of a message that got no answer.
+def give_back(caller: Caller, admission: Admission, error: BaseException) -> None:
+    """Release hold and turn of a message that got no whole answer.
 
-    Where even that fails, both end by themselves when their time has passed.
+    What a provider had said before it broke off is booked to the operator. Where even giving
+    back fails, hold and turn end by themselves when their time has passed.
     """
-    with suppress(DatabaseError):
-        now = timezone.now()
-        billing.release_hold(hold=admission.hold, now=now)
+    now = timezone.now()
+    with suppress(AnyDatabaseError):
+        if isinstance(error, BrokenOff):
+            loss = caller.model.price(
+                input_tokens=admission.prompt.estimated_input_tokens(),
+                output_tokens=estimate_tokens(error.text),
+            )
+            billing.absorb_loss(hold=admission.hold, loss_microcredits=loss, now=now)
+        else:
+            billing.release_hold(hold=admission.hold, now=now)
         turns.end_turn(admission.turn, messages_added=0, now=now)
 
 

@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
 from django.utils import timezone
 
 from channels.callers import Caller
@@ -120,7 +121,7 @@ def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]
         raise SessionBusy
     except BaseException:
         # Leave the queue; a ticket that cannot be given back now expires by itself.
-        with suppress(DatabaseError):
+        with suppress(AnyDatabaseError):
             WaitingTurn.objects.filter(id=ticket).delete()
         raise
 

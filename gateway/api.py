@@ -1,4 +1,4 @@
-"""Every failure of the API becomes one JSON shape here, and nowhere else."""
+"""Where exceptions become answers: DRF's handler, and Django's for what fails outside a view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import sys
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework.request import Request
@@ -14,8 +13,8 @@ from rest_framework.response import Response
 
 from common import errors
 from common.errors import ApiError
-from common.logs import request_id_var
 from common.middleware import is_api_request
+from common.rendering import error_body, error_headers, to_api_error
 
 logger = logging.getLogger("gateway.api")
 
@@ -30,47 +29,15 @@ def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
         )
     replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
     return Response(
-        error_body(error, fallback_reply=replies.get(error.code)),
+        error_body(error, fallback_replies=replies),
         status=error.status,
         headers=error_headers(error),
     )
 
 
-def to_api_error(exception: BaseException | None) -> ApiError:
-    """Return the documented error for any exception; a fault never looks like keys or money."""
-    if isinstance(exception, ApiError):
-        return exception
-    if isinstance(exception, OperationalError | InterfaceError):
-        return errors.Overloaded()
-    return ApiError()
-
-
 def _traceback_of(exception: Exception) -> Exception | None:
     """Only what is unexpected needs a traceback; a provider's failure was logged by its route."""
     return None if isinstance(exception, ApiError) else exception
-
-
-def error_body(error: ApiError, *, fallback_reply: str | None = None) -> dict[str, Any]:
-    """Return the JSON object of an error."""
-    body: dict[str, Any] = {
-        "error": error.message,
-        "code": error.code,
-        "request_id": request_id_var.get(),
-    }
-    if error.fields is not None:
-        body["fields"] = error.fields
-    if error.retry_after is not None:
-        body["retry_after"] = error.retry_after
-    if fallback_reply:
-        body["fallback_reply"] = fallback_reply
-    return body
-
-
-def error_headers(error: ApiError) -> dict[str, str]:
-    """Return the headers of an error, Retry-After among them where it has one."""
-    if error.retry_after is None:
-        return error.headers
-    return error.headers | {"Retry-After": str(error.retry_after)}
 
 
 def api_not_found(request: HttpRequest) -> HttpResponse:

@@ -54,7 +54,7 @@ def set_channel(
 ) -> Channel:
     """Change a channel and, where asked, grant its account credits."""
     if owner_email:
-        fields["account"] = channels.ensure_account(owner_email=owner_email)
+        fields["account"] = channels.get_account(owner_email=owner_email)
     channel = channels.update_channel(channel_id=channel_id, **fields)
     grant(channel.account, credit_microcredits)
     return channel

@@ -15,7 +15,18 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.FileAwareEnv()
 # Real environment variables win over the file, so that a server can be run beside a checkout.
-env.read_env(BASE_DIR / ".env", overwrite=False)
+env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")), overwrite=False)
+
+
+def read_text(name: str, default: str) -> str:
+    """Return a text setting; an empty value is as good as none."""
+    text: str = env.str(name, "")
+    return text.strip() or default
+
+
+def read_list(name: str, default: str = "") -> list[str]:
+    """Return a comma-separated setting."""
+    return [part.strip() for part in read_text(name, default).split(",") if part.strip()]
 
 
 def read_int(name: str, default: int, *, low: int, high: int) -> int:
@@ -43,9 +54,9 @@ for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
             "an existing one must be started with the secrets it was made with."
         )
 
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var")))
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
+DATA_DIR = Path(read_text("DATA_DIR", str(BASE_DIR / "var")))
 ROOT_URLCONF = "gateway.urls"
 WSGI_APPLICATION = "gateway.wsgi.application"
 
@@ -105,7 +116,8 @@ def database_settings(url: str) -> dict[str, Any]:
         url or f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"
     )
     if config["ENGINE"].endswith("sqlite3"):
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        # All conversations lie here: for this user only.
+        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         config["OPTIONS"] = {
             # A writer takes its lock when the transaction begins and waits for it; with the
             # default, most of a crowd of writers fails at once.
@@ -154,8 +166,8 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
 # --- Mail ---------------------------------------------------------------------------------
 
 # smtp+tls://user:password@host:587; without one, mails are written to the log.
-vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("EMAIL_FROM", "gateway@localhost")
+vars().update(env.email_url_config(read_text("EMAIL_URL", "consolemail://")))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = read_text("EMAIL_FROM", "gateway@localhost")
 EMAIL_TIMEOUT = 10
 
 # --- Accounts and pages -------------------------------------------------------------------
@@ -216,7 +228,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/api",
     "POSTPROCESSING_HOOKS": ["gateway.schema.name_paths_without_slash"],
 }
-API_KEY_PREFIX = env.str("API_KEY_PREFIX", "amgai_")
+API_KEY_PREFIX = read_text("API_KEY_PREFIX", "amgai_")
 MAX_BODY_BYTES = 64 * 1024
 # Well-formed but unknown keys from one address in a minute, before it is told to wait.
 FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_000_000)
@@ -231,6 +243,9 @@ PROVIDER_API_KEY = env.str("PROVIDER_API_KEY", "")
 PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
 PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
+PROVIDER_STREAM_DEADLINE = read_int("PROVIDER_STREAM_DEADLINE", 300, low=1, high=3600)
+# How long a stream may be silent before the provider counts as gone.
+PROVIDER_STREAM_SILENCE = 15
 HOLD_GRACE_SECONDS = 10
 SESSION_TTL = read_int("SESSION_TTL", 24 * 3600, low=60, high=366 * 24 * 3600)
 SESSION_RETENTION_DAYS = read_int("SESSION_RETENTION_DAYS", 30, low=1, high=36_500)
@@ -240,7 +255,7 @@ SESSION_MAX_WAITING = 8
 
 # --- Logs ---------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -8,6 +8,7 @@ import base64
 import os
 
 os.environ |= {
+    "ENV_FILE": os.devnull,
     "SECRET_KEY": "only-for-tests-" + "x" * 50,
     "ENCRYPTION_KEYS": "t1:" + base64.b64encode(b"e" * 32).decode(),
     "KEY_DIGEST_PEPPER": base64.b64encode(b"p" * 32).decode(),
@@ -16,7 +17,8 @@ os.environ |= {
     # Empty is as good as unset, and keeps the developer's .env out.
     "DEBUG": "", "CELERY_BROKER_URL": "", "CSRF_TRUSTED_ORIGINS": "",
     "PROVIDER_BASE_URL": "", "PROVIDER_API_KEY": "", "GROQ_API_KEY": "", "OPENROUTER_API_KEY": "",
-    "PROVIDER_DEADLINE": "", "SESSION_TTL": "", "SESSION_RETENTION_DAYS": "",
+    "PROVIDER_DEADLINE": "", "PROVIDER_STREAM_DEADLINE": "",
+    "SESSION_TTL": "", "SESSION_RETENTION_DAYS": "",
     "API_KEY_PREFIX": "amgai_", "TRUSTED_PROXY_COUNT": "", "SECURE_COOKIES": "",
 }  # fmt: skip
 for _name in ("DATABASE_URL", "REDIS_URL"):

@@ -415,12 +415,12 @@ def prepared(first_run: bool) -> dict[str, Any]:
     for connection in connections.all():
         # A pool would try for seconds and then report a time-out in place of the cause.
         connection.settings_dict.get("OPTIONS", {}).pop("pool", None)
+    collect_static()
     pending = migrations_are_pending()
     if pending and first_run:
         call_command("migrate", interactive=False, verbosity=0)
     # Warnings of the checks go to standard error, errors raise.
     call_command("check", databases=["default"], stdout=io.StringIO())
-    collect_static()
     report: dict[str, Any] = {}
     if pending and not first_run:
         report["warning"] = "Some migrations are not applied; run: python manage.py migrate"

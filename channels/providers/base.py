@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
@@ -26,16 +26,43 @@ class Completion:
     response_model: str = ""
 
 
+OnDelta = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call may take; moments are time.monotonic() values.
+
+    A plain answer must be whole by `first_token_by`. A stream must have begun by then, may then
+    be silent for `silence_seconds`, and ends by `stream_by` at the latest.
+    """
+
+    first_token_by: float
+    stream_by: float
+    silence_seconds: float
+
+
 class ProviderClient(Protocol):
     """One way to one model."""
 
     provider_name: str
 
     def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, deadline: float
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
     ) -> Completion:
-        """Return the answer before `deadline` (a time.monotonic() value).
+        """Return the answer. Raises channels.errors.ProviderError for all that is none."""
+        ...
 
-        Raises channels.errors.ProviderError for everything that is no answer.
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        """Hand each piece of text to `on_delta` as it arrives; return the whole answer at its end.
+
+        Raises ProviderError also where the provider breaks off after some pieces.
         """
         ...

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from channels.providers.base import ChatMessage, Completion
+from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
 from common.tokens import estimate_tokens
 
 REPLY = (
@@ -31,7 +32,7 @@ class DemoProvider:
         self._template = TEST_REPLY if is_test else REPLY
 
     def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, deadline: float
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
     ) -> Completion:
         said = messages[-1]["content"]
         quoted = said if len(said) <= _QUOTED_CHARACTERS else said[:_QUOTED_CHARACTERS] + "…"
@@ -44,3 +45,16 @@ class DemoProvider:
             output_tokens=estimate_tokens(text),
             response_model="demo",
         )
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        completion = self.complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+        for word in re.findall(r"\s*\S+", completion.text):
+            on_delta(word)
+        return completion

@@ -5,16 +5,21 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
+from urllib3.exceptions import HTTPError
 
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion
+from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.openai_stream import StreamReader, parse_usage, short_text
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MAX_STREAM_BYTES = 16 * 1024 * 1024
 # Statuses that another try will meet again: wrong key, no access, retired model.
 PERMANENT_STATUSES = frozenset({401, 403, 404})
 
@@ -40,29 +45,92 @@ class OpenAiCompatibleProvider:
         self._allow_private = allow_private
 
     def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, deadline: float
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
     ) -> Completion:
-        payload = {
-            "model": self._provider_model,
-            "messages": messages,
-            "max_tokens": max_output_tokens,
-        }
         try:
             response = http.post(
                 self._url,
                 headers=self._headers,
-                body=orjson.dumps(payload),
-                deadline=deadline,
+                body=self._payload(messages, max_output_tokens),
+                deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
                 allow_private=self._allow_private,
             )
         except http.HttpError as error:
             raise ProviderError(error.reason) from error
-        if response.status != 200:
-            raise ProviderError(
-                f"status_{response.status}", permanent=response.status in PERMANENT_STATUSES
-            )
+        require_success(response.status)
         return parse_completion(response.body)
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            with http.post_for_lines(
+                self._url,
+                headers=self._headers | {"Accept": "text/event-stream"},
+                body=self._payload(messages, max_output_tokens, **options),
+                deadline=patience.first_token_by,
+                max_bytes=MAX_STREAM_BYTES,
+                allow_private=self._allow_private,
+            ) as answer:
+                require_success(answer.status)
+                return read_stream(answer, patience, on_delta)
+        except http.HttpError as error:
+            raise ProviderError(error.reason) from error
+
+    def _payload(
+        self, messages: Sequence[ChatMessage], max_output_tokens: int, **options: Any
+    ) -> bytes:
+        return orjson.dumps(
+            {
+                "model": self._provider_model,
+                "messages": messages,
+                "max_tokens": max_output_tokens,
+                **options,
+            }
+        )
+
+
+def require_success(status: int) -> None:
+    """Raise ProviderError for any status but 200."""
+    if status != 200:
+        raise ProviderError(f"status_{status}", permanent=status in PERMANENT_STATUSES)
+
+
+def read_stream(answer: http.LineStream, patience: Patience, on_delta: OnDelta) -> Completion:
+    """Read an answer as it arrives. Raises ProviderError, also where it breaks off."""
+    if "text/event-stream" not in answer.content_type.lower():
+        # A provider that does not stream: its one answer is the one piece.
+        completion = parse_completion(answer.read())
+        on_delta(completion.text)
+        return completion
+    reader = StreamReader(on_delta)
+
+    def next_deadline() -> float:
+        if not reader.has_begun:
+            return patience.first_token_by
+        return min(patience.stream_by, time.monotonic() + patience.silence_seconds)
+
+    lines = answer.lines(next_deadline)
+    for line in lines:
+        if reader.read_line(line):
+            break
+    _read_rest(answer)
+    return reader.completion()
+
+
+def _read_rest(answer: http.LineStream) -> None:
+    """Read what a moment brings after the end, so that the connection can be used again."""
+    soon = time.monotonic() + 0.02
+    with suppress(http.HttpError, HTTPError, OSError, ValueError):
+        for _ in answer.lines(lambda: soon):
+            pass
 
 
 def parse_completion(body: bytes) -> Completion:
@@ -80,24 +148,9 @@ def parse_completion(body: bytes) -> Completion:
     input_tokens, output_tokens = parse_usage(answer.get("usage"))
     return Completion(
         text=text,
-        finish_reason=_text(choice.get("finish_reason")) or "stop",
+        finish_reason=short_text(choice.get("finish_reason")) or "stop",
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        response_id=_text(answer.get("id")),
-        response_model=_text(answer.get("model")),
+        response_id=short_text(answer.get("id")),
+        response_model=short_text(answer.get("model")),
     )
-
-
-def parse_usage(usage: Any) -> tuple[int | None, int | None]:
-    """Return (input, output) tokens; both None unless both are non-negative integers."""
-    if not isinstance(usage, dict):
-        return None, None
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not all(type(count) is int and count >= 0 for count in counts):
-        return None, None
-    return counts
-
-
-def _text(value: Any) -> str:
-    """A short text field of the provider, or nothing: none of them may break a turn."""
-    return value.replace("\x00", "")[:200] if isinstance(value, str) else ""

@@ -6,16 +6,21 @@ no string. test_contract.py holds both descriptions together.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import orjson
 from rest_framework import serializers
 
-from common.errors import InvalidRequest
+from channels.callers import Caller
+from common.errors import ApiError, InvalidRequest
 from common.money import format_credits
+from common.rendering import error_body, to_api_error
 from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
 from conversations.services import Answer, Incoming
+
+logger = logging.getLogger("gateway.conversations")
 
 MAX_MESSAGE = 2_000
 MAX_SESSION_ID = 255
@@ -45,6 +50,9 @@ class ChatRequestSchema(serializers.Serializer[Any]):
         max_length=MAX_SESSION_ID, help_text="Chosen by you; belongs to this channel alone."
     )
     metadata = ChatMetadataSchema(required=False, allow_null=True)
+    stream = serializers.BooleanField(
+        required=False, allow_null=True, help_text="True: server-sent events instead of one body."
+    )
 
 
 class UsageSchema(serializers.Serializer[Any]):
@@ -92,13 +100,12 @@ def parse_chat_request(data: dict[str, Any], key: Key | None = None) -> Incoming
         )
     session_id = check_session_id(data, fields)
     page = _parse_page(data.get("metadata"), fields)
-    if data.get("stream") is True:
-        fields["stream"] = "Streaming is not available yet; leave it out or send false."
-    elif data.get("stream") not in (None, False):
+    is_stream = data.get("stream")
+    if is_stream is not None and not isinstance(is_stream, bool):
         fields["stream"] = "Must be true or false."
     if fields:
         raise InvalidRequest(fields=fields)
-    return Incoming(message, session_id, page, key)
+    return Incoming(message, session_id, page, key, is_stream=bool(is_stream))
 
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:
@@ -201,3 +208,11 @@ def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
     if warnings:
         headers["X-Budget-Warning"] = ", ".join(warnings)
     return headers
+
+
+def render_error(exception: Exception, *, caller: Caller) -> bytes:
+    """Return the body of an error that ends a stream."""
+    error = to_api_error(exception)
+    if not isinstance(exception, ApiError):
+        logger.error("api.stream.failed", extra={"code": error.code}, exc_info=exception)
+    return orjson.dumps(error_body(error, fallback_replies=caller.fallback_replies))

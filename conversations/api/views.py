@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from urllib.parse import parse_qsl
 
-from django.http import HttpResponse
+import orjson
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -12,13 +16,17 @@ from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled
+from common import db
 from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from common.openapi import errors
-from conversations import selectors, services
+from conversations import selectors, services, streaming
 from conversations.api import serializers
+from conversations.services import Outcome
+from conversations.streaming import Stream
 
 SESSION_ID = OpenApiParameter(
     "session_id", str, required=True, description="The session, as it was sent with its messages."
@@ -43,23 +51,57 @@ class ChatView(ApiView):
         summary="Send a visitor's message, get an AI reply",
         parameters=[IDEMPOTENCY_KEY],
         request=serializers.ChatRequestSchema,
-        responses={200: serializers.ChatResponseSchema}
+        responses={
+            (200, "application/json"): serializers.ChatResponseSchema,
+            (200, "text/event-stream"): OpenApiResponse(
+                str, "With `stream`: events `delta`, then one `done` or one `error`."
+            ),
+        }
         | errors(400, 401, 403, 405, 409, 411, 413, 415, 422, 429, 500, 503),
     )
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
         body = read_body(request)
         key = serializers.read_idempotency_key(request.headers.get("Idempotency-Key"), body)
-        outcome = services.answer_message(
+        incoming = serializers.parse_chat_request(parse_json_object(body), key)
+        answer_message = partial(
+            services.answer_message,
             caller=caller,
-            incoming=serializers.parse_chat_request(parse_json_object(body), key),
+            incoming=incoming,
             request_id=request_id_var.get(),
             render=serializers.render_answer,
         )
+        if incoming.is_stream:
+            return stream_answer(answer_message, caller)
+        outcome = answer_message()
         headers = {"Idempotency-Replayed": "true"}
         if outcome.answer is not None:
             headers = serializers.answer_headers(outcome.answer, daily_quota=caller.daily_quota)
         return HttpResponse(outcome.body, content_type="application/json", headers=headers)
+
+
+def stream_answer(answer_message: Callable[..., Outcome], caller: Caller) -> HttpResponseBase:
+    """Answer with server-sent events; what fails before the first piece is raised as ever."""
+    db.release_connection()
+    stream = Stream(lambda on_delta: answer_message(on_delta=on_delta))
+    first = stream.next()
+    if isinstance(first, BaseException):
+        raise first
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    events: Iterable[bytes]
+    if isinstance(first, Outcome):
+        # Nothing came piece by piece: the replay of an earlier answer.
+        headers["Idempotency-Replayed"] = "true"
+        reply = orjson.loads(first.body)["reply"]
+        events = [streaming.delta(reply), streaming.event("done", first.body)]
+    else:
+        events = streaming.frames(
+            stream,
+            first,
+            render_end=lambda outcome: outcome.body,
+            render_error=partial(serializers.render_error, caller=caller),
+        )
+    return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
 
 
 class HistoryView(ApiView):

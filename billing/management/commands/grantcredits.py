@@ -10,6 +10,7 @@ from billing import grants
 from billing.errors import ReferenceReused
 from billing.models import CreditGrant
 from channels import services as channels
+from channels.errors import UnknownAccount
 from common.commands import ScriptCommand, clear_errors, credits_argument, time_argument
 from common.money import format_credits
 
@@ -31,10 +32,8 @@ class Command(ScriptCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["amount"] <= 0:
             raise CommandError("--amount must be more than 0.")
-        with clear_errors(ReferenceReused, ValueError):
-            account = channels.find_account(owner_email=options["owner"])
-            if account is None:
-                raise CommandError(f"Nobody with the address '{options['owner']}' owns an account.")
+        with clear_errors(ReferenceReused, UnknownAccount, ValueError):
+            account = channels.get_account(owner_email=options["owner"])
             entry, is_new = grants.grant_credits(
                 account=account,
                 amount_microcredits=options["amount"],

@@ -13,8 +13,8 @@ class Command(ScriptCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         result = provisioning.first_run()
-        self.report(
-            options,
-            result,
-            "Made the first account." if result["created"] else "There are accounts already.",
-        )
+        lines = ["Made the first account." if result["created"] else "There are accounts already."]
+        lines += [
+            f"{name:9} {result[name]}" for name in ("email", "password", "api_key", "test_key")
+        ]
+        self.report(options, result, "\n".join(lines))

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from channels.errors import UnknownChannel, UnknownModel
+from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
 from common.commands import ScriptCommand, clear_errors
 from gateway import provisioning
 
@@ -24,7 +24,7 @@ class Command(ScriptCommand):
         fields = provisioning.given_fields(options)
         if options["enabled"]:
             fields["is_enabled"] = options["enabled"] == "yes"
-        with clear_errors(UnknownChannel, UnknownModel, ValueError):
+        with clear_errors(UnknownAccount, UnknownChannel, UnknownModel, ValueError):
             channel = provisioning.set_channel(
                 channel_id=options["channel_id"],
                 owner_email=options["owner"],

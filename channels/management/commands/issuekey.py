@@ -1,0 +1,39 @@
+"""Makes a new key for a channel."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.db import transaction
+from django.utils import timezone
+
+from channels import services
+from channels.errors import UnknownChannel
+from common.commands import ScriptCommand, clear_errors
+
+
+class Command(ScriptCommand):
+    help = "Make a new key for a channel; the earlier ones of its kind end after an overlap."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("channel_id")
+        parser.add_argument("--test", action="store_true", help="a test key")
+        parser.add_argument(
+            "--overlap-seconds", type=int, help="end the earlier keys then; without it they stay"
+        )
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        with clear_errors(UnknownChannel):
+            channel = services.get_channel(options["channel_id"])
+        earlier = list(channel.api_keys.filter(mode="test" if options["test"] else "live"))
+        if options["overlap_seconds"] is not None:
+            end = timezone.now() + timedelta(seconds=max(0, options["overlap_seconds"]))
+            for api_key in earlier:
+                services.revoke_api_key(api_key=api_key, at=end)
+        issued = services.issue_api_key(channel=channel, is_test=options["test"])
+        result = {"channel_id": str(channel.id), "key": issued.clear, "mode": issued.record.mode}
+        self.report(options, result, f"{issued.record.mode} key {issued.clear}")

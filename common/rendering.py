@@ -1,0 +1,44 @@
+"""An error as callers get it: one JSON shape, whether it is an answer or ends a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from common.errors import ApiError, Overloaded
+from common.logs import request_id_var
+
+
+def to_api_error(exception: BaseException | None) -> ApiError:
+    """Return the documented error for any exception; a fault never looks like keys or money."""
+    if isinstance(exception, ApiError):
+        return exception
+    if isinstance(exception, OperationalError | InterfaceError):
+        return Overloaded()
+    return ApiError()
+
+
+def error_body(
+    error: ApiError, *, fallback_replies: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the JSON object of an error; the channel's owner may have written a reply for it."""
+    body: dict[str, Any] = {
+        "error": error.message,
+        "code": error.code,
+        "request_id": request_id_var.get(),
+    }
+    if error.fields is not None:
+        body["fields"] = error.fields
+    if error.retry_after is not None:
+        body["retry_after"] = error.retry_after
+    if fallback_reply := (fallback_replies or {}).get(error.code):
+        body["fallback_reply"] = fallback_reply
+    return body
+
+
+def error_headers(error: ApiError) -> dict[str, str]:
+    """Return the headers of an error, Retry-After among them where it has one."""
+    if error.retry_after is None:
+        return error.headers
+    return error.headers | {"Retry-After": str(error.retry_after)}

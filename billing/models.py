@@ -16,6 +16,10 @@ from channels.models import Account, Channel
 from common.ids import uuid7
 
 
+MAX_REASON = 200
+MAX_REFERENCE = 100
+
+
 class CreditAccount(models.Model):
     """What an account owns and what of it is held for calls in flight; made by the first grant."""
 
@@ -86,9 +90,9 @@ class LedgerEntry(models.Model):
     credit = models.CharField("to", max_length=12, choices=Book.choices)
     amount_microcredits = models.BigIntegerField()
     balance_after_microcredits = models.BigIntegerField()
-    reason = models.CharField(max_length=200)
+    reason = models.CharField(max_length=MAX_REASON)
     actor = models.CharField(max_length=254, blank=True)
-    reference = models.CharField(max_length=100, null=True, blank=True)
+    reference = models.CharField(max_length=MAX_REFERENCE, null=True, blank=True)
     request_id = models.CharField(max_length=128, blank=True)
     # The hold that was captured; the reply it paid for has the same id.
     hold_id = models.UUIDField(null=True, blank=True, unique=True)

@@ -242,13 +242,14 @@ def get_available_microcredits(*, account_id: int, now: datetime) -> int:
     return int(row[0]) if row else 0
 
 
-def free_up(*, account_id: int, now: datetime) -> bool:
-    """Do what time alone has decided: expire holds and grants; False where nothing was due.
+def free_up(*, account_id: int, now: datetime) -> None:
+    """Do what time alone has decided: expire an account's holds and grants.
 
     Called by admission when a limit says no, which may be for something that has ended since.
     """
-    expired = expire_holds(account_id=account_id, now=now)
-    return grants.expire_grants(account_id=account_id, now=now) or bool(expired)
+    while expire_holds(account_id=account_id, now=now) == EXPIRE_BATCH:
+        pass
+    grants.expire_grants(account_id=account_id, now=now)
 
 
 @transaction.atomic

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.core.exceptions import ValidationError
 from django.core.validators import (
+    MaxLengthValidator,
     MaxValueValidator,
     MinValueValidator,
     RegexValidator,
@@ -65,7 +66,7 @@ class User(AbstractUser):
 class Account(models.Model):
     """Owns channels and pays for them."""
 
-    name = models.CharField(max_length=120)
+    name = models.CharField(max_length=254)
     plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
     is_enabled = models.BooleanField("enabled", default=True)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
@@ -164,7 +165,11 @@ class Channel(models.Model):
     )
     is_enabled = models.BooleanField("enabled", default=True)
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="channels")
-    system_prompt = models.TextField(blank=True, max_length=MAX_SYSTEM_PROMPT_CHARACTERS)
+    system_prompt = models.TextField(
+        blank=True,
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
+        validators=[MaxLengthValidator(MAX_SYSTEM_PROMPT_CHARACTERS)],
+    )
     requests_per_minute = models.PositiveIntegerField(
         default=60, validators=[MinValueValidator(1), MaxValueValidator(100_000)]
     )

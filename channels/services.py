@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from channels import keys, selectors
@@ -161,7 +162,10 @@ def reveal_api_key(api_key: ApiKey) -> str:
 
 def revoke_api_key(*, api_key: ApiKey, at: datetime | None = None) -> None:
     """Refuse the key from now, or from `at` on; the next request in any process sees it."""
-    ApiKey.objects.filter(id=api_key.id, revoked_at=None).update(revoked_at=at or timezone.now())
+    moment = at or timezone.now()
+    # Only ever earlier: a key in the overlap of a rotation can still be revoked at once.
+    later = Q(revoked_at=None) | Q(revoked_at__gt=moment)
+    ApiKey.objects.filter(later, id=api_key.id).update(revoked_at=moment)
 
 
 def _key_context(record: ApiKey) -> str:

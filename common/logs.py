@@ -14,7 +14,7 @@ request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 # Whatever looks like one of our keys (under any prefix: 42 base62 characters at its end), a
 # bearer token or a provider's key. The second line of defence: the first is never to log them.
 _SECRETS = re.compile(
-    r"([A-Za-z0-9_-]*[_-])[0-9A-Za-z]{42}(?![0-9A-Za-z])"
+    r"(?<=[_-])[0-9A-Za-z]{42}(?![0-9A-Za-z])"
     r"|(?i:(bearer\s+))[^\s\"',]+"
     r"|(\b(?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
 )
@@ -23,7 +23,7 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "ascti
 
 def scrub(text: str) -> str:
     """Return the text with everything that looks like a key cut down to its prefix."""
-    return _SECRETS.sub(lambda match: next(filter(None, match.groups())) + "…", text)
+    return _SECRETS.sub(lambda match: next(filter(None, match.groups()), "") + "…", text)
 
 
 def _scrubbed(value: Any) -> Any:

@@ -20,13 +20,19 @@ def to_api_error(exception: BaseException | None) -> ApiError:
 
 
 def error_body(
-    error: ApiError, *, fallback_replies: dict[str, str] | None = None
+    error: ApiError,
+    *,
+    fallback_replies: dict[str, str] | None = None,
+    request_id: str | None = None,
 ) -> dict[str, Any]:
-    """Return the JSON object of an error; the channel's owner may have written a reply for it."""
+    """Return the JSON object of an error; the channel's owner may have written a reply for it.
+
+    `request_id` is only needed where the request itself has ended, as in a stream.
+    """
     body: dict[str, Any] = {
         "error": error.message,
         "code": error.code,
-        "request_id": request_id_var.get(),
+        "request_id": request_id or request_id_var.get(),
     }
     if error.fields is not None:
         body["fields"] = error.fields

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
@@ -22,7 +23,7 @@ from channels import services as channels
 from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.providers.base import Completion, OnDelta, Patience, ProviderClient
-from common import db
+from common import db, slots
 from common.tokens import estimate_tokens
 from conversations import idempotency, selectors, turns
 from conversations.errors import ProviderFailed
@@ -107,19 +108,25 @@ def answer_message(
 
     Two short transactions with the provider's call between them; no transaction, lock or
     connection is held while the provider talks. `render` makes the body that is sent now and
-    stored for replays; `on_delta` gets a streamed reply piece by piece. Raises
+    stored for replays; `on_delta` gets a streamed reply piece by piece. Raises Overloaded,
     RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached, CreditsExhausted or
     ProviderFailed; each of them charged nothing and stored nothing.
     """
-    with idempotency.claimed(caller, incoming) as claim:
+    with _call_gate().call(caller.channel_id), idempotency.claimed(caller, incoming) as claim:
         if claim is not None and claim.replay is not None:
             return Outcome(claim.replay.encode(), answer=None)
         with admitted(caller, incoming, request_id) as admission:
             db.release_connection()
             started = time.monotonic()
-            provider_name, completion = call_provider(admission, on_delta)
+            with slots.slot_given_back():
+                provider_name, completion = call_provider(admission, on_delta)
             call = Call(request_id, provider_name, completion, time.monotonic() - started)
             return store_turn(caller, incoming, admission, call, claim, render)
+
+
+@cache
+def _call_gate() -> slots.CallGate:
+    return slots.CallGate(settings.PROVIDER_CALLS)
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -143,9 +150,9 @@ def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admiss
         try:
             return _admit(caller, incoming, request_id, ticket)
         except (DailyQuotaReached, CreditsExhausted):
-            # Calls that never came back may still hold what this one needs.
-            if not billing.free_up(account_id=caller.account_id, now=timezone.now()):
-                raise
+            # Calls that never came back may still hold what this one needs. Asked again whatever
+            # this frees: another request may have freed it in between.
+            billing.free_up(account_id=caller.account_id, now=timezone.now())
             return _admit(caller, incoming, request_id, ticket)
 
     return turns.in_turn(caller=caller, session_id=incoming.session_id, start=start)

@@ -21,7 +21,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from channels.callers import Caller
-from common import db
+from common import db, slots
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
 
@@ -114,7 +114,8 @@ def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]
     try:
         while time.monotonic() < give_up_at:
             db.release_connection()
-            time.sleep(pause)
+            with slots.slot_given_back():
+                time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
             with suppress(TurnTaken):
                 return start(ticket)

@@ -28,7 +28,7 @@ def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
                 id="gateway.E001",
             )
         )
-    names = {dist.metadata["Name"].lower() for dist in importlib.metadata.distributions()}
+    names = {(dist.metadata["Name"] or "").lower() for dist in importlib.metadata.distributions()}
     if "channels" in names:
         found.append(
             checks.Warning(

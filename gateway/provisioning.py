@@ -80,7 +80,7 @@ def first_run() -> dict[str, Any]:
     user = User.objects.filter(email=FIRST_EMAIL).first()
     is_new = user is None and not User.objects.exists()
     if is_new:
-        User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD)
+        User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
         create_channel(
             owner_email=FIRST_EMAIL,
             model_id="",
@@ -91,8 +91,8 @@ def first_run() -> dict[str, Any]:
     keys = {
         key.mode: channels.reveal_api_key(key)
         for key in ApiKey.objects.filter(
-            channel__account__members__email=FIRST_EMAIL, revoked_at=None
-        ).order_by("-created_at")
+            channel__account__members__email=FIRST_EMAIL, revoked_at=None, expires_at=None
+        ).order_by("created_at")
     }
     return {
         "created": is_new,

@@ -13,7 +13,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.FileAwareEnv()
+
+class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library has no types
+    """The environment, taken literally."""
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        """Return a value that begins with `$` as it is: a secret is no reference to another."""
+        raw = self.ENVIRON.get(var)
+        if isinstance(raw, str) and raw.startswith("$"):
+            return raw
+        return super().get_value(var, *args, **kwargs)
+
+
+env = Environment()
 # Real environment variables win over the file, so that a server can be run beside a checkout.
 env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")), overwrite=False)
 
@@ -246,6 +258,8 @@ PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
 PROVIDER_STREAM_DEADLINE = read_int("PROVIDER_STREAM_DEADLINE", 300, low=1, high=3600)
 # How long a stream may be silent before the provider counts as gone.
 PROVIDER_STREAM_SILENCE = 15
+# Calls to providers that one process has in flight at once; more are answered 503.
+PROVIDER_CALLS = read_int("PROVIDER_CALLS", 400, low=1, high=10_000)
 HOLD_GRACE_SECONDS = 10
 SESSION_TTL = read_int("SESSION_TTL", 24 * 3600, low=60, high=366 * 24 * 3600)
 SESSION_RETENTION_DAYS = read_int("SESSION_RETENTION_DAYS", 30, low=1, high=36_500)

@@ -26,7 +26,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,21 +39,20 @@ from granian.log import LogLevels
 from granian.server import MPServer
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
+
+    from common.slots import Slots
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TARGET = "gateway.wsgi:application"
 
 # A call may take its whole deadline and then a moment to settle.
 DRAIN_MARGIN_SECONDS = 15
-# Threads beyond THREADS only wait: for a slow client's body, or for a free slot. They cost
-# about 0.1 MB each, and keep slow clients from taking the threads that do the work.
-WAITING_THREADS = 448
+# Threads beyond those that work or wait for a provider: for slow clients' bodies, and for free
+# slots. They cost about 0.1 MB each, and only once they are needed.
+SPARE_THREADS = 64
 # Connections a worker holds at once, idle keep-alive and half-sent requests included.
 CONNECTIONS = 8192
-# Bodies up to this size are read before a slot is taken; larger ones the application refuses.
-PREREAD_BYTES = 1024 * 1024
-SLOT_WAIT_SECONDS = 30
 # How many workers in a row may die within a second of their birth before we give up.
 EARLY_DEATHS_ALLOWED = 10
 
@@ -64,100 +63,13 @@ FLUSH_SECONDS = 5
 # --- inside a worker ------------------------------------------------------------------------
 
 
-class Slots:
-    """WSGI middleware: at most `limit` requests are worked on at once; the others wait.
-
-    Granian gives a request its thread before the body has arrived and cannot time a body
-    out, so the body is read first, on a thread that holds no slot. Liveness skips the queue.
-    A request that waits too long is passed on marked `gateway.overloaded`, for the application
-    to answer 503 in its own words.
-    """
-
-    def __init__(self, app: WSGIApplication, limit: int) -> None:
-        self.app = app
-        self.slots = threading.BoundedSemaphore(limit)
-        self.in_flight = 0
-        self.idle = threading.Condition()
-        # Granian copies the process environment, secrets and all, into every request's
-        # environ, from where an error page or report could show it.
-        self.inherited = tuple(os.environ)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        for name in self.inherited:
-            environ.pop(name, None)
-        if environ["PATH_INFO"] == "/healthz":
-            return self.app(environ, start_response)
-        read_body(environ)
-        self.count(1)
-        has_slot = self.slots.acquire(timeout=SLOT_WAIT_SECONDS)
-        environ["gateway.overloaded"] = not has_slot
-        release = self.release if has_slot else partial(self.count, -1)
-        try:
-            response = self.app(environ, start_response)
-        except BaseException:
-            release()
-            raise
-        if getattr(response, "streaming", True):
-            return SlottedStream(response, release)
-        try:
-            return [b"".join(response)]
-        finally:
-            close(response)
-            release()
-
-    def release(self) -> None:
-        self.slots.release()
-        self.count(-1)
-
-    def count(self, change: int) -> None:
-        with self.idle:
-            self.in_flight += change
-            if not self.in_flight:
-                self.idle.notify_all()
-
-    def drain(self, timeout: float) -> bool:
-        """Wait for calls whose client has left: the server itself waits for connections only."""
-        with self.idle:
-            return self.idle.wait_for(lambda: self.in_flight == 0, timeout)
-
-
-class SlottedStream:
-    """A streamed body that gives its slot back when closed, and only once."""
-
-    def __init__(self, body: Iterable[bytes], release: Callable[[], None]) -> None:
-        self.body = body
-        self.release: Callable[[], None] | None = release
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.body)
-
-    def close(self) -> None:
-        release, self.release = self.release, None
-        if release is None:
-            return
-        try:
-            close(self.body)
-        finally:
-            release()
-
-
-def close(body: Iterable[bytes]) -> None:
-    if hasattr(body, "close"):
-        body.close()
-
-
-def read_body(environ: WSGIEnvironment) -> None:
-    """Replace a body of known, modest length by its bytes."""
-    length = environ.get("CONTENT_LENGTH", "")
-    if length.isascii() and length.isdigit() and 0 < int(length) <= PREREAD_BYTES:
-        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))
-
-
 current: Slots | None = None  # this worker's application, for the drain at its end
 
 
 def load_application(target: str, threads: int) -> WSGIApplication:
     """Import the application inside the worker."""
+    from common.slots import Slots
+
     global current
     module, _, name = target.partition(":")
     __import__(module)
@@ -264,7 +176,7 @@ def build_server(config: Config) -> Server:
         port=config.port,
         interface=Interfaces.WSGI,
         workers=config.workers,
-        blocking_threads=config.threads + WAITING_THREADS,
+        blocking_threads=config.threads + config.calls + SPARE_THREADS,
         http=HTTPModes.http1,
         websockets=False,
         backlog=2048,
@@ -290,6 +202,7 @@ class Config:
         self.port = whole_number("PORT", 8000)
         self.workers = whole_number("WORKERS", 1 if first_run else 2)
         self.threads = whole_number("THREADS", 64)
+        self.calls = whole_number("PROVIDER_CALLS", 400)
         self.drain_seconds = DRAIN_MARGIN_SECONDS + max(
             whole_number("PROVIDER_DEADLINE", 60), whole_number("PROVIDER_STREAM_DEADLINE", 300)
         )

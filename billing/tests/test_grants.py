@@ -93,7 +93,7 @@ def test_a_call_in_flight_keeps_what_it_holds_of_an_ended_grant(poor: Site, cloc
     capture(charged, 25)
     assert release(released)
     clock.shift(40)
-    assert services.free_up(account_id=poor.account_id, now=timezone.now())
+    services.free_up(account_id=poor.account_id, now=timezone.now())
     assert balance() == (0, 0)
     assert differences() == []
 

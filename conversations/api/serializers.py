@@ -210,9 +210,10 @@ def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
     return headers
 
 
-def render_error(exception: Exception, *, caller: Caller) -> bytes:
+def render_error(exception: Exception, *, caller: Caller, request_id: str) -> bytes:
     """Return the body of an error that ends a stream."""
     error = to_api_error(exception)
     if not isinstance(exception, ApiError):
         logger.error("api.stream.failed", extra={"code": error.code}, exc_info=exception)
-    return orjson.dumps(error_body(error, fallback_replies=caller.fallback_replies))
+    body = error_body(error, fallback_replies=caller.fallback_replies, request_id=request_id)
+    return orjson.dumps(body)

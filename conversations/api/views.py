@@ -18,7 +18,7 @@ from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import ApiKeyAuthentication, caller_of
 from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled
-from common import db
+from common import db, slots
 from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
@@ -84,7 +84,8 @@ def stream_answer(answer_message: Callable[..., Outcome], caller: Caller) -> Htt
     """Answer with server-sent events; what fails before the first piece is raised as ever."""
     db.release_connection()
     stream = Stream(lambda on_delta: answer_message(on_delta=on_delta))
-    first = stream.next()
+    with slots.slot_given_back():
+        first = stream.next()
     if isinstance(first, BaseException):
         raise first
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -99,7 +100,9 @@ def stream_answer(answer_message: Callable[..., Outcome], caller: Caller) -> Htt
             stream,
             first,
             render_end=lambda outcome: outcome.body,
-            render_error=partial(serializers.render_error, caller=caller),
+            render_error=partial(
+                serializers.render_error, caller=caller, request_id=request_id_var.get()
+            ),
         )
     return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
 

@@ -1,6 +1,5 @@
 """How the launcher shares threads out, supervises workers, and starts the real thing."""
 
-import io
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,107 +20,6 @@ import pytest
 from scripts import serve, write_env
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-class Body:
-    """A response body as Django makes it: iterable, closable, streamed or not."""
-
-    def __init__(self, chunks: list[bytes], streaming: bool) -> None:
-        self.chunks = chunks
-        self.streaming = streaming
-        self.closed = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.chunks)
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def environ_of(path: str = "/x", body: bytes = b"", **extra: Any) -> dict[str, Any]:
-    return {"PATH_INFO": path, "wsgi.input": io.BytesIO(body), **extra}
-
-
-def slots_around(body: Iterable[bytes], limit: int = 1) -> tuple[serve.Slots, list[dict[str, Any]]]:
-    seen: list[dict[str, Any]] = []
-
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        seen.append(dict(environ))
-        return body
-
-    return serve.Slots(app, limit), seen
-
-
-def ignore(*args: Any) -> Callable[[bytes], object]:
-    return lambda data: None
-
-
-def test_a_whole_response_gives_its_slot_back_at_once() -> None:
-    body = Body([b"a", b"b"], streaming=False)
-    slots, _ = slots_around(body)
-    assert slots(environ_of(), ignore) == [b"ab"]
-    assert slots(environ_of(), ignore) == [b"ab"]
-    assert body.closed == 2
-    assert slots.drain(0)
-
-
-def test_a_stream_keeps_its_slot_until_closed_and_closes_once() -> None:
-    body = Body([b"a"], streaming=True)
-    slots, _ = slots_around(body)
-    response = slots(environ_of(), ignore)
-    assert list(response) == [b"a"]
-    assert not slots.drain(0)
-    serve.close(response)
-    serve.close(response)
-    assert body.closed == 1
-    assert slots.drain(0)
-
-
-def test_an_error_gives_the_slot_back() -> None:
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        raise RuntimeError
-
-    slots = serve.Slots(app, 1)
-    for _ in range(2):
-        with pytest.raises(RuntimeError):
-            slots(environ_of(), ignore)
-    assert slots.drain(0)
-
-
-def test_liveness_needs_no_slot_and_a_late_request_is_marked(monkeypatch: Any) -> None:
-    monkeypatch.setattr(serve, "SLOT_WAIT_SECONDS", 0.01)
-    slots, seen = slots_around(Body([], streaming=True))
-    held = slots(environ_of(), ignore)
-    slots(environ_of("/healthz"), ignore)
-    late = slots(environ_of(), ignore)
-    assert "gateway.overloaded" not in seen[1]
-    assert [seen[0]["gateway.overloaded"], seen[2]["gateway.overloaded"]] == [False, True]
-    serve.close(late)
-    assert not slots.slots.acquire(blocking=False)
-    serve.close(held)
-    assert slots.slots.acquire(blocking=False)
-
-
-def test_the_process_environment_stays_out_of_requests(monkeypatch: Any) -> None:
-    monkeypatch.setenv("SOME_SECRET", "x")
-    slots, seen = slots_around(Body([], streaming=False))
-    slots(environ_of(SOME_SECRET="x", REQUEST_METHOD="GET"), ignore)
-    assert "SOME_SECRET" not in seen[0]
-    assert seen[0]["REQUEST_METHOD"] == "GET"
-
-
-@pytest.mark.parametrize("length", ["", "0", "1x", "-1", "٣", str(serve.PREREAD_BYTES + 1)])
-def test_leaves_bodies_alone_that_it_should_not_read(length: str) -> None:
-    environ = environ_of(body=b"abc", CONTENT_LENGTH=length)
-    before = environ["wsgi.input"]
-    serve.read_body(environ)
-    assert environ["wsgi.input"] is before
-
-
-def test_reads_no_more_than_the_declared_length() -> None:
-    environ = environ_of(body=b"abcdef", CONTENT_LENGTH="3")
-    serve.read_body(environ)
-    assert environ["wsgi.input"].read() == b"abc"
 
 
 def test_refuses_settings_that_are_no_numbers(monkeypatch: Any) -> None:

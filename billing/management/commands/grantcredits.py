@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from billing import grants
 from billing.errors import ReferenceReused
-from billing.models import CreditGrant
+from billing.models import MAX_REASON, MAX_REFERENCE, CreditGrant
 from channels import services as channels
 from channels.errors import UnknownAccount
 from common.commands import ScriptCommand, clear_errors, credits_argument, time_argument
@@ -32,6 +32,9 @@ class Command(ScriptCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["amount"] <= 0:
             raise CommandError("--amount must be more than 0.")
+        for name, longest in (("reason", MAX_REASON), ("reference", MAX_REFERENCE)):
+            if len(options[name]) > longest:
+                raise CommandError(f"--{name} must be at most {longest} characters long.")
         with clear_errors(ReferenceReused, UnknownAccount, ValueError):
             account = channels.get_account(owner_email=options["owner"])
             entry, is_new = grants.grant_credits(

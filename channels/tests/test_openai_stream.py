@@ -1,0 +1,208 @@
+"""Streams of real and odd providers, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from channels.errors import ProviderError
+from channels.providers.base import Completion, Patience
+from channels.providers.openai_compatible import OpenAiCompatibleProvider
+
+Piece = bytes | float
+
+
+def read_request(connection: socket.socket) -> None:
+    """Read it whole: closing a socket with unread data resets the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+
+
+@contextmanager
+def served(
+    *pieces: Piece, content_type: str = "text/event-stream", status: str = "200 OK"
+) -> Iterator[str]:
+    """Serve one answer, byte pieces and pauses in seconds, and then close the connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            read_request(connection)
+            head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n"
+            try:
+                connection.sendall(head.encode())
+                for piece in pieces:
+                    if isinstance(piece, float):
+                        time.sleep(piece)
+                    else:
+                        connection.sendall(piece)
+            except OSError:
+                pass  # the client has seen enough
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        listener.close()
+        thread.join()
+
+
+def ask(
+    base_url: str, *, first: float = 5, silence: float = 5, whole: float = 5
+) -> tuple[list[str], Completion | ProviderError]:
+    provider = OpenAiCompatibleProvider(
+        provider_name="p", base_url=base_url, api_key="k", provider_model="m", allow_private=True
+    )
+    now = time.monotonic()
+    pieces: list[str] = []
+    try:
+        completion = provider.stream(
+            [{"role": "user", "content": "Hi"}],
+            max_output_tokens=10,
+            patience=Patience(now + first, now + whole, silence),
+            on_delta=pieces.append,
+        )
+    except ProviderError as error:
+        return pieces, error
+    return pieces, completion
+
+
+def chunk(text: str | None, finish: str | None = None, usage: str = "") -> bytes:
+    content = "null" if text is None else '"' + text + '"'
+    end = "null" if finish is None else f'"{finish}"'
+    return (
+        f'data: {{"id":"x","model":"m1","choices":[{{"index":0,"delta":{{"content":{content}}},'
+        f'"finish_reason":{end}}}]{usage}}}\n\n'
+    ).encode()
+
+
+DONE = b"data: [DONE]\n\n"
+USAGE = ',"usage":{"prompt_tokens":3,"completion_tokens":2}'
+USAGE_CHUNK = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+
+
+def test_reads_text_usage_and_end() -> None:
+    with served(
+        chunk(None), chunk("He"), chunk("llo"), chunk(None, "stop"), USAGE_CHUNK, DONE
+    ) as url:
+        pieces, completion = ask(url)
+    assert pieces == ["He", "llo"]
+    assert completion == Completion("Hello", "stop", 3, 2, "x", "m1")
+
+
+def test_characters_split_between_packets_survive() -> None:
+    data = chunk("grüße 😀 \u2028 end", "stop")
+    packets = [part for byte in data for part in (bytes([byte]),)]
+    with served(*packets, DONE) as url:
+        pieces, completion = ask(url)
+    assert pieces == ["grüße 😀 \u2028 end"]
+    assert isinstance(completion, Completion)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [chunk("Hi", "stop")],
+        [chunk("Hi"), DONE],
+        [chunk("Hi", "stop"), DONE, DONE],
+        [chunk("Hi", None, USAGE), chunk(None, "length", USAGE), DONE],
+        [b": comment\r\n\r\nevent: x\r\n", chunk("Hi", "stop").replace(b"\n", b"\r\n"), DONE],
+        [chunk("Hi", "stop").replace(b"data: ", b"data:"), b"data:[DONE]"],
+    ],
+)
+def test_every_proper_end_is_taken(pieces: list[bytes]) -> None:
+    with served(*pieces) as url:
+        texts, completion = ask(url)
+    assert texts == ["Hi"]
+    assert isinstance(completion, Completion)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason", "texts"),
+    [
+        ([chunk("Half")], "broken", ["Half"]),
+        ([], "broken", []),
+        ([DONE], "no_text", []),
+        ([chunk(" "), chunk(None, "stop"), DONE], "no_text", []),
+        (
+            [chunk("Half"), b'data: {"error": {"message": "overloaded"}}\n\n', DONE],
+            "error_event",
+            ["Half"],
+        ),
+        ([b"data: <<<\n\n"], "garbage", []),
+        ([b"data: 5\n\n"], "error_event", []),
+    ],
+)
+def test_every_improper_end_is_an_error(pieces: list[bytes], reason: str, texts: list[str]) -> None:
+    with served(*pieces) as url:
+        seen, error = ask(url)
+    assert seen == texts
+    assert isinstance(error, ProviderError)
+    assert error.reason == reason
+
+
+def test_usage_that_cannot_be_is_none() -> None:
+    usage = ',"usage":{"prompt_tokens":-3,"completion_tokens":2}'
+    with served(chunk("Hi", "stop", usage), DONE) as url:
+        _, completion = ask(url)
+    assert isinstance(completion, Completion)
+    assert completion.input_tokens is None
+
+
+def test_a_plain_answer_is_one_piece() -> None:
+    body = b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}'
+    with served(body, content_type="application/json") as url:
+        pieces, completion = ask(url)
+    assert pieces == ["Hi"]
+    assert isinstance(completion, Completion)
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/json"])
+def test_a_page_is_no_answer(content_type: str) -> None:
+    with served(b"<html></html>", content_type=content_type) as url:
+        pieces, error = ask(url)
+    assert (pieces, str(error)) == ([], "garbage")
+
+
+def test_an_error_status_is_told_apart() -> None:
+    with served(b"{}", status="404 Not Found") as url:
+        _, error = ask(url)
+    assert isinstance(error, ProviderError)
+    assert (error.reason, error.permanent) == ("status_404", True)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "limits"),
+    [
+        ([3.0, chunk("late")], {"first": 0.3}),
+        ([b": alive\n\n", 0.2, b": alive\n\n", 0.2, b": alive\n\n", 3.0], {"first": 0.3}),
+        ([chunk("one"), 3.0, chunk("two", "stop")], {"silence": 0.3}),
+        ([part for n in range(40) for part in (chunk(f"{n}"), 0.05)], {"whole": 0.4}),
+    ],
+)
+def test_no_patience_without_end(pieces: list[Piece], limits: dict[str, float]) -> None:
+    with served(*pieces) as url:
+        started = time.monotonic()
+        _, error = ask(url, **limits)
+        seconds = time.monotonic() - started
+    assert str(error) == "timeout"
+    assert seconds < 1.5
+
+
+def test_a_flood_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.providers.openai_compatible.MAX_STREAM_BYTES", 10_000)
+    with served(*[chunk("x" * 1000)] * 20) as url:
+        _, error = ask(url)
+    assert str(error) == "too_large"

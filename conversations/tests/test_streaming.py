@@ -1,0 +1,216 @@
+"""POST /api/chat with `stream`: events, hang-ups, and the books at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import orjson
+import pytest
+
+from billing.models import CreditAccount, Hold, LedgerEntry
+from billing.tests.test_services import differences
+from channels.errors import ProviderError
+from channels.providers.base import Completion
+from channels.tests.factories import Site, make_site
+from conftest import ApiClient, FakeProvider, reply
+from conversations import streaming
+from conversations.models import Message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def parse(body: bytes) -> list[tuple[str, Any]]:
+    """Return (event, data) pairs; comments are left out."""
+    found = []
+    for block in body.decode().split("\n\n"):
+        lines = [line for line in block.splitlines() if not line.startswith(":")]
+        if lines:
+            name, data = lines
+            found.append((name.removeprefix("event: "), orjson.loads(data.removeprefix("data: "))))
+    return found
+
+
+def stream(api: ApiClient, message: str = "Hello!", **more: Any) -> list[tuple[str, Any]]:
+    response = api.chat(message, stream=True, **more)
+    assert response.status_code == 200, response.content
+    assert response["Content-Type"] == "text/event-stream"
+    assert response["Cache-Control"] == "no-cache"
+    return parse(response.getvalue())
+
+
+@pytest.fixture
+def live_site() -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def live(live_site: Site) -> ApiClient:
+    return ApiClient(live_site.api_key)
+
+
+def test_pieces_then_the_same_object_as_a_plain_reply(
+    live: ApiClient, provider: FakeProvider
+) -> None:
+    provider.script.append(reply("Hello to you 😀", input_tokens=7, output_tokens=4))
+    events = stream(live, headers={"Accept": "text/event-stream"})
+    assert [data["text"] for name, data in events if name == "delta"] == [
+        "Hello ",
+        "to ",
+        "you ",
+        "😀 ",
+    ]
+    name, done = events[-1]
+    assert name == "done"
+    plain = live.chat(session_id="s2").json()
+    assert set(done) == set(plain)
+    assert done["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+    assert done["credits"] == {"charged": "1.000000", "remaining": "99.000000"}
+    assert [m["content"] for m in live.history()] == ["Hello!", "Hello to you 😀"]
+    assert differences() == []
+
+
+def test_what_fails_before_the_first_piece_is_a_plain_error(
+    live: ApiClient, provider: FakeProvider
+) -> None:
+    provider.fail("timeout")
+    response = live.chat(stream=True)
+    assert response.status_code == 500
+    assert response["Content-Type"] == "application/json"
+    assert response.json()["code"] == "provider_error"
+    assert live.history() == []
+    assert differences() == []
+
+
+def test_limits_refuse_a_stream_like_a_plain_message(provider: FakeProvider) -> None:
+    api = ApiClient(make_site(credit_amount=0).api_key)
+    assert api.chat(stream=True).json()["code"] == "credits_exhausted"
+
+
+def test_a_break_in_mid_stream_is_one_error_and_our_own_loss(
+    live_site: Site, live: ApiClient, provider: FakeProvider
+) -> None:
+    provider.script.append(reply("Half of an BREAK answer"))
+    events = stream(live)
+    assert [name for name, _ in events] == ["delta", "delta", "delta", "error"]
+    assert events[-1][1]["code"] == "provider_error"
+    assert events[-1][1]["request_id"]
+    assert live.history() == []
+    assert CreditAccount.objects.get().balance_microcredits == 100_000_000
+    loss = LedgerEntry.objects.latest("sequence")
+    assert (loss.kind, loss.debit, loss.credit) == ("absorbed", "absorbed", "revenue")
+    assert loss.amount_microcredits == 1_000_000
+    assert Hold.objects.get().state == "released"
+    assert live.get("/api/key").json()["limits"]["day"]["used"] == 0
+    assert differences() == []
+    assert stream(live)[-1][0] == "done"
+    assert len(live.history()) == 2
+
+
+def test_a_second_route_takes_over_only_before_the_first_piece(
+    live: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = FakeProvider(), FakeProvider()
+    monkeypatch.setattr("channels.services.list_routes", lambda caller: [first, second])
+    first.fail()
+    assert stream(live)[-1][1]["reply"] == "Reply 1"
+    first.script.append(reply("Half BREAK"))
+    assert stream(live)[-1][0] == "error"
+    assert len(second.prompts) == 1
+
+
+def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
+    live: ApiClient, provider: FakeProvider
+) -> None:
+    go_on = threading.Event()
+    original = provider.stream
+
+    def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
+        def pause(text: str) -> None:
+            on_delta(text)
+            assert go_on.wait(10)
+
+        return original(*args, on_delta=pause, **kwargs)
+
+    provider.stream = slow  # type: ignore[method-assign]
+    provider.script.append(reply("One two three"))
+    response = live.chat(stream=True)
+    assert next(iter(response.streaming_content)) == streaming.delta("One ")
+    threading.Timer(0.1, go_on.set).start()
+    response.close()
+    assert [m["content"] for m in live.history()] == ["Hello!", "One two three"]
+    assert Message.objects.get(role="assistant").charged_microcredits == 1_000_000
+    assert differences() == []
+
+
+def test_silence_is_filled_with_comments(
+    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    original = provider.stream
+
+    def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
+        def pause(text: str) -> None:
+            on_delta(text)
+            time.sleep(0.2)
+
+        return original(*args, on_delta=pause, **kwargs)
+
+    provider.stream = slow  # type: ignore[method-assign]
+    body = live.chat(stream=True).getvalue()
+    assert body.count(streaming.KEEP_ALIVE) >= 2
+    assert [name for name, _ in parse(body)] == ["delta", "delta", "done"]
+
+
+def test_a_replay_streams_the_stored_reply(live: ApiClient, provider: FakeProvider) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = stream(live, headers=key)
+    response = live.chat(stream=True, headers=key)
+    assert response["Idempotency-Replayed"] == "true"
+    again = parse(response.getvalue())
+    assert again[0] == ("delta", {"text": "Reply 1"})
+    assert again[-1] == first[-1]
+    assert len(provider.prompts) == 1
+
+
+def test_a_break_frees_the_key(live: ApiClient, provider: FakeProvider) -> None:
+    key = {"Idempotency-Key": "k1"}
+    provider.script.append(reply("Half BREAK"))
+    assert stream(live, headers=key)[-1][0] == "error"
+    assert stream(live, headers=key)[-1][0] == "done"
+
+
+def test_a_crash_in_mid_stream_shows_nothing_of_itself(
+    live: ApiClient, provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
+        on_delta("One ")
+        raise RuntimeError("a bug")
+
+    provider.stream = crash  # type: ignore[method-assign]
+    name, error = stream(live)[-1]
+    assert (name, error["code"]) == ("error", "internal_error")
+    assert "a bug" not in str(error)
+    assert "a bug" in caplog.text
+    assert Hold.objects.get().state == "released"
+
+
+def test_a_test_key_streams_the_demo(live_site: Site) -> None:
+    events = stream(ApiClient(live_site.test_key))
+    assert events[-1][0] == "done"
+    assert (
+        "".join(data["text"] for name, data in events if name == "delta") == events[-1][1]["reply"]
+    )
+    assert events[-1][1]["credits"]["charged"] == "0.000000"
+
+
+def test_a_provider_error_carries_the_owners_words(
+    live_site: Site, live: ApiClient, provider: FakeProvider
+) -> None:
+    live_site.channel.fallback_replies = {"provider_error": "Please call us."}
+    live_site.channel.save()
+    provider.script.append(reply("Half BREAK"))
+    assert stream(live)[-1][1]["fallback_reply"] == "Please call us."
+    provider.script.append(ProviderError("timeout"))
+    assert live.chat(stream=True).json()["fallback_reply"] == "Please call us."

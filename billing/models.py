@@ -15,7 +15,6 @@ from django.db.models import F, Q
 from channels.models import Account, Channel
 from common.ids import uuid7
 
-
 MAX_REASON = 200
 MAX_REFERENCE = 100
 

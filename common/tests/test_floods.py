@@ -1,0 +1,103 @@
+"""An address that keeps sending made-up keys waits; nobody else does."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.http import HttpRequest
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from channels.keys import generate_key as make_key
+from common import floods
+from common.errors import RateLimited
+from conftest import ApiClient
+
+LIMIT = 5
+factory = RequestFactory()
+
+
+@pytest.fixture(autouse=True)
+def _few_tries(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.FAILED_KEYS_PER_MINUTE = LIMIT
+    monkeypatch.setattr(floods, "_redis_retry_at", 0.0)
+
+
+def request_from(address: str, forwarded: str = "") -> HttpRequest:
+    request = factory.get("/api/key", REMOTE_ADDR=address)
+    if forwarded:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
+    return request
+
+
+def fail(address: str, times: int = LIMIT) -> None:
+    for _ in range(times):
+        floods.count_failed_key(request_from(address))
+
+
+@pytest.mark.parametrize("uses_redis", [False, True])
+def test_an_address_over_the_limit_waits_and_others_do_not(
+    settings: Settings, uses_redis: bool
+) -> None:
+    if not uses_redis:
+        settings.REDIS_URL = ""
+    elif not settings.REDIS_URL:
+        pytest.skip("no REDIS_URL")
+    else:
+        floods._limiter(settings.REDIS_URL).storage.reset()
+    fail("192.0.2.1")
+    for _ in range(2):
+        with pytest.raises(RateLimited) as caught:
+            fail("192.0.2.1", times=1)
+        assert caught.value.retry_after is not None
+        assert 1 <= caught.value.retry_after <= 60
+    fail("198.51.100.1")
+
+
+def test_a_lost_redis_costs_one_try_and_then_this_process_counts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    fail("192.0.2.1")
+    assert floods._redis_retry_at > time.monotonic()
+    with pytest.raises(RateLimited):
+        fail("192.0.2.1", times=1)
+
+
+@pytest.mark.django_db
+def test_a_guesser_is_told_to_wait_and_a_valid_key_of_the_same_address_is_not(
+    settings: Settings, api: ApiClient
+) -> None:
+    settings.REDIS_URL = ""
+    guesser = ApiClient(make_key(is_test=False))
+    codes = [guesser.get("/api/key").json()["code"] for _ in range(LIMIT + 2)]
+    assert codes == ["invalid_api_key"] * LIMIT + ["rate_limited"] * 2
+    assert guesser.get("/api/key").headers["Retry-After"]
+    assert api.get("/api/key").status_code == 200
+
+
+@pytest.mark.django_db
+def test_malformed_keys_are_not_counted(settings: Settings) -> None:
+    settings.REDIS_URL = ""
+    for _ in range(LIMIT + 2):
+        assert ApiClient("nonsense").get("/api/key").json()["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "203.0.113.9", "192.0.2.1"),  # anybody may send the header
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "1.1.1.1, 203.0.113.9", "203.0.113.9"),  # the first part is the caller's own claim
+        (2, "1.1.1.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        (2, "203.0.113.9", "192.0.2.1"),
+        (1, "", "192.0.2.1"),
+        (1, "203.0.113.9, ", "192.0.2.1"),
+    ],
+)
+def test_the_address_is_the_one_a_trusted_proxy_saw(
+    settings: Settings, proxies: int, forwarded: str, address: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+    assert floods.client_address(request_from("192.0.2.1", forwarded)) == address

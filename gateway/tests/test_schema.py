@@ -1,0 +1,75 @@
+"""The OpenAPI document: valid, whole, and what callers were promised."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+PATHS = {
+    "/api/chat": {"post"},
+    "/api/history": {"get", "delete"},
+    "/api/models": {"get"},
+    "/api/key": {"get"},
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    response = Client().get("/api/schema")
+    assert response.status_code == 200
+    parsed: dict[str, Any] = response.json()
+    return parsed
+
+
+def test_is_valid_openapi_3(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.")
+    validate_schema(document)  # type: ignore[no-untyped-call]
+
+
+def test_names_every_path_of_the_contract_once(document: dict[str, Any]) -> None:
+    for path, methods in PATHS.items():
+        assert methods == set(document["paths"][path])
+    assert not [path for path in document["paths"] if path.endswith("/")]
+    assert "/api/schema" not in document["paths"]
+
+
+def test_every_operation_needs_a_key_and_shows_its_errors(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    assert schemes["bearerKey"] == {"type": "http", "scheme": "bearer"}
+    for path, methods in PATHS.items():
+        for method in methods:
+            operation = document["paths"][path][method]
+            assert {"apiKey": []} in operation["security"]
+            assert {"bearerKey": []} in operation["security"]
+            assert {} not in operation["security"]
+            assert {"401", "403", "429", "503"} <= set(operation["responses"])
+
+
+def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/api/chat"]["post"]
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+    assert set(schema["required"]) == {"message", "session_id"}
+    # No maxLength for the message: the limit is that of the trimmed text.
+    assert "2,000" in schema["properties"]["message"]["description"]
+    assert schema["properties"]["session_id"]["maxLength"] == 255
+    metadata = document["components"]["schemas"]["ChatMetadataSchema"]["properties"]
+    assert (metadata["url"]["maxLength"], metadata["title"]["maxLength"]) == (2048, 512)
+
+
+def test_is_the_same_as_yaml_and_with_a_slash(document: dict[str, Any]) -> None:
+    response = Client().get("/api/schema/?format=yaml")
+    assert response["Content-Type"] == "application/vnd.oai.openapi"
+    assert yaml.safe_load(response.content) == document
+
+
+def test_is_the_same_every_time() -> None:
+    first, second = (Client().get("/api/schema").content for _ in range(2))
+    assert first == second
+    assert json.loads(first)

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Min, Sum
 from django.utils import timezone
 
+from billing import holds
 from billing.errors import CreditsExhausted, ReferenceReused
 from billing.models import Book, CreditAccount, CreditGrant, Hold, LedgerEntry
 from channels.models import Account
@@ -72,10 +73,14 @@ def adjust_credits(
 ) -> LedgerEntry:
     """Correct a balance up or down by an entry of its own.
 
+    Takes what is available now: after holds and grants that have ended, whoever noticed first.
     Raises CreditsExhausted where less than that is available: held credits cannot be taken.
     """
     if not change_microcredits:
         raise ValueError("An adjustment must not be 0.")
+    now = timezone.now()
+    holds.expire_holds(account_id=account.id, now=now)
+    expire_grants(account_id=account.id, now=now)
     change = Change(change_microcredits, LedgerEntry.Kind.ADJUSTMENT, reason, actor)
     if change_microcredits > 0:
         return _grant(account, change, CreditGrant.Category.ADJUSTMENT, None)
@@ -87,27 +92,28 @@ def adjust_credits(
 def expire_grants(*, account_id: int, now: datetime) -> bool:
     """Take back what is left of grants that have ended; False where none had.
 
-    Credits held by calls that began before a grant's end are left to them: such a call may still
-    be charged, from this grant first. What it gives back is taken when the last of these holds
-    has ended, at most PROVIDER_DEADLINE + 10 s later; until then it can be spent.
+    Credits held by calls in flight are left to them. Those that began before a grant's end may
+    still be charged, from this grant first; what they give back is taken once they have ended,
+    within the lifetime of a hold, and can be spent until then.
     """
     locked = CreditAccount.objects.filter(account_id=account_id, next_expiry_at__lte=now)
     if not locked.update(entry_count=F("entry_count")):  # the row's lock, and the test under it
         return False
-    _allocate(account_id)
+    available = _allocate(account_id)
     ended = CreditGrant.objects.filter(
         credit_account_id=account_id, remaining_microcredits__gt=0, expires_at__lte=now
     )
-    recheck_at: datetime | None = None
+    open_holds = Hold.objects.filter(account_id=account_id, state=Hold.State.HELD)
+    is_left = False
     for grant in ended.order_by("expires_at", "id"):
-        earlier_holds = Hold.objects.filter(
-            account_id=account_id, state=Hold.State.HELD, created_at__lt=grant.expires_at
-        ).aggregate(amount=Sum("amount_microcredits"), end=Max("expires_at"))
-        kept = min(grant.remaining_microcredits, earlier_holds["amount"] or 0)
-        if kept:
-            recheck_at = max(earlier_holds["end"], recheck_at or now)
-        _take_back(grant, grant.remaining_microcredits - kept)
-    _set_next_expiry(account_id, after=now, recheck_at=recheck_at)
+        earlier = open_holds.filter(created_at__lt=grant.expires_at)
+        kept = earlier.aggregate(amount=Sum("amount_microcredits", default=0))["amount"]
+        part = min(max(0, grant.remaining_microcredits - kept), available)
+        _take_back(grant, part)
+        available -= part
+        is_left = is_left or part < grant.remaining_microcredits
+    last_end = open_holds.aggregate(end=Max("expires_at"))["end"] if is_left else None
+    _set_next_expiry(account_id, after=now, recheck_at=last_end and max(last_end, now))
     return True
 
 
@@ -158,8 +164,11 @@ def _grant(
     return entry
 
 
-def _allocate(account_id: int) -> None:
-    """Tell grants of what was spent since the last time; needs the account's row lock."""
+def _allocate(account_id: int) -> int:
+    """Tell grants of what was spent since the last time; return what the account has available.
+
+    Needs the account's row lock.
+    """
     account = CreditAccount.objects.get(account_id=account_id)
     unallocated = account.spent_microcredits - account.allocated_microcredits
     grants = CreditGrant.objects.filter(
@@ -176,6 +185,7 @@ def _allocate(account_id: int) -> None:
     CreditAccount.objects.filter(account_id=account_id).update(
         allocated_microcredits=account.spent_microcredits - unallocated
     )
+    return account.balance_microcredits - account.held_microcredits
 
 
 # Raising the balance well above the threshold arms the warnings again; a quarter more than the

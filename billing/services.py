@@ -8,24 +8,18 @@ a time) alike. Rows are locked in one order: hold, daily usage, credit account.
 
 from __future__ import annotations
 
-import logging
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import transaction
-from django.db.models import F
 
-from billing import grants
+from billing import grants, holds
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
-from billing.models import Book, CreditAccount, DailyUsage, Hold, LedgerEntry
+from billing.holds import PlacedHold
+from billing.models import Book, Hold, LedgerEntry
 from channels.callers import Caller
 from common import db
 from common.ids import uuid7
-
-logger = logging.getLogger("gateway.billing")
-
-EXPIRE_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +32,6 @@ class Settlement:
     charged_microcredits: int
     available_microcredits: int
     is_low: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedHold:
-    """An open hold, as the request that placed it carries it along."""
-
-    id: uuid.UUID
-    account_id: int
-    channel_id: uuid.UUID
-    is_test: bool
-    day: date
-    amount_microcredits: int
-    messages_today: int
-    request_id: str
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -247,15 +227,9 @@ def free_up(*, account_id: int, now: datetime) -> None:
 
     Called by admission when a limit says no, which may be for something that has ended since.
     """
-    while expire_holds(account_id=account_id, now=now) == EXPIRE_BATCH:
+    while holds.expire_holds(account_id=account_id, now=now) == holds.EXPIRE_BATCH:
         pass
     grants.expire_grants(account_id=account_id, now=now)
-
-
-@transaction.atomic
-def release_hold(*, hold: PlacedHold, now: datetime) -> bool:
-    """Give credits and the day's count back; False where the hold was resolved before."""
-    return _resolve_free(hold, state=Hold.State.RELEASED, now=now)
 
 
 _COUNT_ENTRY = """
@@ -271,7 +245,7 @@ def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> b
     False where the hold was resolved before. The customer's balance is not touched; what the
     words said so far would have cost moves from the operator's absorbed book to revenue.
     """
-    if not _resolve_free(hold, state=Hold.State.RELEASED, now=now):
+    if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         return False
     loss = min(loss_microcredits, hold.amount_microcredits)
     if loss:
@@ -289,49 +263,6 @@ def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> b
             request_id=hold.request_id,
             hold_id=hold.id,
             created_at=now,
-        )
-    return True
-
-
-def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
-    """Release up to 500 holds whose time has passed, of one account or of all; return how many.
-
-    Called by admission when a limit says no, and by the clean-up task. Each hold is resolved in
-    a transaction of its own: locks of several at once could wait for each other in a circle.
-    """
-    expired = Hold.objects.filter(state=Hold.State.HELD, expires_at__lte=now).order_by("id")
-    if account_id is not None:
-        expired = expired.filter(account_id=account_id)
-    count = 0
-    for row in expired[:EXPIRE_BATCH]:
-        hold = PlacedHold(
-            id=row.id,
-            account_id=row.account_id,
-            channel_id=row.channel_id,
-            is_test=row.is_test,
-            day=row.day,
-            amount_microcredits=row.amount_microcredits,
-            messages_today=0,
-            request_id=row.request_id,
-        )
-        with transaction.atomic():
-            count += _resolve_free(hold, state=Hold.State.EXPIRED, now=now)
-    if count:
-        logger.warning("billing.holds.expired", extra={"count": count})
-    return count
-
-
-def _resolve_free(hold: PlacedHold, *, state: Hold.State, now: datetime) -> bool:
-    """Resolve an open hold at no charge: hold, then daily usage, then credit account."""
-    open_hold = Hold.objects.filter(id=hold.id, state=Hold.State.HELD)
-    if not open_hold.update(state=state, resolved_at=now):
-        return False
-    DailyUsage.objects.filter(
-        channel_id=hold.channel_id, is_test=hold.is_test, day=hold.day, message_count__gt=0
-    ).update(message_count=F("message_count") - 1)
-    if hold.amount_microcredits:
-        CreditAccount.objects.filter(account_id=hold.account_id).update(
-            held_microcredits=F("held_microcredits") - hold.amount_microcredits
         )
     return True
 

@@ -3,12 +3,12 @@
 from celery import shared_task
 from django.utils import timezone
 
-from billing import grants, services, warnings
+from billing import grants, holds, warnings
 
 
 @shared_task(name="billing.tasks.expire_holds")
 def expire_holds() -> int:
-    return services.expire_holds(now=timezone.now())
+    return holds.expire_holds(now=timezone.now())
 
 
 @shared_task(name="billing.tasks.grant_monthly_credits")

@@ -74,6 +74,15 @@ _DIFFERENCES = {
           FROM billing_creditgrant g JOIN billing_ledgerentry e ON e.id = g.entry_id
          WHERE g.amount_microcredits <> e.amount_microcredits OR e.credit <> 'customer'
             OR g.credit_account_id <> e.credit_account_id
+            OR (g.category = 'adjustment') <> (e.kind = 'adjustment')
+    """,
+    "an account does not know when its next grant ends": """
+        SELECT c.account_id, c.next_expiry_at, MIN(g.expires_at)
+          FROM billing_creditaccount c
+          JOIN billing_creditgrant g ON g.credit_account_id = c.account_id
+               AND g.remaining_microcredits > 0 AND g.expires_at IS NOT NULL
+         GROUP BY c.account_id, c.next_expiry_at
+        HAVING c.next_expiry_at IS NULL
     """,
     "credits came without a grant": """
         SELECT e.id, e.amount_microcredits, 0
@@ -85,6 +94,9 @@ _DIFFERENCES = {
          WHERE (e.kind = 'charge' AND (e.debit <> 'customer' OR e.credit <> 'revenue'))
             OR (e.kind = 'grant' AND (e.debit <> 'issuance' OR e.credit <> 'customer'))
             OR (e.kind = 'absorbed' AND (e.debit <> 'absorbed' OR e.credit <> 'revenue'))
+            OR (e.kind = 'adjustment' AND (e.hold_id IS NOT NULL
+                OR NOT ((e.debit = 'customer' AND e.credit = 'issuance')
+                        OR (e.debit = 'issuance' AND e.credit = 'customer'))))
             OR (e.kind = 'expiry' AND (e.debit <> 'customer' OR e.credit <> 'issuance'))
     """,
     "a day's count differs from its holds": """

@@ -16,9 +16,11 @@ from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
+from billing import holds
 from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
-from billing.services import PlacedHold, Settlement
+from billing.holds import PlacedHold
+from billing.services import Settlement
 from channels import services as channels
 from channels.callers import Caller
 from channels.errors import ProviderError
@@ -393,7 +395,7 @@ def give_back(caller: Caller, admission: Admission, error: BaseException) -> Non
             )
             billing.absorb_loss(hold=admission.hold, loss_microcredits=loss, now=now)
         else:
-            billing.release_hold(hold=admission.hold, now=now)
+            holds.release_hold(hold=admission.hold, now=now)
         turns.end_turn(admission.turn, messages_added=0, now=now)
 
 

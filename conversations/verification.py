@@ -22,8 +22,15 @@ _DIFFERENCES = {
     "a session's count differs from its messages": """
         SELECT s.id, s.message_count, COUNT(m.id)
           FROM conversations_chatsession s
-          LEFT JOIN conversations_message m ON m.session_id = s.id AND m.position < s.message_count
-         GROUP BY s.id, s.message_count HAVING s.message_count <> COUNT(m.id)
+          LEFT JOIN conversations_message m ON m.session_id = s.id
+         GROUP BY s.id, s.message_count
+        HAVING s.message_count <> COUNT(m.id) OR s.message_count <> COALESCE(MAX(m.position) + 1, 0)
+    """,
+    "a message is not where its turn has it": """
+        SELECT m.id, m.role, m.position FROM conversations_message m
+          JOIN conversations_chatsession s ON s.id = m.session_id
+         WHERE (m.role = 'assistant') <> (m.position % 2 = 1)
+            OR m.channel_id <> s.channel_id OR m.is_test <> s.is_test
     """,
 }
 

@@ -185,3 +185,34 @@ def test_a_plan_changed_in_mid_month_does_not_grant_again(clock: Any) -> None:
     plan.save()
     assert grants.grant_monthly_credits(now=timezone.now()) == 0
     assert CreditAccount.objects.get().balance_microcredits == 500
+
+
+def test_a_later_hold_never_makes_the_end_of_a_grant_fail(poor: Site, clock: Any) -> None:
+    give(poor, 10, days=1)
+    clock.shift(timedelta(days=1, seconds=-1))
+    earlier = place(poor.caller(), 10)
+    clock.shift(2)
+    services.free_up(account_id=poor.account_id, now=timezone.now())
+    assert release(earlier)
+    clock.shift(58)
+    later = place(poor.caller(), 10, lifetime=70)
+    clock.shift(10)
+    assert services.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 0
+    assert release(later)
+    clock.shift(61)
+    services.free_up(account_id=poor.account_id, now=timezone.now())
+    with pytest.raises(CreditsExhausted):
+        place(poor.caller(), 1)
+    assert balance() == (0, 0)
+    assert differences() == []
+
+
+def test_a_deduction_does_not_depend_on_who_noticed_an_end_first(poor: Site, clock: Any) -> None:
+    give(poor, 100)
+    give(poor, 10, days=1)
+    clock.shift(timedelta(days=1))
+    grants.adjust_credits(
+        account=poor.channel.account, change_microcredits=-10, reason="r", actor="a"
+    )
+    assert balance() == (90, 0)
+    assert differences() == []

@@ -10,10 +10,10 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from billing import grants, services
+from billing import grants, holds, services
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
+from billing.holds import PlacedHold
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
-from billing.services import PlacedHold
 from billing.verification import find_differences, snapshot
 from channels.callers import Caller
 from channels.tests.factories import Site, make_site
@@ -48,7 +48,7 @@ def capture(hold: PlacedHold, charge: int = CREDIT) -> services.Settlement:
 
 
 def release(hold: PlacedHold) -> bool:
-    return services.release_hold(hold=hold, now=timezone.now())
+    return holds.release_hold(hold=hold, now=timezone.now())
 
 
 def balance() -> tuple[int, int]:
@@ -109,8 +109,8 @@ def test_a_late_capture_is_refused_and_an_expired_hold_is_spendable_at_once(cloc
         capture(hold)
     available = services.get_available_microcredits(account_id=site.account_id, now=timezone.now())
     assert available == CREDIT
-    assert services.expire_holds(account_id=site.account_id, now=timezone.now()) == 1
-    assert services.expire_holds(account_id=site.account_id, now=timezone.now()) == 0
+    assert holds.expire_holds(account_id=site.account_id, now=timezone.now()) == 1
+    assert holds.expire_holds(account_id=site.account_id, now=timezone.now()) == 0
     capture(place(site.caller()))
     assert differences() == []
 
@@ -122,8 +122,8 @@ def test_expiry_leaves_living_holds_and_other_accounts_alone(
     place(site.caller(), lifetime=11)
     place(stranger.caller(), lifetime=10)
     clock.shift(10)
-    assert services.expire_holds(account_id=site.account_id, now=timezone.now()) == 1
-    assert services.expire_holds(now=timezone.now()) == 1
+    assert holds.expire_holds(account_id=site.account_id, now=timezone.now()) == 1
+    assert holds.expire_holds(now=timezone.now()) == 1
     assert Hold.objects.filter(state="held").count() == 1
 
 

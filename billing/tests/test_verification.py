@@ -29,6 +29,11 @@ FAULTS = [
     "UPDATE conversations_message SET charged_microcredits = charged_microcredits + 1"
     " WHERE role = 'assistant'",
     "UPDATE conversations_chatsession SET message_count = message_count + 1",
+    "UPDATE conversations_chatsession SET message_count = message_count - 1",
+    "UPDATE conversations_message SET role = 'user' WHERE role = 'assistant'",
+    "UPDATE conversations_message SET is_test = NOT is_test WHERE position = 1",
+    "UPDATE billing_creditgrant SET category = 'adjustment'",
+    "UPDATE billing_creditgrant SET expires_at = '2999-01-01 00:00:00'",
     "DELETE FROM conversations_message WHERE role = 'assistant'",
 ]
 

@@ -23,7 +23,7 @@ from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from common.openapi import errors
-from conversations import selectors, services, streaming
+from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
 from conversations.services import Outcome
 from conversations.streaming import Stream
@@ -134,7 +134,7 @@ class HistoryView(ApiView):
         | errors(400, 401, 403, 405, 429, 500, 503),
     )
     def delete(self, request: Request) -> Response:
-        services.erase_history(caller=caller_of(request), session_id=read_session_id(request))
+        retention.erase_history(caller=caller_of(request), session_id=read_session_id(request))
         return Response(status=204)
 
 

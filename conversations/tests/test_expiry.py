@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
-from conversations import services, tasks
+from conversations import retention, tasks
 from conversations.models import ChatSession, Message
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def test_closes_stale_sessions_only(site: Site, provider: FakeProvider, clock: A
     clock.shift(3600)
     api.chat(session_id="new")
     clock.shift(23 * 3600)
-    assert services.expire_stale_sessions(now=timezone.now()) == (1, 0)
+    assert retention.expire_stale_sessions(now=timezone.now()) == (1, 0)
     assert list(
         ChatSession.objects.filter(closed_at=None).values_list("session_id", flat=True)
     ) == ["new"]
@@ -53,4 +53,4 @@ def test_a_session_in_the_middle_of_a_turn_is_left_alone(
     api.chat()
     clock.shift(24 * 3600)
     ChatSession.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=9))
-    assert services.expire_stale_sessions(now=timezone.now()) == (0, 0)
+    assert retention.expire_stale_sessions(now=timezone.now()) == (0, 0)

@@ -15,7 +15,9 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
+from billing import holds
 from billing import services as billing
+from billing.holds import PlacedHold
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site
@@ -167,8 +169,8 @@ def test_setchannel_refuses_and_changes_nothing(
     before = row_counts(), values_of(site.channel)
     with pytest.raises(CommandError, match=message):
         run(
-            "setchannel", str(site.channel.id), "--owner", "owner@example.com", "--daily-quota", "7",
-            *arguments,
+            "setchannel", str(site.channel.id), "--owner", "owner@example.com",
+            "--daily-quota", "7", *arguments,
         )  # fmt: skip
     assert (row_counts(), values_of(site.channel)) == before
 
@@ -251,7 +253,7 @@ def test_grantcredits_refuses_and_grants_nothing(
 # --- expireholds, expiresessions, verifyledger ----------------------------------------------------
 
 
-def place_hold(site: Site, amount: int = 1_000_000) -> billing.PlacedHold:
+def place_hold(site: Site, amount: int = 1_000_000) -> PlacedHold:
     now = timezone.now()
     return billing.place_hold(
         caller=site.caller(),
@@ -265,7 +267,7 @@ def place_hold(site: Site, amount: int = 1_000_000) -> billing.PlacedHold:
 def test_expireholds_releases_what_never_came_back(
     site: Site, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(billing, "EXPIRE_BATCH", 2)
+    monkeypatch.setattr(holds, "EXPIRE_BATCH", 2)
     for _ in range(5):
         place_hold(site)
     assert run_json("expireholds") == {"expired": 0}

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from billing import services
+from billing import holds
 from common.commands import ScriptCommand
 
 
@@ -15,6 +15,6 @@ class Command(ScriptCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         expired = 0
-        while batch := services.expire_holds(now=timezone.now()):
+        while batch := holds.expire_holds(now=timezone.now()):
             expired += batch
         self.report(options, {"expired": expired}, f"Released {expired} expired holds.")

@@ -7,14 +7,14 @@ from typing import Any
 from django.utils import timezone
 
 from common.commands import ScriptCommand
-from conversations import services
+from conversations import retention
 
 
 class Command(ScriptCommand):
     help = "Close sessions past their lifetime and erase text past SESSION_RETENTION_DAYS."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        closed, erased = services.expire_stale_sessions(now=timezone.now())
+        closed, erased = retention.expire_stale_sessions(now=timezone.now())
         self.report(
             options,
             {"closed_sessions": closed, "erased_messages": erased},

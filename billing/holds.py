@@ -1,0 +1,83 @@
+"""Holds that end without a charge: released by their request, or expired by the clock.
+
+Rows are locked in one order, here and in services.py: hold, daily usage, credit account.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db import transaction
+from django.db.models import F
+
+from billing.models import CreditAccount, DailyUsage, Hold
+
+logger = logging.getLogger("gateway.billing")
+
+EXPIRE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedHold:
+    """An open hold, as the request that placed it carries it along."""
+
+    id: uuid.UUID
+    account_id: int
+    channel_id: uuid.UUID
+    is_test: bool
+    day: date
+    amount_microcredits: int
+    messages_today: int
+    request_id: str
+
+
+@transaction.atomic
+def release_hold(*, hold: PlacedHold, now: datetime) -> bool:
+    """Give credits and the day's count back; False where the hold was resolved before."""
+    return resolve_free(hold, state=Hold.State.RELEASED, now=now)
+
+
+def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
+    """Release up to 500 holds whose time has passed, of one account or of all; return how many.
+
+    Called by admission when a limit says no, and by the clean-up task. Each hold is resolved in
+    a transaction of its own: locks of several at once could wait for each other in a circle.
+    """
+    expired = Hold.objects.filter(state=Hold.State.HELD, expires_at__lte=now).order_by("id")
+    if account_id is not None:
+        expired = expired.filter(account_id=account_id)
+    count = 0
+    for row in expired[:EXPIRE_BATCH]:
+        hold = PlacedHold(
+            id=row.id,
+            account_id=row.account_id,
+            channel_id=row.channel_id,
+            is_test=row.is_test,
+            day=row.day,
+            amount_microcredits=row.amount_microcredits,
+            messages_today=0,
+            request_id=row.request_id,
+        )
+        with transaction.atomic():
+            count += resolve_free(hold, state=Hold.State.EXPIRED, now=now)
+    if count:
+        logger.warning("billing.holds.expired", extra={"count": count})
+    return count
+
+
+def resolve_free(hold: PlacedHold, *, state: Hold.State, now: datetime) -> bool:
+    """Resolve an open hold at no charge: hold, then daily usage, then credit account."""
+    open_hold = Hold.objects.filter(id=hold.id, state=Hold.State.HELD)
+    if not open_hold.update(state=state, resolved_at=now):
+        return False
+    DailyUsage.objects.filter(
+        channel_id=hold.channel_id, is_test=hold.is_test, day=hold.day, message_count__gt=0
+    ).update(message_count=F("message_count") - 1)
+    if hold.amount_microcredits:
+        CreditAccount.objects.filter(account_id=hold.account_id).update(
+            held_microcredits=F("held_microcredits") - hold.amount_microcredits
+        )
+    return True

@@ -1,0 +1,66 @@
+"""The end of sessions: erased on request, closed when stale, emptied past retention."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from channels.callers import Caller
+from conversations import idempotency
+from conversations.models import ChatSession, IdempotencyRecord, Message, WaitingTurn
+
+EXPIRE_BATCH = 500
+
+
+@transaction.atomic
+def erase_history(*, caller: Caller, session_id: str) -> int:
+    """Erase the text of a session for good, keeping tokens and charges; return messages erased.
+
+    Earlier conversations under the same session id are erased with it.
+    """
+    now = timezone.now()
+    sessions = ChatSession.objects.filter(
+        channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
+    )
+    sessions.filter(closed_at=None).update(closed_at=now, lease_expires_at=None)
+    # Stored replays hold the reply's text too.
+    IdempotencyRecord.objects.filter(
+        channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
+    ).exclude(body=None).delete()
+    return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
+
+
+def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
+    """Close sessions past their lifetime and erase text past retention; return both counts.
+
+    Only tidies: whether a session is alive is arithmetic wherever one is read.
+    """
+    stale_before = now - timedelta(seconds=settings.SESSION_TTL)
+    stale = ChatSession.objects.filter(closed_at=None, last_message_at__lte=stale_before).exclude(
+        lease_expires_at__gt=now
+    )
+    closed = stale.update(closed_at=now, lease_expires_at=None)
+    WaitingTurn.objects.filter(expires_at__lte=now).delete()
+    idempotency.delete_expired(now=now)
+    return closed, _erase_past_retention(now)
+
+
+def _erase_past_retention(now: datetime) -> int:
+    """Erase in small transactions, so that no request waits long for a row."""
+    kept_since = now - timedelta(days=settings.SESSION_RETENTION_DAYS)
+    old = ChatSession.objects.filter(
+        last_message_at__lte=kept_since, messages__erased_at=None, messages__isnull=False
+    ).distinct()
+    erased = 0
+    while session_pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
+        erased += _erase_text(session_pks, now=now)
+    return erased
+
+
+def _erase_text(session_pks: list[int], *, now: datetime) -> int:
+    return Message.objects.filter(session_id__in=session_pks, erased_at=None).update(
+        content="", page_url="", page_title="", erased_at=now
+    )

@@ -21,8 +21,10 @@ from channels.models import (
     Plan,
     Provider,
     Route,
+    RouteHealth,
     User,
 )
+from common.admin import ReadOnlyAdmin
 
 
 @admin.register(User)
@@ -162,3 +164,9 @@ class RouteAdmin(admin.ModelAdmin):
     list_filter = ("is_enabled", "provider", "model")
     list_select_related = ("model", "provider")
     search_fields = ("provider_model",)
+
+
+@admin.register(RouteHealth)
+class RouteHealthAdmin(ReadOnlyAdmin):
+    list_display = ("model_id", "provider_name", "reason", "failure_count", "retry_at", "failed_at")
+    list_filter = ("is_permanent",)

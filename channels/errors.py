@@ -4,11 +4,25 @@ from __future__ import annotations
 
 
 class ProviderError(Exception):
-    """One route failed. `permanent` says that the next call would fail alike (key, model gone)."""
+    """One route failed.
 
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+    `permanent` says that the next call would fail alike (wrong key, retired model);
+    `retry_after_seconds` is how long the provider itself asked to be left alone;
+    `is_request` says that it refused this one message, so that the route is not to blame.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        retry_after_seconds: float = 0,
+        is_request: bool = False,
+    ) -> None:
         self.reason = reason
         self.permanent = permanent
+        self.retry_after_seconds = retry_after_seconds
+        self.is_request = is_request
         super().__init__(reason)
 
 

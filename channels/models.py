@@ -270,3 +270,27 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} at {self.provider}"
+
+
+class RouteHealth(models.Model):
+    """What all processes know of a failing route (channels/breaker.py); no row: nothing is wrong."""
+
+    provider_name = models.CharField(max_length=50)
+    model_id = models.CharField(max_length=100)
+    failure_count = models.PositiveIntegerField(default=0)
+    is_permanent = models.BooleanField(default=False)
+    reason = models.CharField(max_length=50)
+    # Until then the route is left out; None while it is only being counted.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "route health"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["provider_name", "model_id"], name="channels_routehealth_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} at {self.provider_name}: {self.reason}"

@@ -1,0 +1,107 @@
+"""A circuit breaker for each (provider, model), shared by all processes through the database.
+
+Five failures in a row leave a route out; then one request a second, whichever process it is in,
+may probe it, and the first success lets all traffic back. A 429 leaves it out for as long as the
+provider asks, a wrong key or a retired model for a minute at a time. A route without a row is
+healthy, so the common case costs nothing but its absence from the query that lists routes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from channels.errors import ProviderError
+from channels.models import RouteHealth
+from common import db
+
+logger = logging.getLogger("gateway.channels")
+
+FAILURES_TO_OPEN = 5
+PROBE_EVERY = timedelta(seconds=1)
+PERMANENT_FOR = timedelta(seconds=60)
+LONGEST_RETRY_AFTER_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A route's state as it was read with the routes; the default is a healthy one."""
+
+    failure_count: int = 0
+    is_permanent: bool = False
+    retry_at: datetime | None = None
+
+
+_TAKE_PROBE = """
+UPDATE channels_routehealth SET retry_at = %(next)s
+ WHERE provider_name = %(provider)s AND model_id = %(model)s AND retry_at <= %(now)s
+"""
+
+
+def may_call(provider_name: str, model_id: str, health: Health, *, now: datetime) -> bool:
+    """Tell whether a route may be called: it is in, or this call is the probe of its second."""
+    if health.retry_at is None:
+        return True
+    if health.retry_at > now:
+        return False
+    wait = PERMANENT_FOR if health.is_permanent else PROBE_EVERY
+    params = {
+        "provider": provider_name,
+        "model": model_id,
+        "now": db.time_param(now),
+        "next": db.time_param(now + wait),
+    }
+    return db.execute(_TAKE_PROBE, params) == 1
+
+
+def note_success(provider_name: str, model_id: str, health: Health) -> None:
+    """Let all traffic back to a route that has answered; writes only where it had failed."""
+    if not health.failure_count:
+        return
+    if RouteHealth.objects.filter(provider_name=provider_name, model_id=model_id).delete()[0]:
+        fields = {"provider": provider_name, "model": model_id}
+        logger.info("provider.route.recovered", extra=fields)
+
+
+_NOTE_FAILURE = """
+INSERT INTO channels_routehealth AS h
+       (provider_name, model_id, failure_count, is_permanent, reason, retry_at, failed_at)
+VALUES (%(provider)s, %(model)s, 1, %(permanent)s, %(reason)s, %(out_until)s, %(now)s)
+ON CONFLICT (provider_name, model_id) DO UPDATE
+   SET failure_count = h.failure_count + 1, is_permanent = excluded.is_permanent,
+       reason = excluded.reason, failed_at = excluded.failed_at,
+       retry_at = CASE WHEN excluded.retry_at IS NOT NULL THEN excluded.retry_at
+                       WHEN h.failure_count + 1 >= %(most)s THEN %(next_probe)s
+                       ELSE h.retry_at END
+RETURNING failure_count
+"""
+
+
+def note_failure(provider_name: str, model_id: str, error: ProviderError, *, now: datetime) -> None:
+    """Count a failure; leave the route out where it was one too many, or one that will stay."""
+    out_until = None
+    if error.permanent:
+        out_until = now + PERMANENT_FOR
+    elif error.retry_after_seconds:
+        wait = min(error.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
+        out_until = now + timedelta(seconds=wait)
+    row = db.fetch_row(
+        _NOTE_FAILURE,
+        {
+            "provider": provider_name,
+            "model": model_id,
+            "permanent": error.permanent,
+            "reason": error.reason[:50],
+            "out_until": db.time_param(out_until) if out_until else None,
+            "now": db.time_param(now),
+            "most": FAILURES_TO_OPEN,
+            "next_probe": db.time_param(now + PROBE_EVERY),
+        },
+    )
+    fields = {"provider": provider_name, "model": model_id, "reason": error.reason}
+    if error.permanent:
+        # For the staff: a key or a route has to be mended.
+        logger.error("provider.route.broken", extra=fields)
+    elif row and row[0] == FAILURES_TO_OPEN:
+        logger.error("provider.route.opened", extra=fields)

@@ -163,7 +163,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     monkeypatch.setattr(
         channels_services,
         "list_routes",
-        lambda caller: original(caller) if caller.is_test else [fake],
+        lambda caller, **more: original(caller, **more) if caller.is_test else [fake],
     )
     return fake
 

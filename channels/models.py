@@ -273,7 +273,7 @@ class Route(models.Model):
 
 
 class RouteHealth(models.Model):
-    """What all processes know of a failing route (channels/breaker.py); no row: nothing is wrong."""
+    """What all processes know of a failing route (channels/breaker.py); no row: all is well."""
 
     provider_name = models.CharField(max_length=50)
     model_id = models.CharField(max_length=100)

@@ -21,6 +21,7 @@ from channels.models import Account, ApiKey, Channel, LanguageModel, Membership,
 from channels.providers.base import ProviderClient
 from channels.providers.demo import DemoProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.simulated import SimulatedProvider
 from common import crypto, db
 
 logger = logging.getLogger("gateway.channels")
@@ -202,14 +203,15 @@ SELECT p.id, p.name, p.base_url, p.key_setting, p.key_ciphertext, p.encryption_k
 """
 
 
-def list_routes(caller: Caller) -> list[ProviderClient]:
+def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
     """Return who can answer this caller, in the order they are to be tried; may be empty.
 
     The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
-    The demo answers test keys, and everybody while no provider is configured at all.
+    The demo answers test keys, and everybody while no provider is configured at all. `simulate`
+    is a behaviour of channels.providers.simulated, for a test key.
     """
     if caller.is_test:
-        return [DemoProvider(is_test=True)]
+        return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
     routes: list[ProviderClient] = []
     if settings.PROVIDER_BASE_URL:
         routes.append(_default_route(caller.model.model_id))

@@ -48,6 +48,7 @@ class Incoming:
     page: Page = Page()  # noqa: RUF009  # frozen
     idempotency_key: idempotency.Key | None = None
     is_stream: bool = False
+    simulate: str = ""
 
     @property
     def deadline_seconds(self) -> int:
@@ -182,7 +183,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         ),
         message=incoming.message,
     )
-    routes = channels.list_routes(caller)
+    routes = channels.list_routes(caller, simulate=incoming.simulate)
     highest_price = caller.model.price(
         input_tokens=prompt.most_input_tokens, output_tokens=prompt.max_output_tokens
     )

@@ -89,7 +89,9 @@ class HistorySchema(serializers.Serializer[Any]):
     messages = HistoryMessageSchema(many=True)
 
 
-def parse_chat_request(data: dict[str, Any], key: Key | None = None) -> Incoming:
+def parse_chat_request(
+    data: dict[str, Any], key: Key | None = None, simulate: str = ""
+) -> Incoming:
     """Return the validated message. Raises InvalidRequest naming every field that is wrong."""
     fields: dict[str, str] = {}
     message = _text(data, "message", fields, limit=None, required=True).strip()
@@ -105,7 +107,7 @@ def parse_chat_request(data: dict[str, Any], key: Key | None = None) -> Incoming
         fields["stream"] = "Must be true or false."
     if fields:
         raise InvalidRequest(fields=fields)
-    return Incoming(message, session_id, page, key, is_stream=bool(is_stream))
+    return Incoming(message, session_id, page, key, bool(is_stream), simulate)
 
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:

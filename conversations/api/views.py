@@ -26,6 +26,7 @@ from common.openapi import errors
 from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
 from conversations.services import Outcome
+from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 from conversations.streaming import Stream
 
 SESSION_ID = OpenApiParameter(
@@ -36,6 +37,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     str,
     OpenApiParameter.HEADER,
     description="At most 255 characters. The same key with the same body is answered once.",
+)
+SIMULATE = OpenApiParameter(
+    "X-Simulate",
+    str,
+    OpenApiParameter.HEADER,
+    enum=[*REFUSALS, *PROVIDER_BEHAVIOURS],
+    description="With a test key: answer that way, so that error handling can be tested.",
 )
 
 
@@ -49,7 +57,7 @@ class ChatView(ApiView):
     @extend_schema(
         operation_id="chat",
         summary="Send a visitor's message, get an AI reply",
-        parameters=[IDEMPOTENCY_KEY],
+        parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=serializers.ChatRequestSchema,
         responses={
             (200, "application/json"): serializers.ChatResponseSchema,
@@ -63,7 +71,8 @@ class ChatView(ApiView):
         caller = caller_of(request)
         body = read_body(request)
         key = serializers.read_idempotency_key(request.headers.get("Idempotency-Key"), body)
-        incoming = serializers.parse_chat_request(parse_json_object(body), key)
+        simulate = read_simulation(caller, request.headers.get("X-Simulate"))
+        incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
         answer_message = partial(
             services.answer_message,
             caller=caller,

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from billing.models import (
     CreditAccount,
@@ -19,7 +20,9 @@ from billing.models import (
     LedgerEntry,
     VerificationRun,
 )
+from channels import breaker
 from channels import services as channels
+from channels.errors import ProviderError
 from channels.models import Account, Plan, Provider, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider, reply
@@ -48,6 +51,7 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     Group.objects.create(name="Support")
     Plan.objects.create(name="Basic", requests_per_minute=10)
     verification.verify_and_alert()
+    breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
     return site
 
 

@@ -1,0 +1,57 @@
+"""What a test key can ask for by `X-Simulate`: a provider's bad days, free and at will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from channels.errors import ProviderError
+from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.demo import DemoProvider
+
+SLOW_SECONDS = 5.0
+# Of a reply that breaks off, this many pieces arrive.
+PIECES_BEFORE_BREAK = 5
+
+
+class SimulatedProvider(DemoProvider):
+    """The demo, but failing (`provider_error`), breaking off (`midstream_error`) or `slow`."""
+
+    def __init__(self, behaviour: str) -> None:
+        super().__init__(is_test=True)
+        self._behaviour = behaviour
+
+    def complete(
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
+    ) -> Completion:
+        if self._behaviour in ("provider_error", "midstream_error"):
+            raise ProviderError("simulated")
+        if self._behaviour == "slow":
+            time.sleep(SLOW_SECONDS)
+        return super().complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        if self._behaviour != "midstream_error":
+            return super().stream(
+                messages, max_output_tokens=max_output_tokens, patience=patience, on_delta=on_delta
+            )
+        pieces = 0
+
+        def count(text: str) -> None:
+            nonlocal pieces
+            pieces += 1
+            on_delta(text)
+            if pieces == PIECES_BEFORE_BREAK:
+                raise ProviderError("simulated")
+
+        whole = DemoProvider(is_test=True)
+        return whole.stream(
+            messages, max_output_tokens=max_output_tokens, patience=patience, on_delta=count
+        )

@@ -16,6 +16,7 @@ from channels.models import (
     Account,
     ApiKey,
     Channel,
+    FixedAnswer,
     LanguageModel,
     Membership,
     Plan,
@@ -63,8 +64,14 @@ class PlanAdmin(admin.ModelAdmin):
     filter_horizontal = ("models_allowed",)
 
 
+class FixedAnswerInline(admin.TabularInline):
+    model = FixedAnswer
+    extra = 0
+
+
 @admin.register(Channel)
 class ChannelAdmin(admin.ModelAdmin):
+    inlines = (FixedAnswerInline,)
     list_display = ("name", "account", "model", "is_enabled", "requests_per_minute", "daily_quota")
     list_filter = ("is_enabled", "model")
     list_select_related = ("account", "model")

@@ -54,6 +54,7 @@ class Caller:
     requests_per_minute: int
     daily_quota: int
     fallback_replies: dict[str, str]
+    has_fixed_answers: bool
     model: ModelTerms
 
     @property
@@ -68,6 +69,7 @@ SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode,
        c.id, c.name, c.account_id, c.is_enabled, a.is_enabled, c.system_prompt,
        c.requests_per_minute, c.daily_quota, p.requests_per_minute, p.daily_quota,
        c.fallback_replies,
+       EXISTS (SELECT 1 FROM channels_fixedanswer f WHERE f.channel_id = c.id),
        m.id, m.model_id, m.context_window_tokens, m.max_output_tokens,
        m.price_per_reply_microcredits, m.price_per_1k_input_tokens_microcredits,
        m.price_per_1k_output_tokens_microcredits
@@ -90,7 +92,8 @@ def find_caller(key: str) -> Caller | None:
         return None
     prefix, last_four, created_at, expires_at, mode, channel_id, *rest = row
     name, account_id, is_channel_enabled, is_account_enabled, prompt, *limits = rest
-    per_minute, daily_quota, plan_per_minute, plan_daily_quota, fallback_replies, *model = limits
+    per_minute, daily_quota, plan_per_minute, plan_daily_quota, *rest = limits
+    fallback_replies, has_fixed_answers, *model = rest
     return Caller(
         key_masked=f"{prefix}…{last_four}",
         key_created_at=db.time_value(created_at),
@@ -105,6 +108,7 @@ def find_caller(key: str) -> Caller | None:
         requests_per_minute=min(per_minute, plan_per_minute or per_minute),
         daily_quota=min(daily_quota, plan_daily_quota or daily_quota),
         fallback_replies=_parse_replies(fallback_replies),
+        has_fixed_answers=bool(has_fixed_answers),
         model=ModelTerms(*model),
     )
 

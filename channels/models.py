@@ -18,6 +18,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from common.ids import uuid7
+from common.text import normalize_question
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
@@ -193,6 +194,37 @@ class Channel(models.Model):
             return
         if not plan.models_allowed.filter(id=self.model_id).exists():
             raise ValidationError({"model": f"The plan {plan.name} does not allow this model."})
+
+
+class FixedAnswer(models.Model):
+    """An owner's own answer to a question: given without a provider, and free."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="fixed_answers")
+    question = models.CharField(max_length=500)
+    # What is compared: the question without case, accents, punctuation and extra white space.
+    question_normalized = models.CharField(max_length=500, editable=False)
+    answer = models.TextField(max_length=8_000, validators=[MaxLengthValidator(8_000)])
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "question_normalized"], name="channels_fixedanswer_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.question
+
+    def clean(self) -> None:
+        """Two questions that differ only in what is not compared are the same question."""
+        self.question_normalized = normalize_question(self.question)
+        if not self.question_normalized:
+            raise ValidationError({"question": "Needs at least one letter or digit."})
+        same = FixedAnswer.objects.filter(
+            channel_id=self.channel_id, question_normalized=self.question_normalized
+        )
+        if same.exclude(pk=self.pk).exists():
+            raise ValidationError({"question": "This question has an answer already."})
 
 
 class ApiKey(models.Model):

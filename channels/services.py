@@ -17,12 +17,23 @@ from django.utils import timezone
 from channels import keys, selectors
 from channels.callers import Caller
 from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
-from channels.models import Account, ApiKey, Channel, LanguageModel, Membership, Provider, User
+from channels.models import (
+    Account,
+    ApiKey,
+    Channel,
+    FixedAnswer,
+    LanguageModel,
+    Membership,
+    Provider,
+    User,
+)
 from channels.providers.base import ProviderClient
 from channels.providers.demo import DemoProvider
+from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.providers.simulated import SimulatedProvider
 from common import crypto, db
+from common.text import normalize_question
 
 logger = logging.getLogger("gateway.channels")
 
@@ -201,6 +212,17 @@ SELECT p.id, p.name, p.base_url, p.key_setting, p.key_ciphertext, p.encryption_k
  WHERE p.is_enabled
  ORDER BY r.position, r.id
 """
+
+
+def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
+    """Return who gives the owner's own answer to this message, or None where there is none."""
+    if not caller.has_fixed_answers:
+        return None
+    answers = FixedAnswer.objects.filter(
+        channel_id=caller.channel_id, question_normalized=normalize_question(message)
+    )
+    answer = answers.values_list("answer", flat=True).first()
+    return FixedAnswerProvider(answer) if answer else None
 
 
 def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:

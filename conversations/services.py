@@ -183,10 +183,14 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         ),
         message=incoming.message,
     )
-    routes = channels.list_routes(caller, simulate=incoming.simulate)
-    highest_price = caller.model.price(
-        input_tokens=prompt.most_input_tokens, output_tokens=prompt.max_output_tokens
-    )
+    fixed_answer = channels.find_fixed_answer(caller, incoming.message)
+    if fixed_answer:
+        routes, highest_price = [fixed_answer], 0
+    else:
+        routes = channels.list_routes(caller, simulate=incoming.simulate)
+        highest_price = caller.model.price(
+            input_tokens=prompt.most_input_tokens, output_tokens=prompt.max_output_tokens
+        )
     hold = billing.place_hold(
         caller=caller,
         amount_microcredits=highest_price,

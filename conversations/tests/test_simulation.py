@@ -48,7 +48,7 @@ def test_a_broken_stream_is_a_provider_error_for_a_plain_call(site: Site) -> Non
 
 def test_slow_answers_late(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(simulated.time, "sleep", waits.append)
+    monkeypatch.setattr("channels.providers.simulated.time.sleep", waits.append)
     assert ask(site, "slow").status_code == 200
     assert waits == [simulated.SLOW_SECONDS]
 

@@ -1,0 +1,32 @@
+"""An owner's own answer, in the place of a provider's: instant, and without tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+
+
+class FixedAnswerProvider:
+    """Says what the channel's owner wrote for this very question."""
+
+    provider_name = "fixed"
+
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    def complete(
+        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
+    ) -> Completion:
+        return Completion(self._answer, "stop", 0, 0, response_model="fixed")
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_output_tokens: int,
+        patience: Patience,
+        on_delta: OnDelta,
+    ) -> Completion:
+        on_delta(self._answer)
+        return Completion(self._answer, "stop", 0, 0, response_model="fixed")

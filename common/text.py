@@ -1,0 +1,21 @@
+"""Comparing what people type."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST_COMPARED = 500
+
+
+def normalize_question(text: str) -> str:
+    """Return a question without case, accents, punctuation and extra white space.
+
+    «¿Qué horario tienen?» and «que horario tienen» become the same.
+    """
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    kept = "".join(
+        character if character.isalnum() else " "
+        for character in decomposed
+        if not unicodedata.combining(character)
+    )
+    return " ".join(kept.split())[:LONGEST_COMPARED]

@@ -1,0 +1,99 @@
+"""An owner's own answers: without a provider, free, marked in the transcript."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from billing.tests.test_services import differences
+from channels.models import FixedAnswer
+from channels.tests.factories import Site, make_site
+from common.text import normalize_question
+from conftest import ApiClient, FakeProvider
+from conversations.models import Message
+
+pytestmark = pytest.mark.django_db
+
+
+def answer(site: Site, question: str, text: str = "From 9 to 5.") -> None:
+    row = FixedAnswer(channel=site.channel, question=question, answer=text)
+    row.full_clean()
+    row.save()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "When are you open?",
+        "  when   are you OPEN ",
+        "When are you open…?!",
+        "Whén are yóu opén",
+        "“When are you open?”",
+    ],
+)
+def test_is_matched_whatever_the_typing(provider: FakeProvider, asked: str) -> None:
+    site = make_site()
+    answer(site, "When are you open?")
+    body = ApiClient(site.api_key).chat(asked).json()
+    assert body["reply"] == "From 9 to 5."
+    assert body["credits"] == {"charged": "0.000000", "remaining": "100.000000"}
+    assert body["usage"]["total_tokens"] == 0
+    assert provider.prompts == []
+    assert Message.objects.get(role="assistant").provider_name == "fixed"
+    assert differences() == []
+
+
+def test_other_questions_go_to_the_provider(site: Site, provider: FakeProvider) -> None:
+    answer(site, "When are you open?")
+    api = ApiClient(site.api_key)
+    assert api.chat("When are you open?").json()["reply"] == "From 9 to 5."
+    assert api.chat("When are you closed?").json()["reply"] == "Reply 1"
+    assert [part["content"] for part in provider.prompts[0]] == [
+        "When are you open?",
+        "From 9 to 5.",
+        "When are you closed?",
+    ]
+
+
+def test_is_given_with_no_credits_left_and_for_its_channel_alone(
+    stranger: Site, provider: FakeProvider
+) -> None:
+    site = make_site(credit_amount=0)
+    answer(site, "Hello")
+    assert ApiClient(site.api_key).chat("hello!").status_code == 200
+    assert ApiClient(stranger.api_key).chat("hello!").json()["reply"] == "Reply 1"
+
+
+def test_the_same_question_has_one_answer(site: Site) -> None:
+    answer(site, "When are you open?")
+    for question in ("when are you open", "?!"):
+        with pytest.raises(ValidationError) as refusal:
+            answer(site, question)
+        assert "question" in refusal.value.message_dict
+
+
+def test_a_channel_without_fixed_answers_asks_for_none(
+    site: Site, provider: FakeProvider, django_assert_max_num_queries: Any
+) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        ApiClient(site.api_key).chat()
+    assert sum("fixedanswer" in query["sql"] for query in captured) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        ("¿Qué horario tienen?", "que horario tienen"),
+        ("Straße", "strasse"),
+        ("\uff21\uff22\u3000\uff11", "ab 1"),
+        ("??", ""),
+        ("a\n\tb", "a b"),
+    ],
+)
+def test_normalizes(text: str, normalized: str) -> None:
+    assert normalize_question(text) == normalized

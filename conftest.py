@@ -17,7 +17,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 
 from billing import throttling
-from channels import services as channels_services
+from channels import routes as channels_routes
 from channels.errors import ProviderError
 from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
 from channels.tests.factories import Site, make_site
@@ -159,9 +159,9 @@ def reply(
 def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     """The only route of every live key."""
     fake = FakeProvider()
-    original = channels_services.list_routes
+    original = channels_routes.list_routes
     monkeypatch.setattr(
-        channels_services,
+        channels_routes,
         "list_routes",
         lambda caller, **more: original(caller, **more) if caller.is_test else [fake],
     )

@@ -1,4 +1,4 @@
-"""Changes to accounts, channels, keys, models and providers; and the choice of routes."""
+"""Changes to accounts, channels, keys, models and providers."""
 
 from __future__ import annotations
 
@@ -8,32 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from channels import keys, selectors
-from channels.callers import Caller
 from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
 from channels.models import (
     Account,
     ApiKey,
     Channel,
-    FixedAnswer,
     LanguageModel,
     Membership,
     Provider,
     User,
 )
-from channels.providers.base import ProviderClient
-from channels.providers.demo import DemoProvider
-from channels.providers.fixed import FixedAnswerProvider
-from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from channels.providers.simulated import SimulatedProvider
-from common import crypto, db
-from common.text import normalize_question
+from common import crypto
 
 logger = logging.getLogger("gateway.channels")
 
@@ -184,100 +175,20 @@ def _key_context(record: ApiKey) -> str:
     return f"channels_apikey.key_ciphertext.{record.id}"
 
 
-# --- Providers and routes ---------------------------------------------------------------------
+# --- Providers ---------------------------------------------------------------------------------
 
 
 def set_provider_key(*, provider: Provider, clear: str) -> None:
     """Store a provider's key encrypted, or forget it for ''."""
     if clear:
         provider.encryption_key_id, provider.key_ciphertext = crypto.encrypt(
-            clear, context=_provider_context(provider.id)
+            clear, context=provider_context(provider.id)
         )
     else:
         provider.encryption_key_id, provider.key_ciphertext = "", None
     provider.save(update_fields=["encryption_key_id", "key_ciphertext"])
 
 
-def _provider_context(provider_id: uuid.UUID) -> str:
+def provider_context(provider_id: uuid.UUID) -> str:
+    """Return what a provider's encrypted key is bound to."""
     return f"channels_provider.key_ciphertext.{provider_id}"
-
-
-# All enabled providers, also those without a route to this model: they tell an installation
-# without any provider (the demo answers) from a model that nobody serves.
-_LIST_ROUTES = """
-SELECT p.id, p.name, p.base_url, p.key_setting, p.key_ciphertext, p.encryption_key_id,
-       r.provider_model
-  FROM channels_provider p
-  LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %s AND r.is_enabled
- WHERE p.is_enabled
- ORDER BY r.position, r.id
-"""
-
-
-def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
-    """Return who gives the owner's own answer to this message, or None where there is none."""
-    if not caller.has_fixed_answers:
-        return None
-    answers = FixedAnswer.objects.filter(
-        channel_id=caller.channel_id, question_normalized=normalize_question(message)
-    )
-    answer = answers.values_list("answer", flat=True).first()
-    return FixedAnswerProvider(answer) if answer else None
-
-
-def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
-    """Return who can answer this caller, in the order they are to be tried; may be empty.
-
-    The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
-    The demo answers test keys, and everybody while no provider is configured at all. `simulate`
-    is a behaviour of channels.providers.simulated, for a test key.
-    """
-    if caller.is_test:
-        return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
-    routes: list[ProviderClient] = []
-    if settings.PROVIDER_BASE_URL:
-        routes.append(_default_route(caller.model.model_id))
-    has_provider = bool(routes)
-    for row in db.fetch_rows(_LIST_ROUTES, [caller.model.id]):
-        provider_id, name, base_url, key_setting, ciphertext, key_id, provider_model = row
-        api_key = _provider_key(provider_id, key_setting, ciphertext, key_id)
-        if api_key is None:
-            continue
-        has_provider = True
-        if provider_model:
-            routes.append(
-                OpenAiCompatibleProvider(
-                    provider_name=name,
-                    base_url=base_url,
-                    api_key=api_key,
-                    provider_model=provider_model,
-                    allow_private=settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
-                )
-            )
-    return routes if has_provider else [DemoProvider(is_test=False)]
-
-
-def _default_route(model_id: str) -> ProviderClient:
-    return OpenAiCompatibleProvider(
-        provider_name="default",
-        base_url=settings.PROVIDER_BASE_URL,
-        api_key=settings.PROVIDER_API_KEY,
-        provider_model=model_id,
-        # The operator wrote this address down; Ollama and vLLM live on private ones.
-        allow_private=True,
-    )
-
-
-def _provider_key(
-    provider_id: Any, key_setting: str, ciphertext: Any, encryption_key_id: str
-) -> str | None:
-    """Return the provider's key, '' where it needs none, None where it is not configured."""
-    if ciphertext is None:
-        return settings.PROVIDER_KEYS.get(key_setting) or None if key_setting else ""
-    try:
-        context = _provider_context(uuid.UUID(str(provider_id)))
-        return crypto.decrypt(encryption_key_id, bytes(ciphertext), context=context)
-    except crypto.DecryptionError as error:
-        # One undecryptable row takes its own route out, no other.
-        logger.error("channels.provider_key.unreadable", extra={"reason": str(error)})
-        return None

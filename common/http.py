@@ -204,7 +204,7 @@ class LineStream:
 
     def __init__(self, response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
         self.status = response.status
-        self.content_type = response.headers.get("content-type", "")
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
         self._max_bytes = max_bytes
 

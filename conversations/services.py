@@ -21,7 +21,7 @@ from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
 from billing.holds import PlacedHold
 from billing.services import Settlement
-from channels import services as channels
+from channels import routes
 from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.providers.base import Completion, OnDelta, Patience, ProviderClient
@@ -183,11 +183,11 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         ),
         message=incoming.message,
     )
-    fixed_answer = channels.find_fixed_answer(caller, incoming.message)
+    fixed_answer = routes.find_fixed_answer(caller, incoming.message)
     if fixed_answer:
-        routes, highest_price = [fixed_answer], 0
+        clients, highest_price = [fixed_answer], 0
     else:
-        routes = channels.list_routes(caller, simulate=incoming.simulate)
+        clients = routes.list_routes(caller, simulate=incoming.simulate)
         highest_price = caller.model.price(
             input_tokens=prompt.most_input_tokens, output_tokens=prompt.max_output_tokens
         )
@@ -198,7 +198,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         expires_at=expires_at,
         request_id=request_id,
     )
-    return Admission(turn, hold, prompt, routes, now)
+    return Admission(turn, hold, prompt, clients, now)
 
 
 # --- The call -----------------------------------------------------------------------------------

@@ -15,13 +15,12 @@ from urllib3.exceptions import HTTPError
 
 from channels.errors import ProviderError
 from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.openai_errors import error_of
 from channels.providers.openai_stream import StreamReader, parse_usage, short_text
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 16 * 1024 * 1024
-# Statuses that another try will meet again: wrong key, no access, retired model.
-PERMANENT_STATUSES = frozenset({401, 403, 404})
 
 
 class OpenAiCompatibleProvider:
@@ -58,7 +57,8 @@ class OpenAiCompatibleProvider:
             )
         except http.HttpError as error:
             raise ProviderError(error.reason) from error
-        require_success(response.status)
+        if response.status != 200:
+            raise error_of(response.status, response.headers, response.body)
         return parse_completion(response.body)
 
     def stream(
@@ -79,7 +79,8 @@ class OpenAiCompatibleProvider:
                 max_bytes=MAX_STREAM_BYTES,
                 allow_private=self._allow_private,
             ) as answer:
-                require_success(answer.status)
+                if answer.status != 200:
+                    raise error_of(answer.status, answer.headers, answer.read())
                 return read_stream(answer, patience, on_delta)
         except http.HttpError as error:
             raise ProviderError(error.reason) from error
@@ -97,15 +98,9 @@ class OpenAiCompatibleProvider:
         )
 
 
-def require_success(status: int) -> None:
-    """Raise ProviderError for any status but 200."""
-    if status != 200:
-        raise ProviderError(f"status_{status}", permanent=status in PERMANENT_STATUSES)
-
-
 def read_stream(answer: http.LineStream, patience: Patience, on_delta: OnDelta) -> Completion:
     """Read an answer as it arrives. Raises ProviderError, also where it breaks off."""
-    if "text/event-stream" not in answer.content_type.lower():
+    if "text/event-stream" not in answer.headers.get("content-type", "").lower():
         # A provider that does not stream: its one answer is the one piece.
         completion = parse_completion(answer.read())
         on_delta(completion.text)

@@ -13,7 +13,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from pytest_django import Settings
 
-from channels import services
+from channels import routes, services
 from channels.callers import Caller
 from channels.errors import UnknownChannel, UnknownModel
 from channels.models import (
@@ -230,12 +230,12 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
 def call_all(caller: Caller) -> list[str]:
     """Ask every route of a caller; return their providers in order."""
-    routes = services.list_routes(caller)
-    for route in routes:
+    found = routes.list_routes(caller)
+    for route in found:
         route.complete(
             [{"role": "user", "content": "Hi"}], max_output_tokens=10, patience=Patience(0, 0, 0)
         )
-    return [route.provider_name for route in routes]
+    return [route.provider_name for route in found]
 
 
 def test_a_route_goes_to_its_provider_with_its_key_and_model(
@@ -292,7 +292,7 @@ def test_two_routes_of_one_provider_both_count(
 
 def test_routes_of_other_models_are_left_out(site: Site, provider: Provider) -> None:
     Route.objects.filter(model=site.channel.model).delete()
-    assert services.list_routes(site.caller()) == []
+    assert routes.list_routes(site.caller()) == []
 
 
 def test_the_default_provider_goes_first_under_our_own_name_for_the_model(
@@ -317,9 +317,9 @@ def test_disabled_providers_and_routes_are_skipped(site: Site, provider: Provide
     model = site.channel.model
     Route.objects.create(model=model, provider=off, provider_model="m")
     Route.objects.create(model=model, provider=provider, provider_model="off", is_enabled=False)
-    assert [route.provider_name for route in services.list_routes(site.caller())] == ["acme"]
+    assert [route.provider_name for route in routes.list_routes(site.caller())] == ["acme"]
     Route.objects.update(is_enabled=False)
-    assert services.list_routes(site.caller()) == []
+    assert routes.list_routes(site.caller()) == []
 
 
 def test_seeded_providers_wait_for_their_key(
@@ -349,7 +349,7 @@ def test_no_other_secret_of_the_installation_can_be_sent_as_a_key(
     site: Site, provider: Provider, key_setting: str
 ) -> None:
     Provider.objects.update(key_setting=key_setting)
-    assert [route.provider_name for route in services.list_routes(site.caller())] == ["demo"]
+    assert [route.provider_name for route in routes.list_routes(site.caller())] == ["demo"]
 
 
 def test_an_unreadable_provider_key_takes_out_its_own_route_alone(
@@ -363,7 +363,7 @@ def test_an_unreadable_provider_key_takes_out_its_own_route_alone(
     services.set_provider_key(provider=provider, clear="sk-secret")
     settings.ENCRYPTION_KEYS = present
     with caplog.at_level(logging.ERROR, logger="gateway.channels"):
-        assert [route.provider_name for route in services.list_routes(site.caller())] == ["other"]
+        assert [route.provider_name for route in routes.list_routes(site.caller())] == ["other"]
     (record,) = caplog.records
     assert "'lost' is not in ENCRYPTION_KEYS" in vars(record)["reason"]
 
@@ -379,22 +379,22 @@ def test_a_provider_key_moved_to_another_provider_is_not_sent(
         encryption_key_id=provider.encryption_key_id,
     )
     Route.objects.create(model=site.channel.model, provider=thief, provider_model="m", position=1)
-    assert [route.provider_name for route in services.list_routes(site.caller())] == ["acme"]
+    assert [route.provider_name for route in routes.list_routes(site.caller())] == ["acme"]
 
 
 # --- The demo -------------------------------------------------------------------------------------
 
 
 def test_the_demo_answers_while_no_provider_is_configured(site: Site) -> None:
-    assert [route.provider_name for route in services.list_routes(site.caller())] == ["demo"]
+    assert [route.provider_name for route in routes.list_routes(site.caller())] == ["demo"]
     Provider.objects.all().delete()
-    assert [route.provider_name for route in services.list_routes(site.caller())] == ["demo"]
+    assert [route.provider_name for route in routes.list_routes(site.caller())] == ["demo"]
 
 
 def test_the_demo_never_stands_in_for_a_configured_provider(site: Site, provider: Provider) -> None:
     """A model that nobody serves is an error: nobody is charged for a demo answer."""
     Route.objects.all().delete()
-    assert services.list_routes(site.caller()) == []
+    assert routes.list_routes(site.caller()) == []
 
 
 def test_test_keys_are_always_answered_by_the_demo(
@@ -402,10 +402,10 @@ def test_test_keys_are_always_answered_by_the_demo(
 ) -> None:
     settings.PROVIDER_BASE_URL = "http://127.0.0.1:1/v1"
     caller = site.caller(is_test=True)
-    assert [route.provider_name for route in services.list_routes(caller)] == ["demo"]
+    assert [route.provider_name for route in routes.list_routes(caller)] == ["demo"]
 
 
 def test_routes_take_one_query(site: Site, django_assert_num_queries: Any) -> None:
     caller = make_site(owner="second@example.com").caller()
     with django_assert_num_queries(1):
-        services.list_routes(caller)
+        routes.list_routes(caller)

@@ -147,7 +147,7 @@ def test_tries_routes_in_order(
 ) -> None:
     first, second = FakeProvider(), FakeProvider()
     first.fail("timeout")
-    monkeypatch.setattr("channels.services.list_routes", lambda caller, **more: [first, second])
+    monkeypatch.setattr("channels.routes.list_routes", lambda caller, **more: [first, second])
     assert api.chat().json()["reply"] == "Reply 1"
     assert (len(first.prompts), len(second.prompts)) == (1, 1)
 
@@ -180,7 +180,7 @@ def test_a_crash_of_our_own_gives_everything_back(
 def test_no_route_at_all_is_a_provider_error(
     api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("channels.services.list_routes", lambda caller, **more: [])
+    monkeypatch.setattr("channels.routes.list_routes", lambda caller, **more: [])
     assert api.chat().json()["code"] == "provider_error"
 
 

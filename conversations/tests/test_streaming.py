@@ -112,7 +112,7 @@ def test_a_second_route_takes_over_only_before_the_first_piece(
     live: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = FakeProvider(), FakeProvider()
-    monkeypatch.setattr("channels.services.list_routes", lambda caller, **more: [first, second])
+    monkeypatch.setattr("channels.routes.list_routes", lambda caller, **more: [first, second])
     first.fail()
     assert stream(live)[-1][1]["reply"] == "Reply 1"
     first.script.append(reply("Half BREAK"))

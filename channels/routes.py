@@ -1,0 +1,156 @@
+"""Who can answer a caller, in the order they are to be tried, each behind its breaker."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from channels import breaker
+from channels.breaker import Health
+from channels.callers import Caller
+from channels.errors import ProviderError
+from channels.models import FixedAnswer
+from channels.providers.base import Completion, ProviderClient
+from channels.providers.demo import DemoProvider
+from channels.providers.fixed import FixedAnswerProvider
+from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.simulated import SimulatedProvider
+from channels.services import provider_context
+from common import crypto, db
+from common.text import normalize_question
+
+logger = logging.getLogger("gateway.channels")
+
+# All enabled providers, also those without a route to this model: they tell an installation
+# without any provider (the demo answers) from a model that nobody serves. First the one of
+# PROVIDER_BASE_URL, which is no row of its own; each with what is known of its health.
+_LIST_ROUTES = """
+SELECT -1 AS step, 0 AS id, NULL, 'default', '', '', NULL, '', %(model_id)s,
+       h.failure_count, h.is_permanent, h.retry_at
+  FROM (SELECT 1) AS always
+  LEFT JOIN channels_routehealth h ON h.provider_name = 'default' AND h.model_id = %(model_id)s
+UNION ALL
+SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.base_url, p.key_setting,
+       p.key_ciphertext, p.encryption_key_id, r.provider_model,
+       h.failure_count, h.is_permanent, h.retry_at
+  FROM channels_provider p
+  LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s AND r.is_enabled
+  LEFT JOIN channels_routehealth h ON h.provider_name = p.name AND h.model_id = %(model_id)s
+ WHERE p.is_enabled
+ ORDER BY step, id
+"""
+
+
+class GuardedRoute:
+    """A provider behind its breaker: not called while it is out, and watched when it is."""
+
+    def __init__(self, client: ProviderClient, model_id: str, health: Health) -> None:
+        self.provider_name = client.provider_name
+        self.health = health
+        self._client = client
+        self._model_id = model_id
+
+    def complete(self, *args: Any, **kwargs: Any) -> Completion:
+        return self._call(self._client.complete, *args, **kwargs)
+
+    def stream(self, *args: Any, **kwargs: Any) -> Completion:
+        return self._call(self._client.stream, *args, **kwargs)
+
+    def _call(self, call: Callable[..., Completion], *args: Any, **kwargs: Any) -> Completion:
+        route = self.provider_name, self._model_id
+        if not breaker.may_call(*route, self.health, now=timezone.now()):
+            raise ProviderError("breaker_open")
+        db.release_connection()
+        try:
+            completion = call(*args, **kwargs)
+        except ProviderError as error:
+            if not error.is_request:
+                breaker.note_failure(*route, error, now=timezone.now())
+                db.release_connection()
+            raise
+        breaker.note_success(*route, self.health)
+        return completion
+
+
+def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
+    """Return who gives the owner's own answer to this message, or None where there is none."""
+    if not caller.has_fixed_answers:
+        return None
+    answers = FixedAnswer.objects.filter(
+        channel_id=caller.channel_id, question_normalized=normalize_question(message)
+    )
+    answer = answers.values_list("answer", flat=True).first()
+    return FixedAnswerProvider(answer) if answer else None
+
+
+def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
+    """Return who can answer this caller, in the order they are to be tried; may be empty.
+
+    The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
+    The demo answers test keys, and everybody while no provider is configured at all. `simulate`
+    is a behaviour of channels.providers.simulated, for a test key.
+    """
+    if caller.is_test:
+        return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
+    model = caller.model
+    routes: list[GuardedRoute] = []
+    has_provider = False
+    rows = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
+    for _, _, provider_id, name, base_url, *key, provider_model, count, permanent, retry_at in rows:
+        is_default = provider_id is None
+        api_key = _default_key() if is_default else _provider_key(provider_id, *key)
+        if api_key is None:
+            continue
+        has_provider = True
+        if provider_model:
+            client = OpenAiCompatibleProvider(
+                provider_name=name,
+                base_url=settings.PROVIDER_BASE_URL if is_default else base_url,
+                api_key=api_key,
+                provider_model=provider_model,
+                # The operator wrote the default's address down; Ollama and vLLM live on private
+                # ones.
+                allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+            )
+            health = Health(count or 0, bool(permanent), retry_at and db.time_value(retry_at))
+            routes.append(GuardedRoute(client, model.model_id, health))
+    return keep_a_last_one(routes) if has_provider else [DemoProvider(is_test=False)]
+
+
+def keep_a_last_one(routes: list[GuardedRoute]) -> list[ProviderClient]:
+    """Leave out routes that are out for good reason; the last one left is always tried."""
+    now = timezone.now()
+
+    def is_out(route: GuardedRoute) -> bool:
+        health = route.health
+        return health.is_permanent and health.retry_at is not None and health.retry_at > now
+
+    if routes and all(is_out(route) for route in routes):
+        # Tried as if nothing were known: better an error of its own than none at all.
+        routes[0].health = Health(routes[0].health.failure_count)
+    return [*routes]
+
+
+def _default_key() -> str | None:
+    """The key of PROVIDER_BASE_URL, '' where it needs none; None without such a provider."""
+    return settings.PROVIDER_API_KEY if settings.PROVIDER_BASE_URL else None
+
+
+def _provider_key(
+    provider_id: Any, key_setting: str, ciphertext: Any, encryption_key_id: str
+) -> str | None:
+    """Return the provider's key, '' where it needs none, None where it is not configured."""
+    if ciphertext is None:
+        return settings.PROVIDER_KEYS.get(key_setting) or None if key_setting else ""
+    try:
+        context = provider_context(uuid.UUID(str(provider_id)))
+        return crypto.decrypt(encryption_key_id, bytes(ciphertext), context=context)
+    except crypto.DecryptionError as error:
+        # One undecryptable row takes its own route out, no other.
+        logger.error("channels.provider_key.unreadable", extra={"reason": str(error)})
+        return None

@@ -1,0 +1,122 @@
+"""Routes behind their breakers, as a caller's requests meet them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from channels import routes
+from channels.errors import ProviderError
+from channels.models import Provider, Route, RouteHealth
+from channels.providers.base import Completion, Patience
+from channels.tests.factories import Site
+from conftest import FakeProvider, reply
+
+pytestmark = pytest.mark.django_db
+ASK: dict[str, Any] = {"max_output_tokens": 10, "patience": Patience(0, 0, 0)}
+
+
+class Fake(FakeProvider):
+    """Stands in for the network: the client of every provider, remembered by its name."""
+
+    made: dict[str, Fake] = {}  # emptied by the fixture
+
+    def __init__(self, *, provider_name: str, **more: Any) -> None:
+        super().__init__()
+        self.provider_name = provider_name
+        if provider_name in Fake.made:
+            self.script = Fake.made[provider_name].script
+            self.prompts = Fake.made[provider_name].prompts
+        Fake.made[provider_name] = self
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch, settings: Any, site: Site) -> dict[str, Fake]:
+    Fake.made.clear()
+    monkeypatch.setattr(routes, "OpenAiCompatibleProvider", Fake)
+    settings.PROVIDER_BASE_URL = "http://127.0.0.1:1/v1"
+    second = Provider.objects.create(name="second", base_url="https://second.example/v1")
+    Route.objects.filter(model=site.channel.model).delete()
+    Route.objects.create(model=site.channel.model, provider=second, provider_model="m")
+    routes.list_routes(site.caller())
+    return Fake.made
+
+
+def ask_all(site: Site) -> list[str]:
+    """Try the routes in order, as a chat does; return what came of each."""
+    outcomes = []
+    for route in routes.list_routes(site.caller()):
+        try:
+            answer: Completion | None = route.complete([{"role": "user", "content": "Hi"}], **ASK)
+        except ProviderError as error:
+            outcomes.append(f"{route.provider_name}: {error.reason}")
+            continue
+        assert answer
+        return [*outcomes, f"{route.provider_name}: ok"]
+    return outcomes
+
+
+def test_the_default_goes_first_and_the_next_takes_over(site: Site, fakes: dict[str, Fake]) -> None:
+    fakes["default"].fail("timeout")
+    assert ask_all(site) == ["default: timeout", "second: ok"]
+    assert ask_all(site) == ["default: ok"]
+    assert not RouteHealth.objects.exists()
+
+
+def test_a_failing_route_is_left_out_and_probed_once_a_second(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    for _ in range(5):
+        fakes["default"].fail()
+        assert ask_all(site)[-1] == "second: ok"
+    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    clock.shift(1)
+    fakes["default"].fail()
+    assert ask_all(site) == ["default: status_500", "second: ok"]
+    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    assert len(fakes["default"].prompts) == 6
+    clock.shift(1)
+    assert ask_all(site) == ["default: ok"]
+    assert ask_all(site) == ["default: ok"]
+
+
+def test_a_refused_message_is_not_the_routes_fault(site: Site, fakes: dict[str, Fake]) -> None:
+    for _ in range(6):
+        fakes["default"].script.append(ProviderError("content_filter", is_request=True))
+        assert ask_all(site) == ["default: content_filter", "second: ok"]
+    assert not RouteHealth.objects.exists()
+
+
+def test_a_wrong_key_is_out_for_a_minute(site: Site, fakes: dict[str, Fake], clock: Any) -> None:
+    fakes["default"].script.append(ProviderError("status_401", permanent=True))
+    assert ask_all(site) == ["default: status_401", "second: ok"]
+    clock.shift(59)
+    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    clock.shift(1)
+    assert ask_all(site) == ["default: ok"]
+
+
+def test_the_last_route_left_is_always_tried(site: Site, fakes: dict[str, Fake]) -> None:
+    for name in ("default", "second"):
+        RouteHealth.objects.create(
+            provider_name=name,
+            model_id=site.caller().model.model_id,
+            failure_count=1,
+            is_permanent=True,
+            reason="status_404",
+            retry_at=timezone.now() + timedelta(seconds=50),
+            failed_at=timezone.now(),
+        )
+    fakes["default"].script.append(reply("I am back"))
+    assert ask_all(site) == ["default: ok"]
+
+
+def test_listing_routes_with_their_health_is_one_query(
+    site: Site, django_assert_num_queries: Any
+) -> None:
+    caller = site.caller()
+    with django_assert_num_queries(1):
+        routes.list_routes(caller)

@@ -28,10 +28,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """One earlier exchange."""
+    """One earlier exchange; `tokens` is its size in the window where the provider has told it."""
 
     user: str
     assistant: str
+    tokens: int | None = None
+
+    def size(self) -> int:
+        """Return the tokens to reckon with: counted where that is known, estimated otherwise."""
+        if self.tokens is not None:
+            return self.tokens
+        return fitting_tokens(self.user) + fitting_tokens(self.assistant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def build_prompt(
     budget -= sum(fitting_tokens(part["content"]) for part in first + last)
     turns: list[PastTurn] = []
     for turn in latest_turns:
-        budget -= fitting_tokens(turn.user) + fitting_tokens(turn.assistant)
+        budget -= turn.size()
         if budget < 0:
             break
         turns.append(turn)

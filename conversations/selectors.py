@@ -39,19 +39,39 @@ def list_history(*, caller: Caller, session_id: str, now: datetime) -> list[dict
 
 
 _LATEST_MESSAGES = """
-SELECT content FROM conversations_message
+SELECT content, input_tokens, output_tokens,
+       CASE WHEN is_estimated OR request_model <> %s THEN 0 ELSE 1 END
+  FROM conversations_message
  WHERE session_id = %s AND position < %s ORDER BY position DESC LIMIT %s
 """
 
 
-def latest_turns(*, session_pk: int, message_count: int) -> Iterator[PastTurn]:
+def latest_turns(*, session_pk: int, message_count: int, model_id: str) -> Iterator[PastTurn]:
     """Yield a session's turns, newest first, reading more only as they are asked for.
 
     Messages are stored in pairs, so positions are even for users and odd for the assistant.
     """
     below = message_count
     while below > 0:
-        rows = db.fetch_rows(_LATEST_MESSAGES, [session_pk, below, 2 * _TURNS_READ_AT_ONCE])
-        for (assistant,), (user,) in zip(rows[::2], rows[1::2], strict=True):
-            yield PastTurn(user, assistant)
+        params = [model_id, session_pk, below, 2 * _TURNS_READ_AT_ONCE]
+        rows = db.fetch_rows(_LATEST_MESSAGES, params)
+        for index in range(0, len(rows) - 1, 2):
+            assistant, *counted = rows[index]
+            (user, *_), earlier = rows[index + 1], rows[index + 2 : index + 3]
+            yield PastTurn(user, assistant, _size_of_turn(counted, earlier))
         below -= len(rows) or below
+
+
+def _size_of_turn(counted: list[int], earlier: list[tuple[Any, ...]]) -> int | None:
+    """Return what a turn takes of the window by the provider's own counts, None if they are silent.
+
+    Prompt and reply of one turn, less those of the turn before it: exact as long as every turn
+    was still sent, with the same model, and both were counted by the provider.
+    """
+    if not earlier:
+        return None
+    input_tokens, output_tokens, is_counted = counted
+    _, earlier_input, earlier_output, is_earlier_counted = earlier[0]
+    size = input_tokens + output_tokens - earlier_input - earlier_output
+    is_known = is_counted and is_earlier_counted and size > output_tokens
+    return size if is_known else None

@@ -179,7 +179,9 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         system_prompt=caller.system_prompt,
         page=incoming.page,
         latest_turns=selectors.latest_turns(
-            session_pk=turn.session_pk, message_count=turn.message_count
+            session_pk=turn.session_pk,
+            message_count=turn.message_count,
+            model_id=caller.model.model_id,
         ),
         message=incoming.message,
     )

@@ -36,6 +36,14 @@ class ModelTerms:
             output_tokens=output_tokens,
         )
 
+    def affordable_output_tokens(self, available_microcredits: int, *, input_tokens: int) -> int:
+        """Return how many output tokens the credits pay for at most, after flat price and input.
+
+        Only for a model with a price per output token.
+        """
+        left = available_microcredits - self.price(input_tokens=input_tokens, output_tokens=0)
+        return max(0, left * 1000 // self.per_1k_output)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

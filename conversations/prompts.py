@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from channels.callers import ModelTerms
 from channels.providers.base import ChatMessage
@@ -48,6 +48,10 @@ class Prompt:
     messages: list[ChatMessage]
     max_output_tokens: int
     most_input_tokens: int
+
+    def with_room(self, max_output_tokens: int) -> Prompt:
+        """Return the same prompt with less room for the answer."""
+        return replace(self, max_output_tokens=max_output_tokens)
 
     def estimated_input_tokens(self) -> int:
         """Return about how many tokens the messages are, at four characters each."""

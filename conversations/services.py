@@ -36,6 +36,9 @@ from conversations.turns import Turn
 
 logger = logging.getLogger("gateway.conversations")
 
+# Less than this is no answer: then the message is refused for want of credits.
+SHORTEST_ANSWER_TOKENS = 64
+
 EXPIRE_BATCH = 500
 
 
@@ -190,6 +193,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         clients, highest_price = [fixed_answer], 0
     else:
         clients = routes.list_routes(caller, simulate=incoming.simulate)
+        prompt = within_means(caller, prompt, now)
         highest_price = caller.model.price(
             input_tokens=prompt.most_input_tokens, output_tokens=prompt.max_output_tokens
         )
@@ -201,6 +205,23 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         request_id=request_id,
     )
     return Admission(turn, hold, prompt, clients, now)
+
+
+def within_means(caller: Caller, prompt: Prompt, now: datetime) -> Prompt:
+    """Shorten the answer to what the balance can pay, where tokens of it cost anything.
+
+    The hold that follows is what decides; this only keeps a small balance from being refused
+    for an answer longer than it needs.
+    """
+    if not caller.model.per_1k_output or caller.is_test:
+        return prompt
+    available = billing.get_available_microcredits(account_id=caller.account_id, now=now)
+    affordable = caller.model.affordable_output_tokens(
+        available, input_tokens=prompt.most_input_tokens
+    )
+    if not SHORTEST_ANSWER_TOKENS <= affordable < prompt.max_output_tokens:
+        return prompt
+    return prompt.with_room(affordable)
 
 
 # --- The call -----------------------------------------------------------------------------------

@@ -253,3 +253,25 @@ def test_a_plain_chat_takes_few_queries(
     # Key, minute; begin, turn, history, count, hold x2; begin, turn, capture x2, entry, messages.
     with django_assert_max_num_queries(17):  # type: ignore[attr-defined]
         api.chat()
+
+
+def test_a_small_balance_gets_a_shorter_answer_instead_of_a_refusal(
+    provider: FakeProvider,
+) -> None:
+    set_prices(price_per_1k_output_tokens_microcredits=10_000_000)
+    api = ApiClient(make_site(credit_amount=6).api_key)
+    # 1 credit flat leaves 5, which pay for 500 of the 8,192 tokens.
+    provider.script.append(reply(output_tokens=100))
+    assert api.chat().json()["credits"] == {"charged": "2.000000", "remaining": "4.000000"}
+    assert provider.max_output_tokens == 500
+    provider.script.append(reply(output_tokens=300))
+    assert api.chat().json()["credits"]["remaining"] == "0.000000"
+    assert provider.max_output_tokens == 300
+
+
+def test_a_balance_too_small_for_any_answer_is_refused(provider: FakeProvider) -> None:
+    set_prices(
+        price_per_reply_microcredits=0, price_per_1k_output_tokens_microcredits=10_000_000_000
+    )
+    api = ApiClient(make_site(credit_amount=100).api_key)
+    assert api.chat().json()["code"] == "credits_exhausted"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import time_machine
 from django.apps import apps
-from django.core.cache import cache
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
@@ -52,7 +51,6 @@ def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused_until.clear()
     floods._limiter.cache_clear()
-    cache.clear()
 
 
 @pytest.fixture

@@ -147,6 +147,10 @@ def database_settings(url: str) -> dict[str, Any]:
             "pool": {"min_size": 1, "max_size": size, "timeout": 5},
             "connect_timeout": 3,
         }
+        # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
+        # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).
+        if env.bool("DATABASE_PREPARED_STATEMENTS", True):
+            config["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 1}
     else:
         raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
     return config

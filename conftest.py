@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.test import Client
 from billing import throttling
 from channels import routes as channels_routes
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
 from channels.tests.factories import Site, make_site
 from common import floods
 
@@ -111,31 +111,24 @@ class FakeProvider:
 
     def __init__(self) -> None:
         self.script: list[Completion | Exception | Callable[[], Completion]] = []
-        self.prompts: list[list[ChatMessage]] = []
-        self.max_output_tokens = 0
+        self.requests: list[ChatRequest] = []
         self.lock = threading.Lock()
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
+    @property
+    def prompts(self) -> list[list[ChatMessage]]:
+        return [list(request.messages) for request in self.requests]
+
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         with self.lock:
-            self.prompts.append(list(messages))
-            self.max_output_tokens = max_output_tokens
-            step = self.script.pop(0) if self.script else reply(f"Reply {len(self.prompts)}")
+            self.requests.append(request)
+            step = self.script.pop(0) if self.script else reply(f"Reply {len(self.requests)}")
         if isinstance(step, Exception):
             raise step
         return step() if callable(step) else step
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
-        completion = self.complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+        completion = self.complete(request, patience=patience)
         for word in completion.text.split(" "):
             if word == "BREAK":
                 raise ProviderError("broken")

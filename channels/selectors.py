@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, Q, QuerySet
 
+from channels.callers import Caller, ModelTerms
 from channels.models import LanguageModel
 from common.money import format_credits
 
@@ -23,10 +24,27 @@ def list_models(
 def models_allowed(account_id: int | None) -> QuerySet[LanguageModel]:
     """Return the enabled models of an account's plan; all where the plan names none."""
     models = LanguageModel.objects.filter(is_enabled=True)
-    chosen = LanguageModel.objects.filter(plans__accounts=account_id)
-    if account_id is None or not chosen.exists():
+    if account_id is None:
         return models
-    return models.filter(id__in=chosen)
+    chosen = LanguageModel.objects.filter(plans__accounts=account_id).order_by()
+    return models.filter(Q(id__in=chosen.values("id")) | ~Exists(chosen))
+
+
+def find_terms(*, caller: Caller, model_id: str) -> ModelTerms | None:
+    """Return the terms of the channel's own model, or of another it may use; None for others."""
+    if model_id == caller.model.model_id:
+        return caller.model
+    allowed = models_allowed(caller.account_id).filter(model_id=model_id)
+    row = allowed.values_list(
+        "id",
+        "model_id",
+        "context_window_tokens",
+        "max_output_tokens",
+        "price_per_reply_microcredits",
+        "price_per_1k_input_tokens_microcredits",
+        "price_per_1k_output_tokens_microcredits",
+    ).first()
+    return ModelTerms(*row) if row else None
 
 
 def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:

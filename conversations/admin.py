@@ -30,6 +30,8 @@ class MessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="text")
     def excerpt(self, message: Message) -> str:
+        if message.session_id is None:
+            return "(not kept)"
         return "(erased)" if message.erased_at else message.content[:80]
 
     @admin.display(ordering="charged_microcredits")

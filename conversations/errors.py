@@ -43,3 +43,7 @@ class ProviderFailed(ApiError):
     default_message = (
         "The AI provider did not answer. Nothing was charged; please try again in a moment."
     )
+
+
+class AnsweredTooLate(ProviderFailed):
+    default_message = "The AI provider answered too late. Nothing was charged."

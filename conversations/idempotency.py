@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
@@ -20,11 +19,9 @@ from django.utils import timezone
 
 from channels.callers import Caller
 from common import db
+from conversations import calls
 from conversations.errors import IdempotencyKeyReused, RequestInProgress
 from conversations.models import IdempotencyRecord
-
-if TYPE_CHECKING:
-    from conversations.services import Incoming
 
 REPLAYED_FOR = timedelta(hours=24)
 
@@ -47,9 +44,9 @@ class Claim:
     replay: str | None = None
 
 
-def fingerprint(body: bytes) -> str:
-    """Return the digest that tells one body from another."""
-    return hashlib.sha256(body).hexdigest()
+def fingerprint(body: bytes, *, path: str = "") -> str:
+    """Return the digest that tells one request from another."""
+    return hashlib.sha256(path.encode() + body).hexdigest()
 
 
 _CLAIM = """
@@ -66,16 +63,18 @@ RETURNING id, claim_number
 
 
 @contextmanager
-def claimed(caller: Caller, incoming: Incoming) -> Iterator[Claim | None]:
-    """Claim a message's key for the block, None without one; free it where the block raises.
+def claimed(
+    caller: Caller, key: Key | None, *, session_id: str, is_stream: bool
+) -> Iterator[Claim | None]:
+    """Claim a request's key for the block, None without one; free it where the block raises.
 
     Whatever raises charged nothing: the charge and the stored body commit together. Raises
     RequestInProgress and IdempotencyKeyReused.
     """
-    if incoming.idempotency_key is None:
+    if key is None:
         yield None
         return
-    claim = _claim(caller, incoming, incoming.idempotency_key)
+    claim = _claim(caller, key, session_id, is_stream)
     try:
         yield claim
     except BaseException:
@@ -85,20 +84,18 @@ def claimed(caller: Caller, incoming: Incoming) -> Iterator[Claim | None]:
         raise
 
 
-def _claim(caller: Caller, incoming: Incoming, key: Key) -> Claim:
+def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     now = timezone.now()
-    longest = (
-        settings.SESSION_WAIT_SECONDS + incoming.deadline_seconds + settings.HOLD_GRACE_SECONDS
-    )
+    waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
     params = {
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
         "key": key.key,
         "fingerprint": key.fingerprint,
-        "session_id": incoming.session_id,
+        "session_id": session_id,
         "now": db.time_param(now),
         # Later than the hold of its call can end, so that two claims never both charge.
-        "end": db.time_param(now + timedelta(seconds=longest + 5)),
+        "end": db.time_param(calls.hold_until(waited, is_stream=is_stream) + timedelta(seconds=5)),
     }
     row = db.fetch_row(_CLAIM, params)
     if row is not None:

@@ -56,14 +56,19 @@ class WaitingTurn(models.Model):
 
 
 class Message(models.Model):
-    """What was said. A turn is a user's message and the assistant's reply, stored together."""
+    """What was said. A turn is a user's message and the assistant's reply, stored together.
+
+    A reply without a session is one of /v1: it keeps the books, and no text.
+    """
 
     class Role(models.TextChoices):
         USER = "user", "User"
         ASSISTANT = "assistant", "Assistant"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(ChatSession, models.CASCADE, related_name="messages")
+    session = models.ForeignKey(
+        ChatSession, models.CASCADE, null=True, blank=True, related_name="messages"
+    )
     # The session's, again: usage is read by channel and time, without a join per session.
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages")
     is_test = models.BooleanField()
@@ -97,7 +102,11 @@ class Message(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["session", "position"], name="conversations_message_position_unique"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(session__isnull=False) | Q(role="assistant", content=""),
+                name="conversations_message_stateless_has_no_text",
+            ),
         ]
         indexes: ClassVar = [
             models.Index(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from channels.callers import ModelTerms
-from channels.providers.base import ChatMessage
+from channels.providers.base import ChatMessage, ChatRequest
 from common.tokens import estimate_tokens, fitting_tokens, most_tokens
 
 # The page is quoted as data between marks that its text cannot contain, because every angle
@@ -43,19 +43,15 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent to the model, and what it can come to at most."""
+    """What is sent to the model, and what it can come to: at most, and about."""
 
-    messages: list[ChatMessage]
-    max_output_tokens: int
+    request: ChatRequest
     most_input_tokens: int
+    estimated_input_tokens: int
 
     def with_room(self, max_output_tokens: int) -> Prompt:
         """Return the same prompt with less room for the answer."""
-        return replace(self, max_output_tokens=max_output_tokens)
-
-    def estimated_input_tokens(self) -> int:
-        """Return about how many tokens the messages are, at four characters each."""
-        return sum(estimate_tokens(message["content"]) for message in self.messages)
+        return replace(self, request=replace(self.request, max_output_tokens=max_output_tokens))
 
 
 def room_for_answer(model: ModelTerms) -> int:
@@ -99,7 +95,11 @@ def build_prompt(
         turns.append(turn)
     messages = first + [part for turn in reversed(turns) for part in _as_messages(turn)] + last
     most = sum(most_tokens(part["content"]) for part in messages)
-    return Prompt(messages, room, min(most, model.context_window_tokens))
+    return Prompt(
+        request=ChatRequest(messages, room),
+        most_input_tokens=min(most, model.context_window_tokens),
+        estimated_input_tokens=sum(estimate_tokens(part["content"]) for part in messages),
+    )
 
 
 def _as_messages(turn: PastTurn) -> list[ChatMessage]:

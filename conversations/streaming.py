@@ -11,12 +11,16 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import orjson
 from django.db import connection
 
+from channels.providers.base import Delta
+from conversations.calls import Begun, Tell
+
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 # Long enough to cost nothing, short enough for proxies that close silent connections.
 KEEP_ALIVE_SECONDS = 15.0
@@ -24,15 +28,15 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Stream(Generic[T]):
-    """A running turn: pieces of text first, then its result or what it raised."""
+    """A running turn: that it has begun, then pieces, then its result or what it raised."""
 
-    def __init__(self, run: Callable[[Callable[[str], None]], T]) -> None:
-        self._items: SimpleQueue[str | T | BaseException] = SimpleQueue()
+    def __init__(self, run: Callable[[Tell], T]) -> None:
+        self._items: SimpleQueue[Begun | Delta | T | BaseException] = SimpleQueue()
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work, run))
         self._thread.start()
 
-    def _work(self, run: Callable[[Callable[[str], None]], T]) -> None:
+    def _work(self, run: Callable[[Tell], T]) -> None:
         try:
             self._items.put(run(self._items.put))
         except BaseException as error:  # noqa: BLE001  # handed to the reader, which raises it
@@ -40,13 +44,29 @@ class Stream(Generic[T]):
         finally:
             connection.close()
 
-    def next(self, timeout: float | None = None) -> str | T | BaseException:
-        """Return the next piece, result or error. Raises queue.Empty after `timeout` seconds."""
+    def next(self, timeout: float | None = None) -> Begun | Delta | T | BaseException:
+        """Return the next item, result or error. Raises queue.Empty after `timeout` seconds."""
         return self._items.get(timeout=timeout)
 
     def finish(self) -> None:
         """Wait until the turn has ended, whoever still reads."""
         self._thread.join()
+
+
+class Format(Protocol[T_contra]):
+    """How an endpoint writes a stream; each method returns whole events."""
+
+    def delta(self, delta: Delta) -> bytes:
+        """Return a piece."""
+        ...
+
+    def end(self, result: T_contra) -> bytes:
+        """Return what comes after the last piece."""
+        ...
+
+    def error(self, error: Exception) -> bytes:
+        """Return what ends a stream that broke off."""
+        ...
 
 
 def event(name: str, data: bytes) -> bytes:
@@ -59,32 +79,28 @@ def delta(text: str) -> bytes:
     return event("delta", orjson.dumps({"text": text}))
 
 
-def frames(
-    stream: Stream[T],
-    first: str,
-    *,
-    render_end: Callable[[T], bytes],
-    render_error: Callable[[Exception], bytes],
-) -> Iterator[bytes]:
-    """Yield the events of a stream whose first piece has arrived, each as soon as it does.
+def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
+    """Yield the events of a stream that has begun, each as soon as it arrives.
 
-    Ends with one `done` or one `error`. Closing it early waits for the turn, not for a reader.
+    Ends with its result or one error. Closing it early waits for the turn, not for a reader.
     """
-    item: str | T | BaseException = first
     try:
-        while isinstance(item, str):
-            yield delta(item)
-            while True:
-                try:
-                    item = stream.next(KEEP_ALIVE_SECONDS)
-                    break
-                except Empty:
-                    yield KEEP_ALIVE
+        while True:
+            try:
+                item = stream.next(KEEP_ALIVE_SECONDS)
+            except Empty:
+                yield KEEP_ALIVE
+                continue
+            if isinstance(item, str | dict):
+                yield form.delta(item)
+                continue
+            break
         if isinstance(item, Exception):
-            yield event("error", render_error(item))
+            yield form.error(item)
         elif isinstance(item, BaseException):
             raise item
         else:
-            yield event("done", render_end(item))
+            assert not isinstance(item, Begun), "only once, and before"
+            yield form.end(item)
     finally:
         stream.finish()

@@ -1,17 +1,32 @@
-"""What every provider does: messages in, one completion out."""
+"""What every provider does: a request in, one completion out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+# A message on the wire: `role`, `content` and what else the protocol knows.
+ChatMessage = Mapping[str, Any]
+# A piece of a streamed answer: text, or other members of the protocol's `delta` (`tool_calls`).
+Delta = str | dict[str, Any]
+OnDelta = Callable[[Delta], None]
 
 
-class ChatMessage(TypedDict):
-    """A message on the wire: role is system, user or assistant."""
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a model is asked; `options` are handed on as they are.
 
-    role: str
-    content: str
+    `limit_name` is the protocol's name for `max_output_tokens`: newer models of OpenAI want
+    `max_completion_tokens` and refuse the other. Only who set `takes_tool_calls` gets anything
+    but text; to all others, that is no answer.
+    """
+
+    messages: Sequence[ChatMessage]
+    max_output_tokens: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    limit_name: str = "max_tokens"
+    takes_tool_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +39,25 @@ class Completion:
     output_tokens: int | None
     response_id: str = ""
     response_model: str = ""
+    tool_calls: Sequence[dict[str, Any]] = ()
+
+    @property
+    def all_text(self) -> str:
+        """Everything the model wrote, arguments of tool calls included: what its tokens are of."""
+        return self.text + "".join(map(text_of_tool_call, self.tool_calls))
 
 
-OnDelta = Callable[[str], None]
+def text_of_tool_call(call: Mapping[str, Any]) -> str:
+    """Return what the model wrote of a tool call, whole or a piece of it."""
+    function = call.get("function") or {}
+    return (function.get("name") or "") + (function.get("arguments") or "")
+
+
+def text_of_delta(delta: Delta) -> str:
+    """Return what the model wrote of a piece."""
+    if isinstance(delta, str):
+        return delta
+    return "".join(map(text_of_tool_call, delta.get("tool_calls", ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +78,12 @@ class ProviderClient(Protocol):
 
     provider_name: str
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         """Return the answer. Raises channels.errors.ProviderError for all that is none."""
         ...
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
-        """Hand each piece of text to `on_delta` as it arrives; return the whole answer at its end.
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        """Hand each piece to `on_delta` as it arrives; return the whole answer at its end.
 
         Raises ProviderError also where the provider breaks off after some pieces.
         """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import Any
 
-from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
-from common.tokens import estimate_tokens
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 REPLY = (
     "This is a demo reply: the gateway works, but no AI provider is connected yet.\n\n"
@@ -31,30 +31,30 @@ class DemoProvider:
     def __init__(self, *, is_test: bool) -> None:
         self._template = TEST_REPLY if is_test else REPLY
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
-        said = messages[-1]["content"]
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+        said = text_of(request.messages[-1].get("content"))
         quoted = said if len(said) <= _QUOTED_CHARACTERS else said[:_QUOTED_CHARACTERS] + "…"
-        turn = sum(message["role"] == "user" for message in messages)
-        text = self._template.format(message=quoted, turn=turn)
+        turn = sum(message["role"] == "user" for message in request.messages)
+        whole = self._template.format(message=quoted, turn=turn)
+        text = whole[: request.max_output_tokens * CHARACTERS_PER_TOKEN].rstrip()
+        texts = [text_of(message.get("content")) for message in request.messages]
         return Completion(
             text=text,
-            finish_reason="stop",
-            input_tokens=sum(estimate_tokens(message["content"]) for message in messages),
+            finish_reason="stop" if text == whole else "length",
+            input_tokens=sum(map(estimate_tokens, texts)),
             output_tokens=estimate_tokens(text),
             response_model="demo",
         )
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
-        completion = self.complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        completion = self.complete(request, patience=patience)
         for word in re.findall(r"\s*\S+", completion.text):
             on_delta(word)
         return completion
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or parts of which some are text."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if part.get("type") == "text")
+    return content or ""

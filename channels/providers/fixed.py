@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 
 
 class FixedAnswerProvider:
@@ -15,18 +13,9 @@ class FixedAnswerProvider:
     def __init__(self, answer: str) -> None:
         self._answer = answer
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         return Completion(self._answer, "stop", 0, 0, response_model="fixed")
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         on_delta(self._answer)
         return Completion(self._answer, "stop", 0, 0, response_model="fixed")

@@ -6,7 +6,6 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +13,15 @@ import orjson
 from urllib3.exceptions import HTTPError
 
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.openai_errors import error_of
-from channels.providers.openai_stream import StreamReader, parse_usage, short_text
+from channels.providers.openai_stream import (
+    StreamReader,
+    finish_reason_of,
+    parse_tool_calls,
+    parse_usage,
+    short_text,
+)
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -43,14 +48,12 @@ class OpenAiCompatibleProvider:
         self._provider_model = provider_model
         self._allow_private = allow_private
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         try:
             response = http.post(
                 self._url,
                 headers=self._headers,
-                body=self._payload(messages, max_output_tokens),
+                body=self._payload(request),
                 deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
                 allow_private=self._allow_private,
@@ -59,53 +62,51 @@ class OpenAiCompatibleProvider:
             raise ProviderError(error.reason) from error
         if response.status != 200:
             raise error_of(response.status, response.headers, response.body)
-        return parse_completion(response.body)
+        return parse_completion(response.body, request)
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         options = {"stream": True, "stream_options": {"include_usage": True}}
         try:
             with http.post_for_lines(
                 self._url,
                 headers=self._headers | {"Accept": "text/event-stream"},
-                body=self._payload(messages, max_output_tokens, **options),
+                body=self._payload(request, **options),
                 deadline=patience.first_token_by,
                 max_bytes=MAX_STREAM_BYTES,
                 allow_private=self._allow_private,
             ) as answer:
                 if answer.status != 200:
                     raise error_of(answer.status, answer.headers, answer.read())
-                return read_stream(answer, patience, on_delta)
+                return read_stream(answer, request, patience, on_delta)
         except http.HttpError as error:
             raise ProviderError(error.reason) from error
 
-    def _payload(
-        self, messages: Sequence[ChatMessage], max_output_tokens: int, **options: Any
-    ) -> bytes:
+    def _payload(self, request: ChatRequest, **options: Any) -> bytes:
         return orjson.dumps(
             {
                 "model": self._provider_model,
-                "messages": messages,
-                "max_tokens": max_output_tokens,
+                "messages": request.messages,
+                request.limit_name: request.max_output_tokens,
+                **request.options,
                 **options,
             }
         )
 
 
-def read_stream(answer: http.LineStream, patience: Patience, on_delta: OnDelta) -> Completion:
+def read_stream(
+    answer: http.LineStream, request: ChatRequest, patience: Patience, on_delta: OnDelta
+) -> Completion:
     """Read an answer as it arrives. Raises ProviderError, also where it breaks off."""
     if "text/event-stream" not in answer.headers.get("content-type", "").lower():
         # A provider that does not stream: its one answer is the one piece.
-        completion = parse_completion(answer.read())
-        on_delta(completion.text)
+        completion = parse_completion(answer.read(), request)
+        if completion.text:
+            on_delta(completion.text)
+        if completion.tool_calls:
+            calls = [{"index": n} | call for n, call in enumerate(completion.tool_calls)]
+            on_delta({"tool_calls": calls})
         return completion
-    reader = StreamReader(on_delta)
+    reader = StreamReader(on_delta, takes_tool_calls=request.takes_tool_calls)
 
     def next_deadline() -> float:
         if not reader.has_begun:
@@ -128,24 +129,27 @@ def _read_rest(answer: http.LineStream) -> None:
             pass
 
 
-def parse_completion(body: bytes) -> Completion:
-    """Return the answer in a response body. Raises ProviderError for anything but text."""
+def parse_completion(body: bytes, request: ChatRequest) -> Completion:
+    """Return the answer in a response body. Raises ProviderError where there is none."""
     try:
         answer = orjson.loads(body)
         choice = answer["choices"][0]
-        text = choice["message"]["content"]
-    except (ValueError, LookupError, TypeError):
+        message = choice["message"]
+        calls = parse_tool_calls(message.get("tool_calls")) if request.takes_tool_calls else ()
+        text = message.get("content") if calls else message["content"]
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ProviderError("garbage") from None
     # NUL cannot be stored by PostgreSQL and means nothing to a reader.
     text = text.replace("\x00", "") if isinstance(text, str) else ""
-    if not text.strip():
+    if not text.strip() and not calls:
         raise ProviderError("no_text")
     input_tokens, output_tokens = parse_usage(answer.get("usage"))
     return Completion(
         text=text,
-        finish_reason=short_text(choice.get("finish_reason")) or "stop",
+        finish_reason=finish_reason_of(choice.get("finish_reason"), calls),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         response_id=short_text(answer.get("id")),
         response_model=short_text(answer.get("model")),
+        tool_calls=calls,
     )

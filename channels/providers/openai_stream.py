@@ -5,6 +5,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,11 +15,13 @@ from channels.providers.base import Completion, OnDelta
 
 
 class StreamReader:
-    """Takes a stream line by line, hands on its text, and knows the answer at its end."""
+    """Takes a stream line by line, hands on its pieces, and knows the answer at its end."""
 
-    def __init__(self, on_delta: OnDelta) -> None:
+    def __init__(self, on_delta: OnDelta, *, takes_tool_calls: bool = False) -> None:
         self._on_delta = on_delta
+        self._takes_tool_calls = takes_tool_calls
         self._pieces: list[str] = []
+        self._tool_calls: dict[int, dict[str, Any]] = {}
         self._finish_reason = ""
         self._usage: tuple[int | None, int | None] = (None, None)
         self._response_id = self._response_model = ""
@@ -26,7 +29,7 @@ class StreamReader:
 
     @property
     def has_begun(self) -> bool:
-        return bool(self._pieces)
+        return bool(self._pieces or self._tool_calls)
 
     def read_line(self, line: bytes) -> bool:
         """Take one line; True where it ends the stream. Raises ProviderError for an error event."""
@@ -50,15 +53,17 @@ class StreamReader:
         if not (self._is_done or self._finish_reason):
             raise ProviderError("broken")
         text = "".join(self._pieces)
-        if not text.strip():
+        calls = parse_tool_calls([call for _, call in sorted(self._tool_calls.items())])
+        if not text.strip() and not calls:
             raise ProviderError("no_text")
         return Completion(
             text=text,
-            finish_reason=self._finish_reason or "stop",
+            finish_reason=finish_reason_of(self._finish_reason, calls),
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             response_id=self._response_id,
             response_model=self._response_model,
+            tool_calls=calls,
         )
 
     def _read_chunk(self, chunk: dict[str, Any]) -> None:
@@ -73,16 +78,70 @@ class StreamReader:
             return
         self._finish_reason = short_text(choice.get("finish_reason")) or self._finish_reason
         delta = choice.get("delta")
-        text = delta.get("content") if isinstance(delta, dict) else None
+        if isinstance(delta, dict):
+            self._read_delta(delta)
+
+    def _read_delta(self, delta: dict[str, Any]) -> None:
+        text = delta.get("content")
         if isinstance(text, str) and (text := text.replace("\x00", "")):
             self._take(text)
+        if self._takes_tool_calls and isinstance(delta.get("tool_calls"), list):
+            self._take_tool_calls(delta["tool_calls"])
 
     def _take(self, text: str) -> None:
         # White space alone is no beginning: an answer of nothing else is none.
-        if not self._pieces and not text.strip():
+        if not self.has_begun and not text.strip():
             return
         self._pieces.append(text)
         self._on_delta(text)
+
+    def _take_tool_calls(self, pieces: list[Any]) -> None:
+        taken = [self._join(number, piece) for number, piece in enumerate(pieces)]
+        if taken:
+            self._on_delta({"tool_calls": taken})
+
+    def _join(self, number: int, piece: Any) -> dict[str, Any]:
+        """Add a piece to its call, and return it as it goes out; an index is only its place."""
+        if not isinstance(piece, dict):
+            raise ProviderError("garbage")
+        index = piece.get("index")
+        index = index if type(index) is int else number
+        call = self._tool_calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+        out: dict[str, Any] = {"index": index}
+        for name in ("id", "type"):
+            if value := short_text(piece.get(name)):
+                out[name] = call[name] = value
+        function = piece.get("function")
+        if isinstance(function, dict):
+            names = ("name", "arguments")
+            parts = {name: function[name] for name in names if function.get(name) is not None}
+            if not all(isinstance(value, str) for value in parts.values()):
+                raise ProviderError("garbage")
+            for name, value in parts.items():
+                call["function"][name] += value
+            out["function"] = parts
+        return out
+
+
+def parse_tool_calls(value: Any) -> tuple[dict[str, Any], ...]:
+    """Return an answer's tool calls in the protocol's shape. Raises ProviderError for others."""
+    try:
+        return tuple(_parse_tool_call(call) for call in value or ())
+    except (LookupError, TypeError, AttributeError):
+        raise ProviderError("garbage") from None
+
+
+def _parse_tool_call(call: Any) -> dict[str, Any]:
+    name, arguments = call["function"]["name"], call["function"].get("arguments") or "{}"
+    if not (isinstance(name, str) and name and isinstance(arguments, str)):
+        raise TypeError("a name and arguments are texts")
+    function = {"name": name, "arguments": arguments}
+    return {"id": short_text(call.get("id")), "type": "function", "function": function}
+
+
+def finish_reason_of(value: Any, tool_calls: Sequence[Any]) -> str:
+    """Return why the model stopped, also where the provider does not say so."""
+    return short_text(value) or ("tool_calls" if tool_calls else "stop")
 
 
 def parse_usage(usage: Any) -> tuple[int | None, int | None]:

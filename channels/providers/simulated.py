@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion, OnDelta, Patience
+from channels.providers.base import ChatRequest, Completion, Delta, OnDelta, Patience
 from channels.providers.demo import DemoProvider
 
 SLOW_SECONDS = 5.0
@@ -21,37 +20,24 @@ class SimulatedProvider(DemoProvider):
         super().__init__(is_test=True)
         self._behaviour = behaviour
 
-    def complete(
-        self, messages: Sequence[ChatMessage], *, max_output_tokens: int, patience: Patience
-    ) -> Completion:
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         if self._behaviour in ("provider_error", "midstream_error"):
             raise ProviderError("simulated")
         if self._behaviour == "slow":
             time.sleep(SLOW_SECONDS)
-        return super().complete(messages, max_output_tokens=max_output_tokens, patience=patience)
+        return super().complete(request, patience=patience)
 
-    def stream(
-        self,
-        messages: Sequence[ChatMessage],
-        *,
-        max_output_tokens: int,
-        patience: Patience,
-        on_delta: OnDelta,
-    ) -> Completion:
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         if self._behaviour != "midstream_error":
-            return super().stream(
-                messages, max_output_tokens=max_output_tokens, patience=patience, on_delta=on_delta
-            )
+            return super().stream(request, patience=patience, on_delta=on_delta)
         pieces = 0
 
-        def count(text: str) -> None:
+        def count(delta: Delta) -> None:
             nonlocal pieces
             pieces += 1
-            on_delta(text)
+            on_delta(delta)
             if pieces == PIECES_BEFORE_BREAK:
                 raise ProviderError("simulated")
 
         whole = DemoProvider(is_test=True)
-        return whole.stream(
-            messages, max_output_tokens=max_output_tokens, patience=patience, on_delta=count
-        )
+        return whole.stream(request, patience=patience, on_delta=count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels.providers.base import ChatMessage, Completion, Patience
+from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience
 from channels.providers.demo import DemoProvider
 from common.tokens import estimate_tokens
 
@@ -15,7 +15,7 @@ def ask(*said: str, is_test: bool = False) -> Completion:
         {"role": roles[number % 2], "content": text} for number, text in enumerate(said)
     ]
     return DemoProvider(is_test=is_test).complete(
-        messages, max_output_tokens=100, patience=Patience(0, 0, 0)
+        ChatRequest(messages, 300), patience=Patience(0, 0, 0)
     )
 
 

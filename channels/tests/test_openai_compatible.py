@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from channels.errors import ProviderError
-from channels.providers.base import ChatMessage, Completion, Patience
+from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience
 from channels.providers.openai_compatible import MAX_ANSWER_BYTES, OpenAiCompatibleProvider
 from common import http
 from common.tests.stub_server import StubServer, answer
@@ -56,7 +56,7 @@ def ask(
         provider_model="stub/model-1",
         allow_private=allow_private,
     )
-    return provider.complete(MESSAGES, max_output_tokens=123, patience=patient(seconds))
+    return provider.complete(ChatRequest(MESSAGES, 123), patience=patient(seconds))
 
 
 def failure(server: StubServer, **options: Any) -> ProviderError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from channels.errors import ProviderError
-from channels.providers.base import Completion, Patience
+from channels.providers.base import ChatRequest, Completion, Delta, Patience
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 
 Piece = bytes | float
@@ -61,16 +61,15 @@ def served(
 
 def ask(
     base_url: str, *, first: float = 5, silence: float = 5, whole: float = 5
-) -> tuple[list[str], Completion | ProviderError]:
+) -> tuple[list[Delta], Completion | ProviderError]:
     provider = OpenAiCompatibleProvider(
         provider_name="p", base_url=base_url, api_key="k", provider_model="m", allow_private=True
     )
     now = time.monotonic()
-    pieces: list[str] = []
+    pieces: list[Delta] = []
     try:
         completion = provider.stream(
-            [{"role": "user", "content": "Hi"}],
-            max_output_tokens=10,
+            ChatRequest([{"role": "user", "content": "Hi"}], 10),
             patience=Patience(now + first, now + whole, silence),
             on_delta=pieces.append,
         )

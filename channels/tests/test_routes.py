@@ -11,12 +11,12 @@ from django.utils import timezone
 from channels import routes
 from channels.errors import ProviderError
 from channels.models import Provider, Route, RouteHealth
-from channels.providers.base import Completion, Patience
+from channels.providers.base import ChatRequest, Completion, Patience
 from channels.tests.factories import Site
 from conftest import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
-ASK: dict[str, Any] = {"max_output_tokens": 10, "patience": Patience(0, 0, 0)}
+ASK = ChatRequest([{"role": "user", "content": "Hi"}], max_output_tokens=10)
 
 
 class Fake(FakeProvider):
@@ -29,7 +29,7 @@ class Fake(FakeProvider):
         self.provider_name = provider_name
         if provider_name in Fake.made:
             self.script = Fake.made[provider_name].script
-            self.prompts = Fake.made[provider_name].prompts
+            self.requests = Fake.made[provider_name].requests
         Fake.made[provider_name] = self
 
 
@@ -50,7 +50,7 @@ def ask_all(site: Site) -> list[str]:
     outcomes = []
     for route in routes.list_routes(site.caller()):
         try:
-            answer: Completion | None = route.complete([{"role": "user", "content": "Hi"}], **ASK)
+            answer: Completion | None = route.complete(ASK, patience=Patience(0, 0, 0))
         except ProviderError as error:
             outcomes.append(f"{route.provider_name}: {error.reason}")
             continue

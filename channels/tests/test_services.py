@@ -26,7 +26,7 @@ from channels.models import (
     Route,
     User,
 )
-from channels.providers.base import Patience
+from channels.providers.base import ChatRequest, Patience
 from channels.tests.factories import Site, make_site
 from common import crypto, http
 
@@ -233,7 +233,7 @@ def call_all(caller: Caller) -> list[str]:
     found = routes.list_routes(caller)
     for route in found:
         route.complete(
-            [{"role": "user", "content": "Hi"}], max_output_tokens=10, patience=Patience(0, 0, 0)
+            ChatRequest([{"role": "user", "content": "Hi"}], 10), patience=Patience(0, 0, 0)
         )
     return [route.provider_name for route in found]
 

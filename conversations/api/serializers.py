@@ -200,8 +200,11 @@ def read_idempotency_key(header: str | None, body: bytes) -> Key | None:
 
 
 def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
-    """Return what can be spent now, and a warning before the day's quota or the credits end."""
-    headers = {"X-Credits-Remaining": format_credits(answer.settlement.available_microcredits)}
+    """Return what can be spent now, who answered, and a warning before a limit is reached."""
+    headers = {
+        "X-Credits-Remaining": format_credits(answer.settlement.available_microcredits),
+        "X-Gateway-Provider": answer.provider_name,
+    }
     warnings = []
     if 5 * answer.messages_today >= WARN_FROM_FIFTHS * daily_quota:
         warnings.append(f"daily_quota; used={answer.messages_today}; limit={daily_quota}")

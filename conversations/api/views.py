@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import parse_qsl
 
 import orjson
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -18,16 +17,16 @@ from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import ApiKeyAuthentication, caller_of
 from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled
-from common import db, slots
+from channels.providers.base import Delta
 from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from common.openapi import errors
 from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
+from conversations.api.streams import stream_answer
 from conversations.services import Outcome
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
-from conversations.streaming import Stream
 
 SESSION_ID = OpenApiParameter(
     "session_id", str, required=True, description="The session, as it was sent with its messages."
@@ -81,7 +80,11 @@ class ChatView(ApiView):
             render=serializers.render_answer,
         )
         if incoming.is_stream:
-            return stream_answer(answer_message, caller)
+            return stream_answer(
+                lambda tell: answer_message(tell=tell),
+                form=lambda begun: _ChatEvents(caller),
+                replay=replay_events,
+            )
         outcome = answer_message()
         headers = {"Idempotency-Replayed": "true"}
         if outcome.answer is not None:
@@ -89,31 +92,28 @@ class ChatView(ApiView):
         return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
-def stream_answer(answer_message: Callable[..., Outcome], caller: Caller) -> HttpResponseBase:
-    """Answer with server-sent events; what fails before the first piece is raised as ever."""
-    db.release_connection()
-    stream = Stream(lambda on_delta: answer_message(on_delta=on_delta))
-    with slots.slot_given_back():
-        first = stream.next()
-    if isinstance(first, BaseException):
-        raise first
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    events: Iterable[bytes]
-    if isinstance(first, Outcome):
-        # Nothing came piece by piece: the replay of an earlier answer.
-        headers["Idempotency-Replayed"] = "true"
-        reply = orjson.loads(first.body)["reply"]
-        events = [streaming.delta(reply), streaming.event("done", first.body)]
-    else:
-        events = streaming.frames(
-            stream,
-            first,
-            render_end=lambda outcome: outcome.body,
-            render_error=partial(
-                serializers.render_error, caller=caller, request_id=request_id_var.get()
-            ),
-        )
-    return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
+class _ChatEvents:
+    """Writes a stream as `delta` events and one `done` or `error`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._request_id = request_id_var.get()
+
+    def delta(self, delta: Delta) -> bytes:
+        assert isinstance(delta, str), "no tools were offered"
+        return streaming.delta(delta)
+
+    def end(self, outcome: Outcome) -> bytes:
+        return streaming.event("done", outcome.body)
+
+    def error(self, error: Exception) -> bytes:
+        body = serializers.render_error(error, caller=self._caller, request_id=self._request_id)
+        return streaming.event("error", body)
+
+
+def replay_events(body: bytes) -> list[bytes]:
+    """Return the events of a reply that was stored earlier."""
+    return [streaming.delta(orjson.loads(body)["reply"]), streaming.event("done", body)]
 
 
 class HistoryView(ApiView):

@@ -228,7 +228,7 @@ def test_a_changed_model_applies_from_the_next_message(
     site.channel.model = LanguageModel.objects.get(model_id="gemma2-9b-it")
     site.channel.save()
     assert api.chat().json()["model"] == "gemma2-9b-it"
-    assert provider.max_output_tokens == 2048
+    assert provider.requests[-1].max_output_tokens == 2048
 
 
 def test_a_long_session_sends_only_the_turns_that_fit(provider: FakeProvider) -> None:
@@ -263,10 +263,10 @@ def test_a_small_balance_gets_a_shorter_answer_instead_of_a_refusal(
     # 1 credit flat leaves 5, which pay for 500 of the 8,192 tokens.
     provider.script.append(reply(output_tokens=100))
     assert api.chat().json()["credits"] == {"charged": "2.000000", "remaining": "4.000000"}
-    assert provider.max_output_tokens == 500
+    assert provider.requests[-1].max_output_tokens == 500
     provider.script.append(reply(output_tokens=300))
     assert api.chat().json()["credits"]["remaining"] == "0.000000"
-    assert provider.max_output_tokens == 300
+    assert provider.requests[-1].max_output_tokens == 300
 
 
 def test_a_balance_too_small_for_any_answer_is_refused(provider: FakeProvider) -> None:

@@ -78,10 +78,17 @@ def build(turns: list[PastTurn], site: Site) -> Prompt:
 def test_whole_turns_are_left_out_from_the_oldest_on(gemma: Site) -> None:
     turns = [PastTurn(f"u{n}", f"a{n}", 2500) for n in (3, 2, 1)]
     prompt = build(turns, gemma)
-    assert [part["content"] for part in prompt.messages] == ["p", "u2", "a2", "u3", "a3", "m"]
+    assert [part["content"] for part in prompt.request.messages] == [
+        "p",
+        "u2",
+        "a2",
+        "u3",
+        "a3",
+        "m",
+    ]
 
 
 def test_the_window_is_filled_to_the_brim(gemma: Site) -> None:
     fixed = 6_144 - sum(PastTurn(text, "").size() - PastTurn("", "").size() + 6 for text in "pm")
-    assert len(build([PastTurn("u", "a", fixed)], gemma).messages) == 4
-    assert len(build([PastTurn("u", "a", fixed + 1)], gemma).messages) == 2
+    assert len(build([PastTurn("u", "a", fixed)], gemma).request.messages) == 4
+    assert len(build([PastTurn("u", "a", fixed + 1)], gemma).request.messages) == 2

@@ -12,7 +12,7 @@ import pytest
 from billing.models import CreditAccount, Hold, LedgerEntry
 from billing.tests.test_services import differences
 from channels.errors import ProviderError
-from channels.providers.base import Completion
+from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
 from conversations import streaming
@@ -127,7 +127,7 @@ def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
     original = provider.stream
 
     def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
-        def pause(text: str) -> None:
+        def pause(text: Delta) -> None:
             on_delta(text)
             assert go_on.wait(10)
 
@@ -151,7 +151,7 @@ def test_silence_is_filled_with_comments(
     original = provider.stream
 
     def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
-        def pause(text: str) -> None:
+        def pause(text: Delta) -> None:
             on_delta(text)
             time.sleep(0.2)
 

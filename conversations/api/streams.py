@@ -1,0 +1,42 @@
+"""Answering with server-sent events: what both streaming endpoints do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from common import db, slots
+from conversations import streaming
+from conversations.calls import Begun, Tell
+from conversations.services import Outcome
+from conversations.streaming import Format, Stream
+
+
+def stream_answer(
+    run: Callable[[Tell], Outcome],
+    *,
+    form: Callable[[Begun], Format[Outcome]],
+    replay: Callable[[bytes], Iterable[bytes]],
+) -> HttpResponseBase:
+    """Answer with events; what fails before the first piece is raised as ever.
+
+    `form` writes an answer that has begun, `replay` one that was stored earlier.
+    """
+    db.release_connection()
+    stream = Stream(run)
+    with slots.slot_given_back():
+        first = stream.next()
+    if isinstance(first, BaseException):
+        raise first
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    events: Iterable[bytes]
+    if isinstance(first, Begun):
+        headers["X-Gateway-Provider"] = first.provider_name
+        events = streaming.frames(stream, form(first))
+    else:
+        assert isinstance(first, Outcome), "no piece goes before Begun"
+        headers["Idempotency-Replayed"] = "true"
+        events = replay(first.body)
+    return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)

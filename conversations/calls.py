@@ -1,0 +1,288 @@
+"""A call whose cost is held: made route by route, then charged or given back.
+
+What every endpoint that asks a model has in common; each has its own way to a call, and its own
+place to store what comes of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.utils import timezone
+
+from billing import holds
+from billing import services as billing
+from billing.errors import CreditsExhausted, DailyQuotaReached
+from billing.holds import PlacedHold
+from billing.services import Settlement
+from channels.callers import Caller
+from channels.errors import ProviderError
+from channels.providers.base import (
+    ChatRequest,
+    Completion,
+    Delta,
+    OnDelta,
+    Patience,
+    ProviderClient,
+    text_of_delta,
+)
+from common import db, slots
+from common.tokens import estimate_tokens
+from conversations.errors import ProviderFailed
+from conversations.models import Message
+from conversations.prompts import Prompt
+
+logger = logging.getLogger("gateway.conversations")
+
+# Less than this is no answer: then the message is refused for want of credits.
+SHORTEST_ANSWER_TOKENS = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call that may be made: what it can cost is held, who can answer is known."""
+
+    caller: Caller
+    hold: PlacedHold
+    prompt: Prompt
+    routes: Sequence[ProviderClient]
+    admitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What goes before the first piece of a streamed answer: its id, its time, who gives it."""
+
+    reply_id: uuid.UUID
+    admitted_at: datetime
+    provider_name: str
+
+
+# Hears a streamed answer: once that it has begun, then each piece.
+Tell = Callable[[Begun | Delta], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, and whether they had to be estimated."""
+
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A provider's answer and how it came about."""
+
+    provider_name: str
+    completion: Completion
+    usage: Usage
+    duration_seconds: float
+
+
+@cache
+def call_gate() -> slots.CallGate:
+    """Return this process's bound on calls in flight."""
+    return slots.CallGate(settings.PROVIDER_CALLS)
+
+
+# --- Admission ----------------------------------------------------------------------------------
+
+
+def hold_until(now: datetime, *, is_stream: bool) -> datetime:
+    """Return when the hold of a call that begins now expires."""
+    deadline = settings.PROVIDER_STREAM_DEADLINE if is_stream else settings.PROVIDER_DEADLINE
+    return now + timedelta(seconds=deadline + settings.HOLD_GRACE_SECONDS)
+
+
+def freeing_up(caller: Caller, admit: Callable[[], T]) -> T:
+    """Return what `admit` returns; where a limit says no, ask once more after tidying up.
+
+    Calls that never came back may still hold what this one needs. Asked again whatever is freed:
+    another request may have freed it in between.
+    """
+    try:
+        return admit()
+    except (DailyQuotaReached, CreditsExhausted):
+        billing.free_up(account_id=caller.account_id, now=timezone.now())
+        return admit()
+
+
+def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
+    """Shorten the answer to what the balance can pay, where tokens of it cost anything.
+
+    The hold that follows is what decides; this only keeps a small balance from being refused
+    for an answer longer than it needs.
+    """
+    if not caller.model.per_1k_output or caller.is_test:
+        return prompt
+    available = billing.get_available_microcredits(account_id=caller.account_id, now=now)
+    affordable = caller.model.affordable_output_tokens(
+        available, input_tokens=prompt.most_input_tokens
+    )
+    if not SHORTEST_ANSWER_TOKENS <= affordable < prompt.request.max_output_tokens:
+        return prompt
+    return prompt.with_room(affordable)
+
+
+def highest_price(caller: Caller, prompt: Prompt) -> int:
+    """Return the most a call can cost, in micro-credits."""
+    return caller.model.price(
+        input_tokens=prompt.most_input_tokens, output_tokens=prompt.request.max_output_tokens
+    )
+
+
+# --- The call -----------------------------------------------------------------------------------
+
+
+class BrokenOff(ProviderFailed):
+    """The provider broke off in mid-stream: too late for another route, and our own loss."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("The AI provider broke off its answer. Nothing was charged.")
+        self.text = text
+
+
+def make(call: HeldCall, tell: Tell | None) -> Reply:
+    """Return the first route's answer, while neither a connection nor a slot is held.
+
+    Raises ProviderFailed, and BrokenOff once a piece of the answer has gone to the caller.
+    """
+    db.release_connection()
+    started = time.monotonic()
+    with slots.slot_given_back():
+        provider_name, completion = _call_provider(call, tell)
+    usage = measure_usage(call, completion)
+    return Reply(provider_name, completion, usage, time.monotonic() - started)
+
+
+def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
+    now = time.monotonic()
+    patience = Patience(
+        first_token_by=now + settings.PROVIDER_DEADLINE,
+        stream_by=now + settings.PROVIDER_STREAM_DEADLINE,
+        silence_seconds=settings.PROVIDER_STREAM_SILENCE,
+    )
+    pieces: list[Delta] = []
+    for route in call.routes:
+        if time.monotonic() >= patience.first_token_by:
+            break
+        begun = Begun(call.hold.id, call.admitted_at, route.provider_name)
+        on_delta = _keep_and_tell(begun, pieces, tell) if tell else None
+        try:
+            return route.provider_name, _ask(route, call.prompt.request, patience, on_delta)
+        except ProviderError as error:
+            fields = {"provider": route.provider_name, "reason": error.reason}
+            logger.warning("provider.call.failed", extra=fields | {"permanent": error.permanent})
+            if pieces:
+                raise BrokenOff("".join(map(text_of_delta, pieces))) from error
+    if not call.routes:
+        logger.error("provider.route.missing")
+        raise ProviderFailed(
+            "No AI provider serves this channel's model. Its owner can choose another model."
+        )
+    raise ProviderFailed
+
+
+def _ask(
+    route: ProviderClient, request: ChatRequest, patience: Patience, on_delta: OnDelta | None
+) -> Completion:
+    if on_delta is None:
+        return route.complete(request, patience=patience)
+    return route.stream(request, patience=patience, on_delta=on_delta)
+
+
+def _keep_and_tell(begun: Begun, pieces: list[Delta], tell: Tell) -> OnDelta:
+    """Return what keeps each piece in `pieces`, so that a loss can be reckoned, and tells it."""
+
+    def take(delta: Delta) -> None:
+        if not pieces:
+            tell(begun)
+        pieces.append(delta)
+        tell(delta)
+
+    return take
+
+
+def measure_usage(call: HeldCall, completion: Completion) -> Usage:
+    """Return the reported usage, or an estimate where it is missing or cannot be true."""
+    window = call.caller.model.context_window_tokens
+    reported = completion.input_tokens, completion.output_tokens
+    if all(count is not None and count <= window for count in reported):
+        return Usage(completion.input_tokens or 0, completion.output_tokens or 0, False)
+    return Usage(
+        min(call.prompt.estimated_input_tokens, window),
+        min(estimate_tokens(completion.all_text), call.prompt.request.max_output_tokens),
+        True,
+    )
+
+
+# --- Settlement ---------------------------------------------------------------------------------
+
+
+def settle(call: HeldCall, reply: Reply, *, now: datetime) -> Settlement:
+    """Charge an answer; part of the caller's transaction. Raises billing.errors.HoldNotOpen."""
+    model = call.caller.model
+    return billing.capture_hold(
+        hold=call.hold,
+        charge_microcredits=model.price(
+            input_tokens=reply.usage.input_tokens, output_tokens=reply.usage.output_tokens
+        ),
+        now=now,
+        reason=f"Reply by {model.model_id}",
+        request_id=call.hold.request_id,
+    )
+
+
+def reply_message(
+    call: HeldCall, reply: Reply, settlement: Settlement, *, now: datetime, **fields: Any
+) -> Message:
+    """Return the row that tells what a reply cost and why; its place and text are `fields`."""
+    model = call.caller.model
+    return Message(
+        id=call.hold.id,
+        channel_id=call.caller.channel_id,
+        is_test=call.caller.is_test,
+        role=Message.Role.ASSISTANT,
+        created_at=now,
+        request_id=call.hold.request_id,
+        request_model=model.model_id,
+        response_model=reply.completion.response_model,
+        provider_name=reply.provider_name,
+        finish_reason=reply.completion.finish_reason,
+        input_tokens=reply.usage.input_tokens,
+        output_tokens=reply.usage.output_tokens,
+        is_estimated=reply.usage.is_estimated,
+        charged_microcredits=settlement.charged_microcredits,
+        price_per_reply=model.per_reply,
+        price_per_1k_input=model.per_1k_input,
+        price_per_1k_output=model.per_1k_output,
+        duration_ms=int(reply.duration_seconds * 1000),
+        **fields,
+    )
+
+
+def give_back(call: HeldCall, error: BaseException, *, now: datetime) -> None:
+    """Release the hold of a call that got no whole answer.
+
+    What a provider had said before it broke off is booked to the operator.
+    """
+    if not isinstance(error, BrokenOff):
+        holds.release_hold(hold=call.hold, now=now)
+        return
+    loss = call.caller.model.price(
+        input_tokens=call.prompt.estimated_input_tokens,
+        output_tokens=estimate_tokens(error.text),
+    )
+    billing.absorb_loss(hold=call.hold, loss_microcredits=loss, now=now)

@@ -15,10 +15,17 @@ from channels.breaker import Health
 from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.models import FixedAnswer
-from channels.providers.base import Completion, ProviderClient
+from channels.providers.base import (
+    ChatRequest,
+    Completion,
+    OnDelta,
+    Patience,
+    ProviderClient,
+)
 from channels.providers.demo import DemoProvider
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.simulated import SimulatedProvider
 from channels.services import provider_context
 from common import crypto, db
@@ -55,19 +62,22 @@ class GuardedRoute:
         self._client = client
         self._model_id = model_id
 
-    def complete(self, *args: Any, **kwargs: Any) -> Completion:
-        return self._call(self._client.complete, *args, **kwargs)
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+        return self._call(request, lambda asked: self._client.complete(asked, patience=patience))
 
-    def stream(self, *args: Any, **kwargs: Any) -> Completion:
-        return self._call(self._client.stream, *args, **kwargs)
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        return self._call(
+            request,
+            lambda asked: self._client.stream(asked, patience=patience, on_delta=on_delta),
+        )
 
-    def _call(self, call: Callable[..., Completion], *args: Any, **kwargs: Any) -> Completion:
+    def _call(self, request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
         route = self.provider_name, self._model_id
         if not breaker.may_call(*route, self.health, now=timezone.now()):
             raise ProviderError("breaker_open")
         db.release_connection()
         try:
-            completion = call(*args, **kwargs)
+            completion = _ask_fitting(request, ask)
         except ProviderError as error:
             if not error.is_request:
                 breaker.note_failure(*route, error, now=timezone.now())
@@ -75,6 +85,21 @@ class GuardedRoute:
             raise
         breaker.note_success(*route, self.health)
         return completion
+
+
+def _ask_fitting(request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
+    """Ask; where the provider says that the context is too long, once more with fewer turns.
+
+    Token counts are estimates until a provider has told its own, and every tokenizer differs.
+    """
+    try:
+        return ask(request)
+    except ProviderError as error:
+        shorter = request.with_fewer_turns()
+        if error.reason != CONTEXT_LENGTH_EXCEEDED or shorter is None:
+            raise
+        logger.info("provider.context.shortened", extra={"turns_left": shorter.turn_count})
+        return ask(shorter)
 
 
 def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 # A message on the wire: `role`, `content` and what else the protocol knows.
@@ -27,6 +27,17 @@ class ChatRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     limit_name: str = "max_tokens"
     takes_tool_calls: bool = False
+    # Earlier exchanges, of two messages each, right before the last message: what may be left out.
+    turn_count: int = 0
+
+    def with_fewer_turns(self) -> ChatRequest | None:
+        """Return the request without the older half of its turns; None where there are none."""
+        if not self.turn_count:
+            return None
+        kept = self.turn_count // 2
+        first = len(self.messages) - 1 - 2 * self.turn_count
+        messages = [*self.messages[:first], *self.messages[len(self.messages) - 1 - 2 * kept :]]
+        return replace(self, messages=messages, turn_count=kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,3 +120,19 @@ def test_listing_routes_with_their_health_is_one_query(
     caller = site.caller()
     with django_assert_num_queries(1):
         routes.list_routes(caller)
+
+
+def test_a_context_too_long_for_the_provider_is_cut_once(
+    site: Site, fakes: dict[str, Fake]
+) -> None:
+    too_long = ProviderError("context_length_exceeded", is_request=True)
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
+    request = ChatRequest([*turns, *turns, {"role": "user", "content": "m"}], 10, turn_count=2)
+    fakes["default"].script += [too_long, reply("It fits")]
+    (route, *_) = routes.list_routes(site.caller())
+    assert route.complete(request, patience=Patience(0, 0, 0)).text == "It fits"
+    assert [len(prompt) for prompt in fakes["default"].prompts] == [5, 3]
+    fakes["default"].script += [too_long, too_long]
+    with pytest.raises(ProviderError, match="context_length_exceeded"):
+        route.complete(request, patience=Patience(0, 0, 0))
+    assert len(fakes["default"].prompts) == 4

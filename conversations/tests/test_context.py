@@ -92,3 +92,15 @@ def test_the_window_is_filled_to_the_brim(gemma: Site) -> None:
     fixed = 6_144 - sum(PastTurn(text, "").size() - PastTurn("", "").size() + 6 for text in "pm")
     assert len(build([PastTurn("u", "a", fixed)], gemma).request.messages) == 4
     assert len(build([PastTurn("u", "a", fixed + 1)], gemma).request.messages) == 2
+
+
+def test_a_context_that_is_too_long_is_asked_once_more_with_fewer_turns(gemma: Site) -> None:
+    request = build([PastTurn(f"u{n}", f"a{n}", 10) for n in (3, 2, 1)], gemma).request
+    assert request.turn_count == 3
+    shorter = request.with_fewer_turns()
+    assert shorter is not None
+    assert [part["content"] for part in shorter.messages] == ["p", "u3", "a3", "m"]
+    shortest = shorter.with_fewer_turns()
+    assert shortest is not None
+    assert [part["content"] for part in shortest.messages] == ["p", "m"]
+    assert shortest.with_fewer_turns() is None

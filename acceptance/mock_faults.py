@@ -33,6 +33,7 @@ class Call:
     number: int
     message: str
     reply: str
+    prompt_lengths: list[int]
     prompt_tokens: int
     completion_tokens: int
     is_stream: bool
@@ -56,7 +57,7 @@ class Call:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self.is_abandoned and (left := until - loop.time()) > 0:
-            await asyncio.sleep(min(0.02, left))
+            await asyncio.sleep(min(0.1, left))
 
     def hang_up(self) -> None:
         self.writer.close()
@@ -145,7 +146,9 @@ def stream_end(call: Call, usage: dict[str, int] | None) -> bytes:
 # --- Answers ------------------------------------------------------------------------------------
 
 
-async def answer(call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False) -> bool:
+async def answer(
+    call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False
+) -> bool:
     """Send a good completion, plain or streamed, with the usage given or the true one."""
     told = None if drop_usage else usage or usage_of(call)
     if not call.is_stream:
@@ -252,8 +255,10 @@ async def no_done(call: Call) -> bool:
 
 async def drip(call: Call) -> bool:
     """A good answer, one byte at a time: each read succeeds, the whole never ends."""
-    whole = response(encode(completion(call)))
-    head, _, body = whole.partition(b"\r\n\r\n")
+    if call.is_stream:
+        await call.send(stream_head())
+        return await trickle(call, b"".join(pieces(call)))
+    head, _, body = response(encode(completion(call))).partition(b"\r\n\r\n")
     await call.send(head + b"\r\n\r\n")
     return await trickle(call, body)
 
@@ -342,5 +347,7 @@ FAULTS: dict[str, Fault] = {
 }
 # With these a caller gets its answer all the same; only the figures about it are unusable.
 ANSWERED = frozenset({"nousage", "negusage", "hugeusage"})
+# With these the provider says when to come again.
+RETRY_AFTER = frozenset({"429", "503"})
 # These last until the caller's own deadline.
 SLOW = frozenset({"timeout", "stall", "drip", "trickle_headers"})

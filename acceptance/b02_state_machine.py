@@ -1,0 +1,46 @@
+"""B2: any sequence of movements leaves the books as a plain model says; run by pytest."""
+
+from __future__ import annotations
+
+import re
+
+from acceptance.checks import Run
+from acceptance.databases import Postgres
+from acceptance.processes import run_python
+
+RUNS = 10_000
+RUNS_SHORT = 500
+STEPS = 50
+
+
+def check(run: Run) -> None:
+    workshop = run.workshop
+    database = workshop.stock.new(run.kind)
+    try:
+        if isinstance(database, Postgres):
+            # Whether a commit survives a power cut is no question of this check.
+            database.alter("synchronous_commit", "off")
+        runs = run.count(RUNS, short=RUNS_SHORT)
+        env = workshop.env | {
+            "DATABASE_URL": database.url,
+            "ACCEPTANCE_SEED": str(run.seed),
+            "ACCEPTANCE_RUNS": str(runs),
+            "ACCEPTANCE_STEPS": str(STEPS),
+        }
+        arguments = [
+            "-m",
+            "pytest",
+            "acceptance/test_b2.py",
+            "-p",
+            "no:randomly",
+            "-p",
+            "no:logging",
+        ]
+        done = run_python([*arguments, "-rA", "--show-capture=stdout"], env=env, seconds=7200)
+        (run.folder / "pytest.log").write_text(done.stdout + done.stderr)
+        run.report.expect(not done.returncode, f"pytest: {done.stdout[-3000:]}")
+        run.report.figure("runs", f"{runs} of at most {STEPS} steps")
+        for name, count in re.findall(r"^FIGURE (\w+) (\d+)$", done.stdout, re.MULTILINE):
+            run.report.figure(name, count)
+    finally:
+        database.drop()

@@ -1,0 +1,59 @@
+"""B3: a slow provider opens no gap between checking a limit and using it up."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from acceptance.checks import Run
+from acceptance.clients import Answer, Client, at_once, tally
+from acceptance.rig import CREDIT, Rig
+
+MESSAGES = 200
+ALLOWED = 20
+SLOW = "latency:2000"
+
+
+def check(run: Run) -> None:
+    with run.rig() as rig:
+        server = rig.start_server()
+        messages = run.count(MESSAGES)
+        allowed = run.count(ALLOWED)
+        plenty = 10 * messages * CREDIT
+        used = rig.create_channel(owner="used@example.com", microcredits=(allowed + 1) * CREDIT)
+        quota = rig.create_channel(
+            owner="quota@example.com", microcredits=plenty, daily_quota=allowed + 1
+        )
+        new = rig.create_channel(owner="new@example.com", microcredits=allowed * CREDIT)
+        for channel in (used, quota):
+            run.report.expect_equal(
+                "first", server.client(channel).chat("hello", "first").status, 200
+            )
+        no_credits, no_quota = "403 credits_exhausted", "429 daily_quota_reached"
+        race(run, rig, server.client(used), "last credits", allowed, no_credits)
+        race(run, rig, server.client(quota), "last of the quota", allowed, no_quota)
+        race(run, rig, server.client(new), "new channel", allowed, no_credits)
+
+
+def race(run: Run, rig: Rig, client: Client, name: str, allowed: int, refusal: str) -> None:
+    """Send all messages at once: exactly the allowed ones are answered, the rest refused first."""
+    messages = run.count(MESSAGES)
+    before = rig.mock.stats()["calls"]
+    answers = at_once(
+        [partial(client.chat, f"{SLOW} {name} {n}", f"{name} {n}") for n in range(messages)]
+    )
+    calls = rig.mock.stats()["calls"] - before
+    run.report.expect_equal(f"{name}: calls of the provider", calls, allowed)
+    expected = {"200": allowed, refusal: messages - allowed}
+    run.report.expect_equal(name, tally(answers), expected)
+    expect_refused_first(run, name, answers)
+
+
+def expect_refused_first(run: Run, name: str, answers: list[Answer]) -> None:
+    """Nobody who is refused waits for those who are answered."""
+    started = min(answer.started for answer in answers)
+    first_success = min((a.ended for a in answers if a.status == 200), default=started)
+    refused = [answer.ended for answer in answers if answer.status != 200]
+    late = sum(ended > first_success for ended in refused)
+    run.report.figure(f"{name}: last refusal_s", max(refused, default=started) - started)
+    run.report.figure(f"{name}: first success_s", first_success - started)
+    run.report.expect(not late, f"{name}: {late} refusals came after the first success")

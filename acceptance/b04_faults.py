@@ -1,0 +1,185 @@
+"""B4: whatever a provider does wrong costs nothing, leaves no trace, and can be tried again."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+from acceptance.checks import Run
+from acceptance.clients import Answer, Client, by_threads
+from acceptance.databases import value
+from acceptance.mock_faults import ANSWERED, FAULTS, RETRY_AFTER, SLOW
+from acceptance.processes import wait_until
+from acceptance.rig import CREDIT, Rig, Server, Wanted, first_model
+
+DEADLINE = 3
+TIMES = 50
+CLIENTS = 24
+# The flat price is 1 credit; these make every token of an estimate visible in the charge.
+PER_1K_INPUT, PER_1K_OUTPUT = "0.1", "0.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One session that has had one good turn before the fault."""
+
+    client: Client
+    session_id: str
+    rig: Rig
+    is_stream: bool
+
+    def chat(self, message: str) -> Answer:
+        return self.client.chat(message, self.session_id, stream=self.is_stream)
+
+
+def check(run: Run) -> None:
+    deadlines = dict.fromkeys(("PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE"), str(DEADLINE))
+    with run.rig(deadlines) as rig:
+        set_prices(rig)
+        server = rig.start_server()
+        times = run.count(TIMES, short=10)
+        clients = separate_clients(rig, server)
+        tasks: list[Callable[[], list[str]]] = [
+            partial(play, rig, clients, fault, f"{fault}-{n}-{is_stream}", is_stream)
+            for n in range(times)
+            for fault in FAULTS
+            for is_stream in (False, True)
+        ]
+        # Slow faults spread evenly, so that they wait side by side.
+        run.random.shuffle(tasks)
+        problems = [problem for found in by_threads(CLIENTS, tasks) for problem in found]
+        summarize(run, problems, len(tasks))
+        expect_nothing_held(run, rig)
+        expect_estimates(run, rig)
+
+
+def set_prices(rig: Rig) -> None:
+    """Make tokens of the first model cost something; the others are made like it."""
+    prices = ("--per-1k-input", PER_1K_INPUT, "--per-1k-output", PER_1K_OUTPUT)
+    rig.manage("setprice", "--model", first_model(rig), *prices)
+
+
+def separate_clients(rig: Rig, server: Server) -> SimpleQueue[Client]:
+    """Return as many channels as there are threads, each with a model and so a breaker of its own.
+
+    A breaker that opens is another promise's matter; here each fault is to reach the gateway.
+    """
+    wanted = [
+        Wanted(owner=f"{n}@example.com", microcredits=10**5 * CREDIT, model_id=f"model-{n}")
+        for n in range(CLIENTS)
+    ]
+    clients: SimpleQueue[Client] = SimpleQueue()
+    for channel in rig.create_channels(wanted):
+        clients.put(server.client(channel))
+    return clients
+
+
+def play(
+    rig: Rig, clients: SimpleQueue[Client], fault: str, session_id: str, is_stream: bool
+) -> list[str]:
+    """Play one scene with a client that nobody else uses meanwhile."""
+    client = clients.get()
+    try:
+        return fail_then_retry(Scene(client, session_id, rig, is_stream), fault)
+    finally:
+        clients.put(client)
+
+
+def fail_then_retry(scene: Scene, fault: str) -> list[str]:
+    """One good turn, one spoiled by the fault, one good again; return what was not as promised."""
+    first = scene.chat("before")
+    if not first.is_success:
+        return [f"{fault}: the turn before it got {first.status} {first.code}"]
+    answer = scene.chat(f"fault:{fault} please")
+    if fault in ANSWERED:
+        return [f"{fault}: {words}" for words in unlike_answer(answer)]
+    problems = unlike_failure(answer)
+    if len(scene.client.history(scene.session_id)) != 2:
+        problems.append("it left a trace in the history")
+    problems += unlike_released(scene, answer)
+    if fault in RETRY_AFTER:
+        time.sleep(1.1)
+    retry = scene.chat("after")
+    history = [text for _, text in scene.client.history(scene.session_id)]
+    if not retry.is_success or history[::2] != ["before", "after"] or len(history) != 4:
+        problems.append(f"the retry got {retry.status} {retry.code}, history {history[::2]}")
+    kind = "streamed" if scene.is_stream else "plain"
+    return [f"{fault}, {kind}: {words}" for words in problems]
+
+
+def unlike_failure(answer: Answer) -> list[str]:
+    """Return how an answer differs from one JSON error in time."""
+    problems = []
+    status = 200 if answer.is_stream else 500
+    if (answer.status, answer.code) != (status, "provider_error"):
+        problems.append(f"got {answer.status} {answer.code}")
+    if answer.seconds > DEADLINE + 1:
+        problems.append("took longer than the deadline and 1 s")
+    return problems
+
+
+def unlike_answer(answer: Answer) -> list[str]:
+    """Return how an answer differs from a success with estimated usage."""
+    if not answer.is_success:
+        return [f"got {answer.status} {answer.code}"]
+    if answer.end["usage"].get("estimated") is not True:
+        return [f"usage is not marked as estimated: {answer.end['usage']}"]
+    return []
+
+
+def unlike_released(scene: Scene, answer: Answer) -> list[str]:
+    """Wait up to a second for the hold of a failed call to be gone."""
+    request_id = answer.headers.get("x-request-id", "")
+    statement = "SELECT COUNT(*) FROM billing_hold WHERE request_id = %s AND state = 'held'"
+    for _ in range(5):
+        if not value(scene.rig.database, statement, [request_id]):
+            return []
+        time.sleep(0.25)
+    return ["its hold is still open after 1 s"]
+
+
+def summarize(run: Run, problems: list[str], total: int) -> None:
+    """Report each problem once, with how often it was met."""
+    counts: dict[str, int] = defaultdict(int)
+    for problem in problems:
+        counts[problem] += 1
+    for problem, count in sorted(counts.items()):
+        run.report.expect(False, f"{problem} ({count} times)")
+    run.report.figure("faults", len(FAULTS))
+    run.report.figure("slow_faults", len(SLOW))
+    run.report.figure("spoiled calls", total)
+
+
+def expect_nothing_held(run: Run, rig: Rig) -> None:
+    """Nothing is held any more, and exactly the completions of the provider were charged."""
+    held = "SELECT SUM(held_microcredits) FROM billing_creditaccount"
+    seconds = wait_until(
+        lambda: not value(rig.database, held), seconds=5, what="no credits held", pause=0.1
+    )
+    run.report.figure("all released_s", seconds)
+    charges = value(rig.database, "SELECT COUNT(*) FROM billing_ledgerentry WHERE kind = 'charge'")
+    run.report.expect_equal("charges", charges, len(rig.mock.completions()))
+
+
+def expect_estimates(run: Run, rig: Rig) -> None:
+    """Where usage was unusable, the charge is flat plus four characters a token, rounded up."""
+    estimated = rig.database.rows(
+        "SELECT content, charged_microcredits FROM conversations_message WHERE is_estimated"
+    )
+    completed = {line["reply"]: line for line in rig.mock.completions()}
+    for reply, charged in estimated:
+        expected = estimated_price(completed[reply]["prompt_lengths"], reply)
+        run.report.expect_equal(f"the estimate for {reply!r}", charged, expected)
+    unusable = sum(line["fault"] in ANSWERED for line in completed.values())
+    run.report.expect_equal("estimates", len(estimated), unusable)
+    run.report.figure("estimates", len(estimated))
+
+
+def estimated_price(prompt_lengths: list[int], reply: str) -> int:
+    """Return 1 credit, 0.1 credits for 1,000 tokens in and 0.2 for 1,000 out, in micro-credits."""
+    tokens_in = sum(-(-length // 4) for length in prompt_lengths)
+    return CREDIT + 100 * tokens_in + 200 * -(-len(reply) // 4)

@@ -1,0 +1,157 @@
+"""B8: the quota's day is the UTC day of admission, to the call, whatever zone anything is in."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from acceptance.checks import Run
+from acceptance.clients import Answer, Client, by_threads, tally
+from acceptance.databases import Postgres
+from acceptance.rig import CREDIT, ChannelKeys, Rig
+
+QUOTA = 100
+CALLS = 400
+CALLING_SECONDS = 8.0
+CLIENTS = 16
+# From starting the server to the first call: time enough for a slow start.
+LEAD_SECONDS = 12.0
+FAILING = 10
+# How exactly the two clocks agree; near midnight, either side of it may be true.
+CLOCK_SKEW_SECONDS = 0.01
+ZONES = {"TZ": "Pacific/Kiritimati", "TIME_ZONE": "America/Los_Angeles"}
+
+
+def check(run: Run) -> None:
+    with run.rig() as rig:
+        if isinstance(rig.database, Postgres):
+            rig.database.alter("timezone", "Pacific/Auckland")
+        quota = run.count(QUOTA)
+        channel = rig.create_channel(
+            owner="a@example.com", microcredits=1000 * CREDIT, daily_quota=quota
+        )
+        failing = rig.create_channel(
+            owner="b@example.com", microcredits=1000 * CREDIT, model_id="failing"
+        )
+        offset, midnight = clock_before_midnight()
+        server = rig.start_server(clock_offset=offset, settings=ZONES)
+        pace = Pace(offset, midnight)
+        tasks = call_tasks(run, pace, server.client(channel))
+        crossing = failing_tasks(pace, server.client(failing))
+        answers = by_threads(CLIENTS + FAILING, [*crossing, *tasks])[FAILING:]
+        expect_retry_after(run, pace, [a for a in answers if a.status == 429])
+        run.report.figure("answers", tally(answers))
+        expect_days(run, rig, channel, midnight, quota)
+        expect_given_back(run, rig, failing)
+
+
+def clock_before_midnight() -> tuple[float, datetime]:
+    """Return the offset that puts midnight half of the calls after the lead, and that midnight."""
+    now = datetime.now(UTC)
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+    away = LEAD_SECONDS + CALLING_SECONDS / 2
+    return (midnight - now).total_seconds() - away, midnight
+
+
+class Pace:
+    """The server's clock, as seen from here."""
+
+    def __init__(self, offset: float, midnight: datetime) -> None:
+        self.offset = offset
+        self.midnight = midnight.timestamp()
+
+    def now(self) -> float:
+        return time.time() + self.offset
+
+    def wait_for(self, seconds_after_midnight: float) -> None:
+        time.sleep(max(0.0, self.midnight + seconds_after_midnight - self.now()))
+
+
+def call_tasks(run: Run, pace: Pace, client: Client) -> list[Callable[[], Answer]]:
+    """Return calls spread over the seconds around midnight, a fifth of them in a burst at it."""
+    calls = run.count(CALLS)
+    half = CALLING_SECONDS / 2
+    moments = [run.random.uniform(-half, half) for _ in range(calls - calls // 5)]
+    moments += [run.random.uniform(-0.05, 0.05) for _ in range(calls // 5)]
+
+    def call(number: int, moment: float) -> Answer:
+        pace.wait_for(moment)
+        return client.chat(f"n{number}", f"s{number}")
+
+    return [partial(call, number, moment) for number, moment in enumerate(sorted(moments))]
+
+
+def failing_tasks(pace: Pace, client: Client) -> list[Callable[[], Answer]]:
+    """Return calls that are admitted before midnight and fail after it."""
+
+    def call(number: int) -> Answer:
+        pace.wait_for(-1.0)
+        return client.chat("latency:2500 fault:500", f"failing {number}")
+
+    return [partial(call, number) for number in range(FAILING)]
+
+
+def expect_retry_after(run: Run, pace: Pace, refusals: list[Answer]) -> None:
+    """Each refusal names the true reset, to the second."""
+    # From time.monotonic() of the answers to the server's clock.
+    shift = pace.now() - time.monotonic()
+    worst = max(
+        (seconds_off(pace, answer.started + shift, answer.ended + shift, answer))
+        for answer in refusals
+    )
+    run.report.figure("Retry-After off by at most_s", worst)
+    run.report.expect(worst <= 1, f"Retry-After is off by {worst:.2f} s")
+    codes = {answer.code for answer in refusals}
+    run.report.expect_equal("codes of refusals", codes, {"daily_quota_reached"})
+
+
+def seconds_off(pace: Pace, earliest: float, latest: float, refusal: Answer) -> float:
+    """Return how far Retry-After is from the next midnight, at the best moment of the request."""
+    told = float(refusal.headers.get("retry-after", "-1000000"))
+    return min(
+        abs(told - left)
+        for moment in (earliest - CLOCK_SKEW_SECONDS, latest + CLOCK_SKEW_SECONDS)
+        for left in [(pace.midnight - moment) % 86_400]
+    )
+
+
+def expect_days(run: Run, rig: Rig, channel: ChannelKeys, midnight: datetime, quota: int) -> None:
+    """Exactly the quota was admitted on each side, and each hold is of the day it began on."""
+    holds = rig.database.rows(
+        "SELECT day, created_at FROM billing_hold WHERE account_id = %s AND state = 'captured'",
+        [channel.account_id],
+    )
+    days = Counter(str(day) for day, _ in holds)
+    before, after = ((midnight + timedelta(days=n)).date().isoformat() for n in (-1, 0))
+    run.report.figure("admitted", dict(days))
+    run.report.expect_equal("admitted by day", dict(days), {before: quota, after: quota})
+    wrong = [hold for hold in holds if utc(hold[1]).date().isoformat() != str(hold[0])]
+    run.report.expect(not wrong, f"holds of a day they did not begin on: {wrong[:3]}")
+
+
+def utc(stored: object) -> datetime:
+    """Return a stored time in UTC: PostgreSQL gives it with a zone, SQLite as text in UTC."""
+    if isinstance(stored, datetime):
+        return stored.astimezone(UTC)
+    return datetime.fromisoformat(str(stored)).replace(tzinfo=UTC)
+
+
+def expect_given_back(run: Run, rig: Rig, channel: ChannelKeys) -> None:
+    """What failed after midnight gave its count back to the day before, not to the new one."""
+    states = rig.database.rows(
+        "SELECT state, COUNT(*) FROM billing_hold WHERE account_id = %s GROUP BY state",
+        [channel.account_id],
+    )
+    channel_id = channel.channel_id.replace("-", "")
+    counts = [
+        (str(day), count)
+        for found, day, count in rig.database.rows(
+            "SELECT channel_id, day, message_count FROM billing_dailyusage"
+        )
+        if str(found).replace("-", "") == channel_id
+    ]
+    run.report.expect_equal("failing calls", states, [("released", FAILING)])
+    run.report.expect_equal("their counts by day", [count for _, count in counts], [0])

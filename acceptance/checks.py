@@ -1,0 +1,76 @@
+"""What every check is given, and what it tells: expectations, figures, things still pending."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acceptance.rig import Rig, Workshop
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one check on one database."""
+
+    figures: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+
+    def figure(self, name: str, value: object) -> None:
+        """Note a measured figure; floats are rounded for reading."""
+        self.figures[name] = f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    def expect(self, is_true: object, otherwise: str) -> None:
+        """Note a broken promise and go on, so that one run shows all of them."""
+        if not is_true:
+            self.failures.append(otherwise)
+
+    def expect_equal(self, what: str, found: object, expected: object) -> None:
+        self.expect(found == expected, f"{what}: {found!r}, expected {expected!r}")
+
+
+@dataclass(slots=True)
+class Run:
+    """One check on one database: its seed, its size, its report, its rigs."""
+
+    kind: str
+    seed: int
+    is_long: bool
+    workshop: Workshop
+    folder: Path
+    report: Report = field(default_factory=Report)
+    random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def count(self, full: int, *, short: int | None = None) -> int:
+        """Return how many: the promise's figure, a tenth on SQLite, fewer in the short set."""
+        number = full if self.is_long or short is None else short
+        return number if self.kind == "pg" else max(1, number // 10)
+
+    @contextmanager
+    def rig(self, settings: Mapping[str, str] | None = None) -> Iterator[Rig]:
+        """Yield a rig with a fresh database and provider; at its end the books must agree."""
+        with tempfile.TemporaryDirectory(prefix="gateway-acceptance-") as scratch:
+            rig = Rig(self.workshop, self.kind, self.folder, Path(scratch), settings or {})
+            try:
+                yield rig
+                found = rig.verify_ledger()
+                self.report.expect(not found, f"verifyledger: {found[:5]}")
+            finally:
+                rig.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A promise by its id. Calm ones mostly wait, so that they can run beside others."""
+
+    id: str
+    title: str
+    function: Callable[[Run], None]
+    is_calm: bool = False

@@ -1,0 +1,71 @@
+"""What checks do inside the gateway's own code: `python -m acceptance.inside COMMAND`.
+
+The argument is JSON on standard input, the result JSON on standard output. Each command runs
+in a process of its own with the environment of the rig.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+
+def channels(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make channels with both keys, all in one transaction."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        return [make_channel(number, one) for number, one in enumerate(wanted)]
+
+
+def make_channel(number: int, wanted: dict[str, Any]) -> dict[str, Any]:
+    from gateway import provisioning
+
+    fields = {name: wanted[name] for name in ("requests_per_minute", "daily_quota")}
+    channel, api_key, test_key = provisioning.create_channel(
+        owner_email=wanted["owner"],
+        model_id=ensure_model(wanted["model_id"]),
+        credit_microcredits=wanted["microcredits"],
+        name=f"Channel {number}",
+        system_prompt=wanted["system_prompt"],
+        **fields,
+    )
+    return {
+        "channel_id": str(channel.id),
+        "account_id": channel.account_id,
+        "api_key": api_key,
+        "test_key": test_key,
+    }
+
+
+def ensure_model(model_id: str) -> str:
+    """Make a model like the catalogue's first, served by the same provider."""
+    from channels.models import LanguageModel
+
+    if model_id and not LanguageModel.objects.filter(model_id=model_id).exists():
+        model = LanguageModel.objects.order_by("position", "model_id")[0]
+        model.pk, model.model_id, model.position = None, model_id, 1000
+        model.save(force_insert=True)
+    return model_id
+
+
+def main(command: str) -> None:
+    django.setup()
+    from acceptance import b01_worker, b07_worker, b10_worker
+
+    commands: dict[str, Callable[[Any], Any]] = {
+        "channels": channels,
+        "charge": b01_worker.charge,
+        "grant": b07_worker.grant_at_once,
+        "load": b10_worker.load,
+        "inject": b10_worker.inject,
+    }
+    json.dump(commands[command](json.load(sys.stdin)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

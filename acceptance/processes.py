@@ -1,0 +1,128 @@
+"""Processes of a check: started on free ports, watched, and ended by their ids."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(
+    is_true: Callable[[], Any], *, seconds: float, what: str, pause: float = 0.02
+) -> float:
+    """Wait for something to become true; return the seconds it took. Raises TimeoutError."""
+    started = time.monotonic()
+    while not is_true():
+        if time.monotonic() - started > seconds:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(pause)
+    return time.monotonic() - started
+
+
+def run_python(
+    arguments: Sequence[str], *, env: Mapping[str, str], stdin: str = "", seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run our own Python to its end, in the checkout."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=BASE_DIR,
+        env=dict(env),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of a process's children."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def most_resident_bytes(pid: int) -> int:
+    """Return the most memory a living process has ever occupied."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no VmHWM line")
+
+
+class Running:
+    """One program in a process group of its own, with its output in a log file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        stdout: IO[bytes] | int | None = None,
+    ) -> None:
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=BASE_DIR,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End the program and all it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def kill_each(pids: Sequence[int]) -> None:
+    """kill -9, as near to the same moment as can be."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def start_redis(folder: Path) -> tuple[Running, str]:
+    """Start a Redis of our own that keeps nothing; return it and its address."""
+    port = free_port()
+    options = {"port": port, "bind": HOST, "save": "", "appendonly": "no", "dir": folder}
+    command = ["redis-server"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    redis = Running(command, env=os.environ, log=folder / "redis.log")
+    wait_until(lambda: is_listening(port), seconds=5, what="Redis listens")
+    return redis, f"redis://{HOST}:{port}/0"
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

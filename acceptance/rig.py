@@ -1,0 +1,277 @@
+"""What a check runs against: database, provider and gateway, each a real process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from acceptance import clients
+from acceptance.clients import Client
+from acceptance.databases import Database, Stock
+from acceptance.processes import (
+    BASE_DIR,
+    HOST,
+    Running,
+    children_of,
+    free_port,
+    kill_each,
+    run_python,
+    wait_until,
+)
+
+WORKERS = 4
+THREADS = 8
+CREDIT = 1_000_000
+START_SECONDS = 30.0
+# What the gateway reads and a developer's .env could set: empty is as good as unset.
+UNSET = (
+    "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "REDIS_URL", "CELERY_BROKER_URL",
+    "PROVIDER_API_KEY", "GROQ_API_KEY", "OPENROUTER_API_KEY", "PROVIDER_DEADLINE",
+    "PROVIDER_STREAM_DEADLINE", "SESSION_TTL", "SESSION_RETENTION_DAYS", "TRUSTED_PROXY_COUNT",
+    "SECURE_COOKIES", "DATABASE_POOL_SIZE", "PROVIDER_ALLOW_PRIVATE_ADDRESSES",
+)  # fmt: skip
+
+
+def new_secrets() -> dict[str, str]:
+    """Return the secrets of a new installation."""
+    printed = run_python(["scripts/write_env.py", "--print"], env=os.environ)
+    return dict(line.split("=", 1) for line in printed.stdout.splitlines())
+
+
+class Workshop:
+    """What all checks of one invocation share: secrets, migrated templates, static files."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gateway-acceptance-")
+        folder = Path(self._folder.name)
+        self.env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.env |= dict.fromkeys(UNSET, "") | new_secrets()
+        self.env |= {
+            "DATA_DIR": str(folder / "data"),
+            "LOG_LEVEL": "INFO",
+            "ENV_FILE": os.devnull,
+            "PROVIDER_BASE_URL": "",
+            "FAILED_KEYS_PER_MINUTE": "1000000",
+            "DJANGO_SETTINGS_MODULE": "gateway.settings",
+        }
+        self.stock = Stock(folder, self._migrate)
+
+    def _migrate(self, database: Database) -> None:
+        manage(self.env | {"DATABASE_URL": database.url}, "migrate", "--verbosity", "0")
+
+    def close(self) -> None:
+        self.stock.drop()
+        self._folder.cleanup()
+
+
+def manage(env: Mapping[str, str], *arguments: str) -> str:
+    """Run manage.py; return what it prints. Raises RuntimeError with what it said instead."""
+    done = run_python(["manage.py", *arguments], env=env)
+    if done.returncode:
+        raise RuntimeError(f"manage.py {arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A channel to be made. Channels of one owner share an account, and its credits."""
+
+    owner: str = "owner@example.com"
+    microcredits: int = 0
+    requests_per_minute: int = 100_000
+    daily_quota: int = 1_000_000
+    # A model of its own, like the first one: what goes wrong with it is nobody else's trouble.
+    model_id: str = ""
+    system_prompt: str = "Answer briefly."
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKeys:
+    """A channel that was made."""
+
+    channel_id: str
+    account_id: int
+    api_key: str
+    test_key: str
+
+
+class Mock:
+    """The mock provider's process, and its control calls."""
+
+    def __init__(self, log: Path) -> None:
+        command = [sys.executable, "-m", "acceptance.mock_provider"]
+        self.running = Running(command, env=os.environ, log=log, stdout=subprocess.PIPE)
+        assert self.running.process.stdout
+        self.port = int(self.running.process.stdout.readline() or 0)
+        self.url = f"http://{HOST}:{self.port}/v1"
+
+    def stats(self) -> dict[str, int]:
+        return cast(dict[str, int], self._ask("GET", "stats"))
+
+    def completions(self) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], self._ask("GET", "completions"))
+
+    def prompts(self) -> list[list[dict[str, str]]]:
+        return cast(list[list[dict[str, str]]], self._ask("GET", "prompts"))
+
+    def set(self, **settings: Any) -> None:
+        """Set the fault and latency_ms of calls that name none."""
+        self._ask("POST", "settings", settings)
+
+    def _ask(self, method: str, what: str, settings: Any = None) -> Any:
+        body = None if settings is None else json.dumps(settings).encode()
+        return clients.request(self.port, method, f"/control/{what}", body=body).json
+
+
+class Server:
+    """One gateway: its parent and its workers, on a port of its own."""
+
+    def __init__(self, env: Mapping[str, str], log: Path, workers: int, threads: int) -> None:
+        self.port = free_port()
+        self._log = log
+        self._workers = workers
+        self._env = dict(env) | {
+            "HOST": HOST,
+            "PORT": str(self.port),
+            "WORKERS": str(workers),
+            "THREADS": str(threads),
+        }
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "scripts/serve.py"]
+        self.running = Running(command, env=self._env, log=self._log)
+        wait_until(self._is_up, seconds=START_SECONDS, what=f"server ready, see {self._log}")
+
+    def _is_up(self) -> bool:
+        if self.running.process.poll() is not None:
+            raise RuntimeError(f"the server ended: {self._log.read_text()[-2000:]}")
+        return len(self.worker_pids()) >= self._workers and self.is_ready()
+
+    def is_ready(self) -> bool:
+        return clients.request(self.port, "GET", "/readyz", seconds=5).status == 200
+
+    def worker_pids(self) -> list[int]:
+        return children_of(self.running.pid)
+
+    def kill_workers(self) -> None:
+        """kill -9 of all workers; their parent goes on."""
+        kill_each(self.worker_pids())
+
+    def kill(self) -> None:
+        """kill -9 of parent and workers."""
+        self.running.kill()
+
+    def restart(self, settings: Mapping[str, str]) -> None:
+        """kill -9 of everything, then a new start, with settings changed."""
+        self.kill()
+        self._env |= dict(settings)
+        self.start()
+
+    def client(self, channel: ChannelKeys) -> Client:
+        return Client(self.port, channel.api_key)
+
+    @staticmethod
+    def clock(offset: float) -> dict[str, str]:
+        """Return the settings of a restart with the wall clock moved by so many seconds."""
+        return clock_env(offset)
+
+
+class Rig:
+    """A fresh database, a provider, and as many gateways as a check starts."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        kind: str,
+        logs: Path,
+        scratch: Path,
+        settings: Mapping[str, str],
+    ) -> None:
+        self.scratch = scratch
+        self.logs = logs
+        self.servers: list[Server] = []
+        self.database = workshop.stock.new(kind)
+        self.mock = Mock(logs / "mock.log")
+        self.env = workshop.env | {
+            "DATABASE_URL": self.database.url,
+            "PROVIDER_BASE_URL": self.mock.url,
+            **settings,
+        }
+
+    def start_server(
+        self,
+        *,
+        workers: int = WORKERS,
+        threads: int = THREADS,
+        clock_offset: float = 0,
+        settings: Mapping[str, str] | None = None,
+    ) -> Server:
+        """Start a gateway and wait until it is ready; its clock may be off by so many seconds."""
+        env = self.env | dict(settings or {}) | clock_env(clock_offset)
+        log = self.logs / f"server-{len(self.servers)}.log"
+        server = Server(env, log, workers, threads)
+        self.servers.append(server)
+        return server
+
+    def create_channels(self, wanted: Sequence[Wanted]) -> list[ChannelKeys]:
+        """Make channels, owners and credits in one process."""
+        made = self.inside("channels", [asdict(one) for one in wanted])
+        return [ChannelKeys(**one) for one in made]
+
+    def create_channel(self, **fields: Any) -> ChannelKeys:
+        return self.create_channels([Wanted(**fields)])[0]
+
+    def inside(self, command: str, argument: Any, *, seconds: float = 300) -> Any:
+        """Run one of inside.py's commands, in the gateway's settings."""
+        done = run_python(
+            ["-m", "acceptance.inside", command],
+            env=self.env,
+            stdin=json.dumps(argument),
+            seconds=seconds,
+        )
+        if done.returncode:
+            raise RuntimeError(f"inside {command}: {done.stderr[-3000:]}")
+        return json.loads(done.stdout)
+
+    def manage(self, *arguments: str) -> str:
+        return manage(self.env, *arguments)
+
+    def verify_ledger(self) -> list[str]:
+        """Return every difference that `manage.py verifyledger` finds."""
+        done = run_python(["manage.py", "verifyledger", "--json"], env=self.env)
+        try:
+            result = json.loads(done.stdout)
+        except ValueError:
+            return [f"verifyledger failed: {done.stderr[-1000:]}"]
+        return [str(words) for words in result["details"]]
+
+    def close(self) -> None:
+        """End every process and drop the database; logs stay."""
+        for server in self.servers:
+            server.kill()
+        self.mock.running.kill()
+        self.database.drop()
+
+
+def first_model(rig: Rig) -> str:
+    """Return the model of channels that name none."""
+    statement = "SELECT model_id FROM channels_languagemodel ORDER BY position, model_id"
+    return str(rig.database.rows(statement)[0][0])
+
+
+def clock_env(offset: float) -> dict[str, str]:
+    """Return the environment that starts Python with its wall clock moved."""
+    if not offset:
+        return {}
+    return {
+        "PYTHONPATH": str(BASE_DIR / "acceptance" / "clock"),
+        "ACCEPTANCE_CLOCK_OFFSET": repr(offset),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -129,21 +129,30 @@ class FakeProvider:
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
         completion = self.complete(request, patience=patience)
-        for word in completion.text.split(" "):
+        for word in completion.text.split(" ") if completion.text else ():
             if word == "BREAK":
                 raise ProviderError("broken")
             on_delta(word + " ")
+        for index, call in enumerate(completion.tool_calls):
+            on_delta({"tool_calls": [{"index": index} | call]})
         return completion
 
-    def fail(self, reason: str = "status_500") -> None:
-        self.script.append(ProviderError(reason))
+    def fail(self, reason: str = "status_500", *, is_request: bool = False) -> None:
+        self.script.append(ProviderError(reason, is_request=is_request))
 
 
 def reply(
-    text: str = "Hi!", input_tokens: int | None = 10, output_tokens: int | None = 5
+    text: str = "Hi!",
+    input_tokens: int | None = 10,
+    output_tokens: int | None = 5,
+    *,
+    tool_calls: Sequence[dict[str, Any]] = (),
+    finish_reason: str = "stop",
 ) -> Completion:
     """Return a provider's answer."""
-    return Completion(text, "stop", input_tokens, output_tokens, "id-1", "fake-model")
+    return Completion(
+        text, finish_reason, input_tokens, output_tokens, "id-1", "fake-model", tool_calls
+    )
 
 
 @pytest.fixture

@@ -34,8 +34,20 @@ def find_terms(*, caller: Caller, model_id: str) -> ModelTerms | None:
     """Return the terms of the channel's own model, or of another it may use; None for others."""
     if model_id == caller.model.model_id:
         return caller.model
-    allowed = models_allowed(caller.account_id).filter(model_id=model_id)
-    row = allowed.values_list(
+    row = _terms(models_allowed(caller.account_id).filter(model_id=model_id)).first()
+    return ModelTerms(*row) if row else None
+
+
+def list_terms(*, caller: Caller) -> list[ModelTerms]:
+    """Return the terms of every model the channel may use; its own, whatever the plan says."""
+    found = [ModelTerms(*row) for row in _terms(models_allowed(caller.account_id))]
+    if caller.model.model_id not in {model.model_id for model in found}:
+        found.insert(0, caller.model)
+    return found
+
+
+def _terms(models: QuerySet[LanguageModel]) -> QuerySet[LanguageModel, Any]:
+    return models.values_list(
         "id",
         "model_id",
         "context_window_tokens",
@@ -43,8 +55,7 @@ def find_terms(*, caller: Caller, model_id: str) -> ModelTerms | None:
         "price_per_reply_microcredits",
         "price_per_1k_input_tokens_microcredits",
         "price_per_1k_output_tokens_microcredits",
-    ).first()
-    return ModelTerms(*row) if row else None
+    )
 
 
 def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:

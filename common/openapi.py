@@ -23,6 +23,19 @@ class ErrorSchema(serializers.Serializer[Any]):
     )
 
 
+class OpenAiErrorDetailSchema(serializers.Serializer[Any]):
+    message = serializers.CharField()
+    type = serializers.CharField()
+    code = serializers.CharField()
+    param = serializers.CharField(allow_null=True, help_text="The field that is wrong, if any.")
+
+
+class OpenAiErrorSchema(serializers.Serializer[Any]):
+    """Every error under /v1, in OpenAI's shape."""
+
+    error = OpenAiErrorDetailSchema()
+
+
 _MEANINGS = {
     400: "invalid_request",
     401: "missing_api_key, invalid_api_key",
@@ -43,3 +56,20 @@ _MEANINGS = {
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
     """Return the described error responses of these statuses."""
     return {status: OpenApiResponse(ErrorSchema, _MEANINGS[status]) for status in statuses}
+
+
+_OPENAI_MEANINGS = _MEANINGS | {
+    400: "invalid_request, context_length_exceeded",
+    402: "credits_exhausted",
+    403: "site_disabled",
+    404: "model_not_found",
+    409: "request_in_progress",
+    500: "internal_error",
+    502: "provider_error",
+}
+
+
+def openai_errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """Return the described error responses of an endpoint under /v1."""
+    meanings = _OPENAI_MEANINGS
+    return {status: OpenApiResponse(OpenAiErrorSchema, meanings[status]) for status in statuses}

@@ -1,13 +1,15 @@
-"""An error as callers get it: one JSON shape, whether it is an answer or ends a stream."""
+"""An error as callers get it: one JSON shape for each API, as an answer or at a stream's end."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
 from common.errors import ApiError, Overloaded
 from common.logs import request_id_var
+from common.openai_shape import OPENAI_PREFIX, openai_error, openai_headers, openai_status
 
 
 def to_api_error(exception: BaseException | None) -> ApiError:
@@ -48,3 +50,24 @@ def error_headers(error: ApiError) -> dict[str, str]:
     if error.retry_after is None:
         return error.headers
     return error.headers | {"Retry-After": str(error.retry_after)}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """Everything that makes an error's response."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+def answer_error(
+    error: ApiError, *, path: str, fallback_replies: dict[str, str] | None = None
+) -> ErrorAnswer:
+    """Return an error as the API that this path belongs to answers it."""
+    headers = error_headers(error)
+    if path.startswith(OPENAI_PREFIX):
+        headers = headers | openai_headers(error)
+        return ErrorAnswer(openai_status(error), openai_error(error), headers)
+    body = error_body(error, fallback_replies=fallback_replies)
+    return ErrorAnswer(error.status, body, headers)

@@ -36,7 +36,7 @@ from channels.providers.base import (
 )
 from common import db, slots
 from common.tokens import estimate_tokens
-from conversations.errors import ProviderFailed
+from conversations.errors import ProviderFailed, RequestRefused
 from conversations.models import Message
 from conversations.prompts import Prompt
 
@@ -89,6 +89,23 @@ class Reply:
     completion: Completion
     usage: Usage
     duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, stored and paid for."""
+
+    call: HeldCall
+    reply: Reply
+    settlement: Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The body to send; without an `answer` it is the replay of an earlier one."""
+
+    body: bytes
+    answer: Answer | None
 
 
 @cache
@@ -175,6 +192,7 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
         silence_seconds=settings.PROVIDER_STREAM_SILENCE,
     )
     pieces: list[Delta] = []
+    errors: list[ProviderError] = []
     for route in call.routes:
         if time.monotonic() >= patience.first_token_by:
             break
@@ -187,6 +205,9 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
             logger.warning("provider.call.failed", extra=fields | {"permanent": error.permanent})
             if pieces:
                 raise BrokenOff("".join(map(text_of_delta, pieces))) from error
+            errors.append(error)
+    if errors and all(error.is_request for error in errors):
+        raise RequestRefused(errors[-1].reason)
     if not call.routes:
         logger.error("provider.route.missing")
         raise ProviderFailed(
@@ -245,10 +266,9 @@ def settle(call: HeldCall, reply: Reply, *, now: datetime) -> Settlement:
     )
 
 
-def reply_message(
-    call: HeldCall, reply: Reply, settlement: Settlement, *, now: datetime, **fields: Any
-) -> Message:
+def reply_message(answer: Answer, *, now: datetime, **fields: Any) -> Message:
     """Return the row that tells what a reply cost and why; its place and text are `fields`."""
+    call, reply = answer.call, answer.reply
     model = call.caller.model
     return Message(
         id=call.hold.id,
@@ -264,7 +284,7 @@ def reply_message(
         input_tokens=reply.usage.input_tokens,
         output_tokens=reply.usage.output_tokens,
         is_estimated=reply.usage.is_estimated,
-        charged_microcredits=settlement.charged_microcredits,
+        charged_microcredits=answer.settlement.charged_microcredits,
         price_per_reply=model.per_reply,
         price_per_1k_input=model.per_1k_input,
         price_per_1k_output=model.per_1k_output,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.errors import ApiError
+from common.errors import ApiError, InvalidRequest
 
 
 class SessionBusy(ApiError):
@@ -47,3 +47,30 @@ class ProviderFailed(ApiError):
 
 class AnsweredTooLate(ProviderFailed):
     default_message = "The AI provider answered too late. Nothing was charged."
+
+
+class RequestRefused(ProviderFailed):
+    """Every route refused the request itself; `reason` is a word of ProviderError's."""
+
+    default_message = "The AI provider refused this request. Nothing was charged."
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(headers={"X-Should-Retry": "false"})
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+    def __init__(self, window_tokens: int) -> None:
+        message = f"The messages do not fit the model's context window of {window_tokens:,} tokens."
+        super().__init__(message, fields={"messages": message})
+
+
+class ModelNotFound(ApiError):
+    status = 404
+    code = "model_not_found"
+
+    def __init__(self, model_id: str) -> None:
+        message = f"This channel may use no model '{model_id[:100]}'. GET /v1/models lists them."
+        super().__init__(message, fields={"model": message})

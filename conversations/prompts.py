@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from channels.callers import ModelTerms
-from channels.providers.base import ChatMessage, ChatRequest
+from channels.providers.base import ChatMessage, ChatRequest, text_of_content, text_of_tool_call
 from common.tokens import estimate_tokens, fitting_tokens, most_tokens
 
 # The page is quoted as data between marks that its text cannot contain, because every angle
@@ -107,3 +108,55 @@ def _as_messages(turn: PastTurn) -> list[ChatMessage]:
         {"role": "user", "content": turn.user},
         {"role": "assistant", "content": turn.assistant},
     ]
+
+
+# What a chat template may make of offered tools: it repeats their JSON with white space of its
+# own, and explains to the model how to call them. Measured templates stay well below both.
+_MOST_TIMES_TOOLS = 2
+_MOST_TOOL_WORDS = 1_000
+
+
+def build_stateless_prompt(
+    *,
+    model: ModelTerms,
+    system_prompt: str,
+    messages: Sequence[ChatMessage],
+    options: Mapping[str, Any],
+    max_output_tokens: int | None,
+    limit_name: str,
+) -> Prompt | None:
+    """Return the channel's prompt, then the caller's own messages; None where they cannot fit.
+
+    Where the caller sets no limit, the answer has the room it has in a chat.
+    """
+    first: list[ChatMessage] = [{"role": "system", "content": system_prompt}]
+    everything = [*(first if system_prompt else []), *messages]
+    texts = [_text_of(message) for message in everything]
+    offered = _json_of({name: options[name] for name in _SHOWN_OPTIONS if name in options})
+    left = model.context_window_tokens - sum(map(fitting_tokens, [*texts, *offered]))
+    if left < 1:
+        return None
+    room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
+    most = sum(most_tokens(text) for message in everything for text in _json_of(message))
+    most += sum(_MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS for text in offered)
+    return Prompt(
+        request=ChatRequest(
+            everything, room, options, limit_name=limit_name, takes_tool_calls=True
+        ),
+        most_input_tokens=min(most, model.context_window_tokens),
+        estimated_input_tokens=sum(map(estimate_tokens, [*texts, *offered])),
+    )
+
+
+# What of the options the model reads, beside the messages.
+_SHOWN_OPTIONS = ("tools", "response_format")
+
+
+def _text_of(message: ChatMessage) -> str:
+    calls = "".join(map(text_of_tool_call, message.get("tool_calls") or ()))
+    return text_of_content(message.get("content")) + calls
+
+
+def _json_of(value: Mapping[str, Any]) -> list[str]:
+    """Return the JSON of a mapping, and nothing of an empty one."""
+    return [json.dumps(value, ensure_ascii=False, separators=(",", ":"))] if value else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from django.utils import timezone
 
 from billing import services as billing
 from billing.errors import HoldNotOpen
-from billing.services import Settlement
 from channels import routes
 from channels.callers import Caller
 from conversations import calls, idempotency, selectors, turns
-from conversations.calls import HeldCall, Reply, Tell, Usage
+from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
 from conversations.models import Message
@@ -36,29 +34,6 @@ class Incoming:
     idempotency_key: idempotency.Key | None = None
     is_stream: bool = False
     simulate: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, stored and paid for. Credits are micro-credits."""
-
-    reply: str
-    session_id: str
-    message_id: uuid.UUID
-    model_id: str
-    provider_name: str
-    finish_reason: str
-    usage: Usage
-    settlement: Settlement
-    messages_today: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The body to send; without an `answer` it is the replay of an earlier one."""
-
-    body: bytes
-    answer: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,21 +158,10 @@ def store_turn(
     try:
         with transaction.atomic():
             is_kept = turns.end_turn(admission.turn, messages_added=2, now=now)
-            settlement = calls.settle(call, reply, now=now)
-            answer = Answer(
-                reply=reply.completion.text,
-                session_id=incoming.session_id,
-                message_id=call.hold.id,
-                model_id=call.caller.model.model_id,
-                provider_name=reply.provider_name,
-                finish_reason=reply.completion.finish_reason,
-                usage=reply.usage,
-                settlement=settlement,
-                messages_today=call.hold.messages_today,
-            )
+            answer = Answer(call, reply, calls.settle(call, reply, now=now))
             # A session that was erased while the provider talked keeps its books, not its text.
             erased_at = None if is_kept else now
-            _insert_turn(incoming, admission, reply, settlement, now, erased_at)
+            _insert_turn(incoming, admission, answer, now, erased_at)
             body = render(answer)
             if claim is not None and is_kept:
                 idempotency.complete(claim, body)
@@ -211,8 +175,7 @@ def store_turn(
 def _insert_turn(
     incoming: Incoming,
     admission: Admission,
-    reply: Reply,
-    settlement: Settlement,
+    answer: Answer,
     now: datetime,
     erased_at: datetime | None,
 ) -> None:
@@ -231,13 +194,11 @@ def _insert_turn(
         erased_at=erased_at,
     )
     assistant = calls.reply_message(
-        call,
-        reply,
-        settlement,
+        answer,
         now=now,
         session_id=turn.session_pk,
         position=turn.message_count + 1,
-        content=reply.completion.text if is_kept else "",
+        content=answer.reply.completion.text if is_kept else "",
         erased_at=erased_at,
     )
     Message.objects.bulk_create([user, assistant])

@@ -16,6 +16,8 @@ from common.money import format_credits
 from conversations.models import Message
 
 GROUPS = ("day", "model")
+# What a reply's id begins with under /v1, as clients of OpenAI expect it.
+COMPLETION_PREFIX = "chatcmpl-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,15 @@ class Period:
 
 
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
-    """Return what a reply was charged and why, by message id or request id; None if unknown.
+    """Return what a reply was charged and why; None if unknown.
 
+    It is known by its message id, the id of its completion, or its request id.
     A request id is the caller's own choice; of several replies under one it is the latest.
     """
     replies = _replies(caller)
     try:
-        message = replies.filter(id=uuid.UUID(reference)).first()
+        reply_id = uuid.UUID(reference.removeprefix(COMPLETION_PREFIX))
+        message = replies.filter(id=reply_id).first()
     except ValueError:
         message = None
     message = message or replies.filter(request_id=reference).order_by("-created_at").first()

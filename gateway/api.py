@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from common import errors
 from common.errors import ApiError
 from common.middleware import is_api_request
-from common.rendering import error_body, error_headers, to_api_error
+from common.rendering import answer_error, to_api_error
 
 logger = logging.getLogger("gateway.api")
 
@@ -28,11 +28,8 @@ def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
             "api.request.failed", extra={"code": error.code}, exc_info=_traceback_of(exception)
         )
     replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
-    return Response(
-        error_body(error, fallback_replies=replies),
-        status=error.status,
-        headers=error_headers(error),
-    )
+    answer = answer_error(error, path=request.path, fallback_replies=replies)
+    return Response(answer.body, status=answer.status, headers=answer.headers)
 
 
 def _traceback_of(exception: Exception) -> Exception | None:
@@ -42,7 +39,7 @@ def _traceback_of(exception: Exception) -> Exception | None:
 
 def api_not_found(request: HttpRequest) -> HttpResponse:
     """404 for unknown paths of the API."""
-    return _plain_error(errors.NotFound())
+    return _plain_error(request, errors.NotFound())
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -56,7 +53,7 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400 raised by Django itself, such as an unknown Host header."""
     if is_api_request(request):
         message = "The request was refused. Check the Host header against ALLOWED_HOSTS."
-        return _plain_error(errors.InvalidRequest(message))
+        return _plain_error(request, errors.InvalidRequest(message))
     return defaults.bad_request(request, exception)
 
 
@@ -65,9 +62,10 @@ def handler500(request: HttpRequest) -> HttpResponse:
     exception = sys.exc_info()[1]
     logger.error("page.request.failed", extra={"path": request.path}, exc_info=exception)
     if is_api_request(request):
-        return _plain_error(to_api_error(exception))
+        return _plain_error(request, to_api_error(exception))
     return defaults.server_error(request)
 
 
-def _plain_error(error: ApiError) -> HttpResponse:
-    return JsonResponse(error_body(error), status=error.status, headers=error_headers(error))
+def _plain_error(request: HttpRequest, error: ApiError) -> HttpResponse:
+    answer = answer_error(error, path=request.path)
+    return JsonResponse(answer.body, status=answer.status, headers=answer.headers)

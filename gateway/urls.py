@@ -10,6 +10,7 @@ from gateway.schema import SchemaView
 urlpatterns = [
     path("api/", include("conversations.api.urls")),
     path("api/", include("billing.api.urls")),
+    path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^(?:api|v1)/", api.api_not_found),
     path("healthz", health.healthz),

@@ -58,6 +58,13 @@ class Completion:
         return self.text + "".join(map(text_of_tool_call, self.tool_calls))
 
 
+def text_of_content(content: Any) -> str:
+    """Return the text of a message's content: a string, or parts that are text."""
+    if isinstance(content, list):
+        return "\n".join(part.get("text") or "" for part in content)
+    return content or ""
+
+
 def text_of_tool_call(call: Mapping[str, Any]) -> str:
     """Return what the model wrote of a tool call, whole or a piece of it."""
     function = call.get("function") or {}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, text_of_content
 from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 REPLY = (
@@ -32,12 +31,12 @@ class DemoProvider:
         self._template = TEST_REPLY if is_test else REPLY
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        said = text_of(request.messages[-1].get("content"))
+        said = text_of_content(request.messages[-1].get("content"))
         quoted = said if len(said) <= _QUOTED_CHARACTERS else said[:_QUOTED_CHARACTERS] + "…"
         turn = sum(message["role"] == "user" for message in request.messages)
         whole = self._template.format(message=quoted, turn=turn)
         text = whole[: request.max_output_tokens * CHARACTERS_PER_TOKEN].rstrip()
-        texts = [text_of(message.get("content")) for message in request.messages]
+        texts = [text_of_content(message.get("content")) for message in request.messages]
         return Completion(
             text=text,
             finish_reason="stop" if text == whole else "length",
@@ -51,10 +50,3 @@ class DemoProvider:
         for word in re.findall(r"\s*\S+", completion.text):
             on_delta(word)
         return completion
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a message's content: a string, or parts of which some are text."""
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if part.get("type") == "text")
-    return content or ""

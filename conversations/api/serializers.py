@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
-from channels.callers import Caller
 from common.errors import ApiError, InvalidRequest
 from common.money import format_credits
-from common.rendering import error_body, to_api_error
+from common.rendering import to_api_error
+from conversations.calls import Answer, Outcome, Usage
 from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
-from conversations.services import Answer, Incoming
+from conversations.services import Incoming
 
 logger = logging.getLogger("gateway.conversations")
 
@@ -165,22 +165,25 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-def render_answer(answer: Answer) -> bytes:
-    """Return the response body of a chat."""
-    usage: dict[str, Any] = {
-        "prompt_tokens": answer.usage.input_tokens,
-        "completion_tokens": answer.usage.output_tokens,
-        "total_tokens": answer.usage.input_tokens + answer.usage.output_tokens,
+def describe_usage(usage: Usage) -> dict[str, Any]:
+    """Return the tokens of a call, in the words both endpoints use."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    if answer.usage.is_estimated:
-        usage["estimated"] = True
+    return counts | {"estimated": True} if usage.is_estimated else counts
+
+
+def render_answer(answer: Answer, *, session_id: str) -> bytes:
+    """Return the response body of a chat."""
     body = {
-        "reply": answer.reply,
-        "session_id": answer.session_id,
-        "message_id": str(answer.message_id),
-        "model": answer.model_id,
-        "finish_reason": answer.finish_reason,
-        "usage": usage,
+        "reply": answer.reply.completion.text,
+        "session_id": session_id,
+        "message_id": str(answer.call.hold.id),
+        "model": answer.call.caller.model.model_id,
+        "finish_reason": answer.reply.completion.finish_reason,
+        "usage": describe_usage(answer.reply.usage),
         "credits": {
             "charged": format_credits(answer.settlement.charged_microcredits),
             "remaining": format_credits(answer.settlement.available_microcredits),
@@ -189,25 +192,29 @@ def render_answer(answer: Answer) -> bytes:
     return orjson.dumps(body)
 
 
-def read_idempotency_key(header: str | None, body: bytes) -> Key | None:
-    """Return the caller's Idempotency-Key with the body it came with. Raises InvalidRequest."""
+def read_idempotency_key(header: str | None, body: bytes, *, path: str = "") -> Key | None:
+    """Return the caller's Idempotency-Key with the request it came with. Raises InvalidRequest."""
     if not header:
         return None
     if len(header) > MAX_IDEMPOTENCY_KEY or not header.isprintable():
         rule = f"Must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters."
         raise InvalidRequest(fields={"Idempotency-Key": rule})
-    return Key(header, fingerprint(body))
+    return Key(header, fingerprint(body, path=path))
 
 
-def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
+def answer_headers(outcome: Outcome) -> dict[str, str]:
     """Return what can be spent now, who answered, and a warning before a limit is reached."""
+    answer = outcome.answer
+    if answer is None:
+        return {"Idempotency-Replayed": "true"}
     headers = {
         "X-Credits-Remaining": format_credits(answer.settlement.available_microcredits),
-        "X-Gateway-Provider": answer.provider_name,
+        "X-Gateway-Provider": answer.reply.provider_name,
     }
     warnings = []
-    if 5 * answer.messages_today >= WARN_FROM_FIFTHS * daily_quota:
-        warnings.append(f"daily_quota; used={answer.messages_today}; limit={daily_quota}")
+    used, quota = answer.call.hold.messages_today, answer.call.caller.daily_quota
+    if 5 * used >= WARN_FROM_FIFTHS * quota:
+        warnings.append(f"daily_quota; used={used}; limit={quota}")
     if answer.settlement.is_low:
         warnings.append("low_balance")
     if warnings:
@@ -215,10 +222,9 @@ def answer_headers(answer: Answer, *, daily_quota: int) -> dict[str, str]:
     return headers
 
 
-def render_error(exception: Exception, *, caller: Caller, request_id: str) -> bytes:
-    """Return the body of an error that ends a stream."""
+def stream_error(exception: Exception) -> ApiError:
+    """Return the error that ends a stream; a crash is logged here, as nobody else sees it."""
     error = to_api_error(exception)
     if not isinstance(exception, ApiError):
         logger.error("api.stream.failed", extra={"code": error.code}, exc_info=exception)
-    body = error_body(error, fallback_replies=caller.fallback_replies, request_id=request_id)
-    return orjson.dumps(body)
+    return error

@@ -9,8 +9,7 @@ from django.http.response import HttpResponseBase
 
 from common import db, slots
 from conversations import streaming
-from conversations.calls import Begun, Tell
-from conversations.services import Outcome
+from conversations.calls import Begun, Outcome, Tell
 from conversations.streaming import Format, Stream
 
 

@@ -22,10 +22,11 @@ from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from common.openapi import errors
+from common.rendering import error_body
 from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
 from conversations.api.streams import stream_answer
-from conversations.services import Outcome
+from conversations.calls import Outcome
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
 SESSION_ID = OpenApiParameter(
@@ -77,7 +78,7 @@ class ChatView(ApiView):
             caller=caller,
             incoming=incoming,
             request_id=request_id_var.get(),
-            render=serializers.render_answer,
+            render=partial(serializers.render_answer, session_id=incoming.session_id),
         )
         if incoming.is_stream:
             return stream_answer(
@@ -86,9 +87,7 @@ class ChatView(ApiView):
                 replay=replay_events,
             )
         outcome = answer_message()
-        headers = {"Idempotency-Replayed": "true"}
-        if outcome.answer is not None:
-            headers = serializers.answer_headers(outcome.answer, daily_quota=caller.daily_quota)
+        headers = serializers.answer_headers(outcome)
         return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
@@ -107,8 +106,12 @@ class _ChatEvents:
         return streaming.event("done", outcome.body)
 
     def error(self, error: Exception) -> bytes:
-        body = serializers.render_error(error, caller=self._caller, request_id=self._request_id)
-        return streaming.event("error", body)
+        body = error_body(
+            serializers.stream_error(error),
+            fallback_replies=self._caller.fallback_replies,
+            request_id=self._request_id,
+        )
+        return streaming.event("error", orjson.dumps(body))
 
 
 def replay_events(body: bytes) -> list[bytes]:

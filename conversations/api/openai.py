@@ -1,0 +1,108 @@
+"""POST /v1/chat/completions and GET /v1/models, as clients of OpenAI know them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.throttling import ChatThrottle, ReadThrottle
+from channels import selectors
+from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.callers import Caller, ModelTerms
+from channels.permissions import ChannelIsEnabled
+from common.api import ApiView, parse_json_object, read_body
+from common.logs import request_id_var
+from common.openapi import openai_errors
+from conversations import completions
+from conversations.api import openai_answers, openai_schemas, serializers
+from conversations.api.openai_requests import parse_completion_request
+from conversations.api.streams import stream_answer
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
+from conversations.completions import Asked
+from conversations.simulation import read_simulation
+
+
+class CompletionsView(ApiView):
+    """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ChatThrottle,)
+    max_body_bytes = 1024 * 1024
+
+    @extend_schema(
+        operation_id="create_chat_completion",
+        summary="Complete a chat, as OpenAI does",
+        parameters=[IDEMPOTENCY_KEY, SIMULATE],
+        request=openai_schemas.CompletionRequestSchema,
+        responses={
+            (200, "application/json"): openai_schemas.CompletionSchema,
+            (200, "text/event-stream"): OpenApiResponse(
+                str, "With `stream`: chunks, then `[DONE]` or one error."
+            ),
+        }
+        | openai_errors(400, 401, 402, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 502, 503),
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        caller = caller_of(request)
+        asked = read_request(request, caller)
+        complete_chat = partial(
+            completions.complete_chat,
+            caller=caller,
+            asked=asked,
+            request_id=request_id_var.get(),
+            render=openai_answers.render_completion,
+        )
+        if asked.is_stream:
+            return stream_answer(
+                lambda tell: complete_chat(tell=tell),
+                form=partial(openai_answers.Chunks, asked=asked),
+                replay=partial(openai_answers.replay_chunks, asked=asked),
+            )
+        outcome = complete_chat()
+        headers = serializers.answer_headers(outcome)
+        return HttpResponse(outcome.body, content_type="application/json", headers=headers)
+
+
+def read_request(request: Request, caller: Caller) -> Asked:
+    """Return what is asked, and under which key. Raises InvalidRequest, UnsupportedMediaType."""
+    body = read_body(request)
+    header = request.headers.get("Idempotency-Key")
+    key = serializers.read_idempotency_key(header, body, path="/v1/chat/completions")
+    simulate = read_simulation(caller, request.headers.get("X-Simulate"))
+    return parse_completion_request(parse_json_object(body), key, simulate)
+
+
+class ModelsView(ApiView):
+    """The models this channel may ask for."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(
+        operation_id="list_openai_models",
+        summary="The models to ask for, as OpenAI lists them",
+        responses={200: openai_schemas.ModelListSchema}
+        | openai_errors(401, 403, 405, 429, 500, 503),
+    )
+    def get(self, request: Request) -> Response:
+        models = selectors.list_terms(caller=caller_of(request))
+        return Response({"object": "list", "data": [_describe(model) for model in models]})
+
+
+def _describe(model: ModelTerms) -> dict[str, Any]:
+    return {
+        "id": model.model_id,
+        "object": "model",
+        "created": 0,
+        "owned_by": "gateway",
+        "context_window": model.context_window_tokens,
+        "max_output_tokens": model.max_output_tokens,
+    }

@@ -1,0 +1,128 @@
+"""Answers of POST /v1/chat/completions, whole and in chunks.
+
+Protocol: https://platform.openai.com/docs/api-reference/chat/object and .../chat-streaming
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from channels.providers.base import Delta
+from common.openai_shape import openai_error
+from conversations.api.serializers import describe_usage, stream_error
+from conversations.calls import Answer, Begun, Outcome
+from conversations.completions import Asked
+from conversations.usage import COMPLETION_PREFIX
+
+DONE = b"data: [DONE]\n\n"
+
+
+def completion_id(reply_id: uuid.UUID) -> str:
+    """Return a reply's id as clients of OpenAI expect it."""
+    return f"{COMPLETION_PREFIX}{reply_id.hex}"
+
+
+def render_completion(answer: Answer) -> bytes:
+    """Return the response body of a completion."""
+    completion = answer.reply.completion
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": completion.text or None,
+        "refusal": None,
+    }
+    if completion.tool_calls:
+        message["tool_calls"] = completion.tool_calls
+    return orjson.dumps(
+        {
+            "id": completion_id(answer.call.hold.id),
+            "object": "chat.completion",
+            "created": int(answer.call.admitted_at.timestamp()),
+            "model": answer.call.caller.model.model_id,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None,
+                    "finish_reason": completion.finish_reason,
+                }
+            ],
+            "usage": describe_usage(answer.reply.usage),
+        }
+    )
+
+
+class Chunks:
+    """Writes a stream in chunks: the role first, then pieces, the end, usage if asked for."""
+
+    def __init__(self, begun: Begun, *, asked: Asked) -> None:
+        head = {
+            "id": completion_id(begun.reply_id),
+            "object": "chat.completion.chunk",
+            "created": int(begun.admitted_at.timestamp()),
+            "model": asked.model_id,
+        }
+        self._writer = ChunkWriter(head, includes_usage=asked.includes_usage)
+        self._first = self._writer.role()
+
+    def delta(self, delta: Delta) -> bytes:
+        members = {"content": delta} if isinstance(delta, str) else delta
+        first, self._first = self._first, b""
+        return first + self._writer.choice(members)
+
+    def end(self, outcome: Outcome) -> bytes:
+        assert outcome.answer is not None, "a replay is no running stream"
+        reply = outcome.answer.reply
+        return self._writer.end(reply.completion.finish_reason, describe_usage(reply.usage))
+
+    def error(self, error: Exception) -> bytes:
+        return _data(openai_error(stream_error(error)))
+
+
+class ChunkWriter:
+    """Makes the events of one completion, all with the same head."""
+
+    def __init__(self, head: dict[str, Any], *, includes_usage: bool) -> None:
+        self._head = head
+        self._includes_usage = includes_usage
+
+    def role(self) -> bytes:
+        """Return the chunk that begins a stream."""
+        return self.choice({"role": "assistant", "content": "", "refusal": None})
+
+    def choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        """Return the chunk of a piece."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        no_usage = {"usage": None} if self._includes_usage else {}
+        return _data(self._head | {"choices": [choice]} | no_usage)
+
+    def end(self, finish_reason: str, usage: dict[str, Any]) -> bytes:
+        """Return all that follows the last piece."""
+        last = self.choice({}, finish_reason)
+        if self._includes_usage:
+            last += _data(self._head | {"choices": [], "usage": usage})
+        return last + DONE
+
+
+def replay_chunks(body: bytes, *, asked: Asked) -> Iterator[bytes]:
+    """Yield the stream of a completion that was stored earlier, in as few chunks as can be."""
+    stored = orjson.loads(body)
+    head = {name: stored[name] for name in ("id", "created", "model")}
+    head["object"] = "chat.completion.chunk"
+    writer = ChunkWriter(head, includes_usage=asked.includes_usage)
+    (choice,) = stored["choices"]
+    yield writer.role()
+    if choice["message"]["content"]:
+        yield writer.choice({"content": choice["message"]["content"]})
+    if calls := choice["message"].get("tool_calls"):
+        yield writer.choice(
+            {"tool_calls": [{"index": index} | call for index, call in enumerate(calls)]}
+        )
+    yield writer.end(choice["finish_reason"], stored["usage"])
+
+
+def _data(value: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -1,0 +1,87 @@
+"""What the OpenAPI document says of /v1: the members this gateway reads and writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from conversations.api.openai_requests import ROLES
+from conversations.api.serializers import UsageSchema
+
+OBJECT = "An object as OpenAI's API reference describes it."
+
+
+def _optional(field: type[serializers.Field[Any, Any, Any, Any]], **more: Any) -> Any:
+    return field(required=False, allow_null=True, **more)
+
+
+class CompletionMessageSchema(serializers.Serializer[Any]):
+    role = serializers.ChoiceField(choices=ROLES)
+    content = _optional(serializers.JSONField, help_text="A string, or a list of text parts.")
+    name = _optional(serializers.CharField)
+    tool_calls = _optional(serializers.ListField, child=serializers.DictField())
+    tool_call_id = _optional(serializers.CharField)
+
+
+class StreamOptionsSchema(serializers.Serializer[Any]):
+    include_usage = _optional(serializers.BooleanField)
+
+
+class CompletionRequestSchema(serializers.Serializer[Any]):
+    """The caller's own messages; the channel's prompt goes before them. Others are ignored."""
+
+    model = serializers.CharField(help_text="The channel's model, or another it may use.")
+    messages = CompletionMessageSchema(many=True)
+    stream = _optional(serializers.BooleanField)
+    stream_options = StreamOptionsSchema(required=False, allow_null=True)
+    temperature = _optional(serializers.FloatField, min_value=0, max_value=2)
+    top_p = _optional(serializers.FloatField, min_value=0, max_value=1)
+    presence_penalty = _optional(serializers.FloatField, min_value=-2, max_value=2)
+    frequency_penalty = _optional(serializers.FloatField, min_value=-2, max_value=2)
+    max_tokens = _optional(serializers.IntegerField, min_value=1)
+    max_completion_tokens = _optional(serializers.IntegerField, min_value=1)
+    stop = _optional(serializers.JSONField, help_text="A string, or a list of 1 to 4 strings.")
+    seed = _optional(serializers.IntegerField)
+    response_format = _optional(serializers.DictField, help_text=OBJECT)
+    tools = _optional(serializers.ListField, child=serializers.DictField(), help_text=OBJECT)
+    tool_choice = _optional(serializers.JSONField, help_text="none, auto, required or an object.")
+    parallel_tool_calls = _optional(serializers.BooleanField)
+    n = _optional(serializers.IntegerField, min_value=1, max_value=1)
+
+
+class CompletionAnswerSchema(serializers.Serializer[Any]):
+    role = serializers.CharField()
+    content = serializers.CharField(allow_null=True)
+    refusal = serializers.CharField(allow_null=True)
+    tool_calls = serializers.ListField(child=serializers.DictField(), required=False)
+
+
+class CompletionChoiceSchema(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    message = CompletionAnswerSchema()
+    logprobs = serializers.JSONField(allow_null=True)
+    finish_reason = serializers.CharField()
+
+
+class CompletionSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created = serializers.IntegerField()
+    model = serializers.CharField(help_text="The gateway's own id of the model.")
+    choices = CompletionChoiceSchema(many=True)
+    usage = UsageSchema()
+
+
+class ModelSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created = serializers.IntegerField()
+    owned_by = serializers.CharField()
+    context_window = serializers.IntegerField()
+    max_output_tokens = serializers.IntegerField()
+
+
+class ModelListSchema(serializers.Serializer[Any]):
+    object = serializers.CharField()
+    data = ModelSchema(many=True)  # type: ignore[assignment]  # a member of that name

@@ -1,0 +1,160 @@
+"""Chat completions without a session: the caller's own messages, answered and paid for.
+
+The same gate, limits, holds and routes as a chat's; no turn to wait for, and no text is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from billing import services as billing
+from billing.errors import HoldNotOpen
+from channels import routes, selectors
+from channels.callers import Caller
+from channels.providers.base import ChatMessage, ProviderClient
+from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
+from conversations import calls, idempotency
+from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
+from conversations.errors import (
+    AnsweredTooLate,
+    ContextLengthExceeded,
+    ModelNotFound,
+    RequestRefused,
+)
+from conversations.idempotency import Claim
+from conversations.prompts import Prompt, build_stateless_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a completion, validated; `options` go to the provider as they are."""
+
+    model_id: str
+    messages: Sequence[ChatMessage]
+    options: Mapping[str, Any]
+    max_output_tokens: int | None = None
+    limit_name: str = "max_tokens"
+    is_stream: bool = False
+    includes_usage: bool = False
+    idempotency_key: idempotency.Key | None = None
+    simulate: str = ""
+
+
+def complete_chat(
+    *,
+    caller: Caller,
+    asked: Asked,
+    request_id: str,
+    render: Callable[[Answer], bytes],
+    tell: Tell | None = None,
+) -> Outcome:
+    """Let a provider answer the caller's messages, and charge the answer.
+
+    Two short transactions with the provider's call between them, as for a chat. `render` makes
+    the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
+    piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
+    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted or ProviderFailed; each of them
+    charged nothing and stored nothing.
+    """
+    caller = with_model(caller, asked.model_id)
+    prompt = build_prompt(caller, asked)
+    with (
+        calls.call_gate().call(caller.channel_id),
+        idempotency.claimed(
+            caller, asked.idempotency_key, session_id="", is_stream=asked.is_stream
+        ) as claim,
+    ):
+        if claim is not None and claim.replay is not None:
+            return Outcome(claim.replay.encode(), answer=None)
+        with admitted(caller, asked, prompt, request_id) as call:
+            try:
+                reply = calls.make(call, tell)
+            except RequestRefused as error:
+                if error.reason != CONTEXT_LENGTH_EXCEEDED:
+                    raise
+                raise ContextLengthExceeded(caller.model.context_window_tokens) from error
+            return _store(call, reply, claim, render)
+
+
+def with_model(caller: Caller, model_id: str) -> Caller:
+    """Return the caller with the terms of the model they ask for. Raises ModelNotFound."""
+    terms = selectors.find_terms(caller=caller, model_id=model_id)
+    if terms is None:
+        raise ModelNotFound(model_id)
+    return replace(caller, model=terms)
+
+
+def build_prompt(caller: Caller, asked: Asked) -> Prompt:
+    """Return what is sent to the model. Raises ContextLengthExceeded."""
+    prompt = build_stateless_prompt(
+        model=caller.model,
+        system_prompt=caller.system_prompt,
+        messages=asked.messages,
+        options=asked.options,
+        max_output_tokens=asked.max_output_tokens,
+        limit_name=asked.limit_name,
+    )
+    if prompt is None:
+        raise ContextLengthExceeded(caller.model.context_window_tokens)
+    return prompt
+
+
+@contextmanager
+def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> Iterator[HeldCall]:
+    """Count the day and hold the cost for the block; where it raises, give both back.
+
+    Where even that fails, the hold ends by itself when its time has passed.
+    """
+    clients = routes.list_routes(caller, simulate=asked.simulate)
+    call = calls.freeing_up(caller, lambda: _admit(caller, asked, prompt, clients, request_id))
+    try:
+        yield call
+    except BaseException as error:
+        with suppress(AnyDatabaseError):
+            calls.give_back(call, error, now=timezone.now())
+        raise
+
+
+@transaction.atomic
+def _admit(
+    caller: Caller,
+    asked: Asked,
+    prompt: Prompt,
+    clients: Sequence[ProviderClient],
+    request_id: str,
+) -> HeldCall:
+    now = timezone.now()
+    prompt = calls.within_means(caller, prompt, now=now)
+    hold = billing.place_hold(
+        caller=caller,
+        amount_microcredits=calls.highest_price(caller, prompt),
+        now=now,
+        expires_at=calls.hold_until(now, is_stream=asked.is_stream),
+        request_id=request_id,
+    )
+    return HeldCall(caller, hold, prompt, clients, now)
+
+
+def _store(
+    call: HeldCall, reply: Reply, claim: Claim | None, render: Callable[[Answer], bytes]
+) -> Outcome:
+    """Capture the hold, store what it paid for, keep the body for replays: all or nothing."""
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            answer = Answer(call, reply, calls.settle(call, reply, now=now))
+            row = calls.reply_message(answer, now=now, position=0, content="")
+            row.save(force_insert=True)
+            body = render(answer)
+            if claim is not None:
+                idempotency.complete(claim, body)
+    except HoldNotOpen:
+        raise AnsweredTooLate from None
+    return Outcome(body, answer)

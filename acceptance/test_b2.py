@@ -65,9 +65,9 @@ class Books(RuleBasedStateMachine):
     resolved = Bundle("resolved")
 
     @initialize(
-        credits=st.sampled_from([0, 3_000_000, 9_000_000]), lasts=st.sampled_from([None, 60, 600])
+        amount=st.sampled_from([0, 3_000_000, 9_000_000]), lasts=st.sampled_from([None, 60, 600])
     )
-    def begin(self, credits: int, lasts: int | None) -> None:
+    def begin(self, amount: int, lasts: int | None) -> None:
         self.clock = time_machine.travel(START, tick=False)
         self.traveller = self.clock.start()
         self.now = START
@@ -75,8 +75,8 @@ class Books(RuleBasedStateMachine):
         self.account = Account.objects.create(name="books")
         self.caller = new_caller(self.account)
         self.session = open_session(self.caller)
-        if credits:
-            self.grant(amount=credits, reference="", lasts=lasts)
+        if amount:
+            self.grant(amount=amount, reference="", lasts=lasts)
 
     def teardown(self) -> None:
         if hasattr(self, "clock"):
@@ -167,6 +167,18 @@ class Books(RuleBasedStateMachine):
         billing.free_up(account_id=self.account.id, now=self.now)
         self.model.free_up(self.now)
         return self._hold(amount)
+
+    @rule(target=open_holds, amount=AMOUNTS)
+    def hold_past_an_end(self, amount: int) -> Any:
+        """Hold all there is over the end of a grant, give it back, and hold it again."""
+        self.grant(amount=amount, reference="", lasts=30)
+        first = self._hold(self.model.balance - self.model.held())
+        self.clock_jump(35)
+        self.expire_grants()
+        if isinstance(first, PlacedHold):
+            self.release(first)
+        self.clock_jump(5)
+        return self._hold(self.model.balance - self.model.held())
 
     def _hold(self, amount: int) -> Any:
         """Place a hold, or see it refused for the reason that the model gives."""

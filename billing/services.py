@@ -73,7 +73,23 @@ def place_hold(
     DailyQuotaReached, then CreditsExhausted; the caller's transaction must then be rolled back.
     """
     amount = 0 if caller.is_test else amount_microcredits
-    day = utc_day(now)
+    hold_id, day = uuid7(), utc_day(now)
+    # The insert goes first and the account's row last: the two rows that many requests share
+    # are locked for as short as can be. A refusal rolls the insert back.
+    db.execute(
+        _INSERT_HOLD,
+        [
+            hold_id.hex,
+            caller.account_id,
+            caller.channel_id.hex,
+            caller.is_test,
+            day.isoformat(),
+            amount,
+            request_id,
+            db.time_param(now),
+            db.time_param(expires_at),
+        ],
+    )
     counted = db.fetch_row(
         _COUNT_MESSAGE,
         {
@@ -88,8 +104,8 @@ def place_hold(
     wanted = {"account": caller.account_id, "amount": amount, "now": db.time_param(now)}
     if amount and not db.execute(_HOLD_CREDITS, wanted):
         raise CreditsExhausted
-    hold = PlacedHold(
-        id=uuid7(),
+    return PlacedHold(
+        id=hold_id,
         account_id=caller.account_id,
         channel_id=caller.channel_id,
         is_test=caller.is_test,
@@ -98,21 +114,6 @@ def place_hold(
         messages_today=counted[0],
         request_id=request_id,
     )
-    db.execute(
-        _INSERT_HOLD,
-        [
-            hold.id.hex,
-            hold.account_id,
-            hold.channel_id.hex,
-            hold.is_test,
-            hold.day.isoformat(),
-            amount,
-            request_id,
-            db.time_param(now),
-            db.time_param(expires_at),
-        ],
-    )
-    return hold
 
 
 # --- Settlement ---------------------------------------------------------------------------------

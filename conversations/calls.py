@@ -252,23 +252,27 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
 # --- Settlement ---------------------------------------------------------------------------------
 
 
+def charge_of(call: HeldCall, reply: Reply) -> int:
+    """Return what an answer costs in micro-credits: its price, never above what is held."""
+    price = call.caller.model.price(
+        input_tokens=reply.usage.input_tokens, output_tokens=reply.usage.output_tokens
+    )
+    return min(price, call.hold.amount_microcredits)
+
+
 def settle(call: HeldCall, reply: Reply, *, now: datetime) -> Settlement:
     """Charge an answer; part of the caller's transaction. Raises billing.errors.HoldNotOpen."""
-    model = call.caller.model
     return billing.capture_hold(
         hold=call.hold,
-        charge_microcredits=model.price(
-            input_tokens=reply.usage.input_tokens, output_tokens=reply.usage.output_tokens
-        ),
+        charge_microcredits=charge_of(call, reply),
         now=now,
-        reason=f"Reply by {model.model_id}",
+        reason=f"Reply by {call.caller.model.model_id}",
         request_id=call.hold.request_id,
     )
 
 
-def reply_message(answer: Answer, *, now: datetime, **fields: Any) -> Message:
+def reply_message(call: HeldCall, reply: Reply, *, now: datetime, **fields: Any) -> Message:
     """Return the row that tells what a reply cost and why; its place and text are `fields`."""
-    call, reply = answer.call, answer.reply
     model = call.caller.model
     return Message(
         id=call.hold.id,
@@ -284,7 +288,7 @@ def reply_message(answer: Answer, *, now: datetime, **fields: Any) -> Message:
         input_tokens=reply.usage.input_tokens,
         output_tokens=reply.usage.output_tokens,
         is_estimated=reply.usage.is_estimated,
-        charged_microcredits=answer.settlement.charged_microcredits,
+        charged_microcredits=charge_of(call, reply),
         price_per_reply=model.per_reply,
         price_per_1k_input=model.per_1k_input,
         price_per_1k_output=model.per_1k_output,

@@ -29,6 +29,7 @@ from conversations.errors import (
     RequestRefused,
 )
 from conversations.idempotency import Claim
+from conversations.messages import insert_messages
 from conversations.prompts import Prompt, build_stateless_prompt
 
 
@@ -149,9 +150,9 @@ def _store(
     now = timezone.now()
     try:
         with transaction.atomic():
+            insert_messages([calls.reply_message(call, reply, now=now, position=0, content="")])
+            # Last, as it locks the account's row, which all of its channels share.
             answer = Answer(call, reply, calls.settle(call, reply, now=now))
-            row = calls.reply_message(answer, now=now, position=0, content="")
-            row.save(force_insert=True)
             body = render(answer)
             if claim is not None:
                 idempotency.complete(claim, body)

@@ -19,6 +19,7 @@ from conversations import calls, idempotency, selectors, turns
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
+from conversations.messages import insert_messages
 from conversations.models import Message
 from conversations.prompts import Page, build_prompt
 from conversations.turns import Turn
@@ -158,10 +159,11 @@ def store_turn(
     try:
         with transaction.atomic():
             is_kept = turns.end_turn(admission.turn, messages_added=2, now=now)
-            answer = Answer(call, reply, calls.settle(call, reply, now=now))
             # A session that was erased while the provider talked keeps its books, not its text.
             erased_at = None if is_kept else now
-            _insert_turn(incoming, admission, answer, now, erased_at)
+            _insert_turn(incoming, admission, reply, now, erased_at)
+            # Last, as it locks the account's row, which all of its channels share.
+            answer = Answer(call, reply, calls.settle(call, reply, now=now))
             body = render(answer)
             if claim is not None and is_kept:
                 idempotency.complete(claim, body)
@@ -175,7 +177,7 @@ def store_turn(
 def _insert_turn(
     incoming: Incoming,
     admission: Admission,
-    answer: Answer,
+    reply: Reply,
     now: datetime,
     erased_at: datetime | None,
 ) -> None:
@@ -194,14 +196,15 @@ def _insert_turn(
         erased_at=erased_at,
     )
     assistant = calls.reply_message(
-        answer,
+        call,
+        reply,
         now=now,
         session_id=turn.session_pk,
         position=turn.message_count + 1,
-        content=answer.reply.completion.text if is_kept else "",
+        content=reply.completion.text if is_kept else "",
         erased_at=erased_at,
     )
-    Message.objects.bulk_create([user, assistant])
+    insert_messages([user, assistant])
 
 
 def give_back(admission: Admission, error: BaseException) -> None:

@@ -54,6 +54,22 @@ setup-dev:
 test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL choose the services)
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: acceptance
+acceptance: setup-dev  ## check the promises on real servers, on PostgreSQL and SQLite (ARGS="--only B3")
+	@$(PY) -m acceptance $(ARGS)
+
+.PHONY: soak
+soak: setup-dev  ## the same with full counts; hours
+	@$(PY) -m acceptance --long $(ARGS)
+
+.PHONY: bench
+bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick")
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: bench-ledger
+bench-ledger: setup-dev  ## how many charges a second one hot account takes
+	@$(PY) -m bench.ledger $(ARGS)
+
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import pytest
 
-from channels.tests.factories import Site
+from channels.tests.factories import make_site
 from conftest import ApiClient
+from conversations.tests.test_streaming import parse
 
-pytestmark = [pytest.mark.django_db, pytest.mark.local_llm]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.local_llm]
 
 
-def test_a_real_model_answers_and_receives_the_conversation(site: Site, settings: Any) -> None:
+@pytest.fixture
+def api(settings: Any) -> ApiClient:
     settings.PROVIDER_BASE_URL = f"http://127.0.0.1:{os.environ.get('LLM_PORT', '8081')}/v1"
-    api = ApiClient(site.api_key)
+    return ApiClient(make_site().api_key)
+
+
+def test_a_real_model_answers_and_receives_the_conversation(api: ApiClient) -> None:
     first = api.chat("What is the capital of France?")
     assert first.status_code == 200, first.content
     second = api.chat("And how many people live there?")
@@ -27,3 +33,33 @@ def test_a_real_model_answers_and_receives_the_conversation(site: Site, settings
     assert usage[1]["prompt_tokens"] > usage[0]["total_tokens"]
     assert first.json()["credits"]["charged"] == "1.000000"
     assert [m["role"] for m in api.history()] == ["user", "assistant"] * 2
+
+
+def test_a_real_model_streams(api: ApiClient) -> None:
+    events = parse(api.chat("Say hello.", stream=True).getvalue())
+    pieces = [data["text"] for name, data in events if name == "delta"]
+    name, done = events[-1]
+    assert name == "done"
+    assert len(pieces) > 1
+    assert "".join(pieces) == done["reply"]
+    assert done["usage"]["completion_tokens"] > 0
+    assert "estimated" not in done["usage"]
+
+
+def test_a_real_model_answers_as_openai_does(api: ApiClient) -> None:
+    body = {
+        "model": "llama-3.3-70b-versatile",
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 20,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    lines = api.post("/v1/chat/completions", body).getvalue().decode().split("\n\n")
+    chunks = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert chunks.pop() == "[DONE]"
+    parsed = [json.loads(chunk) for chunk in chunks]
+    assert parsed[-1]["usage"]["completion_tokens"] > 0
+    assert {chunk["model"] for chunk in parsed} == {"llama-3.3-70b-versatile"}
+    plain = api.post("/v1/chat/completions", body | {"stream": False, "stream_options": None})
+    assert plain.status_code == 200, plain.content
+    assert plain.json()["choices"][0]["message"]["content"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from channels.models import LanguageModel
 from channels.tests.factories import make_site
 from conftest import ApiClient
 from conversations.tests.test_streaming import parse
@@ -18,6 +19,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.local_llm]
 @pytest.fixture
 def api(settings: Any) -> ApiClient:
     settings.PROVIDER_BASE_URL = f"http://127.0.0.1:{os.environ.get('LLM_PORT', '8081')}/v1"
+    # So small a model sometimes never comes to an end.
+    LanguageModel.objects.update(max_output_tokens=64)
     return ApiClient(make_site().api_key)
 
 

@@ -1,0 +1,259 @@
+"""The chat under load: what the gateway costs, and what it adds to a direct call.
+
+Everything shares one machine, so each round runs every case once, direct and through the
+gateway one right after the other, and only differences and medians over the rounds are told.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acceptance.processes import BASE_DIR
+from acceptance.rig import Server
+from bench import figures, micro
+from bench.figures import RoundLog, percentile, progress, spread
+from bench.load import Figures, Plan
+from bench.stand import (
+    Stand,
+    backend_cpu_seconds,
+    cpu_seconds,
+    prompt_of,
+    resident_bytes,
+    run_load,
+    tree_of,
+)
+
+WORKERS = 2
+THREADS = 64
+REPORT = BASE_DIR / "docs" / "performance.md"
+MESSAGE = micro.MESSAGE
+# About what the gateway sends on: prompt, one and a half earlier turns, the message.
+DIRECT_PROMPT_CHARACTERS = 8_500
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How slow the provider is, and how many ask at once."""
+
+    name: str
+    latency_ms: int
+    connections: int
+    is_stream: bool = False
+
+
+CASES = (
+    Case("0 ms, c=8", 0, 8),
+    Case("0 ms, c=32", 0, 32),
+    Case("50 ms, c=8", 50, 8),
+    Case("50 ms, c=32", 50, 32),
+    Case("streams, c=32", 50, 32, is_stream=True),
+)
+# Case and figure -> its target; see docs/performance.md for where they come from.
+TARGETS = {
+    ("0 ms, c=32", "cpu_ms"): 2.2,
+    ("0 ms, c=32", "database_cpu_ms"): 1.2,
+    ("50 ms, c=8", "added_p50_ms"): 8.0,
+    ("50 ms, c=8", "added_p99_ms"): 20.0,
+    ("50 ms, c=32", "added_p50_ms"): 20.0,
+    ("50 ms, c=32", "added_p99_ms"): 75.0,
+    ("streams, c=32", "added_p50_ms"): 5.0,
+    ("streams, c=32", "added_p99_ms"): 10.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    direct_seconds: float
+
+
+FULL = Length(rounds=5, seconds=4.0, direct_seconds=1.5)
+QUICK = Length(rounds=3, seconds=1.4, direct_seconds=0.6)
+
+Round = dict[str, Any]
+
+
+class Bench:
+    """A running gateway beside a provider, and the rounds measured so far."""
+
+    def __init__(self, stand: Stand, server: Server, length: Length, log: RoundLog) -> None:
+        self.stand = stand
+        self.server = server
+        self.length = length
+        self.log = log
+        self.rounds: list[Round] = []
+
+    def run(self) -> None:
+        total = self.length.rounds * len(CASES)
+        for number in range(self.length.rounds):
+            for at, case in enumerate(CASES):
+                done = number * len(CASES) + at
+                progress(
+                    f"round {number + 1} of {self.length.rounds}: {case.name} ({done}/{total})"
+                )
+                self.stand.provider.set_latency(case.latency_ms)
+                measured = {"round": number, "case": case.name} | self.measure(case, number)
+                self.rounds.append(measured)
+                self.log.write(measured)
+        progress("")
+
+    def measure(self, case: Case, number: int) -> Round:
+        """Ask the provider directly, then through the gateway."""
+        direct = require_success(run_load(self.direct_plan(case)))
+        pids = tree_of(self.server.running.pid)
+        url = self.stand.rig.database.url
+        cpu, database_cpu = cpu_seconds(pids), backend_cpu_seconds(url)
+        through = require_success(run_load(self.plan(case, number)))
+        count = sum(through.statuses.values())
+        waits = (through.first_deltas, direct.first_deltas)
+        if not case.is_stream:
+            waits = (through.latencies, direct.latencies)
+        return {
+            "rps": through.requests / through.seconds,
+            "cpu_ms": 1000 * (cpu_seconds(pids) - cpu) / count,
+            "database_cpu_ms": 1000 * (backend_cpu_seconds(url) - database_cpu) / count,
+            "p50_ms": percentile(waits[0], 50),
+            "p99_ms": percentile(waits[0], 99),
+            "direct_p50_ms": percentile(waits[1], 50),
+            "direct_p99_ms": percentile(waits[1], 99),
+            "added_p50_ms": percentile(waits[0], 50) - percentile(waits[1], 50),
+            "added_p99_ms": percentile(waits[0], 99) - percentile(waits[1], 99),
+            "direct_rps": direct.requests / direct.seconds,
+            "load_cpu_ms": through.cpu_ms / count,
+            "rss_mb": resident_bytes(pids) / 2**20,
+            "requests": count,
+        }
+
+    def plan(self, case: Case, number: int) -> dict[str, Any]:
+        return self.stand.plan(
+            connections=case.connections,
+            run=f"{number}-{CASES.index(case)}",
+            message=MESSAGE,
+            seconds=self.length.seconds,
+            is_stream=case.is_stream,
+        )
+
+    def direct_plan(self, case: Case) -> dict[str, Any]:
+        messages = [
+            {"role": "system", "content": prompt_of(DIRECT_PROMPT_CHARACTERS)},
+            {"role": "user", "content": MESSAGE},
+        ]
+        body: dict[str, Any] = {"model": "bench-model", "messages": messages, "max_tokens": 1000}
+        if case.is_stream:
+            body["stream"] = True
+        return self.stand.as_dict(
+            Plan(
+                port=self.stand.provider.port,
+                connections=case.connections,
+                seconds=self.length.seconds if case.is_stream else self.length.direct_seconds,
+                path="/v1/chat/completions",
+                keys=[],
+                message="",
+                run="",
+                direct_body=json.dumps(body, separators=(",", ":")),
+                is_stream=case.is_stream,
+            )
+        )
+
+    def of(self, case: Case, name: str) -> list[float]:
+        """Return one figure of a case in all rounds."""
+        return [float(one[name]) for one in self.rounds if one["case"] == case.name]
+
+
+def require_success(measured: Figures) -> Figures:
+    """Refuse figures of a run that was not all 200: errors are cheap."""
+    if set(measured.statuses) != {"200"} or not measured.requests:
+        raise RuntimeError(f"not all answers are 200: {measured.statuses} {measured.errors}")
+    return measured
+
+
+# --- The report ---------------------------------------------------------------------------------
+
+
+def direct_cell(bench: Bench, case: Case) -> str:
+    p50, p99 = (statistics.median(bench.of(case, f"direct_p{at}_ms")) for at in (50, 99))
+    return f"{p50:.1f} / {p99:.1f}"
+
+
+Cell = Callable[[Bench, Case], str]
+COLUMNS: tuple[tuple[str, Cell], ...] = (
+    ("requests/s", lambda bench, case: spread(bench.of(case, "rps"), 0)),
+    ("gateway CPU ms", lambda bench, case: spread(bench.of(case, "cpu_ms"))),
+    ("PostgreSQL CPU ms", lambda bench, case: spread(bench.of(case, "database_cpu_ms"))),
+    ("p50 added ms", lambda bench, case: spread(bench.of(case, "added_p50_ms"), 1)),
+    ("p99 added ms", lambda bench, case: spread(bench.of(case, "added_p99_ms"), 1)),
+    ("direct p50 / p99 ms", direct_cell),
+)
+
+
+def table(bench: Bench) -> Iterator[str]:
+    yield "| provider, connections | " + " | ".join(name for name, _ in COLUMNS) + " |"
+    yield "|---" * (len(COLUMNS) + 1) + "|"
+    for case in CASES:
+        cells = [cell(bench, case) for _, cell in COLUMNS]
+        yield f"| {case.name} | " + " | ".join(cells) + " |"
+
+
+def verdicts(bench: Bench) -> Iterator[str]:
+    """Say for each target whether the median meets it."""
+    for (name, figure), target in TARGETS.items():
+        case = next(case for case in CASES if case.name == name)
+        median = statistics.median(bench.of(case, figure))
+        word = "met" if median <= target else "MISSED"
+        yield f"- {name}, {figure}: {median:.2f}, target {target:g}: {word}"
+
+
+def report(bench: Bench, queries: float, heading: str, other_load: str) -> str:
+    """Return a section for docs/performance.md."""
+    length = bench.length
+    memory = max(bench.of(CASES[1], "rss_mb"))
+    requests = sum(int(one["requests"]) for one in bench.rounds)
+    lines = [
+        f"## {heading}",
+        "",
+        f"{length.rounds} rounds of {length.seconds:g} s, {WORKERS} workers of {THREADS} threads, "
+        f"{requests:,} requests. Median (lowest to highest). {other_load}",
+        "",
+        *table(bench),
+        "",
+        f"Statements a request, transactions' own not counted: {queries:.1f}. "
+        f"RSS of all processes after c=32: {memory:.0f} MB.",
+        "",
+        *verdicts(bench),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def statements_a_request(stand: Stand) -> float:
+    """Count them in one process, where each can be seen."""
+    stops = micro.ask(stand, requests=80, number=999)["stops"]
+    counts: Sequence[float] = [
+        calls for name, (_, _, calls) in stops.items() if micro.is_statement(name)
+    ]
+    return sum(counts)
+
+
+def run(length: Length, *, is_kept: bool) -> None:
+    """Measure, print, and where it is kept append to docs/performance.md."""
+    log = RoundLog("chat")
+    # Before anything runs: the checkout may change meanwhile, the gateway has been loaded by then.
+    heading, other_load = figures.heading(), figures.other_load()
+    progress("setting up a database, a provider and a gateway")
+    with Stand("pg") as stand:
+        queries = statements_a_request(stand)
+        server = stand.rig.start_server(workers=WORKERS, threads=THREADS)
+        bench = Bench(stand, server, length, log)
+        bench.run()
+    section = report(bench, queries, heading, other_load)
+    print(section)
+    print(f"All rounds: {log.path.relative_to(BASE_DIR)}")
+    if is_kept:
+        with REPORT.open("a") as kept:
+            kept.write(f"\n{section}")

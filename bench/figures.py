@@ -1,0 +1,102 @@
+"""Medians with their spread, where the machine is shared and drifts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from acceptance.processes import BASE_DIR
+
+RESULTS_DIR = BASE_DIR / "var" / "bench"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile; 0.0 where there is no value."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    rank = -int(-len(ordered) * percent // 100)
+    return ordered[max(0, min(len(ordered), rank) - 1)]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Return 'median (lowest to highest)'."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def commit() -> str:
+    """Return the short commit of the checkout, with a + where files differ from it."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit"
+    return f"{head}+" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=BASE_DIR, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def machine() -> str:
+    """Return what the figures depend on most."""
+    memory_gib = psutil.virtual_memory().total / 2**30
+    python = platform.python_version()
+    return f"{os.cpu_count()} x {processor()}, {memory_gib:.0f} GiB, Python {python}"
+
+
+def processor() -> str:
+    with_name = [
+        line.partition(":")[2].strip()
+        for line in _lines(Path("/proc/cpuinfo"))
+        if line.startswith("model name")
+    ]
+    return with_name[0] if with_name else platform.machine()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def heading() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {commit()}, {machine()}"
+
+
+def other_load() -> str:
+    """Say how busy the machine was before we began: above about 0.3 the figures are too high."""
+    return f"Load average before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+
+
+class RoundLog:
+    """All rounds as JSON lines, in a file of this run."""
+
+    def __init__(self, name: str) -> None:
+        RESULTS_DIR.mkdir(parents=True, exist_ok=True)
+        self.path = RESULTS_DIR / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}.jsonl"
+
+    def write(self, figures: Mapping[str, Any]) -> None:
+        with self.path.open("a") as lines:
+            lines.write(json.dumps(figures) + "\n")
+
+
+def progress(words: str) -> None:
+    """Show where we are, on a terminal only; '' clears the line."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,293 @@
+"""Where a chat request's time goes: every stop of the path timed in one process and thread.
+
+    python -m bench.micro [--requests 400] [--kind pg|sqlite]
+
+Runs the whole WSGI application against a private database and the cheap provider. The stops
+nest, and each is charged only for what it does itself. Wall time of a statement holds what the
+database needed; CPU is this thread's alone. Timing itself adds about 1 us a stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import io
+import itertools
+import json
+import pkgutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.load import Plan, Requests
+from bench.stand import Stand, backend_cpu_seconds
+
+MESSAGE = "What does the parcel to Norway cost, please? " * 22
+
+
+# Whose time is told apart, by the name under which it is called.
+STOPS = {
+    "request middleware": ("common.middleware:RequestMiddleware.__call__",),
+    "logging": (
+        "common.middleware:RequestMiddleware._log",
+        "logging:StreamHandler.emit",
+    ),
+    "logging: JSON": ("common.logs:JsonFormatter.format",),
+    "other middlewares": (
+        "common.middleware:_PagesOnly.__call__",
+        "whitenoise.middleware:WhiteNoiseMiddleware.__call__",
+    ),
+    "DRF": (
+        "rest_framework.views:APIView.dispatch",
+        "rest_framework.views:APIView.finalize_response",
+    ),
+    "ChatView.post": ("conversations.api.views:ChatView.post",),
+    "authentication": (
+        "channels.authentication:ApiKeyAuthentication.authenticate",
+        "channels.callers:find_caller",
+    ),
+    "throttle": ("billing.throttling:ChatThrottle.allow_request",),
+    "throttle: headers": ("billing.throttling:_state",),
+    "parsing": (
+        "conversations.api.views:read_body",
+        "conversations.api.views:parse_json_object",
+        "conversations.api.serializers:parse_chat_request",
+    ),
+    "rendering": (
+        "conversations.api.serializers:render_answer",
+        "conversations.api.serializers:answer_headers",
+    ),
+    "answer_message": ("conversations.services:answer_message",),
+    "admission": ("conversations.services:_admit",),
+    "admission: take_turn": ("conversations.turns:take_turn",),
+    "admission: latest_turns": ("conversations.selectors:latest_turns",),
+    "admission: build_prompt": ("conversations.services:build_prompt",),
+    "admission: list_routes": ("channels.routes:list_routes",),
+    "admission: place_hold": ("billing.services:place_hold",),
+    "settlement": ("conversations.services:store_turn",),
+    "settlement: end_turn": ("conversations.turns:end_turn",),
+    "settlement: capture_hold": ("billing.services:capture_hold",),
+    "settlement: messages": ("conversations.services:_insert_turn",),
+    "provider": ("conversations.services:call_provider",),
+    "provider: HTTP": ("common.http:post",),
+    "provider: payload": (
+        "channels.providers.openai_compatible:OpenAiCompatibleProvider._payload",
+    ),
+    "provider: parse": ("channels.providers.openai_compatible:parse_completion",),
+    "atomic enter and exit": (
+        "django.db.transaction:Atomic.__enter__",
+        "django.db.transaction:Atomic.__exit__",
+    ),
+    "SQL COMMIT": ("django.db.backends.base.base:BaseDatabaseWrapper.commit",),
+    "connection from and to the pool": (
+        "django.db.backends.base.base:BaseDatabaseWrapper.connect",
+        "django.db.backends.base.base:BaseDatabaseWrapper.close",
+        "common.db:release_connection",
+    ),
+}
+
+
+@dataclass(slots=True)
+class Stop:
+    """What was spent at one stop, less what stops inside it took."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Watch:
+    """A stack of stops: time goes to the innermost."""
+
+    stops: dict[str, Stop] = field(default_factory=lambda: defaultdict(Stop))
+    stack: list[str] = field(default_factory=list)
+    wall_at: float = 0.0
+    cpu_at: float = 0.0
+
+    def switch(self) -> None:
+        """Charge the time since the last switch to the stop that had it."""
+        wall, cpu = time.perf_counter(), time.thread_time()
+        if self.stack:
+            stop = self.stops[self.stack[-1]]
+            stop.wall += wall - self.wall_at
+            stop.cpu += cpu - self.cpu_at
+        self.wall_at, self.cpu_at = time.perf_counter(), time.thread_time()
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.switch()
+            self.stack.append(name)
+            self.stops[name].calls += 1
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.switch()
+                self.stack.pop()
+
+        return run
+
+    def patch(self, owner: Any, attribute: str, name: str) -> None:
+        is_static = isinstance(inspect.getattr_static(owner, attribute), staticmethod)
+        watched = self.timed(name, getattr(owner, attribute))
+        setattr(owner, attribute, staticmethod(watched) if is_static else watched)
+
+    def execute(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        """Be a connection's execute wrapper: each statement is a stop of its own."""
+        return self.timed(f"SQL {title(str(sql))}", execute)(sql, params, many, context)
+
+
+def title(sql: str) -> str:
+    """Return a statement's verb and table."""
+    words = sql.replace('"', "").split()
+    for before, word in itertools.pairwise(words):
+        if before.upper() in {"INTO", "UPDATE", "FROM"}:
+            return f"{words[0].upper()} {word}"
+    return " ".join(words[:3])
+
+
+def is_statement(stop: str) -> bool:
+    return stop.startswith("SQL ") and stop != "SQL COMMIT"
+
+
+def patch_stops(watch: Watch) -> None:
+    """Put a watch on every stop of the path; say which of them are no longer there."""
+    for name, targets in STOPS.items():
+        for target in targets:
+            owner, _, attribute = target.replace(":", ".").rpartition(".")
+            try:
+                watch.patch(pkgutil.resolve_name(owner), attribute, name)
+            except AttributeError:
+                print(f"bench.micro: no {target}", file=sys.stderr)
+
+
+def inside(told: dict[str, Any]) -> dict[str, Any]:
+    """Run the requests in this process; return figures per request in ms."""
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    from common.slots import Slots
+    from gateway.wsgi import application
+
+    requests = Requests(Plan(**told["plan"]))
+    watch = Watch()
+    call = functools.partial(one_request, Slots(application, 64), requests)
+    for number in range(100):
+        call(0, number)
+    backends = told["database"]
+    plain_wall, plain_cpu = time.perf_counter(), time.thread_time()
+    server_cpu = backend_cpu_seconds(backends)
+    for number in range(told["requests"]):
+        call(1, number)
+    count = told["requests"]
+    report: dict[str, Any] = {
+        "wall_ms": 1000 * (time.perf_counter() - plain_wall) / count,
+        "cpu_ms": 1000 * (time.thread_time() - plain_cpu) / count,
+        "database_cpu_ms": 1000 * (backend_cpu_seconds(backends) - server_cpu) / count,
+    }
+    patch_stops(watch)
+    connection.execute_wrappers.append(watch.execute)
+    timed = watch.timed("server and Django's handler", call)
+    for number in range(count):
+        timed(2, number)
+    report["stops"] = {
+        name: [1000 * stop.wall / count, 1000 * stop.cpu / count, stop.calls / count]
+        for name, stop in watch.stops.items()
+    }
+    return report
+
+
+def one_request(application: Any, requests: Requests, connection: int, number: int) -> bytes:
+    """Call the application as the server would."""
+    head, _, body = requests.make(connection, number).partition(b"\r\n\r\n")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/api/chat",
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_X_API_KEY": head.partition(b"X-API-Key: ")[2].partition(b"\r\n")[0].decode(),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    said: list[str] = []
+    answer = b"".join(application(environ, lambda status, headers: said.append(status)))
+    if said != ["200 OK"]:
+        raise RuntimeError(f"{said} {answer[:500]!r}")
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.micro")
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--kind", choices=("pg", "sqlite"), default="pg")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.inside:
+        json.dump(inside(json.load(sys.stdin)), sys.stdout)
+        return
+    with Stand(told.kind) as stand:
+        reports = [ask(stand, told.requests, number) for number in range(told.rounds)]
+    show(reports)
+
+
+def ask(stand: Stand, requests: int, number: int) -> dict[str, Any]:
+    plan = stand.plan(connections=1, run=f"micro{number}", message=MESSAGE)
+    question = {"plan": plan, "requests": requests, "database": stand.rig.database.url}
+    with (stand.logs / "micro.log").open("ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.micro", "--inside"],
+            env=stand.rig.env,
+            input=json.dumps(question).encode(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError((stand.logs / "micro.log").read_text()[-3000:])
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def show(reports: list[dict[str, Any]]) -> None:
+    """Print medians over the rounds, dearest CPU first."""
+
+    def median(values: list[float]) -> float:
+        return statistics.median(values)
+
+    for name in ("wall_ms", "cpu_ms", "database_cpu_ms"):
+        print(f"{name:>18} {median([report[name] for report in reports]):7.3f} a request, untimed")
+    print(f"\n{'stop':44} {'cpu ms':>8} {'wall ms':>8} {'calls':>6}")
+    stops = {name for report in reports for name in report["stops"]}
+    rows = [
+        (name, *(median([r["stops"].get(name, [0, 0, 0])[at] for r in reports]) for at in range(3)))
+        for name in stops
+    ]
+    for name, wall, cpu, calls in sorted(rows, key=lambda row: -row[2]):
+        print(f"{name:44} {cpu:8.3f} {wall:8.3f} {calls:6.1f}")
+    print(f"{'all':44} {sum(r[2] for r in rows):8.3f} {sum(r[1] for r in rows):8.3f}")
+
+
+if __name__ == "__main__":
+    main()

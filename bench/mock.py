@@ -1,0 +1,162 @@
+"""A provider that costs next to nothing: prebuilt answers, after a chosen wait.
+
+    python -m bench.mock        listens on a free port and prints it
+
+    POST /latency/MS            how long answers, and the first piece of streams, take from now on
+    POST anything else          a chat completion; a stream where the body asks for one
+
+Streams are 50 pieces, 10 ms apart. acceptance/mock_provider.py can do far more, at ten times
+the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from functools import partial
+
+from bench.loop import READ_BYTES, Loop, content_length
+
+REPLY_CHARACTERS = 1_400
+PIECES = 50
+PIECE_GAP_SECONDS = 0.010
+HOST = "127.0.0.1"
+
+WORDS = "Certainly: the parcel leaves our house within two working days and is then yours. "
+REPLY = (WORDS * (REPLY_CHARACTERS // len(WORDS) + 1))[:REPLY_CHARACTERS]
+USAGE = {"prompt_tokens": 900, "completion_tokens": 350, "total_tokens": 1250}
+
+
+def plain_answer() -> bytes:
+    body = json.dumps(
+        {
+            "id": "chatcmpl-bench",
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": "bench-model",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": REPLY},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": USAGE,
+        }
+    ).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    body = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "bench-model"}
+    return chunk(b"data: " + json.dumps(body | {"choices": [choice]}).encode() + b"\n\n")
+
+
+def streamed_answer() -> list[bytes]:
+    """Return what is sent, piece by piece; the head goes with the first."""
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    size = REPLY_CHARACTERS // PIECES
+    pieces = [event({"content": REPLY[at : at + size]}) for at in range(0, size * PIECES, size)]
+    usage = chunk(b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n")
+    end = event({}, "stop") + usage + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    return [head + pieces[0], *pieces[1:], end]
+
+
+PLAIN = plain_answer()
+STREAMED = streamed_answer()
+SETTING_TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class Provider:
+    """Accepts connections, and knows how long answers take."""
+
+    def __init__(self, loop: Loop, listener: socket.socket) -> None:
+        self.loop = loop
+        self.latency_seconds = 0.0
+        self._listener = listener
+        loop.on_readable(listener, self.accept)
+
+    def accept(self) -> None:
+        sock, _ = self._listener.accept()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self, sock)
+        self.loop.on_readable(sock, connection.read)
+
+
+class Connection:
+    """One caller, who waits for each answer before asking again."""
+
+    def __init__(self, provider: Provider, sock: socket.socket) -> None:
+        self.provider = provider
+        self.sock = sock
+        self.buffer = b""
+
+    def read(self) -> None:
+        try:
+            received = self.sock.recv(READ_BYTES)
+        except OSError:
+            received = b""
+        if not received:
+            self.provider.loop.forget(self.sock)
+            return
+        buffer = self.buffer + received if self.buffer else received
+        head_ends = buffer.find(b"\r\n\r\n")
+        if head_ends < 0 or len(buffer) < head_ends + 4 + content_length(buffer[: head_ends + 2]):
+            self.buffer = buffer
+            return
+        self.buffer = b""
+        self.answer(buffer)
+
+    def answer(self, request: bytes) -> None:
+        provider = self.provider
+        if request.startswith(b"POST /latency/"):
+            provider.latency_seconds = float(request[14:].split(b" ", 1)[0]) / 1000
+            self.send(SETTING_TAKEN)
+        elif request.find(b'"stream":true', -200) >= 0:
+            self.stream(0, time.perf_counter() + provider.latency_seconds)
+        elif provider.latency_seconds:
+            due = time.perf_counter() + provider.latency_seconds
+            provider.loop.at(due, partial(self.send, PLAIN))
+        else:
+            self.send(PLAIN)
+
+    def stream(self, number: int, due: float) -> None:
+        """Send a piece when it is due, then see to the next one."""
+
+        def send() -> None:
+            self.send(STREAMED[number])
+            if number + 1 < len(STREAMED):
+                self.stream(number + 1, due + PIECE_GAP_SECONDS)
+
+        self.provider.loop.at(due, send)
+
+    def send(self, data: bytes) -> None:
+        # An answer is smaller than any socket's buffer, so it goes out whole or not at all.
+        try:
+            self.sock.send(data)
+        except OSError:
+            pass  # the caller left
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop = Loop()
+    listener = socket.create_server((HOST, 0), backlog=1024)
+    Provider(loop, listener)
+    print(listener.getsockname()[1], flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

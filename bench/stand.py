@@ -1,0 +1,153 @@
+"""The test stand: a private database with channels in it, and the cheap provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import psycopg
+
+from acceptance import clients
+from acceptance.processes import HOST, Running, run_python
+from acceptance.rig import Rig, Wanted, Workshop
+from bench.load import Figures, Plan
+
+CHANNELS = 100
+# 1 to 10 kB, as many of each.
+PROMPT_CHARACTERS = (1_000, 2_500, 5_000, 10_000)
+PROMPT_TEXT = "You answer for a shop that sells lamps. Be brief, be kind, never promise a date. "
+CREDITS_MICRO = 10**15
+
+
+def prompt_of(characters: int) -> str:
+    return (PROMPT_TEXT * (characters // len(PROMPT_TEXT) + 1))[:characters]
+
+
+class Stand:
+    """Everything a benchmark needs beside the gateway itself; all gone at the end."""
+
+    def __init__(self, kind: str = "pg", settings: Mapping[str, str] | None = None) -> None:
+        self._kind = kind
+        self._settings = dict(settings or {})
+        self._ending = ExitStack()
+        self.keys: list[str] = []
+
+    def __enter__(self) -> Stand:
+        with ExitStack() as ending:
+            folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-"))
+            self.logs = Path(folder)
+            self.provider = Provider(self.logs / "provider.log")
+            ending.callback(self.provider.running.kill)
+            workshop = ending.enter_context(closing(Workshop()))
+            settings = {"PROVIDER_BASE_URL": self.provider.url} | self._settings
+            rig = Rig(workshop, self._kind, self.logs, self.logs, settings)
+            self.rig = ending.enter_context(closing(rig))
+            self.keys = self._create_channels()
+            self._ending = ending.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ending.close()
+
+    def _create_channels(self) -> list[str]:
+        channels = [
+            self.wanted(
+                f"owner{number}@example.com",
+                system_prompt=prompt_of(PROMPT_CHARACTERS[number % len(PROMPT_CHARACTERS)]),
+            )
+            for number in range(CHANNELS)
+        ]
+        return [made.api_key for made in self.rig.create_channels(channels)]
+
+    @staticmethod
+    def wanted(owner: str, *, microcredits: int = CREDITS_MICRO, system_prompt: str = "") -> Wanted:
+        """Describe a channel that no limit but its credits holds back."""
+        return Wanted(owner=owner, microcredits=microcredits, system_prompt=system_prompt)
+
+    def plan(self, *, connections: int, run: str, message: str, **more: Any) -> dict[str, Any]:
+        """Return a load plan through the gateway; `port` is that of a server, if there is one."""
+        port = self.rig.servers[0].port if self.rig.servers else 0
+        plan = Plan(
+            port=port,
+            connections=connections,
+            seconds=more.pop("seconds", 0.0),
+            path="/api/chat",
+            keys=self.keys,
+            message=message,
+            run=run,
+            **more,
+        )
+        return self.as_dict(plan)
+
+    @staticmethod
+    def as_dict(plan: Plan) -> dict[str, Any]:
+        return asdict(plan)
+
+
+class Provider:
+    """The cheap provider's process."""
+
+    def __init__(self, log: Path) -> None:
+        command = [sys.executable, "-m", "bench.mock"]
+        self.running = Running(command, env=os.environ, log=log, stdout=subprocess.PIPE)
+        assert self.running.process.stdout
+        self.port = int(self.running.process.stdout.readline() or 0)
+        self.url = f"http://{HOST}:{self.port}/v1"
+
+    def set_latency(self, milliseconds: int) -> None:
+        clients.request(self.port, "POST", f"/latency/{milliseconds}", body=b"-")
+
+
+def run_load(plan: Mapping[str, Any]) -> Figures:
+    """Run a load plan in a process of its own."""
+    done = run_python(["-m", "bench.load"], env=os.environ, stdin=json.dumps(plan))
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return Figures(**json.loads(done.stdout))
+
+
+# --- What processes cost ------------------------------------------------------------------------
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the CPU that living processes have used so far."""
+    total = 0.0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def tree_of(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+def resident_bytes(pids: Sequence[int]) -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
+
+
+def backend_cpu_seconds(url: str) -> float:
+    """Return the CPU of a database's PostgreSQL backends; 0 where it is no such database."""
+    if not url.startswith("postgres"):
+        return 0.0
+    return cpu_seconds(backend_pids(url))
+
+
+def backend_pids(url: str) -> list[int]:
+    statement = (
+        "SELECT pid FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        return [cast(int, pid) for (pid,) in connection.execute(statement).fetchall()]

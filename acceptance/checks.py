@@ -68,9 +68,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A promise by its id. Calm ones mostly wait, so that they can run beside others."""
+    """A promise by its id."""
 
     id: str
     title: str
     function: Callable[[Run], None]
-    is_calm: bool = False

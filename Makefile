@@ -70,6 +70,10 @@ bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS
 bench-ledger: setup-dev  ## how many charges a second one hot account takes
 	@$(PY) -m bench.ledger $(ARGS)
 
+.PHONY: sdk
+sdk: setup-dev  ## let OpenAI's npm client try /v1 (needs node and npm; downloads it once)
+	@$(PY) -m pytest -m sdk conversations/tests/test_openai_npm.py
+
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
 

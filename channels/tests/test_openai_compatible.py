@@ -47,7 +47,12 @@ def patient(seconds: float) -> Patience:
 
 
 def ask(
-    server: StubServer, *, api_key: str = KEY, seconds: float = 10, allow_private: bool = True
+    server: StubServer,
+    *,
+    api_key: str = KEY,
+    seconds: float = 10,
+    allow_private: bool = True,
+    request: ChatRequest = ChatRequest(MESSAGES, 123),  # noqa: B008  # frozen
 ) -> Completion:
     provider = OpenAiCompatibleProvider(
         provider_name="stub",
@@ -56,7 +61,7 @@ def ask(
         provider_model="stub/model-1",
         allow_private=allow_private,
     )
-    return provider.complete(ChatRequest(MESSAGES, 123), patience=patient(seconds))
+    return provider.complete(request, patience=patient(seconds))
 
 
 def failure(server: StubServer, **options: Any) -> ProviderError:
@@ -100,6 +105,18 @@ def test_sends_the_messages_as_they_are(say: Say) -> None:
     assert request.headers["host"] == f"127.0.0.1:{server.port}"
 
 
+def test_sends_options_and_the_newer_limit_by_its_name(say: Say) -> None:
+    server = say(chat_answer())
+    options = {"temperature": 0.5, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    ask(server, request=ChatRequest(MESSAGES, 7, options, limit_name="max_completion_tokens"))
+    assert orjson.loads(server.requests[0].body) == {
+        "model": "stub/model-1",
+        "messages": MESSAGES,
+        "max_completion_tokens": 7,
+        **options,
+    }
+
+
 def test_sends_no_authorization_without_a_key(say: Say) -> None:
     server = say(chat_answer())
     ask(server, api_key="")
@@ -139,6 +156,32 @@ def test_the_barest_answer_will_do(say: Say) -> None:
     assert ask(say({"choices": [{"message": {"content": "Hi"}}]})) == Completion(
         text="Hi", finish_reason="stop", input_tokens=None, output_tokens=None
     )
+
+
+TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("content", [None, "", " ", "Let me see."])
+def test_tool_calls_are_an_answer_where_they_are_taken(say: Say, content: Any) -> None:
+    message = {"role": "assistant", "content": content, "tool_calls": [TOOL_CALL | {"index": 0}]}
+    body = chat_answer(choices=[{"message": message, "finish_reason": "tool_calls"}])
+    completion = ask(say(body), request=ChatRequest(MESSAGES, 123, takes_tool_calls=True))
+    assert (completion.text, completion.finish_reason) == (content or "", "tool_calls")
+    assert completion.tool_calls == (TOOL_CALL,)
+    if not (content or "").strip():
+        assert failure(say(body)).reason == "no_text"
+    else:
+        assert ask(say(body)).tool_calls == ()
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [5, ["f"], [{}], [{"function": {"name": ""}}], [{"function": {"name": "f", "arguments": 5}}]],
+)
+def test_odd_tool_calls_are_garbage(say: Say, calls: Any) -> None:
+    body = chat_answer(choices=[{"message": {"content": "Hi", "tool_calls": calls}}])
+    request = ChatRequest(MESSAGES, 123, takes_tool_calls=True)
+    assert failure(say(body), request=request).reason == "garbage"
 
 
 @pytest.mark.parametrize("text", [" a \n", "é中\U0001f600", "<script>", "a\u2028b", "x" * 100_000])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,12 @@ def served(
 
 
 def ask(
-    base_url: str, *, first: float = 5, silence: float = 5, whole: float = 5
+    base_url: str,
+    *,
+    first: float = 5,
+    silence: float = 5,
+    whole: float = 5,
+    takes_tool_calls: bool = False,
 ) -> tuple[list[Delta], Completion | ProviderError]:
     provider = OpenAiCompatibleProvider(
         provider_name="p", base_url=base_url, api_key="k", provider_model="m", allow_private=True
@@ -69,7 +75,7 @@ def ask(
     pieces: list[Delta] = []
     try:
         completion = provider.stream(
-            ChatRequest([{"role": "user", "content": "Hi"}], 10),
+            ChatRequest([{"role": "user", "content": "Hi"}], 10, takes_tool_calls=takes_tool_calls),
             patience=Patience(now + first, now + whole, silence),
             on_delta=pieces.append,
         )
@@ -191,7 +197,7 @@ def test_an_error_status_is_told_apart() -> None:
         ([part for n in range(40) for part in (chunk(f"{n}"), 0.05)], {"whole": 0.4}),
     ],
 )
-def test_no_patience_without_end(pieces: list[Piece], limits: dict[str, float]) -> None:
+def test_no_patience_without_end(pieces: list[Piece], limits: dict[str, Any]) -> None:
     with served(*pieces) as url:
         started = time.monotonic()
         _, error = ask(url, **limits)
@@ -205,3 +211,88 @@ def test_a_flood_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(*[chunk("x" * 1000)] * 20) as url:
         _, error = ask(url)
     assert str(error) == "too_large"
+
+
+# --- Tool calls -----------------------------------------------------------------------------------
+
+
+def tool_chunk(calls: str, finish: str = "null") -> bytes:
+    delta = f'{{"delta":{{"content":null,"tool_calls":{calls}}},"finish_reason":{finish}}}'
+    return f'data: {{"choices":[{delta}]}}\n\n'.encode()
+
+
+TOOL_CHUNKS = [
+    tool_chunk('[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]'),
+    tool_chunk('[{"index":0,"function":{"arguments":"{\\"a\\""}}]'),
+    tool_chunk('[{"index":0,"function":{"arguments":":1}"}}]'),
+    tool_chunk('[{"index":1,"id":"c2","type":"function","function":{"name":"g"}}]'),
+    chunk(None, "tool_calls"),
+    USAGE_CHUNK,
+    DONE,
+]
+TOOL_CALLS = (
+    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
+    {"id": "c2", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+)
+
+
+def test_tool_calls_are_handed_on_and_put_together() -> None:
+    with served(*TOOL_CHUNKS) as url:
+        pieces, completion = ask(url, takes_tool_calls=True)
+    assert completion == Completion("", "tool_calls", 3, 2, "x", "m1", tool_calls=TOOL_CALLS)
+    first = {"index": 0, "id": "c1", "type": "function"}
+    assert pieces[:2] == [
+        {"tool_calls": [first | {"function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
+    ]
+    assert len(pieces) == 4
+    assert completion.all_text == 'f{"a":1}g{}'
+
+
+def test_tool_calls_are_no_answer_to_who_offered_none() -> None:
+    with served(*TOOL_CHUNKS) as url:
+        pieces, error = ask(url)
+    assert pieces == []
+    assert isinstance(error, ProviderError)
+    assert error.reason == "no_text"
+
+
+def test_a_missing_index_is_the_place() -> None:
+    calls = '[{"id":"c1","function":{"name":"f","arguments":"{}"}},{"function":{"name":"g"}}]'
+    with served(tool_chunk(calls, '"stop"')) as url:
+        (piece,), completion = ask(url, takes_tool_calls=True)
+    assert isinstance(piece, dict)
+    assert [call["index"] for call in piece["tool_calls"]] == [0, 1]
+    assert isinstance(completion, Completion)
+    assert [call["function"]["name"] for call in completion.tool_calls] == ["f", "g"]
+
+
+@pytest.mark.parametrize(
+    "calls", ['["f"]', '[{"function":{"name":5}}]', '[{"index":0,"function":{"arguments":"{}"}}]']
+)
+def test_odd_tool_calls_are_garbage(calls: str) -> None:
+    with served(tool_chunk(calls), chunk(None, "tool_calls"), DONE) as url:
+        _, error = ask(url, takes_tool_calls=True)
+    assert isinstance(error, ProviderError)
+    assert error.reason == "garbage"
+
+
+def test_a_break_among_tool_calls_is_broken() -> None:
+    with served(*TOOL_CHUNKS[:2]) as url:
+        pieces, error = ask(url, takes_tool_calls=True)
+    assert len(pieces) == 2
+    assert isinstance(error, ProviderError)
+    assert error.reason == "broken"
+
+
+def test_a_provider_that_does_not_stream_gives_its_calls_in_one_piece() -> None:
+    body = (
+        b'{"choices":[{"message":{"content":"Wait.","tool_calls":'
+        b'[{"id":"c1","function":{"name":"f","arguments":"{}"}}]}}]}'
+    )
+    with served(body, content_type="application/json") as url:
+        pieces, completion = ask(url, takes_tool_calls=True)
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert pieces == ["Wait.", {"tool_calls": [{"index": 0} | call]}]
+    assert isinstance(completion, Completion)
+    assert (completion.finish_reason, completion.tool_calls) == ("tool_calls", (call,))

@@ -89,7 +89,7 @@ class ModelsView(ApiView):
     @extend_schema(
         operation_id="list_openai_models",
         summary="The models to ask for, as OpenAI lists them",
-        responses={200: openai_schemas.ModelListSchema}
+        responses={200: openai_schemas.OpenAiModelListSchema}
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:

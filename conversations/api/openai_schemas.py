@@ -73,7 +73,7 @@ class CompletionSchema(serializers.Serializer[Any]):
     usage = UsageSchema()
 
 
-class ModelSchema(serializers.Serializer[Any]):
+class OpenAiModelSchema(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
     created = serializers.IntegerField()
@@ -82,6 +82,6 @@ class ModelSchema(serializers.Serializer[Any]):
     max_output_tokens = serializers.IntegerField()
 
 
-class ModelListSchema(serializers.Serializer[Any]):
+class OpenAiModelListSchema(serializers.Serializer[Any]):
     object = serializers.CharField()
-    data = ModelSchema(many=True)  # type: ignore[assignment]  # a member of that name
+    data = OpenAiModelSchema(many=True)  # type: ignore[assignment]  # a member of that name

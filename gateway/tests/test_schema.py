@@ -15,6 +15,8 @@ PATHS = {
     "/api/history": {"get", "delete"},
     "/api/models": {"get"},
     "/api/key": {"get"},
+    "/v1/chat/completions": {"post"},
+    "/v1/models": {"get"},
 }
 
 
@@ -61,6 +63,15 @@ def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any
     assert schema["properties"]["session_id"]["maxLength"] == 255
     metadata = document["components"]["schemas"]["ChatMetadataSchema"]["properties"]
     assert (metadata["url"]["maxLength"], metadata["title"]["maxLength"]) == (2048, 512)
+
+
+def test_errors_under_v1_have_openais_shape(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert {"402", "404", "502"} <= set(responses)
+    for status, response in responses.items():
+        schema = response["content"]["application/json"]["schema"]
+        expected = "CompletionSchema" if status == "200" else "OpenAiErrorSchema"
+        assert schema["$ref"].endswith(expected)
 
 
 def test_is_the_same_as_yaml_and_with_a_slash(document: dict[str, Any]) -> None:

@@ -286,5 +286,7 @@ LOGGING: dict[str, Any] = {
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": False},
+        # One line for each lost connection; the requests that met one have a line of their own.
+        "psycopg.pool": {"level": "ERROR"},
     },
 }

@@ -194,6 +194,16 @@ def capture_hold(
     return Settlement(charge, int(available), available < low_balance)
 
 
+def settle_free(*, hold: PlacedHold, now: datetime) -> Settlement:
+    """Give a hold back whose answer is free, its place in the day's quota with it.
+
+    Part of the caller's transaction. Raises HoldNotOpen where it was resolved before.
+    """
+    if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
+        raise HoldNotOpen(str(hold.id))
+    return _free_settlement(hold, now)
+
+
 def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
     """What a free reply leaves: the balance is read, as nothing changed it."""
     available = get_available_microcredits(account_id=hold.account_id, now=now)

@@ -175,5 +175,12 @@ class RouteAdmin(admin.ModelAdmin):
 
 @admin.register(RouteHealth)
 class RouteHealthAdmin(ReadOnlyAdmin):
-    list_display = ("model_id", "provider_name", "reason", "failure_count", "retry_at", "failed_at")
+    list_display = (
+        "provider_model",
+        "provider_name",
+        "reason",
+        "failure_count",
+        "retry_at",
+        "failed_at",
+    )
     list_filter = ("is_permanent",)

@@ -18,6 +18,8 @@ from common import db
 
 logger = logging.getLogger("gateway.channels")
 
+# The reason of a call that was not made.
+BREAKER_OPEN = "breaker_open"
 FAILURES_TO_OPEN = 5
 PROBE_EVERY = timedelta(seconds=1)
 PERMANENT_FOR = timedelta(seconds=60)
@@ -35,11 +37,11 @@ class Health:
 
 _TAKE_PROBE = """
 UPDATE channels_routehealth SET retry_at = %(next)s
- WHERE provider_name = %(provider)s AND model_id = %(model)s AND retry_at <= %(now)s
+ WHERE provider_name = %(provider)s AND provider_model = %(model)s AND retry_at <= %(now)s
 """
 
 
-def may_call(provider_name: str, model_id: str, health: Health, *, now: datetime) -> bool:
+def may_call(provider_name: str, provider_model: str, health: Health, *, now: datetime) -> bool:
     """Tell whether a route may be called: it is in, or this call is the probe of its second."""
     if health.retry_at is None:
         return True
@@ -48,27 +50,29 @@ def may_call(provider_name: str, model_id: str, health: Health, *, now: datetime
     wait = PERMANENT_FOR if health.is_permanent else PROBE_EVERY
     params = {
         "provider": provider_name,
-        "model": model_id,
+        "model": provider_model,
         "now": db.time_param(now),
         "next": db.time_param(now + wait),
     }
     return db.execute(_TAKE_PROBE, params) == 1
 
 
-def note_success(provider_name: str, model_id: str, health: Health) -> None:
+def note_success(provider_name: str, provider_model: str, health: Health) -> None:
     """Let all traffic back to a route that has answered; writes only where it had failed."""
     if not health.failure_count:
         return
-    if RouteHealth.objects.filter(provider_name=provider_name, model_id=model_id).delete()[0]:
-        fields = {"provider": provider_name, "model": model_id}
+    if RouteHealth.objects.filter(
+        provider_name=provider_name, provider_model=provider_model
+    ).delete()[0]:
+        fields = {"provider": provider_name, "model": provider_model}
         logger.info("provider.route.recovered", extra=fields)
 
 
 _NOTE_FAILURE = """
 INSERT INTO channels_routehealth AS h
-       (provider_name, model_id, failure_count, is_permanent, reason, retry_at, failed_at)
+       (provider_name, provider_model, failure_count, is_permanent, reason, retry_at, failed_at)
 VALUES (%(provider)s, %(model)s, 1, %(permanent)s, %(reason)s, %(out_until)s, %(now)s)
-ON CONFLICT (provider_name, model_id) DO UPDATE
+ON CONFLICT (provider_name, provider_model) DO UPDATE
    SET failure_count = h.failure_count + 1, is_permanent = excluded.is_permanent,
        reason = excluded.reason, failed_at = excluded.failed_at,
        retry_at = CASE WHEN excluded.retry_at IS NOT NULL THEN excluded.retry_at
@@ -78,7 +82,9 @@ RETURNING failure_count
 """
 
 
-def note_failure(provider_name: str, model_id: str, error: ProviderError, *, now: datetime) -> None:
+def note_failure(
+    provider_name: str, provider_model: str, error: ProviderError, *, now: datetime
+) -> None:
     """Count a failure; leave the route out where it was one too many, or one that will stay."""
     out_until = None
     if error.permanent:
@@ -90,7 +96,7 @@ def note_failure(provider_name: str, model_id: str, error: ProviderError, *, now
         _NOTE_FAILURE,
         {
             "provider": provider_name,
-            "model": model_id,
+            "model": provider_model,
             "permanent": error.permanent,
             "reason": error.reason[:50],
             "out_until": db.time_param(out_until) if out_until else None,
@@ -99,7 +105,7 @@ def note_failure(provider_name: str, model_id: str, error: ProviderError, *, now
             "next_probe": db.time_param(now + PROBE_EVERY),
         },
     )
-    fields = {"provider": provider_name, "model": model_id, "reason": error.reason}
+    fields = {"provider": provider_name, "model": provider_model, "reason": error.reason}
     if error.permanent:
         # For the staff: a key or a route has to be mended.
         logger.error("provider.route.broken", extra=fields)

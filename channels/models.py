@@ -24,6 +24,12 @@ MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 
 
+def refuse_reserved_name(name: str) -> None:
+    """The provider of PROVIDER_BASE_URL, the demo and fixed answers have their names already."""
+    if name in ("default", "demo", "fixed", "simulated"):
+        raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
+
+
 class UserManager(BaseUserManager["User"]):
     """Makes users that log in with their e-mail address."""
 
@@ -259,7 +265,7 @@ class Provider(models.Model):
     """Somebody who serves models over the OpenAI protocol."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.SlugField(max_length=50, unique=True)
+    name = models.SlugField(max_length=50, unique=True, validators=[refuse_reserved_name])
     base_url = models.CharField(
         max_length=200,
         validators=[WEB_ADDRESS],
@@ -308,7 +314,7 @@ class RouteHealth(models.Model):
     """What all processes know of a failing route (channels/breaker.py); no row: all is well."""
 
     provider_name = models.CharField(max_length=50)
-    model_id = models.CharField(max_length=100)
+    provider_model = models.CharField(max_length=200)
     failure_count = models.PositiveIntegerField(default=0)
     is_permanent = models.BooleanField(default=False)
     reason = models.CharField(max_length=50)
@@ -320,9 +326,9 @@ class RouteHealth(models.Model):
         verbose_name_plural = "route health"
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["provider_name", "model_id"], name="channels_routehealth_unique"
+                fields=["provider_name", "provider_model"], name="channels_routehealth_unique"
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_id} at {self.provider_name}: {self.reason}"
+        return f"{self.provider_model} at {self.provider_name}: {self.reason}"

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from channels import breaker
-from channels.breaker import Health
+from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.models import FixedAnswer
@@ -40,14 +40,16 @@ _LIST_ROUTES = """
 SELECT -1 AS step, 0 AS id, NULL, 'default', '', '', NULL, '', %(model_id)s,
        h.failure_count, h.is_permanent, h.retry_at
   FROM (SELECT 1) AS always
-  LEFT JOIN channels_routehealth h ON h.provider_name = 'default' AND h.model_id = %(model_id)s
+  LEFT JOIN channels_routehealth h ON h.provider_name = 'default'
+                                  AND h.provider_model = %(model_id)s
 UNION ALL
 SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.base_url, p.key_setting,
        p.key_ciphertext, p.encryption_key_id, r.provider_model,
        h.failure_count, h.is_permanent, h.retry_at
   FROM channels_provider p
   LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s AND r.is_enabled
-  LEFT JOIN channels_routehealth h ON h.provider_name = p.name AND h.model_id = %(model_id)s
+  LEFT JOIN channels_routehealth h ON h.provider_name = p.name
+                                  AND h.provider_model = r.provider_model
  WHERE p.is_enabled
  ORDER BY step, id
 """
@@ -56,11 +58,11 @@ SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.base_url, p.k
 class GuardedRoute:
     """A provider behind its breaker: not called while it is out, and watched when it is."""
 
-    def __init__(self, client: ProviderClient, model_id: str, health: Health) -> None:
+    def __init__(self, client: ProviderClient, provider_model: str, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
         self._client = client
-        self._model_id = model_id
+        self._provider_model = provider_model
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         return self._call(request, lambda asked: self._client.complete(asked, patience=patience))
@@ -72,9 +74,9 @@ class GuardedRoute:
         )
 
     def _call(self, request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
-        route = self.provider_name, self._model_id
+        route = self.provider_name, self._provider_model
         if not breaker.may_call(*route, self.health, now=timezone.now()):
-            raise ProviderError("breaker_open")
+            raise ProviderError(BREAKER_OPEN)
         db.release_connection()
         try:
             completion = _ask_fitting(request, ask)
@@ -143,12 +145,12 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
                 allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
             )
             health = Health(count or 0, bool(permanent), retry_at and db.time_value(retry_at))
-            routes.append(GuardedRoute(client, model.model_id, health))
+            routes.append(GuardedRoute(client, provider_model, health))
     return keep_a_last_one(routes) if has_provider else [DemoProvider(is_test=False)]
 
 
 def keep_a_last_one(routes: list[GuardedRoute]) -> list[ProviderClient]:
-    """Leave out routes that are out for good reason; the last one left is always tried."""
+    """Where every route is out for a permanent reason, let the first be tried all the same."""
     now = timezone.now()
 
     def is_out(route: GuardedRoute) -> bool:

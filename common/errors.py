@@ -58,7 +58,7 @@ class InvalidApiKey(ApiError):
     status = 401
     code = "invalid_api_key"
     default_message = (
-        "This API key is not valid. Copy the channel's key from the dashboard once more."
+        "This API key is not valid. Check that it was copied whole, or ask for a new one."
     )
 
     def __init__(self) -> None:

@@ -23,6 +23,7 @@ from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
 from billing.services import Settlement
+from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller
 from channels.errors import ProviderError
 from channels.providers.base import (
@@ -57,6 +58,8 @@ class HeldCall:
     prompt: Prompt
     routes: Sequence[ProviderClient]
     admitted_at: datetime
+    # The owner's own answer: costs neither credits nor a place in the day's quota.
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,9 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
             return route.provider_name, _ask(route, call.prompt.request, patience, on_delta)
         except ProviderError as error:
             fields = {"provider": route.provider_name, "reason": error.reason}
-            logger.warning("provider.call.failed", extra=fields | {"permanent": error.permanent})
+            # A route that is left out said so when it was opened, not with every message.
+            level = logging.INFO if error.reason == BREAKER_OPEN else logging.WARNING
+            logger.log(level, "provider.call.failed", extra=fields | {"permanent": error.permanent})
             if pieces:
                 raise BrokenOff("".join(map(text_of_delta, pieces))) from error
             errors.append(error)
@@ -262,6 +267,8 @@ def charge_of(call: HeldCall, reply: Reply) -> int:
 
 def settle(call: HeldCall, reply: Reply, *, now: datetime) -> Settlement:
     """Charge an answer; part of the caller's transaction. Raises billing.errors.HoldNotOpen."""
+    if call.is_fixed:
+        return billing.settle_free(hold=call.hold, now=now)
     return billing.capture_hold(
         hold=call.hold,
         charge_microcredits=charge_of(call, reply),

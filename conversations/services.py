@@ -123,7 +123,9 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         ),
         message=incoming.message,
     )
-    fixed_answer = routes.find_fixed_answer(caller, incoming.message)
+    fixed_answer = None
+    if not incoming.simulate:
+        fixed_answer = routes.find_fixed_answer(caller, incoming.message)
     if fixed_answer:
         clients, highest_price = [fixed_answer], 0
     else:
@@ -137,7 +139,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         expires_at=expires_at,
         request_id=request_id,
     )
-    return Admission(turn, HeldCall(caller, hold, prompt, clients, now))
+    return Admission(turn, HeldCall(caller, hold, prompt, clients, now, bool(fixed_answer)))
 
 
 # --- Settlement ---------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def database_settings(url: str) -> dict[str, Any]:
         }
         # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
         # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).
-        if env.bool("DATABASE_PREPARED_STATEMENTS", True):
+        if read_text("DATABASE_PREPARED_STATEMENTS", "true").lower() in ("true", "1", "yes", "on"):
             config["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 1}
     else:
         raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
@@ -260,6 +260,11 @@ PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTE
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
 PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
 PROVIDER_STREAM_DEADLINE = read_int("PROVIDER_STREAM_DEADLINE", 300, low=1, high=3600)
+if PROVIDER_STREAM_DEADLINE < PROVIDER_DEADLINE:
+    raise ImproperlyConfigured(
+        "PROVIDER_STREAM_DEADLINE must not be below PROVIDER_DEADLINE: a stream may take that long "
+        "to begin."
+    )
 # How long a stream may be silent before the provider counts as gone.
 PROVIDER_STREAM_SILENCE = 15
 # Calls to providers that one process has in flight at once; more are answered 503.

@@ -19,7 +19,7 @@ ROUTE = ("groq", "llama")
 
 
 def health() -> Health:
-    row = RouteHealth.objects.filter(provider_name="groq", model_id="llama").first()
+    row = RouteHealth.objects.filter(provider_name="groq", provider_model="llama").first()
     return Health(row.failure_count, row.is_permanent, row.retry_at) if row else Health()
 
 
@@ -96,7 +96,7 @@ def test_a_healthy_route_costs_no_query(django_assert_num_queries: Any) -> None:
 def test_of_many_at_once_one_probes() -> None:
     RouteHealth.objects.create(
         provider_name="groq",
-        model_id="llama",
+        provider_model="llama",
         failure_count=9,
         reason="timeout",
         retry_at=timezone.now(),

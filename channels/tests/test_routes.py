@@ -100,10 +100,11 @@ def test_a_wrong_key_is_out_for_a_minute(site: Site, fakes: dict[str, Fake], clo
 
 
 def test_the_last_route_left_is_always_tried(site: Site, fakes: dict[str, Fake]) -> None:
-    for name in ("default", "second"):
+    default_model = site.caller().model.model_id
+    for name, provider_model in (("default", default_model), ("second", "m")):
         RouteHealth.objects.create(
             provider_name=name,
-            model_id=site.caller().model.model_id,
+            provider_model=provider_model,
             failure_count=1,
             is_permanent=True,
             reason="status_404",
@@ -136,3 +137,17 @@ def test_a_context_too_long_for_the_provider_is_cut_once(
     with pytest.raises(ProviderError, match="context_length_exceeded"):
         route.complete(request, patience=Patience(0, 0, 0))
     assert len(fakes["default"].prompts) == 4
+
+
+def test_a_second_model_at_the_same_provider_has_a_breaker_of_its_own(
+    site: Site, fakes: dict[str, Fake], settings: Any
+) -> None:
+    settings.PROVIDER_BASE_URL = ""
+    provider = Provider.objects.get(name="second")
+    Route.objects.create(
+        model=site.channel.model, provider=provider, provider_model="m-new", position=1
+    )
+    fakes["second"].script.append(ProviderError("status_404", permanent=True))
+    assert ask_all(site) == ["second: status_404", "second: ok"]
+    assert ask_all(site) == ["second: breaker_open", "second: ok"]
+    assert ask_all(site) == ["second: breaker_open", "second: ok"]

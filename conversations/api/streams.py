@@ -38,4 +38,8 @@ def stream_answer(
         assert isinstance(first, Outcome), "no piece goes before Begun"
         headers["Idempotency-Replayed"] = "true"
         events = replay(first.body)
-    return StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
+    response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
+    # Also where the caller is gone before the first event was asked for: a generator that never
+    # ran cannot wait for its turn.
+    response._resource_closers.append(stream.finish)  # type: ignore[attr-defined]  # Django's own
+    return response

@@ -40,6 +40,7 @@ def test_is_matched_whatever_the_typing(provider: FakeProvider, asked: str) -> N
     assert body["reply"] == "From 9 to 5."
     assert body["credits"] == {"charged": "0.000000", "remaining": "100.000000"}
     assert body["usage"]["total_tokens"] == 0
+    assert ApiClient(site.api_key).get("/api/key").json()["limits"]["day"]["used"] == 0
     assert provider.prompts == []
     assert Message.objects.get(role="assistant").provider_name == "fixed"
     assert differences() == []

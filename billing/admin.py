@@ -10,6 +10,7 @@ from billing.models import (
     DailyUsage,
     Hold,
     LedgerEntry,
+    RateWindow,
     VerificationRun,
 )
 from common.admin import ReadOnlyAdmin
@@ -108,3 +109,13 @@ class CreditGrantAdmin(ReadOnlyAdmin):
 class VerificationRunAdmin(ReadOnlyAdmin):
     list_display = ("started_at", "finished_at", "entry_count", "difference_count")
     ordering = ("-started_at",)
+
+
+@admin.register(RateWindow)
+class RateWindowAdmin(ReadOnlyAdmin):
+    list_display = ("channel", "bucket", "second", "total")
+    list_filter = ("bucket",)
+    list_select_related = ("channel",)
+    search_fields = ("channel__name",)
+    fields = ("channel", "bucket", "second", "total")
+    show_full_result_count = False

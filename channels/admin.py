@@ -173,6 +173,23 @@ class RouteAdmin(admin.ModelAdmin):
     search_fields = ("provider_model",)
 
 
+@admin.register(Membership)
+class MembershipAdmin(admin.ModelAdmin):
+    list_display = ("account", "user", "role", "created_at")
+    list_filter = ("role",)
+    list_select_related = ("account", "user")
+    search_fields = ("account__name", "user__email")
+    autocomplete_fields = ("account", "user")
+
+
+@admin.register(FixedAnswer)
+class FixedAnswerAdmin(admin.ModelAdmin):
+    list_display = ("question", "channel")
+    list_select_related = ("channel",)
+    search_fields = ("question", "channel__name")
+    autocomplete_fields = ("channel",)
+
+
 @admin.register(RouteHealth)
 class RouteHealthAdmin(ReadOnlyAdmin):
     list_display = (

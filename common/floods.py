@@ -1,9 +1,9 @@
-"""The coarse outside: an address that keeps sending unknown keys is told to wait.
+"""The coarse outside: who keeps trying unknown keys or passwords is told to wait.
 
 Counted by the `limits` library, in Redis where there is one, in this process otherwise. Only
 unknown keys are counted and only they are refused: behind a shared proxy one guesser must not
-lock out its neighbours. Nothing that must be exact depends on it; the limits that must be exact
-live in the database (billing/throttling.py).
+lock out its neighbours. Log-ins are counted by address and by name. Nothing that must be exact
+depends on it; the limits that must be exact live in the database (billing/throttling.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _redis_retry_at = 0.0
 def count_failed_key(request: HttpRequest) -> None:
     """Count one unknown key; raise RateLimited when its address has sent too many."""
     address = client_address(request)
-    if _hit(address):
+    if is_within("failed-keys", address, per_minute=settings.FAILED_KEYS_PER_MINUTE):
         return
     logger.warning("api.keys.flooded", extra={"address": address})
     raise RateLimited(
@@ -50,17 +50,20 @@ def client_address(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
-def _hit(address: str) -> bool:
-    """Count in Redis; while that is away, in this process, asking Redis again after 5 s."""
+def is_within(what: str, who: str, *, per_minute: int) -> bool:
+    """Count one of `what` by `who`; False where that is more than so many a minute.
+
+    In Redis; while that is away, in this process, asking Redis again after 5 s.
+    """
     global _redis_retry_at
-    item = RateLimitItemPerMinute(settings.FAILED_KEYS_PER_MINUTE)
+    item = RateLimitItemPerMinute(per_minute)
     if settings.REDIS_URL and time.monotonic() >= _redis_retry_at:
         try:
-            return _limiter(settings.REDIS_URL).hit(item, "failed-keys", address)
+            return _limiter(settings.REDIS_URL).hit(item, what, who)
         except RedisError:
             _redis_retry_at = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
             logger.warning("cache.redis.lost")
-    return _limiter("").hit(item, "failed-keys", address)
+    return _limiter("").hit(item, what, who)
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from common.admin import ReadOnlyAdmin
 from common.money import format_credits
-from conversations.models import ChatSession, Message
+from conversations.models import ChatSession, IdempotencyRecord, Message, WaitingTurn
 
 
 @admin.register(ChatSession)
@@ -37,3 +37,22 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(ordering="charged_microcredits")
     def charged(self, message: Message) -> str:
         return format_credits(message.charged_microcredits)
+
+
+@admin.register(WaitingTurn)
+class WaitingTurnAdmin(ReadOnlyAdmin):
+    list_display = ("id", "session", "expires_at")
+    list_select_related = ("session",)
+    search_fields = ("session__session_id",)
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    """Without the stored body: a conversation's text is read in the conversation."""
+
+    list_display = ("key", "channel", "is_test", "claimed_at", "expires_at")
+    list_filter = ("is_test",)
+    list_select_related = ("channel",)
+    search_fields = ("key", "session_id", "channel__name")
+    fields = ("key", "channel", "is_test", "session_id", "claimed_at", "expires_at")
+    show_full_result_count = False

@@ -23,10 +23,10 @@ from billing.models import (
 from channels import breaker
 from channels import services as channels
 from channels.errors import ProviderError
-from channels.models import Account, Plan, Provider, User
+from channels.models import Account, FixedAnswer, Plan, Provider, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider, reply
-from conversations.models import ChatSession, Message
+from conversations.models import ChatSession, Message, WaitingTurn
 from gateway import verification
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +51,10 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     Group.objects.create(name="Support")
     Plan.objects.create(name="Basic", requests_per_minute=10)
     verification.verify_and_alert()
+    session = ChatSession.objects.all()[0]
+    WaitingTurn.objects.create(session=session, expires_at=timezone.now())
+    FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
+    ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
     return site
 

@@ -28,6 +28,8 @@ from acceptance import (
     b08_quota_day,
     b09_rate,
     b10_books,
+    databases,
+    processes,
     r07_one_session,
 )
 from acceptance.checks import Check, Run
@@ -127,17 +129,27 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stop(number: int, _: object) -> NoReturn:
-    """End as an exception, so that every process and database is cleaned up."""
-    raise SystemExit(128 + number)
+def clean_up_when_stopped(workshop: Workshop) -> None:
+    """End every process, drop every database and leave, on Ctrl+C and on a plain kill."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        processes.end_all()
+        databases.drop_all()
+        processes.end_all()  # what a lane was just starting
+        shutil.rmtree(workshop.folder, ignore_errors=True)
+        # The lanes wait for servers that are gone now.
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def main() -> None:
     options = parse_options()
-    signal.signal(signal.SIGTERM, stop)
     say(f"seed {options.seed}: repeat with --seed {options.seed}{' --long' * options.long}")
     started = time.monotonic()
     with closing(Workshop()) as workshop:
+        clean_up_when_stopped(workshop)
         failed = run_all(options, workshop)
     words = f"FAILED: {', '.join(failed)}" if failed else "All passed"
     say(f"{words} in {time.monotonic() - started:.0f} s.")

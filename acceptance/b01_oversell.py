@@ -56,8 +56,7 @@ def charge_by_processes(run: Run, rig: Rig, round_number: int) -> None:
     expected = {"charged": succeeded, "refused": total - succeeded}
     run.report.expect_equal("charges by 8 processes", dict(outcomes), expected)
     run.report.expect(seconds < MOST_SECONDS, f"{attempts} charges took {seconds:.1f} s")
-    run.report.figure("charges", attempts)
-    run.report.figure("charge_s", seconds)
+    run.report.figure(f"{attempts} charges_s", seconds)
     run.report.figure("samples", lowest())
     expect_spent(run, rig, channel)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from functools import partial
 from acceptance.checks import Run
 from acceptance.clients import Client, by_threads, tally
 from acceptance.databases import value
-from acceptance.processes import BASE_DIR, wait_until
+from acceptance.processes import end, start, wait_until
 from acceptance.rig import CREDIT, ChannelKeys, Rig, Server, Wanted, first_model
 
 ENTRIES = 1_000_000
@@ -52,9 +51,10 @@ def verify_measured(rig: Rig) -> Proof:
     command = [sys.executable, "manage.py", "verifyledger", "--json"]
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, cwd=BASE_DIR, env=rig.env, stdout=output)
+        process = start(command, env=rig.env, stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        end(process)
         output.seek(0)
         seconds = time.monotonic() - started
         return Proof(process.returncode, output.read(), seconds, usage.ru_maxrss * 1024)

@@ -56,7 +56,7 @@ class Run:
     @contextmanager
     def rig(self, settings: Mapping[str, str] | None = None) -> Iterator[Rig]:
         """Yield a rig with a fresh database and provider; at its end the books must agree."""
-        with tempfile.TemporaryDirectory(prefix="gateway-acceptance-") as scratch:
+        with tempfile.TemporaryDirectory(dir=self.workshop.folder) as scratch:
             rig = Rig(self.workshop, self.kind, self.folder, Path(scratch), settings or {})
             try:
                 yield rig

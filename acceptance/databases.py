@@ -17,6 +17,8 @@ from psycopg import sql
 
 POSTGRES_SERVER = os.environ.get("CI_POSTGRES_URL") or "postgres://postgres@127.0.0.1:5432/postgres"
 Row = tuple[Any, ...]
+# Databases on the server that were made here and not dropped yet.
+_living: set[Postgres] = set()
 
 
 class Database(Protocol):
@@ -56,6 +58,7 @@ class Postgres:
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         names = sql.Identifier(self.name), sql.Identifier(template or "template0")
         self._on_server(create.format(*names))
+        _living.add(self)
 
     @staticmethod
     def _on_server(statement: sql.Composed) -> None:
@@ -89,6 +92,7 @@ class Postgres:
     def drop(self) -> None:
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
         self._on_server(statement.format(sql.Identifier(self.name)))
+        _living.discard(self)
 
 
 class Sqlite:
@@ -146,3 +150,9 @@ class Stock:
     def drop(self) -> None:
         for template in self._templates.values():
             template.drop()
+
+
+def drop_all() -> None:
+    """Drop every database that is left on the server; for a run that is being stopped."""
+    for database in list(_living):
+        database.drop()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,20 +36,46 @@ def wait_until(
     return time.monotonic() - started
 
 
+# Every process that was started here and has not been seen to end.
+_living: set[subprocess.Popen[Any]] = set()
+_stopping = threading.Event()
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a program in the checkout, in a process group of its own."""
+    if _stopping.is_set():
+        raise RuntimeError("the run is being stopped")
+    process = subprocess.Popen(command, cwd=BASE_DIR, start_new_session=True, **options)
+    _living.add(process)
+    return process
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """kill -9 of a program and all it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    _living.discard(process)
+
+
+def end_all() -> None:
+    """kill -9 of all that is left, and start no more; for a run that is being stopped."""
+    _stopping.set()
+    for process in list(_living):
+        end(process)
+
+
 def run_python(
     arguments: Sequence[str], *, env: Mapping[str, str], stdin: str = "", seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run our own Python to its end, in the checkout."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=BASE_DIR,
-        env=dict(env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = start([sys.executable, *arguments], env=dict(env), text=True, **pipes)
+    try:
+        output, errors = process.communicate(stdin, timeout=seconds)
+    finally:
+        end(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def children_of(pid: int) -> list[int]:
@@ -58,14 +85,6 @@ def children_of(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
     return found
-
-
-def most_resident_bytes(pid: int) -> int:
-    """Return the most memory a living process has ever occupied."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmHWM line")
 
 
 class Running:
@@ -80,14 +99,12 @@ class Running:
         stdout: IO[bytes] | int | None = None,
     ) -> None:
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process = start(
                 command,
-                cwd=BASE_DIR,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
                 stderr=output,
-                start_new_session=True,
             )
 
     @property
@@ -96,9 +113,7 @@ class Running:
 
     def kill(self) -> None:
         """End the program and all it started, at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait()
+        end(self.process)
         if self.process.stdout:
             self.process.stdout.close()
 

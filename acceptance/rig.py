@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,26 +50,25 @@ class Workshop:
     """What all checks of one invocation share: secrets, migrated templates, static files."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="gateway-acceptance-")
-        folder = Path(self._folder.name)
+        self.folder = Path(tempfile.mkdtemp(prefix="gateway-acceptance-"))
         self.env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.env |= dict.fromkeys(UNSET, "") | new_secrets()
         self.env |= {
-            "DATA_DIR": str(folder / "data"),
+            "DATA_DIR": str(self.folder / "data"),
             "LOG_LEVEL": "INFO",
             "ENV_FILE": os.devnull,
             "PROVIDER_BASE_URL": "",
             "FAILED_KEYS_PER_MINUTE": "1000000",
             "DJANGO_SETTINGS_MODULE": "gateway.settings",
         }
-        self.stock = Stock(folder, self._migrate)
+        self.stock = Stock(self.folder, self._migrate)
 
     def _migrate(self, database: Database) -> None:
         manage(self.env | {"DATABASE_URL": database.url}, "migrate", "--verbosity", "0")
 
     def close(self) -> None:
         self.stock.drop()
-        self._folder.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def manage(env: Mapping[str, str], *arguments: str) -> str:

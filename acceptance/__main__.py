@@ -133,6 +133,9 @@ def clean_up_when_stopped(workshop: Workshop) -> None:
     """End every process, drop every database and leave, on Ctrl+C and on a plain kill."""
 
     def stop(number: int, _: object) -> NoReturn:
+        # A second signal must not come in between: the first holds locks that it would wait for.
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
         processes.end_all()
         databases.drop_all()
         processes.end_all()  # what a lane was just starting

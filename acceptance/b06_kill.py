@@ -19,9 +19,6 @@ DEADLINE = 20
 SPENDABLE_SECONDS = 15
 SERVING_SECONDS = 5
 CALLS = 50
-# 4 workers of 8 threads hold 32 calls at most. For 50 in flight they need more, and far more,
-# as connections do not spread evenly over the workers.
-THREADS = 64
 FEW = 8
 # The parent gives up on workers that keep dying within their first second.
 LIFE_SECONDS = 1.2
@@ -30,7 +27,7 @@ LONG_SECONDS = 120
 
 def check(run: Run) -> None:
     with run.rig({"PROVIDER_DEADLINE": str(DEADLINE)}) as rig:
-        server = rig.start_server(threads=THREADS)
+        server = rig.start_server()
         calls = run.count(CALLS)
         lost = rig.create_channel(owner="lost@example.com", microcredits=calls * CREDIT)
         admitted_at = kill_in_flight(run, rig, server, lost)

@@ -86,5 +86,5 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
         row.filter(warned=level).update(warned=credit_account.warned)
         logger.warning("billing.warning.not_sent", extra={"reason": str(error)})
         return False
-    logger.info("billing.warning.sent", extra={"account": account.id, "level": level.name})
+    logger.info("billing.warning.sent", extra={"account": account.id, "warned_of": level.name})
     return True

@@ -49,9 +49,9 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := request_id_var.get():
             entry["request_id"] = request_id
-        entry |= {
-            k: v for k, v in vars(record).items() if k not in _RECORD_FIELDS and k != "request"
-        }
+        # What was passed as `extra` never takes the place of a field of the line's own.
+        taken = entry.keys() | _RECORD_FIELDS | {"request"}
+        entry |= {name: value for name, value in vars(record).items() if name not in taken}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(_scrubbed(entry))

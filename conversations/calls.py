@@ -147,7 +147,7 @@ def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
     """
     if not caller.model.per_1k_output or caller.is_test:
         return prompt
-    available = billing.get_available_microcredits(account_id=caller.account_id, now=now)
+    available = billing.guess_available_microcredits(account_id=caller.account_id, now=now)
     affordable = caller.model.affordable_output_tokens(
         available, input_tokens=prompt.most_input_tokens
     )

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from billing import grants, services
@@ -14,7 +16,8 @@ from billing.errors import CreditsExhausted
 from billing.models import CreditAccount, CreditGrant, LedgerEntry
 from billing.tests.test_services import balance, capture, differences, place, release
 from channels.models import Plan
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site, make_site, set_prices
+from conftest import ApiClient, FakeProvider
 
 pytestmark = pytest.mark.django_db
 
@@ -215,4 +218,28 @@ def test_a_deduction_does_not_depend_on_who_noticed_an_end_first(poor: Site, clo
         account=poor.channel.account, change_microcredits=-10, reason="r", actor="a"
     )
     assert balance() == (90, 0)
+    assert differences() == []
+
+
+def test_admission_locks_the_account_last_also_when_a_grant_has_just_ended(
+    clock: Any, provider: FakeProvider
+) -> None:
+    """Locked before the day's row, it would wait for a neighbour who waits for it."""
+    set_prices(price_per_1k_output_tokens_microcredits=1_000_000)
+    site = make_site(credit_amount=50)
+    give(site, 100, days=1)
+    clock.shift(timedelta(days=1))
+    with CaptureQueriesContext(connection) as captured:
+        assert ApiClient(site.api_key).chat().status_code == 200
+    admissions: list[list[str]] = []
+    for query in captured:
+        statement = " ".join(query["sql"].replace('"', "").split())
+        if "INSERT INTO conversations_chatsession" in statement:
+            admissions.append([])
+        for row in ("billing_hold", "billing_dailyusage", "billing_creditaccount"):
+            if admissions and (f"INSERT INTO {row} " in statement or f"UPDATE {row} " in statement):
+                admissions[-1].append(row)
+    assert len(admissions) == 2  # refused for the grant that has ended, then admitted
+    for locked in admissions:
+        assert locked[:3] == ["billing_hold", "billing_dailyusage", "billing_creditaccount"]
     assert differences() == []

@@ -190,3 +190,10 @@ def test_lone_surrogates_do_not_lose_the_line() -> None:
     stream.write(JsonFormatter().format(record))
     stream.flush()
     assert b'"event"' in raw.getvalue()
+
+
+def test_an_extra_field_never_replaces_one_of_the_line() -> None:
+    record = logging.makeLogRecord({"msg": "x", "levelname": "INFO", "level": "LOW", "time": "t"})
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["event"]) == ("info", "x")
+    assert line["time"] != "t"

@@ -34,12 +34,11 @@ LONGEST_POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The right to run the next turn of a session until `expires_at`."""
+    """The right to run the next turn of a session, until its lease ends."""
 
     session_pk: int
     lease_number: int
     message_count: int
-    expires_at: datetime
 
 
 class TurnTaken(Exception):
@@ -97,7 +96,7 @@ def take_turn(
         )
     if ticket is not None:
         WaitingTurn.objects.filter(id=ticket).delete()
-    return Turn(session_pk, lease_number, message_count, expires_at)
+    return Turn(session_pk, lease_number, message_count)
 
 
 def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from channels.models import Account, Channel
+from channels.models import Account, Channel, User
 from common.ids import uuid7
 
 MAX_REASON = 200
@@ -158,6 +159,43 @@ class CreditGrant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.category} {self.pk}"
+
+
+class RedemptionCode(models.Model):
+    """A code that grants credits to each account that redeems it, once, while it lasts.
+
+    That an account redeems it once is the ledger's own promise: the grant's reference is unique.
+    """
+
+    code = models.CharField(max_length=40, unique=True)
+    amount_microcredits = models.BigIntegerField()
+    max_redemptions = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
+    redeemed_count = models.PositiveIntegerField(default=0, editable=False)
+    # Until when it can be redeemed, and how long the credits last once it was.
+    valid_until = models.DateTimeField(null=True, blank=True)
+    credits_last_days = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no end."
+    )
+    note = models.CharField(max_length=200, blank=True)
+    is_enabled = models.BooleanField("enabled", default=True)
+    created_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(amount_microcredits__gt=0), name="billing_redemptioncode_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(redeemed_count__lte=F("max_redemptions")),
+                name="billing_redemptioncode_never_oversold",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
 
 
 class VerificationRun(models.Model):

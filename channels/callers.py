@@ -59,6 +59,7 @@ class Caller:
     is_channel_enabled: bool
     is_account_enabled: bool
     system_prompt: str
+    prompt_version: int
     requests_per_minute: int
     daily_quota: int
     fallback_replies: dict[str, str]
@@ -75,6 +76,7 @@ class Caller:
 _FIND_CALLER = """
 SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode,
        c.id, c.name, c.account_id, c.is_enabled, a.is_enabled, c.system_prompt,
+       c.prompt_version,
        c.requests_per_minute, c.daily_quota, p.requests_per_minute, p.daily_quota,
        c.fallback_replies,
        EXISTS (SELECT 1 FROM channels_fixedanswer f WHERE f.channel_id = c.id),
@@ -99,7 +101,7 @@ def find_caller(key: str) -> Caller | None:
     if row is None:
         return None
     prefix, last_four, created_at, expires_at, mode, channel_id, *rest = row
-    name, account_id, is_channel_enabled, is_account_enabled, prompt, *limits = rest
+    name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *limits = rest
     per_minute, daily_quota, plan_per_minute, plan_daily_quota, *rest = limits
     fallback_replies, has_fixed_answers, *model = rest
     return Caller(
@@ -113,6 +115,7 @@ def find_caller(key: str) -> Caller | None:
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
         system_prompt=prompt,
+        prompt_version=version,
         requests_per_minute=min(per_minute, plan_per_minute or per_minute),
         daily_quota=min(daily_quota, plan_daily_quota or daily_quota),
         fallback_replies=_parse_replies(fallback_replies),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from channels import keys, selectors
+from channels import audit, keys, selectors
+from channels.audit import COMMAND_LINE, Actor
 from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
 from channels.models import (
     Account,
@@ -21,6 +22,7 @@ from channels.models import (
     Channel,
     LanguageModel,
     Membership,
+    PromptVersion,
     Provider,
     User,
 )
@@ -69,7 +71,15 @@ def get_account(*, owner_email: str) -> Account:
     return account
 
 
-def create_channel(*, account: Account, name: str, model_id: str = "", **fields: Any) -> Channel:
+@transaction.atomic
+def create_channel(
+    *,
+    account: Account,
+    name: str,
+    model_id: str = "",
+    actor: Actor = COMMAND_LINE,
+    **fields: Any,
+) -> Channel:
     """Make a channel; `model_id` defaults to the first model of the catalogue.
 
     Raises UnknownModel, and ValidationError naming each field that is wrong.
@@ -78,22 +88,64 @@ def create_channel(*, account: Account, name: str, model_id: str = "", **fields:
     channel = Channel(account=account, name=name, model=model, **fields)
     channel.full_clean()
     channel.save(force_insert=True)
+    PromptVersion.objects.create(
+        channel=channel, number=1, text=channel.system_prompt, author=actor.user
+    )
+    audit.record("channel.created", actor=actor, account_id=account.id, channel=channel)
     return channel
 
 
-def update_channel(*, channel_id: str, model_id: str = "", **fields: Any) -> Channel:
+@transaction.atomic
+def update_channel(
+    *,
+    channel_id: str,
+    model_id: str = "",
+    actor: Actor = COMMAND_LINE,
+    prompt_note: str = "",
+    **fields: Any,
+) -> Channel:
     """Change the given fields of a channel; the next request sees them.
 
-    Raises UnknownChannel, UnknownModel, and ValidationError naming each field that is wrong.
+    A changed system prompt becomes a version of its own, with `prompt_note`. Raises
+    UnknownChannel, UnknownModel, and ValidationError naming each field that is wrong.
     """
     channel = get_channel(channel_id)
+    # The row's lock: of two editors the second builds on what the first has saved.
+    channel = Channel.objects.select_for_update(of=["self"]).get(id=channel.id)
+    if model_id:
+        fields["model"] = get_model(model_id, account_id=channel.account_id)
+    before = {name: getattr(channel, name) for name in fields}
     for name, value in fields.items():
         setattr(channel, name, value)
-    if model_id:
-        channel.model = get_model(model_id, account_id=channel.account_id)
     channel.full_clean()
+    # After cleaning, which may have tidied a value.
+    changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
+    if not changes:
+        return channel
+    if "system_prompt" in changes:
+        channel.prompt_version = _keep_prompt(channel, author=actor.user, note=prompt_note)
+        changes["system_prompt"] = (
+            f"version {channel.prompt_version - 1}",
+            f"version {channel.prompt_version}",
+        )
     channel.save()
+    audit.record(
+        "channel.updated",
+        actor=actor,
+        account_id=channel.account_id,
+        channel=channel,
+        changes=changes,
+    )
     return channel
+
+
+def _keep_prompt(channel: Channel, *, author: User | None, note: str) -> int:
+    """Store the channel's new prompt as its next version and return the number."""
+    number = channel.prompt_version + 1
+    PromptVersion.objects.create(
+        channel=channel, number=number, text=channel.system_prompt, author=author, note=note
+    )
+    return number
 
 
 def get_channel(channel_id: str) -> Channel:
@@ -139,7 +191,8 @@ class IssuedKey:
     clear: str
 
 
-def issue_api_key(*, channel: Channel, is_test: bool) -> IssuedKey:
+@transaction.atomic
+def issue_api_key(*, channel: Channel, is_test: bool, actor: Actor = COMMAND_LINE) -> IssuedKey:
     """Make a key for a channel and store it encrypted."""
     clear = keys.generate_key(is_test=is_test)
     record = ApiKey(
@@ -153,7 +206,28 @@ def issue_api_key(*, channel: Channel, is_test: bool) -> IssuedKey:
         clear, context=_key_context(record)
     )
     record.save(force_insert=True)
+    _record_key("key.issued", record, actor)
     return IssuedKey(record, clear)
+
+
+@transaction.atomic
+def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
+    """Make a new key of the same kind; the given one works on for `overlap`, then no more."""
+    issued = issue_api_key(
+        channel=api_key.channel, is_test=api_key.mode == ApiKey.Mode.TEST, actor=actor
+    )
+    revoke_api_key(api_key=api_key, at=timezone.now() + overlap, actor=actor)
+    return issued
+
+
+@transaction.atomic
+def show_api_key(*, api_key: ApiKey, actor: Actor, is_copy: bool = False) -> str:
+    """Return a key's clear text to a person, and say so in the audit log.
+
+    Raises common.crypto.DecryptionError.
+    """
+    _record_key("key.copied" if is_copy else "key.revealed", api_key, actor)
+    return reveal_api_key(api_key)
 
 
 def reveal_api_key(api_key: ApiKey) -> str:
@@ -163,12 +237,27 @@ def reveal_api_key(api_key: ApiKey) -> str:
     )
 
 
-def revoke_api_key(*, api_key: ApiKey, at: datetime | None = None) -> None:
+@transaction.atomic
+def revoke_api_key(
+    *, api_key: ApiKey, at: datetime | None = None, actor: Actor = COMMAND_LINE
+) -> None:
     """Refuse the key from now, or from `at` on; the next request in any process sees it."""
     moment = at or timezone.now()
     # Only ever earlier: a key in the overlap of a rotation can still be revoked at once.
     later = Q(revoked_at=None) | Q(revoked_at__gt=moment)
-    ApiKey.objects.filter(later, id=api_key.id).update(revoked_at=moment)
+    if ApiKey.objects.filter(later, id=api_key.id).update(revoked_at=moment):
+        _record_key("key.revoked", api_key, actor, revoked_at=(api_key.revoked_at, moment))
+
+
+def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any, Any]) -> None:
+    audit.record(
+        action,
+        actor=actor,
+        account_id=api_key.channel.account_id,
+        channel=api_key.channel,
+        target=str(api_key),
+        changes=changes,
+    )
 
 
 def _key_context(record: ApiKey) -> str:
@@ -178,7 +267,8 @@ def _key_context(record: ApiKey) -> str:
 # --- Providers ---------------------------------------------------------------------------------
 
 
-def set_provider_key(*, provider: Provider, clear: str) -> None:
+@transaction.atomic
+def set_provider_key(*, provider: Provider, clear: str, actor: Actor = COMMAND_LINE) -> None:
     """Store a provider's key encrypted, or forget it for ''."""
     if clear:
         provider.encryption_key_id, provider.key_ciphertext = crypto.encrypt(
@@ -187,6 +277,8 @@ def set_provider_key(*, provider: Provider, clear: str) -> None:
     else:
         provider.encryption_key_id, provider.key_ciphertext = "", None
     provider.save(update_fields=["encryption_key_id", "key_ciphertext"])
+    action = "provider.key_set" if clear else "provider.key_forgotten"
+    audit.record(action, actor=actor, account_id=None, target=provider.name)
 
 
 def provider_context(provider_id: uuid.UUID) -> str:

@@ -300,6 +300,7 @@ def reply_message(call: HeldCall, reply: Reply, *, now: datetime, **fields: Any)
         price_per_1k_input=model.per_1k_input,
         price_per_1k_output=model.per_1k_output,
         duration_ms=int(reply.duration_seconds * 1000),
+        prompt_version=call.caller.prompt_version,
         **fields,
     )
 

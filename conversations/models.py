@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
 
-from channels.models import Channel
+from channels.models import Channel, User
 from common.ids import uuid7
 
 
@@ -97,6 +98,8 @@ class Message(models.Model):
     price_per_1k_input = models.BigIntegerField(default=0)
     price_per_1k_output = models.BigIntegerField(default=0)
     duration_ms = models.PositiveIntegerField(default=0)
+    # Which version of the channel's system prompt it was given under; 0 for older replies.
+    prompt_version = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints: ClassVar = [
@@ -123,6 +126,52 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.position}"
+
+
+class FailedRequest(models.Model):
+    """A message that got no answer, and why. No text: what failed is not stored."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="failed_requests")
+    is_test = models.BooleanField()
+    session_id = models.CharField(max_length=255, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    # The contract's code, as the caller got it, and what lay behind it: a provider's failure.
+    error_code = models.CharField(max_length=50)
+    reason = models.CharField(max_length=100, blank=True)
+    request_model = models.CharField(max_length=100, blank=True)
+    page_url = models.CharField(max_length=2048, blank=True)
+    duration_ms = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["channel", "created_at"], name="conversations_failure_usage"),
+            models.Index(fields=["created_at"], name="conversations_failure_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.error_code} at {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class Feedback(models.Model):
+    """What the team thinks of a reply."""
+
+    class Rating(models.IntegerChoices):
+        DOWN = -1, "Thumb down"
+        NONE = 0, "No thumb"
+        UP = 1, "Thumb up"
+
+    message = models.OneToOneField(Message, models.CASCADE, related_name="feedback")
+    rating = models.SmallIntegerField(choices=Rating.choices, default=Rating.NONE)
+    note = models.TextField(max_length=2_000, blank=True, validators=[MaxLengthValidator(2_000)])
+    author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "feedback"
+
+    def __str__(self) -> str:
+        return f"{self.get_rating_display()} for {self.message_id}"
 
 
 class IdempotencyRecord(models.Model):

@@ -1,0 +1,71 @@
+"""The audit log: who did what in the dashboard or on the command line.
+
+Written by the services that do it, in the same transaction, so that no deed goes without its
+entry and no entry without its deed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from channels.models import AuditEntry, Channel, User
+
+# A prompt has versions of its own; the log only says that it changed.
+_LONGEST_VALUE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and from which address."""
+
+    name: str
+    user: User | None = None
+    address: str = ""
+
+
+COMMAND_LINE = Actor("command line")
+
+
+def record(
+    action: str,
+    *,
+    actor: Actor,
+    account_id: int | None,
+    channel: Channel | None = None,
+    target: str = "",
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> AuditEntry:
+    """Write one entry; `changes` maps a field to its values before and after. Never a secret."""
+    return AuditEntry.objects.create(
+        account_id=account_id,
+        channel=channel,
+        actor=actor.user,
+        actor_name=actor.name,
+        action=action,
+        target=target[:200],
+        changes={
+            field: [_readable(before), _readable(after)]
+            for field, (before, after) in (changes or {}).items()
+        },
+        address=actor.address,
+    )
+
+
+def changes_between(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the fields of `after` that have another value in `before`, with both values."""
+    return {
+        field: (before.get(field), value)
+        for field, value in after.items()
+        if before.get(field) != value
+    }
+
+
+def _readable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -1,0 +1,49 @@
+"""Who calls (accounts, channels, keys) and who answers (models, providers, routes)."""
+
+from channels.models.audit import (
+    AuditEntry,
+)
+from channels.models.catalogue import (
+    WEB_ADDRESS,
+    LanguageModel,
+    Provider,
+    Route,
+    RouteHealth,
+    refuse_reserved_name,
+)
+from channels.models.channel import (
+    MAX_SYSTEM_PROMPT_CHARACTERS,
+    ApiKey,
+    Channel,
+    FixedAnswer,
+    PromptVersion,
+)
+from channels.models.people import (
+    Account,
+    Invitation,
+    Membership,
+    Plan,
+    User,
+    UserManager,
+)
+
+__all__ = [
+    "MAX_SYSTEM_PROMPT_CHARACTERS",
+    "WEB_ADDRESS",
+    "Account",
+    "ApiKey",
+    "AuditEntry",
+    "Channel",
+    "FixedAnswer",
+    "Invitation",
+    "LanguageModel",
+    "Membership",
+    "Plan",
+    "PromptVersion",
+    "Provider",
+    "Route",
+    "RouteHealth",
+    "User",
+    "UserManager",
+    "refuse_reserved_name",
+]

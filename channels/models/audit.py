@@ -1,0 +1,37 @@
+"""Who did what, with the values before and after."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from channels.models.channel import Channel
+from channels.models.people import Account, User
+
+
+class AuditEntry(models.Model):
+    """One deed of a person in the dashboard or the staff admin. Written once, never changed."""
+
+    # None: a deed that concerns the whole gateway, such as a provider's new key.
+    account = models.ForeignKey(Account, models.PROTECT, null=True, related_name="audit_entries")
+    channel = models.ForeignKey(Channel, models.SET_NULL, null=True, related_name="+")
+    actor = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    # The actor's address as it was, which outlives the user.
+    actor_name = models.CharField(max_length=254)
+    # Dotted and past tense, as in the logs: key.revealed, channel.updated.
+    action = models.CharField(max_length=60)
+    target = models.CharField(max_length=200, blank=True)
+    # {field: [before, after]}; never a secret.
+    changes = models.JSONField(default=dict)
+    address = models.CharField(max_length=45, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes: ClassVar = [
+            models.Index(fields=["account", "-id"], name="channels_auditentry_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_name}"

@@ -1,0 +1,118 @@
+"""What answers: models under the gateway's own names, providers, and the routes between."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator, URLValidator
+from django.db import models
+
+WEB_ADDRESS = URLValidator(schemes=["http", "https"])
+
+
+def refuse_reserved_name(name: str) -> None:
+    """The provider of PROVIDER_BASE_URL, the demo and fixed answers have their names already."""
+    if name in ("default", "demo", "fixed", "simulated"):
+        raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
+
+
+class LanguageModel(models.Model):
+    """A model under the gateway's own name; routes say who serves it. Prices are micro-credits."""
+
+    model_id = models.CharField(
+        max_length=100,
+        unique=True,
+        validators=[RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")],
+        help_text="The name callers and owners use. It stays when providers rename theirs.",
+    )
+    name = models.CharField(max_length=100)
+    context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(512)])
+    max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(16)])
+    speed_tps = models.PositiveIntegerField("speed (tokens a second)", default=0)
+    best_for = models.CharField(max_length=120, blank=True)
+    price_per_reply_microcredits = models.PositiveBigIntegerField(default=1_000_000)
+    price_per_1k_input_tokens_microcredits = models.PositiveBigIntegerField(default=0)
+    price_per_1k_output_tokens_microcredits = models.PositiveBigIntegerField(default=0)
+    is_enabled = models.BooleanField("enabled", default=True)
+    position = models.PositiveSmallIntegerField(default=0, help_text="The first is the default.")
+
+    class Meta:
+        ordering: ClassVar = ["position", "model_id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Provider(models.Model):
+    """Somebody who serves models over the OpenAI protocol."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.SlugField(max_length=50, unique=True, validators=[refuse_reserved_name])
+    base_url = models.CharField(
+        max_length=200,
+        validators=[WEB_ADDRESS],
+        help_text="Up to and with /v1, as in https://api.groq.com/openai/v1",
+    )
+    key_setting = models.CharField(
+        "key from setting",
+        max_length=64,
+        blank=True,
+        choices=[("GROQ_API_KEY", "GROQ_API_KEY"), ("OPENROUTER_API_KEY", "OPENROUTER_API_KEY")],
+        help_text="The environment variable with the key, unless one is stored here.",
+    )
+    key_ciphertext = models.BinaryField(null=True, blank=True)
+    encryption_key_id = models.CharField(max_length=32, blank=True, db_index=True)
+    is_enabled = models.BooleanField("enabled", default=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    """One way to a model: a provider, and that provider's name for it. Tried in order."""
+
+    model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="routes")
+    provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
+    provider_model = models.CharField("name at the provider", max_length=200)
+    position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
+    is_enabled = models.BooleanField("enabled", default=True)
+
+    class Meta:
+        ordering: ClassVar = ["position", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["model", "provider", "provider_model"], name="channels_route_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.provider}"
+
+
+class RouteHealth(models.Model):
+    """What all processes know of a failing route (channels/breaker.py); no row: all is well."""
+
+    provider_name = models.CharField(max_length=50)
+    provider_model = models.CharField(max_length=200)
+    failure_count = models.PositiveIntegerField(default=0)
+    is_permanent = models.BooleanField(default=False)
+    reason = models.CharField(max_length=50)
+    # Until then the route is left out; None while it is only being counted.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "route health"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["provider_name", "provider_model"], name="channels_routehealth_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider_model} at {self.provider_name}: {self.reason}"

@@ -1,0 +1,141 @@
+"""Channels: prompt and its versions, limits, own answers, keys."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
+from django.db import models
+
+from channels.models.catalogue import WEB_ADDRESS, LanguageModel
+from channels.models.people import Account, User
+from common.ids import uuid7
+from common.text import normalize_question
+
+MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
+
+
+class Channel(models.Model):
+    """One site or app that calls the gateway: a prompt, a model, limits, keys."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    account = models.ForeignKey(Account, models.PROTECT, related_name="channels")
+    name = models.CharField(max_length=120)
+    site_url = models.CharField(
+        "site address", max_length=200, blank=True, validators=[WEB_ADDRESS]
+    )
+    is_enabled = models.BooleanField("enabled", default=True)
+    model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="channels")
+    system_prompt = models.TextField(
+        blank=True,
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
+        validators=[MaxLengthValidator(MAX_SYSTEM_PROMPT_CHARACTERS)],
+    )
+    # The number of the prompt's newest version, which each message remembers.
+    prompt_version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    requests_per_minute = models.PositiveIntegerField(
+        default=60, validators=[MinValueValidator(1), MaxValueValidator(100_000)]
+    )
+    daily_quota = models.PositiveIntegerField(
+        "messages a day", default=1000, validators=[MinValueValidator(1)]
+    )
+    fallback_replies = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='What to show the visitor, by error code: {"daily_quota_reached": "…"}.',
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """A channel may only have a model that its account's plan allows."""
+        plan = self.account.plan if self.account_id else None
+        if plan is None or not self.model_id or not plan.models_allowed.exists():
+            return
+        if not plan.models_allowed.filter(id=self.model_id).exists():
+            raise ValidationError({"model": f"The plan {plan.name} does not allow this model."})
+
+
+class PromptVersion(models.Model):
+    """A system prompt as it once was. Kept for good: messages refer to it by number."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="prompt_versions")
+    number = models.PositiveIntegerField()
+    text = models.TextField(blank=True)
+    author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "number"], name="channels_promptversion_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number}"
+
+
+class FixedAnswer(models.Model):
+    """An owner's own answer to a question: given without a provider, and free."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="fixed_answers")
+    question = models.CharField(max_length=500)
+    # What is compared: the question without case, accents, punctuation and extra white space.
+    question_normalized = models.CharField(max_length=500, editable=False)
+    answer = models.TextField(max_length=8_000, validators=[MaxLengthValidator(8_000)])
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "question_normalized"], name="channels_fixedanswer_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.question
+
+    def clean(self) -> None:
+        """Two questions that differ only in what is not compared are the same question."""
+        self.question_normalized = normalize_question(self.question)
+        if not self.question_normalized:
+            raise ValidationError({"question": "Needs at least one letter or digit."})
+        same = FixedAnswer.objects.filter(
+            channel_id=self.channel_id, question_normalized=self.question_normalized
+        )
+        if same.exclude(pk=self.pk).exists():
+            raise ValidationError({"question": "This question has an answer already."})
+
+
+class ApiKey(models.Model):
+    """A channel's key: encrypted to be shown again, digested to be found."""
+
+    class Mode(models.TextChoices):
+        LIVE = "live", "Live"
+        TEST = "test", "Test"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="api_keys")
+    mode = models.CharField(max_length=4, choices=Mode.choices)
+    key_prefix = models.CharField(max_length=32)
+    key_last_four = models.CharField(max_length=4)
+    key_digest = models.CharField(max_length=64, unique=True)
+    key_ciphertext = models.BinaryField()
+    encryption_key_id = models.CharField(max_length=32, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.masked} ({self.mode})"
+
+    @property
+    def masked(self) -> str:
+        """The key as it may be shown anywhere: `amgai_…x7Qf`."""
+        return f"{self.key_prefix}…{self.key_last_four}"

@@ -1,0 +1,146 @@
+"""People, the accounts they share, what they may do there, and the plans they are on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from channels.models.catalogue import LanguageModel
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users that log in with their e-mail address."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email__iexact=username)
+
+
+class User(AbstractUser):
+    """A person who signs in; the e-mail address is the name."""
+
+    username = None  # type: ignore[assignment]  # Django's documented way to drop the field
+    email = models.EmailField("e-mail address", unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="channels_user_email_unique",
+                violation_error_message="Somebody has signed up with this e-mail address.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Account(models.Model):
+    """Owns channels and pays for them."""
+
+    name = models.CharField(max_length=254)
+    plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
+    is_enabled = models.BooleanField("enabled", default=True)
+    members = models.ManyToManyField(User, through="Membership", related_name="accounts")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """What a person may do in an account."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", "Owner"
+        EDITOR = "editor", "Editor"
+        VIEWER = "viewer", "Viewer"
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=8, choices=Role.choices, default=Role.VIEWER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "user"], name="channels_membership_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.account}: {self.role}"
+
+
+class Invitation(models.Model):
+    """A person asked into an account by e-mail; the link holds a secret kept as a digest."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
+    email = models.EmailField("e-mail address")
+    role = models.CharField(max_length=8, choices=Membership.Role.choices)
+    secret_digest = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    # Accepted or withdrawn: either way the link has done its work.
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                "account",
+                Lower("email"),
+                condition=Q(closed_at=None),
+                name="channels_invitation_one_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} into {self.account_id}: {self.role}"
+
+
+class Plan(models.Model):
+    """What an account may at most do, and what it is granted each month; channels only tighten."""
+
+    name = models.CharField(max_length=60, unique=True)
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no limit."
+    )
+    daily_quota = models.PositiveIntegerField(
+        "messages a day for each channel",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Empty: no limit.",
+    )
+    monthly_grant_microcredits = models.PositiveBigIntegerField(
+        default=0,
+        help_text="Granted for each UTC month, gone at its end. 1 credit = 1,000,000.",
+    )
+    models_allowed = models.ManyToManyField(
+        LanguageModel, blank=True, related_name="plans", help_text="None chosen: all."
+    )
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -11,6 +11,7 @@ from billing.models import (
     Hold,
     LedgerEntry,
     RateWindow,
+    RedemptionCode,
     VerificationRun,
 )
 from common.admin import ReadOnlyAdmin
@@ -119,3 +120,13 @@ class RateWindowAdmin(ReadOnlyAdmin):
     search_fields = ("channel__name",)
     fields = ("channel", "bucket", "second", "total")
     show_full_result_count = False
+
+
+@admin.register(RedemptionCode)
+class RedemptionCodeAdmin(ReadOnlyAdmin):
+    list_display = ("code", "amount", "redeemed_count", "max_redemptions", "valid_until")
+    search_fields = ("code", "note")
+
+    @admin.display(ordering="amount_microcredits")
+    def amount(self, code: RedemptionCode) -> str:
+        return format_credits(code.amount_microcredits)

@@ -10,11 +10,13 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
 
 from channels import services
 from channels.models import (
     Account,
     ApiKey,
+    AuditEntry,
     Channel,
     FixedAnswer,
     LanguageModel,
@@ -42,14 +44,14 @@ class UserAdmin(DjangoUserAdmin):
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("user",)
 
 
 @admin.register(Account)
-class AccountAdmin(admin.ModelAdmin):
+class AccountAdmin(ModelAdmin):
     list_display = ("name", "plan", "is_enabled", "created_at")
     list_filter = ("is_enabled", "plan")
     list_select_related = ("plan",)
@@ -58,19 +60,19 @@ class AccountAdmin(admin.ModelAdmin):
 
 
 @admin.register(Plan)
-class PlanAdmin(admin.ModelAdmin):
+class PlanAdmin(ModelAdmin):
     list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant_microcredits")
     search_fields = ("name",)
     filter_horizontal = ("models_allowed",)
 
 
-class FixedAnswerInline(admin.TabularInline):
+class FixedAnswerInline(TabularInline):
     model = FixedAnswer
     extra = 0
 
 
 @admin.register(Channel)
-class ChannelAdmin(admin.ModelAdmin):
+class ChannelAdmin(ModelAdmin):
     inlines = (FixedAnswerInline,)
     list_display = ("name", "account", "model", "is_enabled", "requests_per_minute", "daily_quota")
     list_filter = ("is_enabled", "model")
@@ -80,7 +82,7 @@ class ChannelAdmin(admin.ModelAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(ModelAdmin):
     """Keys are issued with their channel; here they can be looked at and revoked."""
 
     list_display = ("masked", "mode", "channel", "created_at", "expires_at", "revoked_at")
@@ -117,13 +119,13 @@ class ApiKeyAdmin(admin.ModelAdmin):
         self.message_user(request, "Revoked: the next request with such a key is refused.")
 
 
-class RouteInline(admin.TabularInline):
+class RouteInline(TabularInline):
     model = Route
     extra = 0
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(admin.ModelAdmin):
+class LanguageModelAdmin(ModelAdmin):
     list_display = ("name", "model_id", "context_window_tokens", "is_enabled", "position")
     list_filter = ("is_enabled",)
     search_fields = ("name", "model_id")
@@ -146,7 +148,7 @@ class ProviderForm(ModelForm):
 
 
 @admin.register(Provider)
-class ProviderAdmin(admin.ModelAdmin):
+class ProviderAdmin(ModelAdmin):
     form = ProviderForm
     list_display = ("name", "base_url", "key_setting", "has_stored_key", "is_enabled")
     list_filter = ("is_enabled",)
@@ -166,7 +168,7 @@ class ProviderAdmin(admin.ModelAdmin):
 
 
 @admin.register(Route)
-class RouteAdmin(admin.ModelAdmin):
+class RouteAdmin(ModelAdmin):
     list_display = ("model", "provider", "provider_model", "position", "is_enabled")
     list_filter = ("is_enabled", "provider", "model")
     list_select_related = ("model", "provider")
@@ -174,7 +176,7 @@ class RouteAdmin(admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(ModelAdmin):
     list_display = ("account", "user", "role", "created_at")
     list_filter = ("role",)
     list_select_related = ("account", "user")
@@ -183,7 +185,7 @@ class MembershipAdmin(admin.ModelAdmin):
 
 
 @admin.register(FixedAnswer)
-class FixedAnswerAdmin(admin.ModelAdmin):
+class FixedAnswerAdmin(ModelAdmin):
     list_display = ("question", "channel")
     list_select_related = ("channel",)
     search_fields = ("question", "channel__name")
@@ -201,3 +203,13 @@ class RouteHealthAdmin(ReadOnlyAdmin):
         "failed_at",
     )
     list_filter = ("is_permanent",)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "account", "actor_name", "action", "target")
+    list_filter = ("action",)
+    list_select_related = ("account",)
+    search_fields = ("actor_name", "target", "account__name")
+    ordering = ("-id",)
+    show_full_result_count = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import transaction
@@ -80,7 +81,9 @@ def first_run() -> dict[str, Any]:
     user = User.objects.filter(email=FIRST_EMAIL).first()
     is_new = user is None and not User.objects.exists()
     if is_new:
-        User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
+        user = User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
+        # Nobody reads mail at that address.
+        EmailAddress.objects.create(user=user, email=FIRST_EMAIL, verified=True, primary=True)
         create_channel(
             owner_email=FIRST_EMAIL,
             model_id="",

@@ -81,7 +81,13 @@ INSTALLED_APPS = [
     "channels.apps.GatewayChannelsConfig",
     "rest_framework",
     "drf_spectacular",
+    # Before the admin, whose templates it replaces; "Basic", as both sites are our own classes.
+    "unfold.apps.BasicAppConfig",
     "gateway.apps.StaffAdminConfig",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "django.contrib.humanize",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -99,6 +105,8 @@ MIDDLEWARE = [
     "common.middleware.PageAuthenticationMiddleware",
     "common.middleware.PageMessageMiddleware",
     "common.middleware.PageFrameMiddleware",
+    # allauth insists on finding it by its own name; to an API request it is one context variable.
+    "allauth.account.middleware.AccountMiddleware",
 ]
 
 TEMPLATES = [
@@ -111,6 +119,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "gateway.dashboard.site_name",
             ]
         },
     }
@@ -191,6 +200,18 @@ EMAIL_TIMEOUT = 10
 # The password that `make setup` chose for the first login; ignored once it was changed.
 FIRST_LOGIN_PASSWORD = env.str("FIRST_LOGIN_PASSWORD", "")
 AUTH_USER_MODEL = "channels.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# Whether strangers may make themselves an account, and what it is granted then, in credits.
+ALLOW_SIGNUP = env.bool("ALLOW_SIGNUP", False)
+SIGNUP_CREDITS = read_int("SIGNUP_CREDITS", 0, low=0, high=1_000_000_000)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -222,6 +243,49 @@ STATIC_ROOT = DATA_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- Dashboard ----------------------------------------------------------------------------
+
+SITE_NAME = read_text("SITE_NAME", "AI gateway")
+_LOOKS: dict[str, Any] = {
+    "SITE_TITLE": SITE_NAME,
+    "SITE_HEADER": SITE_NAME,
+    "SITE_SYMBOL": "hub",
+    "SITE_ICON": None,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "gateway.dashboard.favicon"}
+    ],
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "8px",
+    "STYLES": ["gateway.dashboard.styles"],
+    "SCRIPTS": ["gateway.dashboard.scripts"],
+    "COLORS": {
+        "primary": {
+            "50": "oklch(96.9% .016 293.8)",
+            "100": "oklch(94.3% .028 294.6)",
+            "200": "oklch(89.4% .055 293.3)",
+            "300": "oklch(81.1% .105 293.6)",
+            "400": "oklch(70.9% .159 293.5)",
+            "500": "oklch(60.6% .219 292.7)",
+            "600": "oklch(53.1% .235 284)",
+            "700": "oklch(47.1% .229 281)",
+            "800": "oklch(41.2% .2 281)",
+            "900": "oklch(35.4% .167 281)",
+            "950": "oklch(25.7% .13 281)",
+        }
+    },
+}
+UNFOLD = _LOOKS | {
+    "SITE_HEADER": f"{SITE_NAME} staff",
+    "SITE_URL": "gateway.sites.console_home",
+    "SIDEBAR": {"show_search": True, "navigation": "gateway.staff.navigation.sidebar"},
+    "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
+}
+CONSOLE = _LOOKS | {
+    "SITE_URL": None,
+    "SIDEBAR": {"navigation": "gateway.console.navigation.sidebar"},
+    "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
 }
 
 # --- API ----------------------------------------------------------------------------------

@@ -1,47 +1,72 @@
-"""The staff admin: Django's own, with what the staff must know at the top of its index."""
+"""The two admin sites: the owners' console at `/`, the staff admin at `/admin/`.
+
+The console shows no model of its own accord: all its pages are plain views (gateway/console),
+each with the role it needs, so that there is no list, filter, autocomplete or action that could
+show one tenant another's rows.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.admin import AdminSite
-from django.contrib.admin.forms import AdminAuthenticationForm
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from allauth.account.decorators import secure_admin_login
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, reverse
+from django.utils.decorators import method_decorator
+from unfold.sites import UnfoldAdminSite
 
 from billing.models import VerificationRun
-from common import floods
-
-# Attempts a minute, right or wrong: of one address, and for one name from anywhere.
-LOG_INS_PER_ADDRESS = 20
-LOG_INS_PER_NAME = 10
 
 
-class GuardedLogInForm(AdminAuthenticationForm):
-    """Django's, for a bounded number of attempts a minute."""
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse before the password is looked at: a guesser learns nothing, at no cost."""
-        name = str(self.cleaned_data.get("username", "")).lower()
-        assert self.request is not None
-        address = floods.client_address(self.request)
-        is_allowed = floods.is_within("log-ins", address, per_minute=LOG_INS_PER_ADDRESS)
-        if not is_allowed or not floods.is_within("log-ins-of", name, per_minute=LOG_INS_PER_NAME):
-            raise ValidationError("Too many attempts. Wait a minute, then try again.")
-        return super().clean()
-
-
-class StaffSite(AdminSite):
+class StaffSite(UnfoldAdminSite):
     """The admin of the people who run the gateway."""
 
     site_header = site_title = "AI gateway"
     index_title = "Staff"
     index_template = "admin/staff_index.html"
-    login_form = GuardedLogInForm
+
+    # Through allauth: its limits and second factors stand before this door too.
+    @method_decorator(secure_admin_login)
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response: HttpResponse = super().login(request, extra_context)
+        return response
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         latest = VerificationRun.objects.order_by("-started_at").first()
-        return super().index(request, (extra_context or {}) | {"verification": latest})
+        context = (extra_context or {}) | {"verification": latest}
+        response: TemplateResponse = super().index(request, context)
+        return response
+
+
+class ConsoleSite(UnfoldAdminSite):
+    """The frame of the owners' pages: theme, sidebar, log-out."""
+
+    settings_name = "CONSOLE"
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Everybody who has logged in; what they may see is decided by each view."""
+        return request.user.is_active
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Our own pages alone: none of the admin's generic ones."""
+        from gateway.console import urls
+
+        return urls.urlpatterns
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return redirect_to_login(request.get_full_path())
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        return []
+
+
+console = ConsoleSite(name="console")
+
+
+def console_home(request: HttpRequest) -> str:
+    """Return where the staff admin's "view site" leads."""
+    return reverse("console:index")

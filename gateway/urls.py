@@ -2,9 +2,8 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 
-from gateway import api, health
+from gateway import api, docs, health, sites
 from gateway.schema import SchemaView
 
 urlpatterns = [
@@ -15,8 +14,10 @@ urlpatterns = [
     re_path(r"^(?:api|v1)/", api.api_not_found),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("docs/", docs.api_reference, name="docs"),
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("accounts/", include("allauth.urls")),
+    path("", sites.console.urls),
 ]
 
 handler400 = "gateway.api.handler400"

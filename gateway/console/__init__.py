@@ -1,0 +1,1 @@
+"""The owners' console: one module of plain views for each part of it."""

@@ -1,0 +1,37 @@
+"""Which account a person works in."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import path
+from django.views.decorators.http import require_POST
+
+from gateway.console.access import Member, find_member, member_page, switch_account
+from gateway.console.pages import render_page
+
+
+@login_required
+def no_account(request: HttpRequest) -> HttpResponse:
+    """Say what a person without any account can do."""
+    if find_member(request) is not None:
+        return redirect("console:index")
+    return render_page(request, None, "no_account.html", title="No account yet")
+
+
+@require_POST
+@member_page()
+def switch(request: HttpRequest, member: Member) -> HttpResponseRedirect:
+    """Go on in another of one's accounts."""
+    try:
+        account_id = int(request.POST.get("account", ""))
+    except ValueError:
+        raise Http404 from None
+    return switch_account(request, member, account_id)
+
+
+urlpatterns = [
+    path("account/none/", no_account, name="no_account"),
+    path("account/switch/", switch, name="switch_account"),
+]

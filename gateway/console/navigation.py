@@ -1,0 +1,76 @@
+"""The console's sidebar and the tabs of a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from channels.models import Channel
+from gateway.console.access import Member
+
+# Title, icon (Material Symbols), URL name.
+_ACCOUNT_PAGES = (
+    ("Overview", "space_dashboard", "index"),
+    ("Usage", "monitoring", "usage"),
+    ("Conversations", "forum", "conversations"),
+    ("Credits", "account_balance_wallet", "credits"),
+)
+_TEAM_PAGES = (
+    ("Team", "group", "team"),
+    ("Audit log", "history", "audit_log"),
+)
+CHANNEL_TABS = (
+    ("Settings", "tune", "channel"),
+    ("Prompt", "edit_note", "prompt"),
+    ("Keys", "key", "keys"),
+    ("Own answers", "quickreply", "fixed_answers"),
+    ("Connect", "code", "connect"),
+    ("Playground", "smart_toy", "playground"),
+)
+
+
+def console_url(name: str, *args: Any) -> str:
+    """Return the address of a page of the console."""
+    return reverse(f"console:{name}", args=args)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar's groups, as unfold's SIDEBAR setting has them."""
+    member: Member | None = getattr(request, "member", None)
+    if member is None:
+        return []
+    groups = [
+        {"title": "", "items": [_item(request, *page) for page in _ACCOUNT_PAGES]},
+        {"title": "Account", "items": [_item(request, *page) for page in _TEAM_PAGES]},
+        {
+            "title": "Help",
+            "items": [{"title": "API reference", "icon": "menu_book", "link": reverse("docs")}],
+        },
+    ]
+    if member.user.is_staff:
+        staff = {"title": "Staff admin", "icon": "shield_person", "link": reverse("admin:index")}
+        groups.append({"title": "Staff", "items": [staff]})
+    return groups
+
+
+def _item(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, Any]:
+    link = console_url(name)
+    is_active = request.path == link or (name != "index" and request.path.startswith(link))
+    if name == "index" and request.path.startswith("/channels/"):
+        is_active = True
+    return {"title": title, "icon": icon, "link": link, "active": is_active}
+
+
+def channel_tabs(request: HttpRequest, channel: Channel) -> list[dict[str, Any]]:
+    """Return the tabs of a channel's pages."""
+    return [
+        {
+            "title": title,
+            "icon": icon,
+            "link": (link := console_url(name, channel.id)),
+            "is_active": request.path == link,
+        }
+        for title, icon, name in CHANNEL_TABS
+    ]

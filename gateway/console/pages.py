@@ -1,0 +1,53 @@
+"""Rendering a page of the console: what every page has, around what one page is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from channels.models import Channel, Provider
+from gateway import sites
+from gateway.console.access import Member
+from gateway.console.navigation import channel_tabs
+
+
+def render_page(
+    request: HttpRequest,
+    member: Member | None,
+    template: str,
+    *,
+    title: str,
+    channel: Channel | None = None,
+    status: int = 200,
+    **context: Any,
+) -> HttpResponse:
+    """Return `templates/console/<template>` in the console's frame, with the channel's tabs."""
+    request.current_app = sites.console.name
+    frame = sites.console.each_context(request) | {
+        "title": title,
+        "member": member,
+        "channel": channel,
+        "channel_tabs": channel_tabs(request, channel) if channel else [],
+        "is_demo": member is not None and is_demo(),
+        # Reversed here: in a template the console's own name would come first.
+        "providers_url": reverse("admin:channels_provider_changelist"),
+    }
+    return TemplateResponse(request, f"console/{template}", frame | context, status=status)
+
+
+def is_demo() -> bool:
+    """Tell whether only the built-in demo can answer, as no provider is set up with a key.
+
+    The rule of channels.routes.list_routes, for all models at once.
+    """
+    if settings.PROVIDER_BASE_URL:
+        return False
+    providers = Provider.objects.filter(is_enabled=True)
+    return not any(
+        stored or not setting or settings.PROVIDER_KEYS.get(setting)
+        for stored, setting in providers.values_list("encryption_key_id", "key_setting")
+    )

@@ -1,0 +1,42 @@
+"""The map of the console: each module says its own addresses."""
+
+from __future__ import annotations
+
+from django.contrib.auth.views import LogoutView
+from django.urls import URLPattern, URLResolver, path
+
+from gateway.console import (
+    accounts,
+    audit_log,
+    channels,
+    connect,
+    conversations,
+    fixed_answers,
+    keys,
+    ledger,
+    overview,
+    playground,
+    prompts,
+    search,
+    team,
+    usage,
+)
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *overview.urlpatterns,
+    *channels.urlpatterns,
+    *prompts.urlpatterns,
+    *keys.urlpatterns,
+    *fixed_answers.urlpatterns,
+    *connect.urlpatterns,
+    *playground.urlpatterns,
+    *usage.urlpatterns,
+    *conversations.urlpatterns,
+    *ledger.urlpatterns,
+    *team.urlpatterns,
+    *audit_log.urlpatterns,
+    *accounts.urlpatterns,
+    path("search/", search.search, name="search"),
+    # The frame links to it by the admin's name.
+    path("log-out/", LogoutView.as_view(next_page="/accounts/login/"), name="logout"),
+]

@@ -1,0 +1,18 @@
+"""Usage of an account."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from gateway.console.access import Member, member_page
+from gateway.console.pages import render_page
+
+
+@member_page()
+def usage(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the page."""
+    return render_page(request, member, "usage.html", title="Usage")
+
+
+urlpatterns = [path("usage/", usage, name="usage")]

@@ -1,0 +1,36 @@
+"""What both admin sites show around their pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+
+def favicon(request: HttpRequest) -> str:
+    return static("dashboard/favicon.svg")
+
+
+def styles(request: HttpRequest) -> str:
+    return static("dashboard/dashboard.css")
+
+
+def scripts(request: HttpRequest) -> str:
+    return static("dashboard/dashboard.js")
+
+
+def account_links(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the links of the menu under a person's name."""
+    return [
+        {"title": "Password", "link": reverse("account_change_password")},
+        {"title": "E-mail address", "link": reverse("account_email")},
+        {"title": "Two-factor and passkeys", "link": reverse("mfa_index")},
+    ]
+
+
+def site_name(request: HttpRequest) -> dict[str, Any]:
+    """Give every template the operator's name for the installation."""
+    return {"site_name": settings.SITE_NAME}

@@ -1,0 +1,1 @@
+"""The staff admin's own pages, beside the models that each app registers."""

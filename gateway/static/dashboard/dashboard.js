@@ -1,0 +1,161 @@
+// What pages do beyond links and forms. Everything hangs on data attributes, so that a page works
+// as plain HTML where it can: see each handler for its attribute.
+(function () {
+  "use strict";
+
+  function toast(text) {
+    let box = document.querySelector(".gw-toasts");
+    if (!box) {
+      box = document.createElement("div");
+      box.className = "gw-toasts";
+      box.setAttribute("role", "status");
+      document.body.append(box);
+    }
+    const line = document.createElement("div");
+    line.className = "gw-toast";
+    line.textContent = text;
+    box.append(line);
+    setTimeout(() => line.remove(), 4000);
+  }
+
+  function csrfToken() {
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    return field ? field.value : "";
+  }
+
+  async function post(url, fields) {
+    const body = new URLSearchParams(fields || {});
+    const response = await fetch(url, {
+      method: "POST",
+      body,
+      headers: { "X-CSRFToken": csrfToken(), Accept: "application/json" },
+    });
+    const kind = response.headers.get("Content-Type") || "";
+    const answer = kind.includes("json") ? await response.json() : {};
+    if (answer.redirect) {
+      location.assign(answer.redirect);
+    }
+    return { ok: response.ok, status: response.status, answer };
+  }
+
+  async function copy(text) {
+    if (navigator.clipboard && window.isSecureContext) {
+      await navigator.clipboard.writeText(text);
+      return;
+    }
+    // Plain http on a local network has no clipboard API.
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    area.style.opacity = "0";
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+
+  window.gateway = { toast, post, copy, csrfToken };
+
+  document.addEventListener("click", async (event) => {
+    // data-copy="text", or data-copy-from="#id" for the text of an element.
+    const copier = event.target.closest("[data-copy], [data-copy-from]");
+    if (copier) {
+      const source = copier.dataset.copyFrom && document.querySelector(copier.dataset.copyFrom);
+      await copy(source ? source.textContent.trim() : copier.dataset.copy);
+      toast(copier.dataset.copied || "Copied.");
+      return;
+    }
+    // data-dialog="#id" opens a <dialog>; data-close closes the one around it.
+    const opener = event.target.closest("[data-dialog]");
+    if (opener) {
+      event.preventDefault();
+      const dialog = document.querySelector(opener.dataset.dialog);
+      if (dialog) dialog.showModal();
+      return;
+    }
+    const closer = event.target.closest("[data-close]");
+    if (closer) {
+      event.preventDefault();
+      closer.closest("dialog").close();
+      return;
+    }
+    // data-tab="panel-id" in a [role=tablist].
+    const tab = event.target.closest("[role=tab][data-tab]");
+    if (tab) selectTab(tab);
+  });
+
+  function selectTab(tab) {
+    const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+    for (const one of tabs) {
+      const isChosen = one === tab;
+      one.setAttribute("aria-selected", String(isChosen));
+      one.tabIndex = isChosen ? 0 : -1;
+      document.getElementById(one.dataset.tab).hidden = !isChosen;
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target.closest && event.target.closest("[role=tab][data-tab]");
+    if (tab && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+      const step = event.key === "ArrowRight" ? 1 : tabs.length - 1;
+      const next = tabs[(tabs.indexOf(tab) + step) % tabs.length];
+      selectTab(next);
+      next.focus();
+      event.preventDefault();
+    }
+    if (event.key === "Escape") {
+      const menu = event.target.closest && event.target.closest("details.gw-menu[open]");
+      if (menu) {
+        menu.open = false;
+        menu.querySelector("summary").focus();
+      }
+    }
+  });
+
+  // Menus close when something else is clicked.
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.gw-menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+
+  // A form is sent once: its buttons rest until the next page. Forms of their own
+  // (data-again) are left alone.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post" || form.dataset.again !== undefined) return;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+    setTimeout(() => {
+      for (const button of form.querySelectorAll("button[type=submit], button:not([type])")) {
+        button.disabled = true;
+      }
+    });
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    for (const form of document.querySelectorAll("form[data-sent]")) {
+      delete form.dataset.sent;
+      for (const button of form.querySelectorAll("button")) button.disabled = false;
+    }
+  });
+
+  // data-count="#id": a counter of the characters of a text field, in the element.
+  function count(field) {
+    const target = document.querySelector(field.dataset.count);
+    const most = field.maxLength > 0 ? ` / ${field.maxLength.toLocaleString("en")}` : "";
+    target.textContent = `${[...field.value].length.toLocaleString("en")}${most}`;
+  }
+  document.addEventListener("input", (event) => {
+    if (event.target.dataset && event.target.dataset.count) count(event.target);
+    // data-autosubmit on a select or date field: filters apply themselves.
+    if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const field of document.querySelectorAll("[data-count]")) count(field);
+  });
+})();

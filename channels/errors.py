@@ -36,3 +36,19 @@ class UnknownChannel(Exception):
 
 class UnknownAccount(Exception):
     """Nobody with this e-mail address owns an account."""
+
+
+class ChannelChanged(Exception):
+    """Somebody saved the same fields since they were read; nothing was overwritten."""
+
+
+class ChannelInUse(Exception):
+    """The books refer to the channel, so it must stay."""
+
+
+class KeyNotActive(Exception):
+    """The key ends already: it was rotated or revoked before."""
+
+
+class MadeBefore(Exception):
+    """What was asked for under this id exists already: a form that was sent twice."""

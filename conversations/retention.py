@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from channels.callers import Caller
+from channels.models import Channel
 from conversations import idempotency
 from conversations.models import ChatSession, IdempotencyRecord, Message, WaitingTurn
 
@@ -31,6 +32,17 @@ def erase_history(*, caller: Caller, session_id: str) -> int:
         channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
     ).exclude(body=None).delete()
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
+
+
+def erase_channel(*, channel: Channel, now: datetime) -> int:
+    """Erase the text of all of a channel's sessions; part of the caller's transaction."""
+    ChatSession.objects.filter(channel=channel, closed_at=None).update(
+        closed_at=now, lease_expires_at=None
+    )
+    IdempotencyRecord.objects.filter(channel=channel).exclude(body=None).delete()
+    return Message.objects.filter(session__channel=channel, erased_at=None).update(
+        content="", page_url="", page_title="", erased_at=now
+    )
 
 
 def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:

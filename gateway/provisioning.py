@@ -42,9 +42,9 @@ def create_channel(
 ) -> tuple[Channel, str, str]:
     """Make a channel with a live and a test key; return channel and both clear keys."""
     account = channels.ensure_account(owner_email=owner_email)
-    channel = channels.create_channel(account=account, model_id=model_id, **fields)
-    live = channels.issue_api_key(channel=channel, is_test=False)
-    test = channels.issue_api_key(channel=channel, is_test=True)
+    channel, (live, test) = channels.create_channel_with_keys(
+        account=account, model_id=model_id, **fields
+    )
     grant(account, credit_microcredits)
     return channel, live.clear, test.clear
 

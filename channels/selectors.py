@@ -1,13 +1,14 @@
-"""Reads of the catalogue."""
+"""Reads of the catalogue and of keys."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Exists, Q, QuerySet
 
 from channels.callers import Caller, ModelTerms
-from channels.models import LanguageModel
+from channels.models import ApiKey, LanguageModel
 from common.money import format_credits
 
 
@@ -74,3 +75,10 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
         },
         "current": is_current,
     }
+
+
+def usable_keys(now: datetime) -> QuerySet[ApiKey]:
+    """Return the keys that work now, without what is encrypted in them."""
+    return ApiKey.objects.filter(
+        Q(revoked_at=None) | Q(revoked_at__gt=now), Q(expires_at=None) | Q(expires_at__gt=now)
+    ).defer("key_ciphertext", "key_digest")

@@ -66,6 +66,16 @@ def handler500(request: HttpRequest) -> HttpResponse:
     return defaults.server_error(request)
 
 
+def error_response(
+    request: HttpRequest, exception: Exception, *, fallback_replies: dict[str, str]
+) -> HttpResponse:
+    """Return the API's answer to an exception that a page's own script is to read."""
+    answer = answer_error(
+        to_api_error(exception), path=request.path, fallback_replies=fallback_replies
+    )
+    return JsonResponse(answer.body, status=answer.status, headers=answer.headers)
+
+
 def _plain_error(request: HttpRequest, error: ApiError) -> HttpResponse:
     answer = answer_error(error, path=request.path)
     return JsonResponse(answer.body, status=answer.status, headers=answer.headers)

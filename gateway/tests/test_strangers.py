@@ -141,7 +141,7 @@ def logged_in(user: User) -> Client:
 
 def rows_of(account: Account) -> dict[str, Any]:
     """Return everything in the database that belongs to an account."""
-    found = {}
+    found: dict[str, Any] = {}
     for app in OUR_APPS:
         for model in apps.get_app_config(app).get_models():
             label = model._meta.label

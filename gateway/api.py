@@ -22,14 +22,20 @@ logger = logging.getLogger("gateway.api")
 def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler: the documented error, whatever was raised."""
     request: Request = context["request"]
+    error = _to_logged_error(exception)
+    replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
+    answer = answer_error(error, path=request.path, fallback_replies=replies)
+    return Response(answer.body, status=answer.status, headers=answer.headers)
+
+
+def _to_logged_error(exception: Exception) -> ApiError:
+    """Return the documented error; faults, which are not the caller's, are logged."""
     error = to_api_error(exception)
     if error.status >= 500:
         logger.error(
             "api.request.failed", extra={"code": error.code}, exc_info=_traceback_of(exception)
         )
-    replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
-    answer = answer_error(error, path=request.path, fallback_replies=replies)
-    return Response(answer.body, status=answer.status, headers=answer.headers)
+    return error
 
 
 def _traceback_of(exception: Exception) -> Exception | None:
@@ -67,13 +73,16 @@ def handler500(request: HttpRequest) -> HttpResponse:
 
 
 def error_response(
-    request: HttpRequest, exception: Exception, *, fallback_replies: dict[str, str]
+    request: HttpRequest,
+    exception: Exception,
+    *,
+    fallback_replies: dict[str, str],
+    extra: dict[str, str],
 ) -> HttpResponse:
-    """Return the API's answer to an exception that a page's own script is to read."""
-    answer = answer_error(
-        to_api_error(exception), path=request.path, fallback_replies=fallback_replies
-    )
-    return JsonResponse(answer.body, status=answer.status, headers=answer.headers)
+    """Return the API's answer to an exception that a page's own script reads, with more members."""
+    error = _to_logged_error(exception)
+    answer = answer_error(error, path=request.path, fallback_replies=fallback_replies)
+    return JsonResponse(answer.body | extra, status=answer.status, headers=answer.headers)
 
 
 def _plain_error(request: HttpRequest, error: ApiError) -> HttpResponse:

@@ -63,38 +63,48 @@ def send(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse
     caller = callers.find_channel_caller(channel_id=channel.id, is_test=is_test)
     if caller is None:  # gone since the page's own look-up
         raise Http404
+    curl = _curl(request, member, caller)
     try:
-        return _stream(request, member, caller)
+        return _stream(request, member, caller, curl)
     except EXPECTED_ERRORS as error:
-        return error_response(request, error, fallback_replies=caller.fallback_replies)
+        # A message that no caller could send has no command line either.
+        extra = {} if isinstance(error, InvalidRequest) else {"curl": curl}
+        return error_response(request, error, fallback_replies=caller.fallback_replies, extra=extra)
 
 
-def _stream(request: HttpRequest, member: Member, caller: Caller) -> HttpResponseBase:
-    conversation = request.POST.get("conversation", "")
-    if not _CONVERSATION.fullmatch(conversation):
+def _session_id(request: HttpRequest, member: Member) -> str:
+    """Made here, so that nobody writes into a visitor's or a colleague's conversation."""
+    return session_prefix(member) + request.POST.get("conversation", "")
+
+
+def _curl(request: HttpRequest, member: Member, caller: Caller) -> str:
+    return snippets.curl_for(
+        base_url=request.build_absolute_uri("/").rstrip("/"),
+        key="YOUR_TEST_KEY" if caller.is_test else "YOUR_LIVE_KEY",
+        message=request.POST.get("message", "").strip(),
+        session_id=_session_id(request, member),
+        is_stream=True,
+        simulate=request.POST.get("simulate", "") if caller.is_test else "",
+    )
+
+
+def _stream(
+    request: HttpRequest, member: Member, caller: Caller, curl: str
+) -> StreamingHttpResponse:
+    if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
         raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters and digits."})
-    message, simulate = request.POST.get("message", ""), request.POST.get("simulate", "")
     incoming = admit(
         request,
         caller,
-        message=message,
-        # Made here, so that nobody writes into a visitor's or a colleague's conversation.
-        session_id=session_prefix(member) + conversation,
+        message=request.POST.get("message", ""),
+        session_id=_session_id(request, member),
         is_stream=True,
-        simulate=simulate,
+        simulate=request.POST.get("simulate", ""),
     )
     response = stream_answer(
         answering(caller, incoming), form=lambda begun: ChatEvents(caller), replay=replay_events
     )
-    curl = snippets.curl_for(
-        base_url=request.build_absolute_uri("/").rstrip("/"),
-        key="YOUR_TEST_KEY" if caller.is_test else "YOUR_LIVE_KEY",
-        message=incoming.message,
-        session_id=incoming.session_id,
-        is_stream=True,
-        simulate=incoming.simulate,
-    )
-    assert isinstance(response, StreamingHttpResponse)
+    assert isinstance(response, StreamingHttpResponse), "what fails is raised"
     first = streaming.event("request", orjson.dumps({"curl": curl}))
     response.streaming_content = _events(first, iter(response))
     return response

@@ -108,6 +108,14 @@ def test_every_code_and_every_simulation_is_explained(site: Site) -> None:
         assert f">{name}<" in html
 
 
+def test_the_page_needs_few_queries(site: Site, django_assert_max_num_queries: Any) -> None:
+    client = log_in(site)
+    for _ in range(20):
+        services.issue_api_key(channel=site.channel, is_test=False)
+    with django_assert_max_num_queries(12):
+        show(client, site)
+
+
 def test_ids_are_unique_and_every_copy_button_has_its_text(site: Site) -> None:
     html = show(log_in(site), site)
     ids = re.findall(r' id="([^"]+)"', html)

@@ -164,6 +164,7 @@ def test_every_simulation_can_be_had_for_free(client: Client, live_site: Site) -
         response = say(client, live_site, simulate=name)
         assert response.json()["code"] == name
         assert response.status_code in (403, 429)
+        assert f"-H 'X-Simulate: {name}'" in response.json()["curl"]
     failed = say(client, live_site, simulate="provider_error")
     assert (failed.status_code, failed.json()["code"]) == (500, "provider_error")
     events = events_of(say(client, live_site, simulate="midstream_error"))
@@ -228,6 +229,7 @@ def test_what_the_api_would_not_take_is_refused(
     response = say(client, live_site, message)
     assert response.status_code == 400
     assert set(response.json()["fields"]) == {"message"}
+    assert "curl" not in response.json()
 
 
 @pytest.mark.parametrize("conversation", ["", "short", "../../visitor-1", "a" * 41, "é" * 10])
@@ -283,6 +285,13 @@ def show(client: Client, site: Site) -> str:
     response = client.get(reverse("console:playground", args=(site.channel.id,)))
     assert response.status_code == 200
     return response.content.decode()
+
+
+def test_the_page_needs_few_queries(
+    client: Client, live_site: Site, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(10):
+        show(client, live_site)
 
 
 def test_the_page_says_what_each_mode_costs(client: Client, live_site: Site) -> None:

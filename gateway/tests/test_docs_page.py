@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -139,6 +140,11 @@ def test_shows_the_address_it_is_read_at(html: str) -> None:
     assert "http://testserver/api/chat" in html
     model = LanguageModel.objects.filter(is_enabled=True)[0]
     assert model.model_id in html
+
+
+def test_needs_one_query(django_assert_max_num_queries: Any) -> None:
+    with django_assert_max_num_queries(1):
+        Client().get("/docs/")
 
 
 def test_opens_where_no_model_is_enabled() -> None:

@@ -23,7 +23,10 @@
     if (isShown) return;
     button.disabled = true;
     try {
-      const { ok, answer } = await gateway.post(button.dataset.reveal);
+      const { ok, answer } = await gateway.post(button.dataset.reveal, {
+        // Where to come back to after a log-in, if one is asked for first.
+        next: location.pathname,
+      });
       if (ok && answer.key) {
         fill(answer.key);
         show(button, true);

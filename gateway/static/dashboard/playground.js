@@ -46,6 +46,7 @@
     return item;
   }
 
+  // What an answer took, or what went wrong: words and elements, of which some may be missing.
   function note(parts) {
     const item = element("li", "gw-bubble-meta");
     item.append(...parts.filter(Boolean).map((part) => (typeof part === "string" ? element("span", "", part) : part)));
@@ -71,7 +72,7 @@
     return `${(milliseconds / 1000).toFixed(2)} s`;
   }
 
-  function problem(answer, status) {
+  function problem(answer, status, curl) {
     const item = say("bad", answer.error || "Something broke. Reload the page and try again.");
     const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
     if (fields.length) item.append(element("p", "", fields.join("\n")));
@@ -83,6 +84,7 @@
       // A database lost while it committed may have kept the turn and its charge.
       answer.code && answer.code !== "overloaded" && "nothing charged",
       answer.request_id && element("span", "gw-mono", answer.request_id),
+      curlOf(curl || answer.curl),
     ]);
   }
 
@@ -146,8 +148,8 @@
         bubble.textContent = data.reply;
         note([
           `first word after ${seconds(firstAfter)}, all after ${seconds(performance.now() - started)}`,
-          `${data.usage.prompt_tokens} + ${data.usage.completion_tokens} tokens${data.usage.estimated ? " (estimated)" : ""}`,
-          `${Number(data.credits.charged)} credits, ${Number(data.credits.remaining)} left`,
+          `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
+          `credits: ${Number(data.credits.charged)} charged, ${Number(data.credits.remaining).toLocaleString("en")} left`,
           `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
           element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
           curlOf(curl),
@@ -155,8 +157,7 @@
       }
       if (name === "error") {
         hasEnded = true;
-        problem(data, 0);
-        note([curlOf(curl)]);
+        problem(data, 0, curl);
       }
     });
     if (!hasEnded) problem({ error: "The connection was lost. The answer is kept: see Conversations." }, 0);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +77,13 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
         },
         "current": is_current,
     }
+
+
+def list_live_keys(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, ApiKey]:
+    """Return each channel's live key to be shown: the newest, one that ends already last."""
+    keys = usable_keys(now).filter(channel_id__in=channel_ids, mode=ApiKey.Mode.LIVE)
+    by_age = sorted(keys, key=lambda key: (key.revoked_at is None, key.created_at))
+    return {key.channel_id: key for key in by_age}
 
 
 def usable_keys(now: datetime) -> QuerySet[ApiKey]:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from common import errors
 from common.errors import ApiError
-from common.middleware import is_api_request
+from common.middleware import is_api_request, path_for_log
 from common.rendering import answer_error, to_api_error
 
 logger = logging.getLogger("gateway.api")
@@ -66,7 +66,7 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handler500(request: HttpRequest) -> HttpResponse:
     """500, or 503 without a database, for what failed outside an API view."""
     exception = sys.exc_info()[1]
-    logger.error("page.request.failed", extra={"path": request.path}, exc_info=exception)
+    logger.error("page.request.failed", extra={"path": path_for_log(request)}, exc_info=exception)
     if is_api_request(request):
         return _plain_error(request, to_api_error(exception))
     return defaults.server_error(request)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from billing import grants
 from billing.errors import CodeRefused, ReferenceReused
@@ -29,16 +29,23 @@ USED = "This account has redeemed this code already."
 TOO_MANY = "Too many codes were tried. Wait a minute, then try again."
 
 
-def random_code() -> str:
-    """Return a code such as K7QM-X3FD-9WTA-HC4P: 72 bits nobody guesses, easy to read out."""
-    letters = [secrets.choice(_ALPHABET) for _ in range(_GROUPS * _GROUP_LENGTH)]
+def derive_code(reference: str, number: int) -> str:
+    """Return a code such as K7QM-X3FD-9WTA-HC4P: 72 bits nobody guesses, easy to read out.
+
+    Made from the installation's secret, so that a form sent twice makes the same codes.
+    """
+    drawn = salted_hmac("billing.redemptions", f"{reference}:{number}", algorithm="sha256").digest()
+    value, letters = int.from_bytes(drawn, "big"), ""
+    for _ in range(_GROUPS * _GROUP_LENGTH):
+        value, rest = divmod(value, len(_ALPHABET))
+        letters += _ALPHABET[rest]
     groups = range(0, len(letters), _GROUP_LENGTH)
-    return "-".join("".join(letters[start : start + _GROUP_LENGTH]) for start in groups)
+    return "-".join(letters[start : start + _GROUP_LENGTH] for start in groups)
 
 
-@transaction.atomic
 def make_codes(
     *,
+    reference: str,
     count: int,
     amount_microcredits: int,
     actor: Actor,
@@ -47,10 +54,13 @@ def make_codes(
     credits_last_days: int | None = None,
     note: str = "",
 ) -> list[RedemptionCode]:
-    """Make so many codes of the same kind; the audit log says how many, never which."""
-    made = [
-        RedemptionCode.objects.create(
-            code=random_code(),
+    """Make so many codes of the same kind; the same reference makes them once.
+
+    The audit log says how many, never which.
+    """
+    codes = [
+        RedemptionCode(
+            code=derive_code(reference, number),
             amount_microcredits=amount_microcredits,
             max_redemptions=max_redemptions,
             valid_until=valid_until,
@@ -58,12 +68,18 @@ def make_codes(
             note=note,
             created_by=actor.user,
         )
-        for _ in range(count)
+        for number in range(count)
     ]
     amount = format_credits(amount_microcredits)
     target = f"{count} of {amount} credits, {max_redemptions} redemptions each: {note}"
-    audit.record("codes.made", actor=actor, account_id=None, target=target)
-    return made
+    try:
+        with transaction.atomic():
+            RedemptionCode.objects.bulk_create(codes)
+            audit.record("codes.made", actor=actor, account_id=None, target=target)
+    except IntegrityError:
+        pass  # the same form, sent twice: they are there
+    made = RedemptionCode.objects.filter(code__in=[code.code for code in codes])
+    return list(made.order_by("id"))
 
 
 @transaction.atomic

@@ -13,11 +13,9 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, reverse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from unfold.sites import UnfoldAdminSite
-
-from billing.models import VerificationRun
 
 
 class StaffSite(UnfoldAdminSite):
@@ -33,11 +31,21 @@ class StaffSite(UnfoldAdminSite):
         response: HttpResponse = super().login(request, extra_context)
         return response
 
+    def extra_urls(self) -> list[URLPattern]:
+        """Return the staff's own pages, behind the site's door like those of the models."""
+        from gateway.staff import urls
+
+        return [
+            path(str(page.pattern), self.admin_view(page.callback), name=page.name)
+            for page in urls.urlpatterns
+        ]
+
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        latest = VerificationRun.objects.order_by("-started_at").first()
-        context = (extra_context or {}) | {"verification": latest}
+        from gateway.staff import overview
+
+        context = (extra_context or {}) | overview.describe(request)
         response: TemplateResponse = super().index(request, context)
         return response
 

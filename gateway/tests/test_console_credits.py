@@ -35,7 +35,7 @@ def client_of(site: Site, role: str = "owner") -> Client:
 
 def make_code(**more: Any) -> RedemptionCode:
     (code,) = redemptions.make_codes(
-        count=1, amount_microcredits=5 * CREDIT, actor=COMMAND_LINE, **more
+        reference="a test", count=1, amount_microcredits=5 * CREDIT, actor=COMMAND_LINE, **more
     )
     return code
 

@@ -12,16 +12,16 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
-from channels import audit
+from channels.admin.auditing import AuditedAdmin
 from channels.models import Account, Membership
 from common.money import show_credits
 from gateway.staff.accounts import Figures, read_figures
 from gateway.staff.credits_desk import MOST_ACCOUNTS, desk_url
-from gateway.staff.pages import actor_of, staff_url
+from gateway.staff.pages import staff_url
 
 
 class AccountList(ChangeList):
@@ -29,7 +29,7 @@ class AccountList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        accounts = list(self.result_list)
+        accounts: list[Any] = list(self.result_list)  # type: ignore[has-type]  # set by super()
         figures = read_figures([account.pk for account in accounts], now=timezone.now())
         for account in accounts:
             account.figures = figures[account.pk]
@@ -44,7 +44,7 @@ class MembershipInline(TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(ModelAdmin):
+class AccountAdmin(AuditedAdmin):
     list_display = (
         "name_and_owner",
         "plan",
@@ -68,6 +68,10 @@ class AccountAdmin(ModelAdmin):
     inlines = (MembershipInline,)
     actions = ("book_credits",)
     actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain", "view_console")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Books and audit log outlive everything: an account is switched off instead."""
+        return False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AccountList
@@ -158,19 +162,3 @@ class AccountAdmin(ModelAdmin):
     @action(description="View as owner", icon="visibility", permissions=["view"])
     def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("view_as_owner", int(object_id)))
-
-    # --- Changes are in the account's audit log --------------------------------------------------
-
-    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
-        before = Account.objects.filter(pk=obj.pk).values().first() or {}
-        super().save_model(request, obj, form, change)
-        after = Account.objects.filter(pk=obj.pk).values("name", "plan_id", "is_enabled").get()
-        changes = audit.changes_between(before, after)
-        if changes:
-            audit.record(
-                "account.updated" if change else "account.created",
-                actor=actor_of(request),
-                account_id=obj.pk,
-                target=obj.name,
-                changes=changes,
-            )

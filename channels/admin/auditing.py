@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 
 from channels import audit
 from channels.audit import Actor
-from channels.models import User
+from channels.models import Account, User
 from common.floods import client_address
 
 
@@ -90,7 +90,9 @@ class AuditedAdmin(ModelAdmin):
 
 
 def account_id_of(obj: Any) -> int | None:
-    """Return the account that a row belongs to; None for what concerns the whole gateway."""
+    """Return the account that a row belongs to, or is; None for what concerns the gateway."""
+    if isinstance(obj, Account):
+        return obj.pk
     if hasattr(obj, "account_id"):
         return int(obj.account_id)
     channel = getattr(obj, "channel", None)

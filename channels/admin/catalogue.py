@@ -73,7 +73,7 @@ class LanguageModelAdmin(AuditedAdmin):
         "model_id",
         "per_reply",
         "per_1k",
-        "context_window",
+        "context",
         "state",
         "position",
     )

@@ -253,11 +253,7 @@ def booked(request: HttpRequest) -> HttpResponseBase:
         reference=f"desk {request.GET.get('token', '')}",
     )
     by_account = {entry.credit_account_id: entry for entry in entries}
-    rows = [{"account": one, "entry": by_account.get(one.id)} for one in accounts]
-    for row in rows:
-        entry = row["entry"]
-        if isinstance(entry, LedgerEntry):
-            row["balance_after"] = show_credits(entry.balance_after_microcredits)
+    rows = [_describe_booked(account, by_account.get(account.id)) for account in accounts]
     return render_staff_page(
         request,
         "credits_booked.html",
@@ -265,3 +261,8 @@ def booked(request: HttpRequest) -> HttpResponseBase:
         rows=rows,
         booked_count=len(by_account),
     )
+
+
+def _describe_booked(account: Account, entry: LedgerEntry | None) -> dict[str, Any]:
+    after = show_credits(entry.balance_after_microcredits) if entry else ""
+    return {"account": account, "entry": entry, "balance_after": after}

@@ -128,11 +128,7 @@ def _versions() -> list[tuple[str, str]]:
 
 
 def _database_version() -> str:
-    if connection.vendor == "sqlite":
-        version: tuple[int, ...] = connection.Database.sqlite_version_info
-    else:
-        version = connection.get_database_version()
-    return ".".join(map(str, version))
+    return ".".join(map(str, connection.get_database_version()))
 
 
 @require_POST

@@ -82,9 +82,9 @@ def _holds(account: Account) -> list[Hold]:
 
 def _describe_entries(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
     """Say what each entry was; a charge leads to the reply it paid for."""
-    ids = [entry.hold_id for entry in entries if entry.hold_id]
+    ids = [entry.hold_id for entry in entries if entry.hold_id is not None]
     replies = Message.objects.filter(id__in=ids).select_related("channel").defer("content")
-    by_id = {reply.id: reply for reply in replies}
+    by_id: dict[Any, Message] = {reply.id: reply for reply in replies}
     shown = [entry.id for entry in entries]
     grants = dict(
         LedgerEntry.objects.filter(id__in=shown, grant__isnull=False).values_list(

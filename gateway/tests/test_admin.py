@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import redemptions
 from billing.models import (
     CreditAccount,
     CreditGrant,
@@ -23,11 +24,12 @@ from billing.models import (
 )
 from channels import breaker
 from channels import services as channels
+from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
-from channels.models import Account, FixedAnswer, Plan, Provider, User
+from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider, reply
-from conversations.models import ChatSession, Message, WaitingTurn
+from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
 from gateway import verification
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +60,18 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
     ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
+    redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
+    Invitation.objects.create(
+        account_id=site.account_id,
+        email="guest@example.com",
+        role="viewer",
+        secret_digest="0" * 64,
+        expires_at=timezone.now(),
+    )
+    FailedRequest.objects.create(
+        channel=site.channel, is_test=False, error_code="provider_error", created_at=timezone.now()
+    )
+    Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=1)
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
     return site
 

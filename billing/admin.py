@@ -98,7 +98,7 @@ class CreditAccountAdmin(ReadOnlyAdmin):
             return None
         return redirect(_desk(ids))
 
-    @action(description="Add credits", icon="add", permissions=["book"])
+    @action(description="Add", icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(_desk([int(object_id)], "add"))
 
@@ -110,7 +110,7 @@ class CreditAccountAdmin(ReadOnlyAdmin):
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(_desk([int(object_id)], "correct"))
 
-    @action(description="Explain this balance", icon="receipt_long", permissions=["explain"])
+    @action(description="Explain", icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:timeline", int(object_id))
 

@@ -143,7 +143,7 @@ class AccountAdmin(AuditedAdmin):
             return None
         return redirect(desk_url(ids))
 
-    @action(description="Add credits", icon="add", permissions=["book"])
+    @action(description="Add", icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(desk_url([int(object_id)], "add"))
 
@@ -155,7 +155,7 @@ class AccountAdmin(AuditedAdmin):
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(desk_url([int(object_id)], "correct"))
 
-    @action(description="Explain this balance", icon="receipt_long", permissions=["explain"])
+    @action(description="Explain", icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("timeline", int(object_id)))
 

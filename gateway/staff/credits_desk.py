@@ -48,7 +48,6 @@ class BookingForm(LabelledForm):
     category = forms.ChoiceField(
         label="Category",
         choices=CreditGrant.Category.choices,
-        required=False,
         help_text="Of added credits. What is deducted or corrected is always an adjustment.",
     )
     last_day = forms.DateField(
@@ -81,9 +80,7 @@ class BookingForm(LabelledForm):
         amount, deed = data.get("amount"), data.get("deed")
         if amount == 0 or (deed != "correct" and (amount or 0) < 0):
             self.add_error("amount", "Must be more than 0.")
-        if not data.get("category"):
-            data["category"] = CreditGrant.Category.PURCHASE
-        is_adjustment = deed != "add" or data["category"] == CreditGrant.Category.ADJUSTMENT
+        is_adjustment = deed != "add" or data.get("category") == CreditGrant.Category.ADJUSTMENT
         if is_adjustment and data.get("last_day"):
             self.add_error("last_day", "Only a purchase or a promotion can have an end.")
         return data

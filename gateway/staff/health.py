@@ -6,10 +6,10 @@ import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import django
-import unfold
 from celery.exceptions import CeleryError
 from django.conf import settings
 from django.contrib import messages
@@ -76,7 +76,7 @@ def _probe(name: str, kind: str, ask: Callable[[], object]) -> dict[str, Any]:
         ask()
     except (DatabaseError, RedisError, OSError) as error:
         return {"name": name, "kind": kind, "error": type(error).__name__}
-    return {"name": name, "kind": kind, "ms": f"{(time.perf_counter() - started) * 1000:.1f}"}
+    return {"name": name, "kind": kind, "ms": f"{(time.perf_counter() - started) * 1000:.2f}"}
 
 
 def _ask_database() -> None:
@@ -122,7 +122,7 @@ def _versions() -> list[tuple[str, str]]:
     return [
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
-        ("Unfold", str(getattr(unfold, "__version__", "0.91"))),
+        ("Unfold", version("django-unfold")),
         (connection.display_name, _database_version()),
     ]
 

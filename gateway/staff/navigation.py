@@ -60,9 +60,11 @@ _GROUPS = (
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups, as unfold's SIDEBAR setting has them."""
-    first = [
+    # Every address begins with the console's: never shown as where one is.
+    console = {"title": "Console", "icon": "web", "link": reverse("console:index"), "active": False}
+    first: list[dict[str, Any]] = [
         {"title": "Overview", "icon": "space_dashboard", "link": reverse("admin:index")},
-        {"title": "Console", "icon": "hub", "link": reverse("console:index")},
+        console,
     ]
     if request.user.has_perm("billing.view_verificationrun"):
         health = {

@@ -49,6 +49,16 @@ def test_entries_say_who_did_what_before_and_after(site: Site) -> None:
     assert page.index("Channel updated") < page.index("Channel created", page.index("<tbody>"))
 
 
+def test_times_before_and_after_are_readable(site: Site) -> None:
+    changes = {"ends_at": (None, "2026-11-24 00:49:45.802504+00:00"), "name": ("2026-11-24", "12")}
+    audit.record(
+        "key.rotated", actor=Actor("a@example.com"), account_id=site.account_id, changes=changes
+    )
+    page = text_of(owner_client(site))
+    assert "24 Nov 2026, 00:49:45 UTC" in page
+    assert re.search(r"<del[^>]*>2026-11-24</del>.*?<span>12</span>", page)
+
+
 @pytest.mark.parametrize("role", ["viewer", "editor", "guest"])
 def test_every_member_reads_it(site: Site, role: str) -> None:
     client = staff_guest(site) if role == "guest" else member_client(site, role)

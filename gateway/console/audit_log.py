@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -94,7 +95,16 @@ def _shown(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return _moment(value) or str(value)
+
+
+def _moment(value: Any) -> str:
+    """Return a stored time for people; '' for whatever is none."""
+    try:
+        moment = datetime.fromisoformat(value) if len(value) > len("2026-11-24") else None
+    except (TypeError, ValueError):
+        return ""
+    return f"{moment:%-d %b %Y, %H:%M:%S} UTC" if moment and moment.tzinfo else ""
 
 
 urlpatterns = [path("audit-log/", audit_log, name="audit_log")]

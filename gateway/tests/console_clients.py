@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from allauth.account.internal.flows.login import record_authentication
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client, RequestFactory
 
 from channels.models import Account, Membership, User
@@ -51,7 +50,7 @@ def staff_guest(site: Site) -> Client:
     """Return the browser of a staff member who looks at the account."""
     user = User.objects.create_superuser("staff@example.com")
     client = log_in(user)
-    session: SessionStore = client.session
+    session = client.session
     session[STAFF_VIEW_SESSION_KEY] = site.account_id
     session.save()
     return client

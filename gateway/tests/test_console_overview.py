@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from billing import grants
 from billing.balance import get_balance, get_runway
-from billing.models import CreditAccount, LedgerEntry
+from billing.models import CreditAccount, Hold, LedgerEntry
 from channels import services
+from channels.audit import COMMAND_LINE
 from channels.models import Account, AuditEntry, Channel, User
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
@@ -84,7 +85,7 @@ def test_days_are_those_of_utc_to_the_microsecond(
     for moment in ("2026-04-04T23:59:59.999999Z", "2026-04-05T00:00:00Z"):
         with time_machine.travel(moment, tick=False):
             assert api.chat(session_id=moment).status_code == 200
-    now = timezone.datetime(2026, 4, 5, 12, tzinfo=timezone.get_current_timezone())
+    now = datetime(2026, 4, 5, 12, tzinfo=UTC)
     activity = list_activity(channel_ids=[site.channel.id], now=now)[site.channel.id]
     assert activity.requests_by_day[-2:] == (1, 1)
 
@@ -245,8 +246,6 @@ def test_warnings_stand_above(site: Site) -> None:
 
 
 def test_what_calls_in_flight_hold_is_shown_until_it_has_expired(site: Site) -> None:
-    from billing.models import Hold
-
     now = timezone.now()
     CreditAccount.objects.update(held_microcredits=3_000_000)
     for amount, ends_in in ((1_000_000, 60), (2_000_000, -1)):
@@ -367,9 +366,7 @@ def test_an_account_without_channels_is_led_to_its_first() -> None:
 
 def test_the_key_on_the_card_is_masked_and_the_newest(site: Site) -> None:
     key = site.channel.api_keys.get(mode="live")
-    issued = services.rotate_api_key(
-        api_key=key, overlap=timedelta(hours=1), actor=services.COMMAND_LINE
-    )
+    issued = services.rotate_api_key(api_key=key, overlap=timedelta(hours=1), actor=COMMAND_LINE)
     page = text_of(owner_client(site))
     assert issued.record.masked in page
     assert site.api_key not in page

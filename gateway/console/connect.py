@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.urls import NoReverseMatch, path, reverse
+from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -42,7 +42,7 @@ def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
         channel=channel,
         base_url=base_url,
         languages=snippets.list_languages(base_url=base_url, model=channel.model.model_id),
-        keys=[_describe_key(channel, key) for key in _newest_of_each_mode(channel)],
+        keys=_newest_of_each_mode(channel),
         caller=caller,
         limits=reference.limits(),
         errors=reference.ERRORS,
@@ -56,18 +56,6 @@ def _newest_of_each_mode(channel: Channel) -> list[ApiKey]:
     usable = selectors.usable_keys(timezone.now()).filter(channel=channel)
     of_each = [usable.filter(mode=mode).order_by("-created_at", "id")[:1] for mode in ApiKey.Mode]
     return [key for keys in of_each for key in keys]
-
-
-def _describe_key(channel: Channel, key: ApiKey) -> dict[str, Any]:
-    return {"record": key, "reveal_url": _reveal_url(channel, key)}
-
-
-def _reveal_url(channel: Channel, key: ApiKey) -> str:
-    """Return where the Keys tab shows a key; '' where this build has no such page."""
-    try:
-        return reverse("console:reveal_key", args=(channel.id, key.id))
-    except NoReverseMatch:
-        return ""
 
 
 # --- Test this key --------------------------------------------------------------------------------

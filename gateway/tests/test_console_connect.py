@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import LedgerEntry
@@ -18,7 +18,7 @@ from channels.tests.factories import Site, make_site, set_prices
 from conftest import FakeProvider, reply
 from conversations.models import ChatSession
 from gateway import reference
-from gateway.console import connect as page
+from gateway.console.access import STAFF_VIEW_SESSION_KEY
 from gateway.snippets import KEY_PLACEHOLDER
 
 pytestmark = pytest.mark.django_db
@@ -141,26 +141,40 @@ def test_the_newest_working_key_of_each_mode_is_offered(site: Site) -> None:
     assert gone.record.masked not in html
 
 
-def reveal_url(site: Site) -> str:
-    try:
-        return reverse("console:reveal_key", args=(site.channel.id, key_of(site, "live").id))
-    except NoReverseMatch:
-        pytest.skip("the Keys tab has no such page yet")
+def reveal_url(site: Site, mode: str) -> str:
+    return reverse("console:show_key", args=(site.channel.id, key_of(site, mode).id))
 
 
-def test_editors_can_put_the_key_into_the_code(site: Site) -> None:
-    assert f'data-reveal="{reveal_url(site)}"' in show(log_in(site, Role.EDITOR), site)
+@pytest.mark.parametrize("mode", ["live", "test"])
+def test_editors_can_put_a_key_into_the_code(site: Site, mode: str) -> None:
+    assert f'data-reveal="{reveal_url(site, mode)}"' in show(log_in(site, Role.EDITOR), site)
 
 
-def test_viewers_see_no_button_that_would_need_more(
+def test_who_has_logged_in_of_late_gets_the_key_others_are_sent_to_do_so(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "_reveal_url", lambda channel, key: f"/reveal/{key.id}/")
-    assert "data-reveal" in show(log_in(site), site)
+    client = log_in(site)
+    for is_recent, expected in ((True, "key"), (False, "redirect")):
+        monkeypatch.setattr("gateway.console.keys.is_login_recent", lambda _, now=is_recent: now)
+        response = client.post(reveal_url(site, "live"), {"next": "/channels/"})
+        assert set(response.json()) == {expected}
+        assert response.status_code == (200 if is_recent else 403)
+
+
+def test_viewers_see_no_button_that_would_need_more(site: Site) -> None:
     html = show(log_in(site, Role.VIEWER), site)
     assert "data-reveal" not in html
     assert "data-test-key" not in html
     assert "Viewers see no keys" in html
+
+
+def test_staff_guests_see_no_button_either(site: Site, admin_client: Client) -> None:
+    session = admin_client.session
+    session[STAFF_VIEW_SESSION_KEY] = site.account_id
+    session.save()
+    html = show(admin_client, site)
+    assert "data-reveal" not in html
+    assert "As staff you see no keys of others." in html
 
 
 def test_a_stranger_finds_nothing(site: Site, stranger: Site) -> None:

@@ -49,6 +49,7 @@ _GROUPS = (
         ("channels.auditentry", "Audit log", "history"),
         ("billing.verificationrun", "Proofs of the books", "fact_check"),
         ("auth.group", "Staff groups", "shield_person"),
+        ("mfa.authenticator", "Second factors", "passkey"),
         ("billing.ratewindow", "Rate windows", "speed"),
         ("conversations.waitingturn", "Waiting turns", "pending"),
         ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),

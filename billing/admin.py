@@ -29,7 +29,7 @@ from billing.models import (
 from billing.statements import signed_microcredits
 from channels.audit import Actor
 from channels.models import User
-from common.admin import ReadOnlyAdmin
+from common.admin import BigTableAdmin, ReadOnlyAdmin
 from common.floods import client_address
 from common.money import show_credits
 
@@ -124,14 +124,12 @@ _KINDS = {
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(BigTableAdmin):
     list_display = ("created_at", "owner", "badge", "change", "balance_after", "reason", "actor")
     list_filter = ("kind",)
     list_select_related = ("credit_account__account",)
-    list_per_page = 50
     search_fields = ("credit_account__account__name", "reason", "reference", "request_id")
     ordering = ("-id",)
-    show_full_result_count = False
 
     @display(description="account")
     def owner(self, entry: LedgerEntry) -> str:
@@ -152,14 +150,12 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Hold)
-class HoldAdmin(ReadOnlyAdmin):
+class HoldAdmin(BigTableAdmin):
     list_display = ("created_at", "account", "channel", "badge", "amount", "captured", "expires_at")
     list_filter = ("state", "is_test")
     list_select_related = ("account", "channel")
-    list_per_page = 50
     search_fields = ("id", "request_id", "channel__name")
     ordering = ("-id",)
-    show_full_result_count = False
 
     @display(
         description="state", label={"Held": "warning", "Captured": "success", "Expired": "danger"}
@@ -177,25 +173,21 @@ class HoldAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DailyUsage)
-class DailyUsageAdmin(ReadOnlyAdmin):
+class DailyUsageAdmin(BigTableAdmin):
     list_display = ("day", "channel", "is_test", "message_count")
     list_filter = ("is_test",)
     list_select_related = ("channel",)
-    list_per_page = 50
     search_fields = ("channel__name",)
     ordering = ("-id",)
-    show_full_result_count = False
 
 
 @admin.register(CreditGrant)
-class CreditGrantAdmin(ReadOnlyAdmin):
+class CreditGrantAdmin(BigTableAdmin):
     list_display = ("id", "owner", "badge", "amount", "remaining", "expires_at")
     list_filter = ("category",)
     list_select_related = ("credit_account__account",)
-    list_per_page = 50
     search_fields = ("credit_account__account__name",)
     ordering = ("-id",)
-    show_full_result_count = False
 
     @display(description="account")
     def owner(self, grant: CreditGrant) -> str:

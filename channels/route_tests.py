@@ -24,7 +24,7 @@ NO_KEY = "no_key"
 # Plain words for the reasons of providers' clients (providers/, common/http.py).
 _WORDS = {
     NO_KEY: "The provider has no key: store one here, or set the environment variable it names.",
-    "timeout": f"No whole answer came within {DEADLINE_SECONDS:.0f} seconds.",
+    "timeout": "No whole answer came in time.",
     "connection": "The provider's server could not be reached, or it broke the connection off.",
     "private_address": "A private address: PROVIDER_ALLOW_PRIVATE_ADDRESSES would allow it.",
     "address": "The provider's address is no web address.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from unfold.decorators import display
 
-from common.admin import ReadOnlyAdmin
+from common.admin import BigTableAdmin
 from common.money import show_credits
 from conversations.models import (
     ChatSession,
@@ -19,11 +19,8 @@ from conversations.models import (
 _KEYS = {"Live": "success", "Test": "info"}
 
 
-class RecordAdmin(ReadOnlyAdmin):
-    """A large table: pages of fifty, never counted whole."""
-
-    list_per_page = 50
-    show_full_result_count = False
+class RecordAdmin(BigTableAdmin):
+    """Whose key it was about, live or test, as a badge."""
 
     @display(description="key", label=_KEYS)
     def mode(self, record: ChatSession | Message | FailedRequest | IdempotencyRecord) -> str:

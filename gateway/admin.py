@@ -76,9 +76,10 @@ class AccountAdmin(AuditedAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AccountList
 
-    @display(description="account", header=True, ordering="name")
-    def name_and_owner(self, account: Account) -> list[str]:
-        return [account.name, self._figures(account).owner_email or "no owner"]
+    @display(description="account", ordering="name")
+    def name_and_owner(self, account: Account) -> SafeString:
+        owner = self._figures(account).owner_email or "no owner"
+        return format_html('{}<br><span class="gw-soft gw-small">{}</span>', account.name, owner)
 
     @display(ordering="credit_account__balance_microcredits", description="balance")
     def balance(self, account: Account) -> str:

@@ -10,6 +10,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -31,9 +32,21 @@ class MembershipInline(TabularInline):
     tab = True
 
 
+class PersonForm(UserChangeForm):
+    """Unfold's, with a link to the password that can be told from its text."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "password" in self.fields:
+            self.fields["password"].help_text = format_html(
+                'Nobody can read it. <a class="gw-link" href="{}">Set another one</a>',
+                "../password/",
+            )
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, AuditedAdmin):
-    form = UserChangeForm
+    form = PersonForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     secret_fields = ("password", "password1", "password2", "usable_password")
@@ -44,6 +57,8 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     show_full_result_count = False
     search_fields = ("email", "first_name", "last_name")
     readonly_fields = ("last_login", "date_joined")
+    # A plain list instead of two with arrows, which few groups do not need.
+    filter_horizontal = ()
     inlines = (MembershipInline,)
     fieldsets = (
         (None, {"fields": ("email", "password")}),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 
 from channels.models import AuditEntry
-from common.admin import ReadOnlyAdmin
+from common.admin import BigTableAdmin
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
+class AuditEntryAdmin(BigTableAdmin):
     list_display = ("created_at", "actor_name", "action", "target", "account")
     list_select_related = ("account",)
     search_fields = ("actor_name", "action", "target", "account__name")
     ordering = ("-id",)
-    list_per_page = 50
-    show_full_result_count = False

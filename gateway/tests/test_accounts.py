@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.core import mail
-from django.core.cache import cache
 from django.template.loader import get_template
 from django.test import Client
 
@@ -24,16 +24,11 @@ from channels.models import Account, AuditEntry, Membership, User
 from conftest import run_in_threads
 from gateway.accounts import signup
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
 PASSWORD = "correct-horse-battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CREDIT = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts_yet() -> None:
-    cache.clear()
 
 
 def sign_up(email: str = "anna.smith@example.com", client: Client | None = None) -> Client:
@@ -128,9 +123,11 @@ def test_a_changed_address_brings_no_more_credits() -> None:
     assert is_in(log_in("other@example.com"))
 
 
-def test_an_address_of_somebody_else_is_not_taken_over() -> None:
+def test_an_address_of_somebody_else_is_not_taken_over(
+    forget_attempts: Callable[[], None],
+) -> None:
     sign_up("victim@example.com")
-    cache.clear()
+    forget_attempts()
     client = log_in(User.objects.create_user("anna@example.com", PASSWORD).email)
     client.post("/accounts/email/", {"email": "victim@example.com", "action_add": "yes"})
     answer = client.post(link_in_mail(), follow=True)
@@ -139,13 +136,15 @@ def test_an_address_of_somebody_else_is_not_taken_over() -> None:
     assert User.objects.filter(email="anna@example.com").exists()
 
 
-def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone() -> None:
+def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone(
+    forget_attempts: Callable[[], None],
+) -> None:
     first, second = Client(), Client()
     sign_up("Anna@example.com", first)
     sign_up("anna@EXAMPLE.com", second)
     assert User.objects.count() == 1
     assert len(mail.outbox) == 1  # one mail a minute for an address
-    cache.clear()
+    forget_attempts()
     sign_up("anna@example.com", Client())
     assert "already" in str(mail.outbox[-1].body)
     assert "/password/reset/" in str(mail.outbox[-1].body)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,23 @@ def test_memory_takes_over(lost: RedisOrMemory) -> None:
     assert not lost.add("lock", 1, 60)
     assert lost.delete("lock")
     assert lost.add("lock", 1, 60)
+
+
+def test_redis_is_used_where_it_answers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not settings.REDIS_URL:
+        pytest.skip("no REDIS_URL")
+    monkeypatch.setattr(cache, "_retry_at", 0.0)
+    one, other = (
+        RedisOrMemory(settings.REDIS_URL, {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"})
+        for _ in range(2)
+    )
+    other.key_prefix = one.key_prefix
+    assert one.add("lock", 1, 5)
+    assert not other.add("lock", 1, 5)
+    assert one._memory.get("lock") is None
+    assert other.delete("lock")
+    other.set("attempts", [1], 5)
+    assert one.get("attempts") == [1]
 
 
 def test_redis_is_asked_once_and_then_left_alone(

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import base64
+import logging
+import smtplib
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.models import EmailAddress
-from allauth.core import context
+from allauth.core import context as current
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from channels.models import User
 from common import crypto
 from common.floods import client_address
 from gateway.accounts import pending, signup
 from gateway.accounts.recent import is_login_recent
+
+logger = logging.getLogger("gateway.accounts")
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -85,7 +90,25 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count."""
         is_required = bool(super().is_reauthentication_required(app=app, **kwargs))
-        return is_required and not is_login_recent(context.request)
+        return is_required and not is_login_recent(current.request)
+
+    def is_safe_url(self, url: str) -> bool:
+        """Follow `next` on this very host alone; allauth would also follow every allowed host."""
+        request = current.request
+        return url_has_allowed_host_and_scheme(
+            url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+        )
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail; a mail server that is away fails no log-in and undoes no change."""
+        try:
+            super().send_mail(template_prefix, email, context)
+        except (smtplib.SMTPException, OSError) as error:
+            # The reason alone: some servers quote the mail, which may hold a link.
+            reason = {"mail": template_prefix, "reason": type(error).__name__}
+            logger.warning("accounts.mail.not_sent", extra=reason)
+            text = "A mail could not be sent. If you wait for a link, try again in a few minutes."
+            messages.error(current.request, text)
 
     # --- Counting attempts ---
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
+from allauth.account.fields import SetPasswordField
 from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.mfa.base import forms as factor_forms
@@ -38,6 +39,8 @@ class _OurWords:
             field.label = _LABELS.get(name, field.label)
             if name == "password1":
                 field.help_text = ABOUT_PASSWORDS
+            if isinstance(field, SetPasswordField):
+                field.label = "New password"
 
 
 class LogInForm(_OurWords, forms.LoginForm):

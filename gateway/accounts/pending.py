@@ -25,8 +25,3 @@ def digest(request: HttpRequest | None) -> str:
     """Return the digest of this session's invitation, whatever has become of it; else ''."""
     session = getattr(request, "session", None)
     return "" if session is None else str(session.get(SESSION_KEY, ""))
-
-
-def forget(request: HttpRequest) -> None:
-    """Take the invitation out of the session."""
-    request.session.pop(SESSION_KEY, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,24 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from django.contrib.auth.models import AnonymousUser, Permission
 from django.core import mail
-from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import get_template
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from billing.models import CreditAccount, LedgerEntry
 from channels import services
 from channels.models import Account, AuditEntry, Membership, User
 from conftest import run_in_threads
 from gateway.accounts import signup
+from gateway.accounts.recent import is_login_recent, needs_recent_login, reauthentication_url
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
 PASSWORD = "correct-horse-battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CREDIT = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts_yet() -> None:
-    cache.clear()
 
 
 def sign_up(email: str = "anna.smith@example.com", client: Client | None = None) -> Client:
@@ -128,9 +126,11 @@ def test_a_changed_address_brings_no_more_credits() -> None:
     assert is_in(log_in("other@example.com"))
 
 
-def test_an_address_of_somebody_else_is_not_taken_over() -> None:
+def test_an_address_of_somebody_else_is_not_taken_over(
+    forget_attempts: Callable[[], None],
+) -> None:
     sign_up("victim@example.com")
-    cache.clear()
+    forget_attempts()
     client = log_in(User.objects.create_user("anna@example.com", PASSWORD).email)
     client.post("/accounts/email/", {"email": "victim@example.com", "action_add": "yes"})
     answer = client.post(link_in_mail(), follow=True)
@@ -139,13 +139,15 @@ def test_an_address_of_somebody_else_is_not_taken_over() -> None:
     assert User.objects.filter(email="anna@example.com").exists()
 
 
-def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone() -> None:
+def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone(
+    forget_attempts: Callable[[], None],
+) -> None:
     first, second = Client(), Client()
     sign_up("Anna@example.com", first)
     sign_up("anna@EXAMPLE.com", second)
     assert User.objects.count() == 1
     assert len(mail.outbox) == 1  # one mail a minute for an address
-    cache.clear()
+    forget_attempts()
     sign_up("anna@example.com", Client())
     assert "already" in str(mail.outbox[-1].body)
     assert "/password/reset/" in str(mail.outbox[-1].body)
@@ -246,6 +248,20 @@ def test_without_a_mail_server_the_link_is_written_whole(
     assert is_in(client)
 
 
+def test_a_mail_server_that_is_away_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object) -> None:
+        raise ConnectionRefusedError("anna@example.com")
+
+    monkeypatch.setattr("django.core.mail.EmailMessage.send", fail)
+    client = sign_up("anna@example.com")
+    assert "could not be sent" in client.get("/accounts/confirm-email/").content.decode()
+    lost = [record for record in caplog.records if record.message == "accounts.mail.not_sent"]
+    assert len(lost) == 1
+    assert "anna@example.com" not in str(vars(lost[0]))
+
+
 # --- Two factors ---------------------------------------------------------------------------------
 
 
@@ -323,7 +339,16 @@ def test_staff_change_their_password_where_attempts_are_counted(admin_client: Cl
     assert admin_client.get("/admin/password_change/")["Location"] == "/accounts/password/change/"
 
 
-@pytest.mark.parametrize("url", ["https://evil.test/", "//evil.test/", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.test/",
+        "//evil.test/",
+        "javascript:alert(1)",
+        "http://localhost/",
+        "/\\\\x.test",
+    ],
+)
 def test_log_in_leads_nowhere_else(url: str) -> None:
     User.objects.create_superuser("anna@example.com", PASSWORD)
     form = {"login": "anna@example.com", "password": PASSWORD, "next": url}
@@ -436,3 +461,47 @@ def test_an_old_log_in_is_asked_again(clock: Any) -> None:
     back = client.post(asked["Location"], {"password": PASSWORD})
     assert back["Location"] == "/accounts/2fa/totp/activate/"
     assert client.get(back["Location"]).status_code == 200
+
+
+def test_who_has_just_signed_up_is_not_asked_for_the_password_again() -> None:
+    client = sign_up()
+    client.post(link_in_mail())
+    assert client.get("/accounts/2fa/totp/activate/").status_code == 200
+
+
+def test_a_log_in_is_recent_by_its_own_session(rf: RequestFactory, clock: Any) -> None:
+    user = User.objects.create_user("anna@example.com", PASSWORD)
+
+    def request_of(client: Client) -> HttpRequest:
+        request = rf.get("/keys/?page=2")
+        request.user, request.session = user, client.session
+        return request
+
+    old = log_in(user.email)
+    clock.shift(16 * 60)
+    new = log_in(user.email)
+    assert is_login_recent(request_of(new))
+    assert not is_login_recent(request_of(old))
+    url = reauthentication_url(request_of(old), next_url="/keys/?page=2")
+    assert url == "/accounts/reauthenticate/?next=%2Fkeys%2F%3Fpage%3D2"
+    page = needs_recent_login(lambda request: HttpResponse("the key"))
+    assert page(request_of(new)).status_code == 200
+    assert page(request_of(old))["Location"] == url
+    anonymous = rf.get("/")
+    anonymous.user, anonymous.session = AnonymousUser(), Client().session
+    assert not is_login_recent(anonymous)
+
+
+# --- What staff see ------------------------------------------------------------------------------
+
+
+def test_superusers_alone_remove_a_lost_second_factor(guarded: User) -> None:
+    factor = Authenticator.objects.get(type="totp")
+    page = f"/admin/mfa/authenticator/{factor.id}/delete/"
+    helper = User.objects.create_user("helper@example.com", PASSWORD, is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(content_type__app_label="mfa"))
+    assert log_in(helper.email).post(page, {"post": "yes"}).status_code == 403
+    boss = User.objects.create_superuser("boss@example.com", PASSWORD)
+    assert log_in(boss.email).post(page, {"post": "yes"}).status_code == 302
+    assert not Authenticator.objects.filter(id=factor.id).exists()
+    assert is_in(log_in(guarded.email))

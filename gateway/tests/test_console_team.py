@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.core import mail
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
@@ -18,15 +17,10 @@ from channels.team import Role
 from channels.tests.factories import Site, make_site
 from gateway.console.access import STAFF_VIEW_SESSION_KEY
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
 PASSWORD = "correct-horse-battery"
 CONSOLE_MAIL = "django.core.mail.backends.console.EmailBackend"
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts_yet() -> None:
-    cache.clear()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, Q
 from django.utils import timezone
@@ -122,12 +122,14 @@ def create_channel_with_keys(
     """
     if id is not None:
         fields["id"] = id
-        if Channel.objects.filter(id=id).exists():
-            raise MadeBefore
     try:
         channel = create_channel(account=account, actor=actor, **fields)
     except IntegrityError:  # the same form, sent twice at once
         raise MadeBefore from None
+    except ValidationError as error:
+        if "id" in error.error_dict:
+            raise MadeBefore from None
+        raise
     issued = [
         issue_api_key(channel=channel, is_test=is_test, actor=actor) for is_test in (False, True)
     ]
@@ -160,7 +162,7 @@ def update_channel(
     before = {name: getattr(channel, name) for name in fields}
     for name, value in fields.items():
         setattr(channel, name, value)
-    channel.full_clean()
+    _clean(channel, set(fields))
     # After cleaning, which may have tidied a value.
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
@@ -180,6 +182,21 @@ def update_channel(
         changes=changes,
     )
     return channel
+
+
+def _clean(channel: Channel, names: set[str]) -> None:
+    """Raise ValidationError for what is wrong with these fields.
+
+    The others may be of another time, such as a model that the plan no longer allows: that must
+    not keep a channel from being switched off.
+    """
+    judged = names | {NON_FIELD_ERRORS} | ({"model"} if "account" in names else set())
+    try:
+        channel.full_clean()
+    except ValidationError as error:
+        wrong = {name: words for name, words in error.error_dict.items() if name in judged}
+        if wrong:
+            raise ValidationError(wrong) from None
 
 
 def digest_fields(channel: Channel, names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 from channels.models import AuditEntry
 from gateway.console.access import Member, member_page
 from gateway.console.pages import render_page
+from gateway.console.terms import read_term
 
 ENTRIES_PER_PAGE = 50
 # The actions to choose from are those of so many latest entries, so that no log is read whole.
@@ -23,9 +24,7 @@ ENTRIES_LOOKED_THROUGH = 2_000
 @member_page()
 def audit_log(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the latest entries first; older ones follow by id, so that nothing has to be counted."""
-    filters = {
-        name: request.GET.get(name, "").strip()[:254] for name in ("action", "person", "channel")
-    }
+    filters = {name: read_term(request, name, most=254) for name in ("action", "person", "channel")}
     own = AuditEntry.objects.filter(account=member.account)
     entries = filter_entries(own, **filters).select_related("channel")
     before = request.GET.get("before", "")

@@ -20,6 +20,7 @@ from gateway.console.access import Member, Role, channel_page
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors
 from gateway.console.pages import render_page
+from gateway.console.terms import read_term
 
 ANSWERS_PER_PAGE = 50
 
@@ -68,7 +69,7 @@ def _render_list(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    search, tried = request.GET.get("q", "").strip()[:200], request.GET.get("try", "")[:2_000]
+    search, tried = read_term(request, "q"), read_term(request, "try", most=2_000)
     answers = FixedAnswer.objects.filter(channel=channel).order_by("question", "id")
     if search:
         answers = answers.filter(_matches(search))

@@ -22,7 +22,7 @@ from channels.services import IssuedKey
 from common.crypto import DecryptionError
 from gateway.accounts.recent import is_login_recent, reauthentication_url
 from gateway.console.access import Member, Role, channel_page
-from gateway.console.navigation import console_url
+from gateway.console.navigation import channel_tabs, console_url
 from gateway.console.pages import render_page
 
 KEYS_PER_PAGE = 50
@@ -74,6 +74,8 @@ def render_keys(
         "keys.html",
         title="Keys",
         channel=channel,
+        # A new channel's keys are shown at the address that made it.
+        channel_tabs=channel_tabs(request, channel, active="keys"),
         rows=[_row(key, now) for key in page],
         page=page,
         fresh=fresh,

@@ -25,6 +25,7 @@ from gateway.charts import sparkline
 from gateway.console import onboarding
 from gateway.console.access import Member, Role, channel_page, member_page
 from gateway.console.pages import render_page
+from gateway.console.terms import read_term
 
 CARDS_PER_PAGE = 24
 SORTS = {"recent": "Recently used", "name": "Name"}
@@ -57,7 +58,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     counts = own.aggregate(all=Count("id"), off=Count("id", filter=Q(is_enabled=False)))
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
-    query, sort = request.GET.get("q", "").strip()[:120], read_sort(request)
+    query, sort = read_term(request, "q", most=120), read_sort(request)
     page = Paginator(_listed(own, query, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
     return render_page(
         request,

@@ -80,6 +80,7 @@ def test_filters_narrow_it_down(site: Site, stranger: Site) -> None:
     assert rows("?channel=sho") == 3
     assert rows(f"?channel={site.channel.id}&action=key.issued") == 2
     assert rows("?channel=&person=&action=") == everything
+    assert rows("?channel=%00&person=%00&action=%00") == everything
     for nothing in (
         "?action=x",
         "?person=%25",

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from billing.models import Hold, LedgerEntry
 from channels import services
@@ -118,6 +119,30 @@ def test_only_models_of_the_plan_are_offered(site: Site) -> None:
     form = settings_form(client, site, name="Other")
     response = client.post(page_of(site, "save/"), form)
     assert "does not allow this model" in str(response.context["form"].errors["model"])
+
+
+def test_a_model_of_another_time_keeps_nothing_else_from_changing(site: Site) -> None:
+    plan = Plan.objects.create(name="Small")
+    plan.models_allowed.set(LanguageModel.objects.filter(model_id="gemma2-9b-it"))
+    Account.objects.update(plan=plan)
+    client = owner_client(site)
+    client.post(page_of(site, "switch/"), {"is_enabled": "off"})
+    assert not Channel.objects.get().is_enabled
+    services.update_channel(channel_id=str(site.channel.id), system_prompt="Hi")
+    Hold.objects.create(
+        account_id=site.account_id,
+        channel=site.channel,
+        is_test=True,
+        day="2026-01-01",
+        amount_microcredits=0,
+        created_at=site.channel.created_at,
+        expires_at=site.channel.created_at,
+    )
+    client.post(page_of(site, "retire/"), {"confirmation": "Shop"})
+    assert AuditEntry.objects.filter(action="channel.retired").exists()
+    other = Account.objects.create(name="Other", plan=plan)
+    with pytest.raises(ValidationError, match="does not allow this model"):
+        services.update_channel(channel_id=str(site.channel.id), account=other)
 
 
 def test_a_model_shows_what_it_can_and_costs(site: Site) -> None:

@@ -35,6 +35,13 @@ class Health:
     retry_at: datetime | None = None
 
 
+def state_of(row: RouteHealth, *, now: datetime) -> str:
+    """Return what the breaker does: `closed` lets all through, `open` none, `half-open` a probe."""
+    if row.retry_at is None:
+        return "closed"
+    return "open" if row.retry_at > now else "half-open"
+
+
 _TAKE_PROBE = """
 UPDATE channels_routehealth SET retry_at = %(next)s
  WHERE provider_name = %(provider)s AND provider_model = %(model)s AND retry_at <= %(now)s

@@ -58,12 +58,13 @@ def find_match(*, channel: Channel, text: str) -> FixedAnswer | None:
 
 
 def _save(fixed_answer: FixedAnswer) -> None:
-    fixed_answer.full_clean()
+    # clean() speaks of a question that is taken, better than the constraint does.
+    fixed_answer.full_clean(validate_constraints=False)
     try:
         with transaction.atomic():
             fixed_answer.save()
-    except IntegrityError:  # another was quicker with the same question: clean() now sees it
-        fixed_answer.full_clean()
+    except IntegrityError:  # another was quicker with the same question, and clean() sees it now
+        fixed_answer.full_clean(validate_constraints=False)
         raise
 
 

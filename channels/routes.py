@@ -14,7 +14,7 @@ from channels import breaker
 from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller
 from channels.errors import ProviderError
-from channels.models import FixedAnswer
+from channels.models import FixedAnswer, Route
 from channels.providers.base import (
     ChatRequest,
     Completion,
@@ -147,6 +147,23 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
             health = Health(count or 0, bool(permanent), retry_at and db.time_value(retry_at))
             routes.append(GuardedRoute(client, provider_model, health))
     return keep_a_last_one(routes) if has_provider else [DemoProvider(is_test=False)]
+
+
+def client_of(route: Route) -> ProviderClient | None:
+    """Return the client of one route, past its breaker; None where its provider has no key."""
+    provider = route.provider
+    api_key = _provider_key(
+        provider.id, provider.key_setting, provider.key_ciphertext, provider.encryption_key_id
+    )
+    if api_key is None:
+        return None
+    return OpenAiCompatibleProvider(
+        provider_name=provider.name,
+        base_url=provider.base_url,
+        api_key=api_key,
+        provider_model=route.provider_model,
+        allow_private=settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+    )
 
 
 def keep_a_last_one(routes: list[GuardedRoute]) -> list[ProviderClient]:

@@ -252,6 +252,15 @@ ACCOUNT_RATE_LIMITS = {
 # How long a log-in counts as recent, for what shows or changes a secret (gateway/accounts/recent).
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 MFA_ADAPTER = "gateway.accounts.adapter.SecondFactorAdapter"
+MFA_FORMS = {
+    name: f"gateway.accounts.forms.{form}"
+    for name, form in {
+        "authenticate": "CodeForm",
+        "reauthenticate": "CodeAgainForm",
+        "activate_totp": "ActivateAppForm",
+        "add_webauthn": "AddPasskeyForm",
+    }.items()
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # scrypt needs memory as well as time; what PBKDF2 hashed is hashed anew at the next log-in.

@@ -15,12 +15,10 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, reverse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
-
-from billing.models import VerificationRun
 
 
 class StaffSite(UnfoldAdminSite):
@@ -40,11 +38,21 @@ class StaffSite(UnfoldAdminSite):
         """Leave it to the page that counts attempts."""
         return redirect("account_change_password")
 
+    def extra_urls(self) -> list[URLPattern]:
+        """Return the staff's own pages, behind the site's door like those of the models."""
+        from gateway.staff import urls
+
+        return [
+            path(str(page.pattern), self.admin_view(page.callback), name=page.name)
+            for page in urls.urlpatterns
+        ]
+
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        latest = VerificationRun.objects.order_by("-started_at").first()
-        context = (extra_context or {}) | {"verification": latest}
+        from gateway.staff import overview
+
+        context = (extra_context or {}) | overview.describe(request)
         response: TemplateResponse = super().index(request, context)
         return response
 

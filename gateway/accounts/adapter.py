@@ -8,6 +8,7 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.models import EmailAddress
+from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib import messages
@@ -19,6 +20,7 @@ from channels.models import User
 from common import crypto
 from common.floods import client_address
 from gateway.accounts import pending, signup
+from gateway.accounts.recent import is_login_recent
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -79,6 +81,11 @@ class AccountAdapter(DefaultAccountAdapter):
             record_authentication(request, user, method="password", email=user.email)
         response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
         return response
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count."""
+        is_required = bool(super().is_reauthentication_required(app=app, **kwargs))
+        return is_required and not is_login_recent(context.request)
 
     # --- Counting attempts ---
 

@@ -8,6 +8,9 @@ from allauth.account import forms
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from allauth.core import context
+from allauth.mfa.base import forms as factor_forms
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -105,3 +108,25 @@ class ResetPasswordKeyForm(_OurWords, forms.ResetPasswordKeyForm):
         if len(addresses) == 1 and not addresses[0].verified:
             request = context.request
             get_adapter(request).confirm_email(request, addresses[0])
+
+
+class CodeForm(_OurWords, factor_forms.AuthenticateForm):
+    """The second step of a log-in."""
+
+
+class CodeAgainForm(_OurWords, factor_forms.ReauthenticateForm):
+    """A code instead of the password, once more."""
+
+
+class ActivateAppForm(_OurWords, ActivateTOTPForm):
+    """The first code of a new authenticator app."""
+
+
+class AddPasskeyForm(_OurWords, AddWebAuthnForm):
+    """A new passkey or security key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        passkey = self.fields["passwordless"]
+        passkey.label, passkey.initial = "Log in with it alone, without the password", True
+        passkey.help_text = "Then it asks for your fingerprint, face or PIN: that is a passkey."

@@ -33,31 +33,30 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
     form = NewChannelForm(member.account, request.POST)
     if not form.is_valid():
         return _render_new(request, member, form, status=422)
-    fields = dict(form.cleaned_data)
     try:
-        return _create(request, member, fields)
+        channel, issued = _create(member, form.cleaned_data)
     except MadeBefore:
-        return _made_before(request, member, fields)
+        messages.info(request, "This form was sent before; the channel it made is here.")
+        return redirect("console:keys", form.cleaned_data["id"])
     except ValidationError as error:
         add_errors(form, error)
         return _render_new(request, member, form, status=422)
-
-
-def _create(request: HttpRequest, member: Member, fields: dict[str, Any]) -> HttpResponse:
-    model = fields.pop("model")
-    channel, issued = services.create_channel_with_keys(
-        account=member.account, actor=member.actor, model_id=model.model_id, **fields
-    )
     return render_keys(request, member, channel, fresh=tuple(issued))
 
 
-def _made_before(request: HttpRequest, member: Member, fields: dict[str, Any]) -> HttpResponse:
-    """Show what the form made the first time; an id of another's channel is just a taken one."""
-    channel_id = fields["id"]
-    if Channel.objects.filter(id=channel_id, account=member.account).exists():
-        messages.info(request, "This form was sent before; the channel it made is here.")
-        return redirect("console:keys", channel_id)
-    return _create(request, member, fields | {"id": uuid7()})
+def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[services.IssuedKey]]:
+    channel_id = data["id"]
+    # The id of another's channel is just a taken one, and nothing is said about it.
+    if Channel.objects.filter(id=channel_id).exclude(account=member.account).exists():
+        channel_id = uuid7()
+    return services.create_channel_with_keys(
+        account=member.account,
+        actor=member.actor,
+        id=channel_id,
+        name=data["name"],
+        site_url=data["site_url"],
+        model_id=data["model"].model_id,
+    )
 
 
 def _render_new(

@@ -22,7 +22,7 @@ from channels.services import IssuedKey
 from common.crypto import DecryptionError
 from gateway.accounts.recent import is_login_recent, reauthentication_url
 from gateway.console.access import Member, Role, channel_page
-from gateway.console.navigation import channel_tabs, console_url
+from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 
 KEYS_PER_PAGE = 50
@@ -68,16 +68,12 @@ def render_keys(
     page = Paginator(own.order_by("-created_at", "id"), KEYS_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    tabs = channel_tabs(request, channel)
-    for tab in tabs:
-        tab["is_active"] = tab["title"] == "Keys"
     response = render_page(
         request,
         member,
         "keys.html",
         title="Keys",
         channel=channel,
-        channel_tabs=tabs,
         rows=[_row(key, now) for key in page],
         page=page,
         fresh=fresh,

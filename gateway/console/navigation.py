@@ -64,13 +64,11 @@ def _item(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, A
 
 
 def channel_tabs(request: HttpRequest, channel: Channel) -> list[dict[str, Any]]:
-    """Return the tabs of a channel's pages."""
+    """Return the tabs of a channel's pages; the pages below a tab's own belong to it."""
+    links = [console_url(name, channel.id) for _, _, name in CHANNEL_TABS]
+    # The settings' address begins those of all the others.
+    active = max((link for link in links if request.path.startswith(link)), key=len, default="")
     return [
-        {
-            "title": title,
-            "icon": icon,
-            "link": (link := console_url(name, channel.id)),
-            "is_active": request.path == link,
-        }
-        for title, icon, name in CHANNEL_TABS
+        {"title": title, "icon": icon, "link": link, "is_active": link == active}
+        for (title, icon, _), link in zip(CHANNEL_TABS, links, strict=True)
     ]

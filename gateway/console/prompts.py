@@ -18,7 +18,6 @@ from common.tokens import estimate_tokens
 from gateway.console.access import Member, Role, channel_page
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors, words_of_conflict
-from gateway.console.navigation import channel_tabs
 from gateway.console.pages import render_page
 
 VERSIONS_PER_PAGE = 20
@@ -94,20 +93,12 @@ def _render(
         "prompts.html",
         title="Prompt",
         channel=channel,
-        channel_tabs=_tabs(request, channel),
         form=form,
         page=page,
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
         tokens=estimate_tokens(channel.system_prompt),
         status=status,
     )
-
-
-def _tabs(request: HttpRequest, channel: Channel) -> list[dict[str, object]]:
-    tabs = channel_tabs(request, channel)
-    for tab in tabs:
-        tab["is_active"] = tab["title"] == "Prompt"
-    return tabs
 
 
 # --- Versions -------------------------------------------------------------------------------------
@@ -134,7 +125,6 @@ def prompt_version(
         "prompt_version.html",
         title=f"Prompt, version {number}",
         channel=channel,
-        channel_tabs=_tabs(request, channel),
         version=version,
         tokens=estimate_tokens(version.text),
         is_current=number == channel.prompt_version,

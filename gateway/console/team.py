@@ -38,10 +38,7 @@ class InvitationForm(forms.Form):
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "off", "placeholder": "name@example.com"}),
     )
-    role = forms.ChoiceField(
-        choices=[(role.value, f"{role.label}: {what}") for role, what in ROLES.items()],
-        initial=Role.EDITOR,
-    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
 
 
 class RoleForm(forms.Form):

@@ -22,13 +22,13 @@ logger = logging.getLogger("gateway.api")
 def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler: the documented error, whatever was raised."""
     request: Request = context["request"]
-    error = _to_logged_error(exception)
+    error = to_logged_error(exception)
     replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
     answer = answer_error(error, path=request.path, fallback_replies=replies)
     return Response(answer.body, status=answer.status, headers=answer.headers)
 
 
-def _to_logged_error(exception: Exception) -> ApiError:
+def to_logged_error(exception: Exception) -> ApiError:
     """Return the documented error; faults, which are not the caller's, are logged."""
     error = to_api_error(exception)
     if error.status >= 500:
@@ -80,7 +80,7 @@ def error_response(
     extra: dict[str, str],
 ) -> HttpResponse:
     """Return the API's answer to an exception that a page's own script reads, with more members."""
-    error = _to_logged_error(exception)
+    error = to_logged_error(exception)
     answer = answer_error(error, path=request.path, fallback_replies=fallback_replies)
     return JsonResponse(answer.body | extra, status=answer.status, headers=answer.headers)
 

@@ -19,9 +19,10 @@ from channels.models import ApiKey, Channel
 from common import crypto
 from common.errors import InvalidApiKey
 from common.logs import request_id_var
-from common.rendering import error_body, to_api_error
+from common.rendering import error_body
 from conversations.api import serializers
 from gateway import reference, snippets
+from gateway.api import to_logged_error
 from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
@@ -77,7 +78,7 @@ def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResp
         fallback_replies = caller.fallback_replies
         result = _call(request, member, caller)
     except EXPECTED_ERRORS as error:
-        api_error = to_api_error(error)
+        api_error = to_logged_error(error)
         result = error_body(api_error, fallback_replies=fallback_replies)
         result["status"] = api_error.status
     result["latency_ms"] = round((time.monotonic() - started) * 1000)

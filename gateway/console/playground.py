@@ -42,7 +42,6 @@ def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpRe
         title="Playground",
         channel=channel,
         simulations=SIMULATIONS,
-        # Both modes: a channel without credits still answers for free.
         session_prefix=session_prefix(member),
     )
 

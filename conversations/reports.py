@@ -17,6 +17,7 @@ from django.db import connection
 
 from billing import selectors as billing
 from common import db
+from common.money import format_credits
 
 TOP_PAGES = 10
 
@@ -69,6 +70,10 @@ class Line:
     def request_count(self) -> int:
         return self.reply_count + self.error_count
 
+    @property
+    def credits(self) -> str:
+        return format_credits(self.charged_microcredits)
+
 
 @dataclass(slots=True)
 class Report:
@@ -95,6 +100,14 @@ class LedgerComparison:
     @property
     def difference_microcredits(self) -> int:
         return self.ledger_microcredits - self.replies_microcredits
+
+    @property
+    def ledger_credits(self) -> str:
+        return format_credits(self.ledger_microcredits)
+
+    @property
+    def difference_credits(self) -> str:
+        return format_credits(self.difference_microcredits)
 
 
 # --- The report ---------------------------------------------------------------------------------

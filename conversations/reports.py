@@ -8,7 +8,7 @@ Percentiles are exact (the smallest time that so many per cent of the replies di
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -169,7 +169,7 @@ def _read_time(key: str) -> datetime:
     return datetime.fromisoformat(key if len(key) != 13 else f"{key}:00").replace(tzinfo=UTC)
 
 
-_KEY_READERS = {"time": _read_time, "channel": uuid.UUID}
+_KEY_READERS: dict[str, Callable[[str], Any]] = {"time": _read_time, "channel": uuid.UUID}
 
 
 def _by_size(lines: dict[Any, Line]) -> list[Line]:

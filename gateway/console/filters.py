@@ -58,7 +58,7 @@ class FilterForm(forms.Form):
 
     @property
     def is_test(self) -> bool:
-        return self.value("traffic") == "test"
+        return bool(self.value("traffic") == "test")
 
     def query(self, **changes: str) -> str:
         """Return the filters as a query string, with some of them changed."""

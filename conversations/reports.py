@@ -8,7 +8,7 @@ Percentiles are exact (the smallest time that so many per cent of the replies di
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from django.db import connection
 
 from billing import selectors as billing
 from common import db
+from common.money import format_credits
 
 TOP_PAGES = 10
 
@@ -69,6 +70,10 @@ class Line:
     def request_count(self) -> int:
         return self.reply_count + self.error_count
 
+    @property
+    def credits(self) -> str:
+        return format_credits(self.charged_microcredits)
+
 
 @dataclass(slots=True)
 class Report:
@@ -95,6 +100,14 @@ class LedgerComparison:
     @property
     def difference_microcredits(self) -> int:
         return self.ledger_microcredits - self.replies_microcredits
+
+    @property
+    def ledger_credits(self) -> str:
+        return format_credits(self.ledger_microcredits)
+
+    @property
+    def difference_credits(self) -> str:
+        return format_credits(self.difference_microcredits)
 
 
 # --- The report ---------------------------------------------------------------------------------
@@ -156,7 +169,7 @@ def _read_time(key: str) -> datetime:
     return datetime.fromisoformat(key if len(key) != 13 else f"{key}:00").replace(tzinfo=UTC)
 
 
-_KEY_READERS = {"time": _read_time, "channel": uuid.UUID}
+_KEY_READERS: dict[str, Callable[[str], Any]] = {"time": _read_time, "channel": uuid.UUID}
 
 
 def _by_size(lines: dict[Any, Line]) -> list[Line]:

@@ -12,12 +12,13 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from channels.breaker import BREAKER_OPEN
 from channels.errors import ProviderError
 from channels.tests.factories import Site, make_site
 from common.slots import CallGate
 from conftest import ApiClient, FakeProvider, reply
 from conversations import calls, retention
-from conversations.models import FailedRequest
+from conversations.models import ChatSession, FailedRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +50,7 @@ def test_a_providers_failure_is_kept_with_its_reason(
     [({"daily_quota": 1}, "daily_quota_reached"), ({"credit_amount": 1}, "credits_exhausted")],
 )
 def test_refusals_of_quota_and_credits_are_kept(
-    provider: FakeProvider, fields: dict[str, int], code: str
+    provider: FakeProvider, fields: dict[str, Any], code: str
 ) -> None:
     api = ApiClient(make_site(**fields).api_key)
     assert api.chat().status_code == 200
@@ -68,8 +69,6 @@ def test_a_full_gateway_is_kept(
 def test_a_busy_session_is_kept(api: ApiClient, provider: FakeProvider, settings: Any) -> None:
     api.chat()
     settings.SESSION_MAX_WAITING = 0
-    from conversations.models import ChatSession
-
     ChatSession.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=60))
     assert api.chat().json()["code"] == "session_busy"
     assert the_failure().error_code == "session_busy"
@@ -139,9 +138,9 @@ def test_keeping_costs_one_statement_and_a_good_chat_none(
 
 
 def test_a_route_that_was_left_out_does_not_hide_the_reason() -> None:
-    errors = [ProviderError("timeout"), ProviderError(calls.BREAKER_OPEN)]
+    errors = [ProviderError("timeout"), ProviderError(BREAKER_OPEN)]
     assert calls._telling_reason(errors) == "timeout"
-    assert calls._telling_reason(errors[1:]) == calls.BREAKER_OPEN
+    assert calls._telling_reason(errors[1:]) == BREAKER_OPEN
     assert calls._telling_reason([]) == ""
 
 

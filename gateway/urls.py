@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from gateway import api, docs, health, sites
+from gateway import api, dashboard, docs, health, sites
 from gateway.accounts import join
 from gateway.schema import SchemaView
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^(?:api|v1)/", api.api_not_found),
+    path("favicon.ico", dashboard.favicon_ico),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("docs/", docs.api_reference, name="docs"),

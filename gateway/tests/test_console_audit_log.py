@@ -73,10 +73,10 @@ def test_filters_narrow_it_down(site: Site, stranger: Site) -> None:
         return text_of(client, query).count("<tr>") - 1
 
     everything = rows("")
-    assert everything == 4
+    assert everything == 5
     assert rows("?action=team.invited") == 1
     assert rows("?person=ANNA") == 1
-    assert rows("?person=command") == 3
+    assert rows("?person=command") == 4
     assert rows("?channel=sho") == 3
     assert rows(f"?channel={site.channel.id}&action=key.issued") == 2
     assert rows("?channel=&person=&action=") == everything
@@ -132,9 +132,16 @@ def test_a_deed_outlives_its_channel_and_its_person(site: Site) -> None:
     assert "Channel deleted" in page
 
 
-def test_an_empty_log_says_what_will_be_there() -> None:
+def test_a_log_begins_with_its_account() -> None:
     services.ensure_account(owner_email="new@example.com")
     page = text_of(log_in(User.objects.get(email="new@example.com")))
+    assert "Account created" in page
+
+
+def test_an_empty_log_says_what_will_be_there() -> None:
+    services.ensure_account(owner_email="old@example.com")
+    AuditEntry.objects.all().delete()  # an account older than the log
+    page = text_of(log_in(User.objects.get(email="old@example.com")))
     assert "Nothing yet" in page
 
 

@@ -46,10 +46,11 @@ logger = logging.getLogger("gateway.channels")
 
 
 @transaction.atomic
-def ensure_account(*, owner_email: str) -> Account:
+def ensure_account(*, owner_email: str, name: str = "", actor: Actor = COMMAND_LINE) -> Account:
     """Return the account this person owns, making person and account where they are missing.
 
-    Raises ValidationError for what is no e-mail address.
+    A new account is called `name`, or by the address. Raises ValidationError for what is no
+    e-mail address.
     """
     account = find_account(owner_email=owner_email)
     if account is not None:
@@ -58,8 +59,9 @@ def ensure_account(*, owner_email: str) -> Account:
     if user is None:
         User._meta.get_field("email").clean(owner_email, None)
         user = User.objects.create_user(owner_email)
-    account = Account.objects.create(name=owner_email)
+    account = Account.objects.create(name=name or owner_email)
     Membership.objects.create(account=account, user=user, role=Membership.Role.OWNER)
+    audit.record("account.created", actor=actor, account_id=account.id, target=account.name)
     return account
 
 

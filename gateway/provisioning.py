@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import transaction
@@ -82,8 +81,6 @@ def first_run() -> dict[str, Any]:
     is_new = user is None and not User.objects.exists()
     if is_new:
         user = User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
-        # Nobody reads mail at that address.
-        EmailAddress.objects.create(user=user, email=FIRST_EMAIL, verified=True, primary=True)
         create_channel(
             owner_email=FIRST_EMAIL,
             model_id="",

@@ -237,6 +237,9 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# What lists of the staff admin show; every time is UTC and says so.
+DATETIME_FORMAT = r"Y-m-d H:i:s \U\T\C"
+DATE_FORMAT = "Y-m-d"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"

@@ -11,10 +11,10 @@ from django.contrib.auth.models import Group
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from channels.admin.auditing import AuditedAdmin
 from channels.models import Invitation, Membership, Plan, User
@@ -103,8 +103,8 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
+    filter_horizontal = ()
 
 
 @admin.register(Membership)
@@ -151,6 +151,7 @@ class PlanForm(ModelForm):
             "monthly_grant_microcredits",
             "models_allowed",
         )
+        widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
 
 
 @admin.register(Plan)
@@ -158,7 +159,6 @@ class PlanAdmin(AuditedAdmin):
     form = PlanForm
     list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant")
     search_fields = ("name",)
-    filter_horizontal = ("models_allowed",)
 
     @display(description="credits a month", ordering="monthly_grant_microcredits")
     def monthly_grant(self, plan: Plan) -> str:

@@ -72,7 +72,11 @@ bench-ledger: setup-dev  ## how many charges a second one hot account takes
 
 .PHONY: sdk
 sdk: setup-dev  ## let OpenAI's npm client try /v1 (needs node and npm; downloads it once)
-	@$(PY) -m pytest -m sdk conversations/tests/test_openai_npm.py
+	@$(PY) -m pytest -m sdk conversations/tests/test_openai_npm.py gateway/tests/test_snippets.py
+
+.PHONY: browser
+browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
+	@$(PY) -m pytest -m browser gateway/tests/browser $(ARGS)
 
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests

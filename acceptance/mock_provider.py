@@ -13,6 +13,7 @@ what was completed here. Standard library only.
     GET  /control/stats         calls, completed, in_flight, most_in_flight, connections
     GET  /control/completions   what was answered in full, oldest first
     GET  /control/prompts       the messages of every call, oldest first
+    GET  /control/calls         when each call came (time.monotonic), and its last message
     POST /control/settings      {"fault": NAME or "", "latency_ms": MS}, for calls that name none
     POST /control/reset         forgets everything above
 """
@@ -24,6 +25,7 @@ import asyncio
 import json
 import re
 import signal
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +47,7 @@ class State:
     connections: int = 0
     completions: list[dict[str, Any]] = field(default_factory=list)
     prompts: list[Any] = field(default_factory=list)
+    called: list[dict[str, Any]] = field(default_factory=list)
 
     def stats(self) -> dict[str, int]:
         return {
@@ -64,6 +67,7 @@ class State:
         self.calls, self.most_in_flight = 0, self.in_flight
         self.completions.clear()
         self.prompts.clear()
+        self.called.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class MockProvider:
             asked = json.loads(request.body)
             state.prompts.append(asked["messages"])
             call = new_call(state.calls, asked, reader, writer)
+            state.called.append({"at": time.monotonic(), "message": call.message})
             orders = dict(ORDER.findall(call.message))
             call.gap_seconds = float(orders.get("gap", 0)) / 1000
             await call.silence(float(orders.get("latency", state.latency_ms)) / 1000)
@@ -139,6 +144,8 @@ class MockProvider:
                 return response(encode(self.state.completions))
             case "/control/prompts":
                 return response(encode(self.state.prompts))
+            case "/control/calls":
+                return response(encode(self.state.called))
             case "/control/settings":
                 self.state.set(json.loads(request.body))
             case "/control/reset":

@@ -50,6 +50,14 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{fraction:06d}"
 
 
+def display_credits(microcredits: int) -> str:
+    """Return credits for people: 1234500000 -> '1,234.5'. Exact: only zeros at the end go."""
+    whole, fraction = format_credits(microcredits).split(".")
+    sign, digits = whole[: -len(whole.lstrip("-"))], whole.lstrip("-")
+    fraction = fraction.rstrip("0")
+    return f"{sign}{int(digits):,}{'.' if fraction else ''}{fraction}"
+
+
 def price_of(
     *,
     per_reply: int,

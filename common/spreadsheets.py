@@ -1,47 +1,39 @@
-"""CSV for spreadsheets: written as it is read, and no cell is a formula."""
+"""CSV that a spreadsheet can open without running anything in it."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
 
-# Spreadsheets compute what begins so: https://owasp.org/www-community/attacks/CSV_Injection
+# A cell that begins so is a formula: https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
-class _Echo:
-    """A file for csv.writer that hands each line back."""
+class _Line:
+    """A file that only hands back the line just written."""
 
-    def write(self, line: str) -> str:
-        return line
-
-
-def safe_cell(value: Any) -> str:
-    """Return a value's text, with an apostrophe before what a spreadsheet would compute.
-
-    Numbers stay numbers, negative ones too.
-    """
-    if isinstance(value, int | float):
-        return str(value)
-    text = "" if value is None else str(value)
-    if text.startswith(_FORMULA_STARTS) and not _is_number(text):
-        return f"'{text}"
-    return text
+    def write(self, text: str) -> str:
+        return text
 
 
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").replace(".", "", 1).isdecimal() and text.isascii()
-
-
-def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yield a CSV file line by line."""
-    writer = csv.writer(_Echo())
-    yield writer.writerow(header)
+def lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the file line by line; text can be no formula, numbers stay numbers."""
+    writer = csv.writer(_Line())
+    yield "\ufeff" + writer.writerow(header)  # the mark tells Excel that this is UTF-8
     for row in rows:
-        yield writer.writerow([safe_cell(value) for value in row])
+        yield writer.writerow([safe(cell) for cell in row])
+
+
+def safe(cell: Any) -> Any:
+    """Return a cell whose text begins with an apostrophe where it would begin a formula."""
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def csv_response(
@@ -49,7 +41,7 @@ def csv_response(
 ) -> StreamingHttpResponse:
     """Return a CSV file as a download, read from the database while it is sent."""
     return StreamingHttpResponse(
-        write_csv(header, rows),
+        lines(header, rows),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -169,8 +169,9 @@ def highest_price(caller: Caller, prompt: Prompt) -> int:
 class BrokenOff(ProviderFailed):
     """The provider broke off in mid-stream: too late for another route, and our own loss."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__("The AI provider broke off its answer. Nothing was charged.")
+    def __init__(self, text: str, *, reason: str) -> None:
+        message = "The AI provider broke off its answer. Nothing was charged."
+        super().__init__(message, reason=reason)
         self.text = text
 
 
@@ -209,16 +210,25 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
             level = logging.INFO if error.reason == BREAKER_OPEN else logging.WARNING
             logger.log(level, "provider.call.failed", extra=fields | {"permanent": error.permanent})
             if pieces:
-                raise BrokenOff("".join(map(text_of_delta, pieces))) from error
+                said = "".join(map(text_of_delta, pieces))
+                raise BrokenOff(said, reason=error.reason) from error
             errors.append(error)
     if errors and all(error.is_request for error in errors):
         raise RequestRefused(errors[-1].reason)
     if not call.routes:
         logger.error("provider.route.missing")
         raise ProviderFailed(
-            "No AI provider serves this channel's model. Its owner can choose another model."
+            "No AI provider serves this channel's model. Its owner can choose another model.",
+            reason="no_route",
         )
-    raise ProviderFailed
+    raise ProviderFailed(reason=_telling_reason(errors))
+
+
+def _telling_reason(errors: Sequence[ProviderError]) -> str:
+    """Return why the last route that was asked failed; that one was left out says less."""
+    reasons = [error.reason for error in errors]
+    asked = [reason for reason in reasons if reason != BREAKER_OPEN]
+    return (asked or reasons or [""])[-1]
 
 
 def _ask(

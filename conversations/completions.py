@@ -20,7 +20,7 @@ from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
-from conversations import calls, idempotency
+from conversations import calls, failures, idempotency
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
     AnsweredTooLate,
@@ -62,8 +62,19 @@ def complete_chat(
     the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
     piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
     IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted or ProviderFailed; each of them
-    charged nothing and stored nothing.
+    charged nothing and stored no message.
     """
+    with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
+        return _complete(caller, asked, request_id, render, tell)
+
+
+def _complete(
+    caller: Caller,
+    asked: Asked,
+    request_id: str,
+    render: Callable[[Answer], bytes],
+    tell: Tell | None,
+) -> Outcome:
     caller = with_model(caller, asked.model_id)
     prompt = build_prompt(caller, asked)
     with (

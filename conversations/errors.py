@@ -36,7 +36,10 @@ class IdempotencyKeyReused(ApiError):
 
 
 class ProviderFailed(ApiError):
-    """Every route failed; nothing was charged and nothing stored."""
+    """Every route failed; nothing was charged and no message stored.
+
+    `reason` is a word of ProviderError's, for the channel's owner; callers do not see it.
+    """
 
     status = 500
     code = "provider_error"
@@ -44,19 +47,31 @@ class ProviderFailed(ApiError):
         "The AI provider did not answer. Nothing was charged; please try again in a moment."
     )
 
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.reason = reason
+        super().__init__(message, headers=headers)
+
 
 class AnsweredTooLate(ProviderFailed):
     default_message = "The AI provider answered too late. Nothing was charged."
 
+    def __init__(self) -> None:
+        super().__init__(reason="too_late")
+
 
 class RequestRefused(ProviderFailed):
-    """Every route refused the request itself; `reason` is a word of ProviderError's."""
+    """Every route refused the request itself."""
 
     default_message = "The AI provider refused this request. Nothing was charged."
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(headers={"X-Should-Retry": "false"})
+        super().__init__(reason=reason, headers={"X-Should-Retry": "false"})
 
 
 class ContextLengthExceeded(InvalidRequest):

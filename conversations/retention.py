@@ -2,35 +2,75 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from channels import audit
+from channels.audit import Actor
 from channels.callers import Caller
+from channels.models import Channel
 from conversations import idempotency
-from conversations.models import ChatSession, IdempotencyRecord, Message, WaitingTurn
+from conversations.models import (
+    ChatSession,
+    FailedRequest,
+    Feedback,
+    IdempotencyRecord,
+    Message,
+    WaitingTurn,
+)
 
 EXPIRE_BATCH = 500
 
 
-@transaction.atomic
 def erase_history(*, caller: Caller, session_id: str) -> int:
     """Erase the text of a session for good, keeping tokens and charges; return messages erased.
 
     Earlier conversations under the same session id are erased with it.
     """
-    now = timezone.now()
-    sessions = ChatSession.objects.filter(
-        channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
+    return _erase_session(caller.channel_id, caller.is_test, session_id)
+
+
+@transaction.atomic
+def erase_session(*, session: ChatSession, actor: Actor) -> int:
+    """Do the same for a person of the team, with an entry in the audit log."""
+    erased = _erase_session(session.channel_id, session.is_test, session.session_id)
+    audit.record(
+        "session.erased",
+        actor=actor,
+        account_id=session.channel.account_id,
+        channel=session.channel,
+        # The id may name a visitor, which is what was to be forgotten.
+        target=f"session {session.pk}, {erased} messages",
     )
+    return erased
+
+
+@transaction.atomic
+def _erase_session(channel_id: uuid.UUID, is_test: bool, session_id: str) -> int:
+    now = timezone.now()
+    of_session = {"channel_id": channel_id, "is_test": is_test, "session_id": session_id}
+    sessions = ChatSession.objects.filter(**of_session)
     sessions.filter(closed_at=None).update(closed_at=now, lease_expires_at=None)
     # Stored replays hold the reply's text too.
-    IdempotencyRecord.objects.filter(
-        channel_id=caller.channel_id, is_test=caller.is_test, session_id=session_id
-    ).exclude(body=None).delete()
+    IdempotencyRecord.objects.filter(**of_session).exclude(body=None).delete()
+    # What failed is still counted, but no longer tells whose it was.
+    FailedRequest.objects.filter(**of_session).update(session_id="", page_url="")
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
+
+
+def erase_channel(*, channel: Channel, now: datetime) -> int:
+    """Erase the text of all of a channel's sessions; part of the caller's transaction."""
+    ChatSession.objects.filter(channel=channel, closed_at=None).update(
+        closed_at=now, lease_expires_at=None
+    )
+    IdempotencyRecord.objects.filter(channel=channel).exclude(body=None).delete()
+    return Message.objects.filter(session__channel=channel, erased_at=None).update(
+        content="", page_url="", page_title="", erased_at=now
+    )
 
 
 def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
@@ -45,12 +85,19 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
     closed = stale.update(closed_at=now, lease_expires_at=None)
     WaitingTurn.objects.filter(expires_at__lte=now).delete()
     idempotency.delete_expired(now=now)
-    return closed, _erase_past_retention(now)
-
-
-def _erase_past_retention(now: datetime) -> int:
-    """Erase in small transactions, so that no request waits long for a row."""
     kept_since = now - timedelta(days=settings.SESSION_RETENTION_DAYS)
+    _delete_failures(kept_since)
+    return closed, _erase_past_retention(kept_since, now)
+
+
+def _delete_failures(kept_since: datetime) -> None:
+    old = FailedRequest.objects.filter(created_at__lte=kept_since).order_by("created_at")
+    while failure_pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
+        FailedRequest.objects.filter(id__in=failure_pks).delete()
+
+
+def _erase_past_retention(kept_since: datetime, now: datetime) -> int:
+    """Erase in small transactions, so that no request waits long for a row."""
     old = ChatSession.objects.filter(
         last_message_at__lte=kept_since, messages__erased_at=None, messages__isnull=False
     ).distinct()
@@ -60,7 +107,10 @@ def _erase_past_retention(now: datetime) -> int:
     return erased
 
 
+@transaction.atomic
 def _erase_text(session_pks: list[int], *, now: datetime) -> int:
+    # A note may quote the words it is about; the thumb stays.
+    Feedback.objects.filter(message__session_id__in=session_pks).exclude(note="").update(note="")
     return Message.objects.filter(session_id__in=session_pks, erased_at=None).update(
         content="", page_url="", page_title="", erased_at=now
     )

@@ -15,7 +15,7 @@ from billing import services as billing
 from billing.errors import HoldNotOpen
 from channels import routes
 from channels.callers import Caller
-from conversations import calls, idempotency, selectors, turns
+from conversations import calls, failures, idempotency, selectors, turns
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
@@ -59,9 +59,16 @@ def answer_message(
     connection is held while the provider talks. `render` makes the body that is sent now and
     stored for replays; `tell` hears a streamed reply piece by piece. Raises Overloaded,
     RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached, CreditsExhausted or
-    ProviderFailed; each of them charged nothing and stored nothing.
+    ProviderFailed; each of them charged nothing and stored no message.
     """
     with (
+        failures.recorded(
+            caller,
+            request_id=request_id,
+            model_id=caller.model.model_id,
+            session_id=incoming.session_id,
+            page_url=incoming.page.url,
+        ),
         calls.call_gate().call(caller.channel_id),
         idempotency.claimed(
             caller,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -19,7 +20,7 @@ def sparkline(values: Sequence[int], *, label: str) -> SafeString:
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
     bars = format_html_join(
         "",
-        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>',
+        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
         (
             (index * (_BAR + _GAP), _HEIGHT - height, _BAR, height)
             for index, height in enumerate(heights)
@@ -33,4 +34,186 @@ def sparkline(values: Sequence[int], *, label: str) -> SafeString:
         _HEIGHT,
         label,
         bars,
+    )
+
+
+# --- Charts with axes ---------------------------------------------------------------------------
+
+_WIDTH, _TALL = 720, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 10, 26
+_PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _TALL - _TOP - _BOTTOM
+_MOST_LABELS = 8
+_MOST_POINTS_MARKED = 62
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of values, None where there is none; `css` is its colour's class."""
+
+    name: str
+    values: Sequence[float | None]
+    css: str = "gw-series-1"
+
+
+def bar_chart(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    title: str,
+    show: Callable[[float], str] = "{:,.0f}".format,
+) -> SafeString:
+    """Return bars of all series, one on top of the other; each says its figures when pointed at."""
+    stacks = list(zip(*(one.values for one in series), strict=True))
+    axis = _Axis(max((sum(value or 0 for value in stack) for stack in stacks), default=0))
+    step = _PLOT_WIDTH / max(1, len(labels))
+
+    def bars() -> Iterator[tuple[object, ...]]:
+        for index, stack in enumerate(stacks):
+            below = 0.0
+            for one, value in zip(series, stack, strict=True):
+                if value:
+                    top = axis.y(below + value)
+                    height = round(axis.y(below) - top, 1)
+                    yield (
+                        one.css,
+                        round(_LEFT + step * (index + 0.1), 1),
+                        top,
+                        round(max(0.5, step * 0.8), 1),
+                        max(0.5, height),
+                        _tooltip(labels[index], one.name, show(value)),
+                    )
+                    below += value
+
+    drawn = format_html_join(
+        "",
+        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+        bars(),
+    )
+    return _frame(labels, axis, drawn, title=title, show=show)
+
+
+def line_chart(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    *,
+    title: str,
+    show: Callable[[float], str] = "{:,.0f}".format,
+) -> SafeString:
+    """Return a line for each series, with gaps where nothing was measured."""
+    known = [value for one in series for value in one.values if value is not None]
+    axis = _Axis(max(known, default=0))
+    step = _PLOT_WIDTH / max(1, len(labels))
+    drawn = format_html_join(
+        "",
+        "{}{}",
+        ((_line(one, axis, step), _points(labels, one, axis, step, show)) for one in series),
+    )
+    return _frame(labels, axis, drawn, title=title, show=show)
+
+
+def legend(series: Iterable[Series]) -> SafeString:
+    """Return the names of the series beside their colours."""
+    names = format_html_join("", '<span class="{}">{}</span>', ((s.css, s.name) for s in series))
+    return format_html('<div class="gw-legend">{}</div>', names)
+
+
+def _tooltip(label: str, name: str, value: str) -> str:
+    return f"{label}: {name} {value}"
+
+
+def _line(one: Series, axis: _Axis, step: float) -> SafeString:
+    parts, is_gap = [], True
+    for index, value in enumerate(one.values):
+        if value is not None:
+            command = "M" if is_gap else "L"
+            parts.append(f"{command}{_x(index, step)} {axis.y(value)}")
+        is_gap = value is None
+    return format_html('<path class="gw-line {}" d="{}"/>', one.css, " ".join(parts))
+
+
+def _points(
+    labels: Sequence[str], one: Series, axis: _Axis, step: float, show: Callable[[float], str]
+) -> SafeString:
+    """Points that can be pointed at; small ones where there are many."""
+    radius = 3 if len(labels) <= _MOST_POINTS_MARKED else 1
+    return format_html_join(
+        "",
+        '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
+        (
+            (
+                one.css,
+                _x(index, step),
+                axis.y(value),
+                radius,
+                _tooltip(labels[index], one.name, show(value)),
+            )
+            for index, value in enumerate(one.values)
+            if value is not None
+        ),
+    )
+
+
+def _x(index: int, step: float) -> float:
+    return round(_LEFT + step * (index + 0.5), 1)
+
+
+class _Axis:
+    """The values from 0 to a round number above the greatest."""
+
+    def __init__(self, most: float) -> None:
+        self.tick = _round_up(most / 4) if most > 0 else 1
+        self.count = max(1, -int(-most // self.tick))
+
+    def y(self, value: float) -> float:
+        share = value / (self.tick * self.count)
+        return round(_TOP + _PLOT_HEIGHT * (1 - share), 1)
+
+
+def _round_up(value: float) -> float:
+    """Return the next number of the kind 1, 2, 2.5 or 5 times a power of ten."""
+    power: float = 1.0
+    while power * 10 <= value:
+        power *= 10
+    while power > value:
+        power /= 10
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= value)
+
+
+def _frame(
+    labels: Sequence[str],
+    axis: _Axis,
+    drawn: SafeString,
+    *,
+    title: str,
+    show: Callable[[float], str],
+) -> SafeString:
+    """Put grid lines and the names of both axes around what was drawn."""
+    lines = format_html_join(
+        "",
+        '<line class="gw-gridline" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<text x="{}" y="{}" text-anchor="end">{}</text>',
+        (
+            (_LEFT, _WIDTH - _RIGHT, y, y, _LEFT - 6, y + 4, show(axis.tick * number))
+            for number in range(axis.count + 1)
+            for y in (axis.y(axis.tick * number),)
+        ),
+    )
+    step = _PLOT_WIDTH / max(1, len(labels))
+    every = -(-len(labels) // _MOST_LABELS) or 1
+    names = format_html_join(
+        "",
+        '<text x="{}" y="{}" text-anchor="middle">{}</text>',
+        (
+            (_x(index, step), _TALL - 8, labels[index])
+            for index in range(every // 2, len(labels), every)
+        ),
+    )
+    return format_html(
+        '<svg class="gw-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
+        _WIDTH,
+        _TALL,
+        title,
+        lines,
+        drawn,
+        names,
     )

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 
 from gateway import api, docs, health, sites
+from gateway.accounts import join
 from gateway.schema import SchemaView
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     path("docs/", docs.api_reference, name="docs"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("join/", include(join)),
     path("", sites.console.urls),
 ]
 

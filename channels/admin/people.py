@@ -68,6 +68,11 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "email" in form.changed_data:
+            User.objects.vouch_for(obj)
+
     @display(description="name", ordering="first_name")
     def full_name(self, user: User) -> str:
         return user.get_full_name() or "-"

@@ -1,18 +1,201 @@
-"""Conversations of an account."""
+"""Conversations of an account: found, read as a chat, rated, erased."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+import uuid
+from datetime import timedelta
+from typing import Any
 
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import path
+from django.views.decorators.http import require_POST
+
+from channels.models import Account, Membership
+from common.money import format_credits
+from conversations import feedback, markdown, retention, transcripts
+from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from conversations.transcripts import Place, Search
+from gateway.console import conversation_files
 from gateway.console.access import Member, member_page
+from gateway.console.filters import FilterForm, start_of
+from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
+
+EDITOR = Membership.Role.EDITOR
+
+
+class ConversationsForm(FilterForm):
+    """The filters of the list; empty ones leave nothing out."""
+
+    text = forms.CharField(required=False, max_length=200, label="Search")
+    errors_only = forms.BooleanField(required=False, label="With errors")
+    thumb_down = forms.BooleanField(required=False, label="Thumb down")
+    field_order = ("text", "channel", "traffic", "first", "last", "errors_only", "thumb_down")
+
+    def search(self, account: Account) -> Search:
+        first, last = self.value("first"), self.value("last")
+        return Search(
+            account_id=account.id,
+            is_test=self.is_test,
+            channel_id=self.channel_id,
+            starts_at=start_of(first) if first else None,
+            ends_at=start_of(last) + timedelta(days=1) if last else None,
+            text=self.value("text") or "",
+            has_errors=bool(self.value("errors_only")),
+            has_thumb_down=bool(self.value("thumb_down")),
+        )
+
+
+class FeedbackForm(forms.Form):
+    """A thumb and a note about one reply."""
+
+    rating = forms.TypedChoiceField(choices=Feedback.Rating.choices, coerce=int)
+    note = forms.CharField(required=False, max_length=2_000)
 
 
 @member_page()
 def conversations(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "conversations.html", title="Conversations")
+    """List sessions, the latest activity first."""
+    form = ConversationsForm(request.GET, account=member.account)
+    form.is_valid()
+    search = form.search(member.account)
+    after = Place.parse(request.GET.get("after", ""))
+    page = transcripts.list_sessions(search, after=after)
+    return render_page(
+        request,
+        member,
+        "conversations.html",
+        title="Conversations",
+        form=form,
+        search=search,
+        page=page,
+        query=form.query(),
+        next_query=form.query(after=str(page.following)) if page.following else "",
+        is_first=after is None,
+        # A search is not repeated every few seconds.
+        is_live=after is None and not search.looks_inside,
+        scanned=transcripts.SCANNED_AT_ONCE,
+    )
 
 
-urlpatterns = [path("conversations/", conversations, name="conversations")]
+@member_page()
+def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse:
+    """Show one session as a chat."""
+    session = _get_session(member, session_pk)
+    before = request.GET.get("before", "")
+    transcript = transcripts.get_transcript(
+        session, before=int(before) if before.isdecimal() and len(before) < 10 else None
+    )
+    return render_page(
+        request,
+        member,
+        "conversation.html",
+        title="Conversation",
+        session=session,
+        transcript=transcript,
+        items=[_describe(item) for item in transcript.items],
+        is_live=not before and session.closed_at is None,
+        ratings=Feedback.Rating.choices,
+        channel_url=console_url("channel", session.channel_id),
+    )
+
+
+def _describe(item: Message | FailedRequest) -> dict[str, Any]:
+    if isinstance(item, FailedRequest):
+        return {"kind": "failure", "failure": item}
+    if item.role == Message.Role.USER:
+        return {"kind": "user", "message": item}
+    return {
+        "kind": "reply",
+        "message": item,
+        "html": markdown.render(item.content),
+        "credits": format_credits(item.charged_microcredits),
+        "is_own_answer": item.provider_name == "fixed",
+        "prompt_url": f"{console_url('prompt', item.channel_id)}#version-{item.prompt_version}",
+        "feedback": getattr(item, "feedback", None),
+    }
+
+
+def _get_session(member: Member, session_pk: int) -> ChatSession:
+    # A number that no row can have would be an error to SQLite.
+    found = None
+    if session_pk < 2**63:
+        found = transcripts.find_session(account_id=member.account.id, session_pk=session_pk)
+    if found is None:
+        raise Http404
+    return found
+
+
+@require_POST
+@member_page(needs=EDITOR)
+def rate(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpResponse:
+    """Keep what the team thinks of a reply."""
+    reply = transcripts.find_reply(account_id=member.account.id, message_id=message_id)
+    if reply is None:
+        raise Http404
+    form = FeedbackForm(request.POST)
+    if form.is_valid():
+        feedback.rate_reply(message=reply, **form.cleaned_data, author=member.user)
+        messages.success(request, "Kept what you think of this reply.")
+    else:
+        said = " ".join(
+            f"{name.title()}: {error}" for name, errors in form.errors.items() for error in errors
+        )
+        messages.error(request, f"Nothing was kept. {said}")
+    return redirect(f"{console_url('conversation', reply.session_id)}#reply-{reply.id}")
+
+
+@require_POST
+@member_page(needs=EDITOR)
+def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse:
+    """Erase a session's text for good, once it was confirmed."""
+    session = _get_session(member, session_pk)
+    if request.POST.get("confirm") != "yes":
+        messages.error(request, "Nothing was erased: tick the box to confirm.")
+    else:
+        count = retention.erase_session(session=session, actor=member.actor)
+        words = f"Erased the text of {count} messages; tokens and credits are kept."
+        messages.success(request, words if count else "The text was erased already.")
+    return redirect(console_url("conversation", session_pk))
+
+
+@member_page()
+def export_all(request: HttpRequest, member: Member, kind: str) -> HttpResponseBase:
+    """Send all sessions of the filtered list."""
+    form = ConversationsForm(request.GET, account=member.account)
+    if not form.is_valid():
+        raise Http404
+    sessions = transcripts.iterate_transcripts(form.search(member.account))
+    return conversation_files.answer(sessions, name="conversations", kind=kind)
+
+
+@member_page()
+def export_one(
+    request: HttpRequest, member: Member, session_pk: int, kind: str
+) -> HttpResponseBase:
+    """Send one session."""
+    session = _get_session(member, session_pk)
+    sessions = transcripts.with_messages([session])
+    return conversation_files.answer(sessions, name=f"conversation-{session_pk}", kind=kind)
+
+
+urlpatterns = [
+    path("conversations/", conversations, name="conversations"),
+    path("conversations/export.jsonl", export_all, {"kind": "jsonl"}, name="conversations_jsonl"),
+    path("conversations/export.csv", export_all, {"kind": "csv"}, name="conversations_csv"),
+    path("conversations/<int:session_pk>/", conversation, name="conversation"),
+    path(
+        "conversations/<int:session_pk>/export.jsonl",
+        export_one, {"kind": "jsonl"}, name="conversation_jsonl",
+    ),
+    path(
+        "conversations/<int:session_pk>/export.csv",
+        export_one, {"kind": "csv"}, name="conversation_csv",
+    ),
+    path("conversations/<int:session_pk>/erase/", erase, name="erase_conversation"),
+    path("conversations/replies/<uuid:message_id>/feedback/", rate, name="rate_reply"),
+]  # fmt: skip

@@ -1,18 +1,233 @@
-"""Usage of an account."""
+"""Usage of an account: charts, the same figures as tables, and both as CSV."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.utils import timezone
+
+from channels.models import Account, LanguageModel
+from common.money import format_credits
+from common.spreadsheets import lines
+from conversations import reports
+from conversations.reports import Line, Report, Scope
+from gateway import charts
+from gateway.charts import Series
 from gateway.console.access import Member, member_page
+from gateway.console.downloads import download
+from gateway.console.filters import FilterForm, days_back, start_of
 from gateway.console.pages import render_page
+
+RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
+_DAYS = {"7d": 7, "30d": 30}
+
+
+class UsageForm(FilterForm):
+    """The filters of the page; empty ones leave nothing out."""
+
+    range = forms.ChoiceField(required=False, choices=RANGES, label="Period")
+    model = forms.ChoiceField(required=False)
+    page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
+    field_order = ("range", "first", "last", "channel", "model", "page", "traffic")
+
+    def __init__(self, data: QueryDict, *, account: Account) -> None:
+        super().__init__(data, account=account)
+        names = LanguageModel.objects.values_list("model_id", "name")
+        self.fields["model"].choices = [("", "All models"), *names]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("range") == "own":
+            for name in ("first", "last"):
+                if not cleaned.get(name) and name not in self.errors:
+                    self.add_error(name, "Choose a day.")
+        return cleaned
+
+    @property
+    def chosen_range(self) -> str:
+        """The period; the last seven days where none, or a wrong one, was asked for."""
+        chosen = self.value("range") or "7d"
+        is_known = chosen != "own" or (self.value("first") and self.value("last"))
+        return chosen if is_known else "7d"
+
+    def period(self, now: datetime) -> tuple[datetime, datetime]:
+        if self.chosen_range == "24h":
+            next_hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+            return next_hour - timedelta(hours=24), next_hour
+        if self.chosen_range == "own":
+            first, last = self.value("first"), self.value("last")
+            return start_of(first), start_of(last) + timedelta(days=1)
+        return days_back(now, _DAYS[self.chosen_range])
+
+    def scope(self, account: Account) -> Scope:
+        starts_at, ends_at = self.period(timezone.now())
+        return Scope(
+            account_id=account.id,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            is_by_hour=self.chosen_range == "24h",
+            is_test=self.is_test,
+            channel_id=self.channel_id,
+            model_id=self.value("model") or "",
+            page_url=self.value("page") or "",
+        )
 
 
 @member_page()
 def usage(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "usage.html", title="Usage")
+    """Show the figures of a period."""
+    form = UsageForm(request.GET, account=member.account)
+    form.is_valid()
+    scope = form.scope(member.account)
+    report = reports.get_report(scope)
+    return render_page(
+        request,
+        member,
+        "usage.html",
+        title="Usage",
+        form=form,
+        scope=scope,
+        last_moment=scope.ends_at - timedelta(seconds=1),
+        ranges=[(name, label, form.query(range=name)) for name, label in RANGES[:3]],
+        chosen_range=form.chosen_range,
+        query=form.query(),
+        report=report,
+        lines=report.times,
+        charts=_charts(scope, report) if report.total.request_count else [],
+        channel_lines=[_linked(form, "channel", line) for line in report.channels],
+        model_lines=[_linked(form, "model", line) for line in report.models],
+        comparison=reports.compare_with_ledger(scope, report.total),
+    )
 
 
-urlpatterns = [path("usage/", usage, name="usage")]
+@member_page()
+def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the pages with most replies: fetched by the page itself, as it takes longer."""
+    form = UsageForm(request.GET, account=member.account)
+    form.is_valid()
+    pages = reports.list_top_pages(form.scope(member.account))
+    linked = [_linked(form, "page", line) for line in pages]
+    return render_page(
+        request, member, "usage_pages.html", title="Top pages", page_lines=linked,
+        query=form.query(),
+    )  # fmt: skip
+
+
+def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
+    """Return a line with its name and the query that filters by it."""
+    label = form.channel_names.get(line.key, "?") if name == "channel" else line.key
+    return {
+        "line": line,
+        "label": label or "(unknown)",
+        "query": form.query(**{name: str(line.key)}),
+    }
+
+
+def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
+    labels = [_label(scope, line) for line in report.times]
+    of = report.times
+    requests = [
+        Series("Answered", [line.reply_count for line in of]),
+        Series("Errors", [line.error_count for line in of], "gw-series-bad"),
+    ]
+    latency = [
+        Series("Median (p50), s", [_seconds(line.p50_ms) for line in of], "gw-series-2"),
+        Series("p95, s", [_seconds(line.p95_ms) for line in of], "gw-series-3"),
+    ]
+    credits_charged = [Series("Credits", [line.charged_microcredits / 1e6 for line in of])]
+    each = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
+    return [
+        _chart("Requests", charts.bar_chart, labels, requests, f"Requests and errors {each}"),
+        _chart("Latency", charts.line_chart, labels, latency, f"Seconds to answer {each}"),
+        _chart("Credits", charts.line_chart, labels, credits_charged, f"Credits charged {each}"),
+    ]
+
+
+def _chart(
+    title: str, draw: Any, labels: list[str], series: list[Series], description: str
+) -> dict[str, Any]:
+    drawn = draw(labels, series, title=description, show=_figure)
+    return {"title": title, "drawing": drawn, "legend": charts.legend(series)}
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
+
+
+def _label(scope: Scope, line: Line) -> str:
+    return f"{line.key:%H:%M}" if scope.is_by_hour else f"{line.key.day} {line.key:%b}"
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+# --- Downloads ----------------------------------------------------------------------------------
+
+
+@member_page()
+def export(request: HttpRequest, member: Member, kind: str) -> HttpResponseBase:
+    """Send the figures by day, or every request, with the page's own filters."""
+    form = UsageForm(request.GET, account=member.account)
+    if not form.is_valid():
+        raise Http404
+    scope = form.scope(member.account)
+    pieces = _days_csv(scope) if kind == "days" else _requests_csv(scope, form)
+    step = "hours" if kind == "days" and scope.is_by_hour else kind
+    name = f"usage-{step}-{scope.starts_at:%Y-%m-%d}.csv"
+    return download(pieces, name=name, content_type="text/csv")
+
+
+_DAY_COLUMNS = (
+    "begins_at_utc", "requests", "answered", "errors", "input_tokens", "output_tokens",
+    "credits", "p50_seconds", "p95_seconds",
+)  # fmt: skip
+
+
+def _days_csv(scope: Scope) -> Iterator[str]:
+    report = reports.get_report(scope)
+    return lines(_DAY_COLUMNS, (_day_row(line) for line in report.times))
+
+
+def _day_row(line: Line) -> tuple[Any, ...]:
+    return (
+        f"{line.key:%Y-%m-%d %H:%M}",
+        line.request_count,
+        line.reply_count,
+        line.error_count,
+        line.input_tokens,
+        line.output_tokens,
+        line.credits,
+        _seconds(line.p50_ms),
+        _seconds(line.p95_ms),
+    )
+
+
+def _requests_csv(scope: Scope, form: UsageForm) -> Iterator[str]:
+    columns = ["created_at_utc", "channel", *reports.REQUEST_COLUMNS[1:]]
+    columns[columns.index("charged_microcredits")] = "credits"
+    return lines(columns, (_request_row(row, form) for row in reports.iterate_requests(scope)))
+
+
+def _request_row(row: dict[str, Any], form: UsageForm) -> list[Any]:
+    shown = row | {
+        "created_at": f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
+        "channel_id": str(row["channel_id"]),
+        "charged_microcredits": format_credits(row["charged_microcredits"]),
+    }
+    values = [shown[name] for name in reports.REQUEST_COLUMNS]
+    return [values[0], form.channel_names.get(row["channel_id"], ""), *values[1:]]
+
+
+urlpatterns = [
+    path("usage/", usage, name="usage"),
+    path("usage/pages/", top_pages, name="usage_pages"),
+    path("usage/days.csv", export, {"kind": "days"}, name="usage_days"),
+    path("usage/requests.csv", export, {"kind": "requests"}, name="usage_requests"),
+]

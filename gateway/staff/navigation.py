@@ -49,7 +49,6 @@ _GROUPS = (
         ("channels.auditentry", "Audit log", "history"),
         ("billing.verificationrun", "Proofs of the books", "fact_check"),
         ("auth.group", "Staff groups", "shield_person"),
-        ("account.emailaddress", "E-mail addresses", "alternate_email"),
         ("mfa.authenticator", "Second factors", "passkey"),
         ("billing.ratewindow", "Rate windows", "speed"),
         ("conversations.waitingturn", "Waiting turns", "pending"),

@@ -1,0 +1,81 @@
+"""A model's Markdown as HTML that can do nothing: no script, no image, no form, no own style.
+
+Twice safe: HTML in the text is escaped while it is read, and what comes out is cleaned by a list
+of what may stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import nh3
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererProtocol
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+
+# Longer texts are shown as they are: reading them as Markdown would take noticeable time.
+MAX_CHARACTERS = 100_000
+
+_TAGS = {
+    "a", "blockquote", "br", "code", "del", "em", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
+    "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_LINK_SCHEMES = ("http://", "https://", "mailto:")
+
+
+def render(text: str) -> SafeString:
+    """Return the text as HTML to put into a page."""
+    if len(text) > MAX_CHARACTERS:
+        return format_html('<pre class="gw-pre">{}</pre>', text)
+    cleaned = nh3.clean(
+        _parser().render(text),
+        tags=_TAGS,
+        attributes={"a": {"href", "target"}, "ol": {"start"}},
+        attribute_filter=_keep,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="nofollow noopener noreferrer",
+    )
+    return mark_safe(cleaned)  # noqa: S308  # cleaned by the line above
+
+
+def _keep(tag: str, attribute: str, value: str) -> str | None:
+    """Links lead out, never to a page of ours by a relative address."""
+    if attribute != "href":
+        return value
+    return value if value.lower().startswith(_LINK_SCHEMES) else None
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.add_render_rule("image", _image_as_words)
+    parser.add_render_rule("link_open", _link_in_new_tab)
+    parser.core.ruler.push("headings_below_ours", _lower_headings)
+    return parser
+
+
+def _image_as_words(
+    renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """An image would tell a stranger's server who reads this, and when."""
+    return f"[image: {escape(tokens[index].content)}]"
+
+
+def _link_in_new_tab(
+    renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    tokens[index].attrSet("target", "_blank")
+    opened: str = renderer.renderToken(tokens, index, options, env)
+    return opened
+
+
+def _lower_headings(state: StateCore) -> None:
+    """A reply's headings stand below those of the page around it."""
+    for token in state.tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 3)}"

@@ -1,0 +1,73 @@
+"""What a model writes is shown, and never runs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from conversations import markdown
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "![x](https://evil.example/pixel.png)",
+    "![x](data:image/svg+xml;base64,PHN2Zz4=)",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:msgbox)",
+    "[x](&#106;avascript:alert(1))",
+    "[x]: javascript:alert(1)\n\n[x]",
+    "<javascript:alert(1)>",
+    "[x](/conversations/1/erase/)",
+    "[x](//evil.example)",
+    '[x](https://a.example "><script>alert(1)</script>")',
+    "<svg onload=alert(1)>",
+    "<style>body{display:none}</style>",
+    "<iframe src=https://evil.example></iframe>",
+    "<form action=https://evil.example><input name=password></form>",
+    "```html\n<script>alert(1)</script>\n```",
+    "`<script>`",
+    "<a href='https://a.example' onclick='alert(1)'>x</a>",
+    "![<script>alert(1)</script>](x)",
+    "<base href=https://evil.example>",
+    "<!-- --!><script>alert(1)</script>",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_of_it_is_live(text: str) -> None:
+    html = markdown.render(text)
+    tags = re.findall(r"<[^>]*>", html)
+    live = " ".join(tags).lower()
+    for word in ("script", "img", "svg", "iframe", "form", "input", "style", "base", "onclick"):
+        assert f"<{word}" not in live
+    assert not re.search(r"\son\w+\s*=", live)
+    for address in re.findall(r'href="([^"]*)"', live):
+        assert address.startswith(("http://", "https://", "mailto:"))
+    assert "evil.example" not in live
+
+
+def test_links_lead_out_and_tell_nothing() -> None:
+    html = markdown.render("[shop](https://shop.example/a?b=1&c=2)")
+    assert 'href="https://shop.example/a?b=1&amp;c=2"' in html
+    assert 'rel="nofollow noopener noreferrer"' in html
+    assert 'target="_blank"' in html
+    assert 'href="mailto:a@b.example"' in markdown.render("<a@b.example>")
+
+
+def test_usual_markdown_is_rendered() -> None:
+    html = markdown.render("# Hi\n\n**bold** ~~old~~\n\n1. one\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+    for part in ("<h4>Hi</h4>", "<strong>bold</strong>", "<s>old</s>", "<ol>", "<td>1</td>"):
+        assert part in html
+
+
+def test_an_image_is_words() -> None:
+    assert "[image: a cat]" in markdown.render("![a cat](https://cats.example/1.png)")
+
+
+def test_very_long_text_is_shown_as_it_is() -> None:
+    text = "*" * (markdown.MAX_CHARACTERS + 1) + "<b>"
+    assert markdown.render(text).startswith('<pre class="gw-pre">*')
+    assert "&lt;b&gt;" in markdown.render(text)

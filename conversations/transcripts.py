@@ -1,0 +1,297 @@
+"""Conversations as the team reads them: found, listed newest first, read, exported.
+
+Everything is reached through the account's channels. A list goes on from the last session shown
+(a keyset) and never counts; a search reads at most `SCANNED_AT_ONCE` sessions at a time and says
+from where to go on.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Substr
+
+from channels.models import Channel
+from common import db
+from conversations.models import ChatSession, FailedRequest, Feedback, Message
+
+SESSIONS_ON_A_PAGE = 25
+SCANNED_AT_ONCE = 2_000
+MESSAGES_ON_A_PAGE = 200
+FAILURES_ON_A_PAGE = 100
+FIRST_LINE_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which sessions: of an account, perhaps of a channel, by last activity, by what is in them."""
+
+    account_id: int
+    is_test: bool = False
+    channel_id: uuid.UUID | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    text: str = ""
+    has_errors: bool = False
+    has_thumb_down: bool = False
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether sessions must be looked into to know whether they match."""
+        return bool(self.text or self.has_errors or self.has_thumb_down)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the list, before the next session."""
+
+    last_message_at: datetime
+    session_pk: int
+
+    def __str__(self) -> str:
+        return f"{self.last_message_at.isoformat()}~{self.session_pk}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """Return the place that `str` wrote; None for anything else."""
+        moment, _, pk = text.partition("~")
+        try:
+            place = cls(datetime.fromisoformat(moment), int(pk))
+        except ValueError:
+            return None
+        return place if place.last_message_at.tzinfo and 0 <= place.session_pk < 2**63 else None
+
+
+@dataclass(slots=True)
+class Row:
+    """One session in the list."""
+
+    session: ChatSession
+    first_line: str = ""
+    page_url: str = ""
+    is_erased: bool = False
+    error_count: int = 0
+    ratings: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Some sessions, where to go on, and whether the search stopped before it had enough."""
+
+    rows: list[Row]
+    following: Place | None
+    is_cut: bool = False
+
+
+def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
+    """Return a page of sessions, the latest activity first."""
+    scanned = _sessions(search, after)
+    last_scanned = _last_scanned(scanned) if search.looks_inside else None
+    found = _looked_into(scanned, search)
+    if last_scanned is not None:
+        found = found.filter(
+            Q(last_message_at__gt=last_scanned.last_message_at)
+            | Q(
+                last_message_at=last_scanned.last_message_at,
+                id__gte=last_scanned.session_pk,
+            )
+        )
+    sessions = list(found[: SESSIONS_ON_A_PAGE + 1])
+    shown = sessions[:SESSIONS_ON_A_PAGE]
+    if len(sessions) > len(shown):
+        return SessionPage(_rows(shown), _place_of(shown[-1]))
+    return SessionPage(_rows(shown), last_scanned, is_cut=last_scanned is not None)
+
+
+def _sessions(search: Search, after: Place | None) -> QuerySet[ChatSession]:
+    channels = Channel.objects.filter(account_id=search.account_id)
+    if search.channel_id:
+        channels = channels.filter(id=search.channel_id)
+    sessions = ChatSession.objects.filter(channel__in=channels, is_test=search.is_test)
+    if search.starts_at:
+        sessions = sessions.filter(last_message_at__gte=search.starts_at)
+    if search.ends_at:
+        sessions = sessions.filter(last_message_at__lt=search.ends_at)
+    if after:
+        sessions = sessions.filter(
+            Q(last_message_at__lt=after.last_message_at)
+            | Q(last_message_at=after.last_message_at, id__lt=after.session_pk)
+        )
+    return sessions.select_related("channel").order_by("-last_message_at", "-id")
+
+
+def _last_scanned(sessions: QuerySet[ChatSession]) -> Place | None:
+    """Return the last session that one search looks into; None where it looks into all."""
+    last = sessions.values_list("last_message_at", "id")[SCANNED_AT_ONCE - 1 : SCANNED_AT_ONCE]
+    return next((Place(*row) for row in last), None)
+
+
+def _looked_into(sessions: QuerySet[ChatSession], search: Search) -> QuerySet[ChatSession]:
+    if search.text:
+        messages = Message.objects.filter(session_id=OuterRef("pk")).filter(
+            Q(content__icontains=search.text) | Q(page_url__icontains=search.text)
+        )
+        sessions = sessions.filter(Q(session_id__icontains=search.text) | Exists(messages))
+    if search.has_errors:
+        failures = FailedRequest.objects.filter(
+            channel_id=OuterRef("channel_id"),
+            is_test=OuterRef("is_test"),
+            session_id=OuterRef("session_id"),
+            created_at__gte=OuterRef("created_at"),
+        )
+        sessions = sessions.filter(Exists(failures))
+    if search.has_thumb_down:
+        down = Feedback.objects.filter(
+            message__session_id=OuterRef("pk"), rating=Feedback.Rating.DOWN
+        )
+        sessions = sessions.filter(Exists(down))
+    return sessions
+
+
+def _place_of(session: ChatSession) -> Place:
+    return Place(session.last_message_at, session.pk)
+
+
+def _rows(sessions: Sequence[ChatSession]) -> list[Row]:
+    """Add to each session how it began, what failed in it and what the team thinks of it."""
+    rows = {session.pk: Row(session) for session in sessions}
+    first = Message.objects.filter(session_id__in=rows, position=0).annotate(
+        beginning=Substr("content", 1, FIRST_LINE_CHARACTERS)
+    )
+    columns = ("session_id", "beginning", "page_url", "erased_at")
+    for pk, text, page_url, erased_at in first.values_list(*columns):
+        rows[pk].first_line, rows[pk].page_url = text, page_url
+        rows[pk].is_erased = erased_at is not None
+    rated = Feedback.objects.filter(message__session_id__in=rows)
+    for session_pk, rating in rated.values_list("message__session_id", "rating"):
+        rows[session_pk].ratings.add(rating)
+    _count_errors(list(rows.values()))
+    return list(rows.values())
+
+
+def _count_errors(rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    failed = FailedRequest.objects.filter(
+        channel_id__in={row.session.channel_id for row in rows},
+        session_id__in={row.session.session_id for row in rows},
+        is_test=rows[0].session.is_test,
+        created_at__gte=min(row.session.created_at for row in rows),
+    )
+    counts = {
+        row[:2]: row[2]
+        for row in failed.values_list("channel_id", "session_id")
+        .annotate(count=Count("id"))
+        .order_by()
+    }
+    for row in rows:
+        row.error_count = counts.get((row.session.channel_id, row.session.session_id), 0)
+
+
+# --- One session --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A session's latest messages and what failed among them, oldest first."""
+
+    session: ChatSession
+    items: list[Message | FailedRequest]
+    # The position of the first message shown, where there are earlier ones.
+    earlier_than: int | None
+
+
+def find_session(*, account_id: int, session_pk: int) -> ChatSession | None:
+    """Return a session of the account's channels, None for all others."""
+    sessions = ChatSession.objects.select_related("channel")
+    return sessions.filter(id=session_pk, channel__account_id=account_id).first()
+
+
+def find_reply(*, account_id: int, message_id: uuid.UUID) -> Message | None:
+    """Return a reply that the account's team can read, None for all others."""
+    return Message.objects.filter(
+        id=message_id,
+        channel__account_id=account_id,
+        role=Message.Role.ASSISTANT,
+        session__isnull=False,
+        erased_at=None,
+    ).first()
+
+
+def get_transcript(session: ChatSession, *, before: int | None = None) -> Transcript:
+    """Return the last messages of a session, or those before a position."""
+    messages = Message.objects.filter(session=session).select_related("feedback__author")
+    failures = _failures_of(session)
+    if before is not None:
+        messages = messages.filter(position__lt=before)
+    latest = list(messages.order_by("-position")[:MESSAGES_ON_A_PAGE])[::-1]
+    has_earlier = bool(latest) and latest[0].position > 0
+    if has_earlier:
+        failures = failures.filter(created_at__gte=latest[0].created_at)
+    if before is not None and latest:
+        failures = failures.filter(created_at__lt=latest[-1].created_at)
+    items: list[Message | FailedRequest] = [*latest, *failures[:FAILURES_ON_A_PAGE]]
+    items.sort(key=lambda item: item.created_at)
+    return Transcript(session, items, latest[0].position if has_earlier else None)
+
+
+def _failures_of(session: ChatSession) -> QuerySet[FailedRequest]:
+    """Return what failed in this conversation: after an earlier one of the same id had ended."""
+    failures = FailedRequest.objects.filter(
+        channel_id=session.channel_id, is_test=session.is_test, session_id=session.session_id
+    )
+    if session.closed_at:
+        failures = failures.filter(created_at__lte=session.closed_at)
+    earlier = ChatSession.objects.filter(
+        channel_id=session.channel_id,
+        is_test=session.is_test,
+        session_id=session.session_id,
+        id__lt=session.pk,
+    ).order_by("-id")
+    closed_at = earlier.values_list("closed_at", flat=True).first()
+    if closed_at:
+        failures = failures.filter(created_at__gt=closed_at)
+    return failures.order_by("-created_at")
+
+
+# --- Export -------------------------------------------------------------------------------------
+
+_MESSAGE_FIELDS = (
+    "id", "role", "content", "created_at", "page_url", "page_title", "request_id",
+    "request_model", "provider_name", "finish_reason", "input_tokens", "output_tokens",
+    "charged_microcredits", "duration_ms", "prompt_version",
+)  # fmt: skip
+
+
+def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, list[dict[str, Any]]]]:
+    """Yield every session that matches, with its messages; some are read at a time.
+
+    No connection is held between two reads, however slowly they are taken.
+    """
+    after: Place | None = None
+    while True:
+        page = list_sessions(search, after=after)
+        yield from with_messages([row.session for row in page.rows])
+        db.release_connection()
+        after = page.following
+        if after is None:
+            return
+
+
+def with_messages(
+    sessions: Sequence[ChatSession],
+) -> Iterator[tuple[ChatSession, list[dict[str, Any]]]]:
+    """Yield each session with its messages, oldest first, and what the team thinks of them."""
+    by_session: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    messages = Message.objects.filter(session_id__in=[session.pk for session in sessions])
+    fields = ("session_id", *_MESSAGE_FIELDS, "feedback__rating", "feedback__note")
+    for row in messages.order_by("session_id", "position").values(*fields):
+        by_session[row.pop("session_id")].append(row)
+    for session in sessions:
+        yield session, by_session[session.pk]

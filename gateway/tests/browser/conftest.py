@@ -1,0 +1,122 @@
+"""A real browser against a real server: Debian's Chromium, driven by Playwright.
+
+Marked `browser` and left out of the plain test run; `make browser` runs them and keeps what they
+saw under var/screenshots/.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+SHOTS = Path(settings.BASE_DIR) / "var" / "screenshots"
+LOOKS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
+PASSWORD = "correct-horse-battery-staple"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sync_orm_beside_playwright() -> Iterator[None]:
+    """Playwright's loop runs in the test's thread, where Django then suspects async code."""
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    yield
+    if before is None:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.fail("Chromium is missing. On Debian or Ubuntu: apt install chromium")
+    return {"executable_path": path, "args": ["--no-sandbox"]}
+
+
+class Watched:
+    """A page whose errors and requests to other hosts are remembered."""
+
+    def __init__(self, page: Page, base_url: str) -> None:
+        self.page = page
+        self.base_url = base_url
+        self.errors: list[str] = []
+        self.foreign: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self._hear)
+        page.on("request", self._see)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _see(self, request: Request) -> None:
+        if not request.url.startswith((self.base_url, "data:", "blob:", "about:")):
+            self.foreign.append(request.url)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.base_url + path)
+        return self.page
+
+    def log_in(self, email: str, password: str = PASSWORD) -> None:
+        self.open("/accounts/login/")
+        self.page.fill("input[name=login]", email)
+        self.page.fill("input[name=password]", password)
+        self.page.locator("main form").get_by_role("button").first.click()
+        self.page.wait_for_url(lambda url: "/accounts/login" not in url)
+
+    def assert_clean(self) -> None:
+        """No script failed, and nothing was asked of another host."""
+        assert not self.errors, self.errors
+        assert not self.foreign, self.foreign
+
+
+NewVisitor = Callable[..., Watched]
+
+
+@pytest.fixture
+def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
+    """Return a function that opens a browser of its own: width, look, log-in."""
+    contexts = []
+
+    def visit(*, width: int = 1440, look: Any = "light", email: str = "") -> Watched:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=look,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        watched = Watched(context.new_page(), live_server.url)
+        if email:
+            watched.log_in(email)
+        return watched
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def shoot(watched: Watched, name: str, *, width: int, look: str) -> None:
+    """Keep what the page looks like; nothing may stick out sideways."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    watched.page.screenshot(path=SHOTS / f"{name}-{width}-{look}.png", full_page=True)
+    sideways = watched.page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert sideways <= 0, f"{name} at {width} px scrolls sideways by {sideways} px"
+
+
+def serious_findings(page: Page) -> list[str]:
+    """Return axe's serious and critical findings, each with where it is."""
+    return [
+        f"{violation['id']}: {[node['target'] for node in violation['nodes']][:3]}"
+        for violation in Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]

@@ -342,6 +342,8 @@ _LOOKS: dict[str, Any] = {
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",
     "SITE_URL": "gateway.sites.console_home",
+    "STYLES": [*_LOOKS["STYLES"], "gateway.dashboard.staff_styles"],
+    "SCRIPTS": [*_LOOKS["SCRIPTS"], "gateway.dashboard.staff_scripts"],
     "SIDEBAR": {"show_search": True, "navigation": "gateway.staff.navigation.sidebar"},
     "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
 }

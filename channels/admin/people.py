@@ -94,17 +94,20 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         return fixed if request.user.is_superuser else (*fixed, *powers)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A superuser's password and address are changed by superusers alone."""
-        is_above = isinstance(obj, User) and obj.is_superuser and not request.user.is_superuser
-        return not is_above and super().has_change_permission(request, obj)
+        """Passwords and addresses of staff are changed by superusers alone: they open doors."""
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_above = isinstance(obj, User) and obj.is_superuser and not request.user.is_superuser
-        return not is_above and super().has_delete_permission(request, obj)
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         """A user is added first; accounts come after."""
         return self.inlines if obj else ()
+
+
+def _may_touch(request: HttpRequest, obj: Any) -> bool:
+    is_staff = isinstance(obj, User) and (obj.is_staff or obj.is_superuser)
+    return request.user.is_superuser or not is_staff
 
 
 @admin.register(Group)

@@ -23,6 +23,14 @@ def scripts(request: HttpRequest) -> str:
     return static("dashboard/dashboard.js")
 
 
+def staff_styles(request: HttpRequest) -> str:
+    return static("dashboard/credits.css")
+
+
+def staff_scripts(request: HttpRequest) -> str:
+    return static("dashboard/staff.js")
+
+
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the links of the menu under a person's name."""
     return [

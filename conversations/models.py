@@ -112,10 +112,23 @@ class Message(models.Model):
             ),
         ]
         indexes: ClassVar = [
+            # With all that usage adds up: PostgreSQL then reads the narrow index alone, not a page
+            # of the wide table for each reply. SQLite leaves the included columns out.
             models.Index(
                 fields=["channel", "created_at"],
+                include=[
+                    "is_test",
+                    "request_model",
+                    "input_tokens",
+                    "output_tokens",
+                    "charged_microcredits",
+                    "duration_ms",
+                    # Of the join to the visitor's message, and so of pages.
+                    "session",
+                    "position",
+                ],
                 condition=Q(role="assistant"),
-                name="conversations_message_usage",
+                name="conversations_message_figures",
             ),
             models.Index(
                 fields=["channel", "request_id"],

@@ -168,9 +168,9 @@ def _rows(sessions: Sequence[ChatSession]) -> list[Row]:
     for pk, text, page_url, erased_at in first.values_list(*columns):
         rows[pk].first_line, rows[pk].page_url = text, page_url
         rows[pk].is_erased = erased_at is not None
-    rated = Feedback.objects.filter(message__session_id__in=rows)
-    for session_pk, rating in rated.values_list("message__session_id", "rating"):
-        rows[session_pk].ratings.add(rating)
+    rated = Feedback.objects.filter(message__session_id__in=list(rows))
+    for rating, of_session in rated.values_list("rating", "message__session__id"):
+        rows[of_session].ratings.add(rating)
     _count_errors(list(rows.values()))
     return list(rows.values())
 

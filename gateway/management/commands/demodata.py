@@ -1,0 +1,73 @@
+"""Fills the database with a realistic set of tenants, for trying and measuring."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from common.commands import ScriptCommand
+from common.progress import track
+from gateway import demodata
+from gateway.demodata import Maker, Size
+
+
+class Command(ScriptCommand):
+    help = (
+        "Fill the database with accounts, channels, conversations and balanced books, for trying "
+        "the dashboard at size. Only adds; what was added cannot be told apart and removed again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--channels", type=int, default=1_000)
+        parser.add_argument("--messages", type=int, default=1_000_000)
+        parser.add_argument("--days", type=int, default=30)
+        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(
+            "--force", action="store_true", help="also where there is data of somebody else"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        size = Size(*(options[name] for name in ("channels", "messages", "days", "seed")))
+        self._check(size, force=options["force"])
+        started = time.monotonic()
+        count = sum(track(_make(size), total=size.days, label="days"))
+        seconds = round(time.monotonic() - started, 1)
+        result = {"channels": size.channels, "messages": count, "seconds": seconds}
+        self.report(options, result, f"Made {count:,} messages in {seconds} s.")
+
+    @staticmethod
+    def _check(size: Size, *, force: bool) -> None:
+        for name in ("channels", "messages", "days"):
+            if getattr(size, name) < 1:
+                raise CommandError(f"--{name} must be at least 1.")
+        # Not whether DEBUG is on: it is off in every start that this project knows, `make run`
+        # included. What must not be mixed with inventions is data that belongs to somebody.
+        if not force and demodata.has_data_of_others():
+            raise CommandError(
+                "This installation has accounts or messages already, and demo data cannot be "
+                "removed again. Use an empty DATA_DIR or database; or --force, if all of this is "
+                "for trying."
+            )
+
+
+def _make(size: Size) -> Iterator[int]:
+    """Make all of it; yield the number of messages after each day."""
+    rng = random.Random(size.seed)  # noqa: S311  # nothing here is a secret
+    now = timezone.now()
+    last_day = now.astimezone(UTC).date()
+    starts_at = datetime.combine(last_day, datetime.min.time(), UTC) - timedelta(days=size.days - 1)
+    tenants = demodata.make_tenants(size, rng=rng, starts_at=starts_at)
+    books = demodata.open_books(tenants, size, starts_at=starts_at)
+    maker = Maker(tenants, books, rng)
+    for index in range(size.days):
+        day = starts_at.date() + timedelta(days=index)
+        wanted = size.messages * (index + 1) // size.days - size.messages * index // size.days
+        yield maker.make(day, wanted, until=now)
+    demodata.finish()

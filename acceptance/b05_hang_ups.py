@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from functools import partial
 
+from acceptance import b05_slow_readers
 from acceptance.checks import Run
 from acceptance.clients import COMPLETIONS, ENDPOINTS, Client, Endpoint, by_threads
 from acceptance.databases import value
@@ -43,6 +44,7 @@ def check(run: Run) -> None:
         ]
         by_threads(AT_ONCE, tasks)
         run.report.figure("hang-ups", len(tasks))
+        b05_slow_readers.check(run, rig, channel)
         expect_settled(run, rig)
         expect_completions_stored(run, rig)
 
@@ -57,13 +59,8 @@ def hang_up(
     is_stream = number % 2 == 1
     pace = f"latency:{LATENCY_MS // 2} gap:{LATENCY_MS // 40}" if is_stream else SLOW
     message = f"{pace} {endpoint.path} n{number}"
-    body = endpoint.body(message, f"s{number}", model_id=client.model_id, is_stream=is_stream)
-    head = (
-        f"POST {endpoint.path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {client.key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
     with socket.create_connection((HOST, client.port)) as sock:
-        sock.sendall(head.encode() + body)
+        sock.sendall(client.raw(endpoint, message, f"s{number}", is_stream=is_stream))
         time.sleep(after)  # whatever comes back is left in the socket
         if with_reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from acceptance.processes import HOST
+
 T = TypeVar("T")
 
 NO_ANSWER = 0
@@ -156,7 +158,7 @@ def request(
 ) -> Answer:
     """Make one request on a connection of its own. A broken connection is an Answer too."""
     started = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
@@ -186,6 +188,16 @@ class Client:
         return request(
             self.port, "POST", endpoint.path, headers=headers, body=body, kind=endpoint.answer
         )
+
+    def raw(self, endpoint: Endpoint, message: str, session_id: str, *, is_stream: bool) -> bytes:
+        """Return the bytes of such a request, for who handles its connection by hand."""
+        body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=is_stream)
+        head = (
+            f"POST {endpoint.path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {self.key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        return head.encode() + body
 
     def chat(
         self,

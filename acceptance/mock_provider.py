@@ -5,7 +5,7 @@
 What a call does is chosen by its last user message, or for all calls by /control/settings:
 
     fault:NAME     one of mock_faults.FAULTS        latency:MS    the wait before the answer
-    gap:MS         the wait between stream pieces
+    gap:MS         the wait between stream pieces   size:N        the reply's length
 
 Every reply carries the number of its call, so that what a caller stored can be compared with
 what was completed here. Standard library only.
@@ -31,7 +31,8 @@ from typing import Any
 
 from acceptance.mock_faults import FAULTS, Call, answer, encode, error_body, response
 
-ORDER = re.compile(r"\b(fault|latency|gap):(\w+)")
+ORDER = re.compile(r"\b(fault|latency|gap|size):(\w+)")
+LOGGED_CHARACTERS = 1000
 HOST = "127.0.0.1"
 
 
@@ -124,6 +125,7 @@ class MockProvider:
             call = new_call(state.calls, asked, reader, writer)
             state.called.append({"at": time.monotonic(), "message": call.message})
             orders = dict(ORDER.findall(call.message))
+            call.reply = call.reply.ljust(int(orders.get("size", 0)), "x")
             call.gap_seconds = float(orders.get("gap", 0)) / 1000
             await call.silence(float(orders.get("latency", state.latency_ms)) / 1000)
             fault = orders.get("fault", state.fault)
@@ -181,7 +183,7 @@ def logged(call: Call, fault: str) -> dict[str, Any]:
     return {
         "number": call.number,
         "message": call.message,
-        "reply": call.reply,
+        "reply": call.reply[:LOGGED_CHARACTERS],
         "prompt_lengths": call.prompt_lengths,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,

@@ -16,8 +16,8 @@ from billing.models import LedgerEntry
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
-from conversations.tests.test_openai_npm import run as run_in
-from conversations.tests.test_openai_npm import workspace
+from conversations.tests.sdk_workspaces import npm_workspace
+from conversations.tests.sdk_workspaces import run as run_in
 from gateway import snippets
 from gateway.snippets import KEY_PLACEHOLDER, Language
 
@@ -36,7 +36,6 @@ COMMANDS = {
 LANGUAGES = snippets.list_languages(base_url="http://x", model=MODEL)
 PLAIN = ("javascript", "python", "php")
 
-__all__ = ["workspace"]  # a fixture, found by its name
 
 Run = Callable[..., str]
 
@@ -212,9 +211,8 @@ def test_openais_python_client_tells_errors(run: Run) -> None:
 
 
 @pytest.mark.sdk
-def test_openais_node_client_answers_and_streams(
-    live_site: Site, live_server: Any, workspace: Path
-) -> None:
+def test_openais_node_client_answers_and_streams(live_site: Site, live_server: Any) -> None:
+    workspace = npm_workspace()
     for name in ("chat", "stream"):
         found = snippets.get_snippet(
             "openai-node", name, base_url=live_server.url, key=live_site.test_key, model=MODEL

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -139,12 +140,20 @@ class ProviderAdmin(AuditedAdmin):
 
     @display(
         description="key",
-        label={"Stored here": "success", "None": "warning", "From the environment": "info"},
+        label={
+            "Stored here": "success",
+            "From the environment": "success",
+            "Missing in the environment": "warning",
+            "None": "info",
+        },
     )
     def key_source(self, provider: Provider) -> str:
         if provider.key_ciphertext is not None:
             return "Stored here"
-        return "From the environment" if provider.key_setting else "None"
+        if not provider.key_setting:
+            return "None"
+        is_set = bool(settings.PROVIDER_KEYS.get(provider.key_setting))
+        return "From the environment" if is_set else "Missing in the environment"
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, provider: Provider) -> str:

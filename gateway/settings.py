@@ -297,9 +297,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-# What lists of the staff admin show; every time is UTC and says so.
-DATETIME_FORMAT = r"Y-m-d H:i:s \U\T\C"
-DATE_FORMAT = "Y-m-d"
+# What lists of the staff admin show: times say that they are UTC.
+FORMAT_MODULE_PATH = "gateway.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"

@@ -502,3 +502,10 @@ def test_only_superusers_give_powers_away(site: Site) -> None:
         for above in (boss, colleague):
             url = reverse(f"admin:{name}", args=[above.pk])
             assert client.post(url, {"email": "mine@example.com"}).status_code == 403
+
+
+def test_times_in_lists_say_that_they_are_utc(admin_client: Client, site: Site, clock: Any) -> None:
+    Account.objects.create(name="Noon")
+    account = Account.objects.get(name="Noon")
+    page = reverse("admin:channels_account_change", args=[account.pk])
+    assert "2026-04-05 12:00:00 UTC" in text_of(admin_client.get(page))

@@ -4,12 +4,15 @@
 
   function nameLookups() {
     for (const select of document.querySelectorAll("select.select2-hidden-accessible")) {
-      const box = select.parentElement.querySelector(".select2-selection");
       const label = select.labels && select.labels[0];
       const column = select.closest("td") && select.closest("td").dataset.label;
+      const name = (label ? label.textContent : column || select.name).replace("*", "").trim();
+      const box = select.nextElementSibling;
       if (!box) continue;
-      box.removeAttribute("aria-labelledby");
-      box.setAttribute("aria-label", (label ? label.textContent : column || select.name).trim());
+      for (const part of box.querySelectorAll("[role=combobox], [role=textbox]")) {
+        part.removeAttribute("aria-labelledby");
+        part.setAttribute("aria-label", name);
+      }
     }
   }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import uuid
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
@@ -17,7 +17,7 @@ from typing import Any
 
 from django.core.management.color import no_style
 from django.db import connection, transaction
-from django.db.models import Max, Model
+from django.db.models import Max
 
 from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold, LedgerEntry
 from channels.audit import Actor
@@ -30,9 +30,8 @@ from channels.models import (
     PromptVersion,
     User,
 )
-from common import db
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
-from gateway import demowords
+from gateway import bulk, demowords
 from gateway.provisioning import FIRST_EMAIL
 
 DEMO_DOMAIN = "demo.example"
@@ -315,15 +314,15 @@ class Maker:
 
     def _write(self, rows: Day, day: date) -> None:
         with transaction.atomic():
-            copy(ChatSession, _SESSION_COLUMNS, rows.sessions)
-            copy(Hold, _HOLD_COLUMNS, sorted(rows.holds, key=lambda row: row[9]))
+            bulk.copy(ChatSession, _SESSION_COLUMNS, rows.sessions)
+            bulk.copy(Hold, _HOLD_COLUMNS, sorted(rows.holds, key=lambda row: row[9]))
             rows.messages.sort(key=lambda row: row[7])
-            copy(Message, _MESSAGE_COLUMNS, rows.messages)
-            copy(LedgerEntry, _ENTRY_COLUMNS, self._entries(rows))
-            copy(FailedRequest, _FAILURE_COLUMNS, rows.failures)
-            copy(Feedback, _FEEDBACK_COLUMNS, _feedback(rows, self._rng))
+            bulk.copy(Message, _MESSAGE_COLUMNS, rows.messages)
+            bulk.copy(LedgerEntry, _ENTRY_COLUMNS, self._entries(rows))
+            bulk.copy(FailedRequest, _FAILURE_COLUMNS, rows.failures)
+            bulk.copy(Feedback, _FEEDBACK_COLUMNS, _feedback(rows, self._rng))
             counts = ((*key, day, count) for key, count in rows.counts.items())
-            copy(DailyUsage, ("channel_id", "is_test", "day", "message_count"), counts)
+            bulk.copy(DailyUsage, ("channel_id", "is_test", "day", "message_count"), counts)
             # With its day, so that the books are balanced wherever this is broken off.
             _balance(self._books.values())
 
@@ -391,46 +390,6 @@ def _uuid7_at(moment: datetime) -> uuid.UUID:
 
 def _start(day: date) -> datetime:
     return datetime.combine(day, datetime.min.time(), UTC)
-
-
-# --- Writing ------------------------------------------------------------------------------------
-
-
-def copy(model: type[Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows in one go; columns that are left out get the model's defaults."""
-    missing = {
-        item.attname: item.get_default()
-        for item in model._meta.concrete_fields
-        if item.attname not in columns and not item.primary_key
-    }
-    names = ", ".join([*columns, *missing])
-    defaults = tuple(missing.values())
-    whole = ((*row, *defaults) for row in rows)
-    with connection.cursor() as cursor:
-        _WRITERS[connection.vendor](cursor, model._meta.db_table, names, whole)
-
-
-def _copy_in(cursor: Any, table: str, names: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as into:
-        for row in rows:
-            into.write_row(row)
-
-
-def _insert_many(cursor: Any, table: str, names: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    places = ", ".join(["%s"] * (names.count(",") + 1))
-    statement = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608  # our own names
-    cursor.executemany(statement, (tuple(map(_sqlite_value, row)) for row in rows))
-
-
-def _sqlite_value(value: Any) -> Any:
-    if isinstance(value, uuid.UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return db.time_param(value)
-    return value.isoformat() if isinstance(value, date) else value
-
-
-_WRITERS: dict[str, Callable[..., None]] = {"postgresql": _copy_in, "sqlite": _insert_many}
 
 
 def finish() -> None:

@@ -163,9 +163,7 @@ def reply(
     finish_reason: str = "stop",
 ) -> Completion:
     """Return a provider's answer."""
-    return Completion(
-        text, finish_reason, input_tokens, output_tokens, "id-1", "fake-model", tool_calls
-    )
+    return Completion(text, finish_reason, input_tokens, output_tokens, "fake-model", tool_calls)
 
 
 @pytest.fixture

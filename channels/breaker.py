@@ -63,6 +63,8 @@ def may_call(provider_name: str, provider_model: str, health: Health, *, now: da
     if health.retry_at is None or health.retry_at <= now - OUT_OF_DATE_AFTER:
         return True
     # Who is out for a minute and the last one left is asked as soon as any other.
+    if health.is_last_left and health.failure_count < FAILURES_TO_OPEN:
+        return True
     until = now + (PERMANENT_FOR - PROBE_EVERY if health.is_last_left else timedelta())
     if health.is_out(now=until):
         return False

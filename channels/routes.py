@@ -184,7 +184,7 @@ def client_of(route: Route) -> ProviderClient | None:
 def keep_a_last_one(routes: list[GuardedRoute], *, now: datetime) -> None:
     """Where every route is out for a permanent reason, let the first be tried all the same.
 
-    Better an error of its own than none at all, but not with every message: once a second.
+    Better an error of its own than none at all; after five in a row, only once a second.
     """
     if routes and all(r.health.is_permanent and r.health.is_out(now=now) for r in routes):
         routes[0].health = replace(routes[0].health, is_last_left=True)

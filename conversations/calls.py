@@ -45,6 +45,8 @@ logger = logging.getLogger("gateway.conversations")
 
 # Less than this is no answer: then the message is refused for want of credits.
 SHORTEST_ANSWER_TOKENS = 64
+# Providers count a mark for the end, or some tokens they guessed ahead, beyond what was asked.
+OUTPUT_TOLERANCE_TOKENS = 16
 
 T = TypeVar("T")
 
@@ -252,14 +254,26 @@ def _keep_and_tell(begun: Begun, pieces: list[Delta], tell: Tell) -> OnDelta:
 
 
 def measure_usage(call: HeldCall, completion: Completion) -> Usage:
-    """Return the reported usage, or an estimate where it is missing or cannot be true."""
+    """Return the reported usage, or an estimate where it is missing or cannot be true.
+
+    More output than was asked for cannot be: hidden reasoning counts within OpenAI's limit as it
+    does within `completion_tokens`. Where a provider thinks on beyond it, as a few do, the caller
+    pays for what can be seen. https://developers.openai.com/api/docs/guides/reasoning
+    """
     window = call.caller.model.context_window_tokens
-    reported = completion.input_tokens, completion.output_tokens
-    if all(count is not None and count <= window for count in reported):
-        return Usage(completion.input_tokens or 0, completion.output_tokens or 0, False)
+    most_output = call.prompt.request.max_output_tokens
+    told_input, told_output = completion.input_tokens, completion.output_tokens
+    is_believed = (
+        told_input is not None
+        and told_output is not None
+        and told_input <= window
+        and told_output <= most_output + OUTPUT_TOLERANCE_TOKENS
+    )
+    if is_believed:
+        return Usage(told_input or 0, told_output or 0, False)
     return Usage(
         min(call.prompt.estimated_input_tokens, window),
-        min(estimate_tokens(completion.all_text), call.prompt.request.max_output_tokens),
+        min(estimate_tokens(completion.all_text), most_output),
         True,
     )
 

@@ -48,7 +48,6 @@ class Completion:
     finish_reason: str
     input_tokens: int | None
     output_tokens: int | None
-    response_id: str = ""
     response_model: str = ""
     tool_calls: Sequence[dict[str, Any]] = ()
 

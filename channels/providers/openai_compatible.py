@@ -149,7 +149,6 @@ def parse_completion(body: bytes, request: ChatRequest) -> Completion:
         finish_reason=finish_reason_of(choice.get("finish_reason"), calls),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        response_id=short_text(answer.get("id")),
         response_model=short_text(answer.get("model")),
         tool_calls=calls,
     )

@@ -24,7 +24,7 @@ class StreamReader:
         self._tool_calls: dict[int, dict[str, Any]] = {}
         self._finish_reason = ""
         self._usage: tuple[int | None, int | None] = (None, None)
-        self._response_id = self._response_model = ""
+        self._response_model = ""
         self._is_done = False
 
     @property
@@ -61,13 +61,11 @@ class StreamReader:
             finish_reason=finish_reason_of(self._finish_reason, calls),
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
-            response_id=self._response_id,
             response_model=self._response_model,
             tool_calls=calls,
         )
 
     def _read_chunk(self, chunk: dict[str, Any]) -> None:
-        self._response_id = short_text(chunk.get("id")) or self._response_id
         self._response_model = short_text(chunk.get("model")) or self._response_model
         if isinstance(chunk.get("usage"), dict):
             # Some send it in every chunk, counting on; the last one stands.

@@ -147,7 +147,6 @@ def test_reads_a_whole_answer(say: Say) -> None:
         finish_reason="stop",
         input_tokens=9,
         output_tokens=12,
-        response_id="chatcmpl-1",
         response_model="stub/model-1-0613",
     )
 
@@ -190,24 +189,21 @@ def test_text_is_passed_on_as_the_model_wrote_it(say: Say, text: str) -> None:
 
 
 def test_nul_is_taken_out_of_text(say: Say) -> None:
-    completion = ask(
-        say(chat_answer(content="a\x00b", finish_reason="st\x00op", id="i\x00d", model="m\x00"))
-    )
+    completion = ask(say(chat_answer(content="a\x00b", finish_reason="st\x00op", model="m\x00")))
     assert (completion.text, completion.finish_reason) == ("ab", "stop")
-    assert (completion.response_id, completion.response_model) == ("id", "m")
+    assert completion.response_model == "m"
 
 
 @pytest.mark.parametrize("value", [None, 3, [], {}, "", True])
-def test_a_missing_finish_reason_is_stop_and_odd_ids_are_dropped(say: Say, value: Any) -> None:
-    completion = ask(say(chat_answer(finish_reason=value, id=value, model=value)))
+def test_a_missing_finish_reason_is_stop_and_an_odd_model_is_dropped(say: Say, value: Any) -> None:
+    completion = ask(say(chat_answer(finish_reason=value, model=value)))
     assert completion.finish_reason == "stop"
-    assert (completion.response_id, completion.response_model) == ("", "")
+    assert completion.response_model == ""
 
 
-def test_long_ids_are_cut_to_what_can_be_stored(say: Say) -> None:
-    completion = ask(say(chat_answer(finish_reason="f" * 999, id="i" * 999, model="m" * 999)))
+def test_long_names_are_cut_to_what_can_be_stored(say: Say) -> None:
+    completion = ask(say(chat_answer(finish_reason="f" * 999, model="m" * 999)))
     assert len(completion.finish_reason) <= 200
-    assert len(completion.response_id) <= 200
     assert len(completion.response_model) <= 200
 
 

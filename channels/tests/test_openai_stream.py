@@ -104,7 +104,7 @@ def test_reads_text_usage_and_end() -> None:
     ) as url:
         pieces, completion = ask(url)
     assert pieces == ["He", "llo"]
-    assert completion == Completion("Hello", "stop", 3, 2, "x", "m1")
+    assert completion == Completion("Hello", "stop", 3, 2, "m1")
 
 
 def test_characters_split_between_packets_survive() -> None:
@@ -239,7 +239,7 @@ TOOL_CALLS = (
 def test_tool_calls_are_handed_on_and_put_together() -> None:
     with served(*TOOL_CHUNKS) as url:
         pieces, completion = ask(url, takes_tool_calls=True)
-    assert completion == Completion("", "tool_calls", 3, 2, "x", "m1", tool_calls=TOOL_CALLS)
+    assert completion == Completion("", "tool_calls", 3, 2, "m1", tool_calls=TOOL_CALLS)
     first = {"index": 0, "id": "c1", "type": "function"}
     assert pieces[:2] == [
         {"tool_calls": [first | {"function": {"name": "f", "arguments": ""}}]},

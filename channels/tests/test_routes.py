@@ -131,6 +131,13 @@ def test_the_last_route_left_is_tried_once_a_second(
     assert ask_all(site) == ["default: ok"]
 
 
+def test_the_last_route_left_is_not_out_at_once(site: Site, fakes: dict[str, Fake]) -> None:
+    for name, model in (("default", site.caller().model.model_id), ("second", "m")):
+        error = ProviderError("status_401", permanent=True)
+        breaker.note_failure(name, model, error, now=timezone.now())
+    assert ask_all(site) == ["default: ok"]
+
+
 def test_what_is_known_of_an_idle_route_is_soon_out_of_date(
     site: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:

@@ -106,7 +106,8 @@ def test_holds_the_highest_possible_cost_while_the_provider_talks(
 
 
 @pytest.mark.parametrize(
-    ("input_tokens", "output_tokens"), [(None, None), (None, 5), (10**15, 10**18)]
+    ("input_tokens", "output_tokens"),
+    [(None, None), (None, 5), (10**15, 10**18), (10, 8_192 + 17), (131_073, 5)],
 )
 def test_estimates_missing_or_absurd_usage_within_the_hold(
     api: ApiClient, provider: FakeProvider, input_tokens: int | None, output_tokens: int | None
@@ -127,7 +128,7 @@ def test_usage_above_the_hold_is_charged_as_the_hold(
     api: ApiClient, provider: FakeProvider
 ) -> None:
     set_prices(price_per_1k_output_tokens_microcredits=1_000_000)
-    provider.script.append(reply(input_tokens=1, output_tokens=131_072))
+    provider.script.append(reply(input_tokens=1, output_tokens=8_192 + 16))
     assert api.chat().json()["credits"]["charged"] == "9.192000"
 
 

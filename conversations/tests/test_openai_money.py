@@ -32,7 +32,7 @@ def test_holds_the_highest_possible_cost(api: ApiClient, provider: FakeProvider)
 
     def look() -> Any:
         held.append(CreditAccount.objects.get().held_microcredits)
-        return reply(input_tokens=1000, output_tokens=1000)
+        return reply(input_tokens=1000, output_tokens=116)
 
     provider.script.append(look)
     complete(api, max_tokens=100)
@@ -70,6 +70,21 @@ def test_missing_usage_is_estimated(
         "total_tokens": 10 + output,
         "estimated": True,
     }
+
+
+@pytest.mark.parametrize(("output_tokens", "is_estimated"), [(36, False), (37, True)])
+def test_more_tokens_than_were_asked_for_are_not_believed(
+    api: ApiClient, provider: FakeProvider, output_tokens: int, is_estimated: bool
+) -> None:
+    set_prices(price_per_1k_output_tokens_microcredits=1_000_000)
+    provider.script.append(reply("x" * 40, 7, output_tokens))
+    usage = complete(api, max_tokens=20).json()["usage"]
+    assert usage.get("estimated", False) is is_estimated
+    assert usage["completion_tokens"] == (10 if is_estimated else output_tokens)
+    # Within the tolerance, the hold is the most.
+    charged = 1_000_000 + (10_000 if is_estimated else 20_000)
+    assert Message.objects.get().charged_microcredits == charged
+    assert_books_agree()
 
 
 def test_keeps_the_books_but_no_text(site: Site, api: ApiClient, provider: FakeProvider) -> None:

@@ -350,7 +350,7 @@ def test_a_route_is_tested_by_a_click(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     route = Route.objects.select_related("provider").all()[0]
-    completion = Completion("<b>pong</b>", "stop", 9, None, "", "real")
+    completion = Completion("<b>pong</b>", "stop", 9, None, "real")
     names = route.provider.name, route.provider_model
     answers = iter([Result(*names, 42, completion), Result(*names, 5, None, "status_401", True)])
     monkeypatch.setattr(route_tests, "try_route", lambda route: next(answers))

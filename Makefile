@@ -77,8 +77,8 @@ bench-ledger: setup-dev  ## how many charges a second one hot account takes
 	@$(PY) -m bench.ledger $(ARGS)
 
 .PHONY: sdk
-sdk: setup-dev  ## let OpenAI's npm client try /v1 (needs node and npm; downloads it once)
-	@$(PY) -m pytest -m sdk conversations/tests/test_openai_npm.py
+sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs node; downloads once)
+	@$(PY) -m pytest -m sdk conversations/tests gateway/tests/test_snippets.py
 
 .PHONY: browser
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
@@ -135,6 +135,7 @@ UV_COMPILE := $(PY) -m uv pip compile -q --generate-hashes --no-emit-index-url -
 lock: setup-dev  ## pin and hash every dependency again after a change of requirements*.in
 	@$(UV_COMPILE) requirements.in -o requirements.txt
 	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
+	@cd conversations/tests/sdk && ../../../$(UV_COMPILE) requirements.in -o requirements.txt
 
 .PHONY: clean
 clean:  ## remove caches and both environments; keeps .env and var/

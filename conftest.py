@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -51,6 +52,18 @@ def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused_until.clear()
     floods._limiter.cache_clear()
+
+
+@pytest.fixture
+def forget_attempts(settings: Any) -> Callable[[], None]:
+    """Return a function after which nobody has tried to log in; Redis keeps what it had."""
+
+    def forget() -> None:
+        fresh = settings.CACHES["default"] | {"KEY_PREFIX": uuid.uuid4().hex}
+        settings.CACHES = settings.CACHES | {"default": fresh}
+
+    forget()
+    return forget
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from acceptance import (
     b10_books,
     databases,
     processes,
+    r05_no_storms,
     r07_one_session,
 )
 from acceptance.checks import Check, Run
@@ -46,10 +47,11 @@ B7 = Check("B7", "idempotency", b07_idempotency.check)
 B8 = Check("B8", "quota day", b08_quota_day.check)
 B9 = Check("B9", "rate limit", b09_rate.check)
 B10 = Check("B10", "reconciliation", b10_books.check)
+R5 = Check("R5", "no storms", r05_no_storms.check)
 R7 = Check("R7", "one session", r07_one_session.check)
-# Stages run one after the other, each in two lanes beside each other: what takes the processor
+# Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light.
-STAGES = [([B1, B3, B4, B5, B7, R7], [B8, B9]), ([B2, B10], [B6])]
+STAGES = [([B1, B3, B4, B5, B7, R7], [B8, B9]), ([B2, B10], [B6], [R5])]
 LOGS = BASE_DIR / "var" / "acceptance"
 _printing = threading.Lock()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, at_once, by_threads, tally
-from acceptance.rig import CREDIT, Rig
+from acceptance.clients import COMPLETIONS, Answer, at_once, by_threads, tally
+from acceptance.rig import CREDIT, Rig, Server
 
 MESSAGES = 200
 ALLOWED = 20
@@ -33,18 +34,30 @@ def check(run: Run) -> None:
         key = partial(server.client(new).get, "/api/key")
         by_threads(WARMING_CLIENTS, [key] * 4 * WARMING_CLIENTS)
         no_credits, no_quota = "403 credits_exhausted", "429 daily_quota_reached"
-        race(run, rig, server.client(used), "last credits", allowed, no_credits)
-        race(run, rig, server.client(quota), "last of the quota", allowed, no_quota)
-        race(run, rig, server.client(new), "new channel", allowed, no_credits)
+        race(run, rig, server.client(used).chat, "last credits", allowed, no_credits)
+        race(run, rig, server.client(quota).chat, "last of the quota", allowed, no_quota)
+        race(run, rig, server.client(new).chat, "new channel", allowed, no_credits)
+        race_for_completions(run, rig, server, allowed)
 
 
-def race(run: Run, rig: Rig, client: Client, name: str, allowed: int, refusal: str) -> None:
+def race_for_completions(run: Run, rig: Rig, server: Server, allowed: int) -> None:
+    """The same over OpenAI's endpoint, plain and streamed."""
+    refusal = f"{COMPLETIONS.no_credits_status} credits_exhausted"
+    for is_stream in (False, True):
+        name = f"/v1 {'streamed' if is_stream else 'plain'}"
+        owner = f"stream-{is_stream}@example.com"
+        channel = rig.create_channel(owner=owner, microcredits=allowed * CREDIT)
+        ask = partial(server.client(channel).ask, COMPLETIONS, stream=is_stream)
+        race(run, rig, ask, name, allowed, refusal)
+
+
+def race(
+    run: Run, rig: Rig, ask: Callable[[str, str], Answer], name: str, allowed: int, refusal: str
+) -> None:
     """Send all messages at once: exactly the allowed ones are answered, the rest refused first."""
     messages = run.count(MESSAGES)
     before = rig.mock.stats()["calls"]
-    answers = at_once(
-        [partial(client.chat, f"{SLOW} {name} {n}", f"{name} {n}") for n in range(messages)]
-    )
+    answers = at_once([partial(ask, f"{SLOW} {name} {n}", f"{name} {n}") for n in range(messages)])
     calls = rig.mock.stats()["calls"] - before
     run.report.expect_equal(f"{name}: calls of the provider", calls, allowed)
     expected = {"200": allowed, refusal: messages - allowed}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import time
 from collections import Counter
 from functools import partial
 
+from acceptance import b05_slow_readers
 from acceptance.checks import Run
-from acceptance.clients import by_threads
+from acceptance.clients import COMPLETIONS, ENDPOINTS, Client, Endpoint, by_threads
 from acceptance.databases import value
 from acceptance.processes import HOST, wait_until
 from acceptance.rig import CREDIT, Rig
 
-CLIENTS = 500
+CLIENTS = 500  # at each endpoint
+CLIENTS_SHORT = 100
 AT_ONCE = 32
 LATENCY_MS = 2000
 SLOW = f"latency:{LATENCY_MS}"
@@ -28,36 +29,38 @@ def check(run: Run) -> None:
     with run.rig(deadlines) as rig:
         server = rig.start_server()
         channel = rig.create_channel(microcredits=10**5 * CREDIT)
-        clients = run.count(CLIENTS, short=200)
-        moments = [run.random.uniform(0, LATENCY_MS / 1000 + 0.1) for _ in range(clients)]
-        resets = [run.random.random() < 0.5 for _ in range(clients)]
-        by_threads(
-            AT_ONCE,
-            [
-                partial(hang_up, server.port, channel.api_key, n, moments[n], resets[n])
-                for n in range(clients)
-            ],
-        )
-        run.report.figure("hang-ups", clients)
+        client = server.client(channel)
+        tasks = [
+            partial(
+                hang_up,
+                client,
+                endpoint,
+                number,
+                after=run.random.uniform(0, LATENCY_MS / 1000 + 0.1),
+                with_reset=run.random.random() < 0.5,
+            )
+            for number in range(run.count(CLIENTS, short=CLIENTS_SHORT))
+            for endpoint in ENDPOINTS
+        ]
+        by_threads(AT_ONCE, tasks)
+        run.report.figure("hang-ups", len(tasks))
+        b05_slow_readers.check(run, rig, channel)
         expect_settled(run, rig)
         expect_completions_stored(run, rig)
 
 
-def hang_up(port: int, key: str, number: int, after: float, with_reset: bool) -> None:
+def hang_up(
+    client: Client, endpoint: Endpoint, number: int, *, after: float, with_reset: bool
+) -> None:
     """Send a message and leave after so many seconds, with a tidy close or a reset.
 
     Every second one is streamed: half of its time before the first piece, half between pieces.
     """
     is_stream = number % 2 == 1
     pace = f"latency:{LATENCY_MS // 2} gap:{LATENCY_MS // 40}" if is_stream else SLOW
-    fields = {"message": f"{pace} n{number}", "session_id": f"s{number}", "stream": is_stream}
-    body = json.dumps(fields)
-    head = (
-        f"POST /api/chat HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with socket.create_connection((HOST, port)) as sock:
-        sock.sendall((head + body).encode())
+    message = f"{pace} {endpoint.path} n{number}"
+    with socket.create_connection((HOST, client.port)) as sock:
+        sock.sendall(client.raw(endpoint, message, f"s{number}", is_stream=is_stream))
         time.sleep(after)  # whatever comes back is left in the socket
         if with_reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -80,19 +83,30 @@ def expect_settled(run: Run, rig: Rig) -> None:
 
 def expect_completions_stored(run: Run, rig: Rig) -> None:
     """What the provider completed is exactly what was stored and charged, once each."""
-    completed = Counter(line["reply"] for line in rig.mock.completions())
+    completions = rig.mock.completions()
+    stateless = [line for line in completions if f" {COMPLETIONS.path} " in line["message"]]
     stored = Counter(
-        reply
-        for (reply,) in rig.database.rows(
-            "SELECT m.content FROM conversations_message m JOIN billing_ledgerentry e "
-            "ON e.hold_id = m.id WHERE m.role = 'assistant' AND e.kind = 'charge'"
+        rig.database.rows(
+            "SELECT m.content, m.input_tokens, m.output_tokens FROM conversations_message m "
+            "JOIN billing_ledgerentry e ON e.hold_id = m.id "
+            "WHERE m.role = 'assistant' AND e.kind = 'charge'"
         )
+    )
+    completed = Counter(
+        # No text is kept of a completion without a session.
+        (
+            "" if line in stateless else line["reply"],
+            line["prompt_tokens"],
+            line["completion_tokens"],
+        )
+        for line in completions
     )
     messages = value(rig.database, "SELECT COUNT(*) FROM conversations_message")
     charges = value(rig.database, "SELECT COUNT(*) FROM billing_ledgerentry WHERE kind = 'charge'")
-    run.report.expect_equal("messages stored", messages, 2 * len(rig.mock.completions()))
-    run.report.expect_equal("charges", charges, len(rig.mock.completions()))
+    run.report.expect_equal("messages", messages, 2 * len(completions) - len(stateless))
+    run.report.expect_equal("charges", charges, len(completions))
     run.report.expect_equal("not stored", completed - stored, Counter())
     run.report.expect_equal("stored but never completed", stored - completed, Counter())
-    run.report.figure("completed", len(rig.mock.completions()))
+    run.report.figure("completed", len(completions))
+    run.report.figure("without a session", len(stateless))
     run.report.figure("calls", rig.mock.stats()["calls"])

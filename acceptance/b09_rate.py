@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from functools import partial
 
 from acceptance.b08_quota_day import utc
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, by_threads, tally
+from acceptance.clients import Answer, Client, at_moments, tally
 from acceptance.processes import start_redis
 from acceptance.rig import CREDIT, ChannelKeys, Rig
 
@@ -66,18 +65,15 @@ def flood(run: Run, scene: Scene) -> None:
     """Send bursts and a steady flow for a little more than a minute; half-way something breaks."""
     requests = run.count(REQUESTS)
     burst = requests // 4
-    started = time.monotonic()
     half = threading.Timer(LASTING_SECONDS / 2, scene.at_half)
     half.start()
     moments = [0.0] * burst + [LASTING_SECONDS / 2 + 0.2] * burst
     moments += [run.random.uniform(0, LASTING_SECONDS) for _ in range(requests - 2 * burst)]
 
-    def call(number: int, moment: float) -> Answer:
-        time.sleep(max(0.0, started + moment - time.monotonic()))
+    def call(number: int) -> Answer:
         return scene.client.chat("hello", f"{scene.name} {number}")
 
-    tasks = [partial(call, number, moment) for number, moment in enumerate(sorted(moments))]
-    scene.answers = by_threads(CLIENTS, tasks)
+    scene.answers = at_moments(CLIENTS, moments, call)
     half.join()
 
 

@@ -10,8 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
+
+from acceptance.processes import HOST
 
 T = TypeVar("T")
 
@@ -61,6 +64,11 @@ class Answer:
         return ends[0]
 
     @property
+    def error(self) -> Any:
+        """The error's object, {} for a success."""
+        return self.end if "code" in self.end else {}
+
+    @property
     def is_success(self) -> bool:
         """An answer in full, whichever way it came."""
         return self.status == 200 and not self.code
@@ -69,9 +77,73 @@ class Answer:
     def code(self) -> str:
         """The error's code, '' for a success."""
         try:
-            return str(self.end.get("code", ""))
-        except (ValueError, AttributeError, KeyError):
+            return str(self.error.get("code", ""))
+        except (ValueError, TypeError, AttributeError, LookupError):
             return "no JSON" if self.status else "no answer"
+
+
+class OpenAiAnswer(Answer):
+    """The same in OpenAI's shape: chunks without a name, usage in the last, then [DONE]."""
+
+    __slots__ = ()
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        blocks = self.body.decode().removesuffix("\n\n").split("\n\n")
+        texts = [block.removeprefix("data: ") for block in blocks if block[:1] != ":"]
+        return [_named(text) for text in texts]
+
+    @property
+    def end(self) -> Any:
+        if not self.is_stream:
+            return self.json
+        *before, (last, data) = self.events
+        if last == "delta" or any(name != "delta" for name, _ in before):
+            raise ValueError(f"a stream ends in one event: {self.events[-3:]}")
+        return before[-1][1] if last == "done" else data
+
+    @property
+    def error(self) -> Any:
+        error = self.end.get("error", {})
+        if error and set(error) != {"message", "type", "code", "param"}:
+            raise ValueError(f"not OpenAI's shape: {error}")
+        return error
+
+
+def _named(text: str) -> tuple[str, Any]:
+    if text == "[DONE]":
+        return "done", None
+    data = json.loads(text)
+    return "error" if "error" in data else "delta", data
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of the two ways to ask for an answer, so that one check can try both."""
+
+    path: str
+    answer: type[Answer]
+    provider_error_status: int
+    no_credits_status: int
+    has_sessions: bool
+
+    def body(self, message: str, session_id: str, *, model_id: str, is_stream: bool) -> bytes:
+        if self.has_sessions:
+            fields = {"message": message, "session_id": session_id, "stream": is_stream}
+            return json.dumps(fields).encode()
+        asked: dict[str, Any] = {
+            "model": model_id,
+            "messages": [{"role": "user", "content": message}],
+            "stream": is_stream,
+        }
+        if is_stream:
+            asked["stream_options"] = {"include_usage": True}
+        return json.dumps(asked).encode()
+
+
+CHAT = Endpoint("/api/chat", Answer, 500, 403, has_sessions=True)
+COMPLETIONS = Endpoint("/v1/chat/completions", OpenAiAnswer, 502, 402, has_sessions=False)
+ENDPOINTS = (CHAT, COMPLETIONS)
 
 
 def request(
@@ -82,18 +154,19 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     seconds: float = 90,
+    kind: type[Answer] = Answer,
 ) -> Answer:
     """Make one request on a connection of its own. A broken connection is an Answer too."""
     started = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
         content = response.read()
         fields = {name.lower(): text for name, text in response.getheaders()}
-        return Answer(response.status, content, fields, started, time.monotonic())
+        return kind(response.status, content, fields, started, time.monotonic())
     except (OSError, http.client.HTTPException) as error:
-        return Answer(NO_ANSWER, repr(error).encode(), {}, started, time.monotonic())
+        return kind(NO_ANSWER, repr(error).encode(), {}, started, time.monotonic())
     finally:
         connection.close()
 
@@ -104,6 +177,27 @@ class Client:
 
     port: int
     key: str
+    model_id: str = ""
+
+    def ask(
+        self, endpoint: Endpoint, message: str, session_id: str, *, stream: bool = False
+    ) -> Answer:
+        """Send a message to either endpoint; the session is only the chat's."""
+        body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=stream)
+        headers = {"X-API-Key": self.key, "Content-Type": "application/json"}
+        return request(
+            self.port, "POST", endpoint.path, headers=headers, body=body, kind=endpoint.answer
+        )
+
+    def raw(self, endpoint: Endpoint, message: str, session_id: str, *, is_stream: bool) -> bytes:
+        """Return the bytes of such a request, for who handles its connection by hand."""
+        body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=is_stream)
+        head = (
+            f"POST {endpoint.path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {self.key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        return head.encode() + body
 
     def chat(
         self,
@@ -155,6 +249,17 @@ def by_threads(threads: int, tasks: Iterable[Callable[[], T]]) -> list[T]:
     """Run the tasks in order on so many threads."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda task: task(), tasks))
+
+
+def at_moments(threads: int, moments: Iterable[float], task: Callable[[int], T]) -> list[T]:
+    """Run `task(0)`, `task(1)`, ... each when its moment has come, in seconds from now."""
+    started = time.monotonic()
+
+    def run(number: int, moment: float) -> T:
+        time.sleep(max(0.0, started + moment - time.monotonic()))
+        return task(number)
+
+    return by_threads(threads, [partial(run, *one) for one in enumerate(sorted(moments))])
 
 
 def tally(answers: Iterable[Answer]) -> dict[str, int]:

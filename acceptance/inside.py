@@ -39,6 +39,7 @@ def make_channel(number: int, wanted: dict[str, Any]) -> dict[str, Any]:
         "account_id": channel.account_id,
         "api_key": api_key,
         "test_key": test_key,
+        "model_id": channel.model.model_id,
     }
 
 
@@ -53,12 +54,23 @@ def ensure_model(model_id: str) -> str:
     return model_id
 
 
+def route(wanted: dict[str, str]) -> None:
+    """Make a provider and let it serve a model."""
+    from channels.models import LanguageModel, Provider, Route
+
+    provider = Provider.objects.create(name=wanted["name"], base_url=wanted["base_url"])
+    model = LanguageModel.objects.get(model_id=wanted["model_id"])
+    Route.objects.filter(model=model).delete()
+    Route.objects.create(model=model, provider=provider, provider_model="mock-model")
+
+
 def main(command: str) -> None:
     django.setup()
     from acceptance import b01_worker, b07_worker, b10_worker
 
     commands: dict[str, Callable[[Any], Any]] = {
         "channels": channels,
+        "route": route,
         "charge": b01_worker.charge,
         "grant": b07_worker.grant_at_once,
         "load": b10_worker.load,

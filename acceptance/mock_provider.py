@@ -5,7 +5,7 @@
 What a call does is chosen by its last user message, or for all calls by /control/settings:
 
     fault:NAME     one of mock_faults.FAULTS        latency:MS    the wait before the answer
-    gap:MS         the wait between stream pieces
+    gap:MS         the wait between stream pieces   size:N        the reply's length
 
 Every reply carries the number of its call, so that what a caller stored can be compared with
 what was completed here. Standard library only.
@@ -13,6 +13,7 @@ what was completed here. Standard library only.
     GET  /control/stats         calls, completed, in_flight, most_in_flight, connections
     GET  /control/completions   what was answered in full, oldest first
     GET  /control/prompts       the messages of every call, oldest first
+    GET  /control/calls         when each call came (time.monotonic), and its last message
     POST /control/settings      {"fault": NAME or "", "latency_ms": MS}, for calls that name none
     POST /control/reset         forgets everything above
 """
@@ -24,12 +25,14 @@ import asyncio
 import json
 import re
 import signal
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from acceptance.mock_faults import FAULTS, Call, answer, encode, error_body, response
 
-ORDER = re.compile(r"\b(fault|latency|gap):(\w+)")
+ORDER = re.compile(r"\b(fault|latency|gap|size):(\w+)")
+LOGGED_CHARACTERS = 1000
 HOST = "127.0.0.1"
 
 
@@ -45,6 +48,7 @@ class State:
     connections: int = 0
     completions: list[dict[str, Any]] = field(default_factory=list)
     prompts: list[Any] = field(default_factory=list)
+    called: list[dict[str, Any]] = field(default_factory=list)
 
     def stats(self) -> dict[str, int]:
         return {
@@ -64,6 +68,7 @@ class State:
         self.calls, self.most_in_flight = 0, self.in_flight
         self.completions.clear()
         self.prompts.clear()
+        self.called.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,9 @@ class MockProvider:
             asked = json.loads(request.body)
             state.prompts.append(asked["messages"])
             call = new_call(state.calls, asked, reader, writer)
+            state.called.append({"at": time.monotonic(), "message": call.message})
             orders = dict(ORDER.findall(call.message))
+            call.reply = call.reply.ljust(int(orders.get("size", 0)), "x")
             call.gap_seconds = float(orders.get("gap", 0)) / 1000
             await call.silence(float(orders.get("latency", state.latency_ms)) / 1000)
             fault = orders.get("fault", state.fault)
@@ -139,6 +146,8 @@ class MockProvider:
                 return response(encode(self.state.completions))
             case "/control/prompts":
                 return response(encode(self.state.prompts))
+            case "/control/calls":
+                return response(encode(self.state.called))
             case "/control/settings":
                 self.state.set(json.loads(request.body))
             case "/control/reset":
@@ -174,7 +183,7 @@ def logged(call: Call, fault: str) -> dict[str, Any]:
     return {
         "number": call.number,
         "message": call.message,
-        "reply": call.reply,
+        "reply": call.reply[:LOGGED_CHARACTERS],
         "prompt_lengths": call.prompt_lengths,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,

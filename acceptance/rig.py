@@ -100,6 +100,15 @@ class ChannelKeys:
     account_id: int
     api_key: str
     test_key: str
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call that reached the mock provider, at a time.monotonic() of this machine."""
+
+    at: float
+    message: str
 
 
 class Mock:
@@ -120,6 +129,9 @@ class Mock:
 
     def prompts(self) -> list[list[dict[str, str]]]:
         return cast(list[list[dict[str, str]]], self._ask("GET", "prompts"))
+
+    def calls(self) -> list[Called]:
+        return [Called(**one) for one in self._ask("GET", "calls")]
 
     def set(self, **settings: Any) -> None:
         """Set the fault and latency_ms of calls that name none."""
@@ -176,7 +188,7 @@ class Server:
         self.start()
 
     def client(self, channel: ChannelKeys) -> Client:
-        return Client(self.port, channel.api_key)
+        return Client(self.port, channel.api_key, channel.model_id)
 
     @staticmethod
     def clock(offset: float) -> dict[str, str]:
@@ -200,6 +212,7 @@ class Rig:
         self.servers: list[Server] = []
         self.database = workshop.stock.new(kind)
         self.mock = Mock(logs / "mock.log")
+        self._mocks = [self.mock]
         self.env = workshop.env | {
             "DATABASE_URL": self.database.url,
             "PROVIDER_BASE_URL": self.mock.url,
@@ -229,6 +242,13 @@ class Rig:
     def create_channel(self, **fields: Any) -> ChannelKeys:
         return self.create_channels([Wanted(**fields)])[0]
 
+    def add_route(self, name: str, model_id: str) -> Mock:
+        """Start another provider, and let it serve a model where the first one fails."""
+        mock = Mock(self.logs / f"mock-{name}.log")
+        self._mocks.append(mock)
+        self.inside("route", {"name": name, "base_url": mock.url, "model_id": model_id})
+        return mock
+
     def inside(self, command: str, argument: Any, *, seconds: float = 300) -> Any:
         """Run one of inside.py's commands, in the gateway's settings."""
         done = run_python(
@@ -257,7 +277,8 @@ class Rig:
         """End every process and drop the database; logs stay."""
         for server in self.servers:
             server.kill()
-        self.mock.running.kill()
+        for mock in self._mocks:
+            mock.running.kill()
         self.database.drop()
 
 

@@ -1,9 +1,21 @@
-"""Staff pages of credits: balances, ledger, holds and usage, all read-only."""
+"""Staff pages of credits: balances, ledger, holds and usage, all read-only.
+
+Credits are booked at the credits desk (gateway/staff), which makes entries of its own.
+"""
 
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
 
+from billing import redemptions
 from billing.models import (
     CreditAccount,
     CreditGrant,
@@ -14,102 +26,196 @@ from billing.models import (
     RedemptionCode,
     VerificationRun,
 )
-from common.admin import ReadOnlyAdmin
-from common.money import format_credits
+from billing.statements import signed_microcredits
+from channels.audit import Actor
+from channels.models import User
+from common.admin import BigTableAdmin, ReadOnlyAdmin
+from common.floods import client_address
+from common.money import show_credits
+
+MOST_ACCOUNTS = 500
+
+
+def _desk(account_ids: list[int], deed: str = "add") -> str:
+    ids = ",".join(map(str, account_ids))
+    return f"{reverse('admin:credits_desk')}?accounts={ids}&deed={deed}"
 
 
 @admin.register(CreditAccount)
 class CreditAccountAdmin(ReadOnlyAdmin):
-    list_display = ("account", "balance", "held", "entry_count")
+    list_display = ("account", "balance", "held", "available", "entry_count", "links")
     list_select_related = ("account",)
+    list_per_page = 50
+    show_full_result_count = False
     search_fields = ("account__name", "account__members__email")
+    ordering = ("-account",)
+    fields = ("account", "balance", "held", "available", "spent", "warn_below", "entry_count")
+    readonly_fields = fields
+    actions = ("book_credits",)
+    actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain")
 
-    @admin.display(ordering="balance_microcredits")
+    @display(ordering="balance_microcredits")
     def balance(self, credit_account: CreditAccount) -> str:
-        return format_credits(credit_account.balance_microcredits)
+        return show_credits(credit_account.balance_microcredits)
 
-    @admin.display(ordering="held_microcredits")
+    @display(ordering="held_microcredits")
     def held(self, credit_account: CreditAccount) -> str:
-        return format_credits(credit_account.held_microcredits)
+        return show_credits(credit_account.held_microcredits)
+
+    @display
+    def available(self, credit_account: CreditAccount) -> str:
+        return show_credits(credit_account.balance_microcredits - credit_account.held_microcredits)
+
+    @display
+    def spent(self, credit_account: CreditAccount) -> str:
+        return show_credits(credit_account.spent_microcredits)
+
+    @display(description="warn below")
+    def warn_below(self, credit_account: CreditAccount) -> str:
+        return show_credits(credit_account.low_balance_microcredits)
+
+    @display(description="more")
+    def links(self, credit_account: CreditAccount) -> SafeString:
+        return format_html(
+            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a>',
+            _desk([credit_account.pk]),
+            reverse("admin:timeline", args=[credit_account.pk]),
+        )
+
+    def has_book_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("billing.add_ledgerentry")
+
+    def has_explain_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("billing.view_ledgerentry")
+
+    @admin.action(description="Add, deduct or correct credits", permissions=["book"])
+    def book_credits(
+        self, request: HttpRequest, queryset: QuerySet[CreditAccount]
+    ) -> HttpResponse | None:
+        ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_ACCOUNTS + 1])
+        if len(ids) > MOST_ACCOUNTS:
+            self.message_user(request, f"At most {MOST_ACCOUNTS} accounts at once.", "error")
+            return None
+        return redirect(_desk(ids))
+
+    @action(description="Add", icon="add", permissions=["book"])
+    def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(_desk([int(object_id)], "add"))
+
+    @action(description="Deduct", icon="remove", permissions=["book"])
+    def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(_desk([int(object_id)], "deduct"))
+
+    @action(description="Correct", icon="edit", permissions=["book"])
+    def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(_desk([int(object_id)], "correct"))
+
+    @action(description="Explain", icon="receipt_long", permissions=["explain"])
+    def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:timeline", int(object_id))
+
+
+_KINDS = {
+    "Grant": "success",
+    "Charge": "info",
+    "Adjustment": "warning",
+    "Loss borne by the operator": "danger",
+}
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "owner", "kind", "amount", "balance_after", "reason", "actor")
-    list_filter = ("kind", "created_at")
+class LedgerEntryAdmin(BigTableAdmin):
+    list_display = ("created_at", "owner", "badge", "change", "balance_after", "reason", "actor")
+    list_filter = ("kind",)
     list_select_related = ("credit_account__account",)
     search_fields = ("credit_account__account__name", "reason", "reference", "request_id")
     ordering = ("-id",)
-    show_full_result_count = False
 
-    @admin.display(description="account")
+    @display(description="account")
     def owner(self, entry: LedgerEntry) -> str:
         return str(entry.credit_account.account)
 
-    @admin.display(ordering="amount_microcredits")
-    def amount(self, entry: LedgerEntry) -> str:
-        sign = "+" if entry.credit == "customer" else "-"
-        return sign + format_credits(entry.amount_microcredits)
+    @display(description="kind", label=_KINDS)
+    def badge(self, entry: LedgerEntry) -> str:
+        return entry.get_kind_display()
 
-    @admin.display(description="balance after")
+    @display
+    def change(self, entry: LedgerEntry) -> str:
+        change = signed_microcredits(entry)
+        return f"{'+' if change > 0 else ''}{show_credits(change)}"
+
+    @display(description="balance after")
     def balance_after(self, entry: LedgerEntry) -> str:
-        return format_credits(entry.balance_after_microcredits)
+        return show_credits(entry.balance_after_microcredits)
 
 
 @admin.register(Hold)
-class HoldAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "account", "channel", "state", "amount", "captured", "expires_at")
+class HoldAdmin(BigTableAdmin):
+    list_display = ("created_at", "account", "channel", "badge", "amount", "captured", "expires_at")
     list_filter = ("state", "is_test")
     list_select_related = ("account", "channel")
     search_fields = ("id", "request_id", "channel__name")
     ordering = ("-id",)
-    show_full_result_count = False
 
-    @admin.display(ordering="amount_microcredits")
+    @display(
+        description="state", label={"Held": "warning", "Captured": "success", "Expired": "danger"}
+    )
+    def badge(self, hold: Hold) -> str:
+        return hold.get_state_display()
+
+    @display
     def amount(self, hold: Hold) -> str:
-        return format_credits(hold.amount_microcredits)
+        return show_credits(hold.amount_microcredits)
 
-    @admin.display(ordering="captured_microcredits")
+    @display
     def captured(self, hold: Hold) -> str:
-        return format_credits(hold.captured_microcredits)
+        return show_credits(hold.captured_microcredits)
 
 
 @admin.register(DailyUsage)
-class DailyUsageAdmin(ReadOnlyAdmin):
+class DailyUsageAdmin(BigTableAdmin):
     list_display = ("day", "channel", "is_test", "message_count")
-    list_filter = ("is_test", "day")
+    list_filter = ("is_test",)
     list_select_related = ("channel",)
     search_fields = ("channel__name",)
-    ordering = ("-day",)
-    show_full_result_count = False
+    ordering = ("-id",)
 
 
 @admin.register(CreditGrant)
-class CreditGrantAdmin(ReadOnlyAdmin):
-    list_display = ("id", "owner", "category", "amount", "remaining", "expires_at")
-    list_filter = ("category", "expires_at")
+class CreditGrantAdmin(BigTableAdmin):
+    list_display = ("id", "owner", "badge", "amount", "remaining", "expires_at")
+    list_filter = ("category",)
     list_select_related = ("credit_account__account",)
     search_fields = ("credit_account__account__name",)
     ordering = ("-id",)
-    show_full_result_count = False
 
-    @admin.display(description="account")
+    @display(description="account")
     def owner(self, grant: CreditGrant) -> str:
         return str(grant.credit_account.account)
 
-    @admin.display(ordering="amount_microcredits")
-    def amount(self, grant: CreditGrant) -> str:
-        return format_credits(grant.amount_microcredits)
+    @display(description="category", label={"Purchase": "success", "Promotion": "info"})
+    def badge(self, grant: CreditGrant) -> str:
+        return grant.get_category_display()
 
-    @admin.display(description="not allocated yet", ordering="remaining_microcredits")
+    @display(ordering="amount_microcredits")
+    def amount(self, grant: CreditGrant) -> str:
+        return show_credits(grant.amount_microcredits)
+
+    @display(description="not allocated yet", ordering="remaining_microcredits")
     def remaining(self, grant: CreditGrant) -> str:
-        return format_credits(grant.remaining_microcredits)
+        return show_credits(grant.remaining_microcredits)
 
 
 @admin.register(VerificationRun)
 class VerificationRunAdmin(ReadOnlyAdmin):
-    list_display = ("started_at", "finished_at", "entry_count", "difference_count")
+    list_display = ("started_at", "finished_at", "entry_count", "result")
     ordering = ("-started_at",)
+
+    @display(description="result", label={"No difference": "success", "Differs": "danger"})
+    def result(self, run: VerificationRun) -> tuple[str, str]:
+        if run.difference_count:
+            return "Differs", f"{run.difference_count:,} differences"
+        return "No difference", "No difference"
 
 
 @admin.register(RateWindow)
@@ -124,9 +230,62 @@ class RateWindowAdmin(ReadOnlyAdmin):
 
 @admin.register(RedemptionCode)
 class RedemptionCodeAdmin(ReadOnlyAdmin):
-    list_display = ("code", "amount", "redeemed_count", "max_redemptions", "valid_until")
-    search_fields = ("code", "note")
+    """Codes are made on a page of their own, and switched off or on here."""
 
-    @admin.display(ordering="amount_microcredits")
+    list_display = ("code", "amount", "redeemed", "state", "valid_until", "note", "created_by")
+    list_filter = ("is_enabled",)
+    list_select_related = ("created_by",)
+    list_per_page = 50
+    search_fields = ("code", "note")
+    ordering = ("-id",)
+    show_full_result_count = False
+    actions = ("disable", "enable")
+    actions_list = ("make",)
+
+    @display(ordering="amount_microcredits")
     def amount(self, code: RedemptionCode) -> str:
-        return format_credits(code.amount_microcredits)
+        return show_credits(code.amount_microcredits)
+
+    @display(ordering="redeemed_count")
+    def redeemed(self, code: RedemptionCode) -> str:
+        return f"{code.redeemed_count:,} of {code.max_redemptions:,}"
+
+    @display(
+        description="state",
+        label={"Open": "success", "Off": "danger", "Used up": "info", "Over": "warning"},
+    )
+    def state(self, code: RedemptionCode) -> str:
+        if not code.is_enabled:
+            return "Off"
+        if code.redeemed_count >= code.max_redemptions:
+            return "Used up"
+        return "Over" if code.valid_until and code.valid_until <= timezone.now() else "Open"
+
+    def has_make_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.add_redemptioncode")
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_redemptioncode")
+
+    @action(description="Make codes", icon="add", permissions=["make"])
+    def make(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:make_codes")
+
+    @admin.action(description="Switch the selected codes off", permissions=["switch"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
+        self._switch(request, queryset, is_enabled=False)
+
+    @admin.action(description="Switch the selected codes on", permissions=["switch"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
+        self._switch(request, queryset, is_enabled=True)
+
+    def _switch(
+        self, request: HttpRequest, queryset: QuerySet[RedemptionCode], *, is_enabled: bool
+    ) -> None:
+        assert isinstance(request.user, User)
+        actor = Actor(request.user.email, request.user, client_address(request))
+        changed = sum(
+            redemptions.set_enabled(code=code, is_enabled=is_enabled, actor=actor)
+            for code in queryset
+        )
+        self.message_user(request, f"Codes switched {'on' if is_enabled else 'off'}: {changed}.")

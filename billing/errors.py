@@ -31,3 +31,7 @@ class HoldNotOpen(Exception):
 
 class ReferenceReused(Exception):
     """The reference names an earlier grant of another amount."""
+
+
+class CodeRefused(Exception):
+    """A redemption code grants nothing; the message says why."""

@@ -18,8 +18,11 @@ from django.utils import timezone
 from billing import holds
 from billing.errors import CreditsExhausted, ReferenceReused
 from billing.models import Book, CreditAccount, CreditGrant, Hold, LedgerEntry
+from channels import audit
+from channels.audit import Actor
 from channels.models import Account
 from common import db
+from common.money import format_credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,16 @@ class Change:
     amount_microcredits: int  # negative: taken from the customer
     kind: LedgerEntry.Kind
     reason: str
-    actor: str = ""
+    actor: str | Actor = ""
     reference: str | None = None
+
+    def is_that_of(self, entry: LedgerEntry) -> bool:
+        """Tell whether an entry moves the same amount in the same direction for the same kind."""
+        sign = 1 if entry.credit == Book.CUSTOMER else -1
+        return (entry.kind, sign * entry.amount_microcredits) == (
+            self.kind,
+            self.amount_microcredits,
+        )
 
 
 def grant_credits(
@@ -38,7 +49,7 @@ def grant_credits(
     account: Account,
     amount_microcredits: int,
     reason: str,
-    actor: str = "",
+    actor: str | Actor = "",
     reference: str | None = None,
     category: str = CreditGrant.Category.PURCHASE,
     expires_at: datetime | None = None,
@@ -47,7 +58,7 @@ def grant_credits(
 
     The same reference grants once: given again it returns the first entry. Raises
     ReferenceReused where that one was of another amount, and ValueError for an amount below one
-    micro-credit or an end that has passed.
+    micro-credit or an end that has passed. An Actor is a person: the audit log says so too.
     """
     if amount_microcredits <= 0:
         raise ValueError("A grant must be more than 0 credits.")
@@ -57,35 +68,50 @@ def grant_credits(
     change = Change(amount_microcredits, kind, reason, actor, reference or None)
     try:
         return _grant(account, change, category, expires_at), True
-    except IntegrityError:
-        earlier = LedgerEntry.objects.filter(
-            credit_account_id=account.id, reference=reference
-        ).first()
-        if not reference or earlier is None:
-            raise
-    if earlier.amount_microcredits != amount_microcredits:
-        raise ReferenceReused(f"The reference '{reference}' was used for another amount.")
-    return earlier, False
+    except IntegrityError as refusal:
+        return _find_earlier(account, change, refusal), False
+
+
+def _find_earlier(account: Account, change: Change, refusal: Exception) -> LedgerEntry:
+    """Return the entry that the change's reference has booked before; raise `refusal` without."""
+    entries = LedgerEntry.objects.filter(credit_account_id=account.id, reference=change.reference)
+    earlier = entries.first() if change.reference else None
+    if earlier is None:
+        raise refusal
+    if not change.is_that_of(earlier):
+        raise ReferenceReused(f"The reference '{change.reference}' was used for another amount.")
+    return earlier
 
 
 def adjust_credits(
-    *, account: Account, change_microcredits: int, reason: str, actor: str
-) -> LedgerEntry:
-    """Correct a balance up or down by an entry of its own.
+    *,
+    account: Account,
+    change_microcredits: int,
+    reason: str,
+    actor: str | Actor,
+    reference: str | None = None,
+) -> tuple[LedgerEntry, bool]:
+    """Correct a balance up or down by an entry of its own; return it and whether it is new.
 
     Takes what is available now: after holds and grants that have ended, whoever noticed first.
-    Raises CreditsExhausted where less than that is available: held credits cannot be taken.
+    Raises CreditsExhausted where less than that is available: held credits cannot be taken. The
+    same reference adjusts once, as in grant_credits.
     """
     if not change_microcredits:
         raise ValueError("An adjustment must not be 0.")
     now = timezone.now()
     holds.expire_holds(account_id=account.id, now=now)
     expire_grants(account_id=account.id, now=now)
-    change = Change(change_microcredits, LedgerEntry.Kind.ADJUSTMENT, reason, actor)
-    if change_microcredits > 0:
-        return _grant(account, change, CreditGrant.Category.ADJUSTMENT, None)
-    with transaction.atomic():
-        return _append_entry(account.id, change)
+    kind = LedgerEntry.Kind.ADJUSTMENT
+    change = Change(change_microcredits, kind, reason, actor, reference or None)
+    try:
+        if change_microcredits > 0:
+            return _grant(account, change, CreditGrant.Category.ADJUSTMENT, None), True
+        with transaction.atomic():
+            return _append_entry(account.id, change), True
+    except (IntegrityError, CreditsExhausted) as refusal:
+        # Exhausted, perhaps, by this very adjustment, sent twice.
+        return _find_earlier(account, change, refusal), False
 
 
 @transaction.atomic
@@ -219,7 +245,7 @@ def _append_entry(account_id: int, change: Change) -> LedgerEntry:
     balance, sequence = changed
     books = (Book.ISSUANCE, Book.CUSTOMER)
     debit, credit = books if change.amount_microcredits > 0 else books[::-1]
-    return LedgerEntry.objects.create(
+    entry = LedgerEntry.objects.create(
         credit_account_id=account_id,
         sequence=sequence,
         kind=change.kind,
@@ -228,9 +254,25 @@ def _append_entry(account_id: int, change: Change) -> LedgerEntry:
         amount_microcredits=abs(change.amount_microcredits),
         balance_after_microcredits=balance,
         reason=change.reason,
-        actor=change.actor,
+        actor=change.actor.name if isinstance(change.actor, Actor) else change.actor,
         reference=change.reference,
         created_at=timezone.now(),
+    )
+    if isinstance(change.actor, Actor):
+        _record(entry, change, change.actor)
+    return entry
+
+
+def _record(entry: LedgerEntry, change: Change, actor: Actor) -> None:
+    after = entry.balance_after_microcredits
+    before = after - change.amount_microcredits
+    is_grant = change.kind == LedgerEntry.Kind.GRANT
+    audit.record(
+        "credits.granted" if is_grant else "credits.adjusted",
+        actor=actor,
+        account_id=entry.credit_account_id,
+        target=f"Entry {entry.sequence}: {change.reason}",
+        changes={"balance": (format_credits(before), format_credits(after))},
     )
 
 

@@ -159,12 +159,15 @@ class ChatThrottle(HeaderThrottle):
     factor = 1
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        caller = caller_of(request)
-        state = admit(
-            channel_id=caller.channel_id, bucket=self._bucket(caller), limit=self._limit(caller)
-        )
+        state = self.admit(caller_of(request))
         request._request.rate_headers = state.headers()  # type: ignore[attr-defined]
         return True
+
+    def admit(self, caller: Caller) -> RateState:
+        """Count one request of the caller's. Raises RateLimited where the minute is used up."""
+        return admit(
+            channel_id=caller.channel_id, bucket=self._bucket(caller), limit=self._limit(caller)
+        )
 
     def state(self, caller: Caller) -> RateState:
         """Return the state of the caller's window without counting anything."""

@@ -10,11 +10,14 @@ import logging
 from enum import IntEnum
 
 from django.core.mail import send_mail
+from django.db import transaction
 from django.db.models import F, Min, Q
 from django.db.models.functions import Coalesce
 
 from billing.models import CreditAccount
-from channels.models import Membership
+from channels import audit
+from channels.audit import Actor
+from channels.models import Account, Membership
 from common.money import format_credits
 
 logger = logging.getLogger("gateway.billing")
@@ -39,6 +42,24 @@ _TEXTS = {
         "message. Its channels answer “credits_exhausted” until credits are added."
     ),
 }
+
+
+@transaction.atomic
+def set_low_balance(*, account: Account, threshold_microcredits: int, actor: Actor) -> None:
+    """Set below which balance an account's owners are warned; 0 warns of an empty one alone."""
+    CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
+    row = CreditAccount.objects.select_for_update().get(account=account)
+    before, row.low_balance_microcredits = row.low_balance_microcredits, threshold_microcredits
+    if before == threshold_microcredits:
+        return
+    available = row.balance_microcredits - row.held_microcredits
+    # No longer low by the new threshold: the next fall below it is news again.
+    warned = row.warned if available < threshold_microcredits else Warned.NOTHING
+    CreditAccount.objects.filter(account=account).update(
+        low_balance_microcredits=threshold_microcredits, warned=warned
+    )
+    changes = {"warn below": (format_credits(before), format_credits(threshold_microcredits))}
+    audit.record("credits.warning_changed", actor=actor, account_id=account.id, changes=changes)
 
 
 def warn_of_low_balances() -> int:

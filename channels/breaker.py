@@ -2,8 +2,9 @@
 
 Five failures in a row leave a route out; then one request a second, whichever process it is in,
 may probe it, and the first success lets all traffic back. A 429 leaves it out for as long as the
-provider asks, a wrong key or a retired model for a minute at a time. A route without a row is
-healthy, so the common case costs nothing but its absence from the query that lists routes.
+provider asks, a wrong key or a retired model for a minute at a time, or a second where no other
+route is left. A route without a row is healthy, so the common case costs nothing but its absence
+from the query that lists routes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ FAILURES_TO_OPEN = 5
 PROBE_EVERY = timedelta(seconds=1)
 PERMANENT_FOR = timedelta(seconds=60)
 LONGEST_RETRY_AFTER_SECONDS = 60
+# So long after a probe was due, with nobody to make it, what is known of a route is out of date:
+# while another route answers, a second one is asked by nobody. All may ask it then, as if it were
+# in, or the moment it is needed one would probe it and all others fail. One failure ends that.
+OUT_OF_DATE_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +38,39 @@ class Health:
     failure_count: int = 0
     is_permanent: bool = False
     retry_at: datetime | None = None
+    # All routes of the model are out for good, and this is the first of them.
+    is_last_left: bool = False
+
+    def is_out(self, *, now: datetime) -> bool:
+        return self.retry_at is not None and self.retry_at > now
+
+
+def state_of(row: RouteHealth, *, now: datetime) -> str:
+    """Return what the breaker does: `closed` lets all through, `open` none, `half-open` a probe."""
+    if row.retry_at is None:
+        return "closed"
+    return "open" if row.retry_at > now else "half-open"
 
 
 _TAKE_PROBE = """
 UPDATE channels_routehealth SET retry_at = %(next)s
- WHERE provider_name = %(provider)s AND provider_model = %(model)s AND retry_at <= %(now)s
+ WHERE provider_name = %(provider)s AND provider_model = %(model)s AND retry_at <= %(until)s
 """
 
 
 def may_call(provider_name: str, provider_model: str, health: Health, *, now: datetime) -> bool:
     """Tell whether a route may be called: it is in, or this call is the probe of its second."""
-    if health.retry_at is None:
+    if health.retry_at is None or health.retry_at <= now - OUT_OF_DATE_AFTER:
         return True
-    if health.retry_at > now:
+    # Who is out for a minute and the last one left is asked as soon as any other.
+    until = now + (PERMANENT_FOR - PROBE_EVERY if health.is_last_left else timedelta())
+    if health.is_out(now=until):
         return False
     wait = PERMANENT_FOR if health.is_permanent else PROBE_EVERY
     params = {
         "provider": provider_name,
         "model": provider_model,
-        "now": db.time_param(now),
+        "until": db.time_param(until),
         "next": db.time_param(now + wait),
     }
     return db.execute(_TAKE_PROBE, params) == 1

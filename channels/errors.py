@@ -36,3 +36,47 @@ class UnknownChannel(Exception):
 
 class UnknownAccount(Exception):
     """Nobody with this e-mail address owns an account."""
+
+
+class ChannelChanged(Exception):
+    """Somebody saved the same fields since they were read; nothing was overwritten."""
+
+
+class ChannelInUse(Exception):
+    """The books refer to the channel, so it must stay."""
+
+
+class KeyNotActive(Exception):
+    """The key ends already: it was rotated or revoked before."""
+
+
+class MadeBefore(Exception):
+    """What was asked for under this id exists already: a form that was sent twice."""
+
+
+class TeamRefusal(Exception):
+    """A change to an account's team is refused; the message says why, to the person who asked."""
+
+
+class LastOwner(TeamRefusal):
+    """Without this owner nobody could look after the account."""
+
+
+class AlreadyMember(TeamRefusal):
+    """The invited person is in the account."""
+
+
+class AlreadyInvited(TeamRefusal):
+    """An invitation to this address is open."""
+
+
+class TooManyInvitations(TeamRefusal):
+    """The account has sent as many invitations as it may for now."""
+
+
+class InvitationGone(TeamRefusal):
+    """The invitation was accepted, withdrawn, or has run out."""
+
+
+class InvitationForAnother(TeamRefusal):
+    """The invitation was sent to another e-mail address."""

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from channels.authentication import caller_of
+from channels.callers import Caller
 from common.errors import SiteDisabled
 
 
@@ -14,9 +15,14 @@ class ChannelIsEnabled(BasePermission):
     """Raises SiteDisabled where the channel, or the account that pays for it, is switched off."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        caller = caller_of(request)
-        if caller.is_enabled:
-            return True
-        if caller.is_account_enabled:
-            raise SiteDisabled
-        raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
+        check_enabled(caller_of(request))
+        return True
+
+
+def check_enabled(caller: Caller) -> None:
+    """Raise SiteDisabled where the channel, or the account that pays for it, is switched off."""
+    if caller.is_enabled:
+        return
+    if caller.is_account_enabled:
+        raise SiteDisabled
+    raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +17,7 @@ from channels import breaker
 from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller
 from channels.errors import ProviderError
-from channels.models import FixedAnswer
+from channels.models import FixedAnswer, Route
 from channels.providers.base import (
     ChatRequest,
     Completion,
@@ -61,17 +64,24 @@ class GuardedRoute:
     def __init__(self, client: ProviderClient, provider_model: str, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
+        self.has_next = False
         self._client = client
         self._provider_model = provider_model
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+        patience = self._share(patience)
         return self._call(request, lambda asked: self._client.complete(asked, patience=patience))
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        patience = self._share(patience)
         return self._call(
             request,
             lambda asked: self._client.stream(asked, patience=patience, on_delta=on_delta),
         )
+
+    def _share(self, patience: Patience) -> Patience:
+        """Leave half of the time to the next route, should this one hang."""
+        return patience.halved(now=time.monotonic()) if self.has_next else patience
 
     def _call(self, request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
         route = self.provider_name, self._provider_model
@@ -146,21 +156,49 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
             )
             health = Health(count or 0, bool(permanent), retry_at and db.time_value(retry_at))
             routes.append(GuardedRoute(client, provider_model, health))
-    return keep_a_last_one(routes) if has_provider else [DemoProvider(is_test=False)]
-
-
-def keep_a_last_one(routes: list[GuardedRoute]) -> list[ProviderClient]:
-    """Where every route is out for a permanent reason, let the first be tried all the same."""
+    if not has_provider:
+        return [DemoProvider(is_test=False)]
     now = timezone.now()
-
-    def is_out(route: GuardedRoute) -> bool:
-        health = route.health
-        return health.is_permanent and health.retry_at is not None and health.retry_at > now
-
-    if routes and all(is_out(route) for route in routes):
-        # Tried as if nothing were known: better an error of its own than none at all.
-        routes[0].health = Health(routes[0].health.failure_count)
+    keep_a_last_one(routes, now=now)
+    share_the_time(routes, now=now)
     return [*routes]
+
+
+def client_of(route: Route) -> ProviderClient | None:
+    """Return the client of one route, past its breaker; None where its provider has no key."""
+    provider = route.provider
+    api_key = _provider_key(
+        provider.id, provider.key_setting, provider.key_ciphertext, provider.encryption_key_id
+    )
+    if api_key is None:
+        return None
+    return OpenAiCompatibleProvider(
+        provider_name=provider.name,
+        base_url=provider.base_url,
+        api_key=api_key,
+        provider_model=route.provider_model,
+        allow_private=settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+    )
+
+
+def keep_a_last_one(routes: list[GuardedRoute], *, now: datetime) -> None:
+    """Where every route is out for a permanent reason, let the first be tried all the same.
+
+    Better an error of its own than none at all, but not with every message: once a second.
+    """
+    if routes and all(r.health.is_permanent and r.health.is_out(now=now) for r in routes):
+        routes[0].health = replace(routes[0].health, is_last_left=True)
+
+
+def share_the_time(routes: list[GuardedRoute], *, now: datetime) -> None:
+    """Tell each route whether another is to have its turn within the same deadline.
+
+    One that is out is none: nobody's answer is to be cut short for the sake of it.
+    """
+    has_next = False
+    for route in reversed(routes):
+        route.has_next = has_next
+        has_next = has_next or not route.health.is_out(now=now)
 
 
 def _default_key() -> str | None:

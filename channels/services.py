@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.db.models import Q
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, Q
 from django.utils import timezone
 
 from channels import audit, keys, selectors
 from channels.audit import COMMAND_LINE, Actor
-from channels.errors import UnknownAccount, UnknownChannel, UnknownModel
+from channels.errors import (
+    ChannelChanged,
+    ChannelInUse,
+    KeyNotActive,
+    MadeBefore,
+    UnknownAccount,
+    UnknownChannel,
+    UnknownModel,
+)
 from channels.models import (
     Account,
     ApiKey,
@@ -35,10 +46,11 @@ logger = logging.getLogger("gateway.channels")
 
 
 @transaction.atomic
-def ensure_account(*, owner_email: str) -> Account:
+def ensure_account(*, owner_email: str, name: str = "", actor: Actor = COMMAND_LINE) -> Account:
     """Return the account this person owns, making person and account where they are missing.
 
-    Raises ValidationError for what is no e-mail address.
+    A new account is called `name`, or by the address. Raises ValidationError for what is no
+    e-mail address.
     """
     account = find_account(owner_email=owner_email)
     if account is not None:
@@ -47,8 +59,9 @@ def ensure_account(*, owner_email: str) -> Account:
     if user is None:
         User._meta.get_field("email").clean(owner_email, None)
         user = User.objects.create_user(owner_email)
-    account = Account.objects.create(name=owner_email)
+    account = Account.objects.create(name=name or owner_email)
     Membership.objects.create(account=account, user=user, role=Membership.Role.OWNER)
+    audit.record("account.created", actor=actor, account_id=account.id, target=account.name)
     return account
 
 
@@ -96,28 +109,60 @@ def create_channel(
 
 
 @transaction.atomic
+def create_channel_with_keys(
+    *,
+    account: Account,
+    id: uuid.UUID | None = None,  # noqa: A002  # the field's own name
+    actor: Actor = COMMAND_LINE,
+    **fields: Any,
+) -> tuple[Channel, list[IssuedKey]]:
+    """Make a channel with a live and a test key.
+
+    Raises what create_channel does, and MadeBefore where `id` was given and is taken.
+    """
+    if id is not None:
+        fields["id"] = id
+    try:
+        channel = create_channel(account=account, actor=actor, **fields)
+    except IntegrityError:  # the same form, sent twice at once
+        raise MadeBefore from None
+    except ValidationError as error:
+        if "id" in error.error_dict:
+            raise MadeBefore from None
+        raise
+    issued = [
+        issue_api_key(channel=channel, is_test=is_test, actor=actor) for is_test in (False, True)
+    ]
+    return channel, issued
+
+
+@transaction.atomic
 def update_channel(
     *,
     channel_id: str,
     model_id: str = "",
     actor: Actor = COMMAND_LINE,
     prompt_note: str = "",
+    expected_digest: str = "",
     **fields: Any,
 ) -> Channel:
     """Change the given fields of a channel; the next request sees them.
 
     A changed system prompt becomes a version of its own, with `prompt_note`. Raises
-    UnknownChannel, UnknownModel, and ValidationError naming each field that is wrong.
+    UnknownChannel, UnknownModel, ValidationError naming each field that is wrong, and
+    ChannelChanged where `expected_digest` (see digest_fields) is not that of the stored fields.
     """
     channel = get_channel(channel_id)
     # The row's lock: of two editors the second builds on what the first has saved.
     channel = Channel.objects.select_for_update(of=["self"]).get(id=channel.id)
     if model_id:
         fields["model"] = get_model(model_id, account_id=channel.account_id)
+    if expected_digest and expected_digest != digest_fields(channel, fields):
+        raise ChannelChanged
     before = {name: getattr(channel, name) for name in fields}
     for name, value in fields.items():
         setattr(channel, name, value)
-    channel.full_clean()
+    _clean(channel, set(fields))
     # After cleaning, which may have tidied a value.
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
@@ -137,6 +182,39 @@ def update_channel(
         changes=changes,
     )
     return channel
+
+
+def _clean(channel: Channel, names: set[str]) -> None:
+    """Raise ValidationError for what is wrong with these fields.
+
+    The others may be of another time, such as a model that the plan no longer allows: that must
+    not keep a channel from being switched off.
+    """
+    judged = names | {NON_FIELD_ERRORS} | ({"model"} if "account" in names else set())
+    try:
+        channel.full_clean()
+    except ValidationError as error:
+        wrong = {name: words for name, words in error.error_dict.items() if name in judged}
+        if wrong:
+            raise ValidationError(wrong) from None
+
+
+def digest_fields(channel: Channel, names: Iterable[str]) -> str:
+    """Return a digest of a channel's values: what a form carries to notice another's save."""
+    values = {name: channel.serializable_value(name) for name in names}
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@transaction.atomic
+def delete_channel(*, channel: Channel, actor: Actor) -> None:
+    """Delete a channel that never took a message. Raises ChannelInUse for any other."""
+    account_id, target = channel.account_id, f"{channel.name} ({channel.id})"
+    try:
+        channel.delete()
+    except ProtectedError:
+        raise ChannelInUse from None
+    audit.record("channel.deleted", actor=actor, account_id=account_id, target=target)
 
 
 def _keep_prompt(channel: Channel, *, author: User | None, note: str) -> int:
@@ -192,10 +270,20 @@ class IssuedKey:
 
 
 @transaction.atomic
-def issue_api_key(*, channel: Channel, is_test: bool, actor: Actor = COMMAND_LINE) -> IssuedKey:
-    """Make a key for a channel and store it encrypted."""
+def issue_api_key(
+    *,
+    channel: Channel,
+    is_test: bool,
+    key_id: uuid.UUID | None = None,
+    actor: Actor = COMMAND_LINE,
+) -> IssuedKey:
+    """Make a key for a channel and store it encrypted.
+
+    Raises MadeBefore where a key has the given id.
+    """
     clear = keys.generate_key(is_test=is_test)
     record = ApiKey(
+        id=key_id or uuid.uuid4(),
         channel=channel,
         mode=ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE,
         key_prefix=keys.key_prefix(is_test=is_test),
@@ -205,19 +293,30 @@ def issue_api_key(*, channel: Channel, is_test: bool, actor: Actor = COMMAND_LIN
     record.encryption_key_id, record.key_ciphertext = crypto.encrypt(
         clear, context=_key_context(record)
     )
-    record.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            record.save(force_insert=True)
+    except IntegrityError:
+        raise MadeBefore from None
     _record_key("key.issued", record, actor)
     return IssuedKey(record, clear)
 
 
 @transaction.atomic
 def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
-    """Make a new key of the same kind; the given one works on for `overlap`, then no more."""
-    issued = issue_api_key(
+    """Make a new key of the same kind; the given one works on for `overlap`, then no more.
+
+    Raises KeyNotActive for a key that ends already: of two rotations at once, one makes a key.
+    """
+    ends_at = timezone.now() + overlap
+    lives_on = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    active = ApiKey.objects.filter(lives_on, id=api_key.id, revoked_at=None)
+    if not active.update(revoked_at=ends_at):
+        raise KeyNotActive
+    _record_key("key.rotated", api_key, actor, revoked_at=(None, ends_at))
+    return issue_api_key(
         channel=api_key.channel, is_test=api_key.mode == ApiKey.Mode.TEST, actor=actor
     )
-    revoke_api_key(api_key=api_key, at=timezone.now() + overlap, actor=actor)
-    return issued
 
 
 @transaction.atomic
@@ -228,6 +327,11 @@ def show_api_key(*, api_key: ApiKey, actor: Actor, is_copy: bool = False) -> str
     """
     _record_key("key.copied" if is_copy else "key.revealed", api_key, actor)
     return reveal_api_key(api_key)
+
+
+def note_key_copied(*, api_key: ApiKey, actor: Actor) -> None:
+    """Say in the audit log that a person took a key that was in front of them already."""
+    _record_key("key.copied", api_key, actor)
 
 
 def reveal_api_key(api_key: ApiKey) -> str:

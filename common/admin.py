@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -18,3 +19,11 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+class BigTableAdmin(ReadOnlyAdmin):
+    """Rows by the million: pages go on and on, and nothing counts them all."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_per_page = 50

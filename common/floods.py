@@ -1,9 +1,10 @@
-"""The coarse outside: who keeps trying unknown keys or passwords is told to wait.
+"""The coarse outside: who keeps trying unknown keys is told to wait.
 
 Counted by the `limits` library, in Redis where there is one, in this process otherwise. Only
 unknown keys are counted and only they are refused: behind a shared proxy one guesser must not
-lock out its neighbours. Log-ins are counted by address and by name. Nothing that must be exact
-depends on it; the limits that must be exact live in the database (billing/throttling.py).
+lock out its neighbours. Attempts to log in are allauth's to count (ACCOUNT_RATE_LIMITS). Nothing
+that must be exact depends on it; the limits that must be exact live in the database
+(billing/throttling.py).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import re
 import time
 import uuid
+from datetime import datetime
 
 # What a caller may send as X-Request-Id; anything else, line breaks and terminal escapes
 # included, is replaced, so that no log line can be forged.
@@ -22,6 +23,11 @@ def uuid7() -> uuid.UUID:
     value = value & ~(0xF << 76) | (0x7 << 76)
     value = value & ~(0x3 << 62) | (0x2 << 62)
     return uuid.UUID(int=value)
+
+
+def first_uuid7(moment: datetime) -> uuid.UUID:
+    """Return the least id that uuid7() gives from a moment on: a range of time by primary key."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def request_id_from(header: str | None) -> str:

@@ -56,6 +56,16 @@ def policy_of_page(request: HttpRequest) -> str:
     return ADMIN_CONTENT_SECURITY_POLICY if is_admin else PAGE_CONTENT_SECURITY_POLICY
 
 
+def path_for_log(request: HttpRequest) -> str:
+    """Return the path without the secret of a mailed link, which stands in it."""
+    path = request.path
+    captured = request.resolver_match.kwargs if request.resolver_match else {}
+    for name in ("key", "secret"):
+        if value := captured.get(name):
+            path = path.replace(str(value), "…")
+    return path
+
+
 class RequestMiddleware:
     """Gives every request an id, every answer its headers, and the log one line."""
 
@@ -88,7 +98,7 @@ class RequestMiddleware:
             return
         fields: dict[str, Any] = {
             "method": request.method,
-            "path": request.path,
+            "path": path_for_log(request),
             "status": response.status_code,
             "duration_ms": round((time.perf_counter() - started) * 1000, 2),
         }

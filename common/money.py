@@ -50,6 +50,14 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{fraction:06d}"
 
 
+def display_credits(microcredits: int) -> str:
+    """Return credits for people: 1234500000 -> '1,234.5'. Exact: only zeros at the end go."""
+    whole, fraction = format_credits(microcredits).split(".")
+    sign, digits = whole[: -len(whole.lstrip("-"))], whole.lstrip("-")
+    fraction = fraction.rstrip("0")
+    return f"{sign}{int(digits):,}{'.' if fraction else ''}{fraction}"
+
+
 def price_of(
     *,
     per_reply: int,
@@ -64,3 +72,11 @@ def price_of(
     """
     token_price_in_thousandths = per_1k_input * input_tokens + per_1k_output * output_tokens
     return per_reply - (-token_price_in_thousandths // 1000)
+
+
+def show_credits(microcredits: int) -> str:
+    """Return credits for people: thousands apart, without zeros at the end: '1,234.5'."""
+    sign = "-" if microcredits < 0 else ""
+    whole, fraction = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    decimals = f"{fraction:06d}".rstrip("0")
+    return f"{sign}{whole:,}.{decimals}" if decimals else f"{sign}{whole:,}"

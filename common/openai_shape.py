@@ -22,7 +22,12 @@ _FINAL_CODES = frozenset({"daily_quota_reached"})
 
 def openai_status(error: ApiError) -> int:
     """Return the status of an error under /v1/."""
-    return _STATUSES.get(error.code, error.status)
+    return openai_status_of(error.code, error.status)
+
+
+def openai_status_of(code: str, status: int) -> int:
+    """Return the status that a code has under /v1/; `status` is the one it has elsewhere."""
+    return _STATUSES.get(code, status)
 
 
 def openai_error(error: ApiError) -> dict[str, Any]:

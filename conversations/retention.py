@@ -12,6 +12,7 @@ from django.utils import timezone
 from channels import audit
 from channels.audit import Actor
 from channels.callers import Caller
+from channels.models import Channel
 from conversations import idempotency
 from conversations.models import (
     ChatSession,
@@ -59,6 +60,17 @@ def _erase_session(channel_id: uuid.UUID, is_test: bool, session_id: str) -> int
     # What failed is still counted, but no longer tells whose it was.
     FailedRequest.objects.filter(**of_session).update(session_id="", page_url="")
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
+
+
+def erase_channel(*, channel: Channel, now: datetime) -> int:
+    """Erase the text of all of a channel's sessions; part of the caller's transaction."""
+    ChatSession.objects.filter(channel=channel, closed_at=None).update(
+        closed_at=now, lease_expires_at=None
+    )
+    IdempotencyRecord.objects.filter(channel=channel).exclude(body=None).delete()
+    return Message.objects.filter(session__channel=channel, erased_at=None).update(
+        content="", page_url="", page_title="", erased_at=now
+    )
 
 
 def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:

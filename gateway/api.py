@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from common import errors
 from common.errors import ApiError
-from common.middleware import is_api_request
+from common.middleware import is_api_request, path_for_log
 from common.rendering import answer_error, to_api_error
 
 logger = logging.getLogger("gateway.api")
@@ -22,14 +22,20 @@ logger = logging.getLogger("gateway.api")
 def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler: the documented error, whatever was raised."""
     request: Request = context["request"]
+    error = to_logged_error(exception)
+    replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
+    answer = answer_error(error, path=request.path, fallback_replies=replies)
+    return Response(answer.body, status=answer.status, headers=answer.headers)
+
+
+def to_logged_error(exception: Exception) -> ApiError:
+    """Return the documented error; faults, which are not the caller's, are logged."""
     error = to_api_error(exception)
     if error.status >= 500:
         logger.error(
             "api.request.failed", extra={"code": error.code}, exc_info=_traceback_of(exception)
         )
-    replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
-    answer = answer_error(error, path=request.path, fallback_replies=replies)
-    return Response(answer.body, status=answer.status, headers=answer.headers)
+    return error
 
 
 def _traceback_of(exception: Exception) -> Exception | None:
@@ -60,10 +66,23 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handler500(request: HttpRequest) -> HttpResponse:
     """500, or 503 without a database, for what failed outside an API view."""
     exception = sys.exc_info()[1]
-    logger.error("page.request.failed", extra={"path": request.path}, exc_info=exception)
+    logger.error("page.request.failed", extra={"path": path_for_log(request)}, exc_info=exception)
     if is_api_request(request):
         return _plain_error(request, to_api_error(exception))
     return defaults.server_error(request)
+
+
+def error_response(
+    request: HttpRequest,
+    exception: Exception,
+    *,
+    fallback_replies: dict[str, str],
+    extra: dict[str, str],
+) -> HttpResponse:
+    """Return the API's answer to an exception that a page's own script reads, with more members."""
+    error = to_logged_error(exception)
+    answer = answer_error(error, path=request.path, fallback_replies=fallback_replies)
+    return JsonResponse(answer.body | extra, status=answer.status, headers=answer.headers)
 
 
 def _plain_error(request: HttpRequest, error: ApiError) -> HttpResponse:

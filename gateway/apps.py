@@ -15,3 +15,10 @@ class StaffAdminConfig(AdminConfig):
     """Django's admin as the staff's site."""
 
     default_site = "gateway.sites.StaffSite"
+
+    def ready(self) -> None:
+        super().ready()
+        from gateway.accounts import admin
+
+        # After every app has registered its own.
+        admin.replace_pages_of_allauth()

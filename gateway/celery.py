@@ -50,6 +50,10 @@ app.conf.update(
             "task": "gateway.tasks.verify_ledger",
             "schedule": crontab(hour=3, minute=17),
         },
+        "clear log-ins": {
+            "task": "gateway.tasks.clear_log_ins",
+            "schedule": crontab(hour=3, minute=37),
+        },
         "expire sessions": {"task": "conversations.tasks.expire_sessions", "schedule": 600.0},
     },
     **broker_settings(settings.CELERY_BROKER_URL),

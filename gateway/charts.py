@@ -20,7 +20,7 @@ def sparkline(values: Sequence[int], *, label: str) -> SafeString:
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
     bars = format_html_join(
         "",
-        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>',
+        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
         (
             (index * (_BAR + _GAP), _HEIGHT - height, _BAR, height)
             for index, height in enumerate(heights)

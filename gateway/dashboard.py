@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import reverse
 
@@ -22,6 +23,14 @@ def scripts(request: HttpRequest) -> str:
     return static("dashboard/dashboard.js")
 
 
+def staff_styles(request: HttpRequest) -> str:
+    return static("dashboard/credits.css")
+
+
+def staff_scripts(request: HttpRequest) -> str:
+    return static("dashboard/staff.js")
+
+
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the links of the menu under a person's name."""
     return [
@@ -34,3 +43,8 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
 def site_name(request: HttpRequest) -> dict[str, Any]:
     """Give every template the operator's name for the installation."""
     return {"site_name": settings.SITE_NAME}
+
+
+def favicon_ico(request: HttpRequest) -> HttpResponseRedirect:
+    """Lead browsers that ask for the old name to the icon there is."""
+    return redirect(favicon(request), permanent=False)

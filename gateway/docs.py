@@ -5,7 +5,49 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from channels import selectors
+from gateway import reference, snippets
+
+# Anchor and title of each part of the page, in its order.
+PARTS = (
+    ("start", "Quick start"),
+    ("authentication", "Authentication"),
+    ("chat", "Send a message"),
+    ("streaming", "Streaming"),
+    ("sessions", "Sessions"),
+    ("idempotency", "Retries and idempotency"),
+    ("history", "History"),
+    ("usage", "Usage"),
+    ("models", "Models"),
+    ("key", "Key"),
+    ("openai", "OpenAI-compatible"),
+    ("headers", "Headers"),
+    ("limits", "Limits and credits"),
+    ("errors", "Errors"),
+    ("testing", "Test keys"),
+    ("endpoints", "All endpoints"),
+)
+
 
 def api_reference(request: HttpRequest) -> HttpResponse:
     """Show the public API reference; no log-in needed."""
-    return render(request, "public/api_reference.html")
+    base_url = request.build_absolute_uri("/").rstrip("/")
+    model = selectors.models_allowed(None).first()
+    model_id = model.model_id if model else "MODEL_ID"
+    languages = snippets.list_languages(base_url=base_url, model=model_id)
+    return render(
+        request,
+        "public/api_reference.html",
+        {
+            "parts": PARTS,
+            "base_url": base_url,
+            "model_id": model_id,
+            "languages": [one for one in languages if not one.id.startswith("openai")],
+            "openai_languages": [one for one in languages if one.id.startswith("openai")],
+            "curl": {one.id: one for one in languages[0].snippets},
+            "limits": reference.limits(),
+            "errors": reference.ERRORS,
+            "simulations": reference.SIMULATIONS,
+            "endpoints": reference.ENDPOINTS,
+        },
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
@@ -41,4 +41,4 @@ def _ask_database() -> None:
 
 
 def _ask_cache() -> None:
-    cache.get("readyz")
+    caches["shared"].get("readyz")

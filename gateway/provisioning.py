@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import transaction
@@ -42,9 +41,9 @@ def create_channel(
 ) -> tuple[Channel, str, str]:
     """Make a channel with a live and a test key; return channel and both clear keys."""
     account = channels.ensure_account(owner_email=owner_email)
-    channel = channels.create_channel(account=account, model_id=model_id, **fields)
-    live = channels.issue_api_key(channel=channel, is_test=False)
-    test = channels.issue_api_key(channel=channel, is_test=True)
+    channel, (live, test) = channels.create_channel_with_keys(
+        account=account, model_id=model_id, **fields
+    )
     grant(account, credit_microcredits)
     return channel, live.clear, test.clear
 
@@ -82,8 +81,6 @@ def first_run() -> dict[str, Any]:
     is_new = user is None and not User.objects.exists()
     if is_new:
         user = User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
-        # Nobody reads mail at that address.
-        EmailAddress.objects.create(user=user, email=FIRST_EMAIL, verified=True, primary=True)
         create_channel(
             owner_email=FIRST_EMAIL,
             model_id="",

@@ -120,6 +120,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "gateway.dashboard.site_name",
+                "gateway.accounts.context.doors",
             ]
         },
     }
@@ -172,18 +173,22 @@ DATABASES = {"default": database_settings(env.str("DATABASE_URL", ""))}
 REDIS_URL = env.str("REDIS_URL", "")
 # Redis is a cache and a broker, never an authority: a lost one may cost 100 ms, not a request.
 REDIS_TIMEOUT_SECONDS = 0.1
+_REDIS: dict[str, Any] = {
+    "LOCATION": REDIS_URL,
+    "KEY_PREFIX": "gateway",
+    "OPTIONS": {
+        "socket_timeout": REDIS_TIMEOUT_SECONDS,
+        "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+    },
+}
+_MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "gateway",
-        "OPTIONS": {
-            "socket_timeout": REDIS_TIMEOUT_SECONDS,
-            "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
-        },
-    }
+    # What allauth counts log-ins in.
+    "default": _REDIS | {"BACKEND": "common.cache.RedisOrMemory"} if REDIS_URL else _MEMORY,
+    # Asked by /readyz: says so when Redis is away.
+    "shared": _REDIS | {"BACKEND": "django.core.cache.backends.redis.RedisCache"}
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else _MEMORY,
 }
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
@@ -203,15 +208,66 @@ AUTH_USER_MODEL = "channels.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
+# Whether strangers may make themselves an account, and what it is granted then, in credits.
+ALLOW_SIGNUP = env.bool("ALLOW_SIGNUP", False)
+SIGNUP_CREDITS = read_int("SIGNUP_CREDITS", 0, low=0, high=1_000_000_000)
+ACCOUNT_ADAPTER = "gateway.accounts.adapter.AccountAdapter"
+ACCOUNT_FORMS = {
+    name: f"gateway.accounts.forms.{form}"
+    for name, form in {
+        "login": "LogInForm",
+        "signup": "SignUpForm",
+        "add_email": "ChangeEmailForm",
+        "change_password": "ChangePasswordForm",
+        "set_password": "SetPasswordForm",
+        "reset_password": "ResetPasswordForm",
+        "reset_password_from_key": "ResetPasswordKeyForm",
+        "reauthenticate": "ReauthenticateForm",
+    }.items()
+}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# One address a person: a new one takes the old one's place once it is proven.
+ACCOUNT_CHANGE_EMAIL = True
+# Only in the browser that signed up; the link alone logs nobody in.
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
+# A mail to the person whenever their password, address or second factors change.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+# Signing up twice, or asking for a reset of an unknown address, looks as it does otherwise; what
+# is the matter is said in the mail alone.
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = True
+# Counted in Redis, or in each process without it (common/cache.py). Wrong passwords: of one
+# address, and for one name from anywhere, which holds for one-time codes as well.
+ACCOUNT_RATE_LIMITS = {
+    "login": "20/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "signup": "10/m/ip",
+    "reset_password": "10/m/ip,3/5m/key",
+    "confirm_email": "1/m/key",
+}
+# How long a log-in counts as recent, for what shows or changes a secret (gateway/accounts/recent).
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
+MFA_ADAPTER = "gateway.accounts.adapter.SecondFactorAdapter"
+MFA_FORMS = {
+    name: f"gateway.accounts.forms.{form}"
+    for name, form in {
+        "authenticate": "CodeForm",
+        "reauthenticate": "CodeAgainForm",
+        "activate_totp": "ActivateAppForm",
+        "add_webauthn": "AddPasskeyForm",
+    }.items()
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-# Whether strangers may make themselves an account, and what it is granted then, in credits.
-ALLOW_SIGNUP = env.bool("ALLOW_SIGNUP", False)
-SIGNUP_CREDITS = read_int("SIGNUP_CREDITS", 0, low=0, high=1_000_000_000)
+# scrypt needs memory as well as time; what PBKDF2 hashed is hashed anew at the next log-in.
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -225,19 +281,24 @@ SECURE_COOKIES = env.bool("SECURE_COOKIES", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SECURE_SSL_REDIRECT = SECURE_COOKIES
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
+# Browsers offer passkeys on plain http for localhost alone; behind HTTPS the origin is checked.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 # How many reverse proxies stand in front; their X-Forwarded-* headers are believed, no others.
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
 # These look for Django's middlewares by name; ours are subclasses of them (common/middleware.py).
-# models.W040: that SQLite leaves an index's included columns out is known where it is declared.
-SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003", "models.W040"]
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
+# SQLite leaves out the columns that an index only carries along; it is right without them.
+SILENCED_SYSTEM_CHECKS.append("models.W040")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# What lists of the staff admin show: times say that they are UTC.
+FORMAT_MODULE_PATH = "gateway.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -249,6 +310,8 @@ STORAGES = {
 # --- Dashboard ----------------------------------------------------------------------------
 
 SITE_NAME = read_text("SITE_NAME", "AI gateway")
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"{SITE_NAME}: "
+MFA_TOTP_ISSUER = SITE_NAME
 _LOOKS: dict[str, Any] = {
     "SITE_TITLE": SITE_NAME,
     "SITE_HEADER": SITE_NAME,
@@ -280,6 +343,8 @@ _LOOKS: dict[str, Any] = {
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",
     "SITE_URL": "gateway.sites.console_home",
+    "STYLES": [*_LOOKS["STYLES"], "gateway.dashboard.staff_styles"],
+    "SCRIPTS": [*_LOOKS["SCRIPTS"], "gateway.dashboard.staff_scripts"],
     "SIDEBAR": {"show_search": True, "navigation": "gateway.staff.navigation.sidebar"},
     "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
 }

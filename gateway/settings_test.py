@@ -6,6 +6,7 @@ the suite runs on SQLite and local memory.
 
 import base64
 import os
+import uuid
 
 os.environ |= {
     "ENV_FILE": os.devnull,
@@ -29,6 +30,8 @@ from gateway.settings import *  # noqa: E402, F403  # the one place where it is 
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_ALWAYS_EAGER = True
+# Redis remembers attempts to log in for longer than a run.
+CACHES["default"] |= {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"}  # noqa: F405
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

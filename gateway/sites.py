@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.decorators import secure_admin_login
+from allauth.account.utils import get_next_redirect_url
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, reverse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
-
-from billing.models import VerificationRun
 
 
 class StaffSite(UnfoldAdminSite):
@@ -28,16 +29,30 @@ class StaffSite(UnfoldAdminSite):
     index_template = "admin/staff_index.html"
 
     # Through allauth: its limits and second factors stand before this door too.
-    @method_decorator(secure_admin_login)
+    @method_decorator([never_cache, secure_admin_login])
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        response: HttpResponse = super().login(request, extra_context)
-        return response
+        """Lead on who is logged in. Never Django's own form: it asks for a password alone."""
+        return redirect(get_next_redirect_url(request) or "admin:index")
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Leave it to the page that counts attempts."""
+        return redirect("account_change_password")
+
+    def extra_urls(self) -> list[URLPattern]:
+        """Return the staff's own pages, behind the site's door like those of the models."""
+        from gateway.staff import urls
+
+        return [
+            path(str(page.pattern), self.admin_view(page.callback), name=page.name)
+            for page in urls.urlpatterns
+        ]
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        latest = VerificationRun.objects.order_by("-started_at").first()
-        context = (extra_context or {}) | {"verification": latest}
+        from gateway.staff import overview
+
+        context = (extra_context or {}) | overview.describe(request)
         response: TemplateResponse = super().index(request, context)
         return response
 

@@ -3,7 +3,8 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from gateway import api, docs, health, sites
+from gateway import api, dashboard, docs, health, sites
+from gateway.accounts import join
 from gateway.schema import SchemaView
 
 urlpatterns = [
@@ -12,11 +13,13 @@ urlpatterns = [
     path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^(?:api|v1)/", api.api_not_found),
+    path("favicon.ico", dashboard.favicon_ico),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("docs/", docs.api_reference, name="docs"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("join/", include(join)),
     path("", sites.console.urls),
 ]
 

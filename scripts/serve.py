@@ -410,7 +410,7 @@ def short_banner(config: Config) -> str:
 
 def first_banner(config: Config, report: dict[str, Any]) -> str:
     target = "make run" if config.port == 8000 else f"PORT={config.port} make run"
-    lines = ["", f"  The gateway is running.  Dashboard:  {config.url}/admin/"]
+    lines = ["", f"  The gateway is running.  Dashboard:  {config.url}/"]
     if report.get("email"):
         lines.append(f"  Sign in with             {report['email']}")
     if report.get("password"):

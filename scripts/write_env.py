@@ -21,6 +21,14 @@ HEADER = """\
 # Every other setting is described in .env.example.
 """
 
+# After the secrets of a new file; an existing installation keeps its doors as they are.
+DOORS = """
+# Whoever reaches this gateway may sign up and gets so many credits, once their address is proven.
+# Set ALLOW_SIGNUP=false to take people by invitation alone.
+ALLOW_SIGNUP=true
+SIGNUP_CREDITS=100
+"""
+
 
 def random_key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
@@ -61,7 +69,7 @@ def as_lines(values: dict[str, str]) -> str:
 
 def write_secrets(path: Path) -> list[str]:
     """Create `path`, or add what it lacks; return the names that were written."""
-    if create(path, HEADER + as_lines(values := new_secrets())):
+    if create(path, HEADER + as_lines(values := new_secrets()) + DOORS):
         return list(values)
     text = path.read_text(encoding="utf-8")
     present = names_set_in(text)

@@ -14,13 +14,28 @@ from channels.models.catalogue import LanguageModel
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users that log in with their e-mail address."""
+    """Makes users that log in with their e-mail address.
+
+    For the operator, the staff and commands, who vouch for the address; who signs up by
+    themselves proves it first, and is made by allauth.
+    """
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
         user.save(using=self._db)
+        self.vouch_for(user)
         return user
+
+    def vouch_for(self, user: User) -> None:
+        """Make the user's address their only one, and proven, so that they can log in by it."""
+        # allauth's models need this one first.
+        from allauth.account.models import EmailAddress
+
+        EmailAddress.objects.filter(user=user).delete()
+        address = EmailAddress(user=user, email=user.email.lower(), verified=True, primary=True)
+        # Where somebody else has proven the address before, theirs stays.
+        EmailAddress.objects.bulk_create([address], ignore_conflicts=True)
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)

@@ -90,6 +90,10 @@ class Patience:
     stream_by: float
     silence_seconds: float
 
+    def halved(self, *, now: float) -> Patience:
+        """Return the same with half of the time left until there has to be an answer."""
+        return replace(self, first_token_by=now + max(0.0, self.first_token_by - now) / 2)
+
 
 class ProviderClient(Protocol):
     """One way to one model."""

@@ -132,9 +132,24 @@ def test_a_person_can_be_added_and_logs_in(admin_client: Client) -> None:
         "password2": "correct-horse-battery",
     }
     assert admin_client.post(reverse("admin:channels_user_add"), person).status_code == 302
-    assert Client().login(email="new@EXAMPLE.com", password="correct-horse-battery")
+    client = Client()
+    form = {"login": "new@EXAMPLE.com", "password": "correct-horse-battery"}
+    assert client.post("/accounts/login/", form)["Location"] == "/"
+    assert "sessionid" in client.cookies
     again = admin_client.post(
         reverse("admin:channels_user_add"), person | {"email": "nEw@example.com"}
     )
     assert "Somebody has signed up with this e-mail address" in again.content.decode()
     assert User.objects.filter(email__iexact="new@example.com").count() == 1
+
+
+def test_a_new_address_takes_the_place_of_the_old_one(admin_client: Client) -> None:
+    user = User.objects.create_user("old@example.com", "correct-horse-battery")
+    page = reverse("admin:channels_user_change", args=[user.id])
+    none = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    person = {"email": "New@example.com", "is_active": "on"} | none
+    assert admin_client.post(page, person).status_code == 302
+    for email, is_in in (("old@example.com", False), ("new@example.com", True)):
+        client = Client()
+        client.post("/accounts/login/", {"login": email, "password": "correct-horse-battery"})
+        assert ("sessionid" in client.cookies) == is_in

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from channels import routes
+from channels import breaker, routes
 from channels.errors import ProviderError
 from channels.models import Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, Patience
@@ -27,10 +28,16 @@ class Fake(FakeProvider):
     def __init__(self, *, provider_name: str, **more: Any) -> None:
         super().__init__()
         self.provider_name = provider_name
+        self.patience: list[Patience] = []
         if provider_name in Fake.made:
             self.script = Fake.made[provider_name].script
             self.requests = Fake.made[provider_name].requests
+            self.patience = Fake.made[provider_name].patience
         Fake.made[provider_name] = self
+
+    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+        self.patience.append(patience)
+        return super().complete(request, patience=patience)
 
 
 @pytest.fixture(autouse=True)
@@ -99,20 +106,67 @@ def test_a_wrong_key_is_out_for_a_minute(site: Site, fakes: dict[str, Fake], clo
     assert ask_all(site) == ["default: ok"]
 
 
-def test_the_last_route_left_is_always_tried(site: Site, fakes: dict[str, Fake]) -> None:
-    default_model = site.caller().model.model_id
-    for name, provider_model in (("default", default_model), ("second", "m")):
-        RouteHealth.objects.create(
-            provider_name=name,
-            provider_model=provider_model,
-            failure_count=1,
-            is_permanent=True,
-            reason="status_404",
-            retry_at=timezone.now() + timedelta(seconds=50),
-            failed_at=timezone.now(),
-        )
+def put_out(site: Site, *, permanent: bool, names: tuple[str, ...] = ("default", "second")) -> None:
+    """Note that these routes have failed just now, so that they are out."""
+    models = {"default": site.caller().model.model_id, "second": "m"}
+    for name in names:
+        for _ in range(5):
+            error = ProviderError("status_404", permanent=permanent)
+            breaker.note_failure(name, models[name], error, now=timezone.now())
+
+
+def test_the_last_route_left_is_tried_once_a_second(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    put_out(site, permanent=True)
+    for _ in range(3):
+        clock.shift(0.9)
+        assert ask_all(site) == ["default: breaker_open", "second: breaker_open"]
+        clock.shift(0.1)
+        fakes["default"].script.append(ProviderError("status_404", permanent=True))
+        assert ask_all(site) == ["default: status_404", "second: breaker_open"]
+    clock.shift(1)
     fakes["default"].script.append(reply("I am back"))
     assert ask_all(site) == ["default: ok"]
+    assert ask_all(site) == ["default: ok"]
+
+
+def test_what_is_known_of_an_idle_route_is_soon_out_of_date(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    """The first route is well again, and nobody has asked the second since both had failed."""
+    put_out(site, permanent=False, names=("second",))
+    clock.shift(11)
+    before = routes.list_routes(site.caller())
+    meanwhile = routes.list_routes(site.caller())
+    for listed in (before, meanwhile):
+        assert listed[1].complete(ASK, patience=Patience(0, 0, 0)).text
+    put_out(site, permanent=False, names=("second",))
+    clock.shift(11)
+    fakes["default"].fail()
+    fakes["second"].fail("timeout")
+    assert ask_all(site) == ["default: status_500", "second: timeout"]
+    fakes["default"].fail()
+    assert ask_all(site) == ["default: status_500", "second: breaker_open"]
+
+
+@pytest.mark.parametrize(("is_second_out", "seconds"), [(False, 30), (True, 60)])
+def test_a_route_that_hangs_leaves_half_of_the_time_to_the_next(
+    site: Site, fakes: dict[str, Fake], clock: Any, is_second_out: bool, seconds: float
+) -> None:
+    if is_second_out:
+        put_out(site, permanent=False, names=("second",))
+    now = time.monotonic()
+    patience = Patience(now + 60, now + 300, 15)
+    for route in routes.list_routes(site.caller()):
+        with suppress(ProviderError):
+            route.complete(ASK, patience=patience)
+            route.stream(ASK, patience=patience, on_delta=lambda _: None)
+    seen = [one.first_token_by - now for one in fakes["default"].patience]
+    assert seen == pytest.approx([seconds, seconds], abs=1)
+    assert all(one.stream_by == patience.stream_by for one in fakes["default"].patience)
+    left_to_the_last = [one.first_token_by - now for one in fakes["second"].patience]
+    assert left_to_the_last == pytest.approx([] if is_second_out else [60, 60], abs=1)
 
 
 def test_listing_routes_with_their_health_is_one_query(

@@ -101,12 +101,12 @@ def test_a_chat_needs_no_csrf_token_and_sets_no_cookie(
 
 def test_pages_keep_csrf_protection() -> None:
     client = Client(enforce_csrf_checks=True)
-    form = client.get("/admin/login/")
+    form = client.get("/accounts/login/")
     assert "csrftoken" in names_of_cookies(form)
-    body = {"username": "a@example.com", "password": "x"}
-    assert client.post("/admin/login/", body).status_code == 403
+    body = {"login": "a@example.com", "password": "x"}
+    assert client.post("/accounts/login/", body).status_code == 403
     body["csrfmiddlewaretoken"] = client.cookies["csrftoken"].value
-    assert client.post("/admin/login/", body).status_code == 200
+    assert client.post("/accounts/login/", body).status_code == 200
 
 
 def test_pages_keep_sessions(admin_client: Client) -> None:

@@ -83,7 +83,7 @@ class ChatView(ApiView):
         if incoming.is_stream:
             return stream_answer(
                 lambda tell: answer_message(tell=tell),
-                form=lambda begun: _ChatEvents(caller),
+                form=lambda begun: ChatEvents(caller),
                 replay=replay_events,
             )
         outcome = answer_message()
@@ -91,7 +91,7 @@ class ChatView(ApiView):
         return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
-class _ChatEvents:
+class ChatEvents:
     """Writes a stream as `delta` events and one `done` or `error`."""
 
     def __init__(self, caller: Caller) -> None:

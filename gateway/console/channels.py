@@ -1,19 +1,190 @@
-"""Settings of a channel."""
+"""Channels: a new one, one's settings, and its end."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from typing import Any
 
-from channels.models import Channel
-from gateway.console.access import Member, channel_page
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.views.decorators.http import require_POST
+
+from channels import services
+from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
+from channels.models import AuditEntry, Channel
+from common.ids import uuid7
+from conversations.retirement import retire_channel
+from gateway.console.access import Member, Role, channel_page, member_page
+from gateway.console.channel_forms import NewChannelForm, SettingsForm
+from gateway.console.keys import render_keys
 from gateway.console.pages import render_page
+
+# --- A new channel --------------------------------------------------------------------------------
+
+
+@member_page(needs=Role.EDITOR)
+def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
+    """Make a channel with a live and a test key, and show both keys in the answer."""
+    if request.method != "POST":
+        return _render_new(request, member, NewChannelForm.empty(member.account))
+    form = NewChannelForm(member.account, request.POST)
+    if not form.is_valid():
+        return _render_new(request, member, form, status=422)
+    try:
+        channel, issued = _create(member, form.cleaned_data)
+    except MadeBefore:
+        messages.info(request, "This form was sent before; the channel it made is here.")
+        return redirect("console:keys", form.cleaned_data["id"])
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_new(request, member, form, status=422)
+    return render_keys(request, member, channel, fresh=tuple(issued))
+
+
+def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[services.IssuedKey]]:
+    channel_id = data["id"]
+    # The id of another's channel is just a taken one, and nothing is said about it.
+    if Channel.objects.filter(id=channel_id).exclude(account=member.account).exists():
+        channel_id = uuid7()
+    return services.create_channel_with_keys(
+        account=member.account,
+        actor=member.actor,
+        id=channel_id,
+        name=data["name"],
+        site_url=data["site_url"],
+        model_id=data["model"].model_id,
+    )
+
+
+def _render_new(
+    request: HttpRequest, member: Member, form: NewChannelForm, *, status: int = 200
+) -> HttpResponse:
+    return render_page(
+        request, member, "channel_new.html", title="New channel", form=form, status=status
+    )
+
+
+def add_errors(form: forms.Form, error: ValidationError) -> None:
+    """Put what a service found wrong beside the fields it is about."""
+    for field, words in error.message_dict.items():
+        form.add_error(field if field in form.fields else None, words)
+
+
+# --- Settings -------------------------------------------------------------------------------------
 
 
 @channel_page()
 def channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "channels.html", title="Settings", channel=channel)
+    """Show the settings."""
+    return _render_settings(request, member, channel, _filled_form(channel))
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/", channel, name="channel")]
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def save_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Save the settings, unless somebody else has since the page was opened."""
+    form = SettingsForm(channel, request.POST)
+    if not form.is_valid():
+        return _render_settings(request, member, channel, form, status=422)
+    try:
+        services.update_channel(
+            channel_id=str(channel.id),
+            actor=member.actor,
+            expected_digest=form.cleaned_data["digest"],
+            **form.changes(),
+        )
+    except ChannelChanged:
+        form.add_error(None, words_of_conflict(channel))
+        return _render_settings(request, member, channel, form, status=409)
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_settings(request, member, channel, form, status=422)
+    messages.success(request, "Saved. The next call sees it.")
+    return redirect("console:channel", channel.id)
+
+
+def _filled_form(channel: Channel) -> SettingsForm:
+    values = {name: getattr(channel, name) for name in SettingsForm.FIELDS}
+    replies = {f"reply_{code}": text for code, text in channel.fallback_replies.items()}
+    digest = services.digest_fields(channel, SettingsForm.FIELDS)
+    model = {"model": channel.model.model_id}
+    return SettingsForm(channel, initial=values | replies | model | {"digest": digest})
+
+
+def words_of_conflict(channel: Channel) -> str:
+    """Say who came between, as far as the audit log knows."""
+    entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
+    last = entries.filter(action="channel.updated").order_by("-id").first()
+    who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
+    return (
+        f"Nothing was saved, because this has changed since you opened the page: {who}. "
+        "What you entered is still here. Open the page in another tab to see the present values, "
+        "then enter your change there."
+    )
+
+
+def _render_settings(
+    request: HttpRequest, member: Member, channel: Channel, form: SettingsForm, *, status: int = 200
+) -> HttpResponse:
+    if form.is_bound:  # the frame shows what is stored, not what was tried
+        channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    return render_page(
+        request,
+        member,
+        "channels.html",
+        title="Settings",
+        channel=channel,
+        form=form,
+        was_used=channel.holds.exists(),
+        status=status,
+    )
+
+
+# --- Danger zone ----------------------------------------------------------------------------------
+
+
+def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
+    if request.POST.get("confirmation", "").strip() == channel.name.strip():
+        return True
+    messages.error(request, "Nothing was done: the name you typed is not that of the channel.")
+    return False
+
+
+@require_POST
+@channel_page(needs=Role.OWNER)
+def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Delete a channel that never took a message."""
+    if not _is_confirmed(request, channel):
+        return redirect("console:channel", channel.id)
+    try:
+        services.delete_channel(channel=channel, actor=member.actor)
+    except ChannelInUse:
+        messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
+        return redirect("console:channel", channel.id)
+    messages.success(request, f"The channel «{channel.name}» is deleted.")
+    return redirect("console:index")
+
+
+@require_POST
+@channel_page(needs=Role.OWNER)
+def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Switch off, revoke all keys, erase all transcripts."""
+    if _is_confirmed(request, channel):
+        erased = retire_channel(channel=channel, actor=member.actor)
+        messages.success(
+            request, f"Retired: switched off, all keys revoked, {erased:,} messages erased."
+        )
+    return redirect("console:channel", channel.id)
+
+
+_CHANNEL = "channels/<uuid:channel_id>"
+urlpatterns = [
+    path("channels/new/", new_channel, name="new_channel"),
+    path(f"{_CHANNEL}/", channel, name="channel"),
+    path(f"{_CHANNEL}/save/", save_channel, name="save_channel"),
+    path(f"{_CHANNEL}/delete/", delete_channel, name="delete_channel"),
+    path(f"{_CHANNEL}/retire/", retire, name="retire_channel"),
+]

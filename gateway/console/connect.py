@@ -1,19 +1,128 @@
-"""Connect of a channel."""
+"""Connect of a channel: working code for its backend, and one click to try a key."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+import secrets
+import time
+import uuid
+from typing import Any
 
-from channels.models import Channel
-from gateway.console.access import Member, channel_page
+import orjson
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from channels import callers, selectors, services
+from channels.callers import Caller
+from channels.models import ApiKey, Channel
+from common import crypto
+from common.errors import InvalidApiKey
+from common.logs import request_id_var
+from common.rendering import error_body
+from conversations.api import serializers
+from gateway import reference, snippets
+from gateway.api import to_logged_error
+from gateway.console.access import Member, Role, channel_page
+from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
+
+TEST_MESSAGE = "Hello! Please answer in one short sentence."
 
 
 @channel_page()
 def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "connect.html", title="Connect", channel=channel)
+    """Show how this very channel is called."""
+    base_url = request.build_absolute_uri("/").rstrip("/")
+    caller = callers.find_channel_caller(channel_id=channel.id, is_test=False)
+    return render_page(
+        request,
+        member,
+        "connect.html",
+        title="Connect",
+        channel=channel,
+        base_url=base_url,
+        languages=snippets.list_languages(base_url=base_url, model=channel.model.model_id),
+        keys=_newest_of_each_mode(channel),
+        caller=caller,
+        limits=reference.limits(),
+        errors=reference.ERRORS,
+        simulations=reference.SIMULATIONS,
+        endpoints=reference.ENDPOINTS,
+    )
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/connect/", connect, name="connect")]
+def _newest_of_each_mode(channel: Channel) -> list[ApiKey]:
+    """Return a live and a test key that work; the live one first, as a site needs it in the end."""
+    usable = selectors.usable_keys(timezone.now()).filter(channel=channel)
+    of_each = [usable.filter(mode=mode).order_by("-created_at", "id")[:1] for mode in ApiKey.Mode]
+    return [key for keys in of_each for key in keys]
+
+
+# --- Test this key --------------------------------------------------------------------------------
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResponse:
+    """Make a real, short call with a key of the channel; tell what came of it, errors included.
+
+    The answer is 200 whatever the call's own `status`: the click itself has worked.
+    """
+    key = _get_key(channel, request.POST.get("key_id", ""))
+    started = time.monotonic()
+    result: dict[str, Any]
+    fallback_replies: dict[str, str] = {}
+    try:
+        caller = _caller_with(key)
+        fallback_replies = caller.fallback_replies
+        result = _call(request, member, caller)
+    except EXPECTED_ERRORS as error:
+        api_error = to_logged_error(error)
+        result = error_body(api_error, fallback_replies=fallback_replies)
+        result["status"] = api_error.status
+    result["latency_ms"] = round((time.monotonic() - started) * 1000)
+    result["request_id"] = request_id_var.get()
+    result["key"] = key.masked
+    return JsonResponse(result)
+
+
+# A view, whatever its name looks like.
+test_key.__test__ = False  # type: ignore[attr-defined]
+
+
+def _get_key(channel: Channel, key_id: str) -> ApiKey:
+    """Return a key of this channel. Raises Http404 for every other."""
+    try:
+        key = ApiKey.objects.filter(channel=channel, id=uuid.UUID(key_id)).first()
+    except ValueError:
+        key = None
+    if key is None:
+        raise Http404
+    return key
+
+
+def _caller_with(key: ApiKey) -> Caller:
+    """Look the key up as a request does: by its clear text. Raises InvalidApiKey."""
+    try:
+        caller = callers.find_caller(services.reveal_api_key(key))
+    except crypto.DecryptionError:
+        caller = None
+    if caller is None:
+        raise InvalidApiKey
+    return caller
+
+
+def _call(request: HttpRequest, member: Member, caller: Caller) -> dict[str, Any]:
+    session_id = f"key-test-{member.user.pk}-{secrets.token_hex(4)}"
+    incoming = admit(request, caller, message=TEST_MESSAGE, session_id=session_id, is_stream=False)
+    outcome = answering(caller, incoming)(None)
+    answer: dict[str, Any] = orjson.loads(outcome.body)
+    provider = serializers.answer_headers(outcome).get("X-Gateway-Provider", "")
+    return answer | {"status": 200, "provider": provider}
+
+
+urlpatterns = [
+    path("channels/<uuid:channel_id>/connect/", connect, name="connect"),
+    path("channels/<uuid:channel_id>/connect/test-key/", test_key, name="test_key"),
+]

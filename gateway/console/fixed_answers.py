@@ -1,19 +1,158 @@
-"""Own answers of a channel."""
+"""Own answers of a channel: what visitors get without the AI, and free."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import path
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
 
-from channels.models import Channel
-from gateway.console.access import Member, channel_page
+from channels import fixed_answers as services
+from channels.models import Channel, FixedAnswer
+from common.text import normalize_question
+from gateway.console.access import Member, Role, channel_page
+from gateway.console.channel_forms import PlainText
+from gateway.console.channels import add_errors
 from gateway.console.pages import render_page
+from gateway.console.terms import read_term
+
+ANSWERS_PER_PAGE = 50
+
+
+class FixedAnswerForm(forms.Form):
+    """A question and the answer to it."""
+
+    question = forms.CharField(
+        max_length=500,
+        help_text="As a visitor would type it. Case, accents, punctuation and extra spaces do not "
+        "matter; all the words do.",
+    )
+    answer = PlainText(
+        max_length=8_000,
+        widget=forms.Textarea(attrs={"rows": 4, "data-count": "#answer-count"}),
+    )
 
 
 @channel_page()
 def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "fixed_answers.html", title="Own answers", channel=channel)
+    """List the answers, with a search and a box to try a question."""
+    return _render_list(request, member, channel, FixedAnswerForm())
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/own-answers/", fixed_answers, name="fixed_answers")]
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Add an answer; the same one sent twice is added once."""
+    form = FixedAnswerForm(request.POST)
+    if form.is_valid():
+        try:
+            services.add_fixed_answer(channel=channel, actor=member.actor, **form.cleaned_data)
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            messages.success(request, "Added. The next visitor who asks that gets it.")
+            return redirect("console:fixed_answers", channel.id)
+    return _render_list(request, member, channel, form, status=422)
+
+
+def _render_list(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: FixedAnswerForm,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    search, tried = read_term(request, "q"), read_term(request, "try", most=2_000)
+    answers = FixedAnswer.objects.filter(channel=channel).order_by("question", "id")
+    if search:
+        answers = answers.filter(_matches(search))
+    return render_page(
+        request,
+        member,
+        "fixed_answers.html",
+        title="Own answers",
+        channel=channel,
+        form=form,
+        page=Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page")),
+        query=urlencode({"q": search}) if search else "",
+        search=search,
+        tried=tried,
+        match=services.find_match(channel=channel, text=tried) if tried else None,
+        status=status,
+    )
+
+
+def _matches(search: str) -> Q:
+    found = Q(question__icontains=search) | Q(answer__icontains=search)
+    normalized = normalize_question(search)
+    return found | Q(question_normalized__contains=normalized) if normalized else found
+
+
+# --- One answer -----------------------------------------------------------------------------------
+
+
+def _get_answer(channel: Channel, answer_id: int) -> FixedAnswer:
+    """Return an answer of this channel. Raises Http404 for every other."""
+    answers = FixedAnswer.objects.select_related("channel")
+    answer = answers.filter(channel=channel, id=answer_id).first()
+    if answer is None:
+        raise Http404
+    return answer
+
+
+@channel_page(needs=Role.EDITOR)
+def edit_answer(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Change one answer."""
+    stored = _get_answer(channel, answer_id)
+    initial = {"question": stored.question, "answer": stored.answer}
+    form = FixedAnswerForm(request.POST or None, initial=initial)
+    if form.is_valid():
+        try:
+            services.update_fixed_answer(
+                fixed_answer=stored, actor=member.actor, **form.cleaned_data
+            )
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            messages.success(request, "Saved. The next visitor who asks that gets it.")
+            return redirect("console:fixed_answers", channel.id)
+    return render_page(
+        request,
+        member,
+        "fixed_answer.html",
+        title="Own answer",
+        channel=channel,
+        form=form,
+        answer_id=answer_id,
+        status=422 if form.is_bound else 200,
+    )
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def delete_answer(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Delete one answer."""
+    stored = _get_answer(channel, answer_id)
+    services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
+    messages.success(request, f"Deleted: «{stored.question}». The model answers that again.")
+    return redirect("console:fixed_answers", channel.id)
+
+
+_ANSWERS = "channels/<uuid:channel_id>/own-answers"
+urlpatterns = [
+    path(f"{_ANSWERS}/", fixed_answers, name="fixed_answers"),
+    path(f"{_ANSWERS}/add/", add_answer, name="add_fixed_answer"),
+    path(f"{_ANSWERS}/<int:answer_id>/", edit_answer, name="fixed_answer"),
+    path(f"{_ANSWERS}/<int:answer_id>/delete/", delete_answer, name="delete_fixed_answer"),
+]

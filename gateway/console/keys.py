@@ -1,19 +1,209 @@
-"""Keys of a channel."""
+"""Keys of a channel: shown masked, revealed to who has just logged in, rotated, revoked."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from channels.models import Channel
-from gateway.console.access import Member, channel_page
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from channels import services
+from channels.errors import KeyNotActive, MadeBefore
+from channels.models import ApiKey, Channel
+from channels.services import IssuedKey
+from common.crypto import DecryptionError
+from gateway.accounts.recent import is_login_recent, reauthentication_url
+from gateway.console.access import Member, Role, channel_page
+from gateway.console.navigation import channel_tabs, console_url
 from gateway.console.pages import render_page
+
+KEYS_PER_PAGE = 50
+OVERLAPS = {
+    "0": "at once",
+    "3600": "after 1 hour",
+    "86400": "after 24 hours",
+    "604800": "after 7 days",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key and whether it still works."""
+
+    key: ApiKey
+    ends_at: datetime | None
+    works: bool
+
+    @property
+    def can_rotate(self) -> bool:
+        return self.works and self.key.revoked_at is None
+
+
+def _row(key: ApiKey, now: datetime) -> KeyRow:
+    ends = [moment for moment in (key.revoked_at, key.expires_at) if moment is not None]
+    ends_at = min(ends, default=None)
+    return KeyRow(key, ends_at, ends_at is None or ends_at > now)
 
 
 @channel_page()
 def keys(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "keys.html", title="Keys", channel=channel)
+    """List the channel's keys, newest first."""
+    return render_keys(request, member, channel)
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/keys/", keys, name="keys")]
+def render_keys(
+    request: HttpRequest, member: Member, channel: Channel, *, fresh: tuple[IssuedKey, ...] = ()
+) -> HttpResponse:
+    """Return the page of keys; `fresh` ones are shown in clear, in this one answer only."""
+    now = timezone.now()
+    own = ApiKey.objects.filter(channel=channel).defer("key_ciphertext", "key_digest")
+    page = Paginator(own.order_by("-created_at", "id"), KEYS_PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    response = render_page(
+        request,
+        member,
+        "keys.html",
+        title="Keys",
+        channel=channel,
+        # A new channel's keys are shown at the address that made it.
+        channel_tabs=channel_tabs(request, channel, active="keys"),
+        rows=[_row(key, now) for key in page],
+        page=page,
+        fresh=fresh,
+        overlaps=OVERLAPS,
+        new_key_id=uuid.uuid4(),
+    )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _get_key(channel: Channel, key_id: uuid.UUID) -> ApiKey:
+    """Return a key of this channel. Raises Http404 for every other."""
+    key = ApiKey.objects.select_related("channel").filter(channel=channel, id=key_id).first()
+    if key is None:
+        raise Http404
+    return key
+
+
+# --- Reveal and copy ------------------------------------------------------------------------------
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def show_key(
+    request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
+) -> JsonResponse:
+    """Answer a key's clear text to who has logged in of late; to others, where to do so again."""
+    key = _get_key(channel, key_id)
+    if not is_login_recent(request):
+        url = reauthentication_url(request, next_url=_next_page(request, channel))
+        return _json({"redirect": url}, 403)
+    if not _row(key, timezone.now()).works:
+        return _json({"error": "This key no longer works, so it is not shown."}, 409)
+    try:
+        clear = services.show_api_key(
+            api_key=key, actor=member.actor, is_copy=bool(request.POST.get("copy"))
+        )
+    except DecryptionError:
+        return _json(
+            {"error": "The key cannot be decrypted. The operator must restore ENCRYPTION_KEYS."},
+            500,
+        )
+    return _json({"key": clear})
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def note_copied(
+    request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
+) -> JsonResponse:
+    """Write down that a key was copied while it was shown after it was made."""
+    services.note_key_copied(api_key=_get_key(channel, key_id), actor=member.actor)
+    return _json({})
+
+
+def _json(answer: dict[str, str], status: int = 200) -> JsonResponse:
+    return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
+
+
+def _next_page(request: HttpRequest, channel: Channel) -> str:
+    """Return the page the person was on, as long as it is one of ours."""
+    wanted = request.POST.get("next", "")
+    if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None):
+        return wanted
+    return console_url("keys", channel.id)
+
+
+# --- New, rotated, revoked ------------------------------------------------------------------------
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Make a key and show it; the form carries its id, so that it is made once."""
+    mode = request.POST.get("mode")
+    if mode not in ApiKey.Mode.values:
+        messages.error(request, "Choose whether the key is a live or a test key.")
+        return redirect("console:keys", channel.id)
+    try:
+        key_id = uuid.UUID(request.POST.get("key_id", ""))
+        issued = services.issue_api_key(
+            channel=channel, is_test=mode == ApiKey.Mode.TEST, key_id=key_id, actor=member.actor
+        )
+    except (ValueError, MadeBefore):
+        messages.info(request, "This form was sent before; the key it made is in the list.")
+        return redirect("console:keys", channel.id)
+    return render_keys(request, member, channel, fresh=(issued,))
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def rotate_key(
+    request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
+) -> HttpResponse:
+    """Make a successor and show it; the key itself ends after the chosen time."""
+    key = _get_key(channel, key_id)
+    overlap = request.POST.get("overlap", "")
+    if overlap not in OVERLAPS:
+        messages.error(request, "Choose when the old key shall end.")
+        return redirect("console:keys", channel.id)
+    try:
+        issued = services.rotate_api_key(
+            api_key=key, overlap=timedelta(seconds=int(overlap)), actor=member.actor
+        )
+    except KeyNotActive:
+        messages.error(request, f"{key.masked} ends already: it was rotated or revoked before.")
+        return redirect("console:keys", channel.id)
+    return render_keys(request, member, channel, fresh=(issued,))
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def revoke_key(
+    request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
+) -> HttpResponse:
+    """End a key now; revoked again it stays as it is."""
+    key = _get_key(channel, key_id)
+    services.revoke_api_key(api_key=key, actor=member.actor)
+    messages.success(request, f"{key.masked} is revoked: the next call with it is refused.")
+    return redirect("console:keys", channel.id)
+
+
+_KEY = "channels/<uuid:channel_id>/keys/<uuid:key_id>"
+urlpatterns = [
+    path("channels/<uuid:channel_id>/keys/", keys, name="keys"),
+    path("channels/<uuid:channel_id>/keys/new/", new_key, name="new_key"),
+    path(f"{_KEY}/show/", show_key, name="show_key"),
+    path(f"{_KEY}/copied/", note_copied, name="note_key_copied"),
+    path(f"{_KEY}/rotate/", rotate_key, name="rotate_key"),
+    path(f"{_KEY}/revoke/", revoke_key, name="revoke_key"),
+]

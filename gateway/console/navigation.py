@@ -63,14 +63,18 @@ def _item(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, A
     return {"title": title, "icon": icon, "link": link, "active": is_active}
 
 
-def channel_tabs(request: HttpRequest, channel: Channel) -> list[dict[str, Any]]:
-    """Return the tabs of a channel's pages."""
+def channel_tabs(
+    request: HttpRequest, channel: Channel, *, active: str = ""
+) -> list[dict[str, Any]]:
+    """Return the tabs of a channel's pages; the pages below a tab's own belong to it.
+
+    `active` names the tab of a page that stands at another address.
+    """
+    links = [console_url(name, channel.id) for _, _, name in CHANNEL_TABS]
+    # The settings' address begins those of all the others.
+    path = console_url(active, channel.id) if active else request.path
+    current = max((link for link in links if path.startswith(link)), key=len, default="")
     return [
-        {
-            "title": title,
-            "icon": icon,
-            "link": (link := console_url(name, channel.id)),
-            "is_active": request.path == link,
-        }
-        for title, icon, name in CHANNEL_TABS
+        {"title": title, "icon": icon, "link": link, "is_active": link == current}
+        for (title, icon, _), link in zip(CHANNEL_TABS, links, strict=True)
     ]

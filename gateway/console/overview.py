@@ -2,17 +2,182 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from gateway.console.access import Member, member_page
+from django.core.paginator import Paginator
+from django.db.models import Count, F, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from billing.balance import Balance, Runway, get_balance, get_runway
+from channels import selectors, services
+from channels.models import ApiKey, Channel
+from common.money import display_credits
+from conversations.activity import Activity, last_used, list_activity
+from gateway.charts import sparkline
+from gateway.console import onboarding
+from gateway.console.access import Member, Role, channel_page, member_page
 from gateway.console.pages import render_page
+from gateway.console.terms import read_term
+
+CARDS_PER_PAGE = 24
+SORTS = {"recent": "Recently used", "name": "Name"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one channel's card says."""
+
+    channel: Channel
+    activity: Activity
+    live_key: ApiKey | None
+
+    @cached_property
+    def credits_today(self) -> str:
+        return display_credits(self.activity.charged_today_microcredits)
+
+    @cached_property
+    def chart(self) -> SafeString:
+        counts = self.activity.requests_by_day
+        label = "Requests a day in the last 7 days, today last: " + ", ".join(map(str, counts))
+        return sparkline(counts, label=label)
 
 
 @member_page()
 def overview(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the account at a glance."""
-    return render_page(request, member, "overview.html", title="Overview")
+    now = timezone.now()
+    own = Channel.objects.filter(account=member.account)
+    counts = own.aggregate(all=Count("id"), off=Count("id", filter=Q(is_enabled=False)))
+    balance = get_balance(account_id=member.account.id, now=now)
+    runway = get_runway(account_id=member.account.id, balance=balance, now=now)
+    query, sort = read_term(request, "q", most=120), read_sort(request)
+    page = Paginator(_listed(own, query, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    return render_page(
+        request,
+        member,
+        "overview.html",
+        title="Overview",
+        cards=make_cards(list(page), now),
+        page=page,
+        query=urlencode({"q": query, "sort": sort}),
+        search=query,
+        sort=sort,
+        sorts=SORTS,
+        channel_count=counts["all"],
+        off_count=counts["off"],
+        balance=balance,
+        available=display_credits(balance.available),
+        held=display_credits(balance.held),
+        threshold=display_credits(balance.low_balance),
+        spent=display_credits(runway.spent_microcredits),
+        pace=pace_words(runway),
+        runway=runway_words(balance, runway, now),
+        ends_at=_first_end(balance, runway),
+        checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
+    )
 
 
-urlpatterns = [path("", overview, name="index")]
+def read_sort(request: HttpRequest) -> str:
+    sort = request.GET.get("sort", "")
+    return sort if sort in SORTS else "recent"
+
+
+def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]:
+    channels = own.select_related("model").defer("system_prompt", "fallback_replies")
+    channels = channels.annotate(last_used_at=last_used())
+    if search:
+        channels = channels.filter(name__icontains=search)
+    if sort == "name":
+        return channels.order_by("name", "id")
+    return channels.order_by(F("last_used_at").desc(nulls_last=True), "-created_at", "id")
+
+
+def make_cards(channels: list[Channel], now: datetime) -> list[Card]:
+    """Return a card for each channel; three queries for all of them."""
+    ids = [channel.id for channel in channels]
+    activity = list_activity(channel_ids=ids, now=now)
+    live_keys = selectors.list_live_keys(channel_ids=ids, now=now)
+    return [Card(channel, activity[channel.id], live_keys.get(channel.id)) for channel in channels]
+
+
+# --- Words for the balance ------------------------------------------------------------------------
+
+
+def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
+    """Say how long the credits last."""
+    if not balance.entry_count:
+        return "No credits have been granted yet."
+    if balance.is_exhausted:
+        return "Used up: channels answer “credits_exhausted” until credits are added."
+    if not runway.spent_microcredits:
+        return "Nothing was spent in the last 7 days."
+    if runway.until is None:
+        return f"Lasts for more than five years at {pace_words(runway)}."
+    if runway.until == now.date():
+        return f"Lasts until later today at {pace_words(runway)}."
+    day = f"{runway.until.day} {runway.until:%B}"
+    if runway.until.year != now.year:
+        day += f" {runway.until.year}"
+    return f"Lasts until about {day} at {pace_words(runway)}."
+
+
+def pace_words(runway: Runway) -> str:
+    """Name the time the pace was taken from."""
+    if runway.is_week:
+        return "this week's pace"
+    hours = max(1, round(runway.span / timedelta(hours=1)))
+    if hours >= 48:
+        return f"the pace of the last {round(hours / 24)} days"
+    return f"the pace of the last {hours} hours" if hours > 1 else "the pace of the last hour"
+
+
+def _first_end(balance: Balance, runway: Runway) -> datetime | None:
+    """Return when the first credits end by themselves, if that is before they are spent."""
+    end = balance.next_expiry_at
+    if end is None or balance.available <= 0:
+        return None
+    return end if runway.until is None or end.date() < runway.until else None
+
+
+# --- Deeds ----------------------------------------------------------------------------------------
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Switch a channel on or off, as the form says; a second one of the same changes nothing."""
+    wanted = request.POST.get("is_enabled")
+    if wanted not in ("on", "off"):
+        return HttpResponse("is_enabled must be “on” or “off”.", status=400)
+    channel = services.update_channel(
+        channel_id=str(channel.id), actor=member.actor, is_enabled=wanted == "on"
+    )
+    if request.accepts("text/html"):
+        # The switch stands on the overview and among the channel's settings.
+        if "settings" in request.POST:
+            return redirect("console:channel", channel.id)
+        return redirect("console:index")
+    return JsonResponse({"is_enabled": channel.is_enabled})
+
+
+@require_POST
+@member_page(needs=Role.EDITOR)
+def dismiss_checklist(request: HttpRequest, member: Member) -> HttpResponse:
+    """Take the checklist away for everybody in the account."""
+    onboarding.dismiss(member)
+    return redirect("console:index")
+
+
+urlpatterns = [
+    path("", overview, name="index"),
+    path("checklist/dismiss/", dismiss_checklist, name="dismiss_checklist"),
+    path("channels/<uuid:channel_id>/switch/", switch_channel, name="switch_channel"),
+]

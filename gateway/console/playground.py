@@ -1,19 +1,122 @@
-"""Playground of a channel."""
+"""Playground of a channel: a conversation in the browser, free or paid.
+
+The answers stream from a view of the console, never from the API: no key reaches the browser.
+"""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+import re
+from collections.abc import Iterable, Iterator
 
+import orjson
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.views.decorators.http import require_POST
+
+from channels import callers
+from channels.callers import Caller
 from channels.models import Channel
-from gateway.console.access import Member, channel_page
+from common import db
+from common.errors import InvalidRequest
+from conversations import streaming
+from conversations.api.streams import stream_answer
+from conversations.api.views import ChatEvents, replay_events
+from gateway import snippets
+from gateway.api import error_response
+from gateway.console.access import Member, Role, channel_page
+from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
+from gateway.reference import SIMULATIONS
+
+_CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
 
 
 @channel_page()
 def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "playground.html", title="Playground", channel=channel)
+    """Show an empty conversation."""
+    return render_page(
+        request,
+        member,
+        "playground.html",
+        title="Playground",
+        channel=channel,
+        simulations=SIMULATIONS,
+        session_prefix=session_prefix(member),
+    )
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/playground/", playground, name="playground")]
+def session_prefix(member: Member) -> str:
+    """Return how the session ids of this person's conversations begin."""
+    return f"playground-{member.user.pk}-"
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def send(request: HttpRequest, member: Member, channel: Channel) -> HttpResponseBase:
+    """Answer one message with the events of POST /api/chat, after one that says how to repeat it.
+
+    Paid only where `mode` is exactly "live".
+    """
+    is_test = request.POST.get("mode") != "live"
+    caller = callers.find_channel_caller(channel_id=channel.id, is_test=is_test)
+    if caller is None:  # gone since the page's own look-up
+        raise Http404
+    curl = _curl(request, member, caller)
+    try:
+        return _stream(request, member, caller, curl)
+    except EXPECTED_ERRORS as error:
+        # A message that no caller could send has no command line either.
+        extra = {} if isinstance(error, InvalidRequest) else {"curl": curl}
+        return error_response(request, error, fallback_replies=caller.fallback_replies, extra=extra)
+
+
+def _session_id(request: HttpRequest, member: Member) -> str:
+    """Made here, so that nobody writes into a visitor's or a colleague's conversation."""
+    return session_prefix(member) + request.POST.get("conversation", "")
+
+
+def _curl(request: HttpRequest, member: Member, caller: Caller) -> str:
+    return snippets.curl_for(
+        base_url=request.build_absolute_uri("/").rstrip("/"),
+        key="YOUR_TEST_KEY" if caller.is_test else "YOUR_LIVE_KEY",
+        message=request.POST.get("message", "").strip(),
+        session_id=_session_id(request, member),
+        is_stream=True,
+        simulate=request.POST.get("simulate", "") if caller.is_test else "",
+    )
+
+
+def _stream(
+    request: HttpRequest, member: Member, caller: Caller, curl: str
+) -> StreamingHttpResponse:
+    if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
+        raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters and digits."})
+    incoming = admit(
+        request,
+        caller,
+        message=request.POST.get("message", ""),
+        session_id=_session_id(request, member),
+        is_stream=True,
+        simulate=request.POST.get("simulate", ""),
+    )
+    response = stream_answer(
+        answering(caller, incoming), form=lambda begun: ChatEvents(caller), replay=replay_events
+    )
+    assert isinstance(response, StreamingHttpResponse), "what fails is raised"
+    first = streaming.event("request", orjson.dumps({"curl": curl}))
+    response.streaming_content = _events(first, iter(response))
+    return response
+
+
+def _events(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield an answer's events, without the connection that saving the log-in may have taken."""
+    db.release_connection()
+    yield first
+    yield from rest
+
+
+urlpatterns = [
+    path("channels/<uuid:channel_id>/playground/", playground, name="playground"),
+    path("channels/<uuid:channel_id>/playground/send/", send, name="playground_send"),
+]

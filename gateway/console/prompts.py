@@ -1,19 +1,163 @@
-"""Prompt of a channel."""
+"""The system prompt of a channel: edited, kept in versions, compared, brought back."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import path
+from django.views.decorators.http import require_POST
 
-from channels.models import Channel
-from gateway.console.access import Member, channel_page
+from channels import diffs, services
+from channels.errors import ChannelChanged
+from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
+from common.tokens import estimate_tokens
+from gateway.console.access import Member, Role, channel_page
+from gateway.console.channel_forms import PlainText
+from gateway.console.channels import add_errors, words_of_conflict
 from gateway.console.pages import render_page
+
+VERSIONS_PER_PAGE = 20
+
+
+class PromptForm(forms.Form):
+    """The prompt's text; `digest` is that of the one the page was opened with."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    system_prompt = PlainText(
+        label="System prompt",
+        required=False,
+        # White space at either end is the owner's choice.
+        strip=False,
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
+        help_text="What the AI is told before every conversation: who it is, what it knows, "
+        "how it answers.",
+        widget=forms.Textarea(attrs={"rows": 18, "data-count": "#prompt-count"}),
+    )
+    prompt_note = forms.CharField(
+        label="Note for this version",
+        required=False,
+        max_length=200,
+        help_text="What you changed, and why. Only your team sees it.",
+    )
 
 
 @channel_page()
 def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "prompts.html", title="Prompt", channel=channel)
+    """Show the prompt to edit, and its versions."""
+    digest = services.digest_fields(channel, ["system_prompt"])
+    form = PromptForm(initial={"system_prompt": channel.system_prompt, "digest": digest})
+    return _render(request, member, channel, form)
 
 
-urlpatterns = [path("channels/<uuid:channel_id>/prompt/", prompt, name="prompt")]
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Make the text the channel's prompt, as a new version; the same text makes none."""
+    form = PromptForm(request.POST)
+    if not form.is_valid():
+        return _render(request, member, channel, form, status=422)
+    data = form.cleaned_data
+    if data["system_prompt"] == channel.system_prompt:
+        messages.info(request, "Nothing changed, so there is no new version.")
+        return redirect("console:prompt", channel.id)
+    try:
+        saved = services.update_channel(
+            channel_id=str(channel.id),
+            actor=member.actor,
+            expected_digest=data["digest"],
+            prompt_note=data["prompt_note"],
+            system_prompt=data["system_prompt"],
+        )
+    except ChannelChanged:
+        form.add_error(None, words_of_conflict(channel))
+        return _render(request, member, channel, form, status=409)
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render(request, member, channel, form, status=422)
+    messages.success(request, f"Saved as version {saved.prompt_version}. The next message has it.")
+    return redirect("console:prompt", channel.id)
+
+
+def _render(
+    request: HttpRequest, member: Member, channel: Channel, form: PromptForm, *, status: int = 200
+) -> HttpResponse:
+    versions = PromptVersion.objects.filter(channel=channel).select_related("author").defer("text")
+    page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
+    return render_page(
+        request,
+        member,
+        "prompts.html",
+        title="Prompt",
+        channel=channel,
+        form=form,
+        page=page,
+        most=MAX_SYSTEM_PROMPT_CHARACTERS,
+        tokens=estimate_tokens(channel.system_prompt),
+        status=status,
+    )
+
+
+# --- Versions -------------------------------------------------------------------------------------
+
+
+def _get_version(channel: Channel, number: int) -> PromptVersion:
+    """Return a version of this channel. Raises Http404 for every other."""
+    versions = PromptVersion.objects.select_related("author")
+    version = versions.filter(channel=channel, number=number).first()
+    if version is None:
+        raise Http404
+    return version
+
+
+@channel_page()
+def prompt_version(
+    request: HttpRequest, member: Member, channel: Channel, number: int
+) -> HttpResponse:
+    """Show one version, and what has changed since."""
+    version = _get_version(channel, number)
+    return render_page(
+        request,
+        member,
+        "prompt_version.html",
+        title=f"Prompt, version {number}",
+        channel=channel,
+        version=version,
+        tokens=estimate_tokens(version.text),
+        is_current=number == channel.prompt_version,
+        is_same_text=version.text == channel.system_prompt,
+        diff=diffs.diff_lines(version.text, channel.system_prompt),
+    )
+
+
+@require_POST
+@channel_page(needs=Role.EDITOR)
+def restore_prompt(
+    request: HttpRequest, member: Member, channel: Channel, number: int
+) -> HttpResponse:
+    """Make an earlier version's text the prompt again; done twice it is done once."""
+    version = _get_version(channel, number)
+    saved = services.update_channel(
+        channel_id=str(channel.id),
+        actor=member.actor,
+        prompt_note=f"Back to version {number}",
+        system_prompt=version.text,
+    )
+    if saved.prompt_version == channel.prompt_version:
+        messages.info(request, f"The prompt already has the text of version {number}.")
+    else:
+        words = f"Version {number} is back, as version {saved.prompt_version}."
+        messages.success(request, words)
+    return redirect("console:prompt", channel.id)
+
+
+_PROMPT = "channels/<uuid:channel_id>/prompt"
+urlpatterns = [
+    path(f"{_PROMPT}/", prompt, name="prompt"),
+    path(f"{_PROMPT}/save/", save_prompt, name="save_prompt"),
+    path(f"{_PROMPT}/<int:number>/", prompt_version, name="prompt_version"),
+    path(f"{_PROMPT}/<int:number>/restore/", restore_prompt, name="restore_prompt"),
+]

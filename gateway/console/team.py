@@ -1,18 +1,224 @@
-"""Team of an account."""
+"""Who is in an account: members and their roles, invitations, the account's name."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from gateway.console.access import Member, member_page
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from channels import team as services
+from channels.errors import LastOwner, TeamRefusal
+from channels.models import Invitation, Membership
+from gateway.accounts import mail
+from gateway.accounts.context import has_mail_server
+from gateway.console.access import Member, Role, member_page
 from gateway.console.pages import render_page
+
+# What each role may do, beside its name.
+ROLES = {
+    Role.VIEWER: "sees everything, changes nothing",
+    Role.EDITOR: "also changes channels, prompts, keys and own answers",
+    Role.OWNER: "also looks after the team and the credits",
+}
+
+
+class InvitationForm(forms.Form):
+    """Whom to ask in, and as what."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off", "placeholder": "name@example.com"}),
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
+
+
+class RoleForm(forms.Form):
+    """A member's new role."""
+
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class NameForm(forms.Form):
+    """What the account is called."""
+
+    name = forms.CharField(
+        label="Account name", max_length=100, help_text="Your team sees it, and who you invite."
+    )
 
 
 @member_page()
 def team(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show the page."""
-    return render_page(request, member, "team.html", title="Team")
+    """Show who is in the account; to owners also who is asked in."""
+    return _page(request, member)
 
 
-urlpatterns = [path("team/", team, name="team")]
+def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
+    rows: dict[str, Any] = {
+        "memberships": services.list_members(member.account),
+        "invitations": services.list_invitations(member.account) if member.is_owner else [],
+        "invitation_form": InvitationForm(),
+        "name_form": NameForm(initial={"name": member.account.name}),
+        "roles": Role.choices,
+        "role_words": [(role.label, what) for role, what in ROLES.items()],
+        "now": timezone.now(),
+    }
+    return render_page(request, member, "team.html", title="Team", **rows | context)
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def invite(request: HttpRequest, member: Member) -> HttpResponse:
+    """Ask somebody in by mail; without a mail server show the link, this once."""
+    form = InvitationForm(request.POST)
+    if form.is_valid():
+        try:
+            sent = services.invite(
+                account=member.account,
+                email=form.cleaned_data["email"],
+                role=Role(form.cleaned_data["role"]),
+                actor=member.actor,
+            )
+            return _deliver(request, member, sent)
+        except TeamRefusal as refusal:
+            form.add_error("email", str(refusal))
+    return _page(request, member, invitation_form=form)
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
+    """Send an invitation with a new link; the earlier link ends."""
+    invitation = _get_invitation(member, invitation_id)
+    try:
+        sent = services.renew_invitation(invitation=invitation, actor=member.actor)
+    except TeamRefusal as refusal:
+        messages.error(request, str(refusal))
+        return redirect("console:team")
+    return _deliver(request, member, sent)
+
+
+def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
+    email = sent.record.email
+    if not has_mail_server():
+        # Into the answer and nowhere else: a redirect would need it in the session.
+        link = mail.invitation_link(request, sent.secret)
+        return _page(request, member, new_link=link, new_link_email=email)
+    if mail.send_invitation(request, sent.record, sent.secret):
+        messages.success(request, f"The invitation is on its way to {email}.")
+    else:
+        text = f"The mail to {email} could not be sent. Check the address, or try again later."
+        messages.error(request, text)
+    return redirect("console:team")
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
+    """End an invitation."""
+    invitation = _get_invitation(member, invitation_id)
+    services.withdraw_invitation(invitation=invitation, actor=member.actor)
+    messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+    return redirect("console:team")
+
+
+def _get_invitation(member: Member, invitation_id: int) -> Invitation:
+    found = member.account.invitations.filter(id=invitation_id).select_related("account").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def change_role(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
+    """Give a member another role."""
+    membership = _get_membership(member, membership_id)
+    form = RoleForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "There is no such role.")
+        return redirect("console:team")
+    role = Role(form.cleaned_data["role"])
+    return _try(
+        request,
+        partial(services.change_role, membership=membership, role=role, actor=member.actor),
+        f"{membership.user.email} is now {role.label.lower()}.",
+    )
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
+    """Take a member out of the account."""
+    membership = _get_membership(member, membership_id)
+    return _try(
+        request,
+        partial(services.remove_member, membership=membership, actor=member.actor),
+        f"{membership.user.email} is no longer in this account.",
+    )
+
+
+@require_POST
+@member_page()
+def leave(request: HttpRequest, member: Member) -> HttpResponse:
+    """Leave the account oneself."""
+    own = member.account.memberships.filter(user=member.user).first()
+    if own is None:
+        raise Http404
+    own.account, own.user = member.account, member.user
+    done = f"You have left {member.account.name}."
+    action = partial(services.remove_member, membership=own, actor=member.actor)
+    return _try(request, action, done, then="console:index")
+
+
+def _get_membership(member: Member, membership_id: int) -> Membership:
+    rows = member.account.memberships.select_related("user", "account")
+    found = rows.filter(id=membership_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _try(
+    request: HttpRequest, action: Callable[[], None], done: str, *, then: str = "console:team"
+) -> HttpResponse:
+    try:
+        action()
+    except LastOwner as refusal:
+        messages.error(request, str(refusal))
+        return redirect("console:team")
+    messages.success(request, done)
+    return redirect(then)
+
+
+@require_POST
+@member_page(needs=Role.OWNER)
+def rename(request: HttpRequest, member: Member) -> HttpResponse:
+    """Call the account something else."""
+    form = NameForm(request.POST)
+    if not form.is_valid():
+        return _page(request, member, name_form=form)
+    name = form.cleaned_data["name"]
+    services.rename_account(account=member.account, name=name, actor=member.actor)
+    messages.success(request, f"The account is now called {name}.")
+    return redirect("console:team")
+
+
+urlpatterns = [
+    path("team/", team, name="team"),
+    path("team/invite/", invite, name="team_invite"),
+    path("team/invitations/<int:invitation_id>/again/", invite_again, name="team_invite_again"),
+    path("team/invitations/<int:invitation_id>/withdraw/", withdraw, name="team_withdraw"),
+    path("team/members/<int:membership_id>/role/", change_role, name="team_role"),
+    path("team/members/<int:membership_id>/remove/", remove, name="team_remove"),
+    path("team/leave/", leave, name="team_leave"),
+    path("team/name/", rename, name="team_rename"),
+]

@@ -18,6 +18,7 @@ from gateway.console import (
     playground,
     prompts,
     search,
+    staff_view,
     team,
     usage,
 )
@@ -36,6 +37,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *team.urlpatterns,
     *audit_log.urlpatterns,
     *accounts.urlpatterns,
+    *staff_view.urlpatterns,
     path("search/", search.search, name="search"),
     # The frame links to it by the admin's name.
     path("log-out/", LogoutView.as_view(next_page="/accounts/login/"), name="logout"),

@@ -1,4 +1,4 @@
-"""The staff admin's sidebar."""
+"""The staff admin's sidebar: every list this member of the staff may look at."""
 
 from __future__ import annotations
 
@@ -7,56 +7,80 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+# For each group: model, title, icon (Material Symbols).
+_GROUPS = (
+    (
+        "Customers",
+        ("channels.account", "Accounts", "domain"),
+        ("channels.user", "Users", "person"),
+        ("channels.membership", "Memberships", "group"),
+        ("channels.invitation", "Invitations", "mail"),
+        ("channels.channel", "Channels", "hub"),
+        ("channels.apikey", "Keys", "key"),
+        ("channels.fixedanswer", "Own answers", "quickreply"),
+        ("channels.promptversion", "Prompt versions", "edit_note"),
+    ),
+    (
+        "Credits",
+        ("billing.creditaccount", "Balances", "account_balance_wallet"),
+        ("billing.ledgerentry", "Ledger", "receipt_long"),
+        ("billing.creditgrant", "Grants", "redeem"),
+        ("billing.redemptioncode", "Redemption codes", "confirmation_number"),
+        ("channels.plan", "Plans", "workspace_premium"),
+        ("billing.hold", "Holds", "hourglass_top"),
+        ("billing.dailyusage", "Daily usage", "calendar_month"),
+    ),
+    (
+        "Models",
+        ("channels.languagemodel", "Models and prices", "neurology"),
+        ("channels.provider", "Providers", "cloud"),
+        ("channels.route", "Routes", "alt_route"),
+        ("channels.routehealth", "Route health", "ecg_heart"),
+    ),
+    (
+        "Conversations",
+        ("conversations.chatsession", "Sessions", "forum"),
+        ("conversations.message", "Messages", "chat"),
+        ("conversations.failedrequest", "Failed requests", "error"),
+        ("conversations.feedback", "Feedback", "thumbs_up_down"),
+    ),
+    (
+        "System",
+        ("channels.auditentry", "Audit log", "history"),
+        ("billing.verificationrun", "Proofs of the books", "fact_check"),
+        ("auth.group", "Staff groups", "shield_person"),
+        ("mfa.authenticator", "Second factors", "passkey"),
+        ("billing.ratewindow", "Rate windows", "speed"),
+        ("conversations.waitingturn", "Waiting turns", "pending"),
+        ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),
+    ),
+)
+
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups, as unfold's SIDEBAR setting has them."""
-    return [
-        {
-            "title": "",
-            "items": [
-                {"title": "Overview", "icon": "space_dashboard", "link": reverse("admin:index")},
-                {"title": "Console", "icon": "hub", "link": reverse("console:index")},
-            ],
-        },
-        _group(request, "Customers", "channels.account", "channels.user", "channels.channel"),
-        _group(
-            request,
-            "Credits",
-            "billing.creditaccount",
-            "billing.ledgerentry",
-            "billing.creditgrant",
-            "billing.redemptioncode",
-            "channels.plan",
-        ),
-        _group(request, "Models", "channels.languagemodel", "channels.provider", "channels.route"),
-        _group(request, "Records", "conversations.chatsession", "conversations.message"),
+    # Every address begins with the console's: never shown as where one is.
+    console = {"title": "Console", "icon": "web", "link": reverse("console:index"), "active": False}
+    first: list[dict[str, Any]] = [
+        {"title": "Overview", "icon": "space_dashboard", "link": reverse("admin:index")},
+        console,
     ]
+    if request.user.has_perm("billing.view_verificationrun"):
+        health = {
+            "title": "System health",
+            "icon": "monitor_heart",
+            "link": reverse("admin:health"),
+        }
+        first.insert(1, health)
+    groups = [_group(request, title, *models) for title, *models in _GROUPS]
+    return [{"title": "", "items": first}, *(group for group in groups if group["items"])]
 
 
-_ICONS = {
-    "channels.account": ("Accounts", "domain"),
-    "channels.user": ("Users", "person"),
-    "channels.channel": ("Channels", "hub"),
-    "billing.creditaccount": ("Balances", "account_balance_wallet"),
-    "billing.ledgerentry": ("Ledger", "receipt_long"),
-    "billing.creditgrant": ("Grants", "redeem"),
-    "billing.redemptioncode": ("Redemption codes", "confirmation_number"),
-    "channels.plan": ("Plans", "workspace_premium"),
-    "channels.languagemodel": ("Models and prices", "neurology"),
-    "channels.provider": ("Providers", "cloud"),
-    "channels.route": ("Routes", "alt_route"),
-    "conversations.chatsession": ("Sessions", "forum"),
-    "conversations.message": ("Messages", "chat"),
-}
-
-
-def _group(request: HttpRequest, title: str, *labels: str) -> dict[str, Any]:
-    """Return the lists that this member of the staff may look at."""
+def _group(request: HttpRequest, title: str, *models: tuple[str, str, str]) -> dict[str, Any]:
     items = []
-    for label in labels:
+    for label, name, icon in models:
         app, model = label.split(".")
         if request.user.has_perm(f"{app}.view_{model}"):
-            name, icon = _ICONS[label]
             link = reverse(f"admin:{app}_{model}_changelist")
             items.append({"title": name, "icon": icon, "link": link})
-    return {"title": title, "items": items}
+    return {"title": title, "items": items, "separator": True}

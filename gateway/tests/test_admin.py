@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import Model
@@ -12,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import redemptions
 from billing.models import (
     CreditAccount,
     CreditGrant,
@@ -22,16 +24,18 @@ from billing.models import (
 )
 from channels import breaker
 from channels import services as channels
+from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
-from channels.models import Account, FixedAnswer, Plan, Provider, User
+from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider, reply
-from conversations.models import ChatSession, Message, WaitingTurn
+from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
 from gateway import verification
 
 pytestmark = pytest.mark.django_db
 
 PROVIDER_KEY = "sk-or-v1-never-shown-0123456789"
+FACTOR_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 REPLY = "<script>alert('reply')</script>"
 MONEY = [CreditAccount, CreditGrant, LedgerEntry, Hold, DailyUsage, VerificationRun]
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -55,6 +59,19 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     WaitingTurn.objects.create(session=session, expires_at=timezone.now())
     FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
     ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
+    TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
+    redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
+    Invitation.objects.create(
+        account_id=site.account_id,
+        email="guest@example.com",
+        role="viewer",
+        secret_digest="0" * 64,
+        expires_at=timezone.now(),
+    )
+    FailedRequest.objects.create(
+        channel=site.channel, is_test=False, error_code="provider_error", created_at=timezone.now()
+    )
+    Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=1)
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
     return site
 
@@ -82,7 +99,7 @@ def test_every_page_opens(model: type[Model], filled: Site, admin_client: Client
         response = admin_client.get(page)
         assert response.status_code == 200, page
         text = response.content.decode()
-        for secret in (PROVIDER_KEY, filled.api_key, filled.test_key, REPLY):
+        for secret in (PROVIDER_KEY, filled.api_key, filled.test_key, REPLY, FACTOR_SECRET):
             assert secret not in text
     adds = admin_client.get(address(model, "add")).status_code
     assert adds == (200 if registered.has_add_permission(admin_request(admin_client)) else 403)
@@ -118,7 +135,7 @@ def test_an_account_with_books_cannot_be_deleted(filled: Site, admin_client: Cli
 
 def log_in(email: str, password: str = "correct-horse") -> Client:
     client = Client()
-    client.post("/admin/login/", {"username": email, "password": password})
+    client.post("/accounts/login/", {"login": email, "password": password})
     return client
 
 
@@ -127,15 +144,19 @@ def test_staff_log_in_and_others_do_not() -> None:
     User.objects.create_user("owner@example.com", "correct-horse")
     User.objects.create_user("gone@example.com", "correct-horse", is_staff=True, is_active=False)
     assert log_in("STAFF@example.com").get("/admin/").status_code == 200
+    owner = log_in("owner@example.com")
+    assert "sessionid" in owner.cookies
+    refused = owner.get("/admin/", follow=True)
+    assert refused.status_code == 403
+    assert "This is not open to you" in refused.content.decode()
     for email, password in (
-        ("owner@example.com", "correct-horse"),
         ("gone@example.com", "correct-horse"),
         ("staff@example.com", "wrong"),
         ("staff@example.com", ""),
         ("nobody@example.com", "correct-horse"),
     ):
         client = log_in(email, password)
-        assert "sessionid" not in client.cookies
+        assert "_auth_user_id" not in client.session
         assert client.get("/admin/").status_code == 302
 
 

@@ -15,6 +15,7 @@ from gateway.console import urls as console_urls
 # Pages that need no role, each with its reason.
 WITHOUT_ROLE = {
     "no_account": "for people who are in no account",
+    "create_account": "makes the first account of a person without one",
     "logout": "ends a log-in, whoever's it is",
 }
 

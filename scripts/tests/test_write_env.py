@@ -27,8 +27,17 @@ def mode(path: Path) -> int:
 
 def test_creates_all_secrets_readable_by_the_owner_only(path: Path) -> None:
     assert write_env.write_secrets(path) == NAMES
-    assert list(values(path)) == NAMES
+    assert list(values(path)) == [*NAMES, "ALLOW_SIGNUP", "SIGNUP_CREDITS"]
     assert mode(path) == 0o600
+
+
+def test_sign_up_is_open_on_a_new_installation_and_left_alone_on_others(path: Path) -> None:
+    write_env.write_secrets(path)
+    assert values(path)["ALLOW_SIGNUP"] == "true"
+    assert values(path)["SIGNUP_CREDITS"] == "100"
+    path.write_text("SECRET_KEY=kept\n")
+    write_env.write_secrets(path)
+    assert "SIGNUP" not in path.read_text()
 
 
 def test_makes_secrets_of_the_promised_form() -> None:

@@ -1,0 +1,139 @@
+"""R5: routes that fail are let be and soon used again; one that fails is nobody's trouble."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from acceptance.checks import Run
+from acceptance.clients import ENDPOINTS, Answer, Client, at_moments, tally
+from acceptance.rig import CREDIT, Called, Mock, Rig, Server
+
+PER_SECOND = 20
+SECONDS, SECONDS_SHORT = 60, 15
+FIRST_ONLY_SECONDS, FIRST_ONLY_SECONDS_SHORT = 30, 8
+RECOVERY_SECONDS = 10
+# A moment of good traffic after that, so that there is something to look at.
+CALM_SECONDS = 1
+CLIENTS = 96
+DEADLINE = 4
+# At once, by a closed connection, for good (a wrong key), by never answering.
+FAULTS = ("500", "close", "401", "timeout")
+# What is under way when a breaker opens goes on: a call that hangs, then one of the second route.
+OPENING_SECONDS = {"timeout": DEADLINE + 1.0}
+MOST_CALLS = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A model with two routes, and a client that asks for it."""
+
+    run: Run
+    rig: Rig
+    routes: dict[str, Mock]
+    client: Client
+
+    def send(self, seconds: float, name: str) -> list[Answer]:
+        """Send at a steady pace to both endpoints, every second message streamed."""
+
+        def ask(number: int) -> Answer:
+            endpoint = ENDPOINTS[number % len(ENDPOINTS)]
+            is_stream = number // len(ENDPOINTS) % 2 == 1
+            message = f"{name} {number}"
+            return self.client.ask(endpoint, message, message, stream=is_stream)
+
+        moments = [number / PER_SECOND for number in range(int(seconds * PER_SECOND))]
+        return at_moments(CLIENTS, moments, ask)
+
+    def calls(self, name: str) -> dict[str, list[Called]]:
+        """Return what reached each route of the messages with this name."""
+        return {
+            route: [call for call in mock.calls() if call.message.startswith(f"{name} ")]
+            for route, mock in self.routes.items()
+        }
+
+    @contextmanager
+    def failing(self, fault: str, *routes: str) -> Iterator[None]:
+        """Let these routes fail for the block."""
+        for route in routes:
+            self.routes[route].set(fault=fault)
+        yield
+        for route in routes:
+            self.routes[route].set(fault="")
+
+
+def check(run: Run) -> None:
+    settings = {"PROVIDER_ALLOW_PRIVATE_ADDRESSES": "true", "PROVIDER_DEADLINE": str(DEADLINE)}
+    with run.rig(settings) as rig:
+        server = rig.start_server()
+        # The short set tries one way to fail, another with each seed; all faults are the same code.
+        everywhere = FAULTS if run.is_long else run.random.sample(FAULTS, 1)
+        first_only = FAULTS if run.is_long else run.random.sample(FAULTS, 1)
+        for fault in everywhere:
+            check_all_fail(make_scene(run, rig, server, f"all-{fault}"), fault)
+        scene = make_scene(run, rig, server, "first")
+        for fault in first_only:
+            check_first_fails(scene, fault)
+
+
+def make_scene(run: Run, rig: Rig, server: Server, name: str) -> Scene:
+    """Make a channel with a model, so breakers, of its own."""
+    channel = rig.create_channel(
+        owner=f"{name}@example.com", microcredits=10**5 * CREDIT, model_id=name
+    )
+    second = rig.add_route(f"second-{name}", name)
+    return Scene(run, rig, {"first": rig.mock, "second": second}, server.client(channel))
+
+
+def check_all_fail(scene: Scene, fault: str) -> None:
+    """All routes fail, while messages keep coming; then they are well again."""
+    report, name = scene.run.report, f"all {fault}"
+    seconds = SECONDS if scene.run.is_long else SECONDS_SHORT
+    recovered_name = f"recovered from {fault}"
+    with scene.failing(fault, *scene.routes):
+        started = time.monotonic()
+        failed = scene.send(seconds, name)
+        ended = time.monotonic()
+    mended = time.monotonic()
+    answers = scene.send(RECOVERY_SECONDS + CALM_SECONDS, recovered_name)
+    strange = [answer for answer in failed if answer.code != "provider_error"]
+    report.expect(not strange, f"{name}: {tally(strange)}")
+    calls = scene.calls(name)
+    expect_no_storm(scene, name, calls, len(failed))
+    opened = started + OPENING_SECONDS.get(fault, 1.0)
+    for route, made in calls.items():
+        probes = sum(call.at > opened for call in made)
+        report.figure(f"{name}: probes of the {route}", probes)
+        report.expect(
+            probes <= ended - opened + 1, f"{name}: {probes} probes in {ended - opened:.1f} s"
+        )
+    late = [a.started - mended for a in answers if not a.is_success]
+    report.figure(f"{name}: full traffic after_s", max(late, default=0.0))
+    report.expect(max(late, default=0.0) <= RECOVERY_SECONDS, f"{recovered_name}: {tally(answers)}")
+
+
+def expect_no_storm(scene: Scene, name: str, calls: dict[str, list[Called]], requests: int) -> None:
+    """No message reaches a route twice, and all together hardly more than once."""
+    total = sum(map(len, calls.values()))
+    scene.run.report.figure(f"{name}: calls for {requests} requests", total)
+    scene.run.report.expect(
+        total <= MOST_CALLS * requests, f"{name}: {total} calls for {requests} requests"
+    )
+    for route, made in calls.items():
+        most = max(Counter(call.message for call in made).values(), default=0)
+        scene.run.report.expect(most <= 1, f"{name}: {most} calls of the {route} for one request")
+
+
+def check_first_fails(scene: Scene, fault: str) -> None:
+    """Only the first route fails: nobody notices."""
+    name = f"first {fault}"
+    seconds = FIRST_ONLY_SECONDS if scene.run.is_long else FIRST_ONLY_SECONDS_SHORT
+    with scene.failing(fault, "first"):
+        answers = scene.send(seconds, name)
+    scene.run.report.expect_equal(name, tally(answers), {"200": len(answers)})
+    made = scene.calls(name)
+    scene.run.report.figure(f"{name}: calls of the first", len(made["first"]))
+    scene.run.report.expect_equal(f"{name}: calls of the second", len(made["second"]), len(answers))

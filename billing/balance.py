@@ -1,0 +1,132 @@
+"""What an account has, and how long that lasts at the pace it is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db.models import Min, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from billing import grants
+from billing.models import CreditAccount, Hold, LedgerEntry
+from billing.services import utc_day
+from channels.models import Channel
+
+WEEK = timedelta(days=7)
+# The pace is taken from at most so many entries: a busy account's week is not read whole.
+MOST_ENTRIES = 20_000
+# Beyond that a date says nothing.
+LONGEST_RUNWAY_DAYS = 5 * 365
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has now, in micro-credits; `held` is what calls in flight have set aside."""
+
+    available: int = 0
+    held: int = 0
+    low_balance: int = 0
+    entry_count: int = 0
+    # The cheapest reply of the account's own channels: less than that is as good as nothing.
+    cheapest_reply: int = 0
+    next_expiry_at: datetime | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self.available <= 0 or self.available < self.cheapest_reply
+
+    @property
+    def is_low(self) -> bool:
+        return self.entry_count > 0 and self.available < self.low_balance
+
+
+@dataclass(frozen=True, slots=True)
+class Runway:
+    """How fast credits are spent, over which time, and the UTC day they last until."""
+
+    spent_microcredits: int
+    span: timedelta
+    until: date | None
+
+    @property
+    def is_week(self) -> bool:
+        return self.span == WEEK
+
+
+def get_balance(*, account_id: int, now: datetime) -> Balance:
+    """Return what the account has; takes back grants that have ended, as spending would."""
+    row = _balances(now).filter(account_id=account_id).first()
+    if row and row["next_expiry_at"] and row["next_expiry_at"] <= now:
+        grants.expire_grants(account_id=account_id, now=now)
+        row = _balances(now).filter(account_id=account_id).first()
+    if row is None:
+        return Balance()
+    held = row["held_microcredits"] - row["freed"]
+    return Balance(
+        available=row["balance_microcredits"] - held,
+        held=held,
+        low_balance=row["low_balance_microcredits"],
+        entry_count=row["entry_count"],
+        cheapest_reply=row["cheapest"],
+        next_expiry_at=row["next_expiry_at"],
+    )
+
+
+def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
+    """What open holds past their end had set aside is free already, whoever tidies them."""
+    ended = Hold.objects.filter(
+        account_id=OuterRef("account_id"), state=Hold.State.HELD, expires_at__lte=now
+    )
+    freed = ended.values("account_id").annotate(sum=Sum("amount_microcredits")).values("sum")
+    prices = Channel.objects.filter(account_id=OuterRef("account_id")).values("account_id")
+    cheapest = prices.annotate(price=Min("model__price_per_reply_microcredits")).values("price")
+    return CreditAccount.objects.annotate(
+        freed=Coalesce(Subquery(freed), 0), cheapest=Coalesce(Subquery(cheapest), 0)
+    ).values(
+        "balance_microcredits",
+        "held_microcredits",
+        "low_balance_microcredits",
+        "entry_count",
+        "next_expiry_at",
+        "freed",
+        "cheapest",
+    )
+
+
+def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
+    """Return the pace of the last seven days' charges, and how long the balance lasts at it.
+
+    Of an account whose entries go back less far (or of whose very many only the latest are
+    read), the pace is that of the time they cover, a day at least.
+    """
+    first_read = balance.entry_count - MOST_ENTRIES + 1
+    entries = LedgerEntry.objects.filter(
+        credit_account_id=account_id, sequence__gte=max(1, first_read)
+    )
+    seen = entries.aggregate(oldest=Min("created_at"), spent=_charged_since(now - WEEK))
+    span = _span(seen["oldest"], is_all=first_read <= 1, now=now)
+    spent = seen["spent"]
+    return Runway(spent, span, _lasts_until(balance.available, spent, span, now))
+
+
+def _charged_since(moment: datetime) -> Sum:
+    is_counted = Q(kind=LedgerEntry.Kind.CHARGE, created_at__gte=moment)
+    return Sum("amount_microcredits", filter=is_counted, default=0)
+
+
+def _span(oldest: datetime | None, *, is_all: bool, now: datetime) -> timedelta:
+    if oldest is None or oldest <= now - WEEK:
+        return WEEK
+    least = timedelta(days=1) if is_all else timedelta(minutes=1)
+    return max(least, now - oldest)
+
+
+def _lasts_until(available: int, spent: int, span: timedelta, now: datetime) -> date | None:
+    if spent <= 0 or available <= 0:
+        return None
+    seconds = available * int(span.total_seconds()) // spent
+    if seconds > LONGEST_RUNWAY_DAYS * 86_400:
+        return None
+    return utc_day(now + timedelta(seconds=seconds))

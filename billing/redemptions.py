@@ -1,0 +1,159 @@
+"""Redemption codes: made by staff, redeemed by owners of accounts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from billing import grants
+from billing.errors import CodeRefused, ReferenceReused
+from billing.models import CreditGrant, LedgerEntry, RedemptionCode
+from channels import audit
+from channels.audit import Actor
+from channels.models import Account
+from common import floods
+from common.money import format_credits
+
+# Without what looks alike: 0 and O, 1, I and L, 5 and S, 2 and Z, 8 and B, U and V.
+_ALPHABET = "34679ACDEFGHJKMNPQRTWXY"
+_GROUPS, _GROUP_LENGTH = 4, 4
+MOST_AT_ONCE = 500
+ATTEMPTS_PER_MINUTE = 10
+
+UNKNOWN = "There is no such code. Check it letter by letter: it has four groups of four."
+USED = "This account has redeemed this code already."
+TOO_MANY = "Too many codes were tried. Wait a minute, then try again."
+
+
+def derive_code(reference: str, number: int) -> str:
+    """Return a code such as K7QM-X3FD-9WTA-HC4P: 72 bits nobody guesses, easy to read out.
+
+    Made from the installation's secret, so that a form sent twice makes the same codes.
+    """
+    drawn = salted_hmac("billing.redemptions", f"{reference}:{number}", algorithm="sha256").digest()
+    value, letters = int.from_bytes(drawn, "big"), ""
+    for _ in range(_GROUPS * _GROUP_LENGTH):
+        value, rest = divmod(value, len(_ALPHABET))
+        letters += _ALPHABET[rest]
+    groups = range(0, len(letters), _GROUP_LENGTH)
+    return "-".join(letters[start : start + _GROUP_LENGTH] for start in groups)
+
+
+def make_codes(
+    *,
+    reference: str,
+    count: int,
+    amount_microcredits: int,
+    actor: Actor,
+    max_redemptions: int = 1,
+    valid_until: datetime | None = None,
+    credits_last_days: int | None = None,
+    note: str = "",
+) -> list[RedemptionCode]:
+    """Make so many codes of the same kind; the same reference makes them once.
+
+    The audit log says how many, never which.
+    """
+    codes = [
+        RedemptionCode(
+            code=derive_code(reference, number),
+            amount_microcredits=amount_microcredits,
+            max_redemptions=max_redemptions,
+            valid_until=valid_until,
+            credits_last_days=credits_last_days,
+            note=note,
+            created_by=actor.user,
+        )
+        for number in range(count)
+    ]
+    amount = format_credits(amount_microcredits)
+    target = f"{count} of {amount} credits, {max_redemptions} redemptions each: {note}"
+    try:
+        with transaction.atomic():
+            RedemptionCode.objects.bulk_create(codes)
+            audit.record("codes.made", actor=actor, account_id=None, target=target)
+    except IntegrityError:
+        pass  # the same form, sent twice: they are there
+    made = RedemptionCode.objects.filter(code__in=[code.code for code in codes])
+    return list(made.order_by("id"))
+
+
+@transaction.atomic
+def set_enabled(*, code: RedemptionCode, is_enabled: bool, actor: Actor) -> bool:
+    """Let a code be redeemed, or not; False where nothing had to be changed."""
+    changed = RedemptionCode.objects.filter(id=code.id, is_enabled=not is_enabled)
+    if not changed.update(is_enabled=is_enabled):
+        return False
+    action = "code.enabled" if is_enabled else "code.disabled"
+    audit.record(action, actor=actor, account_id=None, target=f"Code {code.id} …{code.code[-4:]}")
+    return True
+
+
+def redeem(*, account: Account, text: str, actor: Actor) -> LedgerEntry:
+    """Grant an account what a code is worth, once; return the ledger entry.
+
+    Raises CodeRefused, which says why, also where too many codes are tried.
+    """
+    who = str(actor.user.pk) if actor.user else actor.name
+    if not floods.is_within("redeemed-codes", who, per_minute=ATTEMPTS_PER_MINUTE):
+        raise CodeRefused(TOO_MANY)
+    code = find_code(text)
+    if code is None:
+        raise CodeRefused(UNKNOWN)
+    return _redeem(account, code, actor)
+
+
+def find_code(text: str) -> RedemptionCode | None:
+    """Return a code however it was typed: small letters, spaces, no hyphens."""
+    typed = text.strip().upper()
+    bare = "".join(filter(str.isalnum, typed))
+    groups = range(0, len(bare), _GROUP_LENGTH)
+    grouped = "-".join(bare[start : start + _GROUP_LENGTH] for start in groups)
+    return RedemptionCode.objects.filter(code__in={typed, grouped}).first()
+
+
+@transaction.atomic
+def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry:
+    """Count the redemption and grant, both or neither."""
+    now = timezone.now()
+    reference = f"code:{code.id}"
+    if LedgerEntry.objects.filter(credit_account_id=account.id, reference=reference).exists():
+        raise CodeRefused(USED)
+    open_codes = RedemptionCode.objects.filter(
+        Q(valid_until=None) | Q(valid_until__gt=now),
+        id=code.id,
+        is_enabled=True,
+        redeemed_count__lt=F("max_redemptions"),
+    )
+    if not open_codes.update(redeemed_count=F("redeemed_count") + 1):
+        raise CodeRefused(_why_closed(code, now))
+    lasting = code.credits_last_days
+    try:
+        entry, is_new = grants.grant_credits(
+            account=account,
+            amount_microcredits=code.amount_microcredits,
+            reason=f"Redemption code …{code.code[-4:]}",
+            actor=actor,
+            reference=reference,
+            category=CreditGrant.Category.PROMOTION,
+            expires_at=now + timedelta(days=lasting) if lasting else None,
+        )
+    except ReferenceReused:
+        raise CodeRefused(USED) from None
+    if not is_new:
+        # Two at once, and the other was faster; what was counted above is rolled back.
+        raise CodeRefused(USED)
+    return entry
+
+
+def _why_closed(code: RedemptionCode, now: datetime) -> str:
+    code.refresh_from_db()
+    if not code.is_enabled:
+        return "This code has been switched off."
+    if code.valid_until is not None and code.valid_until <= now:
+        return f"This code could be redeemed until {code.valid_until:%Y-%m-%d %H:%M} UTC."
+    return "This code has been redeemed as often as it may be."

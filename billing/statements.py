@@ -1,0 +1,207 @@
+"""What an account has and how it came to it: balance, grants, ledger by pages, sums by day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from billing import services
+from billing.models import Book, CreditAccount, CreditGrant, Hold, LedgerEntry
+from common import db
+
+ENTRIES_A_PAGE = 50
+GRANTS_SHOWN = 50
+# Entries are written in the order of their numbers, their times taken a moment before.
+_SKEW = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has, in micro-credits."""
+
+    balance: int = 0
+    held: int = 0
+    available: int = 0
+    spent: int = 0
+    low_balance: int = 10_000_000
+
+    @property
+    def is_low(self) -> bool:
+        return self.available < self.low_balance
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLeft:
+    """A grant, and what is truly left of it: charges are told to grants only when it matters."""
+
+    grant: CreditGrant
+    left_microcredits: int
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries: of a kind, and of UTC days, both inclusive."""
+
+    kind: str = ""
+    first_day: date | None = None
+    last_day: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries, newest first; the number to go on before, None at the end."""
+
+    entries: list[LedgerEntry] = field(default_factory=list)
+    next_before: int | None = None
+
+
+def get_balance(*, account_id: int, now: datetime) -> Balance:
+    """Return what an account has; grants that have ended are taken back first."""
+    available = services.get_available_microcredits(account_id=account_id, now=now)
+    account = CreditAccount.objects.filter(account_id=account_id).first()
+    if account is None:
+        return Balance()
+    return Balance(
+        balance=account.balance_microcredits,
+        # Less than the row says where calls never came back: those no longer count.
+        held=account.balance_microcredits - available,
+        available=available,
+        spent=account.spent_microcredits,
+        low_balance=account.low_balance_microcredits,
+    )
+
+
+def list_grants(*, account_id: int, now: datetime) -> list[GrantLeft]:
+    """Return an account's grants, those with something left first, the soonest to end first.
+
+    What was spent since grants were last told of it is told here, in the order in which
+    billing.grants would, without writing anything.
+    """
+    grants = CreditGrant.objects.filter(credit_account_id=account_id)
+    grants = grants.select_related("entry", "credit_account")
+    unspent = grants.filter(remaining_microcredits__gt=0).order_by(
+        F("expires_at").asc(nulls_last=True), "id"
+    )
+    unallocated: int | None = None
+    found = []
+    for grant in unspent[:1_000]:
+        if unallocated is None:
+            account = grant.credit_account
+            unallocated = account.spent_microcredits - account.allocated_microcredits
+        part = min(unallocated, grant.remaining_microcredits)
+        unallocated -= part
+        is_over = grant.expires_at is not None and grant.expires_at <= now
+        found.append(GrantLeft(grant, grant.remaining_microcredits - part, is_over))
+    spent = grants.filter(remaining_microcredits=0).order_by("-id")[:GRANTS_SHOWN]
+    found += [GrantLeft(grant, 0, True) for grant in spent]
+    return sorted(found, key=lambda one: one.left_microcredits == 0)[:GRANTS_SHOWN]
+
+
+def list_open_holds(*, account_id: int) -> list[Hold]:
+    """Return the newest credits set aside for calls in flight."""
+    holds = Hold.objects.filter(account_id=account_id, state=Hold.State.HELD)
+    return list(holds.select_related("channel").order_by("-id")[:ENTRIES_A_PAGE])
+
+
+# --- The ledger by pages ------------------------------------------------------------------------
+
+# Entries of an account are numbered without a gap, and their times grow with the numbers: the
+# first one of a day is found by halving, in one statement, however many there are.
+_FIND_SEQUENCE = """
+WITH RECURSIVE step(low, high) AS (
+    SELECT CAST(0 AS bigint), entry_count + 1
+      FROM billing_creditaccount WHERE account_id = %(account)s
+    UNION ALL
+    SELECT CASE WHEN e.created_at < %(moment)s THEN e.sequence ELSE step.low END,
+           CASE WHEN e.created_at < %(moment)s THEN step.high ELSE e.sequence END
+      FROM step
+      JOIN billing_ledgerentry e ON e.credit_account_id = %(account)s
+                                AND e.sequence = (step.low + step.high) / 2
+     WHERE step.high - step.low > 1
+)
+SELECT high FROM step WHERE high - low = 1
+"""
+
+
+def _find_sequence(account_id: int, moment: datetime) -> int:
+    """Return the number of an account's first entry at or after a moment, or the next to come."""
+    params = {"account": account_id, "moment": db.time_param(moment)}
+    row = db.fetch_row(_FIND_SEQUENCE, params)
+    return int(row[0]) if row else 1
+
+
+def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
+    """Return an account's entries, newest first."""
+    entries = LedgerEntry.objects.filter(credit_account_id=account_id)
+    if chosen.kind == LedgerEntry.Kind.GRANT:
+        # By the grants, which are few, not by a walk along all charges.
+        granted = CreditGrant.objects.filter(credit_account_id=account_id)
+        entries = entries.filter(id__in=granted.values("entry_id"))
+    if chosen.kind:
+        entries = entries.filter(kind=chosen.kind)
+    if chosen.first_day:
+        start = _midnight(chosen.first_day)
+        first = _find_sequence(account_id, start - _SKEW)
+        entries = entries.filter(sequence__gte=first, created_at__gte=start)
+    if chosen.last_day:
+        end = _midnight(chosen.last_day) + timedelta(days=1)
+        entries = entries.filter(
+            sequence__lt=_find_sequence(account_id, end + _SKEW), created_at__lt=end
+        )
+    return entries.order_by("-sequence")
+
+
+def get_page(*, account_id: int, chosen: Filter, before: int | None = None) -> Page:
+    """Return a page of an account's entries, from the newest, or from before a number, on."""
+    entries = filter_entries(account_id=account_id, chosen=chosen)
+    if before is not None:
+        entries = entries.filter(sequence__lt=before)
+    found = list(entries[: ENTRIES_A_PAGE + 1])
+    is_more = len(found) > ENTRIES_A_PAGE
+    found = found[:ENTRIES_A_PAGE]
+    return Page(found, found[-1].sequence if is_more else None)
+
+
+def iterate_entries(*, account_id: int, chosen: Filter) -> Iterator[LedgerEntry]:
+    """Yield all of an account's chosen entries, newest first, without keeping them."""
+    yield from filter_entries(account_id=account_id, chosen=chosen).iterator(chunk_size=2_000)
+
+
+@dataclass(frozen=True, slots=True)
+class DaySum:
+    """What came to and went from an account's balance on a UTC day, in micro-credits."""
+
+    day: date
+    added: int
+    taken: int
+
+
+def sum_days(*, account_id: int, entries: Sequence[LedgerEntry]) -> list[DaySum]:
+    """Return the whole sums of the days that some entries are of, newest first."""
+    if not entries:
+        return []
+    days = [services.utc_day(entry.created_at) for entry in entries]
+    chosen = Filter(first_day=min(days), last_day=max(days))
+    of_account = filter_entries(account_id=account_id, chosen=chosen).order_by()
+    sums = of_account.values(day=TruncDate("created_at", tzinfo=UTC)).annotate(
+        added=Sum("amount_microcredits", filter=Q(credit=Book.CUSTOMER), default=0),
+        taken=Sum("amount_microcredits", filter=Q(debit=Book.CUSTOMER), default=0),
+    )
+    found = [DaySum(row["day"], row["added"], row["taken"]) for row in sums]
+    return sorted((one for one in found if one.day in days), key=lambda one: one.day, reverse=True)
+
+
+def signed_microcredits(entry: LedgerEntry) -> int:
+    """Return what an entry did to the customer's balance; 0 for the operator's own losses."""
+    if entry.credit == Book.CUSTOMER:
+        return entry.amount_microcredits
+    return -entry.amount_microcredits if entry.debit == Book.CUSTOMER else 0
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

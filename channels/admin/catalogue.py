@@ -1,0 +1,205 @@
+"""Staff pages of models and prices, providers, routes and their health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
+
+from channels import breaker, services
+from channels.admin.auditing import AuditedAdmin, actor_of
+from channels.models import LanguageModel, Provider, Route, RouteHealth
+from common.admin import ReadOnlyAdmin
+from common.forms import CreditsField
+from common.money import show_credits
+
+_ON_OFF = {"On": "success", "Off": "danger"}
+
+
+def _price_field(label: str) -> CreditsField:
+    return CreditsField(
+        label=label,
+        help_text="In credits, with up to six decimals: 0.5 is half a credit.",
+        widget=UnfoldAdminTextInputWidget(),
+    )
+
+
+class LanguageModelForm(ModelForm):
+    """Prices are typed in credits and kept in whole micro-credits, exactly."""
+
+    price_per_reply_microcredits = _price_field("Price of a reply (credits)")
+    price_per_1k_input_tokens_microcredits = _price_field("Price of 1,000 input tokens (credits)")
+    price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
+
+    class Meta:
+        model = LanguageModel
+        fields = (
+            "name",
+            "model_id",
+            "context_window_tokens",
+            "max_output_tokens",
+            "speed_tps",
+            "best_for",
+            "price_per_reply_microcredits",
+            "price_per_1k_input_tokens_microcredits",
+            "price_per_1k_output_tokens_microcredits",
+            "is_enabled",
+            "position",
+        )
+
+
+class RouteInline(TabularInline):
+    model = Route
+    extra = 0
+    tab = True
+
+
+@admin.register(LanguageModel)
+class LanguageModelAdmin(AuditedAdmin):
+    form = LanguageModelForm
+    list_display = (
+        "name",
+        "model_id",
+        "per_reply",
+        "per_1k",
+        "context",
+        "state",
+        "position",
+    )
+    list_filter = ("is_enabled",)
+    search_fields = ("name", "model_id")
+    inlines = (RouteInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "model_id", "best_for", ("is_enabled", "position"))}),
+        ("Sizes", {"fields": (("context_window_tokens", "max_output_tokens"), "speed_tps")}),
+        (
+            "Prices",
+            {
+                "fields": (
+                    "price_per_reply_microcredits",
+                    "price_per_1k_input_tokens_microcredits",
+                    "price_per_1k_output_tokens_microcredits",
+                )
+            },
+        ),
+    )
+
+    @display(description="credits a reply", ordering="price_per_reply_microcredits")
+    def per_reply(self, model: LanguageModel) -> str:
+        return show_credits(model.price_per_reply_microcredits)
+
+    @display(description="credits for 1,000 tokens, in / out")
+    def per_1k(self, model: LanguageModel) -> str:
+        came_in = show_credits(model.price_per_1k_input_tokens_microcredits)
+        went_out = show_credits(model.price_per_1k_output_tokens_microcredits)
+        return f"{came_in} / {went_out}"
+
+    @display(description="context", ordering="context_window_tokens")
+    def context(self, model: LanguageModel) -> str:
+        return f"{model.context_window_tokens:,}"
+
+    @display(description="state", ordering="is_enabled", label=_ON_OFF)
+    def state(self, model: LanguageModel) -> str:
+        return "On" if model.is_enabled else "Off"
+
+
+class ProviderForm(ModelForm):
+    """The key goes in and never comes out."""
+
+    new_key = forms.CharField(
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
+        help_text="Stored encrypted and never shown again. Empty: the stored one stays.",
+    )
+
+    class Meta:
+        model = Provider
+        fields = ("name", "base_url", "key_setting", "is_enabled")
+
+
+@admin.register(Provider)
+class ProviderAdmin(AuditedAdmin):
+    form = ProviderForm
+    secret_fields = ("new_key",)
+    list_display = ("name", "base_url", "key_source", "state")
+    list_filter = ("is_enabled",)
+    search_fields = ("name", "base_url")
+
+    @display(
+        description="key",
+        label={
+            "Stored here": "success",
+            "From the environment": "success",
+            "Missing in the environment": "warning",
+            "None": "info",
+        },
+    )
+    def key_source(self, provider: Provider) -> str:
+        if provider.key_ciphertext is not None:
+            return "Stored here"
+        if not provider.key_setting:
+            return "None"
+        is_set = bool(settings.PROVIDER_KEYS.get(provider.key_setting))
+        return "From the environment" if is_set else "Missing in the environment"
+
+    @display(description="state", ordering="is_enabled", label=_ON_OFF)
+    def state(self, provider: Provider) -> str:
+        return "On" if provider.is_enabled else "Off"
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        new_key: Any = form.cleaned_data.get("new_key")
+        if new_key:
+            services.set_provider_key(provider=obj, clear=new_key, actor=actor_of(request))
+
+
+@admin.register(Route)
+class RouteAdmin(AuditedAdmin):
+    list_display = ("model", "provider", "provider_model", "position", "state", "test_link")
+    list_filter = ("is_enabled", "provider", "model")
+    list_select_related = ("model", "provider")
+    search_fields = ("provider_model",)
+    actions_detail = ("try_it",)
+
+    @display(description="state", ordering="is_enabled", label=_ON_OFF)
+    def state(self, route: Route) -> str:
+        return "On" if route.is_enabled else "Off"
+
+    @display(description="try it")
+    def test_link(self, route: Route) -> SafeString:
+        address = reverse("admin:test_route", args=[route.pk])
+        return format_html('<a class="gw-btn gw-btn-small" href="{}">Test route</a>', address)
+
+    @action(description="Test route", icon="network_check", permissions=["change"])
+    def try_it(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:test_route", int(object_id))
+
+
+@admin.register(RouteHealth)
+class RouteHealthAdmin(ReadOnlyAdmin):
+    list_display = ("provider_model", "provider_name", "state", "reason", "failures", "retry_at")
+    list_filter = ("is_permanent",)
+    ordering = ("-failed_at",)
+
+    @display(
+        description="state", label={"closed": "success", "open": "danger", "half-open": "warning"}
+    )
+    def state(self, health: RouteHealth) -> str:
+        return breaker.state_of(health, now=timezone.now())
+
+    @display(description="failures in a row", ordering="failure_count")
+    def failures(self, health: RouteHealth) -> int:
+        return health.failure_count

@@ -1,0 +1,173 @@
+"""Staff pages of users, groups, memberships, invitations and plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import TabularInline
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
+
+from channels.admin.auditing import AuditedAdmin
+from channels.models import Invitation, Membership, Plan, User
+from common.admin import ReadOnlyAdmin
+from common.forms import CreditsField
+from common.money import show_credits
+
+admin.site.unregister(Group)
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("account",)
+    tab = True
+
+
+class PersonForm(UserChangeForm):
+    """Unfold's, with a link to the password that can be told from its text."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "password" in self.fields:
+            self.fields["password"].help_text = format_html(
+                'Nobody can read it. <a class="gw-link" href="{}">Set another one</a>',
+                "../password/",
+            )
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, AuditedAdmin):
+    form = PersonForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    secret_fields = ("password", "password1", "password2", "usable_password")
+    ordering = ("email",)
+    list_display = ("email", "full_name", "state", "role", "last_login", "date_joined")
+    list_filter = ("is_active", "is_staff", "is_superuser")
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("email", "first_name", "last_name")
+    readonly_fields = ("last_login", "date_joined")
+    # A plain list instead of two with arrows, which few groups do not need.
+    filter_horizontal = ()
+    inlines = (MembershipInline,)
+    fieldsets = (
+        (None, {"fields": ("email", "password")}),
+        ("Name", {"fields": ("first_name", "last_name")}),
+        ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "email" in form.changed_data:
+            User.objects.vouch_for(obj)
+
+    @display(description="name", ordering="first_name")
+    def full_name(self, user: User) -> str:
+        return user.get_full_name() or "-"
+
+    @display(description="state", label={"Active": "success", "Locked out": "danger"})
+    def state(self, user: User) -> str:
+        return "Active" if user.is_active else "Locked out"
+
+    @display(description="role", label={"Superuser": "warning", "Staff": "info"})
+    def role(self, user: User) -> str:
+        if user.is_superuser:
+            return "Superuser"
+        return "Staff" if user.is_staff else "Customer"
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Only superusers give powers away."""
+        fixed = super().get_readonly_fields(request, obj)
+        powers = ("is_staff", "is_superuser", "groups")
+        return fixed if request.user.is_superuser else (*fixed, *powers)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Passwords and addresses of staff are changed by superusers alone: they open doors."""
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A user is added first; accounts come after."""
+        return self.inlines if obj else ()
+
+
+def _may_touch(request: HttpRequest, obj: Any) -> bool:
+    is_staff = isinstance(obj, User) and (obj.is_staff or obj.is_superuser)
+    return request.user.is_superuser or not is_staff
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
+    filter_horizontal = ()
+
+
+@admin.register(Membership)
+class MembershipAdmin(AuditedAdmin):
+    list_display = ("account", "user", "role_badge", "created_at")
+    list_filter = ("role",)
+    list_select_related = ("account", "user")
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("account__name", "user__email")
+    autocomplete_fields = ("account", "user")
+
+    @display(description="role", ordering="role", label={"Owner": "primary", "Editor": "info"})
+    def role_badge(self, membership: Membership) -> str:
+        return membership.get_role_display()
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    """Sent and withdrawn by owners; the link's secret is not even shown as its digest."""
+
+    list_display = ("email", "account", "role", "created_at", "expires_at", "closed_at")
+    list_filter = ("role",)
+    list_select_related = ("account",)
+    search_fields = ("email", "account__name")
+    fields = ("account", "email", "role", "invited_by", "created_at", "expires_at", "closed_at")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+class PlanForm(ModelForm):
+    monthly_grant_microcredits = CreditsField(
+        label="Credits a month",
+        help_text="Granted for each UTC month, gone at its end. 0: none.",
+        widget=UnfoldAdminTextInputWidget(),
+    )
+
+    class Meta:
+        model = Plan
+        fields = (
+            "name",
+            "requests_per_minute",
+            "daily_quota",
+            "monthly_grant_microcredits",
+            "models_allowed",
+        )
+        widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
+
+
+@admin.register(Plan)
+class PlanAdmin(AuditedAdmin):
+    form = PlanForm
+    list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant")
+    search_fields = ("name",)
+
+    @display(description="credits a month", ordering="monthly_grant_microcredits")
+    def monthly_grant(self, plan: Plan) -> str:
+        return show_credits(plan.monthly_grant_microcredits)

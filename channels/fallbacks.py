@@ -1,0 +1,26 @@
+"""The causes for which an owner may write a reply of their own, to be shown to the visitor.
+
+The codes that a caller with a valid key can meet under /api (docs/api.md); errors about the key
+itself know no channel and so no reply.
+"""
+
+from __future__ import annotations
+
+LONGEST_REPLY = 2_000
+
+# Code, title, when it is met.
+CAUSES = (
+    ("provider_error", "The AI did not answer", "Every provider failed or broke off."),
+    ("daily_quota_reached", "Today's messages are used up", "Until midnight UTC."),
+    ("credits_exhausted", "Credits are used up", "Until somebody adds credits."),
+    ("rate_limited", "Too many messages in a minute", "For up to a minute."),
+    ("site_disabled", "The channel is switched off", "Also while the account is disabled."),
+    ("session_busy", "Earlier messages are still being answered", "Too many at once."),
+    ("overloaded", "The gateway is overloaded", "For a few seconds, as a rule."),
+    ("internal_error", "A fault of the gateway", "Rare; it is in the operator's log."),
+    ("invalid_request", "The message is not valid", "Empty, or above 2,000 characters."),
+    ("request_in_progress", "A repeated request is still running", "Idempotency-Key only."),
+    ("idempotency_key_reused", "An Idempotency-Key was used twice", "A mistake of the backend."),
+    ("unsupported_media_type", "The request was not JSON", "A mistake of the backend."),
+)
+CODES = tuple(code for code, _, _ in CAUSES)

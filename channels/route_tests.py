@@ -1,0 +1,100 @@
+"""A real, tiny call through one route, to see whether it answers; nobody is charged for it.
+
+Past the breaker: a route that is left out is just the one that staff want to try. What comes of
+it changes nothing of the breaker's either; that is for real messages.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from channels import routes
+from channels.errors import ProviderError
+from channels.models import Route
+from channels.providers.base import ChatRequest, Completion, Patience, ProviderClient
+from common import db
+
+DEADLINE_SECONDS = 10.0
+QUESTION = "Reply with the single word: pong"
+MAX_OUTPUT_TOKENS = 64
+NO_KEY = "no_key"
+
+# Plain words for the reasons of providers' clients (providers/, common/http.py).
+_WORDS = {
+    NO_KEY: "The provider has no key: store one here, or set the environment variable it names.",
+    "timeout": "No whole answer came in time.",
+    "connection": "The provider's server could not be reached, or it broke the connection off.",
+    "private_address": "A private address: PROVIDER_ALLOW_PRIVATE_ADDRESSES would allow it.",
+    "address": "The provider's address is no web address.",
+    "garbage": "The answer is not of OpenAI's chat protocol. Does the address end in /v1?",
+    "no_text": "The answer holds no text.",
+    "too_large": "The answer is larger than this gateway reads.",
+    "encoding": "The answer is compressed in a way that was not asked for.",
+    "model_retired": "The provider no longer serves the model under this name.",
+    "content_filter": "The provider's content filter refused the question.",
+    "context_length_exceeded": "The provider says that even this short question is too long.",
+    "status_400": "The provider refused the request as malformed.",
+    "status_401": "The provider does not accept the key.",
+    "status_402": "The provider wants to be paid first.",
+    "status_403": "The provider does not allow this key to use the model.",
+    "status_404": "The provider does not know the model, or the address is wrong.",
+    "status_429": "The provider's rate limit is reached. Try again in a while.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a call through a route went; `reason` is empty where an answer came."""
+
+    provider_name: str
+    provider_model: str
+    duration_ms: int
+    completion: Completion | None = None
+    reason: str = ""
+    is_permanent: bool = False
+
+    @property
+    def words(self) -> str:
+        """What went wrong, in plain words."""
+        return explain(self.reason)
+
+
+def explain(reason: str) -> str:
+    """Say a provider's failure in plain words."""
+    if reason in _WORDS:
+        return _WORDS[reason]
+    status = re.fullmatch(r"status_(\d{3})", reason)
+    if status is None:
+        return f"The call failed ({reason})." if reason else ""
+    if status[1].startswith("5"):
+        return f"The provider's own server failed (HTTP {status[1]})."
+    return f"The provider answered HTTP {status[1]}."
+
+
+def try_route(route: Route) -> Result:
+    """Ask a route something short and return how it went, within ten seconds.
+
+    No transaction may be open: the connection to the database is given back before the call.
+    """
+    client = routes.client_of(route)
+    if client is None:
+        return Result(route.provider.name, route.provider_model, 0, reason=NO_KEY)
+    db.release_connection()
+    return _ask(client, route)
+
+
+def _ask(client: ProviderClient, route: Route) -> Result:
+    request = ChatRequest([{"role": "user", "content": QUESTION}], MAX_OUTPUT_TOKENS)
+    started = time.monotonic()
+    until = started + DEADLINE_SECONDS
+    patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
+    completion, reason, is_permanent = None, "", False
+    try:
+        completion = client.complete(request, patience=patience)
+    except ProviderError as error:
+        reason, is_permanent = error.reason, error.permanent
+    duration_ms = round((time.monotonic() - started) * 1000)
+    names = route.provider.name, route.provider_model
+    return Result(*names, duration_ms, completion, reason, is_permanent)

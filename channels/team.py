@@ -1,0 +1,246 @@
+"""Who is in an account and as what: invitations, roles, leaving.
+
+Every change locks the account's row first, so that of two owners who leave at once one stays.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from channels import audit
+from channels.audit import Actor
+from channels.errors import (
+    AlreadyInvited,
+    AlreadyMember,
+    InvitationForAnother,
+    InvitationGone,
+    LastOwner,
+    TooManyInvitations,
+)
+from channels.models import Account, Invitation, Membership, User
+from common import crypto
+
+LIFETIME = timedelta(days=7)
+# A new account must not become a way to send mails to strangers.
+INVITATIONS_PER_DAY = 20
+PAUSE_BETWEEN_MAILS = timedelta(minutes=1)
+
+Role = Membership.Role
+
+
+@dataclass(frozen=True, slots=True)
+class SentInvitation:
+    """An invitation's row and, this once, its link's secret."""
+
+    record: Invitation
+    secret: str
+
+
+# --- Reads ------------------------------------------------------------------------------------
+
+
+def list_members(account: Account) -> list[Membership]:
+    """Return who is in the account, the longest first."""
+    return list(account.memberships.select_related("user").order_by("created_at", "id"))
+
+
+def list_invitations(account: Account) -> list[Invitation]:
+    """Return the invitations that nobody has accepted or withdrawn, run out ones included."""
+    open_ones = account.invitations.filter(closed_at=None)
+    return list(open_ones.select_related("invited_by").order_by("-created_at"))
+
+
+def digest_of(secret: str) -> str:
+    """Return what an invitation's secret is found by; it opens nothing by itself."""
+    return crypto.digest(f"invitation:{secret}")
+
+
+def find_invitation(secret_digest: str) -> Invitation | None:
+    """Return the invitation that can still be accepted, or None."""
+    found = Invitation.objects.filter(
+        secret_digest=secret_digest, closed_at=None, expires_at__gt=timezone.now()
+    )
+    return found.select_related("account", "invited_by").first()
+
+
+# --- Invitations ------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInvitation:
+    """Ask somebody into the account; one open invitation an address.
+
+    Raises AlreadyMember, AlreadyInvited, TooManyInvitations.
+    """
+    _lock(account)
+    now = timezone.now()
+    if account.memberships.filter(user__email__iexact=email).exists():
+        raise AlreadyMember(f"{email} is in this account already.")
+    earlier = account.invitations.filter(email__iexact=email, closed_at=None)
+    if earlier.filter(expires_at__gt=now).exists():
+        raise AlreadyInvited(f"{email} has been invited already. You can send the mail again.")
+    if account.invitations.filter(created_at__gt=now - timedelta(days=1)).count() >= (
+        INVITATIONS_PER_DAY
+    ):
+        raise TooManyInvitations(
+            f"An account can send {INVITATIONS_PER_DAY} invitations a day. Try again tomorrow."
+        )
+    earlier.update(closed_at=now)
+    secret = _new_secret()
+    invitation = Invitation.objects.create(
+        account=account,
+        email=email,
+        role=role,
+        secret_digest=digest_of(secret),
+        invited_by=actor.user,
+        expires_at=now + LIFETIME,
+    )
+    _record("member.invited", invitation, actor, role=(None, role))
+    return SentInvitation(invitation, secret)
+
+
+@transaction.atomic
+def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
+    """Give an open invitation another secret and 7 days from now; the earlier link ends.
+
+    Raises InvitationGone, and TooManyInvitations within a minute of the last one.
+    """
+    _lock(invitation.account)
+    now = timezone.now()
+    current = _open(invitation).first()
+    if current is None:
+        raise InvitationGone("This invitation has been accepted or withdrawn.")
+    if now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
+        raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
+    secret = _new_secret()
+    current.secret_digest = digest_of(secret)
+    current.expires_at = now + LIFETIME
+    current.save(update_fields=["secret_digest", "expires_at"])
+    _record("member.invited_again", current, actor)
+    return SentInvitation(current, secret)
+
+
+@transaction.atomic
+def withdraw_invitation(*, invitation: Invitation, actor: Actor) -> None:
+    """End an open invitation: its link does nothing any more. Twice is as good as once."""
+    if _open(invitation).update(closed_at=timezone.now()):
+        _record("member.invitation_withdrawn", invitation, actor)
+
+
+@transaction.atomic
+def accept_invitation(*, secret_digest: str, user: User, actor: Actor) -> Membership:
+    """Make the invited person a member; accepting again returns the same membership.
+
+    Who is a member already keeps their role. Raises InvitationGone, InvitationForAnother.
+    """
+    found = Invitation.objects.filter(secret_digest=secret_digest).select_related("account").first()
+    if found is None:
+        raise InvitationGone("This invitation does not exist any more.")
+    if found.email.lower() != user.email.lower():
+        raise InvitationForAnother(f"This invitation is for {found.email}.")
+    _lock(found.account)
+    membership = found.account.memberships.filter(user=user).first()
+    is_open = _open(found).filter(expires_at__gt=timezone.now())
+    if is_open.update(closed_at=timezone.now()):
+        if membership is None:
+            membership = Membership.objects.create(
+                account=found.account, user=user, role=found.role
+            )
+            _record("member.joined", found, actor, role=(None, found.role))
+    elif membership is None:
+        raise InvitationGone("This invitation has been withdrawn, or has run out.")
+    return membership
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _open(invitation: Invitation) -> QuerySet[Invitation]:
+    return Invitation.objects.filter(id=invitation.id, closed_at=None)
+
+
+# --- Members ----------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def change_role(*, membership: Membership, role: Role, actor: Actor) -> None:
+    """Give a member another role. Raises LastOwner."""
+    _lock(membership.account)
+    current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
+    if current is None or current.role == role:
+        return
+    _keep_an_owner(current)
+    before, current.role = current.role, role
+    current.save(update_fields=["role"])
+    _record_member("member.role_changed", current, actor, role=(before, role))
+
+
+@transaction.atomic
+def remove_member(*, membership: Membership, actor: Actor) -> None:
+    """Take a member out of the account, or let them leave. Raises LastOwner."""
+    _lock(membership.account)
+    current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
+    if current is None:
+        return
+    _keep_an_owner(current)
+    is_self = actor.user is not None and actor.user.id == current.user_id
+    action = "member.left" if is_self else "member.removed"
+    _record_member(action, current, actor, role=(current.role, None))
+    current.delete()
+
+
+@transaction.atomic
+def rename_account(*, account: Account, name: str, actor: Actor) -> None:
+    """Call the account something else."""
+    _lock(account)
+    before = Account.objects.values_list("name", flat=True).get(id=account.id)
+    if before == name:
+        return
+    Account.objects.filter(id=account.id).update(name=name)
+    audit.record(
+        "account.renamed", actor=actor, account_id=account.id, changes={"name": (before, name)}
+    )
+
+
+def _keep_an_owner(membership: Membership) -> None:
+    others = membership.account.memberships.filter(role=Role.OWNER).exclude(id=membership.id)
+    if membership.role == Role.OWNER and not others.exists():
+        raise LastOwner(
+            "An account needs an owner: make somebody else one first, then try this again."
+        )
+
+
+def _lock(account: Account) -> None:
+    # On SQLite the transaction itself holds the only write lock.
+    Account.objects.select_for_update().get(id=account.id)
+
+
+def _record(
+    action: str, invitation: Invitation, actor: Actor, **changes: tuple[str | None, str | None]
+) -> None:
+    audit.record(
+        action,
+        actor=actor,
+        account_id=invitation.account_id,
+        target=invitation.email,
+        changes=changes,
+    )
+
+
+def _record_member(
+    action: str, membership: Membership, actor: Actor, **changes: tuple[str | None, str | None]
+) -> None:
+    audit.record(
+        action,
+        actor=actor,
+        account_id=membership.account_id,
+        target=membership.user.email,
+        changes=changes,
+    )

@@ -1,0 +1,60 @@
+"""A cache in Redis that falls back on this process's memory while Redis is away.
+
+Log-in limits live in it. Django's own backend raises what Redis raises, and nobody could log in
+while an optional service is down.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache
+from redis.exceptions import RedisError
+
+logger = logging.getLogger("gateway.cache")
+
+RETRY_AFTER_SECONDS = 5.0
+# Of the process, as the memory is: Django makes a cache object for each thread.
+_retry_at = 0.0
+
+
+class RedisOrMemory(RedisCache):
+    """Redis's cache; for 5 s after a failure, memory instead.
+
+    Of Django's methods those that limits need; the others raise as ever.
+    """
+
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._memory = LocMemCache(
+            "redis-is-away", {name: value for name, value in params.items() if name != "OPTIONS"}
+        )
+
+    def add(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(_first_of(super().add, self._memory.add, *args, **kwargs))
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        return _first_of(super().get, self._memory.get, *args, **kwargs)
+
+    def set(self, *args: Any, **kwargs: Any) -> None:
+        _first_of(super().set, self._memory.set, *args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(_first_of(super().delete, self._memory.delete, *args, **kwargs))
+
+
+def _first_of(
+    in_redis: Callable[..., Any], in_memory: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    global _retry_at
+    if time.monotonic() >= _retry_at:
+        try:
+            return in_redis(*args, **kwargs)
+        except RedisError:
+            _retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            logger.warning("cache.redis.lost")
+    return in_memory(*args, **kwargs)

@@ -1,0 +1,65 @@
+"""Attempts to log in are counted on while Redis is away, at the cost of one try."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from common import cache
+from common.cache import RedisOrMemory
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisOrMemory]:
+    """A cache whose Redis does not answer."""
+    monkeypatch.setattr(cache, "_retry_at", 0.0)
+    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    lost = RedisOrMemory("redis://127.0.0.1:1/0", {"OPTIONS": options, "KEY_PREFIX": "lost"})
+    yield lost
+    lost._memory.clear()
+
+
+def test_memory_takes_over(lost: RedisOrMemory) -> None:
+    assert lost.get("attempts", []) == []
+    lost.set("attempts", [1], 60)
+    assert lost.get("attempts", []) == [1]
+    assert lost.add("lock", 1, 60)
+    assert not lost.add("lock", 1, 60)
+    assert lost.delete("lock")
+    assert lost.add("lock", 1, 60)
+
+
+def test_redis_is_used_where_it_answers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not settings.REDIS_URL:
+        pytest.skip("no REDIS_URL")
+    monkeypatch.setattr(cache, "_retry_at", 0.0)
+    one, other = (
+        RedisOrMemory(settings.REDIS_URL, {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"})
+        for _ in range(2)
+    )
+    other.key_prefix = one.key_prefix
+    assert one.add("lock", 1, 5)
+    assert not other.add("lock", 1, 5)
+    assert one._memory.get("lock") is None
+    assert other.delete("lock")
+    other.set("attempts", [1], 5)
+    assert one.get("attempts") == [1]
+
+
+def test_redis_is_asked_once_and_then_left_alone(
+    lost: RedisOrMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        lost.get("x")
+    assert [record.message for record in caplog.records] == ["cache.redis.lost"]
+    assert cache._retry_at > time.monotonic()
+
+
+def test_other_threads_see_the_same_memory(lost: RedisOrMemory) -> None:
+    lost.set("attempts", 3, 60)
+    other = RedisOrMemory("redis://127.0.0.1:1/0", {"KEY_PREFIX": "lost"})
+    assert other.get("attempts") == 3

@@ -1,0 +1,52 @@
+"""How the gateway has been doing in the last while: answers, failures, how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, QuerySet
+
+from common.ids import first_uuid7
+from conversations.models import FailedRequest, Message
+
+# A reply has the id of its hold, made when its request began: some minutes before, at most.
+_LONGEST_REQUEST = timedelta(minutes=70)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Counts since a moment; `p95_ms` is None where nothing was answered."""
+
+    answered: int
+    failures: dict[str, int]
+    p95_ms: int | None
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def requests(self) -> int:
+        return self.answered + self.failed
+
+
+def read_pulse(*, since: datetime) -> Pulse:
+    """Return how requests went since a moment, found by the time in their ids."""
+    replies = _replies_since(since)
+    answered = replies.count()
+    p95 = None
+    if answered:
+        ordered = replies.order_by("duration_ms").values_list("duration_ms", flat=True)
+        p95 = ordered[min(answered - 1, answered * 95 // 100)]
+    failed = FailedRequest.objects.filter(created_at__gte=since).order_by()
+    counts = failed.values_list("error_code").annotate(count=Count("id")).order_by("-count")
+    return Pulse(answered, dict(counts), p95)
+
+
+def _replies_since(since: datetime) -> QuerySet[Message]:
+    return Message.objects.filter(
+        id__gte=first_uuid7(since - _LONGEST_REQUEST),
+        role=Message.Role.ASSISTANT,
+        created_at__gte=since,
+    )

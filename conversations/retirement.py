@@ -1,0 +1,38 @@
+"""The end of a channel that was used: the books stay, all else that can go goes."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from channels import audit
+from channels import services as channels
+from channels.audit import Actor
+from channels.models import ApiKey, Channel
+from conversations import retention
+from conversations.models import FailedRequest
+
+
+@transaction.atomic
+def retire_channel(*, channel: Channel, actor: Actor) -> int:
+    """Switch a channel off, revoke its keys and erase its transcripts; return messages erased.
+
+    Done again it does what is left to do. Tokens, charges and the audit log stay.
+    """
+    channels.update_channel(channel_id=str(channel.id), actor=actor, is_enabled=False)
+    now = timezone.now()
+    living = ApiKey.objects.filter(Q(revoked_at=None) | Q(revoked_at__gt=now), channel=channel)
+    for api_key in living.select_related("channel"):
+        channels.revoke_api_key(api_key=api_key, at=now, actor=actor)
+    erased = retention.erase_channel(channel=channel, now=now)
+    FailedRequest.objects.filter(channel=channel).exclude(page_url="").update(page_url="")
+    audit.record(
+        "channel.retired",
+        actor=actor,
+        account_id=channel.account_id,
+        channel=channel,
+        target=channel.name,
+        changes={"messages_erased": (None, erased)},
+    )
+    return erased

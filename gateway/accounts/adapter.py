@@ -1,0 +1,150 @@
+"""What allauth asks us: who may sign up, what a new person gets, how attempts are counted."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import smtplib
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.models import EmailAddress
+from allauth.core import context as current
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.contrib import messages
+from django.db import transaction
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from channels.models import User
+from common import crypto
+from common.floods import client_address
+from gateway.accounts import pending, signup
+from gateway.accounts.recent import is_login_recent
+
+logger = logging.getLogger("gateway.accounts")
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Our answers for log-in and sign-up."""
+
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "account_inactive": "This log-in has been switched off.",
+        "email_password_mismatch": "The e-mail address or the password is not right.",
+        "too_many_login_attempts": "Too many attempts. Wait five minutes, then try again.",
+        "email_taken": "Somebody has signed up with this e-mail address.",
+        "duplicate_email": "This is your e-mail address already.",
+        "incorrect_password": "The password is not right.",
+        "enter_current_password": "This is not your current password.",
+        "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",
+    }
+
+    # --- Sign-up ---
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return settings.ALLOW_SIGNUP or pending.find_pending(request) is not None
+
+    @transaction.atomic
+    def save_user(
+        self, request: HttpRequest, user: User, form: BaseForm, commit: bool = True
+    ) -> User:
+        """Save a new person with an account of their own, unless they come to join another's."""
+        user = super().save_user(request, user, form, commit)
+        if pending.find_pending(request) is None:
+            signup.make_account(user, address=client_address(request))
+        return user
+
+    def is_email_verified(self, request: HttpRequest, email: str) -> bool:
+        """Tell whether the invitation in this session came by mail to that address."""
+        invitation = pending.find_pending(request)
+        return invitation is not None and invitation.email.lower() == email.lower()
+
+    def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
+        """Count an address as proven; the first one after sign-up brings the credits."""
+        user = email_address.user
+        if _is_another_users(email_address):
+            text = f"{email_address.email} belongs to another log-in and cannot be confirmed."
+            messages.error(request, text)
+            return False
+        if user.last_login is not None:
+            return bool(super().confirm_email(request, email_address))
+        # Unproven, nobody can log in: who never did has just signed up.
+        with transaction.atomic():
+            is_confirmed = bool(super().confirm_email(request, email_address))
+            if is_confirmed:
+                signup.grant_credits(user)
+        return is_confirmed
+
+    def post_login(
+        self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any
+    ) -> HttpResponse:
+        if signup:
+            # They chose their password a moment ago: that is a recent log-in.
+            record_authentication(request, user, method="password", email=user.email)
+        response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
+        return response
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count."""
+        is_required = bool(super().is_reauthentication_required(app=app, **kwargs))
+        return is_required and not is_login_recent(current.request)
+
+    def is_safe_url(self, url: str) -> bool:
+        """Follow `next` on this very host alone; allauth would also follow every allowed host."""
+        request = current.request
+        return url_has_allowed_host_and_scheme(
+            url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+        )
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail; a mail server that is away fails no log-in and undoes no change."""
+        try:
+            super().send_mail(template_prefix, email, context)
+        except (smtplib.SMTPException, OSError) as error:
+            # The reason alone: some servers quote the mail, which may hold a link.
+            reason = {"mail": template_prefix, "reason": type(error).__name__}
+            logger.warning("accounts.mail.not_sent", extra=reason)
+            text = "A mail could not be sent. If you wait for a link, try again in a few minutes."
+            messages.error(current.request, text)
+
+    # --- Counting attempts ---
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Return the address that all of the gateway's own limits count."""
+        return client_address(request) or "unknown"
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        # By name alone. allauth adds the Host header, whose port the caller chooses freely.
+        name = credentials.get("email") or credentials.get("username") or ""
+        return str(name).strip().lower()
+
+
+def _is_another_users(email_address: EmailAddress) -> bool:
+    others = User.objects.exclude(id=email_address.user_id)
+    return others.filter(email__iexact=email_address.email).exists()
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):
+    """Secrets of second factors under the key ring that keeps API keys."""
+
+    error_messages = DefaultMFAAdapter.error_messages | {
+        "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",
+    }
+
+    def encrypt(self, text: str) -> str:
+        key_id, sealed = crypto.encrypt(text, context=_FACTOR_CONTEXT)
+        return f"{key_id}:{base64.b64encode(sealed).decode()}"
+
+    def decrypt(self, encrypted_text: str) -> str:
+        key_id, _, sealed = encrypted_text.rpartition(":")
+        return crypto.decrypt(key_id, base64.b64decode(sealed), context=_FACTOR_CONTEXT)
+
+    def _get_site_name(self) -> str:
+        return str(settings.SITE_NAME)
+
+
+# allauth does not say whose secret it is.
+_FACTOR_CONTEXT = "mfa_authenticator.data"

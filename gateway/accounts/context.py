@@ -1,0 +1,20 @@
+"""What the pages of log-in and sign-up say about this installation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+_CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
+
+def has_mail_server() -> bool:
+    """Tell whether mails leave this machine; otherwise they are written to the server's log."""
+    return bool(settings.EMAIL_BACKEND != _CONSOLE)
+
+
+def doors(request: HttpRequest) -> dict[str, Any]:
+    """Give every template what decides which doors it shows."""
+    return {"allow_signup": settings.ALLOW_SIGNUP, "has_mail_server": has_mail_server()}

@@ -1,0 +1,135 @@
+"""allauth's forms with our words, and what must happen with them beyond allauth's own steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account import forms
+from allauth.account.adapter import get_adapter
+from allauth.account.fields import SetPasswordField
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from allauth.mfa.base import forms as factor_forms
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.webauthn.forms import AddWebAuthnForm
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from channels.models import User
+from gateway.accounts import pending
+
+ABOUT_PASSWORDS = "At least 8 characters; not only digits, and no password that many people use."
+_LABELS = {
+    "login": "E-mail address",
+    "email": "E-mail address",
+    "remember": "Keep me logged in on this computer",
+    "oldpassword": "Current password",
+    "password2": "New password, once more",
+}
+
+
+class _OurWords:
+    """Labels beside the fields instead of inside them, and one sentence about passwords."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():  # type: ignore[attr-defined]
+            field.widget.attrs.pop("placeholder", None)
+            field.label = _LABELS.get(name, field.label)
+            if name == "password1":
+                field.help_text = ABOUT_PASSWORDS
+            if isinstance(field, SetPasswordField):
+                field.label = "New password"
+
+
+class LogInForm(_OurWords, forms.LoginForm):
+    """E-mail address and password."""
+
+
+class ChangeEmailForm(_OurWords, forms.AddEmailForm):
+    """A new address, to be proven."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "New e-mail address"
+
+
+class ChangePasswordForm(_OurWords, forms.ChangePasswordForm):
+    """The old password and a new one."""
+
+
+class SetPasswordForm(_OurWords, forms.SetPasswordForm):
+    """A password for who has none."""
+
+
+class ResetPasswordForm(_OurWords, forms.ResetPasswordForm):
+    """The address that the link goes to."""
+
+
+class ReauthenticateForm(_OurWords, forms.ReauthenticateForm):
+    """The password, once more."""
+
+
+class SignUpForm(_OurWords, forms.SignupForm):
+    """E-mail address and password; by an invitation, for its address alone."""
+
+    account_already_exists: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        invitation = pending.find_pending(context.request)
+        if invitation is not None:
+            email = self.fields["email"]
+            # A disabled field keeps its initial value, whatever is posted.
+            email.disabled, email.initial = True, invitation.email.lower()
+            self.initial["email"] = email.initial
+            email.help_text = "The address you were invited at."
+
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
+        """Make the user; where the address is taken, answer as if it were not."""
+        if not self.account_already_exists:
+            try:
+                with transaction.atomic():
+                    return super().try_save(request)  # type: ignore[no-any-return]
+            except IntegrityError:
+                # Somebody signed up with it a moment ago.
+                self.account_already_exists = True
+        # As long as making a user takes.
+        User().set_password(self.cleaned_data["password1"])
+        return super().try_save(request)  # type: ignore[no-any-return]
+
+
+class ResetPasswordKeyForm(_OurWords, forms.ResetPasswordKeyForm):
+    """A new password for who came through a mailed link."""
+
+    def save(self) -> None:
+        """Set the password; the link was mailed, so that the address is proven as well."""
+        super().save()
+        addresses = list(EmailAddress.objects.filter(user=self.user))
+        # With several the link does not tell which one it was mailed to.
+        if len(addresses) == 1 and not addresses[0].verified:
+            request = context.request
+            get_adapter(request).confirm_email(request, addresses[0])
+
+
+class CodeForm(_OurWords, factor_forms.AuthenticateForm):
+    """The second step of a log-in."""
+
+
+class CodeAgainForm(_OurWords, factor_forms.ReauthenticateForm):
+    """A code instead of the password, once more."""
+
+
+class ActivateAppForm(_OurWords, ActivateTOTPForm):
+    """The first code of a new authenticator app."""
+
+
+class AddPasskeyForm(_OurWords, AddWebAuthnForm):
+    """A new passkey or security key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        passkey = self.fields["passwordless"]
+        passkey.label, passkey.initial = "Log in with it alone, without the password", True
+        passkey.help_text = "Then it asks for your fingerprint, face or PIN: that is a passkey."

@@ -1,0 +1,45 @@
+"""The mails that are ours rather than allauth's."""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from channels.models import Invitation
+
+logger = logging.getLogger("gateway.accounts")
+
+
+def invitation_link(request: HttpRequest, secret: str) -> str:
+    """Return the address that an invitation's mail holds."""
+    return request.build_absolute_uri(reverse("join_link", args=[secret]))
+
+
+def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:
+    """Mail the link to whom it invites; False where the mail server does not take it."""
+    account = " ".join(invitation.account.name.split())
+    text = render_to_string(
+        "emails/invitation.txt",
+        {
+            "invitation": invitation,
+            "account": account,
+            "link": invitation_link(request, secret),
+            "site_name": settings.SITE_NAME,
+        },
+    )
+    inviter = [invitation.invited_by.email] if invitation.invited_by else []
+    subject = f"{settings.SITE_NAME}: you are invited to {account}"
+    mail = EmailMessage(subject, text, to=[invitation.email], reply_to=inviter)
+    try:
+        mail.send()
+    except (smtplib.SMTPException, OSError) as error:
+        # The reason alone: some servers quote the mail.
+        logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
+        return False
+    return True

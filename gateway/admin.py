@@ -1,0 +1,165 @@
+"""Staff pages of accounts: they look into every app, so they are here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.views import ChangeList
+
+from channels.admin.auditing import AuditedAdmin
+from channels.models import Account, Membership
+from common.money import show_credits
+from gateway.staff.accounts import Figures, read_figures
+from gateway.staff.credits_desk import MOST_ACCOUNTS, desk_url
+from gateway.staff.pages import staff_url
+
+
+class AccountList(ChangeList):
+    """Reads the figures of the accounts on the page, and of no others."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        accounts: list[Any] = list(self.result_list)  # type: ignore[has-type]  # set by super()
+        figures = read_figures([account.pk for account in accounts], now=timezone.now())
+        for account in accounts:
+            account.figures = figures[account.pk]
+        self.result_list = accounts
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+    tab = True
+
+
+@admin.register(Account)
+class AccountAdmin(AuditedAdmin):
+    list_display = (
+        "name_and_owner",
+        "plan",
+        "balance",
+        "held",
+        "channel_count",
+        "requests_30_days",
+        "credits_30_days",
+        "state",
+        "links",
+    )
+    list_display_links = ("name_and_owner",)
+    list_filter = ("is_enabled", "plan")
+    list_select_related = ("plan", "credit_account")
+    list_per_page = 25
+    show_full_result_count = False
+    ordering = ("-id",)
+    search_fields = ("name", "members__email")
+    fields = ("name", "plan", "is_enabled", "created_at", "balance", "held")
+    readonly_fields = ("created_at", "balance", "held")
+    inlines = (MembershipInline,)
+    actions = ("book_credits",)
+    actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain", "view_console")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Books and audit log outlive everything: an account is switched off instead."""
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return AccountList
+
+    @display(description="account", ordering="name")
+    def name_and_owner(self, account: Account) -> SafeString:
+        owner = self._figures(account).owner_email or "no owner"
+        return format_html('{}<br><span class="gw-soft gw-small">{}</span>', account.name, owner)
+
+    @display(ordering="credit_account__balance_microcredits", description="balance")
+    def balance(self, account: Account) -> str:
+        credit = getattr(account, "credit_account", None)
+        return show_credits(credit.balance_microcredits) if credit else "0"
+
+    @display(ordering="credit_account__held_microcredits", description="held")
+    def held(self, account: Account) -> str:
+        credit = getattr(account, "credit_account", None)
+        return show_credits(credit.held_microcredits) if credit else "0"
+
+    @display(description="channels")
+    def channel_count(self, account: Account) -> SafeString:
+        address = f"{reverse('admin:channels_channel_changelist')}?account__id__exact={account.pk}"
+        return format_html(
+            '<a class="gw-link" href="{}">{}</a>', address, self._figures(account).channel_count
+        )
+
+    @display(description="requests, 30 days")
+    def requests_30_days(self, account: Account) -> str:
+        return f"{self._figures(account).request_count:,}"
+
+    @display(description="credits, 30 days")
+    def credits_30_days(self, account: Account) -> str:
+        return show_credits(self._figures(account).charged_microcredits)
+
+    @display(description="state", label={"On": "success", "Off": "danger"})
+    def state(self, account: Account) -> str:
+        return "On" if account.is_enabled else "Off"
+
+    @display(description="more")
+    def links(self, account: Account) -> SafeString:
+        return format_html(
+            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a> '
+            '· <a class="gw-link" href="{}">View as owner</a>',
+            desk_url([account.pk]),
+            staff_url("timeline", account.pk),
+            staff_url("view_as_owner", account.pk),
+        )
+
+    @staticmethod
+    def _figures(account: Account) -> Figures:
+        found: Figures = getattr(account, "figures", None) or Figures()
+        return found
+
+    # --- Credits: every one of these leads to a page that asks, shows and only then books ------
+
+    def has_book_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("billing.add_ledgerentry")
+
+    def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("billing.view_ledgerentry")
+
+    @admin.action(description="Add, deduct or correct credits", permissions=["book"])
+    def book_credits(
+        self, request: HttpRequest, queryset: QuerySet[Account]
+    ) -> HttpResponse | None:
+        ids = list(queryset.order_by("id").values_list("id", flat=True)[: MOST_ACCOUNTS + 1])
+        if len(ids) > MOST_ACCOUNTS:
+            said = f"At most {MOST_ACCOUNTS} accounts at once: choose fewer."
+            self.message_user(request, said, messages.ERROR)
+            return None
+        return redirect(desk_url(ids))
+
+    @action(description="Add", icon="add", permissions=["book"])
+    def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([int(object_id)], "add"))
+
+    @action(description="Deduct", icon="remove", permissions=["book"])
+    def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([int(object_id)], "deduct"))
+
+    @action(description="Correct", icon="edit", permissions=["book"])
+    def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([int(object_id)], "correct"))
+
+    @action(description="Explain", icon="receipt_long", permissions=["explain"])
+    def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("timeline", int(object_id)))
+
+    @action(description="View as owner", icon="visibility", permissions=["view"])
+    def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("view_as_owner", int(object_id)))

@@ -1,0 +1,182 @@
+"""The forms of a channel, and the models they let one choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+
+from channels import selectors
+from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
+from channels.models import Account, Channel, LanguageModel
+from common.ids import uuid7
+from common.money import display_credits
+
+
+class PlainText(forms.CharField):
+    """A text of several lines, with the line ends it had before a browser sent it."""
+
+    def to_python(self, value: Any) -> str:
+        text = str(value or "").replace("\r\n", "\n").replace("\r", "\n")
+        return super().to_python(text) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOption:
+    """A model as the picker shows it."""
+
+    model: LanguageModel
+    is_chosen: bool
+    is_offered: bool
+
+    @property
+    def price(self) -> str:
+        """What a reply costs, in credits."""
+        model = self.model
+        parts = [
+            (model.price_per_reply_microcredits, "a reply"),
+            (model.price_per_1k_input_tokens_microcredits, "per 1,000 input tokens"),
+            (model.price_per_1k_output_tokens_microcredits, "per 1,000 output tokens"),
+        ]
+        words = [f"{display_credits(price)} {what}" for price, what in parts if price]
+        return " + ".join(words) or "free"
+
+
+class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
+    """Chooses among the models the account may use, by the gateway's id for them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            LanguageModel.objects.none(),
+            to_field_name="model_id",
+            error_messages={
+                "required": "Choose a model.",
+                "invalid_choice": "Choose one of the models shown here.",
+            },
+        )
+
+
+class ModelPicker:
+    """Of a form with a ModelField: which models it offers."""
+
+    fields: dict[str, Any]
+
+    def offer(self, account: Account, current: LanguageModel | None = None) -> None:
+        """Offer what the plan allows, and the model there is now, which may be of another time."""
+        allowed = list(selectors.models_allowed(account.id))
+        self.offered = {model.pk for model in allowed}
+        self.models = allowed
+        if current is not None and current.pk not in self.offered:
+            self.models = [current, *allowed]
+        ids = [model.pk for model in self.models]
+        self.fields["model"].queryset = LanguageModel.objects.filter(pk__in=ids)
+
+    def options(self) -> list[ModelOption]:
+        chosen = str(self["model"].value() or "")  # type: ignore[index]  # mixed into a form
+        return [
+            ModelOption(model, model.model_id == chosen, model.pk in self.offered)
+            for model in self.models
+        ]
+
+
+class NewChannelForm(ModelPicker, forms.Form):
+    """What a channel needs to begin with; the rest has sensible values."""
+
+    # The channel's id to be: the same form sent twice makes one channel.
+    id = forms.UUIDField(widget=forms.HiddenInput)
+    name = forms.CharField(
+        max_length=120, help_text="How you will find it here. Callers and visitors do not see it."
+    )
+    site_url = forms.CharField(
+        label="Site address",
+        required=False,
+        max_length=200,
+        help_text="Where it is used, as in https://shop.example.com",
+        widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
+    )
+    model = ModelField()
+
+    def __init__(self, account: Account, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.offer(account)
+
+    @classmethod
+    def empty(cls, account: Account) -> NewChannelForm:
+        form = cls(account, initial={"id": uuid7()})
+        form.initial["model"] = form.models[0].model_id if form.models else ""
+        return form
+
+
+class SettingsForm(ModelPicker, forms.Form):
+    """A channel's settings but its prompt; `digest` is that of the values it was filled with."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    name = forms.CharField(max_length=120)
+    site_url = forms.CharField(
+        label="Site address",
+        required=False,
+        max_length=200,
+        help_text="Where it is used, as in https://shop.example.com",
+        widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
+    )
+    model = ModelField()
+    requests_per_minute = forms.IntegerField(min_value=1, max_value=100_000)
+    daily_quota = forms.IntegerField(label="Messages a day", min_value=1, max_value=2_147_483_647)
+
+    FIELDS = (
+        "name",
+        "site_url",
+        "model",
+        "requests_per_minute",
+        "daily_quota",
+        "fallback_replies",
+    )
+
+    def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.channel = channel
+        self.offer(channel.account, channel.model)
+        for code, title, when in CAUSES:
+            self.fields[f"reply_{code}"] = _reply_field(title, f"{when} Code: {code}")
+        self._say_limits()
+
+    def _say_limits(self) -> None:
+        """A plan may be tighter than the channel."""
+        plan = self.channel.account.plan
+        limits = {
+            "requests_per_minute": "requests a minute",
+            "daily_quota": "messages a UTC day for each channel",
+        }
+        for name, unit in limits.items():
+            most = getattr(plan, name, None)
+            if plan is not None and most is not None:
+                words = f"The plan {plan.name} allows {most:,} {unit}; the lower number counts."
+                self.fields[name].help_text = words
+
+    def reply_fields(self) -> list[forms.BoundField]:
+        return [self[f"reply_{code}"] for code in CODES]
+
+    @property
+    def has_replies(self) -> bool:
+        return any(field.value() or field.errors for field in self.reply_fields())
+
+    def changes(self) -> dict[str, Any]:
+        """Return the channel's fields as they shall be."""
+        data = self.cleaned_data
+        replies = {code: text for code in CODES if (text := data[f"reply_{code}"])}
+        # Replies to codes that this form does not know are left as they are.
+        kept = {k: v for k, v in self.channel.fallback_replies.items() if k not in CODES}
+        return {name: data[name] for name in self.FIELDS[:-1]} | {
+            "fallback_replies": kept | replies
+        }
+
+
+def _reply_field(title: str, help_text: str) -> PlainText:
+    return PlainText(
+        label=title,
+        help_text=help_text,
+        required=False,
+        max_length=LONGEST_REPLY,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )

@@ -1,0 +1,166 @@
+"""System health: is everything there, do the books agree, who answers, what is stuck."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import django
+from celery.exceptions import CeleryError
+from django.conf import settings
+from django.contrib import messages
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from billing import sums
+from billing.models import VerificationRun
+from channels import breaker, route_tests
+from channels.models import RouteHealth
+from conversations import pulse
+from gateway import tasks
+from gateway.celery import app
+from gateway.staff.pages import render_staff_page, staff_page, staff_url
+
+RUNS_SHOWN = 7
+DIFFERENCES_SHOWN = 20
+ROUTES_SHOWN = 50
+WORKER_TIMEOUT_SECONDS = 1.0
+HOW_TO_VERIFY = "Run `.venv/bin/python manage.py verifyledger` on the server instead."
+
+
+@staff_page("billing.view_verificationrun")
+def health(request: HttpRequest) -> HttpResponseBase:
+    """Show what the database and this process know; workers are only asked on demand."""
+    now = timezone.now()
+    runs = list(VerificationRun.objects.order_by("-started_at")[:RUNS_SHOWN])
+    open_holds, overdue_holds = sums.count_open_holds(now=now)
+    return render_staff_page(
+        request,
+        "health.html",
+        title="System health",
+        probes=[
+            _probe("Database", connection.vendor, _ask_database),
+            _probe("Cache", "Redis" if settings.REDIS_URL else "this process", _ask_cache),
+        ],
+        runs=runs,
+        differences=runs[0].details[:DIFFERENCES_SHOWN] if runs else [],
+        routes=[
+            _describe_route(row, now)
+            for row in RouteHealth.objects.order_by("-failed_at")[:ROUTES_SHOWN]
+        ],
+        open_holds=open_holds,
+        overdue_holds=overdue_holds,
+        hour=pulse.read_pulse(since=now - timedelta(hours=1)),
+        broker=app.conf.broker_url.split("://")[0],
+        schedule_written_at=_schedule_written_at(),
+        schedule=_describe_schedule(),
+        versions=_versions(),
+        now=now,
+    )
+
+
+def _probe(name: str, kind: str, ask: Callable[[], object]) -> dict[str, Any]:
+    started = time.perf_counter()
+    try:
+        ask()
+    except (DatabaseError, RedisError, OSError) as error:
+        return {"name": name, "kind": kind, "error": type(error).__name__}
+    return {"name": name, "kind": kind, "ms": f"{(time.perf_counter() - started) * 1000:.2f}"}
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _ask_cache() -> None:
+    cache.get("health")
+
+
+def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
+    return {
+        "row": row,
+        "state": breaker.state_of(row, now=now),
+        "words": route_tests.explain(row.reason),
+    }
+
+
+def _schedule_written_at() -> datetime | None:
+    """Return when a worker on this machine last noted what it had started; None if unknown."""
+    name = app.conf.beat_schedule_filename
+    folder = settings.DATA_DIR
+    times = [file.stat().st_mtime for file in folder.glob(f"{name.rsplit('/', 1)[-1]}*")]
+    return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _describe_schedule() -> list[dict[str, str]]:
+    return [
+        {"name": name, "every": _every(entry["schedule"])}
+        for name, entry in app.conf.beat_schedule.items()
+    ]
+
+
+def _every(schedule: Any) -> str:
+    if not isinstance(schedule, int | float):
+        (hour,), (minute,) = schedule.hour, schedule.minute
+        return f"daily at {hour:02}:{minute:02} UTC"
+    return f"every {int(schedule)} s" if schedule < 120 else f"every {int(schedule // 60)} min"
+
+
+def _versions() -> list[tuple[str, str]]:
+    return [
+        ("Python", platform.python_version()),
+        ("Django", django.get_version()),
+        ("Unfold", version("django-unfold")),
+        (connection.display_name, _database_version()),
+    ]
+
+
+def _database_version() -> str:
+    return ".".join(map(str, connection.get_database_version()))
+
+
+@require_POST
+@staff_page("billing.add_verificationrun")
+def verify(request: HttpRequest) -> HttpResponseBase:
+    """Have a worker prove the books now; where none answers, say how to do it by hand."""
+    if find_workers():
+        tasks.verify_ledger.delay()
+        messages.success(request, "A worker is proving the books: look again in a moment.")
+    else:
+        messages.error(request, f"No worker answers, so nobody would do it. {HOW_TO_VERIFY}")
+    return redirect(staff_url("health"))
+
+
+@require_POST
+@staff_page("billing.view_verificationrun")
+def workers(request: HttpRequest) -> HttpResponseBase:
+    """Ask the workers whether they are there; takes a second."""
+    names = find_workers()
+    if names:
+        messages.success(request, f"Answering: {', '.join(names)}.")
+    else:
+        messages.error(request, "No worker answers. Start one with `make worker`.")
+    return redirect(staff_url("health"))
+
+
+def find_workers() -> list[str]:
+    """Return the names of the workers that answer within a second."""
+    try:
+        with app.connection_for_write(connect_timeout=WORKER_TIMEOUT_SECONDS) as broker:
+            broker.ensure_connection(max_retries=1, timeout=WORKER_TIMEOUT_SECONDS)
+            inspect = app.control.inspect(timeout=WORKER_TIMEOUT_SECONDS, connection=broker)
+            return sorted(inspect.ping() or {})
+    except (CeleryError, KombuError, OperationalError, OSError):
+        return []

@@ -1,0 +1,72 @@
+"""The staff's first page: the books, today, and what needs somebody."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from billing import sums
+from billing.models import VerificationRun
+from channels.models import Account, RouteHealth
+from common.money import show_credits
+from conversations import pulse
+from gateway.console.pages import is_demo
+from gateway.staff.pages import staff_url
+
+NEWEST = 8
+
+
+def describe(request: HttpRequest) -> dict[str, Any]:
+    """Return what this member of the staff may see on the overview."""
+    now = timezone.now()
+    may = request.user.has_perm
+    context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
+    if may("billing.view_creditaccount"):
+        context["cards"] = _money_cards()
+    if may("conversations.view_message"):
+        context |= {"today": sums.count_messages_today(now=now)}
+        context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
+    if may("billing.view_verificationrun"):
+        context["verification"] = VerificationRun.objects.order_by("-started_at").first()
+        context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
+        context["health_url"] = staff_url("health")
+    if may("channels.view_account"):
+        context["newest"] = Account.objects.select_related("plan").order_by("-id")[:NEWEST]
+    return context
+
+
+def _money_cards() -> list[dict[str, str]]:
+    books = sums.sum_books()
+    return [
+        {"label": "Issued", "value": show_credits(books.issued), "note": "credits ever granted"},
+        {"label": "On accounts", "value": show_credits(books.balance), "note": "not yet spent"},
+        {"label": "Held", "value": show_credits(books.held), "note": "for replies on their way"},
+        {"label": "Spent", "value": show_credits(books.spent), "note": "charged or deducted"},
+    ]
+
+
+# Title, icon, what it leads to, the permission it needs.
+_LINKS = (
+    ("Accounts and balances", "domain", "channels_account_changelist", "channels.view_account"),
+    ("Redemption codes", "confirmation_number", "make_codes", "billing.add_redemptioncode"),
+    (
+        "Models and prices",
+        "sell",
+        "channels_languagemodel_changelist",
+        "channels.view_languagemodel",
+    ),
+    ("Providers", "cloud", "channels_provider_changelist", "channels.view_provider"),
+    ("Test a route", "alt_route", "channels_route_changelist", "channels.view_route"),
+    ("System health", "monitor_heart", "health", "billing.view_verificationrun"),
+)
+
+
+def _links(request: HttpRequest) -> list[dict[str, str]]:
+    return [
+        {"title": title, "icon": icon, "url": staff_url(name)}
+        for title, icon, name, permission in _LINKS
+        if request.user.has_perm(permission)
+    ]

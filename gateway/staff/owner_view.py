@@ -1,0 +1,35 @@
+"""«View as owner»: the console of an account, read-only, with an entry in the audit log.
+
+Never a log-in as somebody else: the staff member stays who they are, sees no key and can change
+nothing (gateway/console/access.py).
+"""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+
+from channels import audit
+from channels.models import Account
+from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
+
+
+@staff_page("channels.view_account")
+def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
+    """Ask, then note it in the account's own audit log and open its console."""
+    account = get_object_or_404(Account, id=account_id)
+    if request.method != "POST":
+        return render_staff_page(
+            request,
+            "view_as_owner.html",
+            title=f"View {account.name} as its owner sees it",
+            account=account,
+            back_url=staff_url("channels_account_change", account.id),
+        )
+    audit.record(
+        "staff.viewed_account", actor=actor_of(request), account_id=account.id, target=account.name
+    )
+    request.session[STAFF_VIEW_SESSION_KEY] = account.id
+    return redirect("console:index")

@@ -1,0 +1,57 @@
+"""What every page of the staff's own has: permission, frame, and who acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from channels.audit import Actor
+from channels.models import User
+from common.floods import client_address
+
+View = Callable[..., HttpResponseBase]
+
+
+def staff_page(*permissions: str) -> Callable[[View], View]:
+    """Let in staff with all of these permissions; the site itself asks for the log-in."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.has_perms(permissions):
+                raise PermissionDenied(f"This needs the permission {' and '.join(permissions)}.")
+            return view(request, *args, **kwargs)
+
+        page.needs_permissions = permissions  # type: ignore[attr-defined]
+        return page
+
+    return decorate
+
+
+def render_staff_page(
+    request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any
+) -> TemplateResponse:
+    """Return `templates/staff/<template>` in the frame of the staff admin."""
+    request.current_app = admin.site.name
+    frame = admin.site.each_context(request) | {"title": title, "subtitle": None}
+    return TemplateResponse(request, f"staff/{template}", frame | context, status=status)
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Return the staff member as ledger and audit log name them."""
+    user = request.user
+    assert isinstance(user, User)  # the site has let nobody else in
+    return Actor(user.email, user, client_address(request))
+
+
+def staff_url(name: str, *args: Any) -> str:
+    """Return the address of a page of the staff admin."""
+    return reverse(f"admin:{name}", args=args)

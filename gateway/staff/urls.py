@@ -1,0 +1,20 @@
+"""The staff's own pages, beside those of the models; each view says the permission it needs."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from gateway.staff import codes, credits_desk, health, owner_view, route_tests, timeline
+
+urlpatterns: list[URLPattern] = [
+    path("credits/book/", credits_desk.book, name="credits_desk"),
+    path("credits/booked/", credits_desk.booked, name="credits_booked"),
+    path("credits/codes/", codes.make, name="make_codes"),
+    path("credits/codes/made/", codes.made, name="codes_made"),
+    path("accounts/<int:account_id>/timeline/", timeline.timeline, name="timeline"),
+    path("accounts/<int:account_id>/view/", owner_view.start, name="view_as_owner"),
+    path("routes/<int:route_id>/test/", route_tests.test_route, name="test_route"),
+    path("health/", health.health, name="health"),
+    path("health/verify/", health.verify, name="verify_now"),
+    path("health/workers/", health.workers, name="ask_workers"),
+]

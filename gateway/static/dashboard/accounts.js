@@ -1,0 +1,21 @@
+// Passkeys: shown where the browser has them, and in words what went wrong.
+(function () {
+  "use strict";
+
+  // Not over plain http but on localhost, and never for a bare IP address.
+  const isIpAddress = /^[\d.]+$|^\[/.test(location.hostname);
+  const hasPasskeys = Boolean(window.PublicKeyCredential) && !isIpAddress;
+  for (const part of document.querySelectorAll("[data-passkeys]")) part.hidden = !hasPasskeys;
+  for (const part of document.querySelectorAll("[data-no-passkeys]")) part.hidden = hasPasskeys;
+
+  const words = {
+    NotAllowedError: "The browser has not been given a passkey. Try again, and choose one this time.",
+    InvalidStateError: "This key has been added already.",
+    SecurityError: "Passkeys do not work at this address. Use HTTPS, or http://localhost.",
+  };
+  document.addEventListener("allauth.error", (event) => {
+    event.preventDefault();
+    const error = event.detail.exception || {};
+    window.gateway.toast(words[error.name] || "The passkey did not work here. Try again, or use your password.");
+  });
+})();

@@ -1,0 +1,97 @@
+// The Connect tab: a key into all snippets at once, and calls to try a key.
+(function () {
+  "use strict";
+
+  const PLACEHOLDER = "YOUR_API_KEY";
+
+  function fill(key) {
+    for (const slot of document.querySelectorAll("[data-api-key]")) slot.textContent = key;
+  }
+
+  function show(button, isShown) {
+    button.setAttribute("aria-pressed", String(isShown));
+    button.querySelector("[data-label]").textContent = isShown ? "Take it out again" : "Put it into the code";
+  }
+
+  // data-reveal="url": asks for the key only now, keeps it nowhere but in the snippets.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-reveal]");
+    if (!button) return;
+    const isShown = button.getAttribute("aria-pressed") === "true";
+    for (const other of document.querySelectorAll("[data-reveal]")) show(other, false);
+    fill(PLACEHOLDER);
+    if (isShown) return;
+    button.disabled = true;
+    try {
+      const { ok, answer } = await gateway.post(button.dataset.reveal, {
+        // Where to come back to after a log-in, if one is asked for first.
+        next: location.pathname,
+      });
+      if (ok && answer.key) {
+        fill(answer.key);
+        show(button, true);
+        gateway.toast("The key is in all the code below.");
+      } else if (!answer.redirect) {
+        gateway.toast(answer.error || "The key could not be shown. Reload the page and try again.");
+      }
+    } catch (error) {
+      gateway.toast("The gateway could not be reached.");
+    } finally {
+      button.disabled = false;
+    }
+  });
+
+  function line(name, text) {
+    const term = document.createElement("dt");
+    const value = document.createElement("dd");
+    term.textContent = name;
+    value.textContent = text;
+    return [term, value];
+  }
+
+  function describe(result) {
+    const box = document.createElement("div");
+    const isGood = result.status === 200;
+    box.className = `gw-alert ${isGood ? "gw-alert-ok" : "gw-alert-bad"}`;
+    const list = document.createElement("dl");
+    list.className = "gw-kv";
+    list.append(...line("Status", isGood ? "200: the key works" : `${result.status} ${result.code}`));
+    if (!isGood) list.append(...line("Because", result.error));
+    if (result.retry_after) list.append(...line("Try again in", `${result.retry_after} s`));
+    list.append(...line("Time", `${(result.latency_ms / 1000).toFixed(2)} s`));
+    if (isGood) {
+      list.append(...line("Tokens", `${result.usage.prompt_tokens} in, ${result.usage.completion_tokens} out`));
+      list.append(...line("Credits", `${Number(result.credits.charged)} charged, ${Number(result.credits.remaining)} left`));
+      list.append(...line("Provider", result.provider));
+      list.append(...line("Reply", result.reply));
+    }
+    list.append(...line("Request id", result.request_id));
+    box.append(list);
+    return box;
+  }
+
+  // data-test-key="#result" on a form: sends it and shows what came of it in the element.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target.closest("[data-test-key]");
+    if (!form) return;
+    event.preventDefault();
+    const target = document.querySelector(form.dataset.testKey);
+    const button = form.querySelector("button:not([type=button])");
+    const busy = document.createElement("span");
+    busy.className = "gw-busy";
+    busy.setAttribute("aria-label", "Asking");
+    target.replaceChildren(busy);
+    button.disabled = true;
+    const dialog = form.closest("dialog");
+    if (dialog) dialog.close();
+    try {
+      const { ok, answer } = await gateway.post(form.action, new FormData(form));
+      if (ok && answer.status) target.replaceChildren(describe(answer));
+      else target.textContent = "This could not be tried. Reload the page and try again.";
+    } catch (error) {
+      target.textContent = "The gateway could not be reached.";
+    } finally {
+      button.disabled = false;
+    }
+  });
+})();

@@ -1,0 +1,62 @@
+// Copying and revealing keys. The clear key is asked for when it is wanted and never kept in the
+// page: it is shown until it is hidden again, at the latest after a minute.
+(function () {
+  "use strict";
+
+  const SHOWN_MS = 60_000;
+
+  async function fetchKey(box, isCopy) {
+    const fields = { next: location.pathname + location.search };
+    if (isCopy) fields.copy = "1";
+    const { ok, answer } = await gateway.post(box.dataset.keyUrl, fields);
+    if (ok && answer.key) return answer.key;
+    if (!answer.redirect) gateway.toast(answer.error || "The key could not be read. Load the page again.");
+    return null;
+  }
+
+  function show(box, text, isShown) {
+    const button = box.querySelector("[data-key-reveal]");
+    box.querySelector("[data-key-text]").textContent = text;
+    button.setAttribute("aria-pressed", String(isShown));
+    button.querySelector("span").textContent = isShown ? "visibility_off" : "visibility";
+  }
+
+  function hide(box) {
+    clearTimeout(box.hideLater);
+    show(box, box.dataset.masked, false);
+  }
+
+  async function reveal(box) {
+    const text = box.querySelector("[data-key-text]");
+    box.dataset.masked = box.dataset.masked || text.textContent;
+    if (box.querySelector("[data-key-reveal]").getAttribute("aria-pressed") === "true") {
+      hide(box);
+      return;
+    }
+    const key = await fetchKey(box, false);
+    if (!key) return;
+    show(box, key, true);
+    box.hideLater = setTimeout(() => hide(box), SHOWN_MS);
+  }
+
+  async function copy(box) {
+    const key = await fetchKey(box, true);
+    if (!key) return;
+    try {
+      await gateway.copy(key);
+      gateway.toast("Copied. Keep the key in your backend.");
+    } catch (error) {
+      gateway.toast("The browser does not allow copying here. Reveal the key and copy it by hand.");
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    // data-key-note: a key that is in the page in clear was copied by dashboard.js.
+    const note = event.target.closest("[data-key-note]");
+    if (note) gateway.post(note.dataset.keyNote).catch(() => {});
+    const box = event.target.closest("[data-key-url]");
+    if (!box) return;
+    const deed = event.target.closest("[data-key-copy]") ? copy : event.target.closest("[data-key-reveal]") ? reveal : null;
+    if (deed) deed(box).catch(() => gateway.toast("The gateway did not answer. Try again."));
+  });
+})();

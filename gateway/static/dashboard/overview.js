@@ -1,0 +1,30 @@
+// Switches that work at once (form[data-switch]); without script they are plain forms. Caught
+// before dashboard.js sees the form, which would let it be sent only once.
+(function () {
+  "use strict";
+
+  document.addEventListener(
+    "submit",
+    async (event) => {
+      const form = event.target;
+      if (form.dataset.switch === undefined) return;
+      event.preventDefault();
+      const button = form.querySelector("[role=switch]");
+      if (button.disabled) return;
+      button.disabled = true;
+      try {
+        const { ok, answer } = await gateway.post(form.action, { is_enabled: button.value });
+        if (!ok) throw new Error("refused");
+        button.setAttribute("aria-checked", String(answer.is_enabled));
+        button.value = answer.is_enabled ? "off" : "on";
+        gateway.toast(answer.is_enabled ? "Switched on." : "Switched off: the next call is refused.");
+      } catch (error) {
+        gateway.toast("That did not work. Load the page again.");
+      } finally {
+        button.disabled = false;
+        button.focus();
+      }
+    },
+    true,
+  );
+})();

@@ -1,0 +1,203 @@
+// The playground: sends a message, shows the answer as it comes, and what it took.
+(function () {
+  "use strict";
+
+  const form = document.querySelector("[data-playground]");
+  if (!form) return;
+  const chat = form.querySelector("[data-chat]");
+  const nothing = form.querySelector("[data-nothing]");
+  const sendButton = form.querySelector("[data-send]");
+  const newButton = form.querySelector("[data-new]");
+  const field = form.elements.message;
+  const simulate = form.elements.simulate;
+  let conversation = "";
+  let busy = null; // the AbortController of the answer that is coming
+
+  function element(name, className, text) {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  function mode() {
+    return form.querySelector("[name=mode]:checked").value;
+  }
+
+  function begin() {
+    if (busy) busy.abort();
+    const bytes = crypto.getRandomValues(new Uint8Array(8));
+    conversation = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    form.querySelector("[data-session]").textContent = form.dataset.prefix + conversation;
+    chat.replaceChildren();
+    nothing.hidden = false;
+    chat.hidden = true;
+    const isFree = mode() === "test";
+    form.querySelector("[data-simulate]").hidden = !isFree;
+    if (!isFree) simulate.value = "";
+    sendButton.lastChild.textContent = isFree ? "Send" : "Send and pay";
+  }
+
+  function say(kind, text) {
+    const item = element("li", `gw-bubble gw-bubble-${kind} gw-pre`, text);
+    chat.append(item);
+    nothing.hidden = true;
+    chat.hidden = false;
+    return item;
+  }
+
+  // What an answer took, or what went wrong: words and elements, of which some may be missing.
+  function note(parts) {
+    const item = element("li", "gw-bubble-meta");
+    item.append(...parts.filter(Boolean).map((part) => (typeof part === "string" ? element("span", "", part) : part)));
+    chat.append(item);
+  }
+
+  function curlOf(text) {
+    if (!text) return null;
+    const box = element("details", "gw-playground-curl");
+    box.append(element("summary", "gw-link", "As cURL"));
+    const code = element("div", "gw-code");
+    const pre = element("pre", "", text);
+    pre.tabIndex = 0;
+    const button = element("button", "gw-btn gw-btn-small gw-copy", "Copy");
+    button.type = "button";
+    button.dataset.copy = text;
+    code.append(pre, button);
+    box.append(code);
+    return box;
+  }
+
+  function seconds(milliseconds) {
+    return `${(milliseconds / 1000).toFixed(2)} s`;
+  }
+
+  function problem(answer, status, curl) {
+    const item = say("bad", answer.error || "Something broke. Reload the page and try again.");
+    const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
+    if (fields.length) item.append(element("p", "", fields.join("\n")));
+    if (answer.fallback_reply) item.append(element("p", "gw-soft", `Your visitor would read: ${answer.fallback_reply}`));
+    note([
+      answer.code && element("code", "gw-mono", answer.code),
+      status ? `status ${status}` : answer.code && "after the answer had begun",
+      answer.retry_after && `try again in ${answer.retry_after} s`,
+      // A database lost while it committed may have kept the turn and its charge.
+      answer.code && answer.code !== "overloaded" && "nothing charged",
+      answer.request_id && element("span", "gw-mono", answer.request_id),
+      curlOf(curl || answer.curl),
+    ]);
+  }
+
+  // Server-sent events of a response: calls on(name, data) for each.
+  async function readEvents(response, on) {
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let buffer = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      buffer += value;
+      const events = buffer.split("\n\n");
+      buffer = events.pop();
+      for (const event of events) {
+        const found = event.match(/^event: (.*)\ndata: (.*)$/);
+        if (found) on(found[1], JSON.parse(found[2]));
+      }
+    }
+  }
+
+  async function refused(response) {
+    const kind = response.headers.get("Content-Type") || "";
+    if (kind.includes("json")) return problem(await response.json(), response.status);
+    if (response.redirected) return problem({ error: "You have been logged out. Reload the page to log in again." }, 401);
+    if (response.status === 403) return problem({ error: "Your log-in may not do this any more. Reload the page." }, 403);
+    return problem({}, response.status);
+  }
+
+  async function ask(message) {
+    const started = performance.now();
+    const body = new URLSearchParams({ message, conversation, mode: mode(), simulate: simulate.value });
+    busy = new AbortController();
+    const bubble = say("assistant", "");
+    bubble.append(element("span", "gw-busy"));
+    let firstAfter = 0;
+    let curl = "";
+    let hasEnded = false;
+    const response = await fetch(form.action, {
+      method: "POST",
+      body,
+      headers: { "X-CSRFToken": gateway.csrfToken(), Accept: "text/event-stream, application/json" },
+      signal: busy.signal,
+    });
+    if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
+      bubble.remove();
+      await refused(response);
+      return;
+    }
+    await readEvents(response, (name, data) => {
+      if (name === "request") curl = data.curl;
+      if (name === "delta") {
+        if (!firstAfter) {
+          firstAfter = performance.now() - started;
+          bubble.textContent = "";
+        }
+        bubble.textContent += data.text;
+        bubble.scrollIntoView({ block: "nearest" });
+      }
+      if (name === "done") {
+        hasEnded = true;
+        bubble.textContent = data.reply;
+        note([
+          `first word after ${seconds(firstAfter)}, all after ${seconds(performance.now() - started)}`,
+          `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
+          `credits: ${Number(data.credits.charged)} charged, ${Number(data.credits.remaining).toLocaleString("en")} left`,
+          `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
+          element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
+          curlOf(curl),
+        ]);
+      }
+      if (name === "error") {
+        hasEnded = true;
+        problem(data, 0, curl);
+      }
+    });
+    if (!hasEnded) problem({ error: "The connection was lost. The answer is kept: see Conversations." }, 0);
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const message = field.value.trim();
+    if (busy || !message) return;
+    field.value = "";
+    say("user", message);
+    sendButton.disabled = true;
+    try {
+      await ask(message);
+    } catch (error) {
+      // Aborted by «New conversation»: then there is no place left to tell it.
+      if (error.name !== "AbortError") {
+        const waiting = chat.querySelector(".gw-busy");
+        if (waiting) waiting.closest("li").remove();
+        problem({ error: "The gateway could not be reached, or the connection was lost." }, 0);
+      }
+    } finally {
+      busy = null;
+      sendButton.disabled = false;
+      chat.scrollTop = chat.scrollHeight;
+      field.focus();
+    }
+  });
+
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  newButton.addEventListener("click", () => {
+    begin();
+    field.focus();
+  });
+  // Free and paid conversations are kept apart, so the other mode begins a new one.
+  for (const choice of form.querySelectorAll("[name=mode]")) choice.addEventListener("change", begin);
+  begin();
+})();

@@ -1,0 +1,67 @@
+"""People at the console, for its tests."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from allauth.account.internal.flows.login import record_authentication
+from django.test import Client, RequestFactory
+
+from channels.models import Account, Membership, User
+from channels.tests.factories import Site
+from gateway.console.access import STAFF_VIEW_SESSION_KEY
+
+UNKNOWN = "0190a000-0000-7000-8000-000000000000"
+
+
+def owner_of(site: Site) -> User:
+    return User.objects.get(memberships__account_id=site.account_id, memberships__role="owner")
+
+
+def log_in(user: User, *, seconds_ago: int | None = 0) -> Client:
+    """Return the browser of a person who entered the password that long ago; None: never here."""
+    client = Client()
+    client.force_login(user)
+    if seconds_ago is not None:
+        request = RequestFactory().get("/")
+        request.user = user
+        request.session = session = client.session
+        record_authentication(request, user, method="password")
+        for record in session["account_authentication_methods"]:
+            record["at"] = time.time() - seconds_ago
+        session.save()
+    return client
+
+
+def owner_client(site: Site, **more: Any) -> Client:
+    return log_in(owner_of(site), **more)
+
+
+def member_client(site: Site, role: str) -> Client:
+    """Return the browser of a new member with this role."""
+    user = User.objects.create_user(f"{role}@example.com")
+    account = Account.objects.get(id=site.account_id)
+    Membership.objects.create(account=account, user=user, role=role)
+    return log_in(user)
+
+
+def staff_guest(site: Site) -> Client:
+    """Return the browser of a staff member who looks at the account."""
+    user = User.objects.create_superuser("staff@example.com")
+    client = log_in(user)
+    session = client.session
+    session[STAFF_VIEW_SESSION_KEY] = site.account_id
+    session.save()
+    return client
+
+
+def page_of(site: Site, rest: str = "") -> str:
+    return f"/channels/{site.channel.id}/{rest}"
+
+
+def assert_same_404(client: Client, mine: str, theirs: str, unknown: str, **post: str) -> None:
+    """A stranger's row answers byte for byte as one that never was."""
+    answers = [client.post(one, post) if post else client.get(one) for one in (theirs, unknown)]
+    assert [answer.status_code for answer in answers] == [404, 404], mine
+    assert answers[0].content == answers[1].content

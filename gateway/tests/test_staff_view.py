@@ -1,0 +1,142 @@
+"""«View as owner»: read-only, without keys, in the audit log, and never somebody else's log-in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from channels.models import AuditEntry, User
+from channels.tests.factories import Site
+from gateway.console import urls as console_urls
+from gateway.console.access import STAFF_VIEW_SESSION_KEY
+
+pytestmark = pytest.mark.django_db
+
+
+PAGES: list[Any] = [page for page in console_urls.urlpatterns if isinstance(page, URLPattern)]
+
+
+def staff(*permissions: str) -> Client:
+    user = User.objects.create_user("staff@example.com", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def guest(site: Site) -> Client:
+    """A staff member who looks at the site's account."""
+    client = staff("view_account")
+    response = client.post(reverse("admin:view_as_owner", args=[site.account_id]))
+    assert response.status_code == 302
+    assert response["Location"] == "/"
+    return client
+
+
+def test_every_start_is_in_the_accounts_audit_log(guest: Client, site: Site) -> None:
+    guest.post(reverse("admin:view_as_owner", args=[site.account_id]))
+    entries = AuditEntry.objects.filter(action="staff.viewed_account")
+    assert [(one.account_id, one.actor_name) for one in entries] == [
+        (site.account_id, "staff@example.com")
+    ] * 2
+
+
+def test_asking_alone_opens_nothing(site: Site) -> None:
+    client = staff("view_account")
+    response = client.get(reverse("admin:view_as_owner", args=[site.account_id]))
+    assert response.status_code == 200
+    assert STAFF_VIEW_SESSION_KEY not in client.session
+    assert not AuditEntry.objects.filter(action="staff.viewed_account").exists()
+
+
+def test_a_guest_stays_themselves_and_sees_the_banner(guest: Client, site: Site) -> None:
+    response = guest.get("/credits/")
+    text = response.content.decode()
+    assert response.status_code == 200
+    assert "as staff. Nothing can be changed" in text
+    assert response.context["user"].email == "staff@example.com"
+    assert response.context["member"].account.id == site.account_id
+    assert reverse("console:leave_staff_view") in text
+
+
+def test_a_guest_cannot_write_anything(guest: Client, site: Site) -> None:
+    before = AuditEntry.objects.count()
+    tried = 0
+    for pattern in PAGES:
+        # Those of one's own log-in; "create_account" does nothing for who has one before them.
+        if pattern.name in ("leave_staff_view", "logout", "no_account", "create_account"):
+            continue
+        address = address_of(pattern, site)
+        if address is None:
+            continue
+        status = guest.post(address, {"name": "x", "code": "x", "threshold": "1"}).status_code
+        assert status in (403, 404, 405), (pattern.name, status)
+        tried += 1
+    assert tried > 10
+    assert AuditEntry.objects.count() == before
+
+
+def address_of(pattern: Any, site: Site) -> str | None:
+    """Return the address of a page of the console, about the site's channel where it needs one."""
+    wanted = set(pattern.pattern.converters)
+    if wanted - {"channel_id"}:
+        return None
+    values = {"channel_id": site.channel.id} if wanted else {}
+    return reverse(f"console:{pattern.name}", kwargs=values)
+
+
+def test_a_guest_sees_no_key(guest: Client, site: Site) -> None:
+    for pattern in PAGES:
+        address = address_of(pattern, site)
+        if address is None or pattern.name in ("logout", "leave_staff_view"):
+            continue
+        response = guest.get(address)
+        content = b"".join(response) if response.streaming else response.content
+        for key in (site.api_key, site.test_key):
+            assert key.encode() not in content, pattern.name
+
+
+def test_a_guest_sees_no_other_accounts_channel(guest: Client, stranger: Site) -> None:
+    url = reverse("console:channel", args=[stranger.channel.id])
+    assert guest.get(url).status_code == 404
+
+
+def test_leaving_leads_back_to_the_account(guest: Client, site: Site) -> None:
+    assert guest.get(reverse("console:leave_staff_view")).status_code == 405
+    response = guest.post(reverse("console:leave_staff_view"))
+    assert response["Location"] == reverse("admin:channels_account_change", args=[site.account_id])
+    assert STAFF_VIEW_SESSION_KEY not in guest.session
+    assert guest.get("/credits/")["Location"] == reverse("console:no_account")
+
+
+def test_without_the_permission_nobody_looks(site: Site) -> None:
+    client = staff("view_user")
+    url = reverse("admin:view_as_owner", args=[site.account_id])
+    assert client.get(url).status_code == 403
+    assert client.post(url).status_code == 403
+    assert not AuditEntry.objects.filter(action="staff.viewed_account").exists()
+
+
+def test_a_permission_taken_away_ends_the_view_at_once(guest: Client, site: Site) -> None:
+    User.objects.get(email="staff@example.com").user_permissions.clear()
+    assert guest.get("/credits/").status_code == 302
+
+
+def test_owners_cannot_get_there(site: Site) -> None:
+    client = Client()
+    client.force_login(User.objects.get(email="owner@example.com"))
+    url = reverse("admin:view_as_owner", args=[site.account_id])
+    assert client.post(url)["Location"].startswith("/admin/login/")
+    session = client.session
+    session[STAFF_VIEW_SESSION_KEY] = site.account_id + 1
+    session.save()
+    assert client.get("/credits/").context["member"].account.id == site.account_id
+
+
+def test_an_unknown_account_is_not_found(site: Site) -> None:
+    assert staff("view_account").get("/admin/accounts/999999/view/").status_code == 404

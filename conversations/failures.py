@@ -14,7 +14,7 @@ from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.callers import Caller
-from common.errors import ApiError, InvalidRequest
+from common.errors import ApiError, InvalidRequest, Overloaded
 from conversations.errors import ProviderFailed
 from conversations.models import FailedRequest
 
@@ -27,13 +27,14 @@ def recorded(
 ) -> Iterator[None]:
     """Keep what the block raises as a FailedRequest, and raise it unchanged.
 
-    Not kept: a request that was wrong in itself (400), and a lost database, which would make its
-    caller wait a second time. Costs nothing where nothing is raised.
+    Not kept: a request that was wrong in itself (400); one that was shed under load, as writing it
+    down would cost what shedding saves; and a lost database, which would make its caller wait a
+    second time. Costs nothing where nothing is raised.
     """
     started = time.monotonic()
     try:
         yield
-    except (InvalidRequest, AnyDatabaseError):
+    except (InvalidRequest, Overloaded, AnyDatabaseError):
         raise
     except Exception as error:
         failure = FailedRequest(

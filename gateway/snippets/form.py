@@ -1,0 +1,16 @@
+"""A snippet before address, key and model are filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One program, with «BASE_URL», «API_KEY» and «MODEL» where these belong."""
+
+    id: str
+    title: str
+    file_name: str
+    note: str
+    text: str

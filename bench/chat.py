@@ -60,6 +60,7 @@ TARGETS = {
     ("50 ms, c=8", "added_p99_ms"): 20.0,
     ("50 ms, c=32", "added_p50_ms"): 20.0,
     ("50 ms, c=32", "added_p99_ms"): 75.0,
+    ("streams, c=32", "relay_p50_ms"): 5.0,
     ("streams, c=32", "added_p50_ms"): 5.0,
     ("streams, c=32", "added_p99_ms"): 10.0,
 }
@@ -125,6 +126,8 @@ class Bench:
             "direct_p99_ms": percentile(waits[1], 99),
             "added_p50_ms": percentile(waits[0], 50) - percentile(waits[1], 50),
             "added_p99_ms": percentile(waits[0], 99) - percentile(waits[1], 99),
+            "relay_p50_ms": percentile(through.relays, 50),
+            "relay_p99_ms": percentile(through.relays, 99),
             "direct_rps": direct.requests / direct.seconds,
             "load_cpu_ms": through.cpu_ms / count,
             "rss_mb": resident_bytes(pids) / 2**20,
@@ -210,6 +213,13 @@ def verdicts(bench: Bench) -> Iterator[str]:
         yield f"- {name}, {figure}: {median:.2f}, target {target:g}: {word}"
 
 
+def relay_line(bench: Bench) -> str:
+    """Return how long a stream's first piece is on its way through the gateway."""
+    p50, p99 = (spread(bench.of(CASES[-1], f"relay_p{at}_ms"), 1) for at in (50, 99))
+    way = "First piece, from the provider's sending to the caller's reading"
+    return f"{way}: p50 {p50}, p99 {p99} ms."
+
+
 def report(bench: Bench, queries: float, heading: str, other_load: str) -> str:
     """Return a section for docs/performance.md."""
     length = bench.length
@@ -222,6 +232,8 @@ def report(bench: Bench, queries: float, heading: str, other_load: str) -> str:
         f"{requests:,} requests. Median (lowest to highest). {other_load}",
         "",
         *table(bench),
+        "",
+        relay_line(bench),
         "",
         f"Statements a request, transactions' own not counted: {queries:.1f}. "
         f"RSS of all processes after c=32: {memory:.0f} MB.",

@@ -5,7 +5,8 @@
     POST /latency/MS            how long answers, and the first piece of streams, take from now on
     POST anything else          a chat completion; a stream where the body asks for one
 
-Streams are 50 pieces, 10 ms apart. acceptance/mock_provider.py can do far more, at ten times
+Streams are 50 pieces, 10 ms apart; the first says when it was sent, by the clock that all
+processes of a machine share. acceptance/mock_provider.py can do far more, at ten times
 the CPU.
 """
 
@@ -69,7 +70,12 @@ def streamed_answer() -> list[bytes]:
     pieces = [event({"content": REPLY[at : at + size]}) for at in range(0, size * PIECES, size)]
     usage = chunk(b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n")
     end = event({}, "stop") + usage + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-    return [head + pieces[0], *pieces[1:], end]
+    return [head, *pieces[1:], end]
+
+
+def stamped_piece() -> bytes:
+    """Return a stream's first piece: the time, as load.py finds it."""
+    return event({"content": f"@{time.perf_counter_ns()}@".ljust(REPLY_CHARACTERS // PIECES)})
 
 
 PLAIN = plain_answer()
@@ -135,7 +141,7 @@ class Connection:
         """Send a piece when it is due, then see to the next one."""
 
         def send() -> None:
-            self.send(STREAMED[number])
+            self.send(STREAMED[number] if number else STREAMED[0] + stamped_piece())
             if number + 1 < len(STREAMED):
                 self.stream(number + 1, due + PIECE_GAP_SECONDS)
 

@@ -42,6 +42,10 @@ app.conf.update(
     beat_schedule={
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
+        "alert of broken routes": {
+            "task": "channels.tasks.alert_of_broken_routes",
+            "schedule": 60.0,
+        },
         "grant monthly credits": {
             "task": "billing.tasks.grant_monthly_credits",
             "schedule": 3600.0,

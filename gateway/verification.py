@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from billing import verification as billing
 from billing.models import VerificationRun
+from channels import alerts
 from conversations import verification as conversations
 
 logger = logging.getLogger("gateway.billing")
@@ -45,5 +46,11 @@ def verify_and_alert() -> int:
         logger.critical(
             "billing.ledger.differs",
             extra={"differences": run.difference_count, "details": run.details[:20]},
+        )
+        alerts.mail_operators(
+            "The books disagree",
+            f"The nightly proof found {run.difference_count} differences. The first are:\n\n"
+            + "\n".join(run.details[:20])
+            + "\n\nAll of them are under /admin/, Proofs of the books.",
         )
     return run.difference_count

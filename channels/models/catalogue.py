@@ -105,6 +105,8 @@ class RouteHealth(models.Model):
     # Until then the route is left out; None while it is only being counted.
     retry_at = models.DateTimeField(null=True, blank=True)
     failed_at = models.DateTimeField()
+    # When the operators were told by mail (alerts.py).
+    alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name_plural = "route health"

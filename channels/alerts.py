@@ -1,0 +1,52 @@
+"""Mails to the operators: the superusers, for what only they can mend.
+
+Sent by periodic tasks. Requests send nothing: a lost mail server costs a minute, never a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.core.mail import send_mail
+
+from channels.models import RouteHealth, User
+
+logger = logging.getLogger("gateway.channels")
+
+
+def mail_operators(subject: str, text: str) -> bool:
+    """Send a mail to every active superuser; False where it could not be sent."""
+    operators = User.objects.filter(is_active=True, is_superuser=True).exclude(email="")
+    try:
+        send_mail(subject, text, None, list(operators.values_list("email", flat=True)))
+    except OSError as error:
+        logger.warning("channels.alert.not_sent", extra={"reason": str(error)})
+        return False
+    return True
+
+
+def alert_of_broken_routes(*, now: datetime) -> int:
+    """Tell of each route that is out until somebody mends it, once; return how many were told of.
+
+    A wrong key or a retired model. A route that answers again is forgotten, and told of anew.
+    """
+    broken = RouteHealth.objects.filter(is_permanent=True, alerted_at=None)
+    return sum(_alert(route, now) for route in broken)
+
+
+def _alert(route: RouteHealth, now: datetime) -> bool:
+    row = RouteHealth.objects.filter(id=route.id)
+    # Of two tasks at once only one changes the row, and only that one sends.
+    if not row.filter(alerted_at=None).update(alerted_at=now):
+        return False
+    text = (
+        f"{route.provider_name} refuses {route.provider_model}: {route.reason}.\n\n"
+        "This will not pass by itself: a key is wrong, or the model is gone. Other routes of the "
+        "model are asked instead, where there are any; this one is tried once a minute.\n\n"
+        "Mend the provider or the route under /admin/, and test the route there."
+    )
+    if not mail_operators(f"A route is broken: {route.provider_name}", text):
+        row.update(alerted_at=None)
+        return False
+    return True

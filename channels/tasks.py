@@ -1,0 +1,11 @@
+"""What the staff must hear of."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from channels import alerts
+
+
+@shared_task(name="channels.tasks.alert_of_broken_routes")
+def alert_of_broken_routes() -> int:
+    return alerts.alert_of_broken_routes(now=timezone.now())

@@ -203,7 +203,7 @@ def _day_row(line: Line) -> tuple[Any, ...]:
         line.error_count,
         line.input_tokens,
         line.output_tokens,
-        line.credits,
+        format_credits(line.charged_microcredits),
         _seconds(line.p50_ms),
         _seconds(line.p95_ms),
     )

@@ -3,18 +3,17 @@
 (function () {
   "use strict";
 
+  // There from the start: what comes together with its live region is not read out.
+  const toasts = document.createElement("div");
+  toasts.className = "gw-toasts";
+  toasts.setAttribute("role", "status");
+  document.addEventListener("DOMContentLoaded", () => document.body.append(toasts));
+
   function toast(text) {
-    let box = document.querySelector(".gw-toasts");
-    if (!box) {
-      box = document.createElement("div");
-      box.className = "gw-toasts";
-      box.setAttribute("role", "status");
-      document.body.append(box);
-    }
     const line = document.createElement("div");
     line.className = "gw-toast";
     line.textContent = text;
-    box.append(line);
+    toasts.append(line);
     setTimeout(() => line.remove(), 4000);
   }
 
@@ -54,7 +53,12 @@
     area.remove();
   }
 
-  window.gateway = { toast, post, copy, csrfToken };
+  // An amount of the API ("1234.500000") as pages write it: 1,234.5.
+  function credits(text) {
+    return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
+  }
+
+  window.gateway = { toast, post, copy, csrfToken, credits };
 
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.

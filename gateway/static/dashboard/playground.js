@@ -149,7 +149,7 @@
         note([
           `first word after ${seconds(firstAfter)}, all after ${seconds(performance.now() - started)}`,
           `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
-          `credits: ${Number(data.credits.charged)} charged, ${Number(data.credits.remaining).toLocaleString("en")} left`,
+          `credits: ${gateway.credits(data.credits.charged)} charged, ${gateway.credits(data.credits.remaining)} left`,
           `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
           element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
           curlOf(curl),

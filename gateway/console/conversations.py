@@ -115,7 +115,9 @@ def _describe(item: Message | FailedRequest) -> dict[str, Any]:
         "html": markdown.render(item.content),
         "credits": show_credits(item.charged_microcredits),
         "is_own_answer": item.provider_name == "fixed",
-        "prompt_url": f"{console_url('prompt', item.channel_id)}#version-{item.prompt_version}",
+        "prompt_url": console_url("prompt_version", item.channel_id, item.prompt_version)
+        if item.prompt_version
+        else "",
         "feedback": getattr(item, "feedback", None),
     }
 

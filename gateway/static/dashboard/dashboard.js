@@ -160,6 +160,11 @@
     if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
   });
   document.addEventListener("DOMContentLoaded", () => {
+    // data-scroll-to-current: tabs that scroll sideways begin where the current one can be seen.
+    for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
+      const current = bar.querySelector("[aria-current]");
+      if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+    }
     for (const field of document.querySelectorAll("[data-count]")) count(field);
   });
 })();

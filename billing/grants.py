@@ -22,7 +22,7 @@ from channels import audit
 from channels.audit import Actor
 from channels.models import Account
 from common import db
-from common.money import format_credits
+from common.money import show_credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ def _record(entry: LedgerEntry, change: Change, actor: Actor) -> None:
         actor=actor,
         account_id=entry.credit_account_id,
         target=f"Entry {entry.sequence}: {change.reason}",
-        changes={"balance": (format_credits(before), format_credits(after))},
+        changes={"balance": (show_credits(before), show_credits(after))},
     )
 
 

@@ -16,7 +16,7 @@ from channels import audit
 from channels.audit import Actor
 from channels.models import Account
 from common import floods
-from common.money import format_credits
+from common.money import show_credits
 
 # Without what looks alike: 0 and O, 1, I and L, 5 and S, 2 and Z, 8 and B, U and V.
 _ALPHABET = "34679ACDEFGHJKMNPQRTWXY"
@@ -70,7 +70,7 @@ def make_codes(
         )
         for number in range(count)
     ]
-    amount = format_credits(amount_microcredits)
+    amount = show_credits(amount_microcredits)
     target = f"{count} of {amount} credits, {max_redemptions} redemptions each: {note}"
     try:
         with transaction.atomic():

@@ -18,7 +18,7 @@ from billing.models import CreditAccount
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account, Membership
-from common.money import format_credits
+from common.money import show_credits
 
 logger = logging.getLogger("gateway.billing")
 
@@ -58,7 +58,7 @@ def set_low_balance(*, account: Account, threshold_microcredits: int, actor: Act
     CreditAccount.objects.filter(account=account).update(
         low_balance_microcredits=threshold_microcredits, warned=warned
     )
-    changes = {"warn below": (format_credits(before), format_credits(threshold_microcredits))}
+    changes = {"warn below": (show_credits(before), show_credits(threshold_microcredits))}
     audit.record("credits.warning_changed", actor=actor, account_id=account.id, changes=changes)
 
 
@@ -93,8 +93,8 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     available = credit_account.balance_microcredits - credit_account.held_microcredits
     text = _TEXTS[level].format(
         account=account.name,
-        available=format_credits(available),
-        threshold=format_credits(credit_account.low_balance_microcredits),
+        available=show_credits(available),
+        threshold=show_credits(credit_account.low_balance_microcredits),
     )
     row = CreditAccount.objects.filter(account_id=account.id)
     # Of two tasks at once only one changes the row, and only that one sends.

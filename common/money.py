@@ -50,14 +50,6 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{fraction:06d}"
 
 
-def display_credits(microcredits: int) -> str:
-    """Return credits for people: 1234500000 -> '1,234.5'. Exact: only zeros at the end go."""
-    whole, fraction = format_credits(microcredits).split(".")
-    sign, digits = whole[: -len(whole.lstrip("-"))], whole.lstrip("-")
-    fraction = fraction.rstrip("0")
-    return f"{sign}{int(digits):,}{'.' if fraction else ''}{fraction}"
-
-
 def price_of(
     *,
     per_reply: int,
@@ -75,7 +67,7 @@ def price_of(
 
 
 def show_credits(microcredits: int) -> str:
-    """Return credits for people: thousands apart, without zeros at the end: '1,234.5'."""
+    """Return credits for people: 1234500000 -> '1,234.5'. Exact: only zeros at the end go."""
     sign = "-" if microcredits < 0 else ""
     whole, fraction = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     decimals = f"{fraction:06d}".rstrip("0")

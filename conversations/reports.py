@@ -17,7 +17,7 @@ from django.db import connection
 
 from billing import selectors as billing
 from common import db
-from common.money import format_credits
+from common.money import show_credits
 
 TOP_PAGES = 10
 
@@ -72,7 +72,7 @@ class Line:
 
     @property
     def credits(self) -> str:
-        return format_credits(self.charged_microcredits)
+        return show_credits(self.charged_microcredits)
 
 
 @dataclass(slots=True)
@@ -103,11 +103,11 @@ class LedgerComparison:
 
     @property
     def ledger_credits(self) -> str:
-        return format_credits(self.ledger_microcredits)
+        return show_credits(self.ledger_microcredits)
 
     @property
     def difference_credits(self) -> str:
-        return format_credits(self.difference_microcredits)
+        return show_credits(self.difference_microcredits)
 
 
 # --- The report ---------------------------------------------------------------------------------

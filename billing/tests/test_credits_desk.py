@@ -61,7 +61,7 @@ def test_a_booking_says_who_and_why_in_ledger_and_audit_log(site: Site) -> None:
         person,
         "192.0.2.1",
     )
-    assert noted.changes == {"balance": ["100.000000", "105.000000"]}
+    assert noted.changes == {"balance": ["100", "105"]}
     assert not differences()
 
 

@@ -40,7 +40,7 @@ def test_warns_once_at_low_and_once_at_empty(site: Site) -> None:
     assert tasks.warn_of_low_balances() == 0
     assert subjects() == ["Credits are running low", "Credits are used up"]
     assert mail.outbox[0].to == ["owner@example.com"]
-    assert "9.000000 credits left" in mail.outbox[0].body
+    assert "9 credits left" in mail.outbox[0].body
 
 
 def test_a_small_top_up_does_not_warn_again_and_a_real_one_does(site: Site) -> None:

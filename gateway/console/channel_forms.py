@@ -11,7 +11,7 @@ from channels import selectors
 from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
 from channels.models import Account, Channel, LanguageModel
 from common.ids import uuid7
-from common.money import display_credits
+from common.money import show_credits
 
 
 class PlainText(forms.CharField):
@@ -39,7 +39,7 @@ class ModelOption:
             (model.price_per_1k_input_tokens_microcredits, "per 1,000 input tokens"),
             (model.price_per_1k_output_tokens_microcredits, "per 1,000 output tokens"),
         ]
-        words = [f"{display_credits(price)} {what}" for price, what in parts if price]
+        words = [f"{show_credits(price)} {what}" for price, what in parts if price]
         return " + ".join(words) or "free"
 
 

@@ -15,7 +15,7 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from channels.models import Account, Membership
-from common.money import format_credits
+from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
@@ -113,9 +113,11 @@ def _describe(item: Message | FailedRequest) -> dict[str, Any]:
         "kind": "reply",
         "message": item,
         "html": markdown.render(item.content),
-        "credits": format_credits(item.charged_microcredits),
+        "credits": show_credits(item.charged_microcredits),
         "is_own_answer": item.provider_name == "fixed",
-        "prompt_url": f"{console_url('prompt', item.channel_id)}#version-{item.prompt_version}",
+        "prompt_url": console_url("prompt_version", item.channel_id, item.prompt_version)
+        if item.prompt_version
+        else "",
         "feedback": getattr(item, "feedback", None),
     }
 

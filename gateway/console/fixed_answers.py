@@ -35,7 +35,7 @@ class FixedAnswerForm(forms.Form):
     )
     answer = PlainText(
         max_length=8_000,
-        widget=forms.Textarea(attrs={"rows": 4, "data-count": "#answer-count"}),
+        widget=forms.Textarea(attrs={"rows": 4, "dir": "auto", "data-count": "#answer-count"}),
     )
 
 

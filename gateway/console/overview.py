@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 from billing.balance import Balance, Runway, get_balance, get_runway
 from channels import selectors, services
 from channels.models import ApiKey, Channel
-from common.money import display_credits
+from common.money import show_credits
 from conversations.activity import Activity, last_used, list_activity
 from gateway.charts import sparkline
 from gateway.console import onboarding
@@ -41,7 +41,7 @@ class Card:
 
     @cached_property
     def credits_today(self) -> str:
-        return display_credits(self.activity.charged_today_microcredits)
+        return show_credits(self.activity.charged_today_microcredits)
 
     @cached_property
     def chart(self) -> SafeString:
@@ -74,10 +74,10 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         balance=balance,
-        available=display_credits(balance.available),
-        held=display_credits(balance.held),
-        threshold=display_credits(balance.low_balance),
-        spent=display_credits(runway.spent_microcredits),
+        available=show_credits(balance.available),
+        held=show_credits(balance.held),
+        threshold=show_credits(balance.low_balance),
+        spent=show_credits(runway.spent_microcredits),
         pace=pace_words(runway),
         runway=runway_words(balance, runway, now),
         ends_at=_first_end(balance, runway),

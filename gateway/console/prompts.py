@@ -35,7 +35,7 @@ class PromptForm(forms.Form):
         max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
         help_text="What the AI is told before every conversation: who it is, what it knows, "
         "how it answers.",
-        widget=forms.Textarea(attrs={"rows": 18, "data-count": "#prompt-count"}),
+        widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
     )
     prompt_note = forms.CharField(
         label="Note for this version",

@@ -50,6 +50,11 @@ class UsageForm(FilterForm):
         return cleaned
 
     @property
+    def asks_for_days(self) -> bool:
+        """Whether the days are chosen by hand, even if they are missing or wrong so far."""
+        return self.data.get("range") == "own"
+
+    @property
     def chosen_range(self) -> str:
         """The period; the last seven days where none, or a wrong one, was asked for."""
         chosen = self.value("range") or "7d"
@@ -94,8 +99,8 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         form=form,
         scope=scope,
         last_moment=scope.ends_at - timedelta(seconds=1),
-        ranges=[(name, label, form.query(range=name)) for name, label in RANGES[:3]],
-        chosen_range=form.chosen_range,
+        ranges=_ranges(form, scope),
+        shown_range="own" if form.asks_for_days else form.chosen_range,
         query=form.query(),
         report=report,
         lines=report.times,
@@ -104,6 +109,14 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         model_lines=[_linked(form, "model", line) for line in report.models],
         comparison=reports.compare_with_ledger(scope, report.total),
     )
+
+
+def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
+    """Return each period with its query; an own range begins as the days that are shown."""
+    first, last = f"{scope.starts_at:%Y-%m-%d}", f"{scope.ends_at - timedelta(seconds=1):%Y-%m-%d}"
+    days = {"own": {"first": first, "last": last}}
+    none = {"first": "", "last": ""}
+    return [(name, label, form.query(range=name, **days.get(name, none))) for name, label in RANGES]
 
 
 @member_page()
@@ -144,8 +157,10 @@ def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
     each = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
     return [
         _chart("Requests", charts.bar_chart, labels, requests, f"Requests and errors {each}"),
-        _chart("Latency", charts.line_chart, labels, latency, f"Seconds to answer {each}"),
-        _chart("Credits", charts.line_chart, labels, credits_charged, f"Credits charged {each}"),
+        _chart("Latency", charts.line_chart, labels, latency, f"Seconds to answer {each}")
+        | {"flat": _flat_latency(report.total)},
+        _chart("Credits", charts.line_chart, labels, credits_charged, f"Credits charged {each}")
+        | {"flat": "No credits were charged in this time."},
     ]
 
 
@@ -153,7 +168,12 @@ def _chart(
     title: str, draw: Any, labels: list[str], series: list[Series], description: str
 ) -> dict[str, Any]:
     drawn = draw(labels, series, title=description, show=_figure)
-    return {"title": title, "drawing": drawn, "legend": charts.legend(series)}
+    is_flat = not any(value for one in series for value in one.values)
+    return {"title": title, "drawing": drawn, "legend": charts.legend(series), "is_flat": is_flat}
+
+
+def _flat_latency(total: Line) -> str:
+    return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
 
 
 def _figure(value: float) -> str:
@@ -203,7 +223,7 @@ def _day_row(line: Line) -> tuple[Any, ...]:
         line.error_count,
         line.input_tokens,
         line.output_tokens,
-        line.credits,
+        format_credits(line.charged_microcredits),
         _seconds(line.p50_ms),
         _seconds(line.p95_ms),
     )

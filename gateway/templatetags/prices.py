@@ -5,15 +5,9 @@ from __future__ import annotations
 from django import template
 
 from channels.models import LanguageModel
-from common.money import format_credits
+from common.money import show_credits
 
 register = template.Library()
-
-
-@register.filter
-def in_credits(microcredits: int) -> str:
-    """Return an amount without the zeros at its end: 1500000 -> '1.5'."""
-    return format_credits(microcredits).rstrip("0").rstrip(".")
 
 
 @register.filter
@@ -22,7 +16,7 @@ def price_of_reply(model: LanguageModel) -> str:
     flat = model.price_per_reply_microcredits
     # The flat amount goes without saying where there is none and tokens cost something.
     tokens = [
-        f"{in_credits(price)} per 1,000 {kind} tokens"
+        f"{show_credits(price)} per 1,000 {kind} tokens"
         for kind, price in (
             ("input", model.price_per_1k_input_tokens_microcredits),
             ("output", model.price_per_1k_output_tokens_microcredits),
@@ -31,6 +25,6 @@ def price_of_reply(model: LanguageModel) -> str:
     ]
     if not (flat or tokens):
         return "nothing"
-    amount = in_credits(flat)
+    amount = show_credits(flat)
     parts = [f"{amount} credit{'' if amount == '1' else 's'} per reply"] if flat else []
     return " and ".join(parts + tokens) + ("" if flat else " (in credits)")

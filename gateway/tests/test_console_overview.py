@@ -271,7 +271,7 @@ def test_credits_that_have_ended_are_not_shown(site: Site, clock: time_machine.T
         expires_at=timezone.now() + timedelta(days=3),
     )
     client = owner_client(site)
-    assert "Some of them end on 8 April 2026 (UTC)." in text_of(client)
+    assert "Some of them end on 8 Apr 2026 (UTC)." in text_of(client)
     clock.shift(timedelta(days=4))
     page = text_of(owner_client(site))
     assert '<span class="gw-stat-value">100</span>' in page

@@ -49,10 +49,11 @@ def test_shows_figures_and_that_they_equal_the_ledger(
     api.chat()
     provider.fail()
     api.chat()
+    Message.objects.update(duration_ms=1500)
     page = owner.get("/usage/")
     assert page.status_code == 200
     text = page.content.decode()
-    assert "These totals equal the ledger: 1.000000 credits charged." in text
+    assert "These totals equal the ledger: 1 credit charged." in text
     assert "1,234" in text
     assert "provider_error: 1" in text
     assert "all times UTC" in text
@@ -113,7 +114,7 @@ def test_a_difference_from_the_ledger_is_shown(
     ApiClient(site.api_key).chat()
     Message.objects.filter(role="assistant").update(charged_microcredits=400_000)
     page = owner.get("/usage/").content.decode()
-    assert "The ledger has 1.000000 credits charged in this time, 0.600000 more" in page
+    assert "The ledger has 1 credit charged in this time, 0.6 more" in page
 
 
 def test_an_erased_session_keeps_its_books(
@@ -122,7 +123,7 @@ def test_an_erased_session_keeps_its_books(
     api = ApiClient(site.api_key)
     api.chat()
     api.erase()
-    assert b"These totals equal the ledger: 1.000000" in owner.get("/usage/").content
+    assert b"These totals equal the ledger: 1 credit charged." in owner.get("/usage/").content
 
 
 def test_a_strangers_channel_is_as_unknown_as_any(
@@ -240,3 +241,31 @@ def test_axes_end_at_round_numbers(most: float, tick: float) -> None:
 def test_a_chart_of_nothing_is_drawn() -> None:
     assert "<svg" in charts.bar_chart([], [Series("x", [])], title="t")
     assert "<svg" in charts.line_chart(["a"], [Series("x", [None])], title="t")
+
+
+def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
+    page = owner.get("/usage/?range=7d")
+    own = next(query for name, _, query in page.context["ranges"] if name == "own")
+    assert b'name="first"' not in page.content
+    chosen = owner.get("/usage/?" + own)
+    scopes = page.context["scope"], chosen.context["scope"]
+    assert scopes[0].starts_at == scopes[1].starts_at and scopes[0].ends_at == scopes[1].ends_at
+    assert f'value="{scopes[0].starts_at:%Y-%m-%d}"' in chosen.content.decode()
+    # Back at a preset, the days are forgotten.
+    assert all("first" not in query for name, _, query in chosen.context["ranges"] if name != "own")
+
+
+def test_answers_that_took_no_time_leave_no_empty_chart(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    ApiClient(site.api_key).chat()
+    Message.objects.update(duration_ms=0)
+    page = owner.get("/usage/").content.decode()
+    assert "Every answer took less than 1 ms." in page
+    assert "under 1 ms" in page
+    assert page.count('<svg class="gw-chart"') == 2
+
+
+def test_the_part_that_comes_later_leaves_the_title_of_the_page(site: Site, owner: Client) -> None:
+    ApiClient(site.api_key).chat()
+    assert b"ignoreTitle:true" in owner.get("/usage/").content

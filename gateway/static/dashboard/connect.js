@@ -61,7 +61,7 @@
     list.append(...line("Time", `${(result.latency_ms / 1000).toFixed(2)} s`));
     if (isGood) {
       list.append(...line("Tokens", `${result.usage.prompt_tokens} in, ${result.usage.completion_tokens} out`));
-      list.append(...line("Credits", `${Number(result.credits.charged)} charged, ${Number(result.credits.remaining)} left`));
+      list.append(...line("Credits", `${gateway.credits(result.credits.charged)} charged, ${gateway.credits(result.credits.remaining)} left`));
       list.append(...line("Provider", result.provider));
       list.append(...line("Reply", result.reply));
     }

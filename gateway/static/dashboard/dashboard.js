@@ -3,18 +3,17 @@
 (function () {
   "use strict";
 
+  // There from the start: what comes together with its live region is not read out.
+  const toasts = document.createElement("div");
+  toasts.className = "gw-toasts";
+  toasts.setAttribute("role", "status");
+  document.addEventListener("DOMContentLoaded", () => document.body.append(toasts));
+
   function toast(text) {
-    let box = document.querySelector(".gw-toasts");
-    if (!box) {
-      box = document.createElement("div");
-      box.className = "gw-toasts";
-      box.setAttribute("role", "status");
-      document.body.append(box);
-    }
     const line = document.createElement("div");
     line.className = "gw-toast";
     line.textContent = text;
-    box.append(line);
+    toasts.append(line);
     setTimeout(() => line.remove(), 4000);
   }
 
@@ -54,7 +53,12 @@
     area.remove();
   }
 
-  window.gateway = { toast, post, copy, csrfToken };
+  // An amount of the API ("1234.500000") as pages write it: 1,234.5.
+  function credits(text) {
+    return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
+  }
+
+  window.gateway = { toast, post, copy, csrfToken, credits };
 
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.
@@ -156,6 +160,11 @@
     if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
   });
   document.addEventListener("DOMContentLoaded", () => {
+    // data-scroll-to-current: tabs that scroll sideways begin where the current one can be seen.
+    for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
+      const current = bar.querySelector("[aria-current]");
+      if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+    }
     for (const field of document.querySelectorAll("[data-count]")) count(field);
   });
 })();

@@ -33,6 +33,9 @@
     nothing.hidden = false;
     chat.hidden = true;
     const isFree = mode() === "test";
+    // The list there shows live traffic unless it is asked for the other.
+    const list = form.querySelector("[data-list]");
+    list.search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
     form.querySelector("[data-simulate]").hidden = !isFree;
     if (!isFree) simulate.value = "";
     sendButton.lastChild.textContent = isFree ? "Send" : "Send and pay";
@@ -40,6 +43,7 @@
 
   function say(kind, text) {
     const item = element("li", `gw-bubble gw-bubble-${kind} gw-pre`, text);
+    item.dir = "auto";
     chat.append(item);
     nothing.hidden = true;
     chat.hidden = false;
@@ -149,7 +153,7 @@
         note([
           `first word after ${seconds(firstAfter)}, all after ${seconds(performance.now() - started)}`,
           `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
-          `credits: ${Number(data.credits.charged)} charged, ${Number(data.credits.remaining).toLocaleString("en")} left`,
+          `credits: ${gateway.credits(data.credits.charged)} charged, ${gateway.credits(data.credits.remaining)} left`,
           `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
           element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
           curlOf(curl),

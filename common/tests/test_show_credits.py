@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.money import display_credits
+from common.money import show_credits
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from common.money import display_credits
     ],
 )
 def test_credits_are_shown_exactly(microcredits: int, shown: str) -> None:
-    assert display_credits(microcredits) == shown
+    assert show_credits(microcredits) == shown

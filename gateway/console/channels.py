@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.views.decorators.http import require_POST
 
-from channels import services
+from channels import services, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
@@ -21,6 +21,9 @@ from gateway.console.access import Member, Role, channel_page, member_page
 from gateway.console.channel_forms import NewChannelForm, SettingsForm
 from gateway.console.keys import render_keys
 from gateway.console.pages import render_page
+
+# More of them are on the page Team.
+MOST_MEMBERS = 10
 
 # --- A new channel --------------------------------------------------------------------------------
 
@@ -131,6 +134,7 @@ def _render_settings(
 ) -> HttpResponse:
     if form.is_bound:  # the frame shows what is stored, not what was tried
         channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    people = team.list_members(channel.account)
     return render_page(
         request,
         member,
@@ -138,6 +142,8 @@ def _render_settings(
         title="Settings",
         channel=channel,
         form=form,
+        members=people[:MOST_MEMBERS],
+        more_members=len(people[MOST_MEMBERS:]),
         was_used=channel.holds.exists(),
         status=status,
     )

@@ -249,7 +249,8 @@ def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
     assert b'name="first"' not in page.content
     chosen = owner.get("/usage/?" + own)
     scopes = page.context["scope"], chosen.context["scope"]
-    assert scopes[0].starts_at == scopes[1].starts_at and scopes[0].ends_at == scopes[1].ends_at
+    assert scopes[0].starts_at == scopes[1].starts_at
+    assert scopes[0].ends_at == scopes[1].ends_at
     assert f'value="{scopes[0].starts_at:%Y-%m-%d}"' in chosen.content.decode()
     # Back at a preset, the days are forgotten.
     assert all("first" not in query for name, _, query in chosen.context["ranges"] if name != "own")

@@ -5,6 +5,12 @@
 
   const SHOWN_MS = 60_000;
 
+  // A link to #rotate-… opens that dialog.
+  document.addEventListener("DOMContentLoaded", () => {
+    const dialog = location.hash.startsWith("#rotate-") && document.getElementById(location.hash.slice(1));
+    if (dialog && dialog.showModal) dialog.showModal();
+  });
+
   async function fetchKey(box, isCopy) {
     const fields = { next: location.pathname + location.search };
     if (isCopy) fields.copy = "1";

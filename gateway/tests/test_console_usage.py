@@ -249,7 +249,8 @@ def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
     assert b'name="first"' not in page.content
     chosen = owner.get("/usage/?" + own)
     scopes = page.context["scope"], chosen.context["scope"]
-    assert scopes[0].starts_at == scopes[1].starts_at and scopes[0].ends_at == scopes[1].ends_at
+    assert scopes[0].starts_at == scopes[1].starts_at
+    assert scopes[0].ends_at == scopes[1].ends_at
     assert f'value="{scopes[0].starts_at:%Y-%m-%d}"' in chosen.content.decode()
     # Back at a preset, the days are forgotten.
     assert all("first" not in query for name, _, query in chosen.context["ranges"] if name != "own")
@@ -269,3 +270,11 @@ def test_answers_that_took_no_time_leave_no_empty_chart(
 def test_the_part_that_comes_later_leaves_the_title_of_the_page(site: Site, owner: Client) -> None:
     ApiClient(site.api_key).chat()
     assert b"ignoreTitle:true" in owner.get("/usage/").content
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 9, 10, 101])
+def test_axes_of_counts_have_whole_numbers(most: int) -> None:
+    drawn = charts.bar_chart(["a"], [Series("Requests", [most])], title="t", show=str)
+    axis = [part.split("<")[0] for part in drawn.split('text-anchor="end">')[1:]]
+    assert axis
+    assert all(tick.isdecimal() for tick in axis)

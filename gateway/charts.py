@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -64,7 +66,8 @@ def bar_chart(
 ) -> SafeString:
     """Return bars of all series, one on top of the other; each says its figures when pointed at."""
     stacks = list(zip(*(one.values for one in series), strict=True))
-    axis = _Axis(max((sum(value or 0 for value in stack) for stack in stacks), default=0))
+    most = max((sum(value or 0 for value in stack) for stack in stacks), default=0)
+    axis = _Axis(most, is_whole=all(isinstance(value, int) for value in chain(*stacks)))
     step = _PLOT_WIDTH / max(1, len(labels))
 
     def bars() -> Iterator[tuple[object, ...]]:
@@ -160,8 +163,10 @@ def _x(index: int, step: float) -> float:
 class _Axis:
     """The values from 0 to a round number above the greatest."""
 
-    def __init__(self, most: float) -> None:
-        self.tick = _round_up(most / 4) if most > 0 else 1
+    def __init__(self, most: float, *, is_whole: bool = False) -> None:
+        tick = _round_up(most / 4) if most > 0 else 1
+        # There is no half of a request.
+        self.tick = math.ceil(tick) if is_whole else tick
         self.count = max(1, -int(-most // self.tick))
 
     def y(self, value: float) -> float:

@@ -270,3 +270,11 @@ def test_answers_that_took_no_time_leave_no_empty_chart(
 def test_the_part_that_comes_later_leaves_the_title_of_the_page(site: Site, owner: Client) -> None:
     ApiClient(site.api_key).chat()
     assert b"ignoreTitle:true" in owner.get("/usage/").content
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 9, 10, 101])
+def test_axes_of_counts_have_whole_numbers(most: int) -> None:
+    drawn = charts.bar_chart(["a"], [Series("Requests", [most])], title="t", show=str)
+    axis = [part.split("<")[0] for part in drawn.split('text-anchor="end">')[1:]]
+    assert axis
+    assert all(tick.isdecimal() for tick in axis)

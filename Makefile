@@ -82,7 +82,7 @@ sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs 
 
 .PHONY: browser
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
-	@$(PY) -m pytest -m browser gateway/tests/browser $(ARGS)
+	@$(PY) -m pytest -n 2 -m browser gateway/tests/browser $(ARGS)
 
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests

@@ -46,7 +46,7 @@ class Card:
     @cached_property
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
-        label = "Requests a day in the last 7 days, today last: " + ", ".join(map(str, counts))
+        label = "Answers a day in the last 7 days, today last: " + ", ".join(map(str, counts))
         return sparkline(counts, label=label)
 
 

@@ -247,6 +247,13 @@ def test_viewers_and_guests_look_and_change_nothing(site: Site) -> None:
     assert Channel.objects.get().name == "Shop"
 
 
+def test_viewers_read_the_model_there_is_and_why_nothing_can_be_changed(site: Site) -> None:
+    page = member_client(site, "viewer").get(page_of(site)).content.decode()
+    assert "You are a viewer of this account" in page
+    assert page.count('name="model"') == 1
+    assert owner_client(site).get(page_of(site)).content.decode().count('name="model"') > 1
+
+
 def test_editors_do_not_end_channels(site: Site) -> None:
     client = member_client(site, "editor")
     page = client.get(page_of(site)).content.decode()

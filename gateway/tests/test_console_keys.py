@@ -273,3 +273,13 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
     with django_assert_max_num_queries(10):
         client.get(page_of(site, "keys/"))
     assert ApiKey.objects.filter(created_at__lte=timezone.now()).count() == 22
+
+
+def test_keys_can_be_tried_where_they_are_listed_by_who_may(site: Site) -> None:
+    path = page_of(site, "connect/test-key/")
+    page = owner_client(site).get(page_of(site, "keys/")).content.decode()
+    assert page.count(f'action="{path}"') == 2
+    assert (
+        f'action="{path}"'
+        not in member_client(site, "viewer").get(page_of(site, "keys/")).content.decode()
+    )

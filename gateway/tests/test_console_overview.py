@@ -73,7 +73,7 @@ def test_a_cards_figures_equal_the_ledger(
     )
     assert activity.requests_by_day == (0, 0, 0, 0, 0, 1, 3)
     page = text_of(owner_client(site))
-    assert "<dt>Requests today</dt><dd>3</dd>" in page
+    assert "<dt>Answered today</dt><dd>3</dd>" in page
     assert "<dt>Credits today</dt><dd>3</dd>" in page
     assert "0, 0, 0, 0, 0, 1, 3" in page
     assert "last used" in page
@@ -229,7 +229,12 @@ def test_of_very_many_entries_only_the_latest_are_read(
 
 def test_an_account_without_credits_is_told_so() -> None:
     site = make_site(credit_amount=0)
-    assert "No credits have been granted yet." in text_of(owner_client(site))
+    client = owner_client(site)
+    page = text_of(client)
+    assert "No credits have been granted yet." in page
+    assert "This account has no credits yet" in page
+    assert "Redeem a code" in page
+    assert "No credits are available: live keys are answered" in text_of(client, "/credits/")
 
 
 def test_warnings_stand_above(site: Site) -> None:

@@ -57,7 +57,7 @@
     list.className = "gw-kv";
     list.append(...line("Status", isGood ? "200: the key works" : `${result.status} ${result.code}`));
     if (!isGood) list.append(...line("Because", result.error));
-    if (result.retry_after) list.append(...line("Try again in", `${result.retry_after} s`));
+    if (result.retry_after) list.append(...line("Try again in", gateway.wait(result.retry_after)));
     list.append(...line("Time", `${(result.latency_ms / 1000).toFixed(2)} s`));
     if (isGood) {
       list.append(...line("Tokens", `${result.usage.prompt_tokens} in, ${result.usage.completion_tokens} out`));

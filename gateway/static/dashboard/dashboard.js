@@ -58,7 +58,14 @@
     return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
   }
 
-  window.gateway = { toast, post, copy, csrfToken, credits };
+  // Seconds to wait, as people count them: 80016 is "22 h 14 min".
+  function wait(seconds) {
+    if (seconds < 120) return `${seconds} s`;
+    const minutes = Math.ceil(seconds / 60);
+    return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  }
+
+  window.gateway = { toast, post, copy, csrfToken, credits, wait };
 
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.

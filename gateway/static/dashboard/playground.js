@@ -84,7 +84,7 @@
     note([
       answer.code && element("code", "gw-mono", answer.code),
       status ? `status ${status}` : answer.code && "after the answer had begun",
-      answer.retry_after && `try again in ${answer.retry_after} s`,
+      answer.retry_after && `try again in ${gateway.wait(answer.retry_after)}`,
       // A database lost while it committed may have kept the turn and its charge.
       answer.code && answer.code !== "overloaded" && "nothing charged",
       answer.request_id && element("span", "gw-mono", answer.request_id),

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from channels.models import Channel
 from channels.tests.factories import Site, make_site
+from conftest import ApiClient
 from gateway.tests.browser.conftest import LOOKS, NewVisitor, Watched, serious_findings, shoot
 from gateway.tests.console_clients import owner_client, page_of
 
@@ -89,4 +90,43 @@ def test_the_pages_fit_and_can_be_used_by_everybody(
         page = watched.open(address)
         shoot(watched, name, width=width, look=look)
         assert serious_findings(page) == [], address
+    watched.assert_clean()
+
+
+def test_the_current_tab_can_be_seen_on_a_phone(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open(page_of(open_site, "playground/"))
+    expect(page.locator(".gw-tab[aria-current=page]")).to_be_in_viewport(ratio=0.9)
+    watched.assert_clean()
+
+
+def test_what_loads_later_leaves_the_browser_tab_its_title(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    ApiClient(open_site.api_key).chat("Hello!", metadata={"url": "https://shop.example/"})
+    watched = enter(visitor, open_site)
+    page = watched.open("/usage/")
+    expect(page.get_by_role("heading", name="Top pages")).to_be_visible()
+    expect(page).to_have_title(re.compile("Usage"))
+    watched.assert_clean()
+
+
+def test_the_page_shows_even_if_its_scripts_never_come(
+    visitor: NewVisitor, open_site: Site
+) -> None:
+    watched = enter(visitor, open_site)
+    watched.page.route("**/alpine.js", lambda route: route.abort())
+    page = watched.page
+    page.goto(watched.base_url + "/", wait_until="commit")
+    expect(page.get_by_role("heading", name="Channels")).to_be_visible()
+
+
+def test_the_playground_leads_to_its_own_conversation(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open(page_of(open_site, "playground/"))
+    page.get_by_label("Message", exact=True).fill("Where is my parcel?")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("tokens:")).to_be_visible()
+    page.locator("[data-list]").click()
+    expect(page.get_by_role("link", name="Where is my parcel?")).to_be_visible()
     watched.assert_clean()

@@ -77,7 +77,7 @@ def test_from_sign_up_to_the_first_charge(visitor: NewVisitor, mailoutbox: Any) 
 
     ann.open("/")
     expect(page.get_by_text("Getting started")).to_have_count(0)
-    expect(page.get_by_role("article", name="Ann's shop")).to_contain_text("Requests today1")
+    expect(page.get_by_role("article", name="Ann's shop")).to_contain_text("Answered today1")
     page.get_by_role("link", name="Conversations").click()
     page.get_by_role("link", name=re.compile("Hello from Ann")).first.click()
     expect(page.get_by_text("Hello from Ann").first).to_be_visible()

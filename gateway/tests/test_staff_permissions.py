@@ -43,3 +43,8 @@ def test_only_superusers_say_where_a_providers_key_goes() -> None:
     new = elsewhere | {"name": "mine", "key_setting": "GROQ_API_KEY"}
     assert client.post("/admin/channels/provider/add/", new).status_code == 302
     assert Provider.objects.get(name="mine").key_setting == ""
+
+
+@pytest.mark.parametrize("page", ["abc", "-1", "999"])
+def test_a_page_of_the_search_that_there_is_not(page: str, admin_client: Client) -> None:
+    assert admin_client.get(f"/admin/search/?s=ledger&page={page}").status_code == 404

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 
 from common.money import InvalidAmount, parse_credits, show_credits
 
@@ -43,6 +45,15 @@ def _has_thousands(text: str) -> bool:
     """Tell whether commas part thousands: `1,5` might be one and a half, and is refused."""
     head, *groups = text.strip().lstrip("+-").split(".")[0].split(",")
     return bool(groups) and 1 <= len(head) <= 3 and all(len(group) == 3 for group in groups)
+
+
+class DayField(forms.DateField):
+    """A day of this age: the day after it and the hour before it can be reckoned with."""
+
+    default_validators = [
+        MinValueValidator(date(2000, 1, 1), "Choose a day from 2000 on."),
+        MaxValueValidator(date(2999, 12, 31), "Choose a day before the year 3000."),
+    ]
 
 
 class LabelledForm(forms.Form):

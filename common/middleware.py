@@ -7,6 +7,7 @@ no cookie. Each of Django's middlewares below is therefore stepped over for API 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -56,9 +57,17 @@ def policy_of_page(request: HttpRequest) -> str:
     return ADMIN_CONTENT_SECURITY_POLICY if is_admin else PAGE_CONTENT_SECURITY_POLICY
 
 
+# What stands after these in a mailed link is a secret; these two pages of ours hold none.
+_SECRET_IN_PATH = re.compile(
+    r"^(/+join/|/+accounts/confirm-email/|/+accounts/password/reset/key/)"
+    r"(?!(?:accept|log-out|done)/?$)[^/]+(/?)"
+)
+
+
 def path_for_log(request: HttpRequest) -> str:
     """Return the path without the secret of a mailed link, which stands in it."""
-    path = request.path
+    # Also where nothing was resolved: without its last slash, an address only leads on.
+    path = _SECRET_IN_PATH.sub(r"\1…\2", request.path)
     captured = request.resolver_match.kwargs if request.resolver_match else {}
     for name in ("key", "secret"):
         if value := captured.get(name):
@@ -87,6 +96,8 @@ class RequestMiddleware:
                     response.headers.setdefault("Content-Length", str(len(response.content)))
             else:
                 response["Content-Security-Policy"] = policy_of_page(request)
+                # For one person, and gone at log-out; what may be kept says so itself.
+                response.headers.setdefault("Cache-Control", "private, no-store")
             self._log(request, response, started)
             return response
         finally:

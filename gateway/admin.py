@@ -19,6 +19,7 @@ from unfold.views import ChangeList
 from channels.admin.auditing import AuditedAdmin
 from channels.models import Account, Membership
 from common.money import show_credits
+from gateway.console.access import STAFF_VIEW_PERMISSIONS
 from gateway.staff.accounts import Figures, read_figures
 from gateway.staff.credits_desk import MOST_ACCOUNTS, desk_url
 from gateway.staff.pages import staff_url
@@ -160,6 +161,9 @@ class AccountAdmin(AuditedAdmin):
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("timeline", int(object_id)))
 
-    @action(description="View as owner", icon="visibility", permissions=["view"])
+    def has_guest_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perms(STAFF_VIEW_PERMISSIONS)
+
+    @action(description="View as owner", icon="visibility", permissions=["guest"])
     def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("view_as_owner", int(object_id)))

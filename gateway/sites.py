@@ -12,7 +12,8 @@ from typing import Any
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.core.paginator import InvalidPage
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -37,6 +38,16 @@ class StaffSite(UnfoldAdminSite):
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Leave it to the page that counts attempts."""
         return redirect("account_change_password")
+
+    def search(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Answer a page that there is not as the lists do, instead of failing."""
+        try:
+            found: TemplateResponse = super().search(request, extra_context)
+        except InvalidPage as error:
+            raise Http404(str(error)) from None
+        return found
 
     def extra_urls(self) -> list[URLPattern]:
         """Return the staff's own pages, behind the site's door like those of the models."""

@@ -138,6 +138,13 @@ class ProviderAdmin(AuditedAdmin):
     list_filter = ("is_enabled",)
     search_fields = ("name", "base_url")
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        """Where a key goes is for superusers: a changed address would carry it to another host."""
+        fixed = super().get_readonly_fields(request, obj)
+        if request.user.is_superuser:
+            return fixed
+        return (*fixed, "key_setting") if obj is None else (*fixed, "key_setting", "base_url")
+
     @display(
         description="key",
         label={

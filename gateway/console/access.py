@@ -28,6 +28,13 @@ _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
 ACCOUNT_SESSION_KEY = "console_account_id"
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 
+# A guest reads whatever an owner reads: the conversations and the ledger too.
+STAFF_VIEW_PERMISSIONS = (
+    "channels.view_account",
+    "billing.view_ledgerentry",
+    "conversations.view_message",
+)
+
 P = ParamSpec("P")
 
 
@@ -172,7 +179,7 @@ def _member(
 def _find_staff_view(request: HttpRequest, user: User) -> Member | None:
     """Return the staff member as a guest of the account they chose to look at, if they did."""
     account_id = request.session.get(STAFF_VIEW_SESSION_KEY)
-    if account_id is None or not (user.is_staff and user.has_perm("channels.view_account")):
+    if account_id is None or not (user.is_staff and user.has_perms(STAFF_VIEW_PERMISSIONS)):
         return None
     account = Account.objects.select_related("plan").filter(id=account_id).first()
     if account is None:

@@ -11,6 +11,7 @@ from django import forms
 from django.http import QueryDict
 
 from channels.models import Account, Channel
+from common.forms import DayField
 
 MOST_DAYS = 366
 DAY = forms.DateInput(attrs={"type": "date"})
@@ -28,8 +29,8 @@ class FilterForm(forms.Form):
     traffic = forms.ChoiceField(
         required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
     )
-    first = forms.DateField(required=False, label="From (UTC)", widget=DAY)
-    last = forms.DateField(required=False, label="To, included (UTC)", widget=DAY)
+    first = DayField(required=False, label="From (UTC)", widget=DAY)
+    last = DayField(required=False, label="To, included (UTC)", widget=DAY)
 
     def __init__(self, data: QueryDict, *, account: Account) -> None:
         super().__init__(data)

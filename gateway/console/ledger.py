@@ -21,7 +21,7 @@ from billing.models import LedgerEntry
 from billing.statements import Filter, signed_microcredits
 from channels.models import Account, Plan
 from channels.selectors import models_allowed
-from common.forms import CreditsField, LabelledForm
+from common.forms import CreditsField, DayField, LabelledForm
 from common.money import format_credits, show_credits
 from common.spreadsheets import csv_response
 from gateway.console.access import Member, Role, member_page
@@ -49,12 +49,10 @@ class FilterForm(LabelledForm):
         choices=[("", "All kinds"), *LedgerEntry.Kind.choices],
         widget=forms.Select(attrs={"data-autosubmit": ""}),
     )
-    first_day = forms.DateField(
+    first_day = DayField(
         required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
     )
-    last_day = forms.DateField(
-        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
-    )
+    last_day = DayField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}))
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}

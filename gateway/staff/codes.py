@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from billing import redemptions
 from billing.models import RedemptionCode
-from common.forms import CreditsField, LabelledForm
+from common.forms import CreditsField, DayField, LabelledForm
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 _MADE = "made_redemption_codes"
@@ -36,7 +36,7 @@ class CodesForm(LabelledForm):
         initial=1,
         help_text="By so many accounts; each account can redeem a code once.",
     )
-    last_day = forms.DateField(
+    last_day = DayField(
         label="Last day to redeem",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),

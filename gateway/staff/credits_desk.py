@@ -18,7 +18,7 @@ from billing import desk
 from billing.desk import Booking, Outcome
 from billing.models import MAX_REASON, CreditGrant, LedgerEntry
 from channels.models import Account
-from common.forms import CreditsField, LabelledForm
+from common.forms import CreditsField, DayField, LabelledForm
 from common.money import MAX_MICROCREDITS, show_credits
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
@@ -50,7 +50,7 @@ class BookingForm(LabelledForm):
         choices=CreditGrant.Category.choices,
         help_text="Of added credits. What is deducted or corrected is always an adjustment.",
     )
-    last_day = forms.DateField(
+    last_day = DayField(
         label="Last day",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),

@@ -12,11 +12,11 @@ from django.shortcuts import get_object_or_404, redirect
 
 from channels import audit
 from channels.models import Account
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.console.access import STAFF_VIEW_PERMISSIONS, STAFF_VIEW_SESSION_KEY
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 
-@staff_page("channels.view_account")
+@staff_page(*STAFF_VIEW_PERMISSIONS)
 def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
     """Ask, then note it in the account's own audit log and open its console."""
     account = get_object_or_404(Account, id=account_id)

@@ -17,6 +17,7 @@ from gateway.console.access import STAFF_VIEW_SESSION_KEY
 pytestmark = pytest.mark.django_db
 
 
+GUEST = ("view_account", "view_ledgerentry", "view_message")
 PAGES: list[Any] = [page for page in console_urls.urlpatterns if isinstance(page, URLPattern)]
 
 
@@ -31,7 +32,7 @@ def staff(*permissions: str) -> Client:
 @pytest.fixture
 def guest(site: Site) -> Client:
     """A staff member who looks at the site's account."""
-    client = staff("view_account")
+    client = staff(*GUEST)
     response = client.post(reverse("admin:view_as_owner", args=[site.account_id]))
     assert response.status_code == 302
     assert response["Location"] == "/"
@@ -47,7 +48,7 @@ def test_every_start_is_in_the_accounts_audit_log(guest: Client, site: Site) -> 
 
 
 def test_asking_alone_opens_nothing(site: Site) -> None:
-    client = staff("view_account")
+    client = staff(*GUEST)
     response = client.get(reverse("admin:view_as_owner", args=[site.account_id]))
     assert response.status_code == 200
     assert STAFF_VIEW_SESSION_KEY not in client.session
@@ -114,8 +115,10 @@ def test_leaving_leads_back_to_the_account(guest: Client, site: Site) -> None:
     assert guest.get("/credits/")["Location"] == reverse("console:no_account")
 
 
-def test_without_the_permission_nobody_looks(site: Site) -> None:
-    client = staff("view_user")
+@pytest.mark.parametrize("missing", GUEST)
+def test_without_the_permissions_nobody_looks(site: Site, missing: str) -> None:
+    """Who may see the list of accounts may not yet read what visitors wrote."""
+    client = staff("view_user", *(one for one in GUEST if one != missing))
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.get(url).status_code == 403
     assert client.post(url).status_code == 403
@@ -139,4 +142,4 @@ def test_owners_cannot_get_there(site: Site) -> None:
 
 
 def test_an_unknown_account_is_not_found(site: Site) -> None:
-    assert staff("view_account").get("/admin/accounts/999999/view/").status_code == 404
+    assert staff(*GUEST).get("/admin/accounts/999999/view/").status_code == 404

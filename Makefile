@@ -76,6 +76,18 @@ bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS
 bench-ledger: setup-dev  ## how many charges a second one hot account takes
 	@$(PY) -m bench.ledger $(ARGS)
 
+.PHONY: bench-growth
+bench-growth: setup-dev  ## is the cost flat from 10^3 to 10^6 messages, 1 to 10^4 channels (ARGS="--long": ten times)
+	@$(PY) -m bench.growth $(ARGS)
+
+.PHONY: bench-inflight
+bench-inflight: setup-dev  ## 2,000 chats of 10 s at once on two processes
+	@$(PY) -m bench.inflight $(ARGS)
+
+.PHONY: bench-start
+bench-start: setup-dev  ## how long a command, the server and its imports take
+	@$(PY) -m bench.start $(ARGS)
+
 .PHONY: sdk
 sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs node; downloads once)
 	@$(PY) -m pytest -m sdk conversations/tests gateway/tests/test_snippets.py

@@ -14,7 +14,7 @@ from typing import Any
 
 from acceptance.processes import BASE_DIR
 from acceptance.rig import Server
-from bench import figures, micro
+from bench import commits, figures, micro
 from bench.figures import RoundLog, percentile, progress, spread
 from bench.load import Figures, Plan
 from bench.stand import (
@@ -269,3 +269,4 @@ def run(length: Length, *, is_kept: bool) -> None:
     if is_kept:
         with REPORT.open("a") as kept:
             kept.write(f"\n{section}")
+        commits.draw()

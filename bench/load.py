@@ -193,7 +193,14 @@ class Connection:
         self.generator.left()
 
 
+def raise_file_limit() -> None:
+    """Each connection is a file; the usual soft limit is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> None:
+    raise_file_limit()
     plan: dict[str, Any] = json.load(sys.stdin)
     json.dump(asdict(Generator(Plan(**plan)).run()), sys.stdout)
 

@@ -254,6 +254,11 @@ def main() -> None:
 
 def ask(stand: Stand, requests: int, number: int) -> dict[str, Any]:
     plan = stand.plan(connections=1, run=f"micro{number}", message=MESSAGE)
+    return ask_plan(stand, plan, requests)
+
+
+def ask_plan(stand: Stand, plan: dict[str, Any], requests: int) -> dict[str, Any]:
+    """Run a plan in a process of its own, on the stand's present database."""
     question = {"plan": plan, "requests": requests, "database": stand.rig.database.url}
     with (stand.logs / "micro.log").open("ab") as log:
         done = subprocess.run(

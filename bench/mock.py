@@ -18,6 +18,7 @@ import socket
 import time
 from functools import partial
 
+from bench.load import raise_file_limit
 from bench.loop import READ_BYTES, Loop, content_length
 
 REPLY_CHARACTERS = 1_400
@@ -157,6 +158,7 @@ class Connection:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_file_limit()
     loop = Loop()
     listener = socket.create_server((HOST, 0), backlog=1024)
     Provider(loop, listener)

@@ -35,8 +35,14 @@ def prompt_of(characters: int) -> str:
 class Stand:
     """Everything a benchmark needs beside the gateway itself; all gone at the end."""
 
-    def __init__(self, kind: str = "pg", settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str = "pg",
+        settings: Mapping[str, str] | None = None,
+        channels: int = CHANNELS,
+    ) -> None:
         self._kind = kind
+        self._channels = channels
         self._settings = dict(settings or {})
         self._ending = ExitStack()
         self.keys: list[str] = []
@@ -64,7 +70,7 @@ class Stand:
                 f"owner{number}@example.com",
                 system_prompt=prompt_of(PROMPT_CHARACTERS[number % len(PROMPT_CHARACTERS)]),
             )
-            for number in range(CHANNELS)
+            for number in range(self._channels)
         ]
         return [made.api_key for made in self.rig.create_channels(channels)]
 

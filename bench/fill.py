@@ -1,0 +1,138 @@
+"""Rows by the million, made by PostgreSQL itself: not one of them passes through Python.
+
+They look like what the gateway writes: in the order of time, neighbours of different channels,
+ids that begin with their time, a hold and a ledger entry for each reply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+QUESTION = "What does the parcel to Norway cost, please? " * 22
+REPLY = "Certainly: the parcel leaves our house within two working days and is then yours. " * 17
+TURNS_OF_A_SESSION = 10
+
+_CHANNELS = """
+CREATE TEMP TABLE told AS SELECT %(first)s + n AS n FROM generate_series(1, %(count)s) n;
+INSERT INTO channels_account (name, is_enabled, created_at)
+    SELECT 'Filler ' || n, true, now() FROM told;
+INSERT INTO billing_creditaccount (account_id, balance_microcredits, held_microcredits, entry_count,
+        spent_microcredits, allocated_microcredits, low_balance_microcredits, warned)
+    SELECT id, 1000000000000, 0, 0, 0, 0, 0, 0 FROM channels_account
+    WHERE name LIKE 'Filler %%'
+    ON CONFLICT DO NOTHING;
+INSERT INTO channels_channel (id, name, site_url, is_enabled, system_prompt, requests_per_minute,
+        daily_quota, fallback_replies, created_at, account_id, model_id, prompt_version)
+    SELECT gen_random_uuid(), account.name, '', true, one.system_prompt, 60, 1000,
+        one.fallback_replies, now(), account.id, one.model_id, 1
+    FROM channels_account account JOIN told ON account.name = 'Filler ' || told.n,
+        (SELECT * FROM channels_channel ORDER BY created_at LIMIT 1) one;
+INSERT INTO channels_apikey (id, mode, key_prefix, key_last_four, key_digest, key_ciphertext,
+        encryption_key_id, created_at, channel_id)
+    SELECT gen_random_uuid(), one.mode, one.key_prefix, 'xxxx',
+        md5(random()::text) || md5(random()::text), one.key_ciphertext, one.encryption_key_id,
+        now(), channel.id
+    FROM channels_channel channel JOIN told ON channel.name = 'Filler ' || told.n,
+        (SELECT * FROM channels_apikey ORDER BY created_at LIMIT 1) one;
+DROP TABLE told;
+"""
+
+# One row a turn in a table of this session alone; the rest reads it in the order of time.
+_SESSIONS = """
+CREATE TEMP TABLE talker AS
+    SELECT row_number() OVER (ORDER BY id) - 1 AS number, id AS channel_id, account_id
+    FROM channels_channel WHERE name LIKE %(whose)s;
+CREATE TEMP TABLE talk AS
+    SELECT nextval(pg_get_serial_sequence('conversations_chatsession', 'id')) AS session_pk,
+        n, channel_id, account_id
+    FROM generate_series(0, %(sessions)s - 1) n
+    JOIN talker ON talker.number = n %% (SELECT count(*) FROM talker);
+INSERT INTO conversations_chatsession (id, channel_id, is_test, session_id, created_at,
+        last_message_at, message_count, lease_number)
+    SELECT session_pk, channel_id, false, %(name)s || n, now() - interval '30 days', now(),
+        2 * %(turns)s, %(turns)s FROM talk;
+CREATE TEMP TABLE turn AS
+    SELECT g, session_pk, channel_id, account_id, 2 * (g / %(sessions)s) AS position, moment,
+        id7(moment, 2 * g) AS asked_id, id7(moment, 2 * g + 1) AS reply_id
+    FROM (SELECT g, now() - interval '30 days' * (1 - g / (%(sessions)s * %(turns)s)::float)
+            AS moment FROM generate_series(0, %(sessions)s * %(turns)s - 1) g) every
+    JOIN talk ON talk.n = g %% %(sessions)s ORDER BY g;
+"""
+
+_ID7 = """
+CREATE FUNCTION pg_temp.id7(moment timestamptz, number bigint) RETURNS uuid LANGUAGE sql AS $$
+    SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '7'
+        || left(tail, 3) || '8' || right(tail, 15))::uuid
+    FROM (SELECT md5(number || 'x' || random()) AS tail) random_part $$;
+"""
+
+_ROWS = """
+INSERT INTO conversations_message (id, session_id, channel_id, is_test, position, role, content,
+        created_at, page_url, page_title, request_id, request_model, response_model, provider_name,
+        finish_reason, input_tokens, output_tokens, is_estimated, charged_microcredits,
+        price_per_reply, price_per_1k_input, price_per_1k_output, duration_ms, prompt_version)
+    SELECT CASE WHEN s = 0 THEN asked_id ELSE reply_id END, session_pk, channel_id, false,
+        position + s, CASE WHEN s = 0 THEN 'user' ELSE 'assistant' END,
+        CASE WHEN s = 0 THEN %(question)s ELSE %(reply)s END, moment,
+        CASE WHEN s = 0 THEN 'https://filler.example/page-' || g %% 97 ELSE '' END, '',
+        CASE WHEN s = 0 THEN '' ELSE 'req_' || reply_id END, 'bench-model', 'bench-model', 'bench',
+        'stop', 900 * s, 350 * s, false, 1000000 * s, 1000000 * s, 0, 0, 800 * s, s
+    FROM turn, generate_series(0, 1) s ORDER BY g, s;
+INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
+        captured_microcredits, state, request_id, created_at, expires_at, resolved_at)
+    SELECT reply_id, account_id, channel_id, false, (moment AT TIME ZONE 'UTC')::date, 1000000,
+        1000000, 'captured', 'req_' || reply_id, moment, moment + interval '70 s', moment
+    FROM turn ORDER BY g;
+INSERT INTO billing_ledgerentry (credit_account_id, sequence, kind, debit, credit,
+        amount_microcredits, balance_after_microcredits, reason, actor, request_id, hold_id,
+        created_at)
+    SELECT turn.account_id, books.entry_count + row_number() OVER (PARTITION BY turn.account_id
+            ORDER BY g), 'charge', 'customer', 'revenue', 1000000, 1000000000, 'Reply', '',
+        'req_' || reply_id, reply_id, moment
+    FROM turn JOIN billing_creditaccount books ON books.account_id = turn.account_id ORDER BY g;
+UPDATE billing_creditaccount books SET entry_count = entry_count + written
+    FROM (SELECT account_id, count(*) AS written FROM turn GROUP BY 1) one
+    WHERE one.account_id = books.account_id;
+DROP TABLE turn, talk, talker;
+"""
+
+
+def add_channels(url: str, count: int, *, first: int = 0) -> None:
+    """Add channels nobody asks, each with an account, credits and a key."""
+    _run(url, _CHANNELS, {"count": count, "first": first})
+
+
+def add_messages(
+    url: str,
+    *,
+    whose: str,
+    name: str,
+    messages: int = 0,
+    sessions: int = 0,
+    turns: int = TURNS_OF_A_SESSION,
+) -> None:
+    """Add so many messages or sessions, over 30 days, to channels whose names are LIKE `whose`."""
+    told = {
+        "whose": whose,
+        "name": name,
+        "turns": turns,
+        "sessions": sessions or max(1, messages // (2 * turns)),
+        "question": QUESTION,
+        "reply": REPLY,
+    }
+    _run(url, _ID7 + _SESSIONS.replace("id7(", "pg_temp.id7(") + _ROWS, told)
+
+
+def settle(url: str) -> None:
+    """Do what autovacuum would have done long since, so that it does not begin in mid-measure."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+
+
+def _run(url: str, statements: str, told: dict[str, Any]) -> None:
+    # The client fills in the parameters: many statements go in one string, and none is planned.
+    with psycopg.connect(url, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("SET LOCAL synchronous_commit = off")
+        connection.execute(statements, told)

@@ -1,0 +1,229 @@
+"""2,000 chats at once, each waiting 10 s for its provider: do they all come through?
+
+    python -m bench.inflight [--quick]
+
+Two processes, nothing but settings changed (docs/operations.md says which and why). History is
+read all the while, as a page of a widget would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+from acceptance import clients
+from acceptance.processes import BASE_DIR
+from acceptance.rig import Server
+from bench import figures
+from bench.chat import MESSAGE, REPORT
+from bench.figures import RoundLog, percentile, progress
+from bench.load import Figures
+from bench.stand import (
+    Stand,
+    backend_cpu_seconds,
+    cpu_seconds,
+    resident_bytes,
+    run_load,
+    tree_of,
+)
+
+WORKERS = 2
+WAIT_MS = 10_000
+LEAST_SHARE = 0.97
+MOST_MB_A_THOUSAND = 220
+MOST_HISTORY_MS = 200
+HISTORY_GAP_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    chats: int
+    ramp_seconds: float
+    seconds: float
+
+
+FULL = Length(chats=2_000, ramp_seconds=12.0, seconds=30.0)
+QUICK = Length(chats=400, ramp_seconds=11.0, seconds=10.0)
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Reads history and looks at memory and threads until told to stop."""
+
+    server: Server
+    keys: list[str]
+    history_ms: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    most_bytes: int = 0
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> Watcher:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for number, key in enumerate(cycle(self.keys)):
+            if self.stopping.wait(HISTORY_GAP_SECONDS):
+                return
+            self._read(f"/api/history?session_id=inflight-{number % 100}-0", key)
+            if number % 5 == 0:
+                memory = resident_bytes(tree_of(self.server.running.pid))
+                self.most_bytes = max(self.most_bytes, memory)
+
+    def _read(self, path: str, key: str) -> None:
+        began = time.perf_counter()
+        answer = clients.request(self.server.port, "GET", path, headers={"X-API-Key": key})
+        self.history_ms.append(1000 * (time.perf_counter() - began))
+        # Not every channel has every session; both answers are a read by key and session.
+        if answer.status not in {200, 404}:
+            self.wrong.append(f"history {answer.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it."""
+
+    length: Length
+    through: Figures
+    watcher: Watcher
+    idle_bytes: int
+    cpu_ms: float
+    database_cpu_ms: float
+
+    @property
+    def ideal(self) -> float:
+        return self.length.chats / (WAIT_MS / 1000)
+
+    @property
+    def rate(self) -> float:
+        return self.through.requests / self.through.seconds
+
+    @property
+    def mb_a_thousand(self) -> float:
+        """Return what the chats took beyond what the server takes without any."""
+        return (self.watcher.most_bytes - self.idle_bytes) / 2**20 / (self.length.chats / 1000)
+
+    @property
+    def history_p95_ms(self) -> float:
+        return percentile(self.watcher.history_ms, 95)
+
+    def problems(self) -> list[str]:
+        errors = {one: n for one, n in self.through.statuses.items() if one != "200"}
+        return [
+            words
+            for words, is_so in {
+                f"errors: {errors} {self.through.errors}": bool(errors),
+                f"history: {self.watcher.wrong[:3]}": bool(self.watcher.wrong),
+                f"rate {self.rate / self.ideal:.1%} of ideal": self.rate < LEAST_SHARE * self.ideal,
+                f"{self.mb_a_thousand:.0f} MB a thousand": self.mb_a_thousand > MOST_MB_A_THOUSAND,
+                f"history p95 {self.history_p95_ms:.0f} ms": self.history_p95_ms > MOST_HISTORY_MS,
+            }.items()
+            if is_so
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "chats": self.length.chats,
+            "requests": sum(self.through.statuses.values()),
+            "statuses": self.through.statuses,
+            "rate_of_ideal": round(self.rate / self.ideal, 4),
+            "added_p50_ms": round(percentile(self.through.latencies, 50) - WAIT_MS, 1),
+            "added_p99_ms": round(percentile(self.through.latencies, 99) - WAIT_MS, 1),
+            "cpu_ms": round(self.cpu_ms, 2),
+            "database_cpu_ms": round(self.database_cpu_ms, 2),
+            "rss_mb": round(self.watcher.most_bytes / 2**20),
+            "idle_rss_mb": round(self.idle_bytes / 2**20),
+            "rss_mb_a_thousand": round(self.mb_a_thousand),
+            "history_p95_ms": round(self.history_p95_ms, 1),
+            "histories": len(self.watcher.history_ms),
+        }
+
+
+def settings(length: Length) -> dict[str, str]:
+    """Return what an installation for so many chats in flight sets."""
+    # A tenth more than half each: connections do not fall evenly on two processes.
+    calls = str(int(length.chats / WORKERS * 1.5))
+    return {"PROVIDER_CALLS": calls, "PROVIDER_DEADLINE": "60"}
+
+
+def measure(length: Length) -> Outcome:
+    with Stand("pg", settings(length)) as stand:
+        server = stand.rig.start_server(workers=WORKERS, threads=64)
+        stand.provider.set_latency(WAIT_MS)
+        pids, url = tree_of(server.running.pid), stand.rig.database.url
+        idle = resident_bytes(pids)
+        plan = stand.plan(
+            connections=length.chats,
+            run="inflight",
+            message=MESSAGE,
+            seconds=length.seconds,
+            warm_up_seconds=length.ramp_seconds,
+        )
+        cpu, database_cpu = cpu_seconds(pids), backend_cpu_seconds(url)
+        with Watcher(server, stand.keys) as watcher:
+            through = run_load(plan)
+        count = sum(through.statuses.values())
+        return Outcome(
+            length=length,
+            through=through,
+            watcher=watcher,
+            idle_bytes=idle,
+            cpu_ms=1000 * (cpu_seconds(pids) - cpu) / count,
+            database_cpu_ms=1000 * (backend_cpu_seconds(url) - database_cpu) / count,
+        )
+
+
+def report(outcome: Outcome, heading: str, other_load: str) -> str:
+    told = outcome.as_dict()
+    problems = outcome.problems()
+    lines = [
+        f"## {heading}, in flight (`make bench-inflight`)",
+        "",
+        f"{told['chats']:,} chats of 10 s at once, {WORKERS} processes of 64 threads, "
+        f"{told['requests']:,} chats in all, one run. {other_load}",
+        "",
+        "| rate of ideal | added p50 / p99 ms | CPU ms, gateway / PostgreSQL | RSS MB, idle | "
+        "RSS MB per 1,000 beyond idle | history p95 ms |",
+        "|---|---|---|---|---|---|",
+        f"| {told['rate_of_ideal']:.1%} | {told['added_p50_ms']} / {told['added_p99_ms']} | "
+        f"{told['cpu_ms']} / {told['database_cpu_ms']} | {told['rss_mb']}, {told['idle_rss_mb']} | "
+        f"{told['rss_mb_a_thousand']} | {told['history_p95_ms']} of {told['histories']} reads |",
+        "",
+        *([f"- MISSED: {words}" for words in problems] or ["No error, all targets met."]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.inflight")
+    parser.add_argument("--quick", action="store_true", help="400 chats; printed only")
+    is_quick = parser.parse_args().quick
+    heading, other_load = figures.heading(), figures.other_load()
+    progress("about a minute: chats that wait")
+    outcome = measure(QUICK if is_quick else FULL)
+    progress("")
+    log = RoundLog("inflight")
+    log.write(outcome.as_dict() | {"load": os.getloadavg()[0]})
+    section = report(outcome, heading, other_load)
+    print(section)
+    print(f"Kept in {log.path.relative_to(BASE_DIR)}")
+    if not is_quick:
+        with REPORT.open("a") as kept:
+            kept.write(f"\n{section}")
+    return 1 if outcome.problems() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

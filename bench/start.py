@@ -1,0 +1,120 @@
+"""How long until it is ready: a command, the server, and what importing takes.
+
+python -m bench.start
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+
+from acceptance import clients
+from acceptance.processes import BASE_DIR, Running, free_port, run_python, wait_until
+from acceptance.rig import Workshop
+from bench import figures
+from bench.chat import REPORT
+from bench.figures import spread
+
+ROUNDS = 5
+SLOWEST = 10
+COMMAND_SECONDS, SERVER_SECONDS = 1.0, 3.0
+# "import time:      self | cumulative |   nested.name", in microseconds; two blanks a level.
+_LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
+_LOAD = "import gateway.wsgi; from django.urls import get_resolver; get_resolver().url_patterns"
+
+
+def command_seconds(env: Mapping[str, str]) -> float:
+    began = time.perf_counter()
+    done = run_python(["manage.py", "listmodels"], env=env)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return time.perf_counter() - began
+
+
+def server_seconds(env: Mapping[str, str], log: str) -> float:
+    """Start as `make run` does where everything is set up; return the time to its first answer."""
+    port = free_port()
+
+    def is_up() -> bool:
+        return clients.request(port, "GET", "/readyz", seconds=5).status == 200
+
+    command = [sys.executable, "scripts/serve.py", "--first-run"]
+    whole = dict(env) | {"PORT": str(port), "HOST": "127.0.0.1"}
+    running = Running(command, env=whole, log=BASE_DIR / log)
+    try:
+        return wait_until(is_up, seconds=60, what="server ready")
+    finally:
+        running.kill()
+
+
+def slowest_imports(env: Mapping[str, str]) -> list[tuple[str, float]]:
+    """Return packages and ms spent in their own modules, the dearest first."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", _LOAD],
+        env=dict(env),
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    spent: dict[str, float] = {}
+    for micros, name in _LINE.findall(done.stderr):
+        parts = name.split(".")
+        package = ".".join(parts[:2]) if parts[0] == "django" else parts[0]
+        spent[package] = spent.get(package, 0.0) + int(micros) / 1000
+    return sorted(spent.items(), key=lambda one: -one[1])
+
+
+def report(env: Mapping[str, str]) -> Iterator[str]:
+    loaded = figures.other_load()
+    yield f"## {figures.heading()}, start (`make bench-start`)"
+    yield ""
+    yield f"SQLite, set up before; {ROUNDS} runs, median (lowest to highest). {loaded}"
+    yield ""
+    yield "| what | seconds | target |"
+    yield "|---|---|---|"
+    command = times(lambda: command_seconds(env))
+    yield f"| `manage.py listmodels` | {spread(command)} | {COMMAND_SECONDS:g} |"
+    server = times(lambda: server_seconds(env, "var/bench/start.log"))
+    yield f"| server ready | {spread(server)} | {SERVER_SECONDS:g} |"
+    imports = [slowest_imports(env) for _ in range(3)]
+    total = [sum(ms for _, ms in one) / 1000 for one in imports]
+    yield f"| all imports | {spread(total)} | |"
+    yield ""
+    best = min(imports, key=lambda one: sum(ms for _, ms in one))
+    named = ", ".join(f"{name} {ms:.0f}" for name, ms in best[:SLOWEST])
+    yield f"The ten dearest packages, ms in their own modules: {named}."
+    yield ""
+    is_met = statistics.median(command) < COMMAND_SECONDS
+    is_met = is_met and statistics.median(server) < SERVER_SECONDS
+    yield "All targets met." if is_met else "A target is MISSED."
+
+
+def times(measure: Callable[[], float]) -> list[float]:
+    measure()
+    return [measure() for _ in range(ROUNDS)]
+
+
+def main() -> int:
+    figures.RESULTS_DIR.mkdir(parents=True, exist_ok=True)
+    with closing(Workshop()) as workshop:
+        data = workshop.folder / "data"
+        data.mkdir(exist_ok=True)
+        env = workshop.env | {"DATABASE_URL": "", "DATA_DIR": str(data)}
+        env["PYTHONPATH"] = os.fspath(BASE_DIR)
+        server_seconds(env, "var/bench/start.log")
+        section = "\n".join(report(env)) + "\n"
+    print(section)
+    with REPORT.open("a") as kept:
+        kept.write(f"\n{section}")
+    return 1 if "MISSED" in section else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

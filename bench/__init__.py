@@ -1,1 +1,2 @@
-"""Benchmarks: `python -m bench` (the chat), `bench.ledger` (one hot account), `bench.micro`."""
+"""Benchmarks: `python -m bench` (the chat), and of their own `bench.growth`, `bench.inflight`,
+`bench.start`, `bench.ledger` (one hot account), `bench.micro` (each stop of a request)."""

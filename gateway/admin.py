@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 
 from channels.admin.auditing import AuditedAdmin
 from channels.models import Account, Membership
+from common.admin import SuperuserWrites
 from common.money import show_credits
 from gateway.console.access import STAFF_VIEW_PERMISSIONS
 from gateway.staff.accounts import Figures, read_figures
@@ -37,7 +38,7 @@ class AccountList(ChangeList):
         self.result_list = accounts
 
 
-class MembershipInline(TabularInline):
+class MembershipInline(SuperuserWrites, TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("user",)

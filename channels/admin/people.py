@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -18,14 +19,14 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 
 from channels.admin.auditing import AuditedAdmin
 from channels.models import Invitation, Membership, Plan, User
-from common.admin import ReadOnlyAdmin
+from common.admin import ReadOnlyAdmin, SuperuserWrites
 from common.forms import CreditsField
 from common.money import show_credits
 
 admin.site.unregister(Group)
 
 
-class MembershipInline(TabularInline):
+class MembershipInline(SuperuserWrites, TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("account",)
@@ -88,10 +89,18 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         return "Staff" if user.is_staff else "Customer"
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Only superusers give powers away."""
+        """Only superusers give powers away, or an address by which somebody else could log in."""
         fixed = super().get_readonly_fields(request, obj)
         powers = ("is_staff", "is_superuser", "groups")
-        return fixed if request.user.is_superuser else (*fixed, *powers)
+        if request.user.is_superuser:
+            return fixed
+        return (*fixed, *powers, "email") if obj else (*fixed, *powers)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
+        """Others send a link to choose a new one: a known password would be somebody's log-in."""
+        if not request.user.is_superuser:
+            raise PermissionDenied("Only superusers set a password for somebody else.")
+        return super().user_change_password(request, id, form_url)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Passwords and addresses of staff are changed by superusers alone: they open doors."""
@@ -111,23 +120,16 @@ def _may_touch(request: HttpRequest, obj: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, AuditedAdmin):
+class GroupAdmin(SuperuserWrites, DjangoGroupAdmin, AuditedAdmin):
     """Who may change a group may give every power to its members, themselves among them."""
 
     filter_horizontal = ()
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
-
 
 @admin.register(Membership)
-class MembershipAdmin(AuditedAdmin):
+class MembershipAdmin(SuperuserWrites, AuditedAdmin):
+    """Members reveal keys and read transcripts: nobody of the staff makes themselves one."""
+
     list_display = ("account", "user", "role_badge", "created_at")
     list_filter = ("role",)
     list_select_related = ("account", "user")

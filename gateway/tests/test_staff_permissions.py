@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
-from channels.models import Provider, User
+from channels.models import Membership, Provider, User
+from channels.tests.factories import Site
 
 pytestmark = pytest.mark.django_db
 
@@ -48,3 +49,41 @@ def test_only_superusers_say_where_a_providers_key_goes() -> None:
 @pytest.mark.parametrize("page", ["abc", "-1", "999"])
 def test_a_page_of_the_search_that_there_is_not(page: str, admin_client: Client) -> None:
     assert admin_client.get(f"/admin/search/?s=ledger&page={page}").status_code == 404
+
+
+def test_staff_cannot_make_themselves_a_member(site: Site) -> None:
+    user, client = staff(
+        "view_membership", "add_membership", "change_membership", "view_account", "change_account"
+    )
+    account = site.channel.account
+    form = {"account": account.pk, "user": user.pk, "role": "owner"}
+    assert client.post("/admin/channels/membership/add/", form).status_code == 403
+    row = Membership.objects.get(account=account)
+    page = f"/admin/channels/membership/{row.pk}/change/"
+    assert client.get(page).status_code == 200
+    assert client.post(page, form).status_code == 403
+    inline = {
+        "name": account.name,
+        "is_enabled": "on",
+        "memberships-TOTAL_FORMS": "1",
+        "memberships-INITIAL_FORMS": "0",
+        "memberships-0-user": user.pk,
+        "memberships-0-role": "owner",
+    }
+    client.post(f"/admin/channels/account/{account.pk}/change/", inline)
+    assert not Membership.objects.filter(user=user).exists()
+
+
+def test_staff_cannot_take_over_a_customers_log_in(site: Site) -> None:
+    _, client = staff("view_user", "change_user", "view_account")
+    owner = User.objects.get(email="owner@example.com")
+    new = {"password1": "correct-horse-9", "password2": "correct-horse-9"}
+    new["usable_password"] = "true"
+    page = f"/admin/channels/user/{owner.pk}/password/"
+    assert client.post(page, new).status_code == 403
+    none = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    form = {"email": "mine@example.com", "first_name": "Ann", "is_active": "on"} | none
+    assert client.post(f"/admin/channels/user/{owner.pk}/change/", form).status_code == 302
+    after = User.objects.get(pk=owner.pk)
+    assert (after.email, after.first_name) == ("owner@example.com", "Ann")
+    assert after.password == owner.password

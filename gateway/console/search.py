@@ -10,6 +10,7 @@ from unfold.dataclasses import SearchResult
 from channels.models import Channel
 from gateway.console.access import Member, member_page
 from gateway.console.navigation import console_url, sidebar
+from gateway.console.terms import read_term
 
 MOST_CHANNELS = 20
 
@@ -17,7 +18,7 @@ MOST_CHANNELS = 20
 @member_page()
 def search(request: HttpRequest, member: Member) -> HttpResponse:
     """Answer unfold's palette; never from a cache, which could hold another site's answers."""
-    term = request.GET.get("s", "").strip().lower()
+    term = read_term(request, "s").lower()
     if not term:
         return HttpResponse()
     pages = [item for group in sidebar(request) for item in group["items"]]

@@ -37,7 +37,8 @@ def check_ledger_triggers(
         Error(
             "The ledger can be changed: the triggers that refuse UPDATE and DELETE are missing.",
             hint="Create them again: `manage.py migrate billing 0001 --fake --skip-checks`, then "
-            "`manage.py migrate billing --skip-checks`.",
+            "`manage.py migrate billing 0002 --skip-checks`, then "
+            "`manage.py migrate billing --fake --skip-checks`.",
             id="billing.E001",
         )
     ]

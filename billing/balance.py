@@ -25,9 +25,11 @@ LONGEST_RUNWAY_DAYS = 5 * 365
 class Balance:
     """What an account has now, in micro-credits; `held` is what calls in flight have set aside."""
 
+    balance: int = 0
     available: int = 0
     held: int = 0
-    low_balance: int = 0
+    spent: int = 0
+    low_balance: int = 10_000_000
     entry_count: int = 0
     # The cheapest reply of the account's own channels: less than that is as good as nothing.
     cheapest_reply: int = 0
@@ -38,8 +40,13 @@ class Balance:
         return self.available <= 0 or self.available < self.cheapest_reply
 
     @property
+    def is_below_threshold(self) -> bool:
+        return self.available < self.low_balance
+
+    @property
     def is_low(self) -> bool:
-        return self.entry_count > 0 and self.available < self.low_balance
+        """Tell whether credits have run low, which an account that never had any has not seen."""
+        return self.entry_count > 0 and self.is_below_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,8 @@ def get_balance(*, account_id: int, now: datetime) -> Balance:
         return Balance()
     held = row["held_microcredits"] - row["freed"]
     return Balance(
+        balance=row["balance_microcredits"],
+        spent=row["spent_microcredits"],
         available=row["balance_microcredits"] - held,
         held=held,
         low_balance=row["low_balance_microcredits"],
@@ -87,6 +96,7 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
     ).values(
         "balance_microcredits",
         "held_microcredits",
+        "spent_microcredits",
         "low_balance_microcredits",
         "entry_count",
         "next_expiry_at",

@@ -1,4 +1,4 @@
-"""What an account has and how it came to it: balance, grants, ledger by pages, sums by day."""
+"""How an account came to what it has: grants, ledger by pages, sums by day."""
 
 from __future__ import annotations
 
@@ -10,28 +10,13 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing import services
-from billing.models import Book, CreditAccount, CreditGrant, Hold, LedgerEntry
+from billing.models import Book, CreditGrant, Hold, LedgerEntry
 from common import db
 
 ENTRIES_A_PAGE = 50
 GRANTS_SHOWN = 50
 # Entries are written in the order of their numbers, their times taken a moment before.
 _SKEW = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What an account has, in micro-credits."""
-
-    balance: int = 0
-    held: int = 0
-    available: int = 0
-    spent: int = 0
-    low_balance: int = 10_000_000
-
-    @property
-    def is_low(self) -> bool:
-        return self.available < self.low_balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +43,6 @@ class Page:
 
     entries: list[LedgerEntry] = field(default_factory=list)
     next_before: int | None = None
-
-
-def get_balance(*, account_id: int, now: datetime) -> Balance:
-    """Return what an account has; grants that have ended are taken back first."""
-    available = services.get_available_microcredits(account_id=account_id, now=now)
-    account = CreditAccount.objects.filter(account_id=account_id).first()
-    if account is None:
-        return Balance()
-    return Balance(
-        balance=account.balance_microcredits,
-        # Less than the row says where calls never came back: those no longer count.
-        held=account.balance_microcredits - available,
-        available=available,
-        spent=account.spent_microcredits,
-        low_balance=account.low_balance_microcredits,
-    )
 
 
 def list_grants(*, account_id: int, now: datetime) -> list[GrantLeft]:

@@ -34,7 +34,10 @@ PROBE_PATHS = ("/healthz", "/readyz")
 # Strict, for answers that hold no page. The dashboard sets a policy of its own.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # Public pages: nothing but our own files, no inline script or style.
-_OWN_FILES = "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
+_OWN_FILES = (
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 PAGE_CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; script-src 'self'; style-src 'self'; {_OWN_FILES}"
 )

@@ -25,6 +25,7 @@ from gateway import reference, snippets
 from gateway.api import to_logged_error
 from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
+from gateway.console.keys import get_key
 from gateway.console.pages import render_page
 
 TEST_MESSAGE = "Hello! Please answer in one short sentence."
@@ -69,7 +70,10 @@ def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResp
 
     The answer is 200 whatever the call's own `status`: the click itself has worked.
     """
-    key = _get_key(channel, request.POST.get("key_id", ""))
+    try:
+        key = get_key(channel, uuid.UUID(request.POST.get("key_id", "")))
+    except ValueError:
+        raise Http404 from None
     started = time.monotonic()
     result: dict[str, Any]
     fallback_replies: dict[str, str] = {}
@@ -89,17 +93,6 @@ def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResp
 
 # A view, whatever its name looks like.
 test_key.__test__ = False  # type: ignore[attr-defined]
-
-
-def _get_key(channel: Channel, key_id: str) -> ApiKey:
-    """Return a key of this channel. Raises Http404 for every other."""
-    try:
-        key = ApiKey.objects.filter(channel=channel, id=uuid.UUID(key_id)).first()
-    except ValueError:
-        key = None
-    if key is None:
-        raise Http404
-    return key
 
 
 def _caller_with(key: ApiKey) -> Caller:

@@ -86,7 +86,7 @@ def render_keys(
     return response
 
 
-def _get_key(channel: Channel, key_id: uuid.UUID) -> ApiKey:
+def get_key(channel: Channel, key_id: uuid.UUID) -> ApiKey:
     """Return a key of this channel. Raises Http404 for every other."""
     key = ApiKey.objects.select_related("channel").filter(channel=channel, id=key_id).first()
     if key is None:
@@ -103,7 +103,7 @@ def show_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
     """Answer a key's clear text to who has logged in of late; to others, where to do so again."""
-    key = _get_key(channel, key_id)
+    key = get_key(channel, key_id)
     if not is_login_recent(request):
         url = reauthentication_url(request, next_url=_next_page(request, channel))
         return _json({"redirect": url}, 403)
@@ -127,7 +127,7 @@ def note_copied(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
     """Write down that a key was copied while it was shown after it was made."""
-    services.note_key_copied(api_key=_get_key(channel, key_id), actor=member.actor)
+    services.note_key_copied(api_key=get_key(channel, key_id), actor=member.actor)
     return _json({})
 
 
@@ -171,7 +171,7 @@ def rotate_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:
     """Make a successor and show it; the key itself ends after the chosen time."""
-    key = _get_key(channel, key_id)
+    key = get_key(channel, key_id)
     overlap = request.POST.get("overlap", "")
     if overlap not in OVERLAPS:
         messages.error(request, "Choose when the old key shall end.")
@@ -192,7 +192,7 @@ def revoke_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:
     """End a key now; revoked again it stays as it is."""
-    key = _get_key(channel, key_id)
+    key = get_key(channel, key_id)
     services.revoke_api_key(api_key=key, actor=member.actor)
     messages.success(request, f"{key.masked} is revoked: the next call with it is refused.")
     return redirect("console:keys", channel.id)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from billing import redemptions, statements, warnings
+from billing.balance import get_balance
 from billing.errors import CodeRefused
 from billing.models import LedgerEntry
 from billing.statements import Filter, signed_microcredits
@@ -102,7 +103,7 @@ def _render(
     threshold: ThresholdForm | None = None,
 ) -> HttpResponse:
     now, account = timezone.now(), member.account
-    balance = statements.get_balance(account_id=account.id, now=now)
+    balance = get_balance(account_id=account.id, now=now)
     filters = FilterForm(request.GET)
     page = statements.get_page(
         account_id=account.id, chosen=filters.chosen(), before=_read_before(request)

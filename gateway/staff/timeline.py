@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from billing import statements
+from billing.balance import get_balance
 from billing.models import Hold, LedgerEntry
 from billing.statements import Filter, signed_microcredits
 from channels.models import Account
@@ -25,7 +26,7 @@ def timeline(request: HttpRequest, account_id: int) -> HttpResponseBase:
     """Show entries newest first, holds in flight, grants, and the sums of the days shown."""
     account = get_object_or_404(Account.objects.select_related("plan"), id=account_id)
     now = timezone.now()
-    balance = statements.get_balance(account_id=account.id, now=now)
+    balance = get_balance(account_id=account.id, now=now)
     kind = request.GET.get("kind", "")
     chosen = Filter(kind if kind in LedgerEntry.Kind.values else "")
     page = statements.get_page(account_id=account.id, chosen=chosen, before=_before(request))

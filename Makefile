@@ -69,7 +69,7 @@ soak: setup-dev  ## the same with full counts; hours
 	@$(PY) -m acceptance --long $(ARGS)
 
 .PHONY: bench
-bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick")
+bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick", "--peers": beside LiteLLM and Portkey)
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-ledger

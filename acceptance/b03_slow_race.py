@@ -30,9 +30,11 @@ def check(run: Run) -> None:
             run.report.expect_equal(
                 "first", server.client(channel).chat("hello", "first").status, 200
             )
-        # Each worker's first request is slower than any after it; a server is seldom that young.
-        key = partial(server.client(new).get, "/api/key")
-        by_threads(WARMING_CLIENTS, [key] * 4 * WARMING_CLIENTS)
+        # A worker's first requests, and a connection's first statements, are slower than any after
+        # them; a server is seldom that young.
+        warming = server.client(rig.create_channel(owner="warm@example.com", microcredits=plenty))
+        warm = [partial(warming.chat, "hello", f"warm {n}") for n in range(8 * WARMING_CLIENTS)]
+        by_threads(WARMING_CLIENTS, warm)
         no_credits, no_quota = "403 credits_exhausted", "429 daily_quota_reached"
         race(run, rig, server.client(used).chat, "last credits", allowed, no_credits)
         race(run, rig, server.client(quota).chat, "last of the quota", allowed, no_quota)

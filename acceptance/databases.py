@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -33,10 +33,6 @@ class Database(Protocol):
 
     def rows(self, statement: str, params: Sequence[Any] = ()) -> list[Row]:
         """Run a statement on a connection of its own, and commit it."""
-        ...
-
-    def held_back(self, statement: str, params: Sequence[Any] = ()) -> AbstractContextManager[None]:
-        """Keep a transaction open that has run this statement: its locks hold others up."""
         ...
 
     def drop(self) -> None: ...
@@ -73,13 +69,6 @@ class Postgres:
             cursor = connection.execute(statement, params or None)
             return cursor.fetchall() if cursor.description else []
 
-    @contextmanager
-    def held_back(self, statement: str, params: Sequence[Any] = ()) -> Iterator[None]:
-        with psycopg.connect(self.url) as connection:
-            connection.execute(statement, params or None)
-            yield
-            connection.rollback()
-
     def alter(self, setting: str, to: str) -> None:
         """Change a default of this database's sessions."""
         statement = sql.SQL("ALTER DATABASE {} SET {} = {}")
@@ -112,14 +101,6 @@ class Sqlite:
     def rows(self, statement: str, params: Sequence[Any] = ()) -> list[Row]:
         with closing(self.connect()) as connection:
             return connection.execute(statement.replace("%s", "?"), params).fetchall()
-
-    @contextmanager
-    def held_back(self, statement: str, params: Sequence[Any] = ()) -> Iterator[None]:
-        with closing(self.connect()) as connection:
-            # SQLite has one lock for all writers, so any writing statement holds up all others.
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("ROLLBACK")
 
     def copy(self) -> Sqlite:
         other = Sqlite(self.folder.with_name(f"sqlite-{secrets.token_hex(4)}"))

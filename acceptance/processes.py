@@ -118,11 +118,11 @@ class Running:
             self.process.stdout.close()
 
 
-def kill_each(pids: Sequence[int]) -> None:
-    """kill -9, as near to the same moment as can be."""
+def signal_each(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to each, as near to the same moment as can be."""
     for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def start_redis(folder: Path) -> tuple[Running, str]:

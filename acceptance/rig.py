@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,8 @@ from acceptance.processes import (
     Running,
     children_of,
     free_port,
-    kill_each,
     run_python,
+    signal_each,
     wait_until,
 )
 
@@ -173,9 +174,13 @@ class Server:
     def worker_pids(self) -> list[int]:
         return children_of(self.running.pid)
 
+    def freeze_workers(self) -> None:
+        """Stop all workers where they are, as a machine that is out of processor would."""
+        signal_each(self.worker_pids(), signal.SIGSTOP)
+
     def kill_workers(self) -> None:
         """kill -9 of all workers; their parent goes on."""
-        kill_each(self.worker_pids())
+        signal_each(self.worker_pids(), signal.SIGKILL)
 
     def kill(self) -> None:
         """kill -9 of parent and workers."""

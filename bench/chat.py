@@ -31,6 +31,7 @@ WORKERS = 2
 THREADS = 64
 REPORT = BASE_DIR / "docs" / "performance.md"
 MESSAGE = micro.MESSAGE
+MODEL = "bench-model"
 # About what the gateway sends on: prompt, one and a half earlier turns, the message.
 DIRECT_PROMPT_CHARACTERS = 8_500
 
@@ -79,6 +80,18 @@ FULL = Length(rounds=5, seconds=4.0, direct_seconds=1.5)
 QUICK = Length(rounds=3, seconds=1.4, direct_seconds=0.6)
 
 Round = dict[str, Any]
+
+
+def completion_body(*, is_stream: bool = False) -> str:
+    """Return a chat completion as large as what the gateway sends on."""
+    messages = [
+        {"role": "system", "content": prompt_of(DIRECT_PROMPT_CHARACTERS)},
+        {"role": "user", "content": MESSAGE},
+    ]
+    body: dict[str, Any] = {"model": MODEL, "messages": messages, "max_tokens": 1000}
+    if is_stream:
+        body["stream"] = True
+    return json.dumps(body, separators=(",", ":"))
 
 
 class Bench:
@@ -144,13 +157,6 @@ class Bench:
         )
 
     def direct_plan(self, case: Case) -> dict[str, Any]:
-        messages = [
-            {"role": "system", "content": prompt_of(DIRECT_PROMPT_CHARACTERS)},
-            {"role": "user", "content": MESSAGE},
-        ]
-        body: dict[str, Any] = {"model": "bench-model", "messages": messages, "max_tokens": 1000}
-        if case.is_stream:
-            body["stream"] = True
         return self.stand.as_dict(
             Plan(
                 port=self.stand.provider.port,
@@ -160,7 +166,7 @@ class Bench:
                 keys=[],
                 message="",
                 run="",
-                direct_body=json.dumps(body, separators=(",", ":")),
+                direct_body=completion_body(is_stream=case.is_stream),
                 is_stream=case.is_stream,
             )
         )

@@ -8,7 +8,7 @@ from acceptance.processes import BASE_DIR
 from bench import plot
 
 REPORT = BASE_DIR / "docs" / "performance.md"
-PLOT = BASE_DIR / "docs" / "cpu-per-commit.svg"
+PLOT = BASE_DIR / "docs" / "cpu-per-commit.png"
 _SECTION = re.compile(
     r"^## \d{4}-\d\d-\d\d [\d:]+ UTC, (?P<commit>[^,\n]+),[^\n]*\n"
     r"(?:(?!^## ).*\n)*?"

@@ -1,11 +1,15 @@
 """Rows by the million, made by PostgreSQL itself: not one of them passes through Python.
 
 They look like what the gateway writes: in the order of time, neighbours of different channels,
-ids that begin with their time, a hold and a ledger entry for each reply.
+ids that begin with their time, a hold and a ledger entry for each reply, a failure for each
+hundred. Where there are many, indexes are dropped before and built again after them; foreign keys
+are right by construction and not looked up row by row (docs/performance.md has what that saves).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -13,6 +17,11 @@ import psycopg
 QUESTION = "What does the parcel to Norway cost, please? " * 22
 REPLY = "Certainly: the parcel leaves our house within two working days and is then yours. " * 17
 TURNS_OF_A_SESSION = 10
+# From so many messages on, building indexes anew takes less than adding to them row by row.
+MESSAGES_WORTH_A_REBUILD = 200_000
+HISTORY = 61 * 8  # characters of a channel's minute (billing/throttling.py)
+_FILLED = ["conversations_message", "billing_hold", "billing_ledgerentry"]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CHANNELS = """
 CREATE TEMP TABLE told AS SELECT %(first)s + n AS n FROM generate_series(1, %(count)s) n;
@@ -36,6 +45,10 @@ INSERT INTO channels_apikey (id, mode, key_prefix, key_last_four, key_digest, ke
         now(), channel.id
     FROM channels_channel channel JOIN told ON channel.name = 'Filler ' || told.n,
         (SELECT * FROM channels_apikey ORDER BY created_at LIMIT 1) one;
+INSERT INTO billing_ratewindow (channel_id, bucket, second, total, history)
+    SELECT channel.id, 'chat', extract(epoch FROM now())::bigint - 86400, 1,
+        repeat('0', %(history)s)
+    FROM channels_channel channel JOIN told ON channel.name = 'Filler ' || told.n;
 DROP TABLE told;
 """
 
@@ -92,6 +105,16 @@ INSERT INTO billing_ledgerentry (credit_account_id, sequence, kind, debit, credi
             ORDER BY g), 'charge', 'customer', 'revenue', 1000000, 1000000000, 'Reply', '',
         'req_' || reply_id, reply_id, moment
     FROM turn JOIN billing_creditaccount books ON books.account_id = turn.account_id ORDER BY g;
+INSERT INTO conversations_failedrequest (channel_id, is_test, session_id, request_id, error_code,
+        reason, request_model, page_url, duration_ms, created_at)
+    SELECT channel_id, false, %(name)s || g %% %(sessions)s, 'req_failed_' || reply_id,
+        'provider_error', 'timeout', 'bench-model', 'https://filler.example/page-' || g %% 97,
+        900, moment
+    FROM turn WHERE g %% 100 = 99 ORDER BY g;
+INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
+    SELECT channel_id, false, (moment AT TIME ZONE 'UTC')::date, count(*) FROM turn GROUP BY 1, 3
+    ON CONFLICT (channel_id, is_test, day) DO UPDATE
+        SET message_count = billing_dailyusage.message_count + excluded.message_count;
 UPDATE billing_creditaccount books SET entry_count = entry_count + written
     FROM (SELECT account_id, count(*) AS written FROM turn GROUP BY 1) one
     WHERE one.account_id = books.account_id;
@@ -99,9 +122,24 @@ DROP TABLE turn, talk, talker;
 """
 
 
+# Constraints that are unique, then what else is an index; primary keys stay.
+_INDEXES = """
+SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname),
+        format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname,
+            pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE contype = 'u' AND conrelid::regclass::text = ANY(%(tables)s)
+UNION ALL
+SELECT format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+    FROM pg_index WHERE indrelid::regclass::text = ANY(%(tables)s)
+        AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid
+            AND contype IN ('p', 'u'))
+"""
+
+
 def add_channels(url: str, count: int, *, first: int = 0) -> None:
     """Add channels nobody asks, each with an account, credits and a key."""
-    _run(url, _CHANNELS, {"count": count, "first": first})
+    with _filling(url) as connection:
+        connection.execute(_CHANNELS, {"count": count, "first": first, "history": HISTORY})
 
 
 def add_messages(
@@ -114,15 +152,22 @@ def add_messages(
     turns: int = TURNS_OF_A_SESSION,
 ) -> None:
     """Add so many messages or sessions, over 30 days, to channels whose names are LIKE `whose`."""
+    sessions = sessions or max(1, messages // (2 * turns))
     told = {
         "whose": whose,
         "name": name,
         "turns": turns,
-        "sessions": sessions or max(1, messages // (2 * turns)),
+        "sessions": sessions,
         "question": QUESTION,
         "reply": REPLY,
     }
-    _run(url, _ID7 + _SESSIONS.replace("id7(", "pg_temp.id7(") + _ROWS, told)
+    with _filling(url) as connection:
+        connection.execute(_ID7 + _SESSIONS.replace("id7(", "pg_temp.id7("), told)
+        if 2 * sessions * turns < MESSAGES_WORTH_A_REBUILD:
+            connection.execute(_ROWS, told)
+            return
+        with _without_indexes(connection):
+            connection.execute(_ROWS, told)
 
 
 def settle(url: str) -> None:
@@ -131,8 +176,28 @@ def settle(url: str) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-def _run(url: str, statements: str, told: dict[str, Any]) -> None:
-    # The client fills in the parameters: many statements go in one string, and none is planned.
+@contextmanager
+def _filling(url: str) -> Iterator[Connection]:
+    """Yield a connection whose one transaction ends with it.
+
+    The client fills in the parameters: many statements go in one string, and none is planned.
+    """
     with psycopg.connect(url, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("SET LOCAL synchronous_commit = off")
-        connection.execute(statements, told)
+        connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
+        # Only a superuser may; without it each row's foreign keys are looked up.
+        with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        yield connection
+
+
+@contextmanager
+def _without_indexes(connection: Connection) -> Iterator[None]:
+    """Drop what is built faster afterwards, as part of the same transaction."""
+    found = connection.execute(_INDEXES, {"tables": _FILLED}).fetchall()
+    for drop, _ in found:
+        connection.execute(drop)
+    yield
+    for _, build in found:
+        connection.execute(build)

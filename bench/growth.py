@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from acceptance import databases
 from acceptance.databases import Postgres
 from acceptance.processes import BASE_DIR
 from bench import figures, fill, micro, plot
@@ -28,18 +29,28 @@ from bench.load import TURNS_PER_SESSION
 from bench.stand import Stand, backend_cpu_seconds
 from common.progress import track
 
-PLOT = BASE_DIR / "docs" / "growth.svg"
+PLOT = BASE_DIR / "docs" / "growth.png"
 MOST = 1.10
 # Below this a difference is the clock's tick, not a cost.
 LEAST_MS = 0.15
 MODEL = "gemma2-9b-it"  # a small window: 20 turns fill it, as 1,000 do
+FLAT = "All are flat within 10 %, by the median or by the lowest."
 OWN, FILLER = "Channel 0", "Filler %"
 OWN_MESSAGES = 2_000
 PAGES = {
     "overview": "/",
+    "usage 7 d": "/usage/",
     "usage 30 d": "/usage/?range=30d",
+    "top pages 30 d": "/usage/pages/?range=30d",
     "conversations": "/conversations/",
+    "with a word": "/conversations/?text=parcel",
+    "with errors": "/conversations/?errors_only=on",
+    "one conversation": "/conversations/{session}/",
     "credits": "/credits/",
+    "audit log": "/audit-log/",
+    "channel": "/channels/{channel}/",
+    "keys": "/channels/{channel}/keys/",
+    "team": "/team/",
 }
 CHAT = ("chat, gateway CPU", "chat, PostgreSQL CPU")
 
@@ -164,11 +175,14 @@ def view_pages(views: int, database: str) -> Measured:
     from django.test.utils import CaptureQueriesContext
 
     from channels.models import User
+    from conversations.models import ChatSession
 
     client = Client(headers={"host": "127.0.0.1"})
     client.force_login(User.objects.get(email="owner0@example.com"))
+    session = ChatSession.objects.filter(channel__name=OWN).earliest("id")
     told: Measured = {}
-    for name, path in PAGES.items():
+    for name, template in PAGES.items():
+        path = template.format(session=session.pk, channel=session.channel_id)
         for _ in range(2):
             # A redirect would be cheap, and flat.
             if (status := client.get(path).status_code) != 200:
@@ -219,9 +233,10 @@ class Rounds:
             for count in sizes:
                 for name in (*self.names(family), *self._statements(family)):
                     ratio = self.ratio(family, count, name)
-                    more = statistics.median(self.values(family, count, name))
-                    more -= statistics.median(self.values(family, first, name))
-                    if ratio > MOST and more > LEAST_MS:
+                    lowest = min(self.values(family, count, name))
+                    least = min(self.values(family, first, name))
+                    # Others on the machine only ever add: what is a cost is in the lowest as well.
+                    if ratio > MOST and lowest > least * MOST and lowest - least > LEAST_MS:
                         yield f"{name} at {count:,} {family}: {ratio:.2f} times that at {first:,}"
 
     def _statements(self, family: str) -> list[str]:
@@ -230,33 +245,38 @@ class Rounds:
 
 
 def table(rounds: Rounds, family: str) -> Iterator[str]:
-    names = rounds.names(family)
-    yield f"| {family} | " + " | ".join(f"{name}, ms" for name in names) + " |"
-    yield "|---" * (len(names) + 1) + "|"
-    for count in rounds.of[family]:
-        cells = [
-            f"{spread(rounds.values(family, count, name))}, "
-            f"x {rounds.ratio(family, count, name):.2f}"
-            f"{statements_cell(rounds, family, count, name)}"
-            for name in names
-        ]
-        yield f"| {count:,} | " + " | ".join(cells) + " |"
+    counts = list(rounds.of[family])
+    yield f"| {family} | " + " | ".join(f"{count:,}" for count in counts) + " | statements |"
+    yield "|---" * (len(counts) + 2) + "|"
+    for name in rounds.names(family):
+        cells = [cell(rounds, family, count, name) for count in counts]
+        yield f"| {name} | " + " | ".join(cells) + f" | {statements(rounds, family, name)} |"
 
 
-def statements_cell(rounds: Rounds, family: str, count: int, name: str) -> str:
-    """Return how many statements a page or a chat took, said once."""
+def cell(rounds: Rounds, family: str, count: int, name: str) -> str:
+    ratio = rounds.ratio(family, count, name)
+    return f"{spread(rounds.values(family, count, name))} x {ratio:.2f}"
+
+
+def statements(rounds: Rounds, family: str, name: str) -> str:
+    """Return how many statements a page or a chat took, at the fewest and the most; said once."""
     key = {CHAT[0]: "", CHAT[1]: "statements chat"}.get(name, f"statements {name}")
-    return f", {statistics.median(rounds.values(family, count, key)):.0f} st." if key else ""
+    if not key:
+        return ""
+    seen = [statistics.median(rounds.values(family, count, key)) for count in rounds.of[family]]
+    return f"{min(seen):.0f}" if min(seen) == max(seen) else f"{min(seen):.0f} to {max(seen):.0f}"
 
 
 def report(rounds: Rounds, length: Length, heading: str, other_load: str) -> str:
     bad = list(rounds.not_flat())
-    verdicts = [f"- NOT FLAT: {words}" for words in bad] or ["All are flat within 10 %."]
+    verdicts = [f"- NOT FLAT: {words}" for words in bad] or [
+        "All are flat within 10 %, by the median and by the lowest."
+    ]
     lines = [
         f"## {heading}, growth (`make bench-growth`)",
         "",
         f"{length.rounds} rounds of {length.requests} chats and {length.page_views} views of each "
-        f"page. CPU ms: median (lowest to highest), x the smallest size's, statements. Pages: "
+        f"page. CPU ms: median (lowest to highest) x the smallest size's. Pages: "
         f"gateway and PostgreSQL together, of an account with {OWN_MESSAGES:,} messages. "
         f"{other_load}",
         "",
@@ -279,29 +299,13 @@ def draw(rounds: Rounds) -> None:
 
 
 def run(length: Length, *, is_kept: bool) -> int:
-    log, rounds = RoundLog("growth"), Rounds()
     heading, other_load = figures.heading(), figures.other_load()
     with Stand("pg", channels=1) as stand:
-        base = stand.rig.database
-        assert isinstance(base, Postgres)
-        made = base.rows("SELECT id::text FROM channels_channel")
-        stand.rig.manage("setchannel", made[0][0], "--model", MODEL)
-        stand.rig.manage("collectstatic", "--no-input", "--verbosity", "0")
-        total = len(length.messages) + len(length.channels) + len(TURNS)
-        sizes: list[Size] = []
         try:
-            # One by one: what was made is dropped even where the next one fails.
-            for size in track(make_sizes(base, length), total=total, label="databases"):
-                sizes += [size]
-            turns = [(number, size) for number in range(length.rounds) for size in sizes]
-            for number, size in track(turns, total=len(turns), label="measures"):
-                measured = measure(stand, size, length, number)
-                rounds.add(size, measured)
-                log.write({"round": number, "family": size.family, "size": size.count} | measured)
+            rounds = measure_all(stand, fill_all(stand, length), length)
         finally:
-            stand.rig.database = base
-            for size in sizes:
-                size.database.drop()
+            # Also what was being filled when somebody pressed Ctrl+C.
+            databases.drop_all()
     section = report(rounds, length, heading, other_load)
     print(section)
     if is_kept:
@@ -309,6 +313,29 @@ def run(length: Length, *, is_kept: bool) -> int:
         with REPORT.open("a") as kept:
             kept.write(f"\n{section}\n![CPU by messages stored]({PLOT.name})\n")
     return 1 if any(rounds.not_flat()) else 0
+
+
+def fill_all(stand: Stand, length: Length) -> list[Size]:
+    """Make the databases of all sizes; the line's share is that of rows, as time goes by them."""
+    base = stand.rig.database
+    assert isinstance(base, Postgres)
+    own = base.rows("SELECT id::text FROM channels_channel")
+    stand.rig.manage("setchannel", own[0][0], "--model", MODEL)
+    stand.rig.manage("collectstatic", "--no-input", "--verbosity", "0")
+    rows = sum(length.messages) + sum(length.channels) + sum(TURNS)
+    made = make_sizes(base, length)
+    return list(track(made, total=rows, label="rows", weigh=lambda size: size.count))
+
+
+def measure_all(stand: Stand, sizes: Sequence[Size], length: Length) -> Rounds:
+    """Measure every size in every round; each figure is kept as it comes."""
+    log, rounds = RoundLog("growth"), Rounds()
+    turns = [(number, size) for number in range(length.rounds) for size in sizes]
+    for number, size in track(turns, total=len(turns), label="measures"):
+        measured = measure(stand, size, length, number)
+        rounds.add(size, measured)
+        log.write({"round": number, "family": size.family, "size": size.count} | measured)
+    return rounds
 
 
 def main() -> int:

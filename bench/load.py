@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.loop import READ_BYTES, Loop, content_length
@@ -26,7 +26,7 @@ FIRST_DELTA = (b'"content": "', b"event: delta")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do. `keys` are empty for a direct call to the provider with the body given."""
+    """What to do. Without `keys`, every request is the body given, with the headers given."""
 
     port: int
     connections: int
@@ -36,6 +36,7 @@ class Plan:
     message: str
     run: str
     direct_body: str = ""
+    direct_headers: dict[str, str] = field(default_factory=dict)
     is_stream: bool = False
     warm_up_seconds: float = 0.5
 
@@ -65,11 +66,14 @@ class Requests:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.stream = ',"stream":true' if plan.is_stream else ""
+        self.headers = "".join(
+            f"{name}: {value}\r\n" for name, value in plan.direct_headers.items()
+        )
 
     def make(self, connection: int, number: int) -> bytes:
         plan = self.plan
         if not plan.keys:
-            return self._post(plan.direct_body, "")
+            return self._post(plan.direct_body, self.headers)
         session = number // TURNS_PER_SESSION
         key = plan.keys[(connection + session * plan.connections) % len(plan.keys)]
         body = (
@@ -78,9 +82,9 @@ class Requests:
         )
         return self._post(body, f"X-API-Key: {key}\r\n")
 
-    def _post(self, body: str, header: str) -> bytes:
+    def _post(self, body: str, headers: str) -> bytes:
         return (
-            f"POST {self.plan.path} HTTP/1.1\r\nHost: {HOST}\r\n{header}"
+            f"POST {self.plan.path} HTTP/1.1\r\nHost: {HOST}\r\n{headers}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

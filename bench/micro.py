@@ -39,10 +39,7 @@ STOPS = {
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "other middlewares": (
-        "common.middleware:_PagesOnly.__call__",
-        "whitenoise.middleware:WhiteNoiseMiddleware.__call__",
-    ),
+    "other middlewares": ("common.middleware:_PagesOnly.__call__",),
     "DRF": (
         "rest_framework.views:APIView.dispatch",
         "rest_framework.views:APIView.finalize_response",
@@ -71,10 +68,7 @@ STOPS = {
     "admission: list_routes": ("channels.routes:list_routes",),
     "admission: place_hold": ("billing.services:place_hold",),
     "settlement": ("conversations.services:store_turn",),
-    "settlement: end_turn": ("conversations.turns:end_turn",),
     "settlement: capture_hold": ("billing.services:capture_hold",),
-    "settlement: messages": ("conversations.services:_insert_turn",),
-    "provider": ("conversations.services:call_provider",),
     "provider: HTTP": ("common.http:post",),
     "provider: payload": (
         "channels.providers.openai_compatible:OpenAiCompatibleProvider._payload",
@@ -175,12 +169,13 @@ def inside(told: dict[str, Any]) -> dict[str, Any]:
     django.setup()
     from django.db import connection
 
+    from common.middleware import API_PREFIXES
     from common.slots import Slots
     from gateway.wsgi import application
 
     requests = Requests(Plan(**told["plan"]))
     watch = Watch()
-    call = functools.partial(one_request, Slots(application, 64), requests)
+    call = functools.partial(one_request, Slots(application, 64, quick=API_PREFIXES), requests)
     for number in range(100):
         call(0, number)
     backends = told["database"]

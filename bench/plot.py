@@ -1,60 +1,55 @@
-"""Small line charts as SVG: drawn without a library, sharp at any size, told apart in a diff."""
+"""Small line charts as PNG. matplotlib is imported only to draw: no measurement waits for it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Line = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 760, 300
-LEFT, RIGHT, TOP, BOTTOM = 60, 210, 34, 40
-COLOURS = ("#1f6feb", "#bf3989", "#1a7f37", "#9a6700", "#8250df", "#cf222e", "#57606a", "#0a7ea4")
+INCHES, DOTS_AN_INCH = (8.0, 3.6), 120
+# What fits beside one another under the axis: characters in a row, labels on end.
+ROW_CHARACTERS, MOST_LABELS = 60, 40
 
 
 def write(
     path: Path, title: str, lines: Mapping[str, Line], labels: Mapping[float, str], *, log: bool
 ) -> None:
-    """Write a chart whose values start at 0; `labels` stand under the axis, where x is."""
-    path.write_text("\n".join(_svg(title, lines, labels, log=log)) + "\n")
+    """Write a chart whose values start at 0; `labels` stand under the axis, where x is.
+
+    The same figures give the same bytes, so that a commit shows when a chart has changed.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # A developer's own style would change the picture.
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        figure = Figure(figsize=INCHES, dpi=DOTS_AN_INCH, layout="constrained")
+        axes = figure.add_subplot()
+        for name, line in lines.items():
+            axes.plot([x for x, _ in line], [y for _, y in line], marker="o", ms=4, label=name)
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_ylim(0, 1.1 * max(y for line in lines.values() for _, y in line) or 1)
+        axes.grid(axis="y", color="#d0d7de")
+        axes.spines[["top", "right"]].set_visible(False)
+        if log:
+            axes.set_xscale("log")
+        _label(axes, labels)
+        figure.legend(loc="outside right upper", frameon=False)
+        # Without the library's version and the date.
+        figure.savefig(path, metadata={"Software": None})
 
 
-def _svg(
-    title: str, lines: Mapping[str, Line], labels: Mapping[float, str], *, log: bool
-) -> Iterator[str]:
-    scale: Callable[[float], float] = math.log10 if log else float
-    xs = [scale(x) for x in labels]
-    most = max(y for line in lines.values() for _, y in line) * 1.1 or 1.0
-
-    def at_x(x: float) -> float:
-        width = WIDTH - LEFT - RIGHT
-        return LEFT + width * (scale(x) - min(xs)) / ((max(xs) - min(xs)) or 1)
-
-    def at_y(y: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - y / most)
-
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-    yield 'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>'
-    yield _text(LEFT, 18, title, "start")
-    for step in range(5):
-        y = most * step / 4
-        yield f'<path d="M{LEFT} {at_y(y):.1f}H{WIDTH - RIGHT}" stroke="#d0d7de"/>'
-        yield _text(LEFT - 6, at_y(y) + 4, f"{y:.1f}", "end")
-    for x, label in labels.items():
-        yield _text(at_x(x), HEIGHT - 16, label, "middle")
-    for number, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in line)
-        yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        for point in points.split():
-            x_of, _, y_of = point.partition(",")
-            yield f'<circle cx="{x_of}" cy="{y_of}" r="3" fill="{colour}"/>'
-        yield _text(WIDTH - RIGHT + 14, TOP + 18 * number + 8, name, "start", colour)
-    yield "</svg>"
-
-
-def _text(x: float, y: float, words: str, anchor: str, colour: str = "#24292f") -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{escape(words)}</text>"
+def _label(axes: Axes, labels: Mapping[float, str]) -> None:
+    """Put the labels under the axis: on end where they would touch, and only as many as fit."""
+    step = -(-len(labels) // MOST_LABELS)
+    # Counted from the last one, which is the newest.
+    shown = dict(list(labels.items())[::-1][::step])
+    is_on_end = sum(len(label) + 2 for label in shown.values()) > ROW_CHARACTERS
+    axes.set_xticks(list(shown), list(shown.values()), rotation=90 if is_on_end else 0, fontsize=8)
+    axes.minorticks_off()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import DatabaseError, connection
+
+from common import db
 
 _COUNT_TRIGGERS = {
     "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' "
@@ -21,17 +22,7 @@ def check_ledger_triggers(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """A table rebuilt by a migration or restored by hand may have lost its triggers."""
-    if not databases:
-        return []
-    try:
-        with connection.cursor() as cursor:
-            if "billing_ledgerentry" not in connection.introspection.table_names(cursor):
-                return []
-            cursor.execute(_COUNT_TRIGGERS[connection.vendor])
-            (count,) = cursor.fetchone()
-    except DatabaseError:
-        return []  # no database: /readyz speaks of that
-    if count == 2:
+    if not databases or db.count_triggers("billing_ledgerentry", _COUNT_TRIGGERS) in {2, None}:
         return []
     return [
         Error(

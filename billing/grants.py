@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Min, Sum
+from django.db.models import F, Max, Min, QuerySet, Sum
 from django.utils import timezone
 
 from billing import holds
@@ -114,16 +114,21 @@ def adjust_credits(
         return _find_earlier(account, change, refusal), False
 
 
-@transaction.atomic
 def expire_grants(*, account_id: int, now: datetime) -> bool:
     """Take back what is left of grants that have ended; False where none had.
 
+    Every refusal asks this first, so where nothing has ended, nothing is locked.
     Credits held by calls in flight are left to them. Those that began before a grant's end may
     still be charged, from this grant first; what they give back is taken once they have ended,
     within the lifetime of a hold, and can be spent until then.
     """
-    locked = CreditAccount.objects.filter(account_id=account_id, next_expiry_at__lte=now)
-    if not locked.update(entry_count=F("entry_count")):  # the row's lock, and the test under it
+    due = CreditAccount.objects.filter(account_id=account_id, next_expiry_at__lte=now)
+    return due.exists() and _expire_due(due, account_id, now)
+
+
+@transaction.atomic
+def _expire_due(due: QuerySet[CreditAccount], account_id: int, now: datetime) -> bool:
+    if not due.update(entry_count=F("entry_count")):  # the row's lock, and the test under it
         return False
     available = _allocate(account_id)
     ended = CreditGrant.objects.filter(

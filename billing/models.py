@@ -83,7 +83,10 @@ class LedgerEntry(models.Model):
         EXPIRY = "expiry", "Expiry of a grant"
         ABSORBED = "absorbed", "Loss borne by the operator"
 
-    credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="entries")
+    # No index of its own: that of the sequence begins with it.
+    credit_account = models.ForeignKey(
+        CreditAccount, models.PROTECT, related_name="entries", db_index=False
+    )
     sequence = models.BigIntegerField()
     kind = models.CharField(max_length=12, choices=Kind.choices)
     debit = models.CharField("from", max_length=12, choices=Book.choices)
@@ -105,7 +108,9 @@ class LedgerEntry(models.Model):
                 fields=["credit_account", "sequence"], name="billing_ledgerentry_sequence_unique"
             ),
             models.UniqueConstraint(
-                fields=["credit_account", "reference"], name="billing_ledgerentry_reference_unique"
+                fields=["credit_account", "reference"],
+                condition=Q(reference__isnull=False),  # charges, nearly all entries, have none
+                name="billing_ledgerentry_reference_unique",
             ),
             models.CheckConstraint(
                 condition=Q(amount_microcredits__gt=0), name="billing_ledgerentry_amount_positive"
@@ -227,8 +232,9 @@ class Hold(models.Model):
         EXPIRED = "expired", "Expired"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    account = models.ForeignKey(Account, models.PROTECT, related_name="holds")
-    channel = models.ForeignKey(Channel, models.PROTECT, related_name="holds")
+    # Looked for by id, or while they are open: that index is enough, and each message writes one.
+    account = models.ForeignKey(Account, models.PROTECT, related_name="holds", db_index=False)
+    channel = models.ForeignKey(Channel, models.PROTECT, related_name="holds", db_index=False)
     is_test = models.BooleanField()
     day = models.DateField()
     amount_microcredits = models.BigIntegerField()
@@ -268,7 +274,7 @@ class Hold(models.Model):
 class DailyUsage(models.Model):
     """How many messages of a channel's quota a UTC day has used; test keys are counted apart."""
 
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="daily_usage")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="daily_usage", db_index=False)
     is_test = models.BooleanField()
     day = models.DateField()
     message_count = models.IntegerField(default=0)
@@ -291,7 +297,7 @@ class DailyUsage(models.Model):
 class RateWindow(models.Model):
     """Requests of the last minute, second by second, in one row (see throttling.py)."""
 
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+", db_index=False)
     bucket = models.CharField(max_length=12)
     second = models.BigIntegerField()
     total = models.BigIntegerField()

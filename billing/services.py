@@ -1,15 +1,18 @@
 """The movements of credits that a message makes: hold, capture, release, expire.
 
-Each is one or more guarded single-row statements inside one short transaction. A guard is part
-of the UPDATE itself, never a SELECT before it, so that it holds however many requests race, on
-PostgreSQL (READ COMMITTED re-checks it after waiting for the row) and on SQLite (one writer at
-a time) alike. Rows are locked in one order: hold, daily usage, credit account.
+Each is a few guarded single-row statements that succeed or fail as one (common/steps.py). A guard
+is part of the UPDATE itself, never a SELECT before it, so that it holds however many requests
+race, on PostgreSQL (READ COMMITTED re-checks it after waiting for the row) and on SQLite (one
+writer at a time) alike. Rows are locked in one order: hold, daily usage, credit account.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import Any
 
 from django.db import transaction
 
@@ -20,6 +23,7 @@ from billing.models import Book, Hold, LedgerEntry
 from channels.callers import Caller
 from common import db
 from common.ids import uuid7
+from common.steps import Step, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +40,52 @@ class Settlement:
 
 # --- Admission ----------------------------------------------------------------------------------
 
-_COUNT_MESSAGE = """
+_COUNTED = Step(
+    "counted",
+    ("message_count",),
+    """
 INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
 VALUES (%(channel)s, %(is_test)s, %(day)s, 1)
 ON CONFLICT (channel_id, is_test, day) DO UPDATE
    SET message_count = billing_dailyusage.message_count + 1
  WHERE billing_dailyusage.message_count < %(quota)s
 RETURNING message_count
-"""
+""",
+)
 
-_HOLD_CREDITS = """
+# Nothing is held where nothing can be charged.
+_HELD = Step(
+    "held",
+    ("account_id",),
+    """
 UPDATE billing_creditaccount
    SET held_microcredits = held_microcredits + %(amount)s
  WHERE account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amount)s
    AND (next_expiry_at IS NULL OR next_expiry_at > %(now)s)
-"""
+   AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM counted)
+RETURNING account_id
+""",
+)
 
-_INSERT_HOLD = """
+_PLACED = Step(
+    "placed",
+    ("id",),
+    """
 INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
-                          captured_microcredits, state, request_id, created_at, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, 0, 'held', %s, %s, %s)
-"""
+       captured_microcredits, state, request_id, created_at, expires_at)
+SELECT %(hold)s, %(account)s, %(channel)s, %(is_test)s, %(day)s, %(amount)s,
+       0, 'held', %(request_id)s, %(now)s, %(expires_at)s
+  FROM counted WHERE %(amount)s = 0 OR EXISTS (SELECT 1 FROM held)
+RETURNING id
+""",
+)
+
+_PLACE_HOLD = Steps(
+    _COUNTED,
+    _HELD,
+    _PLACED,
+    result="SELECT message_count, EXISTS (SELECT 1 FROM placed) FROM counted",
+)
 
 
 def place_hold(
@@ -74,35 +103,24 @@ def place_hold(
     """
     amount = 0 if caller.is_test else amount_microcredits
     hold_id, day = uuid7(), utc_day(now)
-    # The insert goes first and the account's row last: the two rows that many requests share
-    # are locked for as short as can be. A refusal rolls the insert back.
-    db.execute(
-        _INSERT_HOLD,
-        [
-            hold_id.hex,
-            caller.account_id,
-            caller.channel_id.hex,
-            caller.is_test,
-            day.isoformat(),
-            amount,
-            request_id,
-            db.time_param(now),
-            db.time_param(expires_at),
-        ],
-    )
-    counted = db.fetch_row(
-        _COUNT_MESSAGE,
+    rows = _PLACE_HOLD.run(
         {
+            "hold": hold_id.hex,
+            "account": caller.account_id,
             "channel": caller.channel_id.hex,
             "is_test": caller.is_test,
             "day": day.isoformat(),
             "quota": caller.daily_quota,
-        },
+            "amount": amount,
+            "request_id": request_id,
+            "now": db.time_param(now),
+            "expires_at": db.time_param(expires_at),
+        }
     )
-    if counted is None:
+    if not rows:
         raise DailyQuotaReached(quota=caller.daily_quota, retry_after=seconds_to_next_day(now))
-    wanted = {"account": caller.account_id, "amount": amount, "now": db.time_param(now)}
-    if amount and not db.execute(_HOLD_CREDITS, wanted):
+    ((messages_today, is_placed),) = rows
+    if not is_placed:
         raise CreditsExhausted
     return PlacedHold(
         id=hold_id,
@@ -111,38 +129,86 @@ def place_hold(
         is_test=caller.is_test,
         day=day,
         amount_microcredits=amount,
-        messages_today=counted[0],
+        messages_today=messages_today,
         request_id=request_id,
     )
 
 
 # --- Settlement ---------------------------------------------------------------------------------
 
-_CAPTURE_HOLD = """
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What is to be stored exactly if a hold is resolved: steps that read `resolved`.
+
+    Their parameters are their own, and those of the settlement: `hold`, `now`, `charge` and
+    `request_id`.
+    """
+
+    steps: tuple[Step, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+# CASE, so that the row is found by its id whatever the planner believes: of a table it has no
+# statistics of yet, it would rather read the index of all open holds from end to end.
+_CAPTURED = Step(
+    "resolved",
+    ("id",),
+    """
 UPDATE billing_hold
    SET state = 'captured', captured_microcredits = %(charge)s, resolved_at = %(now)s
- WHERE id = %(hold)s AND state = 'held' AND expires_at > %(now)s
-"""
+ WHERE id = %(hold)s AND CASE WHEN state = 'held' THEN expires_at > %(now)s ELSE FALSE END
+RETURNING id
+""",
+)
 
-_CAPTURE_CREDITS = """
+# {stored}: after what else is stored, as all channels of the account wait for its row.
+_CREDITED = """
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
        held_microcredits = held_microcredits - %(amount)s,
        spent_microcredits = spent_microcredits + %(charge)s,
        entry_count = entry_count + %(entries)s
- WHERE account_id = %(account)s
+ WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM resolved) {stored}
 RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
         WHERE h.account_id = %(account)s AND h.state = 'held' AND h.expires_at <= %(now)s), 0)
 """
 
-_INSERT_CHARGE = """
+_CHARGED = Step(
+    "charged",
+    ("id",),
+    """
 INSERT INTO billing_ledgerentry (credit_account_id, sequence, kind, debit, credit,
        amount_microcredits, balance_after_microcredits, reason, actor, request_id, hold_id,
        created_at)
-VALUES (%s, %s, 'charge', 'customer', 'revenue', %s, %s, %s, '', %s, %s, %s)
-"""
+SELECT %(account)s, entry_count, 'charge', 'customer', 'revenue',
+       %(charge)s, balance, %(reason)s, '', %(request_id)s, %(hold)s, %(now)s
+  FROM credited WHERE %(charge)s > 0
+RETURNING id
+""",
+)
+
+
+@cache
+def _capturing(storing: tuple[Step, ...]) -> Steps:
+    stored = "".join(
+        f" AND (SELECT COUNT(*) FROM {step.name}) >= 0"  # noqa: S608  # names of steps only
+        for step in storing
+    )
+    credited = Step(
+        "credited",
+        ("balance", "entry_count", "low_balance", "available"),
+        _CREDITED.format(stored=stored),
+    )
+    return Steps(
+        _CAPTURED,
+        *storing,
+        credited,
+        _CHARGED,
+        result="SELECT low_balance, available FROM resolved LEFT JOIN credited ON TRUE",
+    )
 
 
 def capture_hold(
@@ -152,55 +218,50 @@ def capture_hold(
     now: datetime,
     reason: str,
     request_id: str,
+    storing: Storing = Storing(),  # frozen
 ) -> Settlement:
-    """Charge a hold, never more than it holds, and release its rest.
+    """Charge a hold, never more than it holds, release its rest, and store what goes with it.
 
-    Part of the caller's transaction. Raises HoldNotOpen where the hold was resolved before or
-    its time has passed: a late answer is not charged.
+    All or nothing, in a transaction of its own or as part of the caller's. Raises HoldNotOpen
+    where the hold was resolved before or its time has passed: a late answer is not charged.
     """
     charge = min(charge_microcredits, hold.amount_microcredits)
-    params = {"charge": charge, "now": db.time_param(now), "hold": hold.id.hex}
-    if not db.execute(_CAPTURE_HOLD, params):
+    rows = _capturing(storing.steps).run(
+        {
+            **storing.params,
+            "hold": hold.id.hex,
+            "account": hold.account_id,
+            "amount": hold.amount_microcredits,
+            "charge": charge,
+            "entries": 1 if charge else 0,
+            "reason": reason,
+            "request_id": request_id,
+            "now": db.time_param(now),
+        }
+    )
+    if not rows:
         raise HoldNotOpen(str(hold.id))
     if not hold.amount_microcredits:
         return _free_settlement(hold, now)
-    settled = db.fetch_row(
-        _CAPTURE_CREDITS,
-        {
-            "charge": charge,
-            "amount": hold.amount_microcredits,
-            "entries": 1 if charge else 0,
-            "account": hold.account_id,
-            "now": params["now"],
-        },
-    )
-    if settled is None:
-        raise HoldNotOpen(str(hold.id))
-    balance, sequence, low_balance, available = settled
-    if charge:
-        db.execute(
-            _INSERT_CHARGE,
-            [
-                hold.account_id,
-                sequence,
-                charge,
-                balance,
-                reason,
-                request_id,
-                hold.id.hex,
-                params["now"],
-            ],
-        )
+    ((low_balance, available),) = rows
     return Settlement(charge, int(available), available < low_balance)
 
 
-def settle_free(*, hold: PlacedHold, now: datetime) -> Settlement:
-    """Give a hold back whose answer is free, its place in the day's quota with it.
+_ALREADY_RESOLVED = Step("resolved", ("id",), "SELECT id FROM billing_hold WHERE id = %(hold)s")
 
-    Part of the caller's transaction. Raises HoldNotOpen where it was resolved before.
+
+@transaction.atomic
+def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlement:
+    """Give a hold back whose answer is free, its place in the day's quota with it, and store.
+
+    Raises HoldNotOpen where it was resolved before.
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         raise HoldNotOpen(str(hold.id))
+    params = {"hold": hold.id.hex, "request_id": hold.request_id, "now": db.time_param(now)}
+    Steps(_ALREADY_RESOLVED, *storing.steps, result="SELECT 1").run(
+        {**storing.params, "charge": 0, **params}
+    )
     return _free_settlement(hold, now)
 
 

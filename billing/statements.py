@@ -9,14 +9,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
-from billing import services
+from billing import selectors, services
 from billing.models import Book, CreditGrant, Hold, LedgerEntry
-from common import db
 
 ENTRIES_A_PAGE = 50
 GRANTS_SHOWN = 50
-# Entries are written in the order of their numbers, their times taken a moment before.
-_SKEW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +76,6 @@ def list_open_holds(*, account_id: int) -> list[Hold]:
 
 # --- The ledger by pages ------------------------------------------------------------------------
 
-# Entries of an account are numbered without a gap, and their times grow with the numbers: the
-# first one of a day is found by halving, in one statement, however many there are.
-_FIND_SEQUENCE = """
-WITH RECURSIVE step(low, high) AS (
-    SELECT CAST(0 AS bigint), entry_count + 1
-      FROM billing_creditaccount WHERE account_id = %(account)s
-    UNION ALL
-    SELECT CASE WHEN e.created_at < %(moment)s THEN e.sequence ELSE step.low END,
-           CASE WHEN e.created_at < %(moment)s THEN step.high ELSE e.sequence END
-      FROM step
-      JOIN billing_ledgerentry e ON e.credit_account_id = %(account)s
-                                AND e.sequence = (step.low + step.high) / 2
-     WHERE step.high - step.low > 1
-)
-SELECT high FROM step WHERE high - low = 1
-"""
-
-
-def _find_sequence(account_id: int, moment: datetime) -> int:
-    """Return the number of an account's first entry at or after a moment, or the next to come."""
-    params = {"account": account_id, "moment": db.time_param(moment)}
-    row = db.fetch_row(_FIND_SEQUENCE, params)
-    return int(row[0]) if row else 1
-
 
 def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
     """Return an account's entries, newest first."""
@@ -115,13 +88,10 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
         entries = entries.filter(kind=chosen.kind)
     if chosen.first_day:
         start = _midnight(chosen.first_day)
-        first = _find_sequence(account_id, start - _SKEW)
-        entries = entries.filter(sequence__gte=first, created_at__gte=start)
+        entries = selectors.entries_since(entries, account_id=account_id, moment=start)
     if chosen.last_day:
         end = _midnight(chosen.last_day) + timedelta(days=1)
-        entries = entries.filter(
-            sequence__lt=_find_sequence(account_id, end + _SKEW), created_at__lt=end
-        )
+        entries = selectors.entries_before(entries, account_id=account_id, moment=end)
     return entries.order_by("-sequence")
 
 

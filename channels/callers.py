@@ -64,6 +64,9 @@ class Caller:
     daily_quota: int
     fallback_replies: dict[str, str]
     has_fixed_answers: bool
+    # Whether what is kept of providers and routes still holds (channels/routes.py); None while any
+    # route is failing, as then they have to be asked for.
+    catalogue_mark: str | None
     model: ModelTerms
 
     @property
@@ -79,6 +82,8 @@ _CHANNEL_COLUMNS = """
        c.requests_per_minute, c.daily_quota, p.requests_per_minute, p.daily_quota,
        c.fallback_replies,
        EXISTS (SELECT 1 FROM channels_fixedanswer f WHERE f.channel_id = c.id),
+       (SELECT mark FROM channels_catalogueversion
+         WHERE NOT EXISTS (SELECT 1 FROM channels_routehealth)),
        m.id, m.model_id, m.context_window_tokens, m.max_output_tokens,
        m.price_per_reply_microcredits, m.price_per_1k_input_tokens_microcredits,
        m.price_per_1k_output_tokens_microcredits
@@ -132,7 +137,7 @@ def _read_caller(row: tuple[Any, ...]) -> Caller:
     prefix, last_four, created_at, expires_at, mode, channel_id, *rest = row
     name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *limits = rest
     per_minute, daily_quota, plan_per_minute, plan_daily_quota, *rest = limits
-    fallback_replies, has_fixed_answers, *model = rest
+    fallback_replies, has_fixed_answers, catalogue_mark, *model = rest
     return Caller(
         key_masked=f"{prefix}…{last_four}",
         key_created_at=db.time_value(created_at),
@@ -149,6 +154,7 @@ def _read_caller(row: tuple[Any, ...]) -> Caller:
         daily_quota=min(daily_quota, plan_daily_quota or daily_quota),
         fallback_replies=_parse_replies(fallback_replies),
         has_fixed_answers=bool(has_fixed_answers),
+        catalogue_mark=catalogue_mark,
         model=ModelTerms(*model),
     )
 

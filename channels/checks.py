@@ -1,4 +1,4 @@
-"""Refuses to start without the keys that the database needs."""
+"""Refuses to start without the keys and triggers that the database needs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from channels.models import ApiKey, Provider
-from common import crypto
+from common import crypto, db
+from common.commands import INSTALLATION
 
 
-@register()
+@register(INSTALLATION)
 def check_secrets(**kwargs: Any) -> list[CheckMessage]:
     """Malformed secrets must stop the start, not the first request."""
     try:
@@ -47,6 +48,34 @@ def check_key_ring(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
             id="channels.E001",
         )
         for key_id in sorted(stored - known)
+    ]
+
+
+_COUNT_TRIGGERS = {
+    "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' "
+    "AND tbl_name IN ('channels_provider', 'channels_route') AND name LIKE '%_new_mark'",
+    # One trigger for all three events.
+    "postgresql": "SELECT 3 * COUNT(*) FROM pg_trigger WHERE tgenabled <> 'D' AND tgname IN "
+    "('channels_provider_new_mark', 'channels_route_new_mark')",
+}
+
+
+@register(Tags.database)
+def check_catalogue_triggers(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Without its triggers, a change of providers or routes would reach no running process."""
+    if not databases:
+        return []
+    if db.count_triggers("channels_catalogueversion", _COUNT_TRIGGERS) in {6, None}:
+        return []
+    return [
+        Error(
+            "A change of providers or routes would go unnoticed: triggers are missing.",
+            hint="Create them again: `manage.py migrate channels 0006 --skip-checks`, then "
+            "`manage.py migrate --skip-checks`. Nothing is lost by it.",
+            id="channels.E003",
+        )
     ]
 
 

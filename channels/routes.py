@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
 
 from channels import breaker
 from channels.breaker import BREAKER_OPEN, Health
-from channels.callers import Caller
+from channels.callers import Caller, ModelTerms
 from channels.errors import ProviderError
 from channels.models import FixedAnswer, Route
 from channels.providers.base import (
@@ -56,6 +56,27 @@ SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.base_url, p.k
  WHERE p.is_enabled
  ORDER BY step, id
 """
+
+
+class RouteRow(NamedTuple):
+    """A provider, its way to the model that was asked for, if any, and what is known of that."""
+
+    step: int
+    id: int
+    provider_id: Any  # None: the one of PROVIDER_BASE_URL
+    provider_name: str
+    base_url: str
+    key_setting: str
+    key_ciphertext: Any
+    encryption_key_id: str
+    provider_model: str | None
+    failure_count: int | None
+    is_permanent: bool | None
+    retry_at: Any
+
+    def health(self) -> Health:
+        retry_at = self.retry_at and db.time_value(self.retry_at)
+        return Health(self.failure_count or 0, bool(self.is_permanent), retry_at)
 
 
 class GuardedRoute:
@@ -134,28 +155,16 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
     """
     if caller.is_test:
         return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
-    model = caller.model
     routes: list[GuardedRoute] = []
     has_provider = False
-    rows = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
-    for _, _, provider_id, name, base_url, *key, provider_model, count, permanent, retry_at in rows:
-        is_default = provider_id is None
-        api_key = _default_key() if is_default else _provider_key(provider_id, *key)
+    for row in _rows(caller.model, caller.catalogue_mark):
+        api_key = _default_key() if row.provider_id is None else _provider_key(row)
         if api_key is None:
             continue
         has_provider = True
-        if provider_model:
-            client = OpenAiCompatibleProvider(
-                provider_name=name,
-                base_url=settings.PROVIDER_BASE_URL if is_default else base_url,
-                api_key=api_key,
-                provider_model=provider_model,
-                # The operator wrote the default's address down; Ollama and vLLM live on private
-                # ones.
-                allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
-            )
-            health = Health(count or 0, bool(permanent), retry_at and db.time_value(retry_at))
-            routes.append(GuardedRoute(client, provider_model, health))
+        if row.provider_model:
+            client = _client(row, api_key)
+            routes.append(GuardedRoute(client, row.provider_model, row.health()))
     if not has_provider:
         return [DemoProvider(is_test=False)]
     now = timezone.now()
@@ -164,21 +173,55 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
     return [*routes]
 
 
+def _client(row: RouteRow, api_key: str) -> ProviderClient:
+    is_default = row.provider_id is None
+    return OpenAiCompatibleProvider(
+        provider_name=row.provider_name,
+        base_url=settings.PROVIDER_BASE_URL if is_default else row.base_url,
+        api_key=api_key,
+        provider_model=row.provider_model or "",
+        # The operator wrote the default's address down; Ollama and vLLM live on private ones.
+        allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+    )
+
+
+# The rows of each model under the present mark: keys are in them as they are stored, encrypted.
+_kept: tuple[str, dict[int, list[RouteRow]]] = ("", {})
+
+
+def _rows(model: ModelTerms, mark: str | None) -> list[RouteRow]:
+    """Return the rows of a model's routes, as read before while the catalogue's mark stays."""
+    global _kept
+    if mark and mark == _kept[0] and model.id in _kept[1]:
+        return _kept[1][model.id]
+    found = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
+    rows = [RouteRow(*row) for row in found]
+    # Rows newer than the mark do no harm, as the next caller brings another. But a failure, which
+    # leaves no mark when it is over, may have come between the two.
+    if mark and all(row.failure_count is None for row in rows):
+        _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: rows}
+    return rows
+
+
 def client_of(route: Route) -> ProviderClient | None:
     """Return the client of one route, past its breaker; None where its provider has no key."""
     provider = route.provider
-    api_key = _provider_key(
-        provider.id, provider.key_setting, provider.key_ciphertext, provider.encryption_key_id
-    )
-    if api_key is None:
-        return None
-    return OpenAiCompatibleProvider(
+    row = RouteRow(
+        step=route.position,
+        id=route.pk,
+        provider_id=provider.id,
         provider_name=provider.name,
         base_url=provider.base_url,
-        api_key=api_key,
+        key_setting=provider.key_setting,
+        key_ciphertext=provider.key_ciphertext,
+        encryption_key_id=provider.encryption_key_id,
         provider_model=route.provider_model,
-        allow_private=settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+        failure_count=None,
+        is_permanent=None,
+        retry_at=None,
     )
+    api_key = _provider_key(row)
+    return None if api_key is None else _client(row, api_key)
 
 
 def keep_a_last_one(routes: list[GuardedRoute], *, now: datetime) -> None:
@@ -206,15 +249,15 @@ def _default_key() -> str | None:
     return settings.PROVIDER_API_KEY if settings.PROVIDER_BASE_URL else None
 
 
-def _provider_key(
-    provider_id: Any, key_setting: str, ciphertext: Any, encryption_key_id: str
-) -> str | None:
+def _provider_key(row: RouteRow) -> str | None:
     """Return the provider's key, '' where it needs none, None where it is not configured."""
-    if ciphertext is None:
-        return settings.PROVIDER_KEYS.get(key_setting) or None if key_setting else ""
+    if row.key_ciphertext is None:
+        if not row.key_setting:
+            return ""
+        return settings.PROVIDER_KEYS.get(row.key_setting) or None
     try:
-        context = provider_context(uuid.UUID(str(provider_id)))
-        return crypto.decrypt(encryption_key_id, bytes(ciphertext), context=context)
+        context = provider_context(uuid.UUID(str(row.provider_id)))
+        return crypto.decrypt(row.encryption_key_id, bytes(row.key_ciphertext), context=context)
     except crypto.DecryptionError as error:
         # One undecryptable row takes its own route out, no other.
         logger.error("channels.provider_key.unreadable", extra={"reason": str(error)})

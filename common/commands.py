@@ -9,15 +9,31 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS
 
 from common.errors import ApiError
 from common.money import InvalidAmount, parse_credits
 
+# The tag of our own checks: of secrets, packages and libraries, not of any page.
+INSTALLATION = "installation"
+# What a command that only reads rests on.
+READER_CHECKS = (INSTALLATION, Tags.models)
+
 
 class ScriptCommand(BaseCommand):
     """A command for people and, with --json, for scripts."""
+
+    # What one that writes rests on: also that the database is in order, its encryption keys known
+    # and the ledger's triggers there, which Django leaves out. But no pages: to check them is to
+    # load them all, for half a second.
+    requires_system_checks: tuple[str, ...] = (*READER_CHECKS, Tags.database)
+
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
+        """Name the database: without one, checks of databases look at none."""
+        return {"tags": self.requires_system_checks, "databases": [DEFAULT_DB_ALIAS]}
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 
 def _run(sql: str, params: Any) -> Any:
@@ -65,3 +65,18 @@ def release_connection() -> None:
     """
     if connection.vendor == "postgresql" and not connection.in_atomic_block:
         connection.close()
+
+
+def count_triggers(table: str, statements: Mapping[str, str]) -> int | None:
+    """Return what a database's own COUNT says, chosen by its vendor, for system checks.
+
+    None where the table is not there yet, or the database is away: /readyz speaks of that.
+    """
+    try:
+        with connection.cursor() as cursor:
+            if table not in connection.introspection.table_names(cursor):
+                return None
+            cursor.execute(statements[connection.vendor])
+            return int(cursor.fetchone()[0])
+    except DatabaseError:
+        return None

@@ -1,28 +1,33 @@
 """The one door for outgoing HTTP: pooled, with a total deadline, a byte cap and no redirects.
 
-urllib3 is used directly. `requests` is a layer over it that costs as much CPU again and hides
-the socket, where the deadline has to be kept: a timeout for each read lets a reply that drips
-one byte at a time go on for ever (docs/decisions/0005).
+libcurl does the talking (docs/decisions/0019): its deadline is the whole call's, from looking up
+the name to the last byte, and it lets the address be checked of every socket it opens.
 """
 
 from __future__ import annotations
 
 import io
-import ipaddress
+import math
+import os
+import re
+import select
 import socket
-import threading
+import ssl
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+import pycurl
+
+from common.addresses import is_public_address
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-# As many kept connections per host as a process has threads by default.
+# As many kept connections per address as a process has threads by default.
 POOL_SIZE = 64
 
 
@@ -43,136 +48,319 @@ class HttpResponse:
     body: bytes
 
 
-class _CallState(threading.local):
-    """Limits of the call this thread is making; the sockets of the pool read them from here."""
-
-    deadline = 0.0
-    allow_private = False
+# --- Connections --------------------------------------------------------------------------------
 
 
-_call = _CallState()
+def _open_public_socket(refused: list[str], purpose: int, address: Any) -> socket.socket | int:
+    """Give libcurl a socket for an address it has looked up, unless that is a private one.
 
-
-class _DeadlineReader(socket.SocketIO):
-    """Reads a socket, giving each read only the time that is left to the whole call."""
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_remaining_seconds())  # type: ignore[attr-defined]  # SocketIO's own
-        return super().readinto(buffer)
-
-
-class _DeadlineSocket:
-    """A connected socket whose reads and writes end at the deadline of the current call."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def makefile(self, mode: str = "rb", *args: Any, **kwargs: Any) -> io.BufferedReader:
-        # As socket.makefile does: the file keeps the socket open after its own close(), which
-        # http.client calls at once where the server will close the connection.
-        self._sock._io_refs += 1
-        return io.BufferedReader(_DeadlineReader(self._sock, "r"), 16 * 1024)
-
-    def sendall(self, data: Any, *args: Any) -> None:
-        self._sock.settimeout(_remaining_seconds())
-        self._sock.sendall(data, *args)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-
-def _remaining_seconds() -> float:
-    remaining = _call.deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError("the deadline of the call has passed")
-    return remaining
-
-
-class _GuardedConnection(HTTPConnection):
-    """Checks the address at connect time, when a name can no longer be pointed elsewhere."""
-
-    def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port or self.default_port)
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = _DeadlineSocket(self.sock)  # delegates to a socket
-
-
-class _GuardedTlsConnection(HTTPSConnection):
-    """The same for TLS; the handshake runs on the plain socket, under the connect timeout."""
-
-    def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port or self.default_port)
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = _DeadlineSocket(self.sock)  # delegates to a socket
-
-
-def _connect(host: str, port: int) -> socket.socket:
-    """Resolve once, refuse private addresses unless allowed, connect to what was checked.
-
-    All addresses together have the time that is left to the call. The look-up of the name is
-    bounded by the system's resolver alone.
+    It connects to this very address: by then a name can no longer be pointed elsewhere.
     """
-    addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    last_error: OSError | None = None
-    for family, kind, protocol, _, address in addresses:
-        if not _call.allow_private and not is_public_address(str(address[0])):
-            last_error = PermissionError("private address")
-            continue
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(min(CONNECT_TIMEOUT_SECONDS, _remaining_seconds()))
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-        except OSError as error:
-            sock.close()
-            last_error = error
-    raise last_error or OSError("the name has no address")
+    host = str(address.addr[0])
+    if is_public_address(host):
+        return _new_socket(address)
+    refused.append(host)
+    return pycurl.SOCKET_BAD
 
 
-# IPv6 addresses that stand for IPv4 ones (NAT64, 6to4, SIIT, IPv4-compatible) or are local under
-# an old name: with the right router, a way round every check of the IPv4 address itself.
-_TRANSLATED = [
-    ipaddress.ip_network(network)
-    for network in (
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2002::/16",
-        "::ffff:0:0:0/96",
-        "::/96",
-        "fec0::/10",
+def _new_socket(address: Any) -> socket.socket | int:
+    return socket.socket(address.family, address.socktype, address.protocol)
+
+
+# pycurl has no name for it. Where looking up a name takes longer than the call may, closing the
+# handle must not wait for the thread that does it.
+# https://curl.se/libcurl/c/CURLOPT_QUICK_EXIT.html
+_QUICK_EXIT = 322
+
+_OPTIONS: dict[int, Any] = {
+    _QUICK_EXIT: 1,
+    pycurl.NOSIGNAL: 1,  # a signal would reach whichever thread
+    pycurl.POST: 1,
+    pycurl.FOLLOWLOCATION: 0,
+    pycurl.PROXY: "",  # else the environment's
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.HTTP_CONTENT_DECODING: 0,
+    pycurl.CONNECTTIMEOUT_MS: int(CONNECT_TIMEOUT_SECONDS * 1000),
+    # libcurl sends again what it sent on a kept connection that then ended without an answer. The
+    # provider may have begun to work on it: so the way back to the body's beginning is barred.
+    pycurl.SEEKFUNCTION: lambda *_: pycurl.SEEKFUNC_FAIL,
+}
+
+# https://curl.se/libcurl/c/libcurl-errors.html; what is not here is `broken`.
+_REASONS = {
+    pycurl.E_OPERATION_TIMEDOUT: "timeout",
+    pycurl.E_COULDNT_RESOLVE_HOST: "connection",
+    pycurl.E_COULDNT_CONNECT: "connection",
+    pycurl.E_FILESIZE_EXCEEDED: "too_large",
+    pycurl.E_URL_MALFORMAT: "address",
+}
+
+_NOT_IN_A_FIELD = re.compile("[\\r\\n\\0]")
+
+
+class _Connection:
+    """A handle of libcurl and the connection it keeps: for one call at a time, to one address."""
+
+    def __init__(self, url: str, allow_private: bool) -> None:
+        self._lines: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._refused: list[str] = []
+        self._curl = pycurl.Curl()
+        for option, value in (_OPTIONS | _trusted()).items():
+            self._curl.setopt(option, value)
+        self._curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)
+        self._curl.setopt(pycurl.WRITEFUNCTION, self._pieces.append)
+        if not allow_private:
+            opens = partial(_open_public_socket, self._refused)
+            self._curl.setopt(pycurl.OPENSOCKETFUNCTION, opens)
+        self._curl.setopt(pycurl.URL, url)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the last answer has been read to its end, so that another can be asked for."""
+        return True
+
+    def is_closed_by_peer(self) -> bool:
+        """Whether the kept connection has ended; libcurl itself looks but once a second."""
+        descriptor = self._socket()
+        if descriptor < 0:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
+        """Send the request and take the whole answer. Raises HttpError or pycurl.error."""
+        self._prepare(headers, body, max_bytes)
+        self._curl.setopt(pycurl.TIMEOUT_MS, _milliseconds_until(deadline))
+        self._curl.perform()
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        """Return status and headers. Raises HttpError where the body is encoded."""
+        headers = _parse_headers(self._lines)
+        # A compressed body could unpack to any size, and none was asked for.
+        if headers.get("content-encoding", "identity") != "identity":
+            raise HttpError("encoding")
+        return int(self._curl.getinfo(pycurl.RESPONSE_CODE)), headers
+
+    def take(self) -> bytes:
+        """Return what has come of the body since the last time."""
+        came = b"".join(self._pieces)
+        self._pieces.clear()
+        return came
+
+    def reason_of(self, code: int) -> str:
+        """Return the word for an error of libcurl."""
+        if self._refused and code == pycurl.E_COULDNT_CONNECT:
+            return "private_address"
+        return _REASONS.get(code, "broken")
+
+    def close(self) -> None:
+        self._curl.close()
+
+    def _socket(self) -> int:
+        return int(self._curl.getinfo(pycurl.ACTIVESOCKET))
+
+    def _prepare(self, headers: Mapping[str, str], body: bytes, max_bytes: int) -> None:
+        fields = [f"{name}: {value}" for name, value in headers.items()]
+        if not all(map(str.isascii, fields)) or any(map(_NOT_IN_A_FIELD.search, fields)):
+            raise HttpError("broken")
+        for left in (self._lines, self._pieces, self._refused):
+            left.clear()
+        # With `Expect` libcurl would wait for leave to send a long body.
+        self._curl.setopt(pycurl.HTTPHEADER, [*fields, "Accept-Encoding: identity", "Expect:"])
+        self._curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
+        self._curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
+
+
+_WANTED = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+}
+
+
+class _StreamConnection(_Connection):
+    """The same for an answer that is read as it arrives.
+
+    libcurl tells what to wait for (https://curl.se/libcurl/c/curl_multi_socket_action.html). The
+    waiting is done by poll: what pycurl has for it, select, knows no descriptor above 1,023.
+    """
+
+    def __init__(self, url: str, allow_private: bool) -> None:
+        super().__init__(url, allow_private)
+        self._is_running = False
+        self._error: int | None = None
+        self._poll = select.poll()
+        self._wake_at = math.inf
+        self._descriptor = -1
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    @property
+    def is_at_rest(self) -> bool:
+        return not self._is_running and self._error is None
+
+    def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
+        """Send the request and wait for the first of the answer. Raises HttpError or pycurl.error.
+
+        Whoever reads on sets the deadlines of what follows.
+        """
+        self._prepare(headers, body, max_bytes)
+        _milliseconds_until(deadline)  # nothing is sent when it has passed
+        self._is_running = True
+        self._multi.add_handle(self._curl)
+        self.wait(deadline)
+
+    def wait(self, deadline: float) -> None:
+        """Wait until more has come or the answer has ended. Raises HttpError."""
+        while self._is_running and not self._pieces:
+            self._advance(_milliseconds_until(deadline))
+        if self._error is not None and not self._pieces:
+            raise HttpError(self.reason_of(self._error))
+
+    def close(self) -> None:
+        if self._is_running:
+            self._multi.remove_handle(self._curl)
+        super().close()
+        self._multi.close()
+
+    def _socket(self) -> int:
+        return self._descriptor
+
+    def _advance(self, most_milliseconds: int) -> None:
+        """Let libcurl do what can be done after waiting for its sockets or its timer."""
+        until_timer = max(0.0, self._wake_at - time.monotonic()) * 1000
+        ready = self._poll.poll(min(math.ceil(min(until_timer, 60_000)), most_milliseconds))
+        for descriptor, events in ready:
+            self._act(descriptor, _readiness(events))
+        if not ready and time.monotonic() >= self._wake_at:
+            self._wake_at = math.inf
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _act(self, descriptor: int, readiness: int) -> None:
+        _, running = self._multi.socket_action(descriptor, readiness)
+        if running or not self._is_running:
+            return
+        self._is_running = False
+        _, _, failed = self._multi.info_read()
+        self._error = failed[0][1] if failed else None
+        self._descriptor = super()._socket()  # once let go, libcurl does not tell any more
+        self._multi.remove_handle(self._curl)
+
+    def _watch(self, wanted: int, descriptor: int, *_: Any) -> None:
+        if wanted == pycurl.POLL_REMOVE:
+            with suppress(KeyError):
+                self._poll.unregister(descriptor)
+        else:
+            self._poll.register(descriptor, _WANTED[wanted])
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._wake_at = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+
+def _readiness(events: int) -> int:
+    return (
+        (pycurl.CSELECT_IN if events & select.POLLIN else 0)
+        | (pycurl.CSELECT_OUT if events & select.POLLOUT else 0)
+        | (pycurl.CSELECT_ERR if events & ~(select.POLLIN | select.POLLOUT) else 0)
     )
-]
 
 
-def is_public_address(text: str) -> bool:
-    """Tell whether an IP address is reachable on the public internet under its own name."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is None and any(address in network for network in _TRANSLATED):
-        return False
-    return (mapped or address).is_global and not (mapped or address).is_multicast
+def _trusted() -> dict[int, str | None]:
+    """Trust whom Python trusts.
+
+    Of a folder OpenSSL reads what it needs. A file it reads as a whole for each connection, which
+    costs 0.8 MB and 3.5 ms more: so not where the folder will do, unless somebody named a file.
+    """
+    paths = ssl.get_default_verify_paths()
+    is_named = paths.openssl_cafile_env in os.environ
+    if paths.capath and _is_hashed(paths.capath) and not is_named:
+        return {pycurl.CAINFO: None, pycurl.CAPATH: paths.capath}
+    found = {pycurl.CAINFO: paths.cafile, pycurl.CAPATH: paths.capath}
+    return {option: path for option, path in found.items() if path}
 
 
-def _new_pool() -> urllib3.PoolManager:
-    pool = urllib3.PoolManager(num_pools=32, maxsize=POOL_SIZE, retries=False)
-    http_pool = type(
-        "GuardedPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": _GuardedConnection}
-    )
-    tls_pool = type(
-        "GuardedTlsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": _GuardedTlsConnection}
-    )
-    pool.pool_classes_by_scheme = {"http": http_pool, "https": tls_pool}
-    return pool
+@cache
+def _is_hashed(folder: str) -> bool:
+    """Whether OpenSSL finds certificates in a folder, by names as `c_rehash` gives them."""
+    return any(Path(folder).glob("*.0"))
 
 
-# Two pools, so that a connection made where private addresses are allowed is never handed to a
-# call where they are not.
-_pools = {True: _new_pool(), False: _new_pool()}
+def _milliseconds_until(deadline: float) -> int:
+    """Return what is left, at least 1. Raises HttpError where nothing is."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise HttpError("timeout")
+    return math.ceil(left * 1000)
+
+
+def _parse_headers(lines: list[bytes]) -> dict[str, str]:
+    """Return the fields of the last head: interim answers come before it, trailers after it."""
+    headers: dict[str, str] = {}
+    is_open = False
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if line.startswith(b"HTTP/"):
+            headers, is_open = {}, True
+        elif not colon:
+            is_open = False
+        elif is_open:
+            headers[name.strip().lower()] = value.strip()
+    return headers
+
+
+# --- Calls --------------------------------------------------------------------------------------
+
+_Kind = TypeVar("_Kind", bound=_Connection)
+
+# Connections that wait for their next call. One made where private addresses are allowed never
+# serves a call where they are not.
+_idle: defaultdict[tuple[type[_Connection], str, bool], list[_Connection]] = defaultdict(list)
+
+
+@contextmanager
+def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_Kind]:
+    """Lend a connection; it is kept for another call if its answer was read to the end.
+
+    Raises HttpError for whatever goes wrong with it inside the block.
+    """
+    if not url.lower().startswith(("http://", "https://")) or not url.isascii() or "\0" in url:
+        raise HttpError("address")
+    idle = cast(list[_Kind], _idle[kind, url, allow_private])
+    connection = _waiting(idle) or kind(url, allow_private)
+    try:
+        yield connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, pycurl.error):
+            raise HttpError(connection.reason_of(int(error.args[0]))) from None
+        raise
+    if connection.is_at_rest and len(idle) < POOL_SIZE:
+        idle.append(connection)
+    else:
+        connection.close()
+
+
+def _waiting(idle: list[_Kind]) -> _Kind | None:
+    """Return a connection that waits for its next call and has not been closed meanwhile."""
+    with suppress(IndexError):
+        while True:
+            connection = idle.pop()
+            if not connection.is_closed_by_peer():
+                return connection
+            connection.close()
+    return None
+
+
+def close_idle() -> None:
+    """Close every connection that waits for its next call, so that a test begins with none."""
+    for idle in list(_idle.values()):
+        while idle:
+            idle.pop().close()
 
 
 def post(
@@ -186,53 +374,45 @@ def post(
 ) -> HttpResponse:
     """POST `body` and return the whole answer, whatever its status.
 
-    `deadline` is a time.monotonic() value that bounds connecting, sending, headers and body
-    together. Raises HttpError with reason `timeout`, `connection`, `private_address`,
-    `address`, `too_large`, `encoding` or `broken` (the answer ended early or is no HTTP).
-    Never retries and never follows a redirect.
+    `deadline` is a time.monotonic() value that bounds looking up the name, connecting, sending,
+    headers and body together. Raises HttpError with reason `timeout`, `connection`,
+    `private_address`, `address`, `too_large`, `encoding` or `broken` (the answer ended early or is
+    no HTTP). Never retries and never follows a redirect.
     """
-    with _translated_errors(), _open(url, headers, body, deadline, allow_private) as response:
-        return HttpResponse(
-            status=response.status,
-            headers={name.lower(): value for name, value in response.headers.items()},
-            body=b"".join(_chunks(response, max_bytes)),
-        )
+    with _connection(_Connection, url, allow_private) as connection:
+        connection.ask(headers, body, deadline, max_bytes)
+        return HttpResponse(*connection.head(), connection.take())
 
 
 class LineStream:
     """An answer that arrives line by line; each wait is bounded by what `lines` is told."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, max_bytes: int) -> None:
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
-        self._response = response
-        self._max_bytes = max_bytes
+    def __init__(self, connection: _StreamConnection, deadline: float) -> None:
+        self.status, self.headers = connection.head()
+        self._connection = connection
+        self._deadline = deadline
 
     def lines(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
         """Yield lines as they arrive, without their ends; `next_deadline` bounds each wait."""
-        buffer = b""
-        for chunk in self._chunks(next_deadline):
-            *lines, buffer = (buffer + chunk).split(b"\n")
+        rest = b""
+        for piece in self._pieces(next_deadline):
+            *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 yield line.removesuffix(b"\r")
-        if buffer:
-            yield buffer
+        if rest:
+            yield rest
 
     def read(self) -> bytes:
         """Return the whole body, where it turned out not to be a stream."""
-        return b"".join(_chunks(self._response, self._max_bytes))
+        return b"".join(self._pieces(lambda: self._deadline))
 
-    def _chunks(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
-        received = 0
+    def _pieces(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
         while True:
-            _call.deadline = next_deadline()
-            chunk = self._response.read1(64 * 1024)
-            if not chunk:
+            self._connection.wait(next_deadline())
+            piece = self._connection.take()
+            if not piece:
                 return
-            received += len(chunk)
-            if received > self._max_bytes:
-                raise HttpError("too_large")
-            yield chunk
+            yield piece
 
 
 @contextmanager
@@ -245,76 +425,10 @@ def post_for_lines(
     max_bytes: int,
     allow_private: bool = False,
 ) -> Iterator[LineStream]:
-    """POST `body` and give the answer as it arrives; `deadline` bounds the wait for its headers.
+    """POST `body` and give the answer as it arrives; `deadline` bounds the wait for its beginning.
 
     Raises HttpError as `post` does, also for what goes wrong inside the block.
     """
-    with _translated_errors(), _open(url, headers, body, deadline, allow_private) as response:
-        yield LineStream(response, max_bytes)
-
-
-@contextmanager
-def _open(
-    url: str, headers: Mapping[str, str], body: bytes, deadline: float, allow_private: bool
-) -> Iterator[urllib3.BaseHTTPResponse]:
-    """Send the request and yield the answer; its connection is kept only if it was read whole."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise HttpError("address")  # urllib3 would take it for plain http and send the key so
-    _call.deadline, _call.allow_private = deadline, allow_private
-    response = _pools[allow_private].urlopen(
-        "POST",
-        url,
-        body=body,
-        headers={"Accept-Encoding": "identity", **headers},
-        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=None),
-        redirect=False,
-        preload_content=False,
-        decode_content=False,
-    )
-    try:
-        # A compressed body could unpack to any size, and none was asked for.
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise HttpError("encoding")
-        yield response
-    except BaseException:
-        response.close()
-        raise
-    # urllib3 gives a connection back when its answer has been read to the end; whoever left
-    # early must not leave the rest to the next call.
-    response.close()
-
-
-def _chunks(response: urllib3.BaseHTTPResponse, max_bytes: int) -> Iterator[bytes]:
-    received = 0
-    while chunk := response.read(64 * 1024):
-        received += len(chunk)
-        if received > max_bytes:
-            raise HttpError("too_large")
-        yield chunk
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn whatever urllib3 and the socket raise into HttpError with its reason."""
-    try:
-        yield
-    except HttpError:
-        raise
-    except (HTTPError, OSError, ValueError) as error:
-        # ValueError: urllib3 and http.client raise it for header values and URLs they refuse.
-        raise HttpError(_reason_of(error)) from error
-
-
-def _reason_of(error: BaseException) -> str:
-    if time.monotonic() >= _call.deadline:
-        return "timeout"
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, PermissionError):
-            return "private_address"
-        if isinstance(seen, TimeoutError):
-            return "timeout"
-        if isinstance(seen, ConnectionRefusedError | socket.gaierror):
-            return "connection"
-        seen = seen.__cause__ or seen.__context__
-    return "broken"
+    with _connection(_StreamConnection, url, allow_private) as connection:
+        connection.ask(headers, body, deadline, max_bytes)
+        yield LineStream(connection, deadline)

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 
 # Whatever looks like one of our keys (under any prefix: 42 base62 characters at its end), a
@@ -18,6 +20,9 @@ _SECRETS = re.compile(
     r"|(?i:(bearer\s+))[^\s\"',]+"
     r"|(\b(?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
 )
+# What none of them is without. The escapes of JSON can hide where a secret begins or ends, but not
+# this; so a line without it, which is nearly every one, is looked through once and no further.
+_MAY_BE_SECRET = re.compile(r"[0-9A-Za-z]{42}|sk[-_]|bearer", re.IGNORECASE)
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -54,4 +59,17 @@ class JsonFormatter(logging.Formatter):
         entry |= {name: value for name, value in vars(record).items() if name not in taken}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
+        return _as_line(entry)
+
+
+def _as_line(entry: dict[str, Any]) -> str:
+    """Return the entry as JSON in ASCII, without secrets."""
+    try:
+        line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a lone surrogate, a number too large
         return json.dumps(_scrubbed(entry))
+    text = line.decode()
+    # Line breaks of Unicode, which readers of logs may take for one, are escaped by json alone.
+    if not text.isascii() or _MAY_BE_SECRET.search(text):
+        return json.dumps(_scrubbed(entry))
+    return text

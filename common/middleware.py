@@ -21,6 +21,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from common.ids import request_id_from
 from common.logs import request_id_var
@@ -120,16 +121,27 @@ class RequestMiddleware:
 
 
 class _PagesOnly:
-    """Mixed into one of Django's middlewares: API requests go straight to the next one."""
+    """Mixed into one of Django's middlewares: API requests step over it, and all like it behind.
+
+    Django wraps each middleware with functools.wraps, which hands on what is set here.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)  # type: ignore[call-arg]  # of the mixed-in class
+        self.for_api: GetResponse = getattr(get_response, "for_api", get_response)
 
     def __call__(self, request: HttpRequest) -> Any:
         if is_api_request(request):
-            return self.get_response(request)  # type: ignore[attr-defined]  # of the mixed-in class
+            return self.for_api(request)
         return super().__call__(request)  # type: ignore[misc]  # of the mixed-in class
 
 
 class PageSecurityMiddleware(_PagesOnly, SecurityMiddleware):
     """HTTPS redirects, HSTS and referrer policy."""
+
+
+class PageFilesMiddleware(_PagesOnly, WhiteNoiseMiddleware):  # type: ignore[misc]  # untyped
+    """Static files, with far-reaching cache headers."""
 
 
 class PageSessionMiddleware(_PagesOnly, SessionMiddleware):

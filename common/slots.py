@@ -4,6 +4,10 @@ Slots bound the work: a request holds one while it needs the CPU and the databas
 back while a provider talks, so that slow answers never hold up quick refusals. The call gate
 bounds what is in flight: past it a request is refused at once, and no channel takes more than
 half. Both shed load in one process; no limit or money depends on them.
+
+Requests of the API go in lanes, as many as keep the interpreter busy while others wait for the
+database. More beside them would only take it from each other, and have PostgreSQL do the same
+(docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.errors import Overloaded
@@ -25,17 +31,80 @@ if TYPE_CHECKING:
 PREREAD_BYTES = 1024 * 1024
 # How long a request waits for a slot before it is answered 503.
 SLOT_WAIT_SECONDS = 30.0
+FEWEST_LANES = 2
+# Whoever is held up in a lane, by another's lock say, holds others up no longer than this.
+LANE_WAIT_SECONDS = 0.25
+# How fast the number of lanes follows: it doubles within 173 requests, and halves within 16.
+STEP_UP = 1.004
+STEPS_DOWN = 11
 # A call that comes back must settle before its hold expires, with a slot or without.
 RETURN_WAIT_SECONDS = 3.0
 
 
 class _Held(threading.local):
-    """The slots that the request on this thread holds one of."""
+    """What the request on this thread holds of which slots."""
 
     slots: Slots | None = None
+    takes_lane = False
+    lane: Lane | None = None
 
 
 _held = _Held()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Since when somebody is in a lane: time on the clock and of this thread's CPU, in seconds."""
+
+    clock: float
+    cpu: float
+
+
+class Lanes:
+    """As many at once as the work needs: one in the interpreter, the others in the database.
+
+    With c of CPU and w in all for each, w / c of them keep one interpreter busy (Goetz et al., Java
+    Concurrency in Practice, 8.2). In w, waiting for the interpreter or for a processor counts as
+    well and cannot be told apart: so it is the ratio of those who had to wait least, one in twelve.
+    It is followed by small steps, eleven times larger downwards than upwards (frugal streaming, Ma
+    et al. 2013): of a thousand stays, 83 are below it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(most, FEWEST_LANES)
+        self._lock = threading.Lock()
+        self._line: deque[threading.Lock] = deque()
+        self._taken = 0
+        self._ratio = float(FEWEST_LANES)
+        self.count = FEWEST_LANES
+
+    def enter(self) -> Lane:
+        """Wait for a lane, first come, first served, but not for long."""
+        turn = None
+        with self._lock:
+            if self._taken < self.count and not self._line:
+                self._taken += 1
+            else:
+                turn = threading.Lock()
+                turn.acquire()
+                self._line.append(turn)
+        if turn and not turn.acquire(timeout=LANE_WAIT_SECONDS):
+            with self._lock, suppress(ValueError):  # let in at this very moment
+                self._line.remove(turn)
+                self._taken += 1
+        return Lane(time.perf_counter(), time.thread_time())
+
+    def leave(self, lane: Lane) -> None:
+        """Let the next ones in; called by the thread that entered."""
+        clock, cpu = time.perf_counter() - lane.clock, time.thread_time() - lane.cpu
+        with self._lock:
+            self._ratio *= STEP_UP if clock > self._ratio * cpu else STEP_UP**-STEPS_DOWN
+            self._ratio = min(max(self._ratio, FEWEST_LANES), self._most)
+            self.count = round(self._ratio)
+            self._taken -= 1
+            while self._line and self._taken < self.count:
+                self._taken += 1
+                self._line.popleft().release()
 
 
 class Slots:
@@ -44,12 +113,14 @@ class Slots:
     The server gives a request its thread before the body has arrived and cannot time a body
     out, so the body is read first, on a thread that holds no slot. Liveness skips the queue.
     A request that waits too long is passed on marked `gateway.overloaded`, for the application
-    to answer 503 in its own words.
+    to answer 503 in its own words. Paths that begin with one of `quick` take a lane as well.
     """
 
-    def __init__(self, app: WSGIApplication, limit: int) -> None:
+    def __init__(self, app: WSGIApplication, limit: int, quick: tuple[str, ...] = ()) -> None:
         self.app = app
+        self._quick = quick
         self._semaphore = threading.Semaphore(limit)
+        self._lanes = Lanes(limit)
         self._in_flight = 0
         self._idle = threading.Condition()
         # The server copies the process environment, secrets and all, into every request's
@@ -78,24 +149,30 @@ class Slots:
             self._count(-1)
 
     def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        has_slot = self._semaphore.acquire(timeout=SLOT_WAIT_SECONDS)
+        _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
+        has_slot = self._enter(SLOT_WAIT_SECONDS)
         environ["gateway.overloaded"] = not has_slot
         if not has_slot:
             return self.app(environ, start_response)
-        _held.slots = self
         try:
             return self.app(environ, start_response)
         finally:
             self._leave()
 
-    def _leave(self) -> None:
-        if _held.slots is not None:
-            _held.slots = None
-            self._semaphore.release()
+    def _enter(self, seconds: float) -> bool:
+        if not self._semaphore.acquire(timeout=seconds):
+            return False
+        _held.slots = self
+        _held.lane = self._lanes.enter() if _held.takes_lane else None
+        return True
 
-    def _come_back(self) -> None:
-        if self._semaphore.acquire(timeout=RETURN_WAIT_SECONDS):
-            _held.slots = self
+    def _leave(self) -> None:
+        if _held.slots is None:
+            return
+        if _held.lane:
+            self._lanes.leave(_held.lane)
+        _held.slots = _held.lane = None
+        self._semaphore.release()
 
     def _count(self, change: int) -> None:
         with self._idle:
@@ -120,7 +197,26 @@ def slot_given_back() -> Iterator[None]:
     try:
         yield
     finally:
-        slots._come_back()
+        slots._enter(RETURN_WAIT_SECONDS)
+
+
+def handed_over() -> Callable[[], AbstractContextManager[None]]:
+    """Give back what this thread holds; the thread that works on takes as much for its block."""
+    slots, takes_lane = _held.slots, _held.takes_lane
+    if slots is None:
+        return nullcontext
+    slots._leave()
+
+    @contextmanager
+    def holding() -> Iterator[None]:
+        _held.takes_lane = takes_lane
+        slots._enter(SLOT_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            slots._leave()
+
+    return holding
 
 
 class CountedStream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 
 from billing.services import utc_day
 from channels.models import Channel
@@ -32,18 +32,27 @@ class Activity:
 
 def last_used() -> Subquery:
     """Return when the channel of the outer query last replied to a live key."""
-    replies = Message.objects.filter(
-        channel_id=OuterRef("pk"), role=Message.Role.ASSISTANT, is_test=False
-    )
-    return Subquery(replies.order_by("-created_at").values("created_at")[:1])
+    return _latest_reply(_replies_of_channel().filter(is_test=False))
 
 
 def has_any_reply(*, account_id: int) -> bool:
-    """Tell whether a channel of the account has ever replied, to a test key or a live one."""
+    """Tell whether a channel of the account has ever replied, to a test key or a live one.
+
+    Asked channel by channel for the latest one, which the index answers at once. Asked for any
+    reply of any of them, PostgreSQL may read along all messages there are until it meets one (it
+    does where an index alone will not do): to the end where the account is new.
+    """
     channels = Channel.objects.filter(account_id=account_id)
-    return Message.objects.filter(
-        channel__in=channels.values("id"), role=Message.Role.ASSISTANT
-    ).exists()
+    replied = channels.annotate(replied_at=_latest_reply(_replies_of_channel()))
+    return replied.filter(replied_at__isnull=False).exists()
+
+
+def _replies_of_channel() -> QuerySet[Message]:
+    return Message.objects.filter(channel_id=OuterRef("pk"), role=Message.Role.ASSISTANT)
+
+
+def _latest_reply(replies: QuerySet[Message]) -> Subquery:
+    return Subquery(replies.order_by("-created_at").values("created_at")[:1])
 
 
 def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, Activity]:

@@ -22,7 +22,7 @@ from billing import holds
 from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
-from billing.services import Settlement
+from billing.services import Settlement, Storing
 from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller
 from channels.errors import ProviderError
@@ -38,7 +38,6 @@ from channels.providers.base import (
 from common import db, slots
 from common.tokens import estimate_tokens
 from conversations.errors import ProviderFailed, RequestRefused
-from conversations.models import Message
 from conversations.prompts import Prompt
 
 logger = logging.getLogger("gateway.conversations")
@@ -289,44 +288,39 @@ def charge_of(call: HeldCall, reply: Reply) -> int:
     return min(price, call.hold.amount_microcredits)
 
 
-def settle(call: HeldCall, reply: Reply, *, now: datetime) -> Settlement:
-    """Charge an answer; part of the caller's transaction. Raises billing.errors.HoldNotOpen."""
+def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> Settlement:
+    """Charge an answer and store what goes with it. Raises billing.errors.HoldNotOpen."""
     if call.is_fixed:
-        return billing.settle_free(hold=call.hold, now=now)
+        return billing.settle_free(hold=call.hold, now=now, storing=storing)
     return billing.capture_hold(
         hold=call.hold,
         charge_microcredits=charge_of(call, reply),
         now=now,
         reason=f"Reply by {call.caller.model.model_id}",
         request_id=call.hold.request_id,
+        storing=storing,
     )
 
 
-def reply_message(call: HeldCall, reply: Reply, *, now: datetime, **fields: Any) -> Message:
-    """Return the row that tells what a reply cost and why; its place and text are `fields`."""
-    model = call.caller.model
-    return Message(
-        id=call.hold.id,
-        channel_id=call.caller.channel_id,
-        is_test=call.caller.is_test,
-        role=Message.Role.ASSISTANT,
-        created_at=now,
-        request_id=call.hold.request_id,
-        request_model=model.model_id,
-        response_model=reply.completion.response_model,
-        provider_name=reply.provider_name,
-        finish_reason=reply.completion.finish_reason,
-        input_tokens=reply.usage.input_tokens,
-        output_tokens=reply.usage.output_tokens,
-        is_estimated=reply.usage.is_estimated,
-        charged_microcredits=charge_of(call, reply),
-        price_per_reply=model.per_reply,
-        price_per_1k_input=model.per_1k_input,
-        price_per_1k_output=model.per_1k_output,
-        duration_ms=int(reply.duration_seconds * 1000),
-        prompt_version=call.caller.prompt_version,
-        **fields,
-    )
+def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
+    """Return what is stored with a reply to tell what it cost and why (messages.py)."""
+    caller, model = call.caller, call.caller.model
+    return {
+        "channel": caller.channel_id.hex,
+        "is_test": caller.is_test,
+        "request_model": model.model_id,
+        "response_model": reply.completion.response_model,
+        "provider_name": reply.provider_name,
+        "finish_reason": reply.completion.finish_reason,
+        "input_tokens": reply.usage.input_tokens,
+        "output_tokens": reply.usage.output_tokens,
+        "is_estimated": reply.usage.is_estimated,
+        "price_per_reply": model.per_reply,
+        "price_per_1k_input": model.per_1k_input,
+        "price_per_1k_output": model.per_1k_output,
+        "duration_ms": int(reply.duration_seconds * 1000),
+        "prompt_version": caller.prompt_version,
+    }
 
 
 def give_back(call: HeldCall, error: BaseException, *, now: datetime) -> None:

@@ -6,7 +6,7 @@ The same gate, limits, holds and routes as a chat's; no turn to wait for, and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from billing import services as billing
 from billing.errors import HoldNotOpen
+from billing.services import Storing
 from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
@@ -29,7 +30,7 @@ from conversations.errors import (
     RequestRefused,
 )
 from conversations.idempotency import Claim
-from conversations.messages import insert_messages
+from conversations.messages import STORE_REPLY
 from conversations.prompts import Prompt, build_stateless_prompt
 
 
@@ -159,11 +160,10 @@ def _store(
 ) -> Outcome:
     """Capture the hold, store what it paid for, keep the body for replays: all or nothing."""
     now = timezone.now()
+    storing = Storing(STORE_REPLY, calls.told_of(call, reply))
     try:
-        with transaction.atomic():
-            insert_messages([calls.reply_message(call, reply, now=now, position=0, content="")])
-            # Last, as it locks the account's row, which all of its channels share.
-            answer = Answer(call, reply, calls.settle(call, reply, now=now))
+        with transaction.atomic() if claim else nullcontext():
+            answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
             body = render(answer)
             if claim is not None:
                 idempotency.complete(claim, body)

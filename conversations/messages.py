@@ -1,39 +1,117 @@
-"""Storing messages: one INSERT by hand, as every turn ends with it.
+"""Storing what was said, in the same moment as it is paid for (billing.services.Storing).
 
-Through the ORM the two rows of a turn cost half a millisecond of CPU, most of it for preparing
-each field and for the array form that Django chooses for PostgreSQL.
+By hand: through the ORM the two rows of a turn cost half a millisecond of CPU. `resolved` is the
+step of the settlement that all others hang on: no row in it, nothing stored.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
 
-from common import db
-from conversations.models import Message
+from common.steps import Step
 
-_COLUMNS = [field.attname for field in Message._meta.concrete_fields]
-_ROW = f"({', '.join(['%s'] * len(_COLUMNS))})"
+# A session that was erased while the provider talked, or lost its lease, keeps no text. CASE keeps
+# the planner from reading the partial index of all open sessions instead of the one row.
+_ENDED = Step(
+    "ended",
+    ("id",),
+    """
+UPDATE conversations_chatsession
+   SET lease_expires_at = NULL, message_count = message_count + 2, last_message_at = %(now)s
+ WHERE id = %(session)s
+   AND CASE WHEN closed_at IS NULL THEN lease_number = %(lease_number)s ELSE FALSE END
+   AND EXISTS (SELECT 1 FROM resolved)
+RETURNING id
+""",
+)
 
 
-def insert_messages(messages: Sequence[Message]) -> None:
-    """Insert rows in one statement; part of the caller's transaction."""
-    statement = (
-        f"INSERT INTO conversations_message ({', '.join(_COLUMNS)}) "  # noqa: S608  # our names
-        f"VALUES {', '.join([_ROW] * len(messages))}"
+def _if_kept(expression: str) -> str:
+    return f"CASE WHEN ended.id IS NULL THEN '' ELSE {expression} END"
+
+
+_NOTHING_TOLD = {
+    "request_id": "''",
+    "request_model": "''",
+    "response_model": "''",
+    "provider_name": "''",
+    "finish_reason": "''",
+    "input_tokens": "0",
+    "output_tokens": "0",
+    "is_estimated": "FALSE",
+    "charged_microcredits": "0",
+    "price_per_reply": "0",
+    "price_per_1k_input": "0",
+    "price_per_1k_output": "0",
+    "duration_ms": "0",
+    "prompt_version": "0",
+}
+_USER = _NOTHING_TOLD | {
+    "id": "%(user_message)s",
+    "session_id": "%(session)s",
+    "channel_id": "%(channel)s",
+    "is_test": "%(is_test)s",
+    "position": "%(position)s",
+    "role": "'user'",
+    "content": _if_kept("%(user_text)s"),
+    "page_url": _if_kept("%(page_url)s"),
+    "page_title": _if_kept("%(page_title)s"),
+    "created_at": "%(admitted_at)s",
+    "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
+}
+# What a reply cost and why, whatever becomes of its text. Its id is that of its hold.
+_REPLY = {
+    "id": "%(hold)s",
+    "channel_id": "%(channel)s",
+    "is_test": "%(is_test)s",
+    "role": "'assistant'",
+    "page_url": "''",
+    "page_title": "''",
+    "created_at": "%(now)s",
+    "request_id": "%(request_id)s",
+    "request_model": "%(request_model)s",
+    "response_model": "%(response_model)s",
+    "provider_name": "%(provider_name)s",
+    "finish_reason": "%(finish_reason)s",
+    "input_tokens": "%(input_tokens)s",
+    "output_tokens": "%(output_tokens)s",
+    "is_estimated": "%(is_estimated)s",
+    "charged_microcredits": "%(charge)s",
+    "price_per_reply": "%(price_per_reply)s",
+    "price_per_1k_input": "%(price_per_1k_input)s",
+    "price_per_1k_output": "%(price_per_1k_output)s",
+    "duration_ms": "%(duration_ms)s",
+    "prompt_version": "%(prompt_version)s",
+}
+_SESSION_REPLY = _REPLY | {
+    "session_id": "%(session)s",
+    "position": "%(position)s + 1",
+    "content": _if_kept("%(reply_text)s"),
+    "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
+}
+_STATELESS_REPLY = _REPLY | {
+    "session_id": "NULL",
+    "position": "0",
+    "content": "''",
+    "erased_at": "NULL",
+}
+
+
+def _inserted(name: str, values: Mapping[str, str], source: str) -> Step:
+    sql = (
+        f"INSERT INTO conversations_message ({', '.join(values)}) "  # noqa: S608  # ours
+        f"SELECT {', '.join(values.values())} FROM {source} RETURNING id"
     )
-    db.execute(
-        statement,
-        [_param(getattr(message, column)) for message in messages for column in _COLUMNS],
-    )
+    return Step(name, ("id",), sql)
 
 
-def _param(value: Any) -> Any:
-    """Return a value as both databases take it."""
-    if isinstance(value, uuid.UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return db.time_param(value)
-    return str(value) if isinstance(value, Message.Role) else value
+_OF_SESSION = "resolved LEFT JOIN ended ON TRUE"
+
+# A turn: the session's lease given back, its two messages.
+STORE_TURN = (
+    _ENDED,
+    _inserted("asked", _USER, _OF_SESSION),
+    _inserted("answered", _SESSION_REPLY, _OF_SESSION),
+)
+# A completion of /v1: the books alone.
+STORE_REPLY = (_inserted("answered", _STATELESS_REPLY, "resolved"),)

@@ -68,10 +68,17 @@ class Message(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(
-        ChatSession, models.CASCADE, null=True, blank=True, related_name="messages"
+        # No index of its own: that of the position begins with it.
+        ChatSession,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="messages",
+        db_index=False,
     )
-    # The session's, again: usage is read by channel and time, without a join per session.
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages")
+    # The session's, again: usage is read by channel and time, without a join per session. Only
+    # replies are looked for by it, and they have indexes below.
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages", db_index=False)
     is_test = models.BooleanField()
     position = models.PositiveIntegerField()
     role = models.CharField(max_length=9, choices=Role.choices)

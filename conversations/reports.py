@@ -18,6 +18,7 @@ from django.db import connection
 from billing import selectors as billing
 from common import db
 from common.money import show_credits
+from common.plans import uncompiled
 
 TOP_PAGES = 10
 
@@ -273,10 +274,12 @@ def list_top_pages(scope: Scope) -> list[Line]:
          GROUP BY m.page_url ORDER BY 2 DESC, 1
     """  # noqa: S608
     params = _params(scope)
-    failed = dict(db.fetch_rows(failures, params))
+    with uncompiled():
+        failed = dict(db.fetch_rows(failures, params))
+        found = db.fetch_rows(replies, params)
     return [
         Line(url, count, failed.get(url, 0), int(tokens_in), int(tokens_out), int(charged))
-        for url, count, tokens_in, tokens_out, charged in db.fetch_rows(replies, params)
+        for url, count, tokens_in, tokens_out, charged in found
     ]
 
 

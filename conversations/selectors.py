@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
@@ -13,8 +13,8 @@ from common import db
 from conversations.models import Message
 from conversations.prompts import PastTurn
 
-# Enough for most sessions in one query; long ones are read on only while turns still fit.
-_TURNS_READ_AT_ONCE = 40
+# Enough for most sessions with the lease; long ones are read on only while turns still fit.
+_TURNS_READ_AT_ONCE = 20
 
 
 def list_history(*, caller: Caller, session_id: str, now: datetime) -> list[dict[str, Any]]:
@@ -38,31 +38,59 @@ def list_history(*, caller: Caller, session_id: str, now: datetime) -> list[dict
     ]
 
 
-_LATEST_MESSAGES = """
-SELECT content, input_tokens, output_tokens,
-       CASE WHEN is_estimated OR request_model <> %s THEN 0 ELSE 1 END
+class MessageRow(NamedTuple):
+    """What of a message the next prompt needs; all None where the session has none."""
+
+    position: int | None
+    content: str
+    input_tokens: int
+    output_tokens: int
+    # By the provider, for the model that is asked now; else its tokens are no measure.
+    is_counted: int
+
+
+def latest_messages(*, session: str, below: str) -> str:
+    """Return the SELECT of a session's newest messages below a position, both SQL expressions.
+
+    Its parameter `model` is the id of the model that will be asked. Positions have no gaps; bounded
+    below as well, no plan can read more of a long session than is wanted.
+    """
+    return f"""
+SELECT position, content, input_tokens, output_tokens,
+       CASE WHEN is_estimated OR request_model <> %(model)s THEN 0 ELSE 1 END AS is_counted
   FROM conversations_message
- WHERE session_id = %s AND position < %s ORDER BY position DESC LIMIT %s
-"""
+ WHERE session_id = {session}
+   AND position < {below} AND position >= {below} - {2 * _TURNS_READ_AT_ONCE}
+ ORDER BY position DESC
+"""  # noqa: S608  # built from constants only
 
 
-def latest_turns(*, session_pk: int, message_count: int, model_id: str) -> Iterator[PastTurn]:
+_LATEST_MESSAGES = latest_messages(session="%(session)s", below="%(below)s")
+
+
+def latest_turns(
+    newest: Sequence[MessageRow], *, session_pk: int, message_count: int, model_id: str
+) -> Iterator[PastTurn]:
     """Yield a session's turns, newest first, reading more only as they are asked for.
 
-    Messages are stored in pairs, so positions are even for users and odd for the assistant.
+    `newest` are the messages that were read with the lease. They are read anew if they are older
+    than the lease: it had waited for the end of another turn. Messages are stored in pairs, so
+    positions are even for users and odd for the assistant.
     """
     below = message_count
+    rows = newest if newest and newest[0].position == message_count - 1 else ()
     while below > 0:
-        params = [model_id, session_pk, below, 2 * _TURNS_READ_AT_ONCE]
-        rows = db.fetch_rows(_LATEST_MESSAGES, params)
+        if not rows:
+            params = {"model": model_id, "session": session_pk, "below": below}
+            rows = [MessageRow(*row) for row in db.fetch_rows(_LATEST_MESSAGES, params)]
         for index in range(0, len(rows) - 1, 2):
-            assistant, *counted = rows[index]
-            (user, *_), earlier = rows[index + 1], rows[index + 2 : index + 3]
-            yield PastTurn(user, assistant, _size_of_turn(counted, earlier))
+            assistant, user, earlier = rows[index], rows[index + 1], rows[index + 2 : index + 3]
+            yield PastTurn(user.content, assistant.content, _size_of_turn(assistant, earlier))
         below -= len(rows) or below
+        rows = ()
 
 
-def _size_of_turn(counted: list[int], earlier: list[tuple[Any, ...]]) -> int | None:
+def _size_of_turn(reply: MessageRow, earlier: Sequence[MessageRow]) -> int | None:
     """Return what a turn takes of the window by the provider's own counts, None if they are silent.
 
     Prompt and reply of one turn, less those of the turn before it: exact as long as every turn
@@ -70,8 +98,7 @@ def _size_of_turn(counted: list[int], earlier: list[tuple[Any, ...]]) -> int | N
     """
     if not earlier:
         return None
-    input_tokens, output_tokens, is_counted = counted
-    _, earlier_input, earlier_output, is_earlier_counted = earlier[0]
-    size = input_tokens + output_tokens - earlier_input - earlier_output
-    is_known = is_counted and is_earlier_counted and size > output_tokens
+    before = earlier[0]
+    size = reply.input_tokens + reply.output_tokens - before.input_tokens - before.output_tokens
+    is_known = reply.is_counted and before.is_counted and size > reply.output_tokens
     return size if is_known else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
@@ -13,14 +13,16 @@ from django.utils import timezone
 
 from billing import services as billing
 from billing.errors import HoldNotOpen
+from billing.services import Storing
 from channels import routes
 from channels.callers import Caller
+from common import db
+from common.ids import uuid7
 from conversations import calls, failures, idempotency, selectors, turns
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
-from conversations.messages import insert_messages
-from conversations.models import Message
+from conversations.messages import STORE_TURN
 from conversations.prompts import Page, build_prompt
 from conversations.turns import Turn
 
@@ -112,7 +114,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
     now = timezone.now()
     # One moment for both: a turn that can no longer be charged can no longer be stored either.
     expires_at = calls.hold_until(now, is_stream=incoming.is_stream)
-    turn = turns.take_turn(
+    turn, newest = turns.take_turn(
         caller=caller,
         session_id=incoming.session_id,
         now=now,
@@ -124,6 +126,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         system_prompt=caller.system_prompt,
         page=incoming.page,
         latest_turns=selectors.latest_turns(
+            newest,
             session_pk=turn.session_pk,
             message_count=turn.message_count,
             model_id=caller.model.model_id,
@@ -165,16 +168,13 @@ def store_turn(
     """
     call = admission.call
     now = timezone.now()
+    storing = Storing(STORE_TURN, _told_of_turn(incoming, admission, reply))
     try:
-        with transaction.atomic():
-            is_kept = turns.end_turn(admission.turn, messages_added=2, now=now)
-            # A session that was erased while the provider talked keeps its books, not its text.
-            erased_at = None if is_kept else now
-            _insert_turn(incoming, admission, reply, now, erased_at)
-            # Last, as it locks the account's row, which all of its channels share.
-            answer = Answer(call, reply, calls.settle(call, reply, now=now))
+        # Charging and storing is all or nothing by itself; with a body to keep, so are all three.
+        with transaction.atomic() if claim else nullcontext():
+            answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
             body = render(answer)
-            if claim is not None and is_kept:
+            if claim is not None and turns.is_kept(admission.turn):
                 idempotency.complete(claim, body)
             elif claim is not None:
                 idempotency.free(claim)
@@ -183,37 +183,20 @@ def store_turn(
     return Outcome(body, answer)
 
 
-def _insert_turn(
-    incoming: Incoming,
-    admission: Admission,
-    reply: Reply,
-    now: datetime,
-    erased_at: datetime | None,
-) -> None:
+def _told_of_turn(incoming: Incoming, admission: Admission, reply: Reply) -> dict[str, Any]:
     turn, call = admission.turn, admission.call
-    is_kept = erased_at is None
-    user = Message(
-        session_id=turn.session_pk,
-        channel_id=call.caller.channel_id,
-        is_test=call.caller.is_test,
-        position=turn.message_count,
-        role=Message.Role.USER,
-        content=incoming.message if is_kept else "",
-        page_url=incoming.page.url if is_kept else "",
-        page_title=incoming.page.title if is_kept else "",
-        created_at=call.admitted_at,
-        erased_at=erased_at,
-    )
-    assistant = calls.reply_message(
-        call,
-        reply,
-        now=now,
-        session_id=turn.session_pk,
-        position=turn.message_count + 1,
-        content=reply.completion.text if is_kept else "",
-        erased_at=erased_at,
-    )
-    insert_messages([user, assistant])
+    return {
+        **calls.told_of(call, reply),
+        "session": turn.session_pk,
+        "lease_number": turn.lease_number,
+        "position": turn.message_count,
+        "user_message": uuid7().hex,
+        "user_text": incoming.message,
+        "page_url": incoming.page.url,
+        "page_title": incoming.page.title,
+        "admitted_at": db.time_param(call.admitted_at),
+        "reply_text": reply.completion.text,
+    }
 
 
 def give_back(admission: Admission, error: BaseException) -> None:
@@ -223,5 +206,5 @@ def give_back(admission: Admission, error: BaseException) -> None:
     """
     now = timezone.now()
     with suppress(AnyDatabaseError), transaction.atomic():
-        turns.end_turn(admission.turn, messages_added=0, now=now)
+        turns.give_up_turn(admission.turn)
         calls.give_back(admission.call, error, now=now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ import orjson
 from django.db import connection
 
 from channels.providers.base import Delta
+from common import slots
 from conversations.calls import Begun, Tell
 
 T = TypeVar("T")
@@ -28,17 +30,25 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Stream(Generic[T]):
-    """A running turn: that it has begun, then pieces, then its result or what it raised."""
+    """A running turn: that it has begun, then pieces, then its result or what it raised.
+
+    It takes a slot for itself, and the request that starts it gives its own back.
+    """
 
     def __init__(self, run: Callable[[Tell], T]) -> None:
         self._items: SimpleQueue[Begun | Delta | T | BaseException] = SimpleQueue()
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._work, run))
+        holding = slots.handed_over()
+        self._thread = threading.Thread(target=context.run, args=(self._work, run, holding))
         self._thread.start()
 
-    def _work(self, run: Callable[[Tell], T]) -> None:
+    def _work(
+        self, run: Callable[[Tell], T], holding: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         try:
-            self._items.put(run(self._items.put))
+            with holding():
+                result = run(self._items.put)
+            self._items.put(result)
         except BaseException as error:  # noqa: BLE001  # handed to the reader, which raises it
             self._items.put(error)
         finally:

@@ -19,6 +19,7 @@ from django.db.models.functions import Substr
 
 from channels.models import Channel
 from common import db
+from common.plans import uncompiled
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 
 SESSIONS_ON_A_PAGE = 25
@@ -91,6 +92,13 @@ class SessionPage:
 
 def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     """Return a page of sessions, the latest activity first."""
+    if not search.looks_inside:
+        return _list_sessions(search, after)
+    with uncompiled():
+        return _list_sessions(search, after)
+
+
+def _list_sessions(search: Search, after: Place | None) -> SessionPage:
     scanned = _sessions(search, after)
     last_scanned = _last_scanned(scanned) if search.looks_inside else None
     found = _looked_into(scanned, search)
@@ -140,6 +148,8 @@ def _looked_into(sessions: QuerySet[ChatSession], search: Search) -> QuerySet[Ch
         sessions = sessions.filter(Q(session_id__icontains=search.text) | Exists(messages))
     if search.has_errors:
         failures = FailedRequest.objects.filter(
+            # Said again, so that no plan reads the failures of all accounts.
+            channel__account_id=search.account_id,
             channel_id=OuterRef("channel_id"),
             is_test=OuterRef("is_test"),
             session_id=OuterRef("session_id"),

@@ -22,8 +22,10 @@ from django.utils import timezone
 
 from channels.callers import Caller
 from common import db, slots
+from common.steps import Step, Steps
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
+from conversations.selectors import MessageRow, latest_messages
 
 T = TypeVar("T")
 
@@ -45,17 +47,33 @@ class TurnTaken(Exception):
     """Another turn of this session is running, or waits in front."""
 
 
-_TAKE_LEASE = """
+_LEASE = Step(
+    "lease",
+    ("id", "lease_number", "message_count", "last_message_at"),
+    """
 INSERT INTO conversations_chatsession AS s (channel_id, is_test, session_id, created_at,
        last_message_at, message_count, lease_number, lease_expires_at)
 VALUES (%(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s)
 ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
    SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
  WHERE (s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s)
-   AND NOT EXISTS (SELECT 1 FROM conversations_waitingturn w
-                    WHERE w.session_id = s.id AND w.expires_at > %(now)s AND w.id < %(ticket)s)
+   AND 0 = (SELECT COUNT(*) FROM conversations_waitingturn w
+             WHERE w.session_id = s.id AND w.expires_at > %(now)s AND w.id < %(ticket)s)
 RETURNING id, lease_number, message_count, last_message_at
-"""
+""",
+)
+
+# With the newest messages, which every turn begins by reading.
+_TAKE_LEASE = Steps(
+    _LEASE,
+    result=f"""
+SELECT lease.id, lease.lease_number, lease.message_count, lease.last_message_at, newest.*
+  FROM lease LEFT JOIN ({
+        latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
+    }) newest ON TRUE
+ ORDER BY newest.position DESC
+""",  # noqa: S608  # built from constants only
+)
 
 _CLOSE_EXPIRED = """
 UPDATE conversations_chatsession
@@ -69,24 +87,27 @@ _NO_TICKET = 2**62
 
 def take_turn(
     *, caller: Caller, session_id: str, now: datetime, expires_at: datetime, ticket: int | None
-) -> Turn:
+) -> tuple[Turn, list[MessageRow]]:
     """Take the session's lease, opening a new conversation where there is none alive.
 
-    Part of the caller's transaction, which also gives up the ticket in the queue. Raises
-    TurnTaken where another turn runs or waits in front.
+    Part of the caller's transaction, which also gives up the ticket in the queue. With the turn
+    come the newest messages, newest first, for selectors.latest_turns. Raises TurnTaken where
+    another turn runs or waits in front.
     """
-    params = {
-        "channel": caller.channel_id.hex,
-        "is_test": caller.is_test,
-        "session_id": session_id,
-        "now": db.time_param(now),
-        "expires_at": db.time_param(expires_at),
-        "ticket": ticket or _NO_TICKET,
-    }
-    row = db.fetch_row(_TAKE_LEASE, params)
-    if row is None:
+    rows = _TAKE_LEASE.run(
+        {
+            "channel": caller.channel_id.hex,
+            "is_test": caller.is_test,
+            "session_id": session_id,
+            "now": db.time_param(now),
+            "expires_at": db.time_param(expires_at),
+            "ticket": ticket or _NO_TICKET,
+            "model": caller.model.model_id,
+        }
+    )
+    if not rows:
         raise TurnTaken
-    session_pk, lease_number, message_count, last_message_at = row
+    session_pk, lease_number, message_count, last_message_at = rows[0][:4]
     expired_at = db.time_value(last_message_at) + timedelta(seconds=settings.SESSION_TTL)
     if message_count and expired_at <= now:
         closing = {"closed_at": db.time_param(expired_at), "id": session_pk}
@@ -96,7 +117,8 @@ def take_turn(
         )
     if ticket is not None:
         WaitingTurn.objects.filter(id=ticket).delete()
-    return Turn(session_pk, lease_number, message_count)
+    newest = [MessageRow(*row[4:]) for row in rows]
+    return Turn(session_pk, lease_number, message_count), newest
 
 
 def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:
@@ -149,20 +171,25 @@ def _queue(*, caller: Caller, session_id: str) -> int:
     return WaitingTurn.objects.create(session=session, expires_at=expires_at).pk
 
 
-_END_TURN = """
-UPDATE conversations_chatsession
-   SET lease_expires_at = NULL, message_count = message_count + %(messages)s,
-       last_message_at = CASE WHEN %(messages)s > 0 THEN %(now)s ELSE last_message_at END
- WHERE id = %(id)s AND lease_number = %(lease_number)s AND closed_at IS NULL
+_GIVE_UP_TURN = """
+UPDATE conversations_chatsession SET lease_expires_at = NULL
+ WHERE id = %(id)s AND CASE WHEN closed_at IS NULL THEN lease_number = %(lease_number)s END
 """
 
 
-def end_turn(turn: Turn, *, messages_added: int, now: datetime) -> bool:
-    """Give the lease back; False where it was lost: the session was erased or taken over."""
-    params = {
-        "messages": messages_added,
-        "now": db.time_param(now),
-        "id": turn.session_pk,
-        "lease_number": turn.lease_number,
-    }
-    return db.execute(_END_TURN, params) == 1
+def give_up_turn(turn: Turn) -> None:
+    """Give the lease back, and leave the session as it was; nothing where the lease was lost.
+
+    A turn that is stored ends with what it stores (conversations/messages.py).
+    """
+    db.execute(_GIVE_UP_TURN, {"id": turn.session_pk, "lease_number": turn.lease_number})
+
+
+def is_kept(turn: Turn) -> bool:
+    """Tell, in the transaction that has just stored a turn, whether its session keeps text.
+
+    False where it was erased while the provider talked.
+    """
+    return ChatSession.objects.filter(
+        id=turn.session_pk, lease_number=turn.lease_number, closed_at=None
+    ).exists()

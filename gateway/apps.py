@@ -1,5 +1,7 @@
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_dependencies
+from django.core import checks
 
 
 class GatewayConfig(AppConfig):
@@ -8,17 +10,19 @@ class GatewayConfig(AppConfig):
     name = "gateway"
 
     def ready(self) -> None:
-        from gateway import checks  # noqa: F401  # registers the checks
+        import gateway.checks  # noqa: F401  # registers the checks
 
 
-class StaffAdminConfig(AdminConfig):
-    """Django's admin as the staff's site."""
+class StaffAdminConfig(SimpleAdminConfig):
+    """Django's admin as the staff's site.
+
+    Its pages are loaded with the URLs (gateway/urls.py), and so by the server and the checks:
+    AdminConfig would load them, and all that they need, at the start of every command.
+    """
 
     default_site = "gateway.sites.StaffSite"
 
     def ready(self) -> None:
-        super().ready()
-        from gateway.accounts import admin
-
-        # After every app has registered its own.
-        admin.replace_pages_of_allauth()
+        # Not super(): its other check looks at the pages, which may not be loaded when it runs.
+        # gateway.checks has one that loads them first.
+        checks.register(check_dependencies, checks.Tags.admin)

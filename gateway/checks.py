@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.admin.checks import check_admin_app
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 
 import channels
+from common.commands import INSTALLATION
 
 SQLITE_WITH_RETURNING = (3, 35, 0)
 
 
-@register()
+@register(INSTALLATION)
 def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
     """The Django Channels distribution installs a package that is also called `channels`."""
     found: list[CheckMessage] = []
@@ -28,8 +33,7 @@ def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
                 id="gateway.E001",
             )
         )
-    names = {(dist.metadata["Name"] or "").lower() for dist in importlib.metadata.distributions()}
-    if "channels" in names:
+    if _is_installed("channels"):
         found.append(
             checks.Warning(
                 "The distribution 'channels' (Django Channels) is installed beside this project.",
@@ -40,7 +44,24 @@ def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register()
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@register(checks.Tags.admin)
+def check_admin_pages(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Django's own check of all admin pages, after loading them: checks run in any order."""
+    importlib.import_module(settings.ROOT_URLCONF)
+    return check_admin_app(app_configs, **kwargs)
+
+
+@register(INSTALLATION)
 def check_sqlite_version(**kwargs: Any) -> list[CheckMessage]:
     """The guarded statements need RETURNING."""
     uses_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")

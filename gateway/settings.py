@@ -98,7 +98,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "common.middleware.RequestMiddleware",
     "common.middleware.PageSecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "common.middleware.PageFilesMiddleware",
     "common.middleware.PageSessionMiddleware",
     "common.middleware.PageCommonMiddleware",
     "common.middleware.PageCsrfMiddleware",

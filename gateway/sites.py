@@ -11,6 +11,7 @@ from typing import Any
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
+from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import InvalidPage
 from django.http import Http404, HttpRequest, HttpResponse
@@ -91,6 +92,15 @@ class ConsoleSite(UnfoldAdminSite):
 
 
 console = ConsoleSite(name="console")
+
+
+def load_staff_pages() -> None:
+    """Register the models of every app with the staff admin; once, before `admin.site.urls`."""
+    admin.autodiscover()
+    from gateway.accounts.admin import replace_pages_of_allauth
+
+    # After every app has registered its own.
+    replace_pages_of_allauth()
 
 
 def console_home(request: HttpRequest) -> str:

@@ -7,6 +7,8 @@ from gateway import api, dashboard, docs, health, sites
 from gateway.accounts import join
 from gateway.schema import SchemaView
 
+sites.load_staff_pages()
+
 urlpatterns = [
     path("api/", include("conversations.api.urls")),
     path("api/", include("billing.api.urls")),

@@ -68,12 +68,13 @@ current: Slots | None = None  # this worker's application, for the drain at its 
 
 def load_application(target: str, threads: int) -> WSGIApplication:
     """Import the application inside the worker."""
-    from common.slots import Slots
-
     global current
     module, _, name = target.partition(":")
     __import__(module)
-    current = Slots(getattr(sys.modules[module], name), threads)
+    from common.middleware import API_PREFIXES
+    from common.slots import Slots
+
+    current = Slots(getattr(sys.modules[module], name), threads, quick=API_PREFIXES)
     return current
 
 

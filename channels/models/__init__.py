@@ -5,6 +5,7 @@ from channels.models.audit import (
 )
 from channels.models.catalogue import (
     WEB_ADDRESS,
+    CatalogueVersion,
     LanguageModel,
     Provider,
     Route,
@@ -33,6 +34,7 @@ __all__ = [
     "Account",
     "ApiKey",
     "AuditEntry",
+    "CatalogueVersion",
     "Channel",
     "FixedAnswer",
     "Invitation",

@@ -118,3 +118,17 @@ class RouteHealth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider_model} at {self.provider_name}: {self.reason}"
+
+
+class CatalogueVersion(models.Model):
+    """One row, whose mark changes whenever a provider or a route does.
+
+    Triggers see to it, so no writer can forget (migration 0007). Whoever keeps what was read of
+    these tables compares the mark first.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    mark = models.CharField(max_length=36)
+
+    def __str__(self) -> str:
+        return self.mark

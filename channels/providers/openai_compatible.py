@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from urllib3.exceptions import HTTPError
 
 from channels.errors import ProviderError
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
@@ -124,7 +123,7 @@ def read_stream(
 def _read_rest(answer: http.LineStream) -> None:
     """Read what a moment brings after the end, so that the connection can be used again."""
     soon = time.monotonic() + 0.02
-    with suppress(http.HttpError, HTTPError, OSError, ValueError):
+    with suppress(http.HttpError):
         for _ in answer.lines(lambda: soon):
             pass
 

@@ -7,7 +7,7 @@ import base64
 import pytest
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from channels import services
@@ -94,3 +94,12 @@ def test_a_database_that_is_away_or_empty_is_not_its_subject(
 
     monkeypatch.setattr("channels.checks._stored_key_ids", lost)
     assert run() == []
+
+
+def test_says_that_a_change_of_routes_would_go_unnoticed(db: None) -> None:
+    on_table = " ON channels_route" if connection.vendor == "postgresql" else ""
+    name = "channels_route_new_mark" if on_table else "channels_route_update_new_mark"
+    assert run() == []
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TRIGGER {name}{on_table}")
+    assert [message.id for message in run()] == ["channels.E003"]

@@ -38,7 +38,7 @@ def say() -> Iterator[Say]:
     yield start
     for server in running:
         server.__exit__(None, None, None)
-    http._pools[True].clear()
+    http.close_idle()
 
 
 def patient(seconds: float) -> Patience:

@@ -31,7 +31,7 @@ PONG = {
 def _private_addresses(settings: Any) -> Iterator[None]:
     settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES = True
     yield
-    http._pools[True].clear()
+    http.close_idle()
 
 
 def route_to(url: str) -> Route:

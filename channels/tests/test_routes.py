@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from channels import breaker, routes
+from channels import breaker, routes, services
 from channels.errors import ProviderError
 from channels.models import Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, Patience
@@ -176,12 +178,69 @@ def test_a_route_that_hangs_leaves_half_of_the_time_to_the_next(
     assert left_to_the_last == pytest.approx([] if is_second_out else [60, 60], abs=1)
 
 
-def test_listing_routes_with_their_health_is_one_query(
+def test_routes_are_read_once_while_nothing_changes(
     site: Site, django_assert_num_queries: Any
 ) -> None:
+    def names() -> list[str]:
+        return [route.provider_name for route in routes.list_routes(site.caller())]
+
+    assert names() == ["default", "second"]
     caller = site.caller()
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(0):
         routes.list_routes(caller)
+    # Whoever changes them, and however: the very next caller is told.
+    third = Provider.objects.create(name="third", base_url="https://third.example/v1")
+    Route.objects.create(model=site.channel.model, provider=third, provider_model="m", position=1)
+    assert names() == ["default", "second", "third"]
+    Provider.objects.filter(name="second").update(is_enabled=False)
+    assert names() == ["default", "third"]
+    Route.objects.filter(provider=third).update(is_enabled=False)
+    assert names() == ["default"]
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE channels_provider SET is_enabled = %s", [True])
+    assert names() == ["default", "second"]
+    Route.objects.all().delete()
+    assert names() == ["default"]
+
+
+def test_while_a_route_fails_each_caller_reads_how(
+    site: Site, django_assert_num_queries: Any
+) -> None:
+    failing = RouteHealth.objects.create(
+        provider_name="second", provider_model="m", failure_count=2, failed_at=timezone.now()
+    )
+    caller = site.caller()
+    assert caller.catalogue_mark is None
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            routes.list_routes(caller)
+    failing.delete()
+    (_, second) = routes.list_routes(site.caller())
+    assert isinstance(second, routes.GuardedRoute)
+    assert second.health == breaker.Health()
+
+
+def test_a_failure_that_came_with_the_routes_is_not_kept(site: Site) -> None:
+    early = site.caller()
+    RouteHealth.objects.create(
+        provider_name="second", provider_model="m", failure_count=2, failed_at=timezone.now()
+    )
+    Route.objects.update(position=3)
+    late = replace(early, catalogue_mark="a new mark")
+    (_, second) = routes.list_routes(late)
+    assert isinstance(second, routes.GuardedRoute)
+    assert second.health.failure_count == 2
+    RouteHealth.objects.all().delete()
+    (_, second) = routes.list_routes(late)
+    assert isinstance(second, routes.GuardedRoute)
+    assert second.health.failure_count == 0
+
+
+def test_keys_are_kept_as_they_are_stored(site: Site) -> None:
+    provider = Provider.objects.get(name="second")
+    services.set_provider_key(provider=provider, clear="sk-very-secret")
+    assert len(routes.list_routes(site.caller())) == 2
+    assert "very-secret" not in repr(routes._kept)
 
 
 def test_a_context_too_long_for_the_provider_is_cut_once(

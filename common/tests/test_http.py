@@ -6,6 +6,7 @@ Deadlines are short and asserted with wide upper bounds only: a busy machine may
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import socket
 import ssl
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pycurl
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -35,8 +37,7 @@ Serve = Callable[..., StubServer]
 @pytest.fixture(autouse=True)
 def _fresh_pools() -> Iterator[None]:
     yield
-    for pool in http._pools.values():
-        pool.clear()
+    http.close_idle()
 
 
 @pytest.fixture
@@ -310,13 +311,14 @@ def test_a_deadline_that_has_passed_sends_nothing(serve: Serve) -> None:
 def silent_address() -> Iterator[tuple[str, int]]:
     """An address where no connection is ever accepted: its queue is full."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("0.0.0.0", 0))  # noqa: S104  # for every address of loopback
         listener.listen(0)
+        port = listener.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
         for sock in waiting:
             sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield listener.getsockname()
+            sock.connect_ex(("127.0.0.1", port))
+        yield "127.0.0.1", port
         for sock in waiting:
             sock.close()
 
@@ -325,8 +327,10 @@ def silent_address() -> Iterator[tuple[str, int]]:
 def test_connecting_counts_against_the_deadline_over_all_addresses(
     silent_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, address_count: int
 ) -> None:
-    resolve_to(monkeypatch, *[silent_address[0]] * address_count)
-    assert timed_refusal(f"http://name.test:{silent_address[1]}/", seconds=0.4) == "timeout"
+    _, port = silent_address
+    addresses = [f"127.0.0.{1 + number}" for number in range(address_count)]
+    resolve_to(monkeypatch, "name.test", *addresses, port=port)
+    assert timed_refusal(f"http://name.test:{port}/", seconds=0.4) == "timeout"
 
 
 # --- Answers that are none ------------------------------------------------------------------------
@@ -338,12 +342,9 @@ def test_a_refused_connection_is_told_apart() -> None:
         assert refusal(f"http://127.0.0.1:{unused.getsockname()[1]}/") == "connection"
 
 
-def test_a_name_that_does_not_resolve_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*args: Any, **kwargs: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert refusal("http://nowhere.test/") == "connection"
+def test_a_name_that_does_not_resolve_is_told_apart() -> None:
+    # Longer than a label can be, so that no name server is asked.
+    assert refusal("http://" + "a" * 64 + ".test/") == "connection"
 
 
 def test_an_answer_of_exactly_the_cap_is_taken(serve: Serve) -> None:
@@ -389,9 +390,9 @@ def test_an_identity_encoding_is_none(serve: Serve) -> None:
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 20 OK\r\n\r\n",
         b"HTTP/9.9 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 " + b"O" * 100_000 + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 " + b"O" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello!",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
@@ -426,16 +427,7 @@ def test_a_reset_connection_is_broken(serve: Serve) -> None:
         "http://%00/", "http+unix://%2Fvar%2Frun%2Fdocker.sock/x",
     ],
 )  # fmt: skip
-def test_an_impossible_address_fails_like_any_other_call(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = socket.getaddrinfo
-
-    def local_names_only(host: Any, *args: Any, **kwargs: Any) -> Any:
-        ipaddress.ip_address(host)  # raises ValueError: a test asks no name server
-        return real(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", local_names_only)
+def test_an_impossible_address_fails_like_any_other_call(url: str) -> None:
     assert refusal(url, seconds=1) in {"address", "broken", "connection", "private_address"}
 
 
@@ -449,34 +441,26 @@ def test_a_header_value_cannot_smuggle_anything(serve: Serve, value: str) -> Non
 # --- Private addresses ----------------------------------------------------------------------------
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Make every name resolve to these addresses; return the list of names asked for."""
-    asked: list[str] = []
-
-    def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
-        asked.append(host)
-        return [
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))
-            if ":" in address
-            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-            for address in addresses
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return asked
+def resolve_to(
+    monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str, port: int | None = None
+) -> None:
+    """Make a name resolve to these addresses, without asking a name server."""
+    ports = [port] if port else [80, 443]
+    found = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
+    names = [f"{host}:{port}:{found}" for port in ports]
+    monkeypatch.setitem(http._OPTIONS, pycurl.RESOLVE, names)
 
 
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Where connections were tried; all of them are refused, no packet leaves the machine."""
+    """Where connections were tried; all of them fail, no packet leaves the machine."""
     tried: list[str] = []
 
-    class RecordingSocket(socket.socket):
-        def connect(self, address: Any) -> None:
-            tried.append(address[0])
-            raise ConnectionRefusedError
+    def record(address: Any) -> int:
+        tried.append(address.addr[0])
+        return pycurl.SOCKET_BAD
 
-    monkeypatch.setattr(socket, "socket", RecordingSocket)
+    monkeypatch.setattr(http, "_new_socket", record)
     return tried
 
 
@@ -518,7 +502,7 @@ PRIVATE_ADDRESSES = [
     "0.1.2.3", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "240.0.0.1",
     "255.255.255.255", "224.0.0.1", "239.255.255.255",
     "::", "::1", "fe80::1", "fc00::1", "fdff::1", "ff02::1", "ff0e::1", "2001:db8::1",
-    "::ffff:10.0.0.1", "::ffff:169.254.169.254", "fe80::1%1",
+    "::ffff:10.0.0.1", "::ffff:169.254.169.254",
 ]  # fmt: skip
 # An IPv6 network may translate these to the IPv4 address inside: NAT64 (RFC 6052, RFC 8215),
 # 6to4 (RFC 3056), SIIT (RFC 2765) and IPv4-compatible addresses (RFC 4291); fec0 is site-local.
@@ -532,7 +516,7 @@ TRANSLATED_ADDRESSES = [
 def test_a_name_that_resolves_to_a_private_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str], address: str
 ) -> None:
-    resolve_to(monkeypatch, address)
+    resolve_to(monkeypatch, "api.name.test", address)
     reason = refusal("https://api.name.test/v1", allow_private=False)
     assert (reason, attempts) == ("private_address", [])
 
@@ -541,7 +525,7 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(
 def test_public_addresses_are_connected_to(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str], address: str
 ) -> None:
-    resolve_to(monkeypatch, address)
+    resolve_to(monkeypatch, "api.name.test", address)
     assert refusal("https://api.name.test/v1", allow_private=False) == "connection"
     assert attempts == [address]
 
@@ -549,25 +533,17 @@ def test_public_addresses_are_connected_to(
 def test_only_the_public_ones_of_several_addresses_are_tried(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str]
 ) -> None:
-    resolve_to(monkeypatch, "127.0.0.1", "1.1.1.1", "10.0.0.1", "8.8.8.8", "::1")
+    resolve_to(monkeypatch, "name.test", "127.0.0.1", "1.1.1.1", "10.0.0.1", "8.8.8.8", "::1")
     assert refusal("http://name.test/", allow_private=False) in {"connection", "private_address"}
     assert attempts == ["1.1.1.1", "8.8.8.8"]
-
-
-def test_a_name_is_resolved_once_so_that_what_was_checked_is_connected_to(
-    monkeypatch: pytest.MonkeyPatch, attempts: list[str]
-) -> None:
-    asked = resolve_to(monkeypatch, "1.1.1.1")
-    refusal("http://rebinding.test/", allow_private=False)
-    assert (asked, attempts) == (["rebinding.test"], ["1.1.1.1"])
 
 
 def test_an_address_that_turned_private_is_refused_at_the_next_connection(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str]
 ) -> None:
-    resolve_to(monkeypatch, "1.1.1.1")
+    resolve_to(monkeypatch, "rebinding.test", "1.1.1.1")
     assert refusal("http://rebinding.test/", allow_private=False) == "connection"
-    resolve_to(monkeypatch, "127.0.0.1")
+    resolve_to(monkeypatch, "rebinding.test", "127.0.0.1")
     assert refusal("http://rebinding.test/", allow_private=False) == "private_address"
     assert attempts == ["1.1.1.1"]
 
@@ -656,6 +632,32 @@ def test_tls_works_is_kept_and_obeys_the_deadline(
     assert server.connection_count == 1
 
 
+def test_certificates_are_read_as_needed_unless_a_file_is_named(
+    tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert http._trusted()[pycurl.CAPATH] == str(tmp_path)
+    http._is_hashed.cache_clear()
+    (tmp_path / "0a1b2c3d.0").symlink_to(tls[1])
+    assert http._trusted() == {pycurl.CAINFO: None, pycurl.CAPATH: str(tmp_path)}
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
+    assert http._trusted() == {pycurl.CAINFO: str(tls[1]), pycurl.CAPATH: str(tmp_path)}
+
+
+def test_a_certificate_in_a_folder_is_trusted(
+    serve: Serve, tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name OpenSSL looks for: of SHA-1 of the subject, CN=stub in DER, the first 4 bytes.
+    subject = bytes.fromhex("310d300b06035504030c04") + b"stub"
+    digest = hashlib.sha1(subject, usedforsecurity=False).digest()
+    (tmp_path / f"{int.from_bytes(digest[:4], 'little'):08x}.0").symlink_to(tls[1])
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    server = serve(answer(b"x"), tls=tls[0])
+    assert post(server.url(scheme="https")).body == b"x"
+
+
 def test_tls_answers_after_which_the_server_hangs_up_are_read(
     serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -681,7 +683,7 @@ def test_a_certificate_for_another_name_gets_no_request(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
     server = serve(tls=tls[0])
-    resolve_to(monkeypatch, "127.0.0.1")
+    resolve_to(monkeypatch, "api.name.test", "127.0.0.1", port=server.port)
     assert refusal(server.url(scheme="https", host="api.name.test")) == "broken"
     assert server.requests == []
 

@@ -197,3 +197,9 @@ def test_an_extra_field_never_replaces_one_of_the_line() -> None:
     line = json.loads(JsonFormatter().format(record))
     assert (line["level"], line["event"]) == ("info", "x")
     assert line["time"] != "t"
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\t", '"', "\\", "a "])
+def test_a_secret_behind_an_escape_is_found_as_well(log: Log, before: str) -> None:
+    log.logger.info("said", extra={"text": f"{before}sk-abcdefgh12345678"})
+    assert "abcdefgh12345678" not in log.text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.progress import draw, track
+from common.progress import draw, time_left, track
 
 
 class Terminal(io.StringIO):
@@ -68,3 +68,19 @@ def test_items_are_passed_on_one_by_one() -> None:
 )
 def test_draws(count: int, total: int, line: str) -> None:
     assert draw(count, total, "x") == line
+
+
+def test_an_item_may_weigh_more_than_another() -> None:
+    out = Terminal()
+    weighed = track([1, 9], total=10, label="rows", stream=out, weigh=lambda item: item)
+    assert list(weighed) == [1, 9]
+    assert out.getvalue().endswith("100% 10\n")
+
+
+def test_the_time_left_follows_from_the_time_passed() -> None:
+    assert time_left(1, 4, 10.0) == ", about 30 s left"
+    assert time_left(1, 31, 10.0) == ", about 5 min left"
+
+
+def test_nothing_is_estimated_too_soon_or_at_the_end() -> None:
+    assert time_left(1, 4, 0.5) == time_left(0, 4, 9.0) == time_left(4, 4, 9.0) == ""

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from queue import Empty, Queue
 from typing import Any
 
 import pytest
 
 from common import slots as slots_module
 from common.errors import Overloaded
-from common.slots import PREREAD_BYTES, CallGate, Slots, close, read_body, slot_given_back
+from common.slots import (
+    PREREAD_BYTES,
+    CallGate,
+    Lane,
+    Lanes,
+    Slots,
+    close,
+    handed_over,
+    read_body,
+    slot_given_back,
+)
 
 
 class Body:
@@ -106,6 +120,175 @@ def test_a_slot_is_given_back_while_a_request_only_waits() -> None:
     assert slots._semaphore.acquire(blocking=False)
     with slot_given_back():
         pass  # outside of any request there is nothing to give back
+
+
+class Line:
+    """An application whose requests stay inside until they are told to go."""
+
+    def __init__(self) -> None:
+        self.slots = Slots(self._work, 8, quick=("/api/",))
+        self.inside: Queue[str] = Queue()
+        self.going = threading.Event()
+        self.waits = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def _work(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        self.inside.put(path)
+        if path == "/api/waits":
+            with slot_given_back():
+                self.waits.wait(10)
+            self.inside.put("/api/back")
+        self.going.wait(10)
+        return Body([], streaming=False)
+
+    def send(self, *paths: str) -> None:
+        for path in paths:
+            thread = threading.Thread(target=self.slots, args=(environ_of(path), ignore))
+            thread.start()
+            self.threads.append(thread)
+
+    def next_inside(self) -> str:
+        return self.inside.get(timeout=5)
+
+    def is_quiet(self) -> bool:
+        """Whether nobody gets in for a while; late on a busy machine, it is right all the same."""
+        with suppress(Empty):
+            return not self.inside.get(timeout=0.1)
+        return True
+
+
+@pytest.fixture
+def line(monkeypatch: Any) -> Iterator[Line]:
+    monkeypatch.setattr(slots_module, "LANE_WAIT_SECONDS", 60.0)
+    made = Line()
+    yield made
+    made.going.set()
+    made.waits.set()
+    for thread in made.threads:
+        thread.join(10)
+    assert made.slots._lanes._taken == 0
+    assert made.slots._semaphore._value == 8
+
+
+def test_two_requests_of_the_api_are_worked_on_and_the_next_one_waits(line: Line) -> None:
+    line.send("/api/a", "/api/b")
+    assert {line.next_inside(), line.next_inside()} == {"/api/a", "/api/b"}
+    line.send("/api/c")
+    assert line.is_quiet()
+    line.going.set()
+    assert line.next_inside() == "/api/c"
+
+
+def test_pages_neither_wait_for_a_lane_nor_take_one(line: Line) -> None:
+    line.send("/page", "/page", "/api/a", "/api/b")
+    assert sorted(line.next_inside() for _ in range(4)) == ["/api/a", "/api/b", "/page", "/page"]
+    line.send("/page")
+    assert line.next_inside() == "/page"
+
+
+def test_a_call_that_waits_for_its_provider_leaves_its_lane_and_takes_one_again(
+    line: Line,
+) -> None:
+    line.send("/api/waits")
+    assert line.next_inside() == "/api/waits"
+    line.send("/api/a", "/api/b")
+    assert {line.next_inside(), line.next_inside()} == {"/api/a", "/api/b"}
+    line.waits.set()
+    assert line.is_quiet()
+    line.going.set()
+    assert line.next_inside() == "/api/back"
+
+
+def test_nobody_waits_for_a_lane_for_long(line: Line, monkeypatch: Any) -> None:
+    monkeypatch.setattr(slots_module, "LANE_WAIT_SECONDS", 0.01)
+    line.send(*["/api/a"] * 8)
+    assert [line.next_inside() for _ in range(8)] == ["/api/a"] * 8
+
+
+def test_a_slot_is_handed_over_to_the_thread_that_does_the_work() -> None:
+    taken: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        taken.append(slots._lanes._taken)
+        holding = handed_over()
+
+        def work() -> None:
+            with holding():
+                taken.append(slots._lanes._taken)
+                with slot_given_back():
+                    taken.append(slots._lanes._taken)
+                taken.append(slots._lanes._taken)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        taken.append(slots._lanes._taken)
+        return Body([], streaming=False)
+
+    slots = Slots(app, 1, quick=("/api/",))
+    assert slots(environ_of("/api/x"), ignore) == [b""]
+    assert taken == [1, 1, 0, 1, 0]
+    assert slots._semaphore._value == 1
+
+
+def stay(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
+    """Be in a lane as if for so long."""
+    lane = lanes.enter()
+    lanes.leave(Lane(lane.clock - seconds, lane.cpu - cpu_seconds))
+
+
+def test_there_are_as_many_lanes_as_keep_the_interpreter_busy() -> None:
+    lanes = Lanes(64)
+    assert lanes.count == 2
+    for _ in range(1000):
+        stay(lanes, seconds=1.0, cpu_seconds=0.1)
+    assert lanes.count in (9, 10)
+    for _ in range(100):
+        stay(lanes, seconds=0.1, cpu_seconds=0.1)
+    assert lanes.count == 2
+
+
+def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
+    lanes = Lanes(64)
+    for number in range(3000):
+        stay(lanes, seconds=0.3 if number % 5 == 0 else 2.0, cpu_seconds=0.1)
+    assert lanes.count in (2, 3)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_there_are_no_more_lanes_than_slots_and_never_less_than_two(most: int) -> None:
+    lanes = Lanes(most)
+    for _ in range(1000):
+        stay(lanes, seconds=1.0, cpu_seconds=0.01)
+    assert lanes.count == max(most, 2)
+
+
+def test_new_lanes_are_for_those_who_wait_first() -> None:
+    lanes = Lanes(64)
+    came: list[int] = []
+
+    def work(number: int) -> None:
+        lane = lanes.enter()
+        came.append(number)
+        lanes.leave(lane)
+
+    held = [lanes.enter(), lanes.enter()]
+    threads = []
+    for number in range(4):
+        threads.append(threading.Thread(target=work, args=(number,)))
+        threads[-1].start()
+        while len(lanes._line) <= number:
+            time.sleep(0.001)
+    lanes.leave(held[0])
+    for thread in threads:
+        thread.join(5)
+    assert came == [0, 1, 2, 3]
+
+
+def test_handing_over_nothing_is_nothing() -> None:
+    with handed_over()():
+        assert slots_module._held.slots is None
 
 
 def test_the_call_gate_refuses_at_once_and_keeps_half_for_others() -> None:

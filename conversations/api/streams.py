@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from common import db, slots
+from common import db
 from conversations import streaming
 from conversations.calls import Begun, Outcome, Tell
 from conversations.streaming import Format, Stream
@@ -25,8 +25,7 @@ def stream_answer(
     """
     db.release_connection()
     stream = Stream(run)
-    with slots.slot_given_back():
-        first = stream.next()
+    first = stream.next()
     if isinstance(first, BaseException):
         raise first
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -6,6 +6,8 @@ import pytest
 
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
+from conversations import selectors
+from conversations.models import ChatSession
 from conversations.prompts import Page, PastTurn, Prompt, build_prompt
 
 pytestmark = pytest.mark.django_db
@@ -104,3 +106,24 @@ def test_a_context_that_is_too_long_is_asked_once_more_with_fewer_turns(gemma: S
     assert shortest is not None
     assert [part["content"] for part in shortest.messages] == ["p", "m"]
     assert shortest.with_fewer_turns() is None
+
+
+def test_messages_older_than_the_lease_are_read_anew(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    """A lease that waited for the end of another turn was read before that turn was stored."""
+    for number in range(3):
+        provider.script.append(reply(f"Answer {number}"))
+        assert api.chat(f"Question {number}").status_code == 200
+    session = ChatSession.objects.get()
+    newest = [
+        selectors.MessageRow(position, "stale", 1, 1, 1)
+        for position in reversed(range(session.message_count - 2))
+    ]
+    turns = selectors.latest_turns(
+        newest,
+        session_pk=session.pk,
+        message_count=session.message_count,
+        model_id=site.channel.model.model_id,
+    )
+    assert [turn.assistant for turn in turns] == ["Answer 2", "Answer 1", "Answer 0"]

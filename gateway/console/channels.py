@@ -144,7 +144,7 @@ def _render_settings(
         form=form,
         members=people[:MOST_MEMBERS],
         more_members=len(people[MOST_MEMBERS:]),
-        was_used=channel.holds.exists(),
+        was_used=channel.daily_usage.exists(),
         status=status,
     )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
 import django
-from celery.exceptions import CeleryError
 from django.conf import settings
 from django.contrib import messages
 from django.core.cache import cache
@@ -20,7 +19,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
-from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from billing import sums
@@ -28,20 +26,19 @@ from billing.models import VerificationRun
 from channels import breaker, route_tests
 from channels.models import RouteHealth
 from conversations import pulse
-from gateway import tasks
-from gateway.celery import app
 from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 RUNS_SHOWN = 7
 DIFFERENCES_SHOWN = 20
 ROUTES_SHOWN = 50
-WORKER_TIMEOUT_SECONDS = 1.0
 HOW_TO_VERIFY = "Run `.venv/bin/python manage.py verifyledger` on the server instead."
 
 
 @staff_page("billing.view_verificationrun")
 def health(request: HttpRequest) -> HttpResponseBase:
     """Show what the database and this process know; workers are only asked on demand."""
+    from gateway.staff import worker
+
     now = timezone.now()
     runs = list(VerificationRun.objects.order_by("-started_at")[:RUNS_SHOWN])
     open_holds, overdue_holds = sums.count_open_holds(now=now)
@@ -62,11 +59,9 @@ def health(request: HttpRequest) -> HttpResponseBase:
         open_holds=open_holds,
         overdue_holds=overdue_holds,
         hour=pulse.read_pulse(since=now - timedelta(hours=1)),
-        broker=app.conf.broker_url.split("://")[0],
-        schedule_written_at=_schedule_written_at(),
-        schedule=_describe_schedule(),
         versions=_versions(),
         now=now,
+        **worker.describe(),
     )
 
 
@@ -96,28 +91,6 @@ def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
     }
 
 
-def _schedule_written_at() -> datetime | None:
-    """Return when a worker on this machine last noted what it had started; None if unknown."""
-    name = app.conf.beat_schedule_filename
-    folder = settings.DATA_DIR
-    times = [file.stat().st_mtime for file in folder.glob(f"{name.rsplit('/', 1)[-1]}*")]
-    return datetime.fromtimestamp(max(times), UTC) if times else None
-
-
-def _describe_schedule() -> list[dict[str, str]]:
-    return [
-        {"name": name, "every": _every(entry["schedule"])}
-        for name, entry in app.conf.beat_schedule.items()
-    ]
-
-
-def _every(schedule: Any) -> str:
-    if not isinstance(schedule, int | float):
-        (hour,), (minute,) = schedule.hour, schedule.minute
-        return f"daily at {hour:02}:{minute:02} UTC"
-    return f"every {int(schedule)} s" if schedule < 120 else f"every {int(schedule // 60)} min"
-
-
 def _versions() -> list[tuple[str, str]]:
     return [
         ("Python", platform.python_version()),
@@ -135,8 +108,10 @@ def _database_version() -> str:
 @staff_page("billing.add_verificationrun")
 def verify(request: HttpRequest) -> HttpResponseBase:
     """Have a worker prove the books now; where none answers, say how to do it by hand."""
-    if find_workers():
-        tasks.verify_ledger.delay()
+    from gateway.staff import worker
+
+    if worker.find_workers():
+        worker.queue_proof()
         messages.success(request, "A worker is proving the books: look again in a moment.")
     else:
         messages.error(request, f"No worker answers, so nobody would do it. {HOW_TO_VERIFY}")
@@ -147,20 +122,11 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 @staff_page("billing.view_verificationrun")
 def workers(request: HttpRequest) -> HttpResponseBase:
     """Ask the workers whether they are there; takes a second."""
-    names = find_workers()
+    from gateway.staff import worker
+
+    names = worker.find_workers()
     if names:
         messages.success(request, f"Answering: {', '.join(names)}.")
     else:
         messages.error(request, "No worker answers. Start one with `make worker`.")
     return redirect(staff_url("health"))
-
-
-def find_workers() -> list[str]:
-    """Return the names of the workers that answer within a second."""
-    try:
-        with app.connection_for_write(connect_timeout=WORKER_TIMEOUT_SECONDS) as broker:
-            broker.ensure_connection(max_retries=1, timeout=WORKER_TIMEOUT_SECONDS)
-            inspect = app.control.inspect(timeout=WORKER_TIMEOUT_SECONDS, connection=broker)
-            return sorted(inspect.ping() or {})
-    except (CeleryError, KombuError, OperationalError, OSError):
-        return []

@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import redemptions
 from billing.models import (
     CreditAccount,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sqlite3
-from email.message import Message
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from django.core import checks
@@ -41,20 +37,22 @@ def test_another_package_of_the_name_channels_is_an_error(
 
 @pytest.mark.parametrize("name", ["channels", "Channels"])
 def test_the_channels_distribution_beside_ours_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    metadata = Message()
-    metadata["Name"] = name
-    installed = [*importlib.metadata.distributions(), SimpleNamespace(metadata=metadata)]
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: iter(installed))
+    metadata = tmp_path / f"{name}-4.3.2.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 4.3.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     (message,) = run()
     assert (message.id, message.is_serious()) == ("gateway.W001", False)
 
 
-def test_a_distribution_without_a_name_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A half-removed package leaves metadata without a name behind; Python lists it as None."""
-    broken: Any = SimpleNamespace(metadata=Message())
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: iter([broken]))
+def test_a_distribution_without_a_name_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A half-removed package leaves a folder without metadata behind."""
+    (tmp_path / "gone-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert ids() == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
 from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
@@ -35,10 +36,32 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
+def run_checked(*arguments: str) -> str:
+    """Run a command as the command line does: with its checks."""
+    out = StringIO()
+    call_command(*arguments, stdout=out, skip_checks=False)
+    return out.getvalue()
+
+
 def run_json(*arguments: str) -> Any:
     """Run a command and return the one JSON object it prints."""
     (line,) = run(*arguments, "--json").splitlines()
     return json.loads(line)
+
+
+def test_a_command_that_writes_looks_at_the_database_first(site: Site) -> None:
+    site.channel.api_keys.update(encryption_key_id="gone")
+    before = row_counts()
+    with pytest.raises(SystemCheckError, match=r"channels\.E001"):
+        run_checked("setprice", "--model", "gemma2-9b-it", "--per-reply", "2")
+    with pytest.raises(SystemCheckError, match=r"channels\.E001"):
+        run_checked("createchannel", *NEW)
+    assert row_counts() == before
+
+
+def test_a_command_that_only_reads_is_there_to_find_out(site: Site) -> None:
+    site.channel.api_keys.update(encryption_key_id="gone")
+    assert "0 differences" in run_checked("verifyledger")
 
 
 def row_counts() -> dict[str, int]:

@@ -207,7 +207,7 @@ def test_the_page_takes_few_queries(
         )
     with django_assert_max_num_queries(12):
         owner.get("/usage/")
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         owner.get("/usage/pages/")
 
 

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import URLPattern
 
+import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from conftest import FakeProvider
 from gateway.staff import urls as staff_urls

@@ -21,7 +21,7 @@ from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
 from conversations.models import FailedRequest
 from gateway import tasks, verification
-from gateway.staff import health, urls
+from gateway.staff import urls, worker
 
 pytestmark = pytest.mark.django_db
 
@@ -387,13 +387,13 @@ def test_health_tells_what_is_wrong(
 def test_the_books_are_proven_by_a_worker_or_it_is_said_how(
     admin_client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "find_workers", list)
+    monkeypatch.setattr(worker, "find_workers", list)
     without = text_of(admin_client.post("/admin/health/verify/", follow=True))
     assert "manage.py verifyledger" in without
     asked = text_of(admin_client.post("/admin/health/workers/", follow=True))
     assert "No worker answers" in asked
     queued: list[bool] = []
-    monkeypatch.setattr(health, "find_workers", lambda: ["celery@here"])
+    monkeypatch.setattr(worker, "find_workers", lambda: ["celery@here"])
     monkeypatch.setattr(tasks.verify_ledger, "delay", lambda: queued.append(True))
     assert "A worker is proving" in text_of(admin_client.post("/admin/health/verify/", follow=True))
     assert "celery@here" in text_of(admin_client.post("/admin/health/workers/", follow=True))

@@ -21,6 +21,7 @@ from django.test import Client
 from django.urls import URLPattern
 from django.utils import timezone
 
+import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels import audit, services
 from channels.models import (
     Account,

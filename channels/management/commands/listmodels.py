@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from channels import selectors
-from common.commands import ScriptCommand
+from common.commands import READER_CHECKS, ScriptCommand
 
 
 class Command(ScriptCommand):
     help = "List the models a channel can use, as /api/models does."
+    requires_system_checks = READER_CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
         models = selectors.list_models()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.commands import ScriptCommand
+from common.commands import READER_CHECKS, ScriptCommand
 from gateway.verification import verify
 
 
 class Command(ScriptCommand):
     help = "Prove that balances, holds, entries, messages and usage agree; exit 1 if they do not."
+    requires_system_checks = READER_CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
         run = verify()

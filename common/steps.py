@@ -1,0 +1,87 @@
+"""Statements that belong together, run as one: a `Step` reads what the steps before it returned.
+
+A round trip to the database costs as much CPU as a short statement itself, on both sides. So
+PostgreSQL gets all steps as one WITH of data-modifying statements, which is atomic by itself.
+SQLite has no such thing, and no round trips either: there each step is a statement of its own,
+in one transaction, with the rows of earlier steps bound as values. The text of each step, and so
+each rule it guards, is the same for both (docs/decisions/0017).
+
+What a step's author must know:
+- A step returns at most one row, and sees a table of that row under each earlier step's name. It
+  does nothing where an earlier one was refused only if it says so: `FROM counted`, or `WHERE
+  EXISTS (SELECT 1 FROM counted)`. Nothing is rolled back for it.
+- PostgreSQL gives all steps one snapshot: what one wrote, another sees by RETURNING alone, so no
+  two may write the same row. A guard in an UPDATE is still checked again on the latest row after
+  waiting for its lock.
+- PostgreSQL runs a step when another reads it, or at the end: locks are taken in the order of the
+  steps as far as each of them reads the one before.
+https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from common import db
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An INSERT, UPDATE or DELETE of one row with a RETURNING clause; `returns` names its columns.
+
+    Parameters are named, as in `%(account)s`. A name is a step's own within its `Steps`.
+    """
+
+    name: str
+    returns: Sequence[str]
+    sql: str
+
+
+class Steps:
+    """Steps in their order, and the SELECT that says what came of them."""
+
+    def __init__(self, *steps: Step, result: str) -> None:
+        self._steps = steps
+        self._result = result
+        parts = [f"{step.name}({', '.join(step.returns)}) AS ({step.sql})" for step in steps]
+        self._whole = f"WITH {', '.join(parts)} {result}"
+        self._reads = {
+            sql: [step for step in steps[:at] if step.name in set(re.findall(r"\w+", sql))]
+            for at, sql in enumerate((*(step.sql for step in steps), result))
+        }
+
+    def run(self, params: Mapping[str, Any]) -> list[Row]:
+        """Run all steps, and return the rows of the result."""
+        if connection.vendor == "postgresql":
+            return db.fetch_rows(self._whole, params)
+        with transaction.atomic(savepoint=False):
+            return self._run_each(dict(params))
+
+    def _run_each(self, params: dict[str, Any]) -> list[Row]:
+        rows: dict[str, Row | None] = {}
+        for step in self._steps:
+            row = db.fetch_row(self._with_values(step.sql, rows), params)
+            rows[step.name] = row
+            params |= {f"{step.name}_{at}": value for at, value in enumerate(row or ())}
+        return db.fetch_rows(self._with_values(self._result, rows), params)
+
+    def _with_values(self, sql: str, rows: Mapping[str, Row | None]) -> str:
+        """Return the statement with what earlier steps returned in front of it."""
+        parts = [
+            f"{step.name}({', '.join(step.returns)}) AS ({_values_of(step, rows[step.name])})"
+            for step in self._reads[sql]
+        ]
+        return f"WITH {', '.join(parts)} {sql}" if parts else sql
+
+
+def _values_of(step: Step, row: Row | None) -> str:
+    if row is None:
+        return f"SELECT {', '.join('NULL' for _ in step.returns)} WHERE FALSE"
+    return f"VALUES ({', '.join(f'%({step.name}_{at})s' for at in range(len(row)))})"

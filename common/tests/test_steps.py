@@ -1,0 +1,79 @@
+"""Steps: the same texts as one statement on PostgreSQL, one after the other on SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from channels.models import Plan
+from common.steps import Step, Steps
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RENAMED = Step(
+    "renamed",
+    ("id", "new_name"),
+    "UPDATE channels_plan SET name = %(name)s WHERE name = 'first' RETURNING id, name",
+)
+LIMITED = Step(
+    "limited",
+    ("daily_quota",),
+    """
+UPDATE channels_plan SET daily_quota = %(quota)s
+ WHERE name = 'second' AND EXISTS (SELECT 1 FROM renamed) RETURNING daily_quota
+""",
+)
+STEPS = Steps(
+    RENAMED,
+    LIMITED,
+    result="SELECT new_name, daily_quota FROM renamed LEFT JOIN limited ON TRUE",
+)
+
+
+@pytest.fixture(autouse=True)
+def plans() -> None:
+    for name in ("first", "second"):
+        Plan.objects.create(name=name, daily_quota=5)
+
+
+def state() -> list[Any]:
+    return list(Plan.objects.order_by("id").values_list("name", "daily_quota"))
+
+
+def test_a_step_reads_what_an_earlier_one_returned() -> None:
+    assert STEPS.run({"name": "renamed", "quota": 7}) == [("renamed", 7)]
+    assert state() == [("renamed", 5), ("second", 7)]
+
+
+def test_what_hangs_on_a_refused_step_is_not_done() -> None:
+    Plan.objects.filter(name="first").delete()
+    assert STEPS.run({"name": "renamed", "quota": 7}) == []
+    assert state() == [("second", 5)]
+
+
+def test_a_step_that_fails_undoes_those_before_it() -> None:
+    """Without a transaction of the caller's."""
+    with pytest.raises(IntegrityError):
+        STEPS.run({"name": "renamed", "quota": -1})
+    assert state() == [("first", 5), ("second", 5)]
+
+
+def test_steps_are_undone_with_the_callers_transaction() -> None:
+    with transaction.atomic():
+        STEPS.run({"name": "renamed", "quota": 7})
+        transaction.set_rollback(True)
+    assert state() == [("first", 5), ("second", 5)]
+
+
+def test_postgresql_is_asked_once_and_in_no_transaction() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        STEPS.run({"name": "renamed", "quota": 7})
+    asked = [query["sql"].split()[0] for query in captured]
+    assert asked == (
+        ["WITH"]
+        if connection.vendor == "postgresql"
+        else ["BEGIN", "UPDATE", "WITH", "WITH", "COMMIT"]
+    )

@@ -49,10 +49,15 @@ def test_the_hold_counts_tools_and_ends_at_the_window(
     api: ApiClient, provider: FakeProvider
 ) -> None:
     set_prices(price_per_1k_input_tokens_microcredits=1_000)
-    complete(api)
-    complete(api, tools=[WEATHER])
-    complete(api, [{"role": "user", "content": "x" * 300_000}])
-    plain, tools, long = Hold.objects.order_by("id").values_list("amount_microcredits", flat=True)
+
+    def held_for(*arguments: Any, **members: Any) -> int:
+        # By the answer's own request id: two ids of one millisecond sort either way.
+        request_id = complete(api, *arguments, **members).headers["X-Request-Id"]
+        return Hold.objects.get(request_id=request_id).amount_microcredits
+
+    plain = held_for()
+    tools = held_for(tools=[WEATHER])
+    long = held_for([{"role": "user", "content": "x" * 300_000}])
     assert tools > plain + 1_000
     assert long == 1_000_000 + 131_072
 

@@ -81,7 +81,7 @@ class OpenAiCompatibleProvider:
             raise ProviderError(error.reason) from error
 
     def _payload(self, request: ChatRequest, **options: Any) -> bytes:
-        return orjson.dumps(
+        payload = orjson.dumps(
             {
                 "model": self._provider_model,
                 "messages": request.messages,
@@ -90,6 +90,9 @@ class OpenAiCompatibleProvider:
                 **options,
             }
         )
+        # orjson's bytes keep the buffer they were written in, ten times as large; this is held for
+        # as long as the provider takes.
+        return bytes(memoryview(payload))
 
 
 def read_stream(

@@ -81,8 +81,10 @@ _OPTIONS: dict[int, Any] = {
     pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
     pycurl.HTTP_CONTENT_DECODING: 0,
     pycurl.CONNECTTIMEOUT_MS: int(CONNECT_TIMEOUT_SECONDS * 1000),
-    # The least there is (64 KiB unless told): it is held for as long as the provider takes.
+    # Held for as long as the provider takes, so smaller than usual (64 and 16 KiB): the least there
+    # is for what is sent, and for what comes about one short answer.
     pycurl.UPLOAD_BUFFERSIZE: 16 * 1024,
+    pycurl.BUFFERSIZE: 4 * 1024,
     # libcurl sends again what it sent on a kept connection that then ended without an answer. The
     # provider may have begun to work on it: so the way back to the body's beginning is barred.
     pycurl.SEEKFUNCTION: lambda *_: pycurl.SEEKFUNC_FAIL,

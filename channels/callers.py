@@ -50,8 +50,9 @@ class Caller:
     """A valid key: its channel, the tighter of its own and its plan's limits, account and model."""
 
     key_masked: str
-    key_created_at: datetime
-    key_expires_at: datetime | None
+    # As the database writes them: only who asks about the key has them read.
+    key_created: str
+    key_expires: str | None
     is_test: bool
     channel_id: uuid.UUID
     channel_name: str
@@ -68,6 +69,14 @@ class Caller:
     # route is failing, as then they have to be asked for.
     catalogue_mark: str | None
     model: ModelTerms
+
+    @property
+    def key_created_at(self) -> datetime:
+        return db.time_value(self.key_created)
+
+    @property
+    def key_expires_at(self) -> datetime | None:
+        return db.time_value(self.key_expires) if self.key_expires else None
 
     @property
     def is_enabled(self) -> bool:
@@ -95,7 +104,8 @@ _CHANNEL_JOINS = """
 """
 
 _FIND_CALLER = f"""
-SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode, {_CHANNEL_COLUMNS}
+SELECT k.key_prefix, k.key_last_four, CAST(k.created_at AS text), CAST(k.expires_at AS text),
+       k.mode, {_CHANNEL_COLUMNS}
   FROM channels_apikey k
   JOIN channels_channel c ON c.id = k.channel_id
   {_CHANNEL_JOINS}
@@ -106,7 +116,7 @@ SELECT k.key_prefix, k.key_last_four, k.created_at, k.expires_at, k.mode, {_CHAN
 
 # A channel stands for itself: what a key would say is said by the channel.
 _FIND_CHANNEL_CALLER = f"""
-SELECT '', '', c.created_at, NULL, %s, {_CHANNEL_COLUMNS}
+SELECT '', '', CAST(c.created_at AS text), NULL, %s, {_CHANNEL_COLUMNS}
   FROM channels_channel c
   {_CHANNEL_JOINS}
  WHERE c.id = %s
@@ -134,14 +144,14 @@ def find_channel_caller(*, channel_id: uuid.UUID, is_test: bool) -> Caller | Non
 
 
 def _read_caller(row: tuple[Any, ...]) -> Caller:
-    prefix, last_four, created_at, expires_at, mode, channel_id, *rest = row
+    prefix, last_four, created, expires, mode, channel_id, *rest = row
     name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *limits = rest
     per_minute, daily_quota, plan_per_minute, plan_daily_quota, *rest = limits
     fallback_replies, has_fixed_answers, catalogue_mark, *model = rest
     return Caller(
         key_masked=f"{prefix}…{last_four}",
-        key_created_at=db.time_value(created_at),
-        key_expires_at=db.time_value(expires_at) if expires_at else None,
+        key_created=created,
+        key_expires=expires,
         is_test=mode == "test",
         channel_id=uuid.UUID(str(channel_id)),
         channel_name=name,

@@ -21,8 +21,10 @@ _SECRETS = re.compile(
     r"|(\b(?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
 )
 # What none of them is without. The escapes of JSON can hide where a secret begins or ends, but not
-# this; so a line without it, which is nearly every one, is looked through once and no further.
-_MAY_BE_SECRET = re.compile(r"[0-9A-Za-z]{42}|sk[-_]|bearer", re.IGNORECASE)
+# this; a line without it, which is nearly every one, needs no more than these be looked for.
+_LONG_RUN = re.compile(r"[0-9A-Za-z]{42}")
+_MARKS = ("sk-", "sk_", "bearer")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -62,6 +64,11 @@ class JsonFormatter(logging.Formatter):
         return _as_line(entry)
 
 
+def _may_hold_secret(text: str) -> bool:
+    lower = text.lower()
+    return any(mark in lower for mark in _MARKS) or _LONG_RUN.search(text) is not None
+
+
 def _as_line(entry: dict[str, Any]) -> str:
     """Return the entry as JSON in ASCII, without secrets."""
     try:
@@ -69,7 +76,7 @@ def _as_line(entry: dict[str, Any]) -> str:
     except TypeError:  # a lone surrogate, a number too large
         return json.dumps(_scrubbed(entry))
     text = line.decode()
-    # Line breaks of Unicode, which readers of logs may take for one, are escaped by json alone.
-    if not text.isascii() or _MAY_BE_SECRET.search(text):
+    if _may_hold_secret(text):
         return json.dumps(_scrubbed(entry))
-    return text
+    # Line breaks of Unicode among them, which readers of logs may take for one.
+    return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)

@@ -18,6 +18,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from channels.callers import Caller
@@ -67,19 +68,14 @@ RETURNING id, lease_number, message_count, last_message_at
 _TAKE_LEASE = Steps(
     _LEASE,
     result=f"""
-SELECT lease.id, lease.lease_number, lease.message_count, lease.last_message_at, newest.*
+SELECT lease.id, lease.lease_number, lease.message_count,
+       lease.message_count > 0 AND lease.last_message_at <= %(dead_since)s, newest.*
   FROM lease LEFT JOIN ({
         latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
     }) newest ON TRUE
  ORDER BY newest.position DESC
 """,  # noqa: S608  # built from constants only
 )
-
-_CLOSE_EXPIRED = """
-UPDATE conversations_chatsession
-   SET closed_at = %(closed_at)s, lease_expires_at = NULL
- WHERE id = %(id)s AND lease_number = %(lease_number)s
-"""
 
 # Above every ticket: a request that has not queued yet goes behind all that wait.
 _NO_TICKET = 2**62
@@ -102,16 +98,15 @@ def take_turn(
             "now": db.time_param(now),
             "expires_at": db.time_param(expires_at),
             "ticket": ticket or _NO_TICKET,
+            "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
             "model": caller.model.model_id,
         }
     )
     if not rows:
         raise TurnTaken
-    session_pk, lease_number, message_count, last_message_at = rows[0][:4]
-    expired_at = db.time_value(last_message_at) + timedelta(seconds=settings.SESSION_TTL)
-    if message_count and expired_at <= now:
-        closing = {"closed_at": db.time_param(expired_at), "id": session_pk}
-        db.execute(_CLOSE_EXPIRED, closing | {"lease_number": lease_number})
+    session_pk, lease_number, message_count, is_dead = rows[0][:4]
+    if is_dead:
+        _close_expired(session_pk)
         return take_turn(
             caller=caller, session_id=session_id, now=now, expires_at=expires_at, ticket=ticket
         )
@@ -119,6 +114,12 @@ def take_turn(
         WaitingTurn.objects.filter(id=ticket).delete()
     newest = [MessageRow(*row[4:]) for row in rows]
     return Turn(session_pk, lease_number, message_count), newest
+
+
+def _close_expired(session_pk: int) -> None:
+    """Close a conversation at the moment its time was up; its lease is held, and ends with it."""
+    expired_at = F("last_message_at") + timedelta(seconds=settings.SESSION_TTL)
+    ChatSession.objects.filter(id=session_pk).update(closed_at=expired_at, lease_expires_at=None)
 
 
 def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:

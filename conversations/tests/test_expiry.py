@@ -54,3 +54,17 @@ def test_a_session_in_the_middle_of_a_turn_is_left_alone(
     clock.shift(24 * 3600)
     ChatSession.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=9))
     assert retention.expire_stale_sessions(now=timezone.now()) == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "is_new"), [(24 * 3600 - 0.001, False), (24 * 3600, True)])
+def test_a_message_after_a_day_begins_anew_and_ends_the_old_one_when_its_time_was_up(
+    site: Site, provider: FakeProvider, clock: Any, seconds: float, is_new: bool
+) -> None:
+    api = ApiClient(site.api_key)
+    api.chat("old words")
+    ends_at = ChatSession.objects.get().last_message_at + timedelta(hours=24)
+    clock.shift(seconds)
+    api.chat("new words")
+    closed_at = list(ChatSession.objects.order_by("id").values_list("closed_at", flat=True))
+    assert closed_at == ([ends_at, None] if is_new else [None])
+    assert len(api.history()) == (2 if is_new else 4)

@@ -81,7 +81,8 @@ def check_crowd(run: Run, client: Client) -> None:
     """100 sends on one session: one runs, eight wait, the rest are told at once; others go on."""
     # Threads that call for other sessions, all the while.
     others = [partial(client.chat, f"calm {n}", f"calm {n}") for n in range(20)]
-    crowd = [partial(client.chat, f"latency:500 crowd {n}", "crowd") for n in range(CROWD)]
+    # So long that all are sent before the first is answered, on a busy machine too.
+    crowd = [partial(client.chat, f"latency:1500 crowd {n}", "crowd") for n in range(CROWD)]
     answers = at_once([partial(by_threads, 1, others), *[partial(alone, send) for send in crowd]])
     calm, sends = answers[0], [answer for one in answers[1:] for answer in one]
     run.report.figure("crowd", tally(sends))

@@ -1,18 +1,14 @@
 #!/bin/sh
 # Install one locked requirements file, unless exactly this file is installed already.
 #   setup.sh requirements.txt          into .venv
-#   LLM=1 setup.sh requirements-llm.txt   into .venv-llm, without dependencies (see that file)
+#   LLM=1 setup.sh requirements-llm.txt   into .venv-llm
 set -eu
 cd "$(dirname "$0")/.."
 
 requirements=$1
 python=${PYTHON:-python3}
 venv=.venv
-options=
-if [ -n "${LLM:-}" ]; then
-    venv=.venv-llm
-    options=--no-deps
-fi
+if [ -n "${LLM:-}" ]; then venv=.venv-llm; fi
 stamp=$venv/.installed-$requirements
 
 # A copy of the file serves as the stamp: a fresh checkout changes dates, not contents.
@@ -45,9 +41,10 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear "$venv"
 fi
 echo "Installing $requirements ..."
-# shellcheck disable=SC2086  # options is a list of words
+# Each file names all that it needs, so pip need not look for more: where a pinned package is asked
+# for by its extra, it would stop at the first newer release, for want of that one's hash.
 if ! "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
-    --require-hashes $options -r "$requirements"; then
+    --require-hashes --no-deps -r "$requirements"; then
     fail "The installation failed; see above. Nothing is lost: mend the cause and run it again."
 fi
 cp "$requirements" "$stamp"

@@ -50,7 +50,7 @@ BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[me
 @pytest.fixture(autouse=True)
 def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
-    throttling._refused_until.clear()
+    throttling._refused.clear()
     floods._limiter.cache_clear()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from billing import admission
 from billing import services as billing
 from billing.errors import CreditsExhausted
 from billing.holds import PlacedHold
@@ -52,7 +53,7 @@ def charge_once(caller: Caller, session: ChatSession) -> str:
     try:
         with transaction.atomic():
             now = timezone.now()
-            hold = billing.place_hold(
+            hold = admission.place_hold(
                 caller=caller,
                 amount_microcredits=CREDIT,
                 now=now,

@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 from acceptance.b01_worker import open_session, store_turn
 from acceptance.b02_model import Model
-from billing import grants, holds
+from billing import admission, grants, holds
 from billing import services as billing
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
@@ -199,7 +199,7 @@ class Books(RuleBasedStateMachine):
 
     @transaction.atomic
     def _place(self, amount: int) -> PlacedHold:
-        return billing.place_hold(
+        return admission.place_hold(
             caller=self.caller,
             amount_microcredits=amount,
             now=self.now,

@@ -83,11 +83,12 @@ def charge(caller: Any) -> None:
     from django.db import transaction
     from django.utils import timezone
 
+    from billing import admission
     from billing import services as billing
 
     now = timezone.now()
     with transaction.atomic():
-        hold = billing.place_hold(
+        hold = admission.place_hold(
             caller=caller,
             amount_microcredits=CREDIT,
             now=now,

@@ -10,8 +10,8 @@ from django.db.models import Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from billing import grants
+from billing.days import utc_day
 from billing.models import CreditAccount, Hold, LedgerEntry
-from billing.services import utc_day
 from channels.models import Channel
 
 WEEK = timedelta(days=7)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet, Sum
 
+from billing.days import utc_day
 from billing.models import DailyUsage, LedgerEntry
-from billing.services import utc_day
 from channels.callers import Caller
 from common import db
 

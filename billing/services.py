@@ -1,28 +1,27 @@
-"""The movements of credits that a message makes: hold, capture, release, expire.
+"""After a call: its hold is captured, its loss absorbed; and what an account can spend.
 
-Each is a few guarded single-row statements that succeed or fail as one (common/steps.py). A guard
-is part of the UPDATE itself, never a SELECT before it, so that it holds however many requests
-race, on PostgreSQL (READ COMMITTED re-checks it after waiting for the row) and on SQLite (one
-writer at a time) alike. Rows are locked in one order: hold, daily usage, credit account.
+Each is a few guarded single-row statements that succeed or fail as one (common/steps.py); what
+comes before a call is in admission.py. A guard is part of the UPDATE itself, never a SELECT before
+it, so that it holds however many requests race, on PostgreSQL (READ COMMITTED re-checks it after
+waiting for the row) and on SQLite (one writer at a time) alike. Rows are locked in one order: hold,
+daily usage, credit account.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from django.db import transaction
 
 from billing import grants, holds
-from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
+from billing.errors import HoldNotOpen
 from billing.holds import PlacedHold
 from billing.models import Book, Hold, LedgerEntry
-from channels.callers import Caller
 from common import db
-from common.ids import uuid7
 from common.steps import Step, Steps
 
 
@@ -36,102 +35,6 @@ class Settlement:
     charged_microcredits: int
     available_microcredits: int
     is_low: bool
-
-
-# --- Admission ----------------------------------------------------------------------------------
-
-_COUNTED = Step(
-    "counted",
-    ("message_count",),
-    """
-INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
-VALUES (%(channel)s, %(is_test)s, %(day)s, 1)
-ON CONFLICT (channel_id, is_test, day) DO UPDATE
-   SET message_count = billing_dailyusage.message_count + 1
- WHERE billing_dailyusage.message_count < %(quota)s
-RETURNING message_count
-""",
-)
-
-# Nothing is held where nothing can be charged.
-_HELD = Step(
-    "held",
-    ("account_id",),
-    """
-UPDATE billing_creditaccount
-   SET held_microcredits = held_microcredits + %(amount)s
- WHERE account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amount)s
-   AND (next_expiry_at IS NULL OR next_expiry_at > %(now)s)
-   AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM counted)
-RETURNING account_id
-""",
-)
-
-_PLACED = Step(
-    "placed",
-    ("id",),
-    """
-INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
-       captured_microcredits, state, request_id, created_at, expires_at)
-SELECT %(hold)s, %(account)s, %(channel)s, %(is_test)s, %(day)s, %(amount)s,
-       0, 'held', %(request_id)s, %(now)s, %(expires_at)s
-  FROM counted WHERE %(amount)s = 0 OR EXISTS (SELECT 1 FROM held)
-RETURNING id
-""",
-)
-
-_PLACE_HOLD = Steps(
-    _COUNTED,
-    _HELD,
-    _PLACED,
-    result="SELECT message_count, EXISTS (SELECT 1 FROM placed) FROM counted",
-)
-
-
-def place_hold(
-    *,
-    caller: Caller,
-    amount_microcredits: int,
-    now: datetime,
-    expires_at: datetime,
-    request_id: str,
-) -> PlacedHold:
-    """Count a message of the day and set credits aside for it; part of the caller's transaction.
-
-    A test key's message, and one that cannot cost anything, holds no credits. Raises
-    DailyQuotaReached, then CreditsExhausted; the caller's transaction must then be rolled back.
-    """
-    amount = 0 if caller.is_test else amount_microcredits
-    hold_id, day = uuid7(), utc_day(now)
-    rows = _PLACE_HOLD.run(
-        {
-            "hold": hold_id.hex,
-            "account": caller.account_id,
-            "channel": caller.channel_id.hex,
-            "is_test": caller.is_test,
-            "day": day.isoformat(),
-            "quota": caller.daily_quota,
-            "amount": amount,
-            "request_id": request_id,
-            "now": db.time_param(now),
-            "expires_at": db.time_param(expires_at),
-        }
-    )
-    if not rows:
-        raise DailyQuotaReached(quota=caller.daily_quota, retry_after=seconds_to_next_day(now))
-    ((messages_today, is_placed),) = rows
-    if not is_placed:
-        raise CreditsExhausted
-    return PlacedHold(
-        id=hold_id,
-        account_id=caller.account_id,
-        channel_id=caller.channel_id,
-        is_test=caller.is_test,
-        day=day,
-        amount_microcredits=amount,
-        messages_today=messages_today,
-        request_id=request_id,
-    )
 
 
 # --- Settlement ---------------------------------------------------------------------------------
@@ -349,17 +252,3 @@ def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> b
             created_at=now,
         )
     return True
-
-
-# --- Days ---------------------------------------------------------------------------------------
-
-
-def utc_day(moment: datetime) -> date:
-    """Return the UTC day of a moment, whatever TIME_ZONE or the database's zone."""
-    return moment.astimezone(UTC).date()
-
-
-def seconds_to_next_day(moment: datetime) -> int:
-    """Return whole seconds, rounded up, until the UTC day of a moment ends."""
-    midnight = datetime.combine(utc_day(moment) + timedelta(days=1), time(), UTC)
-    return max(1, -int((moment - midnight).total_seconds() // 1))

@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
-from billing import selectors, services
+from billing import selectors
+from billing.days import utc_day
 from billing.models import Book, CreditGrant, Hold, LedgerEntry
 
 ENTRIES_A_PAGE = 50
@@ -124,7 +125,7 @@ def sum_days(*, account_id: int, entries: Sequence[LedgerEntry]) -> list[DaySum]
     """Return the whole sums of the days that some entries are of, newest first."""
     if not entries:
         return []
-    days = [services.utc_day(entry.created_at) for entry in entries]
+    days = [utc_day(entry.created_at) for entry in entries]
     chosen = Filter(first_day=min(days), last_day=max(days))
     of_account = filter_entries(account_id=account_id, chosen=chosen).order_by()
     sums = of_account.values(day=TruncDate("created_at", tzinfo=UTC)).annotate(

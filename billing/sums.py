@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.db.models import Count, Q, Sum
 
+from billing.days import utc_day
 from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold
-from billing.services import utc_day
 
 
 @dataclass(frozen=True, slots=True)

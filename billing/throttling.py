@@ -17,17 +17,19 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from math import ceil
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from channels.authentication import caller_of
-from channels.callers import Caller
+from channels import callers
+from channels.callers import CALLER, Caller
 from common import db
 from common.api import HeaderThrottle
 from common.errors import RateLimited
+from common.steps import Step, Steps
 
 SLOTS = 61
 WIDTH = 8
@@ -47,16 +49,43 @@ _TOTAL_BEFORE_WINDOW = (
     f"CAST(SUBSTR({_NEXT_HISTORY}, {(SLOTS - 1) * WIDTH + 1}, {WIDTH}) AS bigint)"
 )
 
-_ADMIT = f"""
-INSERT INTO billing_ratewindow AS w (channel_id, bucket, second, total, history)
-VALUES (%(channel)s, %(bucket)s, %(second)s, 1, '{"0" * SLOTS * WIDTH}')
+
+def _counting(place: str, limit: str) -> str:
+    """Return the statement that counts a request, if there is room below a limit.
+
+    `place` is the SQL source of (channel, bucket): VALUES or SELECT; what it lacks is added.
+    """
+    return f"""
+INSERT INTO billing_ratewindow AS w (second, total, history, channel_id, bucket)
+SELECT %(second)s, 1, '{"0" * SLOTS * WIDTH}', {place}
 ON CONFLICT (channel_id, bucket) DO UPDATE
    SET second = CASE WHEN excluded.second > w.second THEN excluded.second ELSE w.second END,
        total = (w.total + 1) %% {MODULUS},
        history = {_NEXT_HISTORY}
- WHERE (w.total - {_TOTAL_BEFORE_WINDOW} + {MODULUS}) %% {MODULUS} < %(limit)s
+ WHERE (w.total - {_TOTAL_BEFORE_WINDOW} + {MODULUS}) %% {MODULUS} < {limit}
 RETURNING second, total, history
 """  # noqa: S608  # built from constants only
+
+
+_ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
+
+# A key's caller, and their request counted: what every request of the API begins with. The count
+# does not wait for the disk: a message's hold, which comes later in the log, takes it along, and
+# after a crash of the database the last moments of what only reads are no loss.
+_FIND_AND_COUNT = Steps(
+    CALLER,
+    Step(
+        "minute",
+        ("second", "total", "history"),
+        _counting(
+            "channel_id, CASE mode WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
+            " FROM caller WHERE is_channel_enabled AND is_account_enabled",
+            "(SELECT requests_per_minute FROM caller) * %(factor)s",
+        ),
+    ),
+    result="SELECT second, total, history, caller.* FROM caller LEFT JOIN minute ON TRUE",
+    awaits_disk=False,
+)
 
 _PEEK = """
 SELECT second, total, history FROM billing_ratewindow
@@ -69,13 +98,14 @@ class RateState:
     """A window at one moment: its limit, what is left, and when the next place comes free.
 
     `free_at` is that moment in seconds since the epoch, `reset_seconds` how long it is until then,
-    rounded up.
+    rounded up. `is_admitted` tells of the request that asked.
     """
 
     limit: int
     remaining: int
     reset_seconds: int
     free_at: float = 0.0
+    is_admitted: bool = True
 
     def headers(self) -> dict[str, str]:
         """Return the X-RateLimit-* headers."""
@@ -85,33 +115,99 @@ class RateState:
             "X-RateLimit-Reset": str(self.reset_seconds),
         }
 
+    def or_refuse(self) -> RateState:
+        """Return the state of who was admitted. Raises RateLimited for who was not."""
+        if self.is_admitted:
+            return self
+        raise RateLimited(
+            f"This channel may make {self.limit:,} such requests a minute. "
+            f"Try again in {self.reset_seconds} s.",
+            retry_after=self.reset_seconds,
+            headers=self.headers(),
+        )
 
-# Refusals, until the moment the next place comes free. Admissions are never remembered.
-_refused_until: OrderedDict[tuple[uuid.UUID, str, int], float] = OrderedDict()
+
+# By channel or by key, and bucket: the limit that was reached, and when the next place comes free.
+# Admissions are never remembered.
+_refused: OrderedDict[tuple[Hashable, str], tuple[int, float]] = OrderedDict()
 
 
 def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
     """Count one request in the window. Raises RateLimited where the window is full."""
     now = time.time()
-    remembered = (channel_id, bucket, limit)
-    until = _refused_until.get(remembered, 0.0)
-    # Nothing can free a place sooner; a changed limit has another key. The second test keeps a
-    # clock that was set back from refusing for longer than a window.
-    if now < until <= now + SLOTS:
-        raise _refusal(limit, until - now)
+    state = _remembered((channel_id, bucket), now)
+    if state is None or state.limit != limit:
+        state = _count(channel_id, bucket, limit, now)
+        _remember((channel_id, bucket), state)
+    return state.or_refuse()
+
+
+def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None, RateState | None]:
+    """Return who holds this key now, and what came of counting their request in the minute.
+
+    In one statement. Nothing is counted for an unknown key, or for a channel that is switched off.
+    """
+    now = time.time()
+    asked = callers.params_of(key)
+    remembered = asked["digest"], bucket
+    if state := _remembered(remembered, now):
+        caller = callers.find_caller(key)
+        if caller is None:
+            return None, None
+        if state.limit == caller.requests_per_minute * factor:
+            return caller, state
+    buckets = {"bucket": bucket, "test_bucket": _of_tests(bucket)}
+    rows = _FIND_AND_COUNT.run(asked | buckets | {"second": int(now), "factor": factor})
+    if not rows:
+        return None, None
+    second, total, history, *found = rows[0]
+    caller = callers.read_caller(found)
+    limit = caller.requests_per_minute * factor
+    if history:
+        return caller, _state((second, total, history), limit, now)
+    if not caller.is_enabled:
+        return caller, None
+    bucket = _of_tests(bucket) if caller.is_test else bucket
+    state = _look_again(caller.channel_id, bucket, limit, now)
+    _remember(remembered, state)
+    return caller, state
+
+
+def _of_tests(bucket: str) -> str:
+    return f"{bucket}-test"
+
+
+def _remembered(who: tuple[Hashable, str], now: float) -> RateState | None:
+    """Return the refusal of somebody who was refused before, while no place can have come free."""
+    limit, until = _refused.get(who, (0, 0.0))
+    # The second test keeps a clock that was set back from refusing for longer than a window.
+    if not now < until <= now + SLOTS:
+        return None
+    return RateState(limit, 0, max(1, ceil(until - now)), until, is_admitted=False)
+
+
+def _remember(who: tuple[Hashable, str], state: RateState) -> None:
+    if state.is_admitted:
+        return
+    _refused[who] = state.limit, state.free_at
+    while len(_refused) > _REFUSALS_REMEMBERED:
+        _refused.popitem(last=False)
+
+
+def _count(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> RateState:
     row = db.fetch_row(_ADMIT, _params(channel_id, bucket, now) | {"limit": limit})
-    if row is not None:
-        return _state(row, limit, now)
+    return _state(row, limit, now) if row else _look_again(channel_id, bucket, limit, now)
+
+
+def _look_again(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> RateState:
+    """Return when a place comes free in a window that was full; count, should one be so by now."""
     state = peek(channel_id=channel_id, bucket=bucket, limit=limit)
     if state.remaining:
-        # Between the two statements a place came free; it is this request's as much as anyone's.
+        # It is this request's as much as anyone's.
         row = db.fetch_row(_ADMIT, _params(channel_id, bucket, time.time()) | {"limit": limit})
         if row is not None:
             return _state(row, limit, now)
-    _refused_until[remembered] = state.free_at
-    while len(_refused_until) > _REFUSALS_REMEMBERED:
-        _refused_until.popitem(last=False)
-    raise _refusal(limit, state.reset_seconds)
+    return replace(state, remaining=0, reset_seconds=max(1, state.reset_seconds), is_admitted=False)
 
 
 def peek(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
@@ -143,24 +239,23 @@ def _state(row: tuple[int, int, str], limit: int, now: float) -> RateState:
     return RateState(limit, max(0, limit - used), max(0, ceil(free_at - now)), free_at)
 
 
-def _refusal(limit: int, wait_seconds: float) -> RateLimited:
-    seconds = max(1, ceil(wait_seconds))
-    return RateLimited(
-        f"This channel may make {limit:,} such requests a minute. Try again in {seconds} s.",
-        retry_after=seconds,
-        headers=RateState(limit, 0, seconds).headers(),
-    )
-
-
 class ChatThrottle(HeaderThrottle):
-    """The channel's own requests per minute. Test keys have a window apart."""
+    """The channel's own requests per minute. Test keys have a window apart.
+
+    Requests of the API are counted as their key is looked up (authentication.py); what came of it
+    is said here, after the questions that come first.
+    """
 
     bucket = "chat"
     factor = 1
 
+    def find_and_count(self, key: str) -> tuple[Caller | None, RateState | None]:
+        """Return who holds this key now, and what came of counting their request."""
+        return find_and_count(key=key, bucket=self.bucket, factor=self.factor)
+
     def allow_request(self, request: Request, view: APIView) -> bool:
-        state = self.admit(caller_of(request))
-        request._request.rate_headers = state.headers()  # type: ignore[attr-defined]
+        counted: RateState = request._request.minute  # type: ignore[attr-defined]
+        request._request.rate_headers = counted.or_refuse().headers()  # type: ignore[attr-defined]
         return True
 
     def admit(self, caller: Caller) -> RateState:
@@ -180,7 +275,7 @@ class ChatThrottle(HeaderThrottle):
         return self.state(caller).headers()
 
     def _bucket(self, caller: Caller) -> str:
-        return f"{self.bucket}-test" if caller.is_test else self.bucket
+        return _of_tests(self.bucket) if caller.is_test else self.bucket
 
     def _limit(self, caller: Caller) -> int:
         return caller.requests_per_minute * self.factor

@@ -19,11 +19,15 @@ class ApiKeyAuthentication(BaseAuthentication):
     Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys.
     """
 
+    def find_caller(self, request: HttpRequest, key: str) -> Caller | None:
+        """Return who holds this key now, or None."""
+        return find_caller(key)
+
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         key = read_key(request._request)
         if not keys.is_well_formed(key):
             raise InvalidApiKey
-        caller = find_caller(key)
+        caller = self.find_caller(request._request, key)
         if caller is None:
             floods.count_failed_key(request._request)
             raise InvalidApiKey
@@ -59,6 +63,7 @@ class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     """Describes both headers in the OpenAPI document."""
 
     target_class = ApiKeyAuthentication
+    match_subclasses = True
     name = ["apiKey", "bearerKey"]
 
     def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:

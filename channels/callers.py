@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from common import crypto, db
 from common.money import price_of
+from common.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class ModelTerms:
     per_reply: int
     per_1k_input: int
     per_1k_output: int
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether a reply costs the same however long it and its prompt are."""
+        return not (self.per_1k_input or self.per_1k_output)
 
     def price(self, *, input_tokens: int, output_tokens: int) -> int:
         """Return the price of a reply in micro-credits."""
@@ -83,51 +90,91 @@ class Caller:
         return self.is_channel_enabled and self.is_account_enabled
 
 
-# By hand, as every request begins with it: the same query through the ORM costs three times
-# the CPU. The unique index on key_digest finds the row, the joins are by primary key.
-_CHANNEL_COLUMNS = """
-       c.id, c.name, c.account_id, c.is_enabled, a.is_enabled, c.system_prompt,
-       c.prompt_version,
-       c.requests_per_minute, c.daily_quota, p.requests_per_minute, p.daily_quota,
-       c.fallback_replies,
-       EXISTS (SELECT 1 FROM channels_fixedanswer f WHERE f.channel_id = c.id),
-       (SELECT mark FROM channels_catalogueversion
-         WHERE NOT EXISTS (SELECT 1 FROM channels_routehealth)),
-       m.id, m.model_id, m.context_window_tokens, m.max_output_tokens,
-       m.price_per_reply_microcredits, m.price_per_1k_input_tokens_microcredits,
-       m.price_per_1k_output_tokens_microcredits
-"""
+def _tighter(limit: str) -> str:
+    """Return the SQL of a limit: the plan's where it has one that is below the channel's."""
+    return f"CASE WHEN p.{limit} < c.{limit} THEN p.{limit} ELSE c.{limit} END"
+
+
+# What says who is calling, and where it is read; the names are those of Caller, or of ModelTerms.
+_OF_CHANNEL = {
+    "channel_id": "c.id",
+    "channel_name": "c.name",
+    "account_id": "c.account_id",
+    "is_channel_enabled": "c.is_enabled",
+    "is_account_enabled": "a.is_enabled",
+    "system_prompt": "c.system_prompt",
+    "prompt_version": "c.prompt_version",
+    "requests_per_minute": _tighter("requests_per_minute"),
+    "daily_quota": _tighter("daily_quota"),
+    "fallback_replies": "c.fallback_replies",
+    "has_fixed_answers": (
+        "EXISTS (SELECT 1 FROM channels_fixedanswer f WHERE f.channel_id = c.id)"
+    ),
+    "catalogue_mark": (
+        "(SELECT mark FROM channels_catalogueversion"
+        " WHERE NOT EXISTS (SELECT 1 FROM channels_routehealth))"
+    ),
+    "model_pk": "m.id",
+    "model_id": "m.model_id",
+    "context_window_tokens": "m.context_window_tokens",
+    "max_output_tokens": "m.max_output_tokens",
+    "per_reply": "m.price_per_reply_microcredits",
+    "per_1k_input": "m.price_per_1k_input_tokens_microcredits",
+    "per_1k_output": "m.price_per_1k_output_tokens_microcredits",
+}
+_OF_KEY = {
+    "key_prefix": "k.key_prefix",
+    "key_last_four": "k.key_last_four",
+    "key_created": "CAST(k.created_at AS text)",
+    "key_expires": "CAST(k.expires_at AS text)",
+    "mode": "k.mode",
+}
+# A channel stands for itself: what a key would say is said by the channel.
+_OF_NO_KEY = _OF_KEY | {
+    "key_prefix": "''",
+    "key_last_four": "''",
+    "key_created": "CAST(c.created_at AS text)",
+    "key_expires": "NULL",
+    "mode": "%(mode)s",
+}
 _CHANNEL_JOINS = """
   JOIN channels_account a ON a.id = c.account_id
   JOIN channels_languagemodel m ON m.id = c.model_id
   LEFT JOIN channels_plan p ON p.id = a.plan_id
 """
 
-_FIND_CALLER = f"""
-SELECT k.key_prefix, k.key_last_four, CAST(k.created_at AS text), CAST(k.expires_at AS text),
-       k.mode, {_CHANNEL_COLUMNS}
+# By hand, as every request begins with it: the same query through the ORM costs three times
+# the CPU. The unique index on key_digest finds the row, the joins are by primary key.
+CALLER = Step(
+    "caller",
+    (*_OF_KEY, *_OF_CHANNEL),
+    f"""SELECT {", ".join((_OF_KEY | _OF_CHANNEL).values())}
   FROM channels_apikey k
   JOIN channels_channel c ON c.id = k.channel_id
   {_CHANNEL_JOINS}
- WHERE k.key_digest = %s
-   AND (k.revoked_at IS NULL OR k.revoked_at > %s)
-   AND (k.expires_at IS NULL OR k.expires_at > %s)
-"""  # noqa: S608  # built from constants only
+ WHERE k.key_digest = %(digest)s
+   AND (k.revoked_at IS NULL OR k.revoked_at > %(now)s)
+   AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
+""",  # noqa: S608  # built from constants only
+)
 
-# A channel stands for itself: what a key would say is said by the channel.
 _FIND_CHANNEL_CALLER = f"""
-SELECT '', '', CAST(c.created_at AS text), NULL, %s, {_CHANNEL_COLUMNS}
+SELECT {", ".join((_OF_NO_KEY | _OF_CHANNEL).values())}
   FROM channels_channel c
   {_CHANNEL_JOINS}
- WHERE c.id = %s
+ WHERE c.id = %(channel)s
 """  # noqa: S608  # built from constants only
+
+
+def params_of(key: str) -> dict[str, Any]:
+    """Return the parameters of CALLER for this key, living now."""
+    return {"digest": crypto.digest(key), "now": db.time_param(timezone.now())}
 
 
 def find_caller(key: str) -> Caller | None:
     """Return the caller who holds this key now, or None where there is no such living key."""
-    now = db.time_param(timezone.now())
-    row = db.fetch_row(_FIND_CALLER, [crypto.digest(key), now, now])
-    return _read_caller(row) if row else None
+    row = db.fetch_row(CALLER.sql, params_of(key))
+    return read_caller(row) if row else None
 
 
 def find_channel_caller(*, channel_id: uuid.UUID, is_test: bool) -> Caller | None:
@@ -136,35 +183,33 @@ def find_channel_caller(*, channel_id: uuid.UUID, is_test: bool) -> Caller | Non
     For people who may use the channel without holding a key of it, as in the dashboard's
     playground; `key_masked` is empty but for an ellipsis.
     """
-    row = db.fetch_row(
-        _FIND_CHANNEL_CALLER,
-        ["test" if is_test else "live", channel_id.hex],
-    )
-    return _read_caller(row) if row else None
+    params = {"mode": "test" if is_test else "live", "channel": channel_id.hex}
+    row = db.fetch_row(_FIND_CHANNEL_CALLER, params)
+    return read_caller(row) if row else None
 
 
-def _read_caller(row: tuple[Any, ...]) -> Caller:
+def read_caller(row: Sequence[Any]) -> Caller:
+    """Return the caller in a row of the step CALLER."""
     prefix, last_four, created, expires, mode, channel_id, *rest = row
-    name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *limits = rest
-    per_minute, daily_quota, plan_per_minute, plan_daily_quota, *rest = limits
-    fallback_replies, has_fixed_answers, catalogue_mark, *model = rest
+    name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *rest = rest
+    requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, mark, *model = rest
     return Caller(
         key_masked=f"{prefix}…{last_four}",
         key_created=created,
         key_expires=expires,
         is_test=mode == "test",
-        channel_id=uuid.UUID(str(channel_id)),
+        channel_id=channel_id if isinstance(channel_id, uuid.UUID) else uuid.UUID(channel_id),
         channel_name=name,
         account_id=account_id,
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
         system_prompt=prompt,
         prompt_version=version,
-        requests_per_minute=min(per_minute, plan_per_minute or per_minute),
-        daily_quota=min(daily_quota, plan_daily_quota or daily_quota),
+        requests_per_minute=requests_per_minute,
+        daily_quota=daily_quota,
         fallback_replies=_parse_replies(fallback_replies),
         has_fixed_answers=bool(has_fixed_answers),
-        catalogue_mark=catalogue_mark,
+        catalogue_mark=mark,
         model=ModelTerms(*model),
     )
 

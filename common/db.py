@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
+T = TypeVar("T")
 
-def _run(sql: str, params: Any) -> Any:
-    """Run a statement and return its open cursor.
 
-    On PostgreSQL the driver's own, as Django's wrappers around it cost as much CPU as a short
-    statement itself; Django's where somebody watches statements, as tests do.
+def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
+    """Run a statement and return what `read` makes of its cursor.
+
+    On PostgreSQL by the driver's own cursor, as Django's wrappers around it cost as much CPU as a
+    short statement itself; by Django's where somebody watches statements, as tests do.
     """
-    wrapper = connections[DEFAULT_DB_ALIAS]
+    wrapper: Any = connections[DEFAULT_DB_ALIAS]  # `pool` is of PostgreSQL's alone
     if wrapper.vendor != "postgresql" or wrapper.execute_wrappers or wrapper.queries_logged:
-        cursor = wrapper.cursor()
-        cursor.execute(sql, params)
-        return cursor
-    wrapper.ensure_connection()
-    wrapper.validate_no_broken_transaction()
+        with wrapper.cursor() as cursor:
+            cursor.execute(sql, params)
+            return read(cursor)
     with wrapper.wrap_database_errors:
-        return wrapper.connection.execute(sql, params)
+        if wrapper.connection is None and wrapper.pool and not wrapper.in_atomic_block:
+            return _ask_pool(wrapper.pool, sql, params, read)
+        wrapper.ensure_connection()
+        wrapper.validate_no_broken_transaction()
+        return read(wrapper.connection.execute(sql, params))
+
+
+def _ask_pool(pool: Any, sql: str, params: Any, read: Callable[[Any], T]) -> T:
+    """Run a statement that is a transaction of its own on a connection lent for it alone.
+
+    Django's way to the pool and back costs more than that, and it would keep the connection.
+    """
+    if pool.closed:
+        pool.open()
+    lent = pool.getconn()
+    try:
+        return read(lent.execute(sql, params))
+    finally:
+        pool.putconn(lent)
 
 
 def fetch_row(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None where it returned none."""
-    with _run(sql, params) as cursor:
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
+    row: tuple[Any, ...] | None = _ask(sql, params, lambda cursor: cursor.fetchone())
+    return row
 
 
 def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
     """Run one statement and return all its rows."""
-    with _run(sql, params) as cursor:
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    rows: list[tuple[Any, ...]] = _ask(sql, params, lambda cursor: cursor.fetchall())
+    return rows
 
 
 def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
     """Run one statement and return how many rows it touched."""
-    with _run(sql, params) as cursor:
-        return int(cursor.rowcount)
+    return int(_ask(sql, params, lambda cursor: cursor.rowcount))
 
 
 def time_param(moment: datetime) -> Any:
@@ -63,8 +78,9 @@ def release_connection() -> None:
     Only where there is a pool: an idle SQLite handle costs nobody anything, and opening it
     again would cost a third of a millisecond on every request.
     """
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
-        connection.close()
+    wrapper = connections[DEFAULT_DB_ALIAS]
+    if wrapper.connection and wrapper.vendor == "postgresql" and not wrapper.in_atomic_block:
+        wrapper.close()
 
 
 def count_triggers(table: str, statements: Mapping[str, str]) -> int | None:

@@ -10,6 +10,8 @@ What a step's author must know:
 - A step returns at most one row, and sees a table of that row under each earlier step's name. It
   does nothing where an earlier one was refused only if it says so: `FROM counted`, or `WHERE
   EXISTS (SELECT 1 FROM counted)`. Nothing is rolled back for it.
+- All hang on the first step: where it returns no row, no other may do anything, and there is no
+  result.
 - PostgreSQL gives all steps one snapshot: what one wrote, another sees by RETURNING alone, so no
   two may write the same row. A guard in an UPDATE is still checked again on the latest row after
   waiting for its lock.
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,24 +37,44 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An INSERT, UPDATE or DELETE of one row with a RETURNING clause; `returns` names its columns.
+    """An INSERT, UPDATE or DELETE of one row with a RETURNING clause, or a SELECT of one.
 
-    Parameters are named, as in `%(account)s`. A name is a step's own within its `Steps`.
+    `returns` names its columns. Parameters are named, as in `%(account)s`. A name is a step's own
+    within its `Steps`.
     """
 
     name: str
     returns: Sequence[str]
     sql: str
 
+    @property
+    def is_write(self) -> bool:
+        return not self.sql.lstrip().startswith("SELECT")
+
+
+# Read beside the result: the transaction that is this one statement does not wait for the disk.
+# https://www.postgresql.org/docs/current/wal-async-commit.html
+_UNAWAITED = """
+SELECT answer.* FROM ({result}) AS answer
+ CROSS JOIN (SELECT set_config('synchronous_commit', 'off', TRUE)) AS unawaited
+"""
+
 
 class Steps:
-    """Steps in their order, and the SELECT that says what came of them."""
+    """Steps in their order, and the SELECT that says what came of them.
 
-    def __init__(self, *steps: Step, result: str) -> None:
+    With `awaits_disk=False` PostgreSQL answers before its log is on disk: for what may be lost in
+    the last moments before a crash of the database, or is followed by something that may not, which
+    takes it along. Its result is one row at most.
+    """
+
+    def __init__(self, *steps: Step, result: str, awaits_disk: bool = True) -> None:
         self._steps = steps
         self._result = result
+        self._is_atomic = sum(step.is_write for step in steps) > 1
         parts = [f"{step.name}({', '.join(step.returns)}) AS ({step.sql})" for step in steps]
-        self._whole = f"WITH {', '.join(parts)} {result}"
+        whole = result if awaits_disk else _UNAWAITED.format(result=result)
+        self._whole = f"WITH {', '.join(parts)} {whole}"
         self._reads = {
             sql: [step for step in steps[:at] if step.name in set(re.findall(r"\w+", sql))]
             for at, sql in enumerate((*(step.sql for step in steps), result))
@@ -61,13 +84,16 @@ class Steps:
         """Run all steps, and return the rows of the result."""
         if connection.vendor == "postgresql":
             return db.fetch_rows(self._whole, params)
-        with transaction.atomic(savepoint=False):
+        # A single write is all or nothing by itself, and the writer's lock is not taken to read.
+        with transaction.atomic(savepoint=False) if self._is_atomic else nullcontext():
             return self._run_each(dict(params))
 
     def _run_each(self, params: dict[str, Any]) -> list[Row]:
         rows: dict[str, Row | None] = {}
         for step in self._steps:
             row = db.fetch_row(self._with_values(step.sql, rows), params)
+            if row is None and not rows:
+                return []
             rows[step.name] = row
             params |= {f"{step.name}_{at}": value for at, value in enumerate(row or ())}
         return db.fetch_rows(self._with_values(self._result, rows), params)

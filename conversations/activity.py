@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 
-from billing.services import utc_day
+from billing.days import utc_day
 from channels.models import Channel
 from conversations.models import FailedRequest, Message
 

@@ -14,7 +14,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from billing import services as billing
+from billing import admission
 from billing.errors import HoldNotOpen
 from billing.services import Storing
 from channels import routes, selectors
@@ -135,7 +135,6 @@ def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> I
         raise
 
 
-@transaction.atomic
 def _admit(
     caller: Caller,
     asked: Asked,
@@ -145,7 +144,7 @@ def _admit(
 ) -> HeldCall:
     now = timezone.now()
     prompt = calls.within_means(caller, prompt, now=now)
-    hold = billing.place_hold(
+    hold = admission.place_hold(
         caller=caller,
         amount_microcredits=calls.highest_price(caller, prompt),
         now=now,

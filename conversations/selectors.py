@@ -67,6 +67,24 @@ SELECT position, content, input_tokens, output_tokens,
 
 _LATEST_MESSAGES = latest_messages(session="%(session)s", below="%(below)s")
 
+_FIND_OPEN_SESSION = """
+SELECT id, message_count FROM conversations_chatsession
+ WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND session_id = %(session_id)s
+   AND closed_at IS NULL AND last_message_at > %(dead_since)s
+"""
+
+
+def find_open_session(*, caller: Caller, session_id: str, now: datetime) -> tuple[int, int] | None:
+    """Return primary key and message count of the live session, None where there is none."""
+    params = {
+        "channel": caller.channel_id.hex,
+        "is_test": caller.is_test,
+        "session_id": session_id,
+        "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
+    }
+    row = db.fetch_row(_FIND_OPEN_SESSION, params)
+    return (row[0], row[1]) if row else None
+
 
 def latest_turns(
     newest: Sequence[MessageRow], *, session_pk: int, message_count: int, model_id: str

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from billing import services as billing
+from billing import admission, holds
 from billing.errors import HoldNotOpen
+from billing.holds import PlacedHold
 from billing.services import Storing
 from channels import routes
 from channels.callers import Caller
+from channels.providers.base import ProviderClient
 from common import db
 from common.ids import uuid7
 from conversations import calls, failures, idempotency, selectors, turns
@@ -23,8 +26,9 @@ from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
 from conversations.messages import STORE_TURN
-from conversations.prompts import Page, build_prompt
-from conversations.turns import Turn
+from conversations.prompts import Page, Prompt, build_prompt
+from conversations.selectors import MessageRow
+from conversations.turns import Turn, TurnTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,11 @@ def answer_message(
 ) -> Outcome:
     """Admit a message, let a provider answer it, store and charge the turn.
 
-    Two short transactions with the provider's call between them; no transaction, lock or
-    connection is held while the provider talks. `render` makes the body that is sent now and
-    stored for replays; `tell` hears a streamed reply piece by piece. Raises Overloaded,
-    RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached, CreditsExhausted or
+    Two statements, each a transaction by itself, with the provider's call between them; no
+    transaction, lock or connection is held while the provider talks. `render` makes the body that
+    is sent now and stored for replays; `tell` hears a streamed reply piece by piece. Raises
+    Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
+    CreditsExhausted or
     ProviderFailed; each of them charged nothing and stored no message.
     """
     with (
@@ -101,7 +106,7 @@ def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Ad
 
 
 def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
-    """Wait for the session's turn, then take turn, quota and credits in one transaction."""
+    """Wait for the session's turn, then take turn, quota and credits in one statement."""
 
     def start(ticket: int | None) -> Admission:
         return calls.freeing_up(caller, lambda: _admit(caller, incoming, request_id, ticket))
@@ -109,47 +114,128 @@ def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admiss
     return turns.in_turn(caller=caller, session_id=incoming.session_id, start=start)
 
 
-@transaction.atomic
 def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | None) -> Admission:
+    """Take turn, quota and credits, or none of them; then say what is sent, and to whom.
+
+    Raises TurnTaken, DailyQuotaReached or CreditsExhausted.
+    """
     now = timezone.now()
-    # One moment for both: a turn that can no longer be charged can no longer be stored either.
-    expires_at = calls.hold_until(now, is_stream=incoming.is_stream)
-    turn, newest = turns.take_turn(
-        caller=caller,
-        session_id=incoming.session_id,
-        now=now,
-        expires_at=expires_at,
-        ticket=ticket,
+    clients, is_fixed = _list_clients(caller, incoming)
+    foreseen = None if is_fixed or caller.model.is_flat else _foresee(caller, incoming, now)
+    price = caller.model.per_reply if foreseen is None else foreseen.highest_price
+    turn, hold, newest = _take(
+        caller, incoming, request_id, ticket, now=now, price=0 if is_fixed else price
     )
-    prompt = build_prompt(
+    with _given_back_on_error(turn, hold):
+        if foreseen is None:
+            prompt = _build_prompt(caller, incoming, turn.session_pk, turn.message_count, newest)
+        elif foreseen.is_still_so(turn):
+            prompt = foreseen.prompt
+        else:
+            raise TurnTaken  # by another turn, between the look and ours
+    return Admission(turn, HeldCall(caller, hold, prompt, clients, now, is_fixed))
+
+
+def _list_clients(caller: Caller, incoming: Incoming) -> tuple[Sequence[ProviderClient], bool]:
+    """Return who is asked, in order, and whether it is the owner's own answer."""
+    fixed_answer = None
+    if not incoming.simulate:
+        fixed_answer = routes.find_fixed_answer(caller, incoming.message)
+    if fixed_answer:
+        return [fixed_answer], True
+    return routes.list_routes(caller, simulate=incoming.simulate), False
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What is sent and can cost at most, if the conversation is still what it was at a look."""
+
+    session_pk: int
+    message_count: int
+    prompt: Prompt
+    highest_price: int
+
+    def is_still_so(self, turn: Turn) -> bool:
+        """Tell whether the turn found what the look had: a session without messages is any."""
+        if not self.message_count:
+            return not turn.message_count
+        return (self.session_pk, self.message_count) == (turn.session_pk, turn.message_count)
+
+
+def _foresee(caller: Caller, incoming: Incoming, now: datetime) -> Foreseen:
+    """Reckon what a message can cost where its tokens have a price, so before its turn."""
+    session = selectors.find_open_session(caller=caller, session_id=incoming.session_id, now=now)
+    session_pk, message_count = session or (0, 0)
+    prompt = _build_prompt(caller, incoming, session_pk, message_count, ())
+    prompt = calls.within_means(caller, prompt, now=now)
+    return Foreseen(session_pk, message_count, prompt, calls.highest_price(caller, prompt))
+
+
+def _build_prompt(
+    caller: Caller,
+    incoming: Incoming,
+    session_pk: int,
+    message_count: int,
+    newest: Sequence[MessageRow],
+) -> Prompt:
+    return build_prompt(
         model=caller.model,
         system_prompt=caller.system_prompt,
         page=incoming.page,
         latest_turns=selectors.latest_turns(
             newest,
-            session_pk=turn.session_pk,
-            message_count=turn.message_count,
+            session_pk=session_pk,
+            message_count=message_count,
             model_id=caller.model.model_id,
         ),
         message=incoming.message,
     )
-    fixed_answer = None
-    if not incoming.simulate:
-        fixed_answer = routes.find_fixed_answer(caller, incoming.message)
-    if fixed_answer:
-        clients, highest_price = [fixed_answer], 0
-    else:
-        clients = routes.list_routes(caller, simulate=incoming.simulate)
-        prompt = calls.within_means(caller, prompt, now=now)
-        highest_price = calls.highest_price(caller, prompt)
-    hold = billing.place_hold(
+
+
+def _take(
+    caller: Caller,
+    incoming: Incoming,
+    request_id: str,
+    ticket: int | None,
+    *,
+    now: datetime,
+    price: int,
+) -> tuple[Turn, PlacedHold, Sequence[MessageRow]]:
+    """Take the session's turn, a place in the day and the credits: one statement, all or nothing.
+
+    Returns with them the session's newest messages. Raises what `_admit` does.
+    """
+    session_id = incoming.session_id
+    placement = admission.try_hold(
         caller=caller,
-        amount_microcredits=highest_price,
+        amount_microcredits=price,
         now=now,
-        expires_at=expires_at,
+        # Of hold and lease: a turn that can no longer be charged can no longer be stored either.
+        expires_at=calls.hold_until(now, is_stream=incoming.is_stream),
         request_id=request_id,
+        opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
     )
-    return Admission(turn, HeldCall(caller, hold, prompt, clients, now, bool(fixed_answer)))
+    opened = turns.read_turn(placement.opened)
+    if placement.refusal:
+        if opened:  # the limit was reached in this very moment
+            turns.give_up_turn(opened[0])
+        raise placement.refusal
+    if placement.hold and opened:
+        return opened[0], placement.hold, opened[1]
+    if turns.close_expired(caller=caller, session_id=session_id, now=now):
+        return _take(caller, incoming, request_id, ticket, now=now, price=price)
+    raise TurnTaken
+
+
+@contextmanager
+def _given_back_on_error(turn: Turn, hold: PlacedHold) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(AnyDatabaseError), transaction.atomic():
+            turns.give_up_turn(turn)
+            holds.release_hold(hold=hold, now=timezone.now())
+        raise
 
 
 # --- Settlement ---------------------------------------------------------------------------------

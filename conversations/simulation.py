@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.utils import timezone
 
+from billing.days import seconds_to_next_day
 from billing.errors import CreditsExhausted, DailyQuotaReached
-from billing.services import seconds_to_next_day
 from channels.callers import Caller
 from common.errors import ApiError, InvalidRequest, RateLimited, SiteDisabled
 

@@ -9,7 +9,7 @@ lost the lease meanwhile can no longer store a turn.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +18,13 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
+from billing.admission import Opening
 from channels.callers import Caller
 from common import db, slots
-from common.steps import Step, Steps
+from common.steps import Row, Step
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
 from conversations.selectors import MessageRow, latest_messages
@@ -48,82 +49,82 @@ class TurnTaken(Exception):
     """Another turn of this session is running, or waits in front."""
 
 
+# Whether a conversation has ended by its age, whatever the clean-up task has got to.
+_IS_DEAD = "(s.message_count > 0 AND s.last_message_at <= %(dead_since)s)"
+_IS_FREE = "(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s)"
+
 _LEASE = Step(
     "lease",
-    ("id", "lease_number", "message_count", "last_message_at"),
-    """
+    ("id", "lease_number", "message_count"),
+    f"""
 INSERT INTO conversations_chatsession AS s (channel_id, is_test, session_id, created_at,
        last_message_at, message_count, lease_number, lease_expires_at)
-VALUES (%(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s)
+SELECT %(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s
+  FROM looked WHERE has_quota AND has_credits
 ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
    SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
- WHERE (s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s)
+ WHERE {_IS_FREE} AND NOT {_IS_DEAD}
    AND 0 = (SELECT COUNT(*) FROM conversations_waitingturn w
              WHERE w.session_id = s.id AND w.expires_at > %(now)s AND w.id < %(ticket)s)
-RETURNING id, lease_number, message_count, last_message_at
-""",
-)
-
-# With the newest messages, which every turn begins by reading.
-_TAKE_LEASE = Steps(
-    _LEASE,
-    result=f"""
-SELECT lease.id, lease.lease_number, lease.message_count,
-       lease.message_count > 0 AND lease.last_message_at <= %(dead_since)s, newest.*
-  FROM lease LEFT JOIN ({
-        latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
-    }) newest ON TRUE
- ORDER BY newest.position DESC
+RETURNING id, lease_number, message_count
 """,  # noqa: S608  # built from constants only
 )
+
+# The newest messages, which every turn begins by reading.
+_NEWEST = f"""
+  LEFT JOIN lease ON TRUE
+  LEFT JOIN ({
+    latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
+}) newest ON TRUE
+ ORDER BY newest.position DESC
+"""  # noqa: S608  # built from constants only
 
 # Above every ticket: a request that has not queued yet goes behind all that wait.
 _NO_TICKET = 2**62
 
 
-def take_turn(
-    *, caller: Caller, session_id: str, now: datetime, expires_at: datetime, ticket: int | None
-) -> tuple[Turn, list[MessageRow]]:
-    """Take the session's lease, opening a new conversation where there is none alive.
-
-    Part of the caller's transaction, which also gives up the ticket in the queue. With the turn
-    come the newest messages, newest first, for selectors.latest_turns. Raises TurnTaken where
-    another turn runs or waits in front.
-    """
-    rows = _TAKE_LEASE.run(
-        {
-            "channel": caller.channel_id.hex,
-            "is_test": caller.is_test,
+def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
+    """Return the session's lease as what a hold opens: a new conversation where there is none."""
+    return Opening(
+        step=_LEASE,
+        columns="lease.id, lease.lease_number, lease.message_count, newest.*",
+        source=_NEWEST,
+        params={
             "session_id": session_id,
-            "now": db.time_param(now),
-            "expires_at": db.time_param(expires_at),
             "ticket": ticket or _NO_TICKET,
             "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
             "model": caller.model.model_id,
-        }
+        },
     )
+
+
+def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
+    """Return the turn that was opened, and the newest messages for selectors.latest_turns.
+
+    None where another turn runs, waits in front, or the conversation has ended by its age.
+    """
     if not rows:
-        raise TurnTaken
-    session_pk, lease_number, message_count, is_dead = rows[0][:4]
-    if is_dead:
-        _close_expired(session_pk)
-        return take_turn(
-            caller=caller, session_id=session_id, now=now, expires_at=expires_at, ticket=ticket
-        )
-    if ticket is not None:
-        WaitingTurn.objects.filter(id=ticket).delete()
-    newest = [MessageRow(*row[4:]) for row in rows]
-    return Turn(session_pk, lease_number, message_count), newest
+        return None
+    return Turn(*rows[0][:3]), [MessageRow(*row[3:]) for row in rows]
 
 
-def _close_expired(session_pk: int) -> None:
-    """Close a conversation at the moment its time was up; its lease is held, and ends with it."""
-    expired_at = F("last_message_at") + timedelta(seconds=settings.SESSION_TTL)
-    ChatSession.objects.filter(id=session_pk).update(closed_at=expired_at, lease_expires_at=None)
+def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
+    """Close the conversation at the moment its time was up; False where it is not, or is in use."""
+    lifetime = timedelta(seconds=settings.SESSION_TTL)
+    dead = ChatSession.objects.filter(
+        Q(lease_expires_at=None) | Q(lease_expires_at__lte=now),
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        session_id=session_id,
+        closed_at=None,
+        message_count__gt=0,
+        last_message_at__lte=now - lifetime,
+    )
+    return bool(dead.update(closed_at=F("last_message_at") + lifetime, lease_expires_at=None))
 
 
 def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:
-    """Run `start` (one short transaction that takes the turn) as soon as it is our turn.
+    """Run `start` (one statement that takes the turn, or raises TurnTaken) as soon as it is ours.
 
     `start` is given our ticket in the queue, None at first. Between attempts no connection is
     held. Raises SessionBusy when eight wait already or 30 s have passed.
@@ -142,11 +143,10 @@ def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]
             with suppress(TurnTaken):
                 return start(ticket)
         raise SessionBusy
-    except BaseException:
+    finally:
         # Leave the queue; a ticket that cannot be given back now expires by itself.
         with suppress(AnyDatabaseError):
             WaitingTurn.objects.filter(id=ticket).delete()
-        raise
 
 
 @transaction.atomic

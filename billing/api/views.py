@@ -11,9 +11,11 @@ from rest_framework.response import Response
 
 from billing import selectors, services
 from billing.api import serializers
+from billing.authentication import ReadKey
+from billing.days import seconds_to_next_day
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels import selectors as channels_selectors
-from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView
 from common.money import format_credits
@@ -23,7 +25,7 @@ from common.openapi import errors
 class KeyView(ApiView):
     """What the sent key is: its channel, limits and credits."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
@@ -62,9 +64,7 @@ class KeyView(ApiView):
                         "limit": caller.daily_quota,
                         "used": used,
                         "remaining": max(0, caller.daily_quota - used),
-                        "resets_at": _rfc3339(
-                            now + timedelta(seconds=services.seconds_to_next_day(now))
-                        ),
+                        "resets_at": _rfc3339(now + timedelta(seconds=seconds_to_next_day(now))),
                     },
                 },
                 "credits": {"remaining": format_credits(available)},
@@ -75,7 +75,7 @@ class KeyView(ApiView):
 class ModelsView(ApiView):
     """The models the account may choose for this channel."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

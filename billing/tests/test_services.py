@@ -10,7 +10,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from billing import grants, holds, services
+from billing import admission, grants, holds, services
+from billing.days import seconds_to_next_day
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
@@ -27,7 +28,7 @@ CREDIT = MICROCREDITS_PER_CREDIT
 def place(caller: Caller, amount: int = CREDIT, *, lifetime: float = 70) -> PlacedHold:
     now = timezone.now()
     with transaction.atomic():
-        return services.place_hold(
+        return admission.place_hold(
             caller=caller,
             amount_microcredits=amount,
             now=now,
@@ -166,7 +167,7 @@ def test_counts_by_utc_day_whatever_the_local_zone(clock: Any, settings: Any) ->
 )
 def test_seconds_to_the_next_day_are_rounded_up(moment: str, seconds: int) -> None:
     aware = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    assert services.seconds_to_next_day(aware) == seconds
+    assert seconds_to_next_day(aware) == seconds
 
 
 def test_grants_and_adjustments_are_numbered_entries(site: Site) -> None:

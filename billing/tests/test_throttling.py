@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing import throttling
 from billing.models import RateWindow
-from channels.tests.factories import Site
+from channels.keys import generate_key
+from channels.models import ApiKey, Plan
+from channels.services import issue_api_key
+from channels.tests.factories import Site, make_site
 from common.errors import RateLimited
 from conftest import run_in_threads
 
@@ -57,7 +63,7 @@ class Model:
 @pytest.mark.django_db
 def test_agrees_with_the_rule_at_any_pace(site: Site, limit: int, pauses: list[float]) -> None:
     RateWindow.objects.all().delete()
-    throttling._refused_until.clear()
+    throttling._refused.clear()
     model = Model(limit)
     now = START
     with time_machine.travel(now, tick=False) as clock:
@@ -65,7 +71,7 @@ def test_agrees_with_the_rule_at_any_pace(site: Site, limit: int, pauses: list[f
             now += pause
             clock.move_to(now)
             if pause < 0:
-                throttling._refused_until.clear()
+                throttling._refused.clear()
             assert admitted(site.channel.id, limit) == model.admit(time.time())
 
 
@@ -137,7 +143,93 @@ def test_channels_and_buckets_do_not_share(site: Site, stranger: Site) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_exactly_the_limit_is_admitted_of_many_at_once(site: Site) -> None:
     def work(index: int) -> int:
-        throttling._refused_until.clear()
+        throttling._refused.clear()
         return sum(admitted(site.channel.id, 30) for _ in range(10))
+
+    assert sum(run_in_threads(work, 8)) == 30
+
+
+# --- With the look-up of the key ------------------------------------------------------------------
+
+
+def found(key: str, bucket: str = "chat", factor: int = 1) -> tuple[bool, bool | None]:
+    """Tell whether the key's caller was found, and whether their request was admitted."""
+    caller, state = throttling.find_and_count(key=key, bucket=bucket, factor=factor)
+    return caller is not None, state.is_admitted if state else None
+
+
+@pytest.mark.django_db
+def test_a_key_is_found_and_its_request_counted_by_one_statement(site: Site) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        caller, state = throttling.find_and_count(key=site.api_key, bucket="read", factor=10)
+    assert len(captured) == (1 if connection.vendor == "postgresql" else 3)
+    assert caller == site.caller()
+    assert state is not None
+    assert (state.limit, state.remaining) == (600, 599)
+    assert list(RateWindow.objects.values_list("bucket", "total")) == [("read", 1)]
+
+
+@pytest.mark.django_db
+def test_an_unknown_key_counts_nothing(site: Site, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert found(generate_key(is_test=False)) == (False, None)
+    assert not RateWindow.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_channel_that_is_switched_off_counts_nothing(site: Site) -> None:
+    type(site.channel).objects.update(is_enabled=False)
+    assert found(site.api_key) == (True, None)
+    type(site.channel).objects.update(is_enabled=True)
+    type(site.channel.account).objects.update(is_enabled=False)
+    assert found(site.api_key) == (True, None)
+    assert not RateWindow.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_plans_limit_counts_where_it_is_the_tighter_one(db: None) -> None:
+    site = make_site(requests_per_minute=2)
+    plan = Plan.objects.create(name="small", requests_per_minute=1)
+    type(site.channel.account).objects.update(plan=plan)
+    assert [found(site.api_key) for _ in range(2)] == [(True, True), (True, False)]
+    assert found(site.test_key) == (True, True)
+    plan.requests_per_minute = 3
+    plan.save()
+    assert [found(site.api_key) for _ in range(2)] == [(True, True), (True, False)]
+
+
+@pytest.mark.django_db
+def test_who_is_refused_is_looked_up_but_not_counted_until_a_place_comes_free(
+    clock: Any, django_assert_num_queries: Any
+) -> None:
+    site = make_site(requests_per_minute=1)
+    assert found(site.api_key) == (True, True)
+    assert found(site.api_key) == (True, False)
+    clock.shift(60)
+    with django_assert_num_queries(1):
+        assert found(site.api_key) == (True, False)
+    clock.shift(1)
+    assert found(site.api_key) == (True, True)
+
+
+@pytest.mark.django_db
+def test_a_remembered_refusal_hides_neither_a_revoked_key_nor_a_higher_limit(clock: Any) -> None:
+    site = make_site(requests_per_minute=1)
+    assert [found(site.api_key) for _ in range(2)] == [(True, True), (True, False)]
+    type(site.channel).objects.update(requests_per_minute=2)
+    assert found(site.api_key) == (True, True)
+    assert found(site.api_key) == (True, False)
+    ApiKey.objects.update(revoked_at=timezone.now())
+    assert found(site.api_key) == (False, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_exactly_the_limit_is_admitted_of_many_keys_at_once() -> None:
+    site = make_site(requests_per_minute=30)
+    other = issue_api_key(channel=site.channel, is_test=False).clear
+
+    def work(index: int) -> int:
+        throttling._refused.clear()
+        return sum(found((site.api_key, other)[index % 2]) == (True, True) for _ in range(10))
 
     assert sum(run_in_threads(work, 8)) == 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from common import db
 
@@ -74,8 +74,29 @@ def test_a_connection_inside_a_transaction_is_kept() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_free_connection_goes_back_to_the_pool_where_there_is_one() -> None:
-    db.fetch_row("SELECT 1", [])
-    assert connection.connection is not None
+    connection.ensure_connection()
     db.release_connection()
     assert (connection.connection is None) is (connection.vendor == "postgresql")
     assert db.fetch_row("SELECT 1", []) == (1,)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no pool")
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_by_itself_borrows_a_connection_for_itself_alone() -> None:
+    db.release_connection()
+    assert db.fetch_rows("SELECT 1", []) == [(1,)]
+    assert connection.connection is None
+    with pytest.raises(DatabaseError):
+        db.execute("SELECT 1 / 0", [])
+    assert db.fetch_row("SELECT 2", []) == (2,)
+    assert connection.connection is None
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no pool")
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_in_a_transaction_is_part_of_it() -> None:
+    select = "SELECT pg_current_xact_id_if_assigned() IS NULL"
+    with transaction.atomic():
+        db.execute("CREATE TEMPORARY TABLE here (id integer) ON COMMIT DROP", [])
+        assert db.fetch_row(select, []) == (False,)
+    assert db.fetch_row(select, []) == (True,)

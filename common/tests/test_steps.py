@@ -77,3 +77,35 @@ def test_postgresql_is_asked_once_and_in_no_transaction() -> None:
         if connection.vendor == "postgresql"
         else ["BEGIN", "UPDATE", "WITH", "WITH", "COMMIT"]
     )
+
+
+def test_a_single_write_opens_no_transaction() -> None:
+    steps = Steps(RENAMED, result="SELECT new_name FROM renamed")
+    with CaptureQueriesContext(connection) as captured:
+        assert steps.run({"name": "renamed"}) == [("renamed",)]
+    assert not any(query["sql"] == "BEGIN" for query in captured)
+
+
+def test_nothing_is_asked_after_a_first_step_without_a_row() -> None:
+    Plan.objects.filter(name="first").delete()
+    steps = Steps(RENAMED, result="SELECT new_name FROM renamed")
+    with CaptureQueriesContext(connection) as captured:
+        assert steps.run({"name": "renamed"}) == []
+    assert len(captured) == 1
+
+
+def test_what_need_not_wait_for_the_disk_leaves_later_transactions_as_they_were() -> None:
+    steps = Steps(RENAMED, result="SELECT new_name FROM renamed", awaits_disk=False)
+    with transaction.atomic():
+        assert steps.run({"name": "renamed"}) == [("renamed",)]
+        assert waits_for_the_disk() is (connection.vendor != "postgresql")
+    assert waits_for_the_disk()
+    assert state() == [("renamed", 5), ("second", 5)]
+
+
+def waits_for_the_disk() -> bool:
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        return bool(cursor.fetchone() == ("on",))

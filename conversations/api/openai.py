@@ -11,9 +11,10 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing.authentication import ChatKey, ReadKey
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels import selectors
-from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.authentication import caller_of
 from channels.callers import Caller, ModelTerms
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView, parse_json_object, read_body
@@ -31,7 +32,7 @@ from conversations.simulation import read_simulation
 class CompletionsView(ApiView):
     """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ChatKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ChatThrottle,)
     max_body_bytes = 1024 * 1024
@@ -82,7 +83,7 @@ def read_request(request: Request, caller: Caller) -> Asked:
 class ModelsView(ApiView):
     """The models this channel may ask for."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

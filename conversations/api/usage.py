@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.serializers import PriceSchema
-from billing.services import utc_day
+from billing.authentication import ReadKey
+from billing.days import utc_day
 from billing.throttling import ReadThrottle
-from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView
 from common.errors import InvalidRequest, NotFound
@@ -73,7 +74,7 @@ UsageTotalsSchema._declared_fields["from"] = serializers.DateField()
 class UsageView(ApiView):
     """The channel's usage by day or model; its credits equal the ledger's charges."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
@@ -103,7 +104,7 @@ class UsageView(ApiView):
 class ReceiptView(ApiView):
     """What one reply was charged, and why."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

@@ -13,8 +13,9 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing.authentication import ChatKey, ReadKey
 from billing.throttling import ChatThrottle, ReadThrottle
-from channels.authentication import ApiKeyAuthentication, caller_of
+from channels.authentication import caller_of
 from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled
 from channels.providers.base import Delta
@@ -50,7 +51,7 @@ SIMULATE = OpenApiParameter(
 class ChatView(ApiView):
     """A visitor's message in, an AI reply out."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ChatKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ChatThrottle,)
 
@@ -122,7 +123,7 @@ def replay_events(body: bytes) -> list[bytes]:
 class HistoryView(ApiView):
     """A live session's messages: read them, or erase them for good."""
 
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes = (ReadKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

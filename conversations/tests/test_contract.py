@@ -376,7 +376,7 @@ def test_a_lost_database_is_503_and_never_a_key_problem(
     def lost(*args: Any) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr("common.db.fetch_row", lost)
+    monkeypatch.setattr("common.db._ask", lost)
     assert_error(api.chat(), 503, "overloaded")
     assert_error(api.get("/api/key"), 503, "overloaded")
 

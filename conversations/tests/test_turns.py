@@ -5,13 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from django.utils import timezone
 
-from channels.tests.factories import Site, make_site
+from billing import admission, holds
+from billing.errors import CreditsExhausted
+from billing.models import Hold
+from billing.tests.test_services import differences
+from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply, run_in_threads
+from conversations import selectors
 from conversations.models import ChatSession, WaitingTurn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -106,6 +113,76 @@ def test_no_connection_is_held_while_the_provider_talks(provider: FakeProvider) 
     provider.script.append(look)
     assert ApiClient(site.api_key).chat().status_code == 200
     assert seen == [None]
+
+
+def test_where_tokens_cost_each_prompt_still_holds_exactly_the_turns_before_it(
+    provider: FakeProvider,
+) -> None:
+    set_prices(price_per_1k_input_tokens_microcredits=10)
+    api_key = make_site().api_key
+    statuses = run_in_threads(lambda index: ApiClient(api_key).chat(f"{index}").status_code, 6)
+    assert statuses == [200] * 6
+    assert sorted(len(prompt) for prompt in provider.prompts) == [1, 3, 5, 7, 9, 11]
+    assert differences() == []
+
+
+def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held was reckoned from a conversation that another turn has made longer since."""
+    set_prices(price_per_1k_input_tokens_microcredits=10)
+    api = ApiClient(make_site().api_key)
+    assert api.chat().status_code == 200
+    looked = iter([None])
+    find = selectors.find_open_session
+    monkeypatch.setattr(selectors, "find_open_session", lambda **asked: next(looked, find(**asked)))
+    assert api.chat().status_code == 200
+    assert len(provider.prompts[1]) == 3
+    assert sorted(Hold.objects.values_list("state", flat=True)) == [
+        "captured",
+        "captured",
+        "released",
+    ]
+    assert not WaitingTurn.objects.exists()
+    assert differences() == []
+
+
+def test_a_turn_taken_as_a_limit_was_reached_is_given_up(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credits went to another message between the look at them and their guard."""
+    try_hold = admission.try_hold
+
+    def beaten(**asked: Any) -> admission.Placement:
+        placement = try_hold(**asked)
+        assert placement.hold is not None
+        holds.release_hold(hold=placement.hold, now=timezone.now())
+        return replace(placement, hold=None, refusal=CreditsExhausted())
+
+    api = ApiClient(make_site().api_key)
+    with monkeypatch.context() as patch:
+        patch.setattr(admission, "try_hold", beaten)
+        assert api.chat().json()["code"] == "credits_exhausted"
+    assert ChatSession.objects.get().lease_expires_at is None
+    assert api.chat().status_code == 200
+    assert differences() == []
+
+
+def test_what_fails_after_the_turn_was_taken_gives_it_back(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = ApiClient(make_site().api_key)
+
+    def lost(*asked: Any, **more: Any) -> Any:
+        raise OperationalError("server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("conversations.services.build_prompt", lost)
+        assert api.chat().json()["code"] == "overloaded"
+    assert ChatSession.objects.get().lease_expires_at is None
+    assert Hold.objects.get().state == "released"
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 0
+    assert differences() == []
 
 
 def test_test_and_live_keys_have_sessions_of_their_own(site: Site, provider: FakeProvider) -> None:

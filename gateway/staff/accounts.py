@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Sum
 
+from billing.days import utc_day
 from billing.models import DailyUsage
-from billing.services import utc_day
 from channels.models import Channel, Membership
 from conversations.models import Message
 

@@ -16,8 +16,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from billing import holds
-from billing import services as billing
+from billing import admission, holds
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Account, Channel, User
@@ -278,7 +277,7 @@ def test_grantcredits_refuses_and_grants_nothing(
 
 def place_hold(site: Site, amount: int = 1_000_000) -> PlacedHold:
     now = timezone.now()
-    return billing.place_hold(
+    return admission.place_hold(
         caller=site.caller(),
         amount_microcredits=amount,
         now=now,

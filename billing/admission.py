@@ -1,0 +1,210 @@
+"""Before a call: a place in the day's quota, and credits set aside for the most it can cost.
+
+One statement of guarded single-row steps (common/steps.py), which opens what goes with the call as
+well, such as a session's turn. Rows are locked in one order: what is opened, daily usage, credit
+account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from billing import holds
+from billing.days import seconds_to_next_day, utc_day
+from billing.errors import CreditsExhausted, DailyQuotaReached
+from billing.holds import PlacedHold
+from channels.callers import Caller
+from common import db
+from common.errors import ApiError
+from common.ids import uuid7
+from common.steps import Row, Step, Steps
+
+# The only way to credits: what is held, and grants that have ended, are not there to be held.
+_CAN_PAY = """
+account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amount)s
+   AND (next_expiry_at IS NULL OR next_expiry_at > %(now)s)
+"""
+
+# A look without a lock, so that whoever has used up their limits writes nothing; what decides are
+# the guards of the steps that follow.
+_LOOKED = Step(
+    "looked",
+    ("has_quota", "has_credits"),
+    f"""
+SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
+                    WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND day = %(day)s
+                      AND message_count >= %(quota)s),
+       %(amount)s = 0 OR EXISTS (SELECT 1 FROM billing_creditaccount WHERE {_CAN_PAY})
+""",  # noqa: S608  # built from constants only
+)
+
+# {opened}: the rows on which all that follows hangs, at most one.
+_COUNTED = """
+INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
+SELECT %(channel)s, %(is_test)s, %(day)s, 1 FROM {opened}
+ON CONFLICT (channel_id, is_test, day) DO UPDATE
+   SET message_count = billing_dailyusage.message_count + 1
+ WHERE billing_dailyusage.message_count < %(quota)s
+RETURNING message_count
+"""
+
+# Nothing is held where nothing can be charged.
+_HELD = Step(
+    "held",
+    ("account_id",),
+    f"""
+UPDATE billing_creditaccount
+   SET held_microcredits = held_microcredits + %(amount)s
+ WHERE {_CAN_PAY} AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM counted)
+RETURNING account_id
+""",  # noqa: S608  # built from constants only
+)
+
+# Also where the credits went to another in this very moment: a hold of nothing, whose release or
+# end gives the day's count back.
+_PLACED = Step(
+    "placed",
+    ("amount_microcredits",),
+    """
+INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
+       captured_microcredits, state, request_id, created_at, expires_at)
+SELECT %(hold)s, %(account)s, %(channel)s, %(is_test)s, %(day)s,
+       CASE WHEN EXISTS (SELECT 1 FROM held) THEN %(amount)s ELSE 0 END,
+       0, 'held', %(request_id)s, %(now)s, %(expires_at)s
+  FROM counted WHERE TRUE
+RETURNING amount_microcredits
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is to be opened with a hold: nothing is counted or held where its step returns no row.
+
+    The step does something only for a row of `looked` that has both quota and credits. `columns`
+    and `source` are SQL, and say what is read with it: columns, and the joins they come from.
+    """
+
+    step: Step | None = None
+    columns: str = ""
+    source: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What came of placing a hold: the hold, or the limit that said no.
+
+    Both are None where the opening was refused; `opened` are the rows that were read with it.
+    """
+
+    hold: PlacedHold | None
+    refusal: ApiError | None
+    opened: Sequence[Row] = ()
+
+
+@cache
+def _placing(step: Step | None, columns: str, source: str) -> Steps:
+    opened = f"{step.name} WHERE TRUE" if step else "looked WHERE has_quota AND has_credits"
+    is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
+    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
+    return Steps(
+        _LOOKED,
+        *([step] if step else []),
+        counted,
+        _HELD,
+        _PLACED,
+        result=f"""
+SELECT has_quota, has_credits, {is_opened}, (SELECT message_count FROM counted),
+       (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
+  FROM looked {source}
+""",  # noqa: S608  # built from constants only
+    )
+
+
+def place_hold(
+    *,
+    caller: Caller,
+    amount_microcredits: int,
+    now: datetime,
+    expires_at: datetime,
+    request_id: str,
+) -> PlacedHold:
+    """Count a message of the day and set credits aside for it: all or nothing.
+
+    A test key's message, and one that cannot cost anything, holds no credits. Raises
+    DailyQuotaReached, before CreditsExhausted.
+    """
+    placement = try_hold(
+        caller=caller,
+        amount_microcredits=amount_microcredits,
+        now=now,
+        expires_at=expires_at,
+        request_id=request_id,
+    )
+    if placement.hold is None:
+        raise placement.refusal or AssertionError("only an opening is refused without a limit")
+    return placement.hold
+
+
+def try_hold(
+    *,
+    caller: Caller,
+    amount_microcredits: int,
+    now: datetime,
+    expires_at: datetime,
+    request_id: str,
+    opening: Opening = Opening(),  # frozen
+) -> Placement:
+    """Do the same, and open what goes with it, as part of the same statement; raise nothing."""
+    amount = 0 if caller.is_test else amount_microcredits
+    hold_id, day = uuid7(), utc_day(now)
+    rows = _placing(opening.step, opening.columns, opening.source).run(
+        {
+            **opening.params,
+            "hold": hold_id.hex,
+            "account": caller.account_id,
+            "channel": caller.channel_id.hex,
+            "is_test": caller.is_test,
+            "day": day.isoformat(),
+            "quota": caller.daily_quota,
+            "amount": amount,
+            "request_id": request_id,
+            "now": db.time_param(now),
+            "expires_at": db.time_param(expires_at),
+        }
+    )
+    has_quota, has_credits, is_opened, messages_today, held = rows[0][:5]
+    opened = [row[5:] for row in rows] if is_opened else []
+    if held is None:
+        refusal = _refusal(caller, now, has_quota, has_credits, is_opened)
+        return Placement(None, refusal, opened)
+    hold = PlacedHold(
+        id=hold_id,
+        account_id=caller.account_id,
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        day=day,
+        amount_microcredits=held,
+        messages_today=messages_today,
+        request_id=request_id,
+    )
+    if held == amount:
+        return Placement(hold, None, opened)
+    holds.release_hold(hold=hold, now=now)
+    return Placement(None, CreditsExhausted(), opened)
+
+
+def _refusal(
+    caller: Caller, now: datetime, has_quota: bool, has_credits: bool, is_opened: bool
+) -> ApiError | None:
+    """Return which limit said no, None where it was what should have been opened."""
+    if has_quota and not has_credits:
+        return CreditsExhausted()
+    if has_quota and not is_opened:
+        return None
+    return DailyQuotaReached(quota=caller.daily_quota, retry_after=seconds_to_next_day(now))

@@ -51,6 +51,7 @@ BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[me
 def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused.clear()
+    channels_routes._kept = ("", {})
     floods._limiter.cache_clear()
 
 

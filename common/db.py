@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 T = TypeVar("T")
+
+
+@cache
+def is_postgresql() -> bool:
+    """Tell which of the two databases this is, once: the connection of a thread is dear to ask."""
+    return connection.vendor == "postgresql"
 
 
 def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
@@ -18,13 +25,13 @@ def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
     short statement itself; by Django's where somebody watches statements, as tests do.
     """
     wrapper: Any = connections[DEFAULT_DB_ALIAS]  # `pool` is of PostgreSQL's alone
-    if wrapper.vendor != "postgresql" or wrapper.execute_wrappers or wrapper.queries_logged:
+    if not is_postgresql() or wrapper.execute_wrappers or wrapper.queries_logged:
         with wrapper.cursor() as cursor:
             cursor.execute(sql, params)
             return read(cursor)
     with wrapper.wrap_database_errors:
-        if wrapper.connection is None and wrapper.pool and not wrapper.in_atomic_block:
-            return _ask_pool(wrapper.pool, sql, params, read)
+        if wrapper.connection is None and (pool := wrapper.pool) and not wrapper.in_atomic_block:
+            return _ask_pool(pool, sql, params, read)
         wrapper.ensure_connection()
         wrapper.validate_no_broken_transaction()
         return read(wrapper.connection.execute(sql, params))
@@ -63,7 +70,7 @@ def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
 
 def time_param(moment: datetime) -> Any:
     """Return a time as the database stores it: SQLite keeps text in UTC without an offset."""
-    return connection.ops.adapt_datetimefield_value(moment)
+    return moment if is_postgresql() else connection.ops.adapt_datetimefield_value(moment)
 
 
 def time_value(stored: Any) -> datetime:
@@ -78,8 +85,10 @@ def release_connection() -> None:
     Only where there is a pool: an idle SQLite handle costs nobody anything, and opening it
     again would cost a third of a millisecond on every request.
     """
+    if not is_postgresql():
+        return
     wrapper = connections[DEFAULT_DB_ALIAS]
-    if wrapper.connection and wrapper.vendor == "postgresql" and not wrapper.in_atomic_block:
+    if wrapper.connection and not wrapper.in_atomic_block:
         wrapper.close()
 
 

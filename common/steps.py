@@ -28,7 +28,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from common import db
 
@@ -82,7 +82,7 @@ class Steps:
 
     def run(self, params: Mapping[str, Any]) -> list[Row]:
         """Run all steps, and return the rows of the result."""
-        if connection.vendor == "postgresql":
+        if db.is_postgresql():
             return db.fetch_rows(self._whole, params)
         # A single write is all or nothing by itself, and the writer's lock is not taken to read.
         with transaction.atomic(savepoint=False) if self._is_atomic else nullcontext():

@@ -39,7 +39,7 @@ STOPS = {
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "other middlewares": ("common.middleware:_PagesOnly.__call__",),
+    "routing": ("common.middleware:ApiMiddleware.__call__",),
     "DRF": (
         "rest_framework.views:APIView.dispatch",
         "rest_framework.views:APIView.finalize_response",

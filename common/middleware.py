@@ -1,7 +1,7 @@
-"""Request ids, one log line a request, security headers; and Django's own, for pages only.
+"""Request ids, one log line a request, security headers; and where the API turns off.
 
 The API needs neither sessions nor messages nor CSRF protection: its callers hold a key and
-no cookie. Each of Django's middlewares below is therefore stepped over for API paths.
+no cookie. So its requests never reach Django's middlewares, which stand behind these two.
 """
 
 from __future__ import annotations
@@ -10,18 +10,13 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.common import CommonMiddleware
-from django.middleware.csrf import CsrfViewMiddleware
-from django.middleware.security import SecurityMiddleware
-from whitenoise.middleware import WhiteNoiseMiddleware
+from django.urls import ResolverMatch, resolve
 
 from common.ids import request_id_from
 from common.logs import request_id_var
@@ -87,7 +82,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        request_id = request_id_from(request.headers.get("X-Request-Id"))
+        request_id = request_id_from(request.META.get("HTTP_X_REQUEST_ID"))
         token = request_id_var.set(request_id)
         try:
             response = self.get_response(request)
@@ -120,54 +115,21 @@ class RequestMiddleware:
         access_log.info("http.request.finished", extra=fields | getattr(request, "log_fields", {}))
 
 
-class _PagesOnly:
-    """Mixed into one of Django's middlewares: API requests step over it, and all like it behind.
-
-    Django wraps each middleware with functools.wraps, which hands on what is set here.
-    """
+class ApiMiddleware:
+    """Answers the API and the probes itself: the middlewares behind this one are for pages."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        super().__init__(get_response)  # type: ignore[call-arg]  # of the mixed-in class
-        self.for_api: GetResponse = getattr(get_response, "for_api", get_response)
+        self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> Any:
-        if is_api_request(request):
-            return self.for_api(request)
-        return super().__call__(request)  # type: ignore[misc]  # of the mixed-in class
-
-
-class PageSecurityMiddleware(_PagesOnly, SecurityMiddleware):
-    """HTTPS redirects, HSTS and referrer policy."""
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not is_api_request(request):
+            return self.get_response(request)
+        match = request.resolver_match = match_of(request.path_info)
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        return response
 
 
-class PageFilesMiddleware(_PagesOnly, WhiteNoiseMiddleware):  # type: ignore[misc]  # untyped
-    """Static files, with far-reaching cache headers."""
-
-
-class PageSessionMiddleware(_PagesOnly, SessionMiddleware):
-    """Log-in sessions."""
-
-
-class PageCommonMiddleware(_PagesOnly, CommonMiddleware):
-    """Slash redirects and content length."""
-
-
-class PageCsrfMiddleware(_PagesOnly, CsrfViewMiddleware):
-    """CSRF protection; API views take no cookies, so there is nothing to forge."""
-
-    def process_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if is_api_request(request):
-            return None
-        return super().process_view(request, *args, **kwargs)
-
-
-class PageAuthenticationMiddleware(_PagesOnly, AuthenticationMiddleware):
-    """`request.user`."""
-
-
-class PageMessageMiddleware(_PagesOnly, MessageMiddleware):
-    """One-off notices."""
-
-
-class PageFrameMiddleware(_PagesOnly, XFrameOptionsMiddleware):
-    """No framing by other sites."""
+@lru_cache(maxsize=32)  # few, as a path may be 64 KB long, and unknown ones are kept as well
+def match_of(path: str) -> ResolverMatch:
+    """Return the view of an API path. Raises Resolver404."""
+    return resolve(path, settings.ROOT_URLCONF)

@@ -134,19 +134,19 @@ class Slots:
             return self.app(environ, start_response)
         read_body(environ)
         self._count(1)
+        stream = None
         try:
             response = self._work(environ, start_response)
-        except BaseException:
-            self._count(-1)
-            raise
-        if getattr(response, "streaming", True):
+            if isinstance(response, list):
+                return response
+            if not getattr(response, "streaming", True):
+                return whole(response)
             # Its work is done but for waiting; only draining still counts it.
-            return CountedStream(response, lambda: self._count(-1))
-        try:
-            return [b"".join(response)]
+            stream = CountedStream(response, lambda: self._count(-1))
+            return stream
         finally:
-            close(response)
-            self._count(-1)
+            if stream is None:
+                self._count(-1)
 
     def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
@@ -237,6 +237,14 @@ class CountedStream:
             close(self._body)
         finally:
             on_close()
+
+
+def whole(body: Iterable[bytes]) -> list[bytes]:
+    """Return a body that is there already in one piece, and close it."""
+    try:
+        return [b"".join(body)]
+    finally:
+        close(body)
 
 
 def close(body: Iterable[bytes]) -> None:

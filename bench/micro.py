@@ -40,10 +40,7 @@ STOPS = {
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
     "routing": ("common.middleware:ApiMiddleware.__call__",),
-    "DRF": (
-        "rest_framework.views:APIView.dispatch",
-        "rest_framework.views:APIView.finalize_response",
-    ),
+    "DRF": ("common.api:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.views:ChatView.post",),
     "authentication": (
         "channels.authentication:ApiKeyAuthentication.authenticate",

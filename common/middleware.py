@@ -66,7 +66,9 @@ _SECRET_IN_PATH = re.compile(
 def path_for_log(request: HttpRequest) -> str:
     """Return the path without the secret of a mailed link, which stands in it."""
     # Also where nothing was resolved: without its last slash, an address only leads on.
-    path = _SECRET_IN_PATH.sub(r"\1…\2", request.path)
+    path = request.path
+    if found := _SECRET_IN_PATH.match(path):
+        path = f"{found[1]}…{found[2]}{path[found.end() :]}"
     captured = request.resolver_match.kwargs if request.resolver_match else {}
     for name in ("key", "secret"):
         if value := captured.get(name):
@@ -86,17 +88,18 @@ class RequestMiddleware:
         token = request_id_var.set(request_id)
         try:
             response = self.get_response(request)
-            response["X-Request-Id"] = request_id
+            headers = response.headers
+            headers["X-Request-Id"] = request_id
             if is_api_request(request):
-                response["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
-                response["X-Content-Type-Options"] = "nosniff"
-                response.headers.setdefault("Cache-Control", "no-store")
+                headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
                 if isinstance(response, HttpResponse) and response.status_code != 204:
-                    response.headers.setdefault("Content-Length", str(len(response.content)))
+                    headers.setdefault("Content-Length", str(len(response.content)))
             else:
-                response["Content-Security-Policy"] = policy_of_page(request)
+                headers["Content-Security-Policy"] = policy_of_page(request)
                 # For one person, and gone at log-out; what may be kept says so itself.
-                response.headers.setdefault("Cache-Control", "private, no-store")
+                headers.setdefault("Cache-Control", "private, no-store")
             self._log(request, response, started)
             return response
         finally:
@@ -104,7 +107,7 @@ class RequestMiddleware:
 
     @staticmethod
     def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
-        if request.path in PROBE_PATHS:
+        if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
         fields: dict[str, Any] = {
             "method": request.method,
@@ -112,7 +115,14 @@ class RequestMiddleware:
             "status": response.status_code,
             "duration_ms": round((time.perf_counter() - started) * 1000, 2),
         }
-        access_log.info("http.request.finished", extra=fields | getattr(request, "log_fields", {}))
+        fields |= getattr(request, "log_fields", {})
+        # As `info` does, which would search the stack for the line that says it: always this one.
+        access_log.handle(
+            access_log.makeRecord(
+                access_log.name, logging.INFO, __file__, 0, "http.request.finished", (), None,
+                extra=fields,
+            )
+        )  # fmt: skip
 
 
 class ApiMiddleware:

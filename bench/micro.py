@@ -39,11 +39,8 @@ STOPS = {
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "other middlewares": ("common.middleware:_PagesOnly.__call__",),
-    "DRF": (
-        "rest_framework.views:APIView.dispatch",
-        "rest_framework.views:APIView.finalize_response",
-    ),
+    "routing": ("common.middleware:ApiMiddleware.__call__",),
+    "DRF": ("common.api:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.views:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),
     "authentication: find_and_count": ("billing.throttling:find_and_count",),

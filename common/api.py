@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import orjson
 from django.conf import settings
 from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,7 +29,7 @@ NO_JSON_OBJECT = "The body must be a JSON object, in UTF-8."
 
 def read_body(request: Request) -> bytes:
     """Return the bytes of a JSON body. Raises UnsupportedMediaType or InvalidRequest."""
-    content_type = (request.content_type or "").partition(";")[0].strip().lower()
+    content_type = request._request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise UnsupportedMediaType
     try:
@@ -79,14 +77,7 @@ class JsonRenderer(BaseRenderer):
         return b"" if data is None else orjson.dumps(data)
 
 
-class JsonNegotiation(DefaultContentNegotiation):
-    """Answers are JSON whatever `Accept` says: a caller is never refused for a header."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, renderer.media_type or ""
+_RENDERER = JsonRenderer()
 
 
 class HeaderThrottle(BaseThrottle):
@@ -97,62 +88,81 @@ class HeaderThrottle(BaseThrottle):
 
 
 class ApiView(APIView):
-    """Checks in the contract's order: 405, 411, 413, then DRF's 401, 403, 429; the body after."""
+    """Checks in the contract's order: 405, 411, 413, then DRF's 401, 403, 429; the body after.
+
+    Who may, how often, and how errors look are DRF's own: class attributes. Left out is what a
+    caller cannot choose here: the parser, the renderer, the version.
+    """
 
     renderer_classes = (JsonRenderer,)
-    content_negotiation_class = JsonNegotiation
+    http_method_names = [name for name in APIView.http_method_names if name != "options"]
     max_body_bytes = settings.MAX_BODY_BYTES
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer, then untie the rings that DRF makes of view, request and response.
+        """Check, let the method answer, turn what is raised into an answer.
 
-        They are then freed at once. Left to the collector, past answers and all that was read for
-        them would stay in memory beside the calls that wait for a provider.
+        Then untie the rings in which Django and DRF tie view, request and response. They are then
+        freed at once. Left to the collector, past answers and all that was read for them would
+        stay in memory beside the calls that wait for a provider.
         """
-        response = super().dispatch(request, *args, **kwargs)
-        if isinstance(response, Response):
-            response.render()
-            vars(response).pop("renderer_context")
-        self.request.parser_context.clear()
+        self.request = wrapped = Request(request, authenticators=self.get_authenticators())
+        try:
+            self.initial(wrapped)
+            method = getattr(self, str(request.method).lower())
+            response = method(wrapped, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # as DRF does
+            response = self.handle_exception(error)
+        answer: HttpResponseBase = self.finalize_response(wrapped, response)
+        wrapped.parser_context.clear()
         vars(self).clear()
-        return response
-
-    @property
-    def default_response_headers(self) -> dict[str, str]:
-        """None: DRF would add `Allow` to every answer, and `Vary` for a choice we do not offer."""
-        return {}
+        return answer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if request.META.get("gateway.overloaded"):  # it waited too long for a free thread
+        meta = request._request.META  # DRF's request would look in four places for it
+        if meta.get("gateway.overloaded"):  # it waited too long for a free thread
             raise Overloaded
-        self._check_method(request)
-        self._check_length(request)
-        super().initial(request, *args, **kwargs)
+        self._check_method(str(request._request.method))
+        if request._request.method == "POST":
+            self._check_length(meta)
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
 
-    def _check_method(self, request: Request) -> None:
-        allowed = [name.upper() for name in self.http_method_names if hasattr(self, name)]
-        allowed = [name for name in allowed if name != "OPTIONS"]
-        if request.method not in allowed:
-            raise MethodNotAllowed(str(request.method), allowed)
+    def _check_method(self, method: str) -> None:
+        if method.lower() not in self.http_method_names or not hasattr(self, method.lower()):
+            allowed = [name.upper() for name in self.http_method_names if hasattr(self, name)]
+            raise MethodNotAllowed(method, allowed)
 
-    def _check_length(self, request: Request) -> None:
+    def _check_length(self, meta: dict[str, Any]) -> None:
         """Refuse by the declared size, before a byte of the body is read."""
-        if request.method != "POST":
-            return
-        declared = request.META.get("CONTENT_LENGTH") or ""
-        if not declared.isdigit() or "HTTP_TRANSFER_ENCODING" in request.META:
+        declared = meta.get("CONTENT_LENGTH") or ""
+        if not declared.isdigit() or "HTTP_TRANSFER_ENCODING" in meta:
             raise LengthRequired
         if int(declared) > self.max_body_bytes:
             raise PayloadTooLarge(self.max_body_bytes)
 
+    def perform_authentication(self, request: Request) -> None:
+        """Do at once what DRF does when `user` is first read, and guards as a property."""
+        request._authenticate()  # type: ignore[attr-defined]  # not in the stubs
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add the rate headers, also to refusals that came after the key was found valid."""
-        response = super().finalize_response(request, response, *args, **kwargs)
         caller = getattr(request, "_auth", None)
         headers = getattr(request._request, "rate_headers", None)
         if caller is not None and headers is None and "X-RateLimit-Limit" not in response:
             throttles = [t for t in self.get_throttles() if isinstance(t, HeaderThrottle)]
             headers = throttles[0].headers(caller) if throttles else None
         for name, value in (headers or {}).items():
-            response[name] = value
+            response.headers[name] = value
+        if isinstance(response, Response):
+            render(response)
         return response
+
+
+def render(response: Response) -> None:
+    """Write a response as JSON."""
+    response.accepted_renderer = _RENDERER
+    response.accepted_media_type = _RENDERER.media_type
+    response.renderer_context = {}  # type: ignore[attr-defined]  # not in the stubs
+    response.render()
+    vars(response).pop("renderer_context")  # a ring: the response is in it

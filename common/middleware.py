@@ -1,7 +1,7 @@
-"""Request ids, one log line a request, security headers; and Django's own, for pages only.
+"""Request ids, one log line a request, security headers; and where the API turns off.
 
 The API needs neither sessions nor messages nor CSRF protection: its callers hold a key and
-no cookie. Each of Django's middlewares below is therefore stepped over for API paths.
+no cookie. So its requests never reach Django's middlewares, which stand behind these two.
 """
 
 from __future__ import annotations
@@ -10,18 +10,13 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.common import CommonMiddleware
-from django.middleware.csrf import CsrfViewMiddleware
-from django.middleware.security import SecurityMiddleware
-from whitenoise.middleware import WhiteNoiseMiddleware
+from django.urls import ResolverMatch, resolve
 
 from common.ids import request_id_from
 from common.logs import request_id_var
@@ -71,7 +66,9 @@ _SECRET_IN_PATH = re.compile(
 def path_for_log(request: HttpRequest) -> str:
     """Return the path without the secret of a mailed link, which stands in it."""
     # Also where nothing was resolved: without its last slash, an address only leads on.
-    path = _SECRET_IN_PATH.sub(r"\1…\2", request.path)
+    path = request.path
+    if found := _SECRET_IN_PATH.match(path):
+        path = f"{found[1]}…{found[2]}{path[found.end() :]}"
     captured = request.resolver_match.kwargs if request.resolver_match else {}
     for name in ("key", "secret"):
         if value := captured.get(name):
@@ -87,21 +84,22 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        request_id = request_id_from(request.headers.get("X-Request-Id"))
+        request_id = request_id_from(request.META.get("HTTP_X_REQUEST_ID"))
         token = request_id_var.set(request_id)
         try:
             response = self.get_response(request)
-            response["X-Request-Id"] = request_id
+            headers = response.headers
+            headers["X-Request-Id"] = request_id
             if is_api_request(request):
-                response["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
-                response["X-Content-Type-Options"] = "nosniff"
-                response.headers.setdefault("Cache-Control", "no-store")
+                headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
                 if isinstance(response, HttpResponse) and response.status_code != 204:
-                    response.headers.setdefault("Content-Length", str(len(response.content)))
+                    headers.setdefault("Content-Length", str(len(response.content)))
             else:
-                response["Content-Security-Policy"] = policy_of_page(request)
+                headers["Content-Security-Policy"] = policy_of_page(request)
                 # For one person, and gone at log-out; what may be kept says so itself.
-                response.headers.setdefault("Cache-Control", "private, no-store")
+                headers.setdefault("Cache-Control", "private, no-store")
             self._log(request, response, started)
             return response
         finally:
@@ -109,7 +107,7 @@ class RequestMiddleware:
 
     @staticmethod
     def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
-        if request.path in PROBE_PATHS:
+        if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
         fields: dict[str, Any] = {
             "method": request.method,
@@ -117,57 +115,31 @@ class RequestMiddleware:
             "status": response.status_code,
             "duration_ms": round((time.perf_counter() - started) * 1000, 2),
         }
-        access_log.info("http.request.finished", extra=fields | getattr(request, "log_fields", {}))
+        fields |= getattr(request, "log_fields", {})
+        # As `info` does, which would search the stack for the line that says it: always this one.
+        access_log.handle(
+            access_log.makeRecord(
+                access_log.name, logging.INFO, __file__, 0, "http.request.finished", (), None,
+                extra=fields,
+            )
+        )  # fmt: skip
 
 
-class _PagesOnly:
-    """Mixed into one of Django's middlewares: API requests step over it, and all like it behind.
-
-    Django wraps each middleware with functools.wraps, which hands on what is set here.
-    """
+class ApiMiddleware:
+    """Answers the API and the probes itself: the middlewares behind this one are for pages."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        super().__init__(get_response)  # type: ignore[call-arg]  # of the mixed-in class
-        self.for_api: GetResponse = getattr(get_response, "for_api", get_response)
+        self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> Any:
-        if is_api_request(request):
-            return self.for_api(request)
-        return super().__call__(request)  # type: ignore[misc]  # of the mixed-in class
-
-
-class PageSecurityMiddleware(_PagesOnly, SecurityMiddleware):
-    """HTTPS redirects, HSTS and referrer policy."""
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not is_api_request(request):
+            return self.get_response(request)
+        match = request.resolver_match = match_of(request.path_info)
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        return response
 
 
-class PageFilesMiddleware(_PagesOnly, WhiteNoiseMiddleware):  # type: ignore[misc]  # untyped
-    """Static files, with far-reaching cache headers."""
-
-
-class PageSessionMiddleware(_PagesOnly, SessionMiddleware):
-    """Log-in sessions."""
-
-
-class PageCommonMiddleware(_PagesOnly, CommonMiddleware):
-    """Slash redirects and content length."""
-
-
-class PageCsrfMiddleware(_PagesOnly, CsrfViewMiddleware):
-    """CSRF protection; API views take no cookies, so there is nothing to forge."""
-
-    def process_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if is_api_request(request):
-            return None
-        return super().process_view(request, *args, **kwargs)
-
-
-class PageAuthenticationMiddleware(_PagesOnly, AuthenticationMiddleware):
-    """`request.user`."""
-
-
-class PageMessageMiddleware(_PagesOnly, MessageMiddleware):
-    """One-off notices."""
-
-
-class PageFrameMiddleware(_PagesOnly, XFrameOptionsMiddleware):
-    """No framing by other sites."""
+@lru_cache(maxsize=32)  # few, as a path may be 64 KB long, and unknown ones are kept as well
+def match_of(path: str) -> ResolverMatch:
+    """Return the view of an API path. Raises Resolver404."""
+    return resolve(path, settings.ROOT_URLCONF)

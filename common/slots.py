@@ -13,14 +13,14 @@ database. More beside them would only take it from each other, and have PostgreS
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.errors import Overloaded
 
@@ -34,33 +34,62 @@ SLOT_WAIT_SECONDS = 30.0
 FEWEST_LANES = 2
 # Whoever is held up in a lane, by another's lock say, holds others up no longer than this.
 LANE_WAIT_SECONDS = 0.25
-# How fast the number of lanes follows: it doubles within 173 requests, and halves within 16.
+# One stay in so many is measured: a thread's CPU is a system call to ask for, twice a stay. No
+# multiple of the two or three stays that a message has, so that all kinds have their turn.
+MEASURED_STAYS = 5
+# How fast the number of lanes follows: it doubles within 173 stays measured, and halves within 16.
 STEP_UP = 1.004
 STEPS_DOWN = 11
 # A call that comes back must settle before its hold expires, with a slot or without.
 RETURN_WAIT_SECONDS = 3.0
+DRAIN_LOOK_SECONDS = 0.02
 
 
-class _Held(threading.local):
-    """What the request on this thread holds of which slots."""
+class Places:
+    """At most `count` at once; the others wait in line, first come, first served."""
 
-    slots: Slots | None = None
-    takes_lane = False
-    lane: Lane | None = None
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.taken = 0
+        self._lock = threading.Lock()
+        self._line: deque[threading.Lock] = deque()
+
+    def enter(self, seconds: float) -> bool:
+        """Take a place; False where none came free in so many seconds."""
+        with self._lock:
+            if self.taken < self.count and not self._line:
+                self.taken += 1
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._line.append(turn)
+        return turn.acquire(timeout=seconds) or not self._give_up(turn)
+
+    def _give_up(self, turn: threading.Lock) -> bool:
+        """Step out of the line; False where one was let in at this very moment."""
+        with self._lock:
+            if turn not in self._line:
+                return False
+            self._line.remove(turn)
+            return True
+
+    def leave(self) -> None:
+        """Let the next ones in."""
+        with self._lock:
+            self.taken -= 1
+            while self._line and self.taken < self.count:
+                self.taken += 1
+                self._line.popleft().release()
 
 
-_held = _Held()
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(NamedTuple):
     """Since when somebody is in a lane: time on the clock and of this thread's CPU, in seconds."""
 
     clock: float
     cpu: float
 
 
-class Lanes:
+class Lanes(Places):
     """As many at once as the work needs: one in the interpreter, the others in the database.
 
     With c of CPU and w in all for each, w / c of them keep one interpreter busy (Goetz et al., Java
@@ -71,40 +100,38 @@ class Lanes:
     """
 
     def __init__(self, most: int) -> None:
+        super().__init__(FEWEST_LANES)
         self._most = max(most, FEWEST_LANES)
-        self._lock = threading.Lock()
-        self._line: deque[threading.Lock] = deque()
-        self._taken = 0
         self._ratio = float(FEWEST_LANES)
-        self.count = FEWEST_LANES
+        self._stays = itertools.count()
 
-    def enter(self) -> Lane:
-        """Wait for a lane, first come, first served, but not for long."""
-        turn = None
-        with self._lock:
-            if self._taken < self.count and not self._line:
-                self._taken += 1
-            else:
-                turn = threading.Lock()
-                turn.acquire()
-                self._line.append(turn)
-        if turn and not turn.acquire(timeout=LANE_WAIT_SECONDS):
-            with self._lock, suppress(ValueError):  # let in at this very moment
-                self._line.remove(turn)
-                self._taken += 1
+    def enter_soon(self) -> Lane | None:
+        """Wait for a lane, but not for long. Returns how a stay that is measured began."""
+        if not self.enter(LANE_WAIT_SECONDS):
+            with self._lock:
+                self.taken += 1
+        if next(self._stays) % MEASURED_STAYS:
+            return None
         return Lane(time.perf_counter(), time.thread_time())
 
-    def leave(self, lane: Lane) -> None:
-        """Let the next ones in; called by the thread that entered."""
+    def measure(self, lane: Lane) -> None:
+        """Learn from a stay that ends; called by the thread that entered."""
         clock, cpu = time.perf_counter() - lane.clock, time.thread_time() - lane.cpu
         with self._lock:
             self._ratio *= STEP_UP if clock > self._ratio * cpu else STEP_UP**-STEPS_DOWN
             self._ratio = min(max(self._ratio, FEWEST_LANES), self._most)
             self.count = round(self._ratio)
-            self._taken -= 1
-            while self._line and self._taken < self.count:
-                self._taken += 1
-                self._line.popleft().release()
+
+
+class _Held(threading.local):
+    """What the request on this thread holds of which slots; a lane too, if it takes one."""
+
+    slots: Slots | None = None
+    takes_lane = False
+    lane: Lane | None = None
+
+
+_held = _Held()
 
 
 class Slots:
@@ -119,10 +146,10 @@ class Slots:
     def __init__(self, app: WSGIApplication, limit: int, quick: tuple[str, ...] = ()) -> None:
         self.app = app
         self._quick = quick
-        self._semaphore = threading.Semaphore(limit)
+        self._places = Places(limit)
         self._lanes = Lanes(limit)
         self._in_flight = 0
-        self._idle = threading.Condition()
+        self._lock = threading.Lock()
         # The server copies the process environment, secrets and all, into every request's
         # environ, from where an error page or report could show it.
         self._inherited = tuple(os.environ)
@@ -134,25 +161,24 @@ class Slots:
             return self.app(environ, start_response)
         read_body(environ)
         self._count(1)
+        stream = None
         try:
             response = self._work(environ, start_response)
-        except BaseException:
-            self._count(-1)
-            raise
-        if getattr(response, "streaming", True):
+            if isinstance(response, list):
+                return response
+            if not getattr(response, "streaming", True):
+                return whole(response)
             # Its work is done but for waiting; only draining still counts it.
-            return CountedStream(response, lambda: self._count(-1))
-        try:
-            return [b"".join(response)]
+            stream = CountedStream(response, lambda: self._count(-1))
+            return stream
         finally:
-            close(response)
-            self._count(-1)
+            if stream is None:
+                self._count(-1)
 
     def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
-        has_slot = self._enter(SLOT_WAIT_SECONDS)
-        environ["gateway.overloaded"] = not has_slot
-        if not has_slot:
+        if not self._enter(SLOT_WAIT_SECONDS):
+            environ["gateway.overloaded"] = True
             return self.app(environ, start_response)
         try:
             return self.app(environ, start_response)
@@ -160,44 +186,53 @@ class Slots:
             self._leave()
 
     def _enter(self, seconds: float) -> bool:
-        if not self._semaphore.acquire(timeout=seconds):
+        if not self._places.enter(seconds):
             return False
         _held.slots = self
-        _held.lane = self._lanes.enter() if _held.takes_lane else None
+        if _held.takes_lane:
+            _held.lane = self._lanes.enter_soon()
         return True
 
     def _leave(self) -> None:
         if _held.slots is None:
             return
-        if _held.lane:
-            self._lanes.leave(_held.lane)
+        if _held.takes_lane:
+            if _held.lane:
+                self._lanes.measure(_held.lane)
+            self._lanes.leave()
         _held.slots = _held.lane = None
-        self._semaphore.release()
+        self._places.leave()
 
     def _count(self, change: int) -> None:
-        with self._idle:
+        with self._lock:
             self._in_flight += change
-            if not self._in_flight:
-                self._idle.notify_all()
 
     def drain(self, timeout: float) -> bool:
         """Wait for calls whose client has left: the server itself waits for connections only."""
-        with self._idle:
-            return self._idle.wait_for(lambda: self._in_flight == 0, timeout)
+        # Looks again and again, once in a process's life, rather than be told by each request.
+        until = time.monotonic() + timeout
+        while self._in_flight and time.monotonic() < until:
+            time.sleep(DRAIN_LOOK_SECONDS)
+        return not self._in_flight
 
 
-@contextmanager
-def slot_given_back() -> Iterator[None]:
+class _GivenBack:
+    """A block during which others have this request's slot."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def __enter__(self) -> None:
+        self._slots._leave()
+
+    def __exit__(self, *exception: object) -> None:
+        self._slots._enter(RETURN_WAIT_SECONDS)
+
+
+def slot_given_back() -> AbstractContextManager[None]:
     """Let others work during the block, which only waits; nothing happens outside `Slots`."""
     slots = _held.slots
-    if slots is None:
-        yield
-        return
-    slots._leave()
-    try:
-        yield
-    finally:
-        slots._enter(RETURN_WAIT_SECONDS)
+    return nullcontext() if slots is None else _GivenBack(slots)
 
 
 def handed_over() -> Callable[[], AbstractContextManager[None]]:
@@ -237,6 +272,14 @@ class CountedStream:
             close(self._body)
         finally:
             on_close()
+
+
+def whole(body: Iterable[bytes]) -> list[bytes]:
+    """Return a body that is there already in one piece, and close it."""
+    try:
+        return [b"".join(body)]
+    finally:
+        close(body)
 
 
 def close(body: Iterable[bytes]) -> None:

@@ -97,15 +97,16 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "common.middleware.RequestMiddleware",
-    "common.middleware.PageSecurityMiddleware",
-    "common.middleware.PageFilesMiddleware",
-    "common.middleware.PageSessionMiddleware",
-    "common.middleware.PageCommonMiddleware",
-    "common.middleware.PageCsrfMiddleware",
-    "common.middleware.PageAuthenticationMiddleware",
-    "common.middleware.PageMessageMiddleware",
-    "common.middleware.PageFrameMiddleware",
-    # allauth insists on finding it by its own name; to an API request it is one context variable.
+    "common.middleware.ApiMiddleware",
+    # From here on for pages only.
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
 
@@ -288,9 +289,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
-# These look for Django's middlewares by name; ours are subclasses of them (common/middleware.py).
-# models.W040: that SQLite leaves an index's included columns out is known where it is declared.
-SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003", "models.W040"]
+# That SQLite leaves an index's included columns out is known where it is declared.
+SILENCED_SYSTEM_CHECKS = ["models.W040"]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -3,12 +3,16 @@
 import logging
 import os
 
+import django
 from django.core.management.base import BaseCommand
-from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+
+from common.handler import Handler  # noqa: E402  # needs the settings
+
+application = Handler()
 try:
     if not os.environ.get("GATEWAY_CHECKED"):  # scripts/serve.py has checked before it forks
         # Raises SystemCheckError, whose text says what to mend.

@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from common.logs import JsonFormatter, request_id_var
-from common.middleware import RequestMiddleware, is_api_request
+from common.middleware import ApiMiddleware, RequestMiddleware, is_api_request
 from conftest import ApiClient, FakeProvider
 
 API_PATHS = ["/api/chat", "/api/key", "/api/schema", "/api/nope", "/v1/nope", "/healthz", "/readyz"]
@@ -76,6 +76,15 @@ def test_the_id_is_known_while_the_request_runs_and_forgotten_after_it() -> None
 )
 def test_tells_the_api_from_pages(path: str, is_api: bool) -> None:
     assert is_api_request(RequestFactory().get(path)) is is_api
+
+
+@pytest.mark.parametrize("path", API_PATHS + PAGE_PATHS)
+def test_only_pages_reach_the_middlewares_behind(path: str) -> None:
+    def behind(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("page")
+
+    response: Any = ApiMiddleware(behind)(RequestFactory().get(path))
+    assert (response.content == b"page") is (path in PAGE_PATHS)
 
 
 @pytest.mark.parametrize("path", API_PATHS)

@@ -19,6 +19,7 @@ from common.slots import (
     CallGate,
     Lane,
     Lanes,
+    Places,
     Slots,
     close,
     handed_over,
@@ -74,7 +75,7 @@ def test_a_stream_holds_no_slot_but_is_waited_for_and_closes_once() -> None:
     slots, _ = slots_around(body)
     response = slots(environ_of(), ignore)
     assert list(response) == [b"a"]
-    assert slots._semaphore.acquire(blocking=False)
+    assert slots._places.taken == 0
     assert not slots.drain(0)
     close(response)
     close(response)
@@ -96,28 +97,27 @@ def test_an_error_gives_the_slot_back() -> None:
 def test_liveness_needs_no_slot_and_a_late_request_is_marked(monkeypatch: Any) -> None:
     monkeypatch.setattr(slots_module, "SLOT_WAIT_SECONDS", 0.01)
     slots, seen = slots_around(Body([], streaming=False))
-    assert slots._semaphore.acquire()
+    assert slots._places.enter(0)
     slots(environ_of("/healthz"), ignore)
     slots(environ_of(), ignore)
     assert "gateway.overloaded" not in seen[0]
     assert seen[1]["gateway.overloaded"] is True
-    assert not slots._semaphore.acquire(blocking=False)
+    assert slots._places.taken == 1
 
 
 def test_a_slot_is_given_back_while_a_request_only_waits() -> None:
-    free_inside: list[bool] = []
+    taken: list[int] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with slot_given_back():
-            free_inside.append(slots._semaphore.acquire(blocking=False))
-            slots._semaphore.release()
-        free_inside.append(slots._semaphore.acquire(blocking=False))
+            taken.append(slots._places.taken)
+        taken.append(slots._places.taken)
         return Body([b"a"], streaming=False)
 
     slots = Slots(app, 1)
     assert slots(environ_of(), ignore) == [b"a"]
-    assert free_inside == [True, False]
-    assert slots._semaphore.acquire(blocking=False)
+    assert taken == [0, 1]
+    assert slots._places.taken == 0
     with slot_given_back():
         pass  # outside of any request there is nothing to give back
 
@@ -167,8 +167,7 @@ def line(monkeypatch: Any) -> Iterator[Line]:
     made.waits.set()
     for thread in made.threads:
         thread.join(10)
-    assert made.slots._lanes._taken == 0
-    assert made.slots._semaphore._value == 8
+    assert made.slots._lanes.taken == made.slots._places.taken == 0
 
 
 def test_two_requests_of_the_api_are_worked_on_and_the_next_one_waits(line: Line) -> None:
@@ -210,49 +209,59 @@ def test_a_slot_is_handed_over_to_the_thread_that_does_the_work() -> None:
     taken: list[int] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        taken.append(slots._lanes._taken)
+        taken.append(slots._lanes.taken)
         holding = handed_over()
 
         def work() -> None:
             with holding():
-                taken.append(slots._lanes._taken)
+                taken.append(slots._lanes.taken)
                 with slot_given_back():
-                    taken.append(slots._lanes._taken)
-                taken.append(slots._lanes._taken)
+                    taken.append(slots._lanes.taken)
+                taken.append(slots._lanes.taken)
 
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-        taken.append(slots._lanes._taken)
+        taken.append(slots._lanes.taken)
         return Body([], streaming=False)
 
     slots = Slots(app, 1, quick=("/api/",))
     assert slots(environ_of("/api/x"), ignore) == [b""]
     assert taken == [1, 1, 0, 1, 0]
-    assert slots._semaphore._value == 1
+    assert slots._places.taken == 0
 
 
-def stay(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
-    """Be in a lane as if for so long."""
-    lane = lanes.enter()
-    lanes.leave(Lane(lane.clock - seconds, lane.cpu - cpu_seconds))
+def measure(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
+    """Have a stay measured as if it had been so long."""
+    lanes.measure(Lane(time.perf_counter() - seconds, time.thread_time() - cpu_seconds))
 
 
 def test_there_are_as_many_lanes_as_keep_the_interpreter_busy() -> None:
     lanes = Lanes(64)
     assert lanes.count == 2
     for _ in range(1000):
-        stay(lanes, seconds=1.0, cpu_seconds=0.1)
+        measure(lanes, seconds=1.0, cpu_seconds=0.1)
     assert lanes.count in (9, 10)
     for _ in range(100):
-        stay(lanes, seconds=0.1, cpu_seconds=0.1)
+        measure(lanes, seconds=0.1, cpu_seconds=0.1)
     assert lanes.count == 2
+
+
+@pytest.mark.parametrize("stays_of_a_message", [1, 2, 3])
+def test_every_kind_of_stay_is_measured(stays_of_a_message: int) -> None:
+    lanes = Lanes(64)
+    measured = set()
+    for number in range(30):
+        if lanes.enter_soon() is not None:
+            measured.add(number % stays_of_a_message)
+        lanes.leave()
+    assert measured == set(range(stays_of_a_message))
 
 
 def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
     lanes = Lanes(64)
     for number in range(3000):
-        stay(lanes, seconds=0.3 if number % 5 == 0 else 2.0, cpu_seconds=0.1)
+        measure(lanes, seconds=0.3 if number % 5 == 0 else 2.0, cpu_seconds=0.1)
     assert lanes.count in (2, 3)
 
 
@@ -260,7 +269,7 @@ def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
 def test_there_are_no_more_lanes_than_slots_and_never_less_than_two(most: int) -> None:
     lanes = Lanes(most)
     for _ in range(1000):
-        stay(lanes, seconds=1.0, cpu_seconds=0.01)
+        measure(lanes, seconds=1.0, cpu_seconds=0.01)
     assert lanes.count == max(most, 2)
 
 
@@ -269,21 +278,39 @@ def test_new_lanes_are_for_those_who_wait_first() -> None:
     came: list[int] = []
 
     def work(number: int) -> None:
-        lane = lanes.enter()
+        assert lanes.enter(5)
         came.append(number)
-        lanes.leave(lane)
+        lanes.leave()
 
-    held = [lanes.enter(), lanes.enter()]
+    assert lanes.enter(0)
+    assert lanes.enter(0)
     threads = []
     for number in range(4):
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
         while len(lanes._line) <= number:
             time.sleep(0.001)
-    lanes.leave(held[0])
+    lanes.leave()
     for thread in threads:
         thread.join(5)
     assert came == [0, 1, 2, 3]
+
+
+def test_whoever_waits_in_vain_has_no_place_and_is_in_nobodys_way() -> None:
+    places = Places(1)
+    assert places.enter(0)
+    assert not places.enter(0.01)
+    places.leave()
+    assert places.taken == 0
+    assert places.enter(0)
+
+
+def test_draining_waits_until_the_last_one_is_done(line: Line) -> None:
+    line.send("/api/a", "/page")
+    assert {line.next_inside(), line.next_inside()} == {"/api/a", "/page"}
+    assert not line.slots.drain(0.01)
+    line.going.set()
+    assert line.slots.drain(5)
 
 
 def test_handing_over_nothing_is_nothing() -> None:

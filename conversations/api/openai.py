@@ -74,9 +74,10 @@ class CompletionsView(ApiView):
 def read_request(request: Request, caller: Caller) -> Asked:
     """Return what is asked, and under which key. Raises InvalidRequest, UnsupportedMediaType."""
     body = read_body(request)
-    header = request.headers.get("Idempotency-Key")
+    meta = request._request.META  # `request.headers` would parse all of them
+    header = meta.get("HTTP_IDEMPOTENCY_KEY")
     key = serializers.read_idempotency_key(header, body, path="/v1/chat/completions")
-    simulate = read_simulation(caller, request.headers.get("X-Simulate"))
+    simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
     return parse_completion_request(parse_json_object(body), key, simulate)
 
 

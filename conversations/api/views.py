@@ -71,8 +71,9 @@ class ChatView(ApiView):
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
         body = read_body(request)
-        key = serializers.read_idempotency_key(request.headers.get("Idempotency-Key"), body)
-        simulate = read_simulation(caller, request.headers.get("X-Simulate"))
+        meta = request._request.META  # `request.headers` would parse all of them
+        key = serializers.read_idempotency_key(meta.get("HTTP_IDEMPOTENCY_KEY"), body)
+        simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
         incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
         answer_message = partial(
             services.answer_message,

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.core.handlers.wsgi import WSGIHandler
 from django.http.response import HttpResponseBase
 from django.test import RequestFactory
 from rest_framework.request import Request
@@ -18,6 +17,8 @@ from rest_framework.views import APIView
 from channels.providers.base import ChatRequest
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.tests.factories import Site
+from common.handler import Handler
+from common.slots import close
 from conftest import FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,9 +80,9 @@ def serve(site: Site, method: str, path: str, fields: dict[str, Any] | None) -> 
     def start_response(line: str, *_: Any) -> Any:
         told.append(line)
 
-    response: Any = WSGIHandler()(environ, start_response)
+    response: Any = Handler()(environ, start_response)
     assert b"".join(response)
-    response.close()
+    close(response)
     return told[0]
 
 

@@ -59,7 +59,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("ring", [OLD, f"{NEW},{OLD}"])
 def test_serves_with_the_keys_the_database_needs(installation: Path, ring: str) -> None:
     result = run(LOAD, installation, ENCRYPTION_KEYS=ring)
-    assert (result.returncode, result.stdout) == (0, "serving WSGIHandler\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "serving Handler\n"), result.stderr
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_refuses_to_serve_and_says_why(
 def test_serves_although_the_database_is_away(installation: Path) -> None:
     """A directory in the place of the database file: it can never be opened."""
     result = run(LOAD, installation, DATABASE_URL=f"sqlite:///{installation}")
-    assert (result.returncode, result.stdout) == (0, "serving WSGIHandler\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "serving Handler\n"), result.stderr

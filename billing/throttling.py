@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -224,17 +225,18 @@ def _params(channel_id: uuid.UUID, bucket: str, now: float) -> dict[str, object]
 def _state(row: tuple[int, int, str], limit: int, now: float) -> RateState:
     """Read a row: how many requests are in the window, and when enough of them have left it."""
     second, total, history = row
-    elapsed = min(max(int(now) - second, 0), SLOTS)
-    # What `total` was at the end of each second of the window, oldest first, from before it on.
-    totals = [int(history[at : at + WIDTH]) for at in range(0, SLOTS * WIDTH, WIDTH)]
-    totals = ([total] * elapsed + totals)[:SLOTS][::-1]
-    used = (total - totals[0]) % MODULUS
+    newest = SLOTS - 1 - min(max(int(now) - second, 0), SLOTS)
+
+    def left_after(seconds: int) -> int:
+        """Return how many of the window's requests are in it so many seconds from now."""
+        at = WIDTH * (newest - seconds)
+        return (total - int(history[at : at + WIDTH])) % MODULUS if at >= 0 else 0
+
+    used = left_after(0)
     # Slots leave one a second; the first departure that brings the count below the limit, or,
     # while there is room, the first that changes it at all, is the reset.
     target = min(used - 1, limit - 1)
-    seconds = next(
-        (n for n, before in enumerate(totals) if (total - before) % MODULUS <= target), SLOTS
-    )
+    seconds = bisect_left(range(SLOTS), -target, key=lambda seconds: -left_after(seconds))
     free_at = float(max(int(now), second) + seconds) if used else now
     return RateState(limit, max(0, limit - used), max(0, ceil(free_at - now)), free_at)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import os
 from functools import lru_cache
@@ -91,9 +90,7 @@ def _associated_data(context: str, key_id: str) -> bytes:
 
 def digest(secret: str) -> str:
     """Return the keyed look-up digest (HMAC-SHA-256 under the pepper) of a secret, in hex."""
-    return hmac.new(
-        _pepper(settings.KEY_DIGEST_PEPPER), secret.encode(), hashlib.sha256
-    ).hexdigest()
+    return hmac.digest(_pepper(settings.KEY_DIGEST_PEPPER), secret.encode(), "sha256").hex()
 
 
 @lru_cache(maxsize=8)

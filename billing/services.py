@@ -44,8 +44,8 @@ class Settlement:
 class Storing:
     """What is to be stored exactly if a hold is resolved: steps that read `resolved`.
 
-    Their parameters are their own, and those of the settlement: `hold`, `now`, `charge` and
-    `request_id`.
+    The last of them returns a row then, and reads the others. Their parameters are their own, and
+    those of the settlement: `hold`, `now`, `charge` and `request_id`.
     """
 
     steps: tuple[Step, ...] = ()
@@ -65,14 +65,14 @@ RETURNING id
 """,
 )
 
-# {stored}: after what else is stored, as all channels of the account wait for its row.
+# {stored}: the last step of what is stored as well, as all channels of an account share its row.
 _CREDITED = """
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
        held_microcredits = held_microcredits - %(amount)s,
        spent_microcredits = spent_microcredits + %(charge)s,
        entry_count = entry_count + %(entries)s
- WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM resolved) {stored}
+ WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM {stored})
 RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
@@ -96,14 +96,11 @@ RETURNING id
 
 @cache
 def _capturing(storing: tuple[Step, ...]) -> Steps:
-    stored = "".join(
-        f" AND (SELECT COUNT(*) FROM {step.name}) >= 0"  # noqa: S608  # names of steps only
-        for step in storing
-    )
+    *_, last = (_CAPTURED, *storing)
     credited = Step(
         "credited",
         ("balance", "entry_count", "low_balance", "available"),
-        _CREDITED.format(stored=stored),
+        _CREDITED.format(stored=last.name),
     )
     return Steps(
         _CAPTURED,
@@ -132,7 +129,7 @@ def capture_hold(
     rows = _capturing(storing.steps).run(
         {
             **storing.params,
-            "hold": hold.id.hex,
+            "hold": db.uuid_param(hold.id),
             "account": hold.account_id,
             "amount": hold.amount_microcredits,
             "charge": charge,
@@ -161,9 +158,14 @@ def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlem
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         raise HoldNotOpen(str(hold.id))
-    params = {"hold": hold.id.hex, "request_id": hold.request_id, "now": db.time_param(now)}
     Steps(_ALREADY_RESOLVED, *storing.steps, result="SELECT 1").run(
-        {**storing.params, "charge": 0, **params}
+        {
+            **storing.params,
+            "hold": db.uuid_param(hold.id),
+            "charge": 0,
+            "request_id": hold.request_id,
+            "now": db.time_param(now),
+        }
     )
     return _free_settlement(hold, now)
 

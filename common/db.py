@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -71,6 +72,11 @@ def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
 def time_param(moment: datetime) -> Any:
     """Return a time as the database stores it: SQLite keeps text in UTC without an offset."""
     return moment if is_postgresql() else connection.ops.adapt_datetimefield_value(moment)
+
+
+def uuid_param(value: uuid.UUID) -> Any:
+    """Return an id as the database stores it, typed where it has a type for it."""
+    return value if is_postgresql() else value.hex
 
 
 def time_value(stored: Any) -> datetime:

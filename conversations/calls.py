@@ -306,7 +306,7 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
     """Return what is stored with a reply to tell what it cost and why (messages.py)."""
     caller, model = call.caller, call.caller.model
     return {
-        "channel": caller.channel_id.hex,
+        "channel": db.uuid_param(caller.channel_id),
         "is_test": caller.is_test,
         "request_model": model.model_id,
         "response_model": reply.completion.response_model,

@@ -276,7 +276,7 @@ def _told_of_turn(incoming: Incoming, admission: Admission, reply: Reply) -> dic
         "session": turn.session_pk,
         "lease_number": turn.lease_number,
         "position": turn.message_count,
-        "user_message": uuid7().hex,
+        "user_message": db.uuid_param(uuid7()),
         "user_text": incoming.message,
         "page_url": incoming.page.url,
         "page_title": incoming.page.title,

@@ -256,7 +256,7 @@ def test_a_plain_chat_takes_three_statements(provider: FakeProvider) -> None:
         # Key and minute; turn with history, and hold; settlement. Each a transaction by itself.
         assert verbs == ["WITH", "WITH", "WITH"]
     else:
-        assert len([verb for verb in verbs if verb not in {"BEGIN", "COMMIT"}]) == 16
+        assert len([verb for verb in verbs if verb not in {"BEGIN", "COMMIT"}]) == 15
 
 
 def test_a_small_balance_gets_a_shorter_answer_instead_of_a_refusal(

@@ -11,6 +11,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from django.db import connection
 
 from channels.providers.base import Delta
 from common import slots
+from common.threads import Threads
 from conversations.calls import Begun, Tell
 
 T = TypeVar("T")
@@ -27,6 +29,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 # Long enough to cost nothing, short enough for proxies that close silent connections.
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
+
+_threads = Threads()
 
 
 class Stream(Generic[T]):
@@ -37,10 +41,10 @@ class Stream(Generic[T]):
 
     def __init__(self, run: Callable[[Tell], T]) -> None:
         self._items: SimpleQueue[Begun | Delta | T | BaseException] = SimpleQueue()
+        self._turn = threading.Lock()
+        self._turn.acquire()  # until it has ended
         context = contextvars.copy_context()
-        holding = slots.handed_over()
-        self._thread = threading.Thread(target=context.run, args=(self._work, run, holding))
-        self._thread.start()
+        _threads.start(partial(context.run, self._work, run, slots.handed_over()))
 
     def _work(
         self, run: Callable[[Tell], T], holding: Callable[[], AbstractContextManager[None]]
@@ -52,7 +56,10 @@ class Stream(Generic[T]):
         except BaseException as error:  # noqa: BLE001  # handed to the reader, which raises it
             self._items.put(error)
         finally:
-            connection.close()
+            try:
+                connection.close()
+            finally:
+                self._turn.release()
 
     def next(self, timeout: float | None = None) -> Begun | Delta | T | BaseException:
         """Return the next item, result or error. Raises queue.Empty after `timeout` seconds."""
@@ -60,7 +67,8 @@ class Stream(Generic[T]):
 
     def finish(self) -> None:
         """Wait until the turn has ended, whoever still reads."""
-        self._thread.join()
+        with self._turn:
+            pass
 
 
 class Format(Protocol[T_contra]):

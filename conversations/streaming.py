@@ -29,6 +29,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 # Long enough to cost nothing, short enough for proxies that close silent connections.
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
+# Pieces in one write: of those that wait for a slow reader not all at once.
+MOST_AT_ONCE = 64
 
 _threads = Threads()
 
@@ -65,6 +67,13 @@ class Stream(Generic[T]):
         """Return the next item, result or error. Raises queue.Empty after `timeout` seconds."""
         return self._items.get(timeout=timeout)
 
+    def next_ones(self, timeout: float) -> list[Begun | Delta | T | BaseException]:
+        """Return the next item and those that wait behind it already; raises as `next` does."""
+        items = [self._items.get(timeout=timeout)]
+        while len(items) < MOST_AT_ONCE and not self._items.empty():
+            items.append(self._items.get())
+        return items
+
     def finish(self) -> None:
         """Wait until the turn has ended, whoever still reads."""
         with self._turn:
@@ -98,27 +107,29 @@ def delta(text: str) -> bytes:
 
 
 def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
-    """Yield the events of a stream that has begun, each as soon as it arrives.
+    """Yield the events of a stream that has begun, as soon as they arrive.
 
     Ends with its result or one error. Closing it early waits for the turn, not for a reader.
     """
     try:
         while True:
             try:
-                item = stream.next(KEEP_ALIVE_SECONDS)
+                items = stream.next_ones(KEEP_ALIVE_SECONDS)
             except Empty:
                 yield KEEP_ALIVE
                 continue
-            if isinstance(item, str | dict):
-                yield form.delta(item)
-                continue
-            break
+            pieces = [form.delta(item) for item in items if isinstance(item, str | dict)]
+            if pieces:
+                yield b"".join(pieces)
+            if len(pieces) < len(items):
+                break
+        item = items[-1]
         if isinstance(item, Exception):
             yield form.error(item)
         elif isinstance(item, BaseException):
             raise item
         else:
-            assert not isinstance(item, Begun), "only once, and before"
+            assert not isinstance(item, Begun | str | dict), "the turn has ended"
             yield form.end(item)
     finally:
         stream.finish()

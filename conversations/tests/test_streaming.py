@@ -16,6 +16,7 @@ from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
 from conversations import streaming
+from conversations.calls import Tell
 from conversations.models import Message
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,6 +162,38 @@ def test_silence_is_filled_with_comments(
     body = live.chat(stream=True).getvalue()
     assert body.count(streaming.KEEP_ALIVE) >= 2
     assert [name for name, _ in parse(body)] == ["delta", "delta", "done"]
+
+
+class Plain:
+    """Writes pieces as they are."""
+
+    def delta(self, delta: Delta) -> bytes:
+        return str(delta).encode()
+
+    def end(self, result: bytes) -> bytes:
+        return result
+
+    def error(self, error: Exception) -> bytes:
+        return b"error"
+
+
+def test_pieces_that_wait_already_leave_together_and_none_waits_for_others() -> None:
+    told, going_on = threading.Event(), threading.Event()
+
+    def run(tell: Tell) -> bytes:
+        for piece in ("a", "b", "c"):
+            tell(piece)
+        told.set()
+        assert going_on.wait(10)
+        tell("d")
+        return b"end"
+
+    stream = streaming.Stream(run)
+    assert told.wait(10)
+    events = streaming.frames(stream, Plain())
+    assert next(events) == b"abc"
+    going_on.set()
+    assert list(events) == [b"d", b"end"]
 
 
 def test_a_replay_streams_the_stored_reply(live: ApiClient, provider: FakeProvider) -> None:

@@ -86,7 +86,7 @@ class Opening:
     """What is to be opened with a hold: nothing is counted or held where its step returns no row.
 
     The step does something only for a row of `looked` that has both quota and credits. `columns`
-    and `source` are SQL, and say what is read with it: columns, and the joins they come from.
+    and `source` are SQL, and say what is read with it, in no order: columns, and their joins.
     """
 
     step: Step | None = None
@@ -123,6 +123,9 @@ SELECT has_quota, has_credits, {is_opened}, (SELECT message_count FROM counted),
        (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
   FROM looked {source}
 """,  # noqa: S608  # built from constants only
+        # The settlement waits for the disk, and takes along what its message wrote before. What a
+        # crash of the database loses is void: without its hold nothing is charged or stored.
+        awaits_disk=False,
     )
 
 

@@ -71,8 +71,8 @@ RETURNING second, total, history
 _ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
 
 # A key's caller, and their request counted: what every request of the API begins with. The count
-# does not wait for the disk: a message's hold, which comes later in the log, takes it along, and
-# after a crash of the database the last moments of what only reads are no loss.
+# does not wait for the disk: a message's settlement, which comes later in the log, takes it along,
+# and after a crash of the database the last moments of what only reads are no loss.
 _FIND_AND_COUNT = Steps(
     CALLER,
     Step(

@@ -64,8 +64,7 @@ class Steps:
     """Steps in their order, and the SELECT that says what came of them.
 
     With `awaits_disk=False` PostgreSQL answers before its log is on disk: for what may be lost in
-    the last moments before a crash of the database, or is followed by something that may not, which
-    takes it along. Its result is one row at most.
+    the last moments before a crash of the database. Its result has no order.
     """
 
     def __init__(self, *steps: Step, result: str, awaits_disk: bool = True) -> None:

@@ -36,8 +36,9 @@ from channels.providers.base import (
     text_of_delta,
 )
 from common import db, slots
+from common.errors import ApiError, Overloaded
 from common.tokens import estimate_tokens
-from conversations.errors import ProviderFailed, RequestRefused
+from conversations.errors import AnsweredTooLate, ProviderFailed, RequestRefused
 from conversations.prompts import Prompt
 
 logger = logging.getLogger("gateway.conversations")
@@ -300,6 +301,13 @@ def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> 
         request_id=call.hold.request_id,
         storing=storing,
     )
+
+
+def why_not_open(call: HeldCall) -> ApiError:
+    """Return what an answer is refused for whose hold is no longer open."""
+    if holds.is_known(call.hold):
+        return AnsweredTooLate()
+    return Overloaded("The database was lost while this was being answered. Nothing was charged.")
 
 
 def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
 from conversations import calls, failures, idempotency
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
-    AnsweredTooLate,
     ContextLengthExceeded,
     ModelNotFound,
     RequestRefused,
@@ -167,5 +166,5 @@ def _store(
             if claim is not None:
                 idempotency.complete(claim, body)
     except HoldNotOpen:
-        raise AnsweredTooLate from None
+        raise calls.why_not_open(call) from None
     return Outcome(body, answer)

@@ -23,7 +23,6 @@ from common import db
 from common.ids import uuid7
 from conversations import calls, failures, idempotency, selectors, turns
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
-from conversations.errors import AnsweredTooLate
 from conversations.idempotency import Claim
 from conversations.messages import STORE_TURN
 from conversations.prompts import Page, Prompt, build_prompt
@@ -250,7 +249,8 @@ def store_turn(
 ) -> Outcome:
     """Store both messages, capture the hold and keep the body for replays: all or nothing.
 
-    Raises ProviderFailed where the answer came after its hold had expired.
+    Raises ProviderFailed where the answer came after its hold had expired, Overloaded where it is
+    lost.
     """
     call = admission.call
     now = timezone.now()
@@ -265,7 +265,7 @@ def store_turn(
             elif claim is not None:
                 idempotency.free(claim)
     except HoldNotOpen:
-        raise AnsweredTooLate from None
+        raise calls.why_not_open(call) from None
     return Outcome(body, answer)
 
 
@@ -292,5 +292,8 @@ def give_back(admission: Admission, error: BaseException) -> None:
     """
     now = timezone.now()
     with suppress(AnyDatabaseError), transaction.atomic():
-        turns.give_up_turn(admission.turn)
-        calls.give_back(admission.call, error, now=now)
+        # Lost in a crash of the database, a hold has taken its lease with it, and the number of
+        # either may have been given to another since.
+        if holds.is_known(admission.call.hold):
+            turns.give_up_turn(admission.turn)
+            calls.give_back(admission.call, error, now=now)

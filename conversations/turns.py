@@ -76,7 +76,6 @@ _NEWEST = f"""
   LEFT JOIN ({
     latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
 }) newest ON TRUE
- ORDER BY newest.position DESC
 """  # noqa: S608  # built from constants only
 
 # Above every ticket: a request that has not queued yet goes behind all that wait.
@@ -105,7 +104,9 @@ def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
     """
     if not rows:
         return None
-    return Turn(*rows[0][:3]), [MessageRow(*row[3:]) for row in rows]
+    newest = [MessageRow(*row[3:]) for row in rows]
+    newest.sort(key=lambda message: message.position or 0, reverse=True)
+    return Turn(*rows[0][:3]), newest
 
 
 def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:

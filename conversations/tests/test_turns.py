@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from billing import admission, holds
 from billing.errors import CreditsExhausted
-from billing.models import Hold
+from billing.models import CreditAccount, DailyUsage, Hold
 from billing.tests.test_services import differences
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply, run_in_threads
@@ -191,3 +192,28 @@ def test_test_and_live_keys_have_sessions_of_their_own(site: Site, provider: Fak
     assert ChatSession.objects.filter(session_id="s1").count() == 2
     ApiClient(site.test_key).erase()
     assert len(ApiClient(site.api_key).history()) == 2
+
+
+def test_a_message_that_the_database_forgot_in_a_crash_is_503_and_touches_no_other_turn(
+    provider: FakeProvider,
+) -> None:
+    """Admission does not wait for the disk; the numbers of what is lost may be given out again."""
+    api = ApiClient(make_site().api_key)
+    another_ends = timezone.now() + timedelta(seconds=60)
+
+    def crash() -> Any:
+        Hold.objects.all().delete()
+        CreditAccount.objects.update(held_microcredits=0)
+        DailyUsage.objects.update(message_count=0)
+        ChatSession.objects.update(lease_expires_at=another_ends)
+        return reply()
+
+    provider.script.append(crash)
+    answer = api.chat(headers={"Idempotency-Key": "k1"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+    assert answer["Retry-After"] == "2"
+    assert ChatSession.objects.get().lease_expires_at == another_ends
+    assert api.history() == []
+    ChatSession.objects.update(lease_expires_at=None)
+    assert api.chat(headers={"Idempotency-Key": "k1"}).status_code == 200
+    assert differences() == []

@@ -120,11 +120,10 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
     """
     now = timezone.now()
     clients, is_fixed = _list_clients(caller, incoming)
-    foreseen = None if is_fixed or caller.model.is_flat else _foresee(caller, incoming, now)
-    price = caller.model.per_reply if foreseen is None else foreseen.highest_price
-    turn, hold, newest = _take(
-        caller, incoming, request_id, ticket, now=now, price=0 if is_fixed else price
-    )
+    is_free = is_fixed or caller.is_test
+    foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
+    price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
+    turn, hold, newest = _take(caller, incoming, request_id, ticket, now=now, price=price)
     with _given_back_on_error(turn, hold):
         if foreseen is None:
             prompt = _build_prompt(caller, incoming, turn.session_pk, turn.message_count, newest)

@@ -29,7 +29,9 @@ from acceptance import (
     b09_rate,
     b10_books,
     databases,
+    own_postgres,
     processes,
+    r02_database_restart,
     r05_no_storms,
     r07_one_session,
 )
@@ -47,12 +49,13 @@ B7 = Check("B7", "idempotency", b07_idempotency.check)
 B8 = Check("B8", "quota day", b08_quota_day.check)
 B9 = Check("B9", "rate limit", b09_rate.check)
 B10 = Check("B10", "reconciliation", b10_books.check)
+R2 = Check("R2", "PostgreSQL restart", r02_database_restart.check, kinds=("pg",))
 R5 = Check("R5", "no storms", r05_no_storms.check)
 R7 = Check("R7", "one session", r07_one_session.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light. B3 has the machine for
 # itself: 200 messages at once are to be refused within the two seconds of a call.
-STAGES = [([B3],), ([B1, B4, B5, B7, R7], [B8, B9]), ([B2, B10], [B6], [R5])]
+STAGES = [([B3],), ([B1, B4, B5, B7, R7], [B8, B9, R2]), ([B2, B10], [B6], [R5])]
 CHECKS = {check.id: check for lanes in STAGES for lane in lanes for check in lane}
 LOGS = BASE_DIR / "var" / "acceptance"
 _printing = threading.Lock()
@@ -111,6 +114,7 @@ def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
             for check in lane
             if check.id in options.only
             for kind in kinds
+            if kind in check.kinds
             if not run_check(check, kind, options, workshop)
         ]
 
@@ -151,6 +155,7 @@ def clean_up_when_stopped(workshop: Workshop) -> None:
         # A second signal must not come in between: the first holds locks that it would wait for.
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, signal.SIG_IGN)
+        own_postgres.end_all()
         processes.end_all()
         databases.drop_all()
         processes.end_all()  # what a lane was just starting

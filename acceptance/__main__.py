@@ -29,7 +29,10 @@ from acceptance import (
     b09_rate,
     b10_books,
     databases,
+    own_postgres,
     processes,
+    r02_database_restart,
+    r03_slow_provider,
     r05_no_storms,
     r07_one_session,
 )
@@ -47,12 +50,17 @@ B7 = Check("B7", "idempotency", b07_idempotency.check)
 B8 = Check("B8", "quota day", b08_quota_day.check)
 B9 = Check("B9", "rate limit", b09_rate.check)
 B10 = Check("B10", "reconciliation", b10_books.check)
+R2 = Check("R2", "PostgreSQL restart", r02_database_restart.check, kinds=("pg",))
+R3 = Check("R3", "slow provider", r03_slow_provider.check, kinds=("pg",))
 R5 = Check("R5", "no storms", r05_no_storms.check)
 R7 = Check("R7", "one session", r07_one_session.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light. B3 has the machine for
-# itself: 200 messages at once are to be refused within the two seconds of a call.
-STAGES = [([B3],), ([B1, B4, B5, B7, R7], [B8, B9]), ([B2, B10], [B6], [R5])]
+# itself: 200 messages at once are to be refused within the two seconds of a call; and so has R3,
+# which is judged by milliseconds.
+STAGES = [([B3],), ([R3],), ([B1, B4, B5, B7, R7], [B8, B9, R2]), ([B2, B10], [B6], [R5])]
+CHECKS = {check.id: check for lanes in STAGES for lane in lanes for check in lane}
+KINDS = {"pg": ["pg"], "sqlite": ["sqlite"], "both": ["pg", "sqlite"]}
 LOGS = BASE_DIR / "var" / "acceptance"
 _printing = threading.Lock()
 
@@ -100,8 +108,7 @@ def describe(check: Check, run: Run, seconds: float) -> str:
 
 def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
     """Run the chosen checks, stage by stage; return the names of those that failed."""
-    kinds = ["pg", "sqlite"] if options.database == "both" else [options.database]
-    wanted = {name.strip().upper() for name in options.only.split(",") if name.strip()}
+    kinds = KINDS[options.database]
     for kind in kinds:
         workshop.stock.new(kind).drop()  # migrates the template before anything is timed
 
@@ -109,8 +116,9 @@ def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
         return [
             f"{check.id} {kind}"
             for check in lane
-            if not wanted or check.id in wanted
+            if not options.only or check.id in options.only
             for kind in kinds
+            if kind in check.kinds
             if not run_check(check, kind, options, workshop)
         ]
 
@@ -121,15 +129,31 @@ def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
     return failed
 
 
+def known_ids(text: str) -> set[str]:
+    """Read a list of ids. An unknown one is refused, as a check that never ran would pass."""
+    wanted = {name.strip().upper() for name in text.split(",") if name.strip()}
+    if unknown := wanted - set(CHECKS):
+        known = sorted(CHECKS, key=lambda name: (name[0], int(name[1:])))
+        words = f"no check {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        raise argparse.ArgumentTypeError(words)
+    return wanted
+
+
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m acceptance", description="Check the product's promises by their ids."
     )
-    parser.add_argument("--database", choices=["pg", "sqlite", "both"], default="both")
-    parser.add_argument("--only", default="", metavar="B3,B9", help="these checks alone")
+    parser.add_argument("--database", choices=KINDS, default="both")
+    parser.add_argument(
+        "--only", type=known_ids, default="", metavar="B3,B9", help="these checks alone"
+    )
     parser.add_argument("--long", action="store_true", help="the full counts, for `make soak`")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in sorted(options.only):
+        if not set(CHECKS[name].kinds) & set(KINDS[options.database]):
+            parser.error(f"{name} means nothing on {options.database}")
+    return options
 
 
 def clean_up_when_stopped(workshop: Workshop) -> None:
@@ -139,6 +163,7 @@ def clean_up_when_stopped(workshop: Workshop) -> None:
         # A second signal must not come in between: the first holds locks that it would wait for.
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, signal.SIG_IGN)
+        own_postgres.end_all()
         processes.end_all()
         databases.drop_all()
         processes.end_all()  # what a lane was just starting

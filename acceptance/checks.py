@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acceptance.databases import Database
 from acceptance.rig import Rig, Workshop
 
 
@@ -54,10 +55,13 @@ class Run:
         return number if self.kind == "pg" else max(1, number // 10)
 
     @contextmanager
-    def rig(self, settings: Mapping[str, str] | None = None) -> Iterator[Rig]:
+    def rig(
+        self, settings: Mapping[str, str] | None = None, *, database: Database | None = None
+    ) -> Iterator[Rig]:
         """Yield a rig with a fresh database and provider; at its end the books must agree."""
         with tempfile.TemporaryDirectory(dir=self.workshop.folder) as scratch:
-            rig = Rig(self.workshop, self.kind, self.folder, Path(scratch), settings or {})
+            own = database or self.workshop.stock.new(self.kind)
+            rig = Rig(self.workshop, own, self.folder, Path(scratch), settings or {})
             try:
                 yield rig
                 found = rig.verify_ledger()
@@ -68,8 +72,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A promise by its id."""
+    """A promise by its id, and the databases on which it means anything."""
 
     id: str
     title: str
     function: Callable[[Run], None]
+    kinds: tuple[str, ...] = ("pg", "sqlite")

@@ -43,10 +43,23 @@ def value(database: Database, statement: str, params: Sequence[Any] = ()) -> Any
     return database.rows(statement, params)[0][0]
 
 
-class Postgres:
-    """A database on the server of CI_POSTGRES_URL."""
+class OnPostgres:
+    """What a database on PostgreSQL is asked, whichever server it is on."""
 
     kind = "pg"
+    url: str
+
+    def connect(self) -> psycopg.Connection[Row]:
+        return psycopg.connect(self.url, autocommit=True)
+
+    def rows(self, statement: str, params: Sequence[Any] = ()) -> list[Row]:
+        with self.connect() as connection:
+            cursor = connection.execute(statement, params or None)
+            return cursor.fetchall() if cursor.description else []
+
+
+class Postgres(OnPostgres):
+    """A database on the server of CI_POSTGRES_URL."""
 
     def __init__(self, template: str = "") -> None:
         self.name = f"gateway_acceptance_{os.getpid()}_{secrets.token_hex(4)}"
@@ -60,14 +73,6 @@ class Postgres:
     def _on_server(statement: sql.Composed) -> None:
         with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
             connection.execute(statement)
-
-    def connect(self) -> psycopg.Connection[Row]:
-        return psycopg.connect(self.url, autocommit=True)
-
-    def rows(self, statement: str, params: Sequence[Any] = ()) -> list[Row]:
-        with self.connect() as connection:
-            cursor = connection.execute(statement, params or None)
-            return cursor.fetchall() if cursor.description else []
 
     def alter(self, setting: str, to: str) -> None:
         """Change a default of this database's sessions."""

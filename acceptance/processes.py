@@ -41,11 +41,13 @@ _living: set[subprocess.Popen[Any]] = set()
 _stopping = threading.Event()
 
 
-def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a program in the checkout, in a process group of its own."""
+def start(
+    command: Sequence[str], *, folder: Path = BASE_DIR, **options: Any
+) -> subprocess.Popen[Any]:
+    """Start a program in the checkout, or a folder, in a process group of its own."""
     if _stopping.is_set():
         raise RuntimeError("the run is being stopped")
-    process = subprocess.Popen(command, cwd=BASE_DIR, start_new_session=True, **options)
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True, **options)
     _living.add(process)
     return process
 
@@ -69,8 +71,15 @@ def run_python(
     arguments: Sequence[str], *, env: Mapping[str, str], stdin: str = "", seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run our own Python to its end, in the checkout."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = start([sys.executable, *arguments], env=dict(env), text=True, **pipes)
+    return run_program([sys.executable, *arguments], stdin=stdin, seconds=seconds, env=dict(env))
+
+
+def run_program(
+    command: Sequence[str], *, stdin: str = "", seconds: float = 300, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    options |= dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = start(command, text=True, **options)
     try:
         output, errors = process.communicate(stdin, timeout=seconds)
     finally:
@@ -97,6 +106,7 @@ class Running:
         env: Mapping[str, str],
         log: Path,
         stdout: IO[bytes] | int | None = None,
+        **options: Any,
     ) -> None:
         with log.open("ab") as output:
             self.process = start(
@@ -105,6 +115,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
                 stderr=output,
+                **options,
             )
 
     @property

@@ -62,9 +62,9 @@ class Workshop:
             "FAILED_KEYS_PER_MINUTE": "1000000",
             "DJANGO_SETTINGS_MODULE": "gateway.settings",
         }
-        self.stock = Stock(self.folder, self._migrate)
+        self.stock = Stock(self.folder, self.migrate)
 
-    def _migrate(self, database: Database) -> None:
+    def migrate(self, database: Database) -> None:
         manage(self.env | {"DATABASE_URL": database.url}, "migrate", "--verbosity", "0")
 
     def close(self) -> None:
@@ -202,12 +202,12 @@ class Server:
 
 
 class Rig:
-    """A fresh database, a provider, and as many gateways as a check starts."""
+    """A database of its own, a provider, and as many gateways as a check starts."""
 
     def __init__(
         self,
         workshop: Workshop,
-        kind: str,
+        database: Database,
         logs: Path,
         scratch: Path,
         settings: Mapping[str, str],
@@ -215,7 +215,7 @@ class Rig:
         self.scratch = scratch
         self.logs = logs
         self.servers: list[Server] = []
-        self.database = workshop.stock.new(kind)
+        self.database = database
         self.mock = Mock(logs / "mock.log")
         self._mocks = [self.mock]
         self.env = workshop.env | {

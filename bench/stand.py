@@ -55,7 +55,8 @@ class Stand:
             ending.callback(self.provider.running.kill)
             workshop = ending.enter_context(closing(Workshop()))
             settings = {"PROVIDER_BASE_URL": self.provider.url} | self._settings
-            rig = Rig(workshop, self._kind, self.logs, self.logs, settings)
+            database = workshop.stock.new(self._kind)
+            rig = Rig(workshop, database, self.logs, self.logs, settings)
             self.rig = ending.enter_context(closing(rig))
             self.keys = self._create_channels()
             self._ending = ending.pop_all()

@@ -155,7 +155,15 @@ def database_settings(url: str) -> dict[str, Any]:
         # smaller than the number of threads is enough.
         size = read_int("DATABASE_POOL_SIZE", min(THREADS, 20), low=1, high=1000)
         config["OPTIONS"] = config.get("OPTIONS", {}) | {
-            "pool": {"min_size": 1, "max_size": size, "timeout": 5},
+            "pool": {
+                "min_size": 1,
+                "max_size": size,
+                "timeout": 5,
+                # Before each next attempt to connect a pool waits twice as long, for five minutes
+                # by default: a database that was away for one would be used again a minute after
+                # its return. Having given up, it begins anew with whoever asks next.
+                "reconnect_timeout": 5,
+            },
             "connect_timeout": 3,
         }
         # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from psycopg_pool.base import AttemptWithBackoff
 
 from gateway import settings
 
@@ -88,6 +89,16 @@ def test_postgresql_gets_a_pool(monkeypatch: pytest.MonkeyPatch, scheme: str) ->
     assert config["OPTIONS"]["pool"]["max_size"] == 7
     assert config["OPTIONS"]["sslmode"] == "require"
     assert config["CONN_MAX_AGE"] == 0
+
+
+def test_a_pool_never_waits_long_before_it_looks_for_its_database_again() -> None:
+    pool = settings.database_settings("postgres://127.0.0.1/gw")["OPTIONS"]["pool"]
+    attempt, now = AttemptWithBackoff(timeout=pool["reconnect_timeout"]), 1.0
+    attempt.update_delay(now)
+    while not attempt.time_to_give_up(now):
+        assert attempt.delay <= 3
+        now += attempt.delay
+        attempt.update_delay(now)
 
 
 def test_a_pool_of_no_connections_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,252 @@
+"""R3: while a provider takes its time nothing else waits: no connection, reader, probe or channel.
+
+One process, as the pool of connections and the gate of calls are each process's own: so it is known
+to the call which one is over the cap. What the promise says of refusals and probes, 50 ms, is
+judged by their median, as a busy machine delays some of anything; their p95 is told beside it.
+History is judged by its p95.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote
+
+import psycopg
+
+from acceptance.checks import Run
+from acceptance.clients import CHAT, Answer, Client, by_threads, request, tally
+from acceptance.databases import Postgres, Row
+from acceptance.processes import wait_until
+from acceptance.rig import CREDIT, Rig, Server, Wanted
+
+CALLS = 200
+FLOOD = 120
+HALF = CALLS // 2
+POOL = 20
+# More than the pool has connections, so that it is the pool that bounds them.
+THREADS = 32
+SECONDS, SECONDS_SHORT = 30, 8
+# The mock sends a stream in so many pieces: they are spread over the call.
+PIECES = 20
+# All calls are in flight for at least so long, or the machine was too slow to tell anything.
+LEAST_SECONDS = 2.0
+SESSIONS = 64
+WARMING_CLIENTS = 16
+READERS = 4
+LEAST_ANSWERS = 10
+PAUSE_SECONDS = 0.1
+IDLE_MS = 100
+SAMPLES_PER_SECOND = 100
+HISTORY_SECONDS = 0.2
+AT_ONCE_SECONDS = 0.05
+
+
+def check(run: Run) -> None:
+    settings = {"DATABASE_POOL_SIZE": str(POOL), "PROVIDER_CALLS": str(CALLS)}
+    with run.rig(settings) as rig:
+        assert isinstance(rig.database, Postgres)
+        server = rig.start_server(workers=1, threads=THREADS)
+        scene = make_scene(run, rig, server)
+        # A process's first requests, and a connection's first statements, are slower than others.
+        warm = [partial(scene.reader.chat, "hello", session(n)) for n in range(4 * SESSIONS)]
+        by_threads(WARMING_CLIENTS, warm)
+        # Only the gateway uses the database now: what is found is its own.
+        with sampled(run, rig.database):
+            send_slow_calls(scene)
+
+
+def session(number: int) -> str:
+    return f"session {number % SESSIONS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One process of the gateway, three channels, and calls that take so many seconds."""
+
+    run: Run
+    rig: Rig
+    server: Server
+    seconds: float
+    reader: Client
+    flooding: Client
+    other: Client
+
+    def ask_slowly(self, client: Client, name: str, number: int) -> Answer:
+        """Make a call that takes its time, every second one as a stream that drips."""
+        is_stream = number % 2 == 1
+        milliseconds = int(self.seconds * 1000)
+        drips = f"gap:{milliseconds // PIECES} size:{20 * PIECES}"
+        order = drips if is_stream else f"latency:{milliseconds}"
+        return client.ask(CHAT, f"{order} {name} {number}", f"{name} {number}", stream=is_stream)
+
+    def wait_for_calls(self, count: int) -> None:
+        wait_until(
+            lambda: self.rig.mock.stats()["in_flight"] == count,
+            seconds=self.seconds,
+            what=f"exactly {count} calls in flight",
+        )
+
+
+def make_scene(run: Run, rig: Rig, server: Server) -> Scene:
+    owners = [f"{name}@example.com" for name in ("reader", "flooding", "other")]
+    channels = rig.create_channels([Wanted(owner, 10**4 * CREDIT) for owner in owners])
+    seconds = SECONDS if run.is_long else SECONDS_SHORT
+    return Scene(run, rig, server, seconds, *map(server.client, channels))
+
+
+# --- The calls ----------------------------------------------------------------------------------
+
+
+def send_slow_calls(scene: Scene) -> None:
+    """Let one channel flood the gateway and another take the rest; look while all are waiting."""
+    with ThreadPoolExecutor(FLOOD + HALF) as pool:
+
+        def send(client: Client, name: str, count: int) -> list[Future[Answer]]:
+            ask = partial(scene.ask_slowly, client, name)
+            return [pool.submit(ask, number) for number in range(count)]
+
+        started = time.monotonic()
+        flood = send(scene.flooding, "flood", FLOOD)
+        scene.wait_for_calls(HALF)
+        others = send(scene.other, "other", HALF)
+        scene.wait_for_calls(CALLS)
+        # The first call began later than `started`, so none has ended until then.
+        look_around(scene, started + scene.seconds)
+    expect_halves(scene.run, [f.result() for f in flood], [f.result() for f in others])
+
+
+def expect_halves(run: Run, flood: list[Answer], others: list[Answer]) -> None:
+    """Whoever floods has half of the calls, to the call; another channel has the other half."""
+    refused = [answer for answer in flood if not answer.is_success]
+    run.report.figure("flood", tally(flood))
+    run.report.expect_equal("flood: refused", tally(refused), {"503 overloaded": FLOOD - HALF})
+    expect_retry_after(run, "flood", refused)
+    answered = [answer for answer in others if answer.is_success]
+    run.report.expect(len(answered) == HALF, f"another channel beside it: {tally(others)}")
+
+
+def expect_retry_after(run: Run, name: str, refused: list[Answer]) -> None:
+    silent = sum("retry-after" not in answer.headers for answer in refused)
+    run.report.expect(not silent, f"{name}: {silent} of {len(refused)} 503 have no Retry-After")
+
+
+# --- What others see meanwhile ------------------------------------------------------------------
+
+
+def look_around(scene: Scene, until: float) -> None:
+    """Read history, ask for one call more, and probe, until the first call can have ended."""
+    report, reader, left = scene.run.report, scene.reader, until - time.monotonic()
+    report.figure("all in flight for_s", left)
+    report.expect(left >= LEAST_SECONDS, f"all were in flight for only {left:.1f} s")
+    repeat = partial(repeatedly, until)
+    with ThreadPoolExecutor(READERS + 2) as pool:
+        histories = [pool.submit(repeat, partial(read_history, reader)) for _ in range(READERS)]
+        refusals = pool.submit(repeat, lambda _: reader.chat("one more", session(0)))
+        probes = pool.submit(repeat, lambda _: request(scene.server.port, "GET", "/healthz"))
+    read = [answer for future in histories for answer in future.result()]
+    expect_quick(scene.run, "history", 200, read, p95=HISTORY_SECONDS)
+    expect_quick(scene.run, "past the cap", 503, refusals.result(), median=AT_ONCE_SECONDS)
+    expect_retry_after(scene.run, "past the cap", refusals.result())
+    expect_quick(scene.run, "healthz", 200, probes.result(), median=AT_ONCE_SECONDS)
+
+
+def repeatedly(until: float, ask: Callable[[int], Answer]) -> list[Answer]:
+    """Ask again and again, with a pause in between; only what ended in time counts."""
+    answers: list[Answer] = []
+    while time.monotonic() < until:
+        answers.append(ask(len(answers)))
+        time.sleep(PAUSE_SECONDS)
+    return [answer for answer in answers if answer.ended < until]
+
+
+def read_history(reader: Client, number: int) -> Answer:
+    return reader.get(f"/api/history?session_id={quote(session(number))}")
+
+
+def expect_quick(
+    run: Run,
+    name: str,
+    status: int,
+    answers: list[Answer],
+    *,
+    median: float = math.inf,
+    p95: float = math.inf,
+) -> None:
+    """Expect so many seconds at most of answers that all have one status."""
+    run.report.expect_equal(f"{name}: statuses", {a.status for a in answers}, {status})
+    seconds = sorted(answer.seconds for answer in answers)
+    if len(seconds) < LEAST_ANSWERS:
+        run.report.expect(False, f"{name}: only {len(seconds)} answers")
+        return
+    *_, at_95 = statistics.quantiles(seconds, n=20)
+    at_50 = statistics.median(seconds)
+    run.report.figure(
+        f"{name}: p50, p95 of {len(seconds)}_ms", f"{at_50 * 1000:.0f}, {at_95 * 1000:.0f}"
+    )
+    run.report.expect(at_50 <= median, f"{name}: half took more than {at_50 * 1000:.0f} ms")
+    run.report.expect(at_95 <= p95, f"{name}: one in twenty took more than {at_95 * 1000:.0f} ms")
+
+
+# --- What the database sees ---------------------------------------------------------------------
+
+# At the moment it is asked, not when the statement began.
+LOOK = """
+SELECT state LIKE 'idle in transaction%%', query,
+       EXTRACT(EPOCH FROM clock_timestamp() - state_change) * 1000
+FROM pg_stat_activity
+WHERE datname = %s AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(slots=True)
+class Samples:
+    """How many connections the gateway had, and how long one of them sat in a transaction."""
+
+    count: int = 0
+    most_connections: int = 0
+    idle_ms: float = 0.0
+    idle_after: str = ""
+
+    def take(self, connection: psycopg.Connection[Row], name: str) -> None:
+        sessions = connection.execute(LOOK, [name]).fetchall()
+        self.count += 1
+        self.most_connections = max(self.most_connections, len(sessions))
+        for is_idle, query, milliseconds in sessions:
+            if is_idle and milliseconds > self.idle_ms:
+                self.idle_ms, self.idle_after = float(milliseconds), query
+
+    def judge(self, run: Run) -> None:
+        run.report.figure("samples", self.count)
+        run.report.figure("connections at most", self.most_connections)
+        run.report.figure("idle in transaction at most_ms", round(self.idle_ms))
+        run.report.expect(self.most_connections <= POOL, f"{self.most_connections} connections")
+        words = f"idle in transaction for {self.idle_ms:.0f} ms after {self.idle_after[:200]}"
+        run.report.expect(self.idle_ms <= IDLE_MS, words)
+
+
+@contextmanager
+def sampled(run: Run, database: Postgres) -> Iterator[None]:
+    """Look at the database's sessions a hundred times a second during the block; judge them."""
+    samples, stop = Samples(), threading.Event()
+
+    def sample() -> None:
+        with closing(database.connect()) as connection:
+            while not stop.wait(1 / SAMPLES_PER_SECOND):
+                samples.take(connection, database.name)
+
+    with ThreadPoolExecutor(1) as pool:
+        sampling = pool.submit(sample)
+        try:
+            yield
+        finally:
+            stop.set()
+            sampling.result()
+            samples.judge(run)

@@ -243,7 +243,7 @@ WHERE asked.role = 'user' AND s.channel_id = %s
 """
 CHARGES = "SELECT hold_id FROM billing_ledgerentry WHERE kind = 'charge' AND credit_account_id = %s"
 
-OPEN_HOLDS = "SELECT COUNT(*) FROM billing_hold WHERE state = 'open'"
+OPEN_HOLDS = "SELECT COUNT(*) FROM billing_hold WHERE state = 'held'"
 
 
 def expect_exact_books(scene: Scene, channel: ChannelKeys) -> None:

@@ -80,6 +80,10 @@ bench-ledger: setup-dev  ## how many charges a second one hot account takes
 bench-growth: setup-dev  ## is the cost flat from 10^3 to 10^6 messages, 1 to 10^4 channels (ARGS="--long": ten times)
 	@$(PY) -m bench.growth $(ARGS)
 
+.PHONY: bench-pair
+bench-pair: setup-dev  ## this checkout's chat beside another commit's, in turns (ARGS="HEAD~1")
+	@$(PY) -m bench.pair $(ARGS)
+
 .PHONY: bench-inflight
 bench-inflight: setup-dev  ## 2,000 chats of 10 s at once on two processes
 	@$(PY) -m bench.inflight $(ARGS)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH, MAX_CACHED_STATEMENT_PARAMS
 
+from billing import admission, services, throttling
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply
+from conversations import turns
+from conversations.messages import STORE_TURN
 from conversations.models import Message
 
 pytestmark = pytest.mark.django_db
@@ -243,6 +249,20 @@ def test_a_long_session_sends_only_the_turns_that_fit(provider: FakeProvider) ->
     # 6,144 tokens for the prompt: the new message and two earlier turns of some 2,000 tokens.
     assert [part["role"] for part in prompt] == ["user", "assistant"] * 2 + ["user"]
     assert len(api.history()) == 16
+
+
+def test_the_statements_are_short_enough_for_the_driver_to_keep_them_parsed(site: Site) -> None:
+    """psycopg parses a longer one, or one of more parameters, anew each time."""
+    caller = site.caller()
+    lease = turns.opening(caller=caller, session_id="s1", now=timezone.now(), ticket=None)
+    chat = [
+        throttling._FIND_AND_COUNT,
+        admission._placing(lease.step, lease.columns, lease.source),
+        services._capturing(STORE_TURN),
+    ]
+    for statement in [steps._whole for steps in chat]:
+        assert len(statement.encode()) <= MAX_CACHED_STATEMENT_LENGTH
+        assert len(set(re.findall(r"%\((\w+)\)s", statement))) <= MAX_CACHED_STATEMENT_PARAMS
 
 
 @pytest.mark.django_db(transaction=True)

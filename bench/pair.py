@@ -1,0 +1,162 @@
+"""This checkout beside another commit, a hundred chats here, a hundred there: which costs more?
+
+    python -m bench.pair HEAD~1 [--rounds 40]
+
+The machine's speed drifts by half within minutes, so figures of two runs say little. Here each
+version has a process and a database of its own, and they take turns of a tenth of a second: both
+meet the same drift, and what is told is the ratio. Tables are those of this checkout for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from acceptance.processes import BASE_DIR
+from bench import figures, micro
+from bench.figures import progress
+from bench.stand import Stand, backend_cpu_seconds
+
+CHATS = 80
+WARMING = 100
+# CPU of a backend is told in hundredths of a second, so a turn alone says little of PostgreSQL.
+ROUNDS = 40
+
+
+class Version:
+    """A process that answers chats of one checkout, when it is told to."""
+
+    def __init__(self, stand: Stand, root: Path) -> None:
+        self._url = stand.rig.database.url
+        plan = stand.plan(connections=1, run="pair", message=micro.MESSAGE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, json.dumps(plan)],
+            cwd=root,
+            env=dict(stand.rig.env) | {"PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.turn(WARMING)
+
+    def turn(self, chats: int) -> tuple[float, float]:
+        """Answer so many chats; return CPU ms of each, the gateway's and PostgreSQL's."""
+        assert self._process.stdin
+        assert self._process.stdout
+        before = backend_cpu_seconds(self._url)
+        self._process.stdin.write(f"{chats}\n")
+        self._process.stdin.flush()
+        told = self._process.stdout.readline()
+        if not told:
+            raise SystemExit(f"A chat failed in {self._process.args!r}.")
+        database = backend_cpu_seconds(self._url) - before
+        return 1000 * float(told) / chats, 1000 * database / chats
+
+    def end(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+# Runs in either checkout, so it may use only what an older one has as well.
+CHILD = f"""
+import sys
+sys.path.insert(0, ".")
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("pair", {str(Path(__file__).resolve())!r})
+pair = module_from_spec(spec)
+spec.loader.exec_module(pair)
+pair.answer(sys.argv[1])
+"""
+
+
+def answer(plan: str) -> None:
+    """Answer as many chats as each line of standard input says; tell the seconds of CPU."""
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+    django.setup()
+    from bench.load import Plan, Requests
+    from bench.micro import one_request
+    from common.middleware import API_PREFIXES
+    from common.slots import Slots
+    from gateway.wsgi import application
+
+    server = Slots(application, 64, quick=API_PREFIXES)
+    call = functools.partial(one_request, server, Requests(Plan(**json.loads(plan))))
+    for number, line in enumerate(sys.stdin):
+        started = time.thread_time()
+        for chat in range(int(line)):
+            call(number, chat)
+        print(time.thread_time() - started, flush=True)
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """Lay a commit out in a folder, as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="gateway-pair-") as folder:
+        root = Path(folder) / "checkout"
+        git = ["git", "-C", str(BASE_DIR), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(root), commit], check=True)
+        try:
+            yield root
+        finally:
+            subprocess.run([*git, "remove", "--force", str(root)], check=True)
+
+
+def measure(commit: str, rounds: int) -> tuple[list[tuple[float, float]], ...]:
+    """Return the figures of every turn: of the other commit, and of this checkout."""
+    turns: tuple[list[tuple[float, float]], ...] = ([], [])
+    with ExitStack() as ending:
+        roots = [ending.enter_context(checkout(commit)), BASE_DIR]
+        stands = [ending.enter_context(Stand("pg")) for _ in roots]
+        versions = [Version(stand, root) for stand, root in zip(stands, roots, strict=True)]
+        for number in range(rounds):
+            progress(f"round {number + 1} of {rounds}")
+            for which in (0, 1) if number % 2 else (1, 0):
+                turns[which].append(versions[which].turn(CHATS))
+        for version in versions:
+            version.end()
+    progress("")
+    return turns
+
+
+def lines(
+    before: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    """Say what each costs: means over all turns, and quartiles of the ratio turn by turn."""
+    yield "| CPU ms a chat | before | now | ratio | of turns, quartiles |"
+    yield "|---|---|---|---|---|"
+    for at, name in enumerate(("gateway", "PostgreSQL")):
+        old, new = ([turn[at] for turn in turns] for turns in (before, now))
+        ratios = [n / o for o, n in zip(old, new, strict=True) if o]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        means = statistics.mean(old), statistics.mean(new)
+        yield (
+            f"| {name} | {means[0]:.3f} | {means[1]:.3f} | {means[1] / means[0]:.3f} "
+            f"| {middle:.3f} ({low:.3f} to {high:.3f}) |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.pair")
+    parser.add_argument("commit", help="what to compare this checkout with, as HEAD~1")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    told = parser.parse_args()
+    print(f"{figures.heading()}, beside {told.commit}; {told.rounds} turns of {CHATS} chats each\n")
+    print("\n".join(lines(*measure(told.commit, told.rounds))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The key's caller, found and counted by one statement; each view says in which window.
+"""The key's caller, found and counted by one statement, in the window of the view's throttle.
 
 The order of the contract's checks stays: an unknown key is 401 and a disabled channel 403 with
 nothing counted, and a minute that is used up is 429 once the throttle is asked.
@@ -6,24 +6,19 @@ nothing counted, and a minute that is used up is 429 once the throttle is asked.
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from rest_framework.request import Request
 
-from billing.throttling import ChatThrottle, ReadThrottle
+from billing.throttling import ChatThrottle
 from channels.authentication import ApiKeyAuthentication
 from channels.callers import Caller
 
 
-class ChatKey(ApiKeyAuthentication):
-    """Authenticates a request that counts in the channel's minute; ChatThrottle goes with it."""
+class CountedKey(ApiKeyAuthentication):
+    """Authenticates by key, and counts the request where the view's throttle would."""
 
-    throttle = ChatThrottle()
-
-    def find_caller(self, request: HttpRequest, key: str) -> Caller | None:
-        caller, request.minute = self.throttle.find_and_count(key)  # type: ignore[attr-defined]
+    def find_caller(self, request: Request, key: str) -> Caller | None:
+        (throttle,) = request.parser_context["view"].get_throttles()
+        assert isinstance(throttle, ChatThrottle)
+        caller, minute = throttle.find_and_count(key)
+        request._request.minute = minute  # type: ignore[attr-defined]  # read by the throttle
         return caller
-
-
-class ReadKey(ChatKey):
-    """Authenticates a request that only reads or erases; ReadThrottle goes with it."""
-
-    throttle = ReadThrottle()

@@ -19,7 +19,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys.
     """
 
-    def find_caller(self, request: HttpRequest, key: str) -> Caller | None:
+    def find_caller(self, request: Request, key: str) -> Caller | None:
         """Return who holds this key now, or None."""
         return find_caller(key)
 
@@ -27,7 +27,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = read_key(request._request)
         if not keys.is_well_formed(key):
             raise InvalidApiKey
-        caller = self.find_caller(request._request, key)
+        caller = self.find_caller(request, key)
         if caller is None:
             floods.count_failed_key(request._request)
             raise InvalidApiKey

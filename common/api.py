@@ -105,7 +105,11 @@ class ApiView(APIView):
         freed at once. Left to the collector, past answers and all that was read for them would
         stay in memory beside the calls that wait for a provider.
         """
-        self.request = wrapped = Request(request, authenticators=self.get_authenticators())
+        self.request = wrapped = Request(
+            request,
+            authenticators=self.get_authenticators(),
+            parser_context={"view": self},  # where DRF's authenticators find it
+        )
         try:
             self.initial(wrapped)
             method = getattr(self, str(request.method).lower())

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from billing import selectors, services
 from billing.api import serializers
-from billing.authentication import ReadKey
+from billing.authentication import CountedKey
 from billing.days import seconds_to_next_day
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels import selectors as channels_selectors
@@ -25,7 +25,7 @@ from common.openapi import errors
 class KeyView(ApiView):
     """What the sent key is: its channel, limits and credits."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
@@ -75,7 +75,7 @@ class KeyView(ApiView):
 class ModelsView(ApiView):
     """The models the account may choose for this channel."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

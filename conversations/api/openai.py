@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.authentication import ChatKey, ReadKey
+from billing.authentication import CountedKey
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels import selectors
 from channels.authentication import caller_of
@@ -32,7 +32,7 @@ from conversations.simulation import read_simulation
 class CompletionsView(ApiView):
     """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
 
-    authentication_classes = (ChatKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ChatThrottle,)
     max_body_bytes = 1024 * 1024
@@ -84,7 +84,7 @@ def read_request(request: Request, caller: Caller) -> Asked:
 class ModelsView(ApiView):
     """The models this channel may ask for."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

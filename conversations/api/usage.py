@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.serializers import PriceSchema
-from billing.authentication import ReadKey
+from billing.authentication import CountedKey
 from billing.days import utc_day
 from billing.throttling import ReadThrottle
 from channels.authentication import caller_of
@@ -74,7 +74,7 @@ UsageTotalsSchema._declared_fields["from"] = serializers.DateField()
 class UsageView(ApiView):
     """The channel's usage by day or model; its credits equal the ledger's charges."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
@@ -104,7 +104,7 @@ class UsageView(ApiView):
 class ReceiptView(ApiView):
     """What one reply was charged, and why."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

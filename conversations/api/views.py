@@ -13,7 +13,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.authentication import ChatKey, ReadKey
+from billing.authentication import CountedKey
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import caller_of
 from channels.callers import Caller
@@ -51,7 +51,7 @@ SIMULATE = OpenApiParameter(
 class ChatView(ApiView):
     """A visitor's message in, an AI reply out."""
 
-    authentication_classes = (ChatKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ChatThrottle,)
 
@@ -124,7 +124,7 @@ def replay_events(body: bytes) -> list[bytes]:
 class HistoryView(ApiView):
     """A live session's messages: read them, or erase them for good."""
 
-    authentication_classes = (ReadKey,)
+    authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 

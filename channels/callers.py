@@ -130,7 +130,7 @@ _OF_KEY = {
     "mode": "k.mode",
 }
 # A channel stands for itself: what a key would say is said by the channel.
-_OF_NO_KEY = _OF_KEY | {
+_OF_NO_KEY = {
     "key_prefix": "''",
     "key_last_four": "''",
     "key_created": "CAST(c.created_at AS text)",

@@ -230,9 +230,7 @@ def _given_back_on_error(turn: Turn, hold: PlacedHold) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(AnyDatabaseError), transaction.atomic():
-            turns.give_up_turn(turn)
-            holds.release_hold(hold=hold, now=timezone.now())
+        _give_back(turn, hold, lambda: holds.release_hold(hold=hold, now=timezone.now()))
         raise
 
 
@@ -289,10 +287,14 @@ def give_back(admission: Admission, error: BaseException) -> None:
 
     Where even giving back fails, hold and turn end by themselves when their time has passed.
     """
-    now = timezone.now()
+    turn, call = admission.turn, admission.call
+    _give_back(turn, call.hold, lambda: calls.give_back(call, error, now=timezone.now()))
+
+
+def _give_back(turn: Turn, hold: PlacedHold, release: Callable[[], object]) -> None:
     with suppress(AnyDatabaseError), transaction.atomic():
         # Lost in a crash of the database, a hold has taken its lease with it, and the number of
-        # either may have been given to another since.
-        if holds.is_known(admission.call.hold):
-            turns.give_up_turn(admission.turn)
-            calls.give_back(admission.call, error, now=now)
+        # that may have been given to another since.
+        if holds.is_known(hold):
+            turns.give_up_turn(turn)
+            release()

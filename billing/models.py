@@ -37,7 +37,7 @@ class CreditAccount(models.Model):
     # When the next grant ends; admission looks at it, so that no clean-up job has to be in time.
     next_expiry_at = models.DateTimeField(null=True, blank=True)
     low_balance_microcredits = models.BigIntegerField("warn below", default=10_000_000)
-    warned = models.PositiveSmallIntegerField(default=0)
+    warned = models.SmallIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [
@@ -233,8 +233,14 @@ class Hold(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Looked for by id, or while they are open: that index is enough, and each message writes one.
-    account = models.ForeignKey(Account, models.PROTECT, related_name="holds", db_index=False)
-    channel = models.ForeignKey(Channel, models.PROTECT, related_name="holds", db_index=False)
+    # No constraints either: it is the day's row, counted with each hold, that ties channel and
+    # account down in the database (docs/decisions/0023).
+    account = models.ForeignKey(
+        Account, models.PROTECT, related_name="holds", db_index=False, db_constraint=False
+    )
+    channel = models.ForeignKey(
+        Channel, models.PROTECT, related_name="holds", db_index=False, db_constraint=False
+    )
     is_test = models.BooleanField()
     day = models.DateField()
     amount_microcredits = models.BigIntegerField()
@@ -255,9 +261,7 @@ class Hold(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(
-                condition=Q(amount_microcredits__gte=0), name="billing_hold_amount_not_negative"
-            ),
+            # And so the amount is none below zero.
             models.CheckConstraint(
                 condition=Q(
                     captured_microcredits__gte=0,
@@ -272,9 +276,12 @@ class Hold(models.Model):
 
 
 class DailyUsage(models.Model):
-    """How many messages of a channel's quota a UTC day has used; test keys are counted apart."""
+    """How many messages of a channel's quota a UTC day has used; test keys are counted apart.
 
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="daily_usage", db_index=False)
+    Written with each hold, in one statement: what ties holds and messages to their channel.
+    """
+
+    channel = models.ForeignKey(Channel, models.PROTECT, related_name="daily_usage", db_index=False)
     is_test = models.BooleanField()
     day = models.DateField()
     message_count = models.IntegerField(default=0)

@@ -37,6 +37,11 @@ _DIFFERENCES = {
         SELECT h.id, h.captured_microcredits, h.state
           FROM billing_hold h WHERE h.state <> 'captured' AND h.captured_microcredits <> 0
     """,
+    "a hold is of no channel of its account": """
+        SELECT h.id, h.account_id, c.account_id
+          FROM billing_hold h LEFT JOIN channels_channel c ON c.id = h.channel_id
+         WHERE c.id IS NULL OR c.account_id <> h.account_id
+    """,
     "a charge has no captured hold of its account": """
         SELECT e.id, e.amount_microcredits, h.state
           FROM billing_ledgerentry e LEFT JOIN billing_hold h ON h.id = e.hold_id

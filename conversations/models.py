@@ -25,7 +25,7 @@ class ChatSession(models.Model):
     created_at = models.DateTimeField()
     last_message_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
-    message_count = models.PositiveIntegerField(default=0)
+    message_count = models.IntegerField(default=0)
     # Who runs the present turn: the number grows with each turn and fences off late writers.
     lease_number = models.BigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
@@ -67,6 +67,8 @@ class Message(models.Model):
         ASSISTANT = "assistant", "Assistant"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # Sessions are never deleted, and the day's row ties the channel down: neither needs a
+    # constraint, which PostgreSQL would check for each of a turn's messages (docs/decisions/0023).
     session = models.ForeignKey(
         # No index of its own: that of the position begins with it.
         ChatSession,
@@ -75,12 +77,15 @@ class Message(models.Model):
         blank=True,
         related_name="messages",
         db_index=False,
+        db_constraint=False,
     )
     # The session's, again: usage is read by channel and time, without a join per session. Only
     # replies are looked for by it, and they have indexes below.
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages", db_index=False)
+    channel = models.ForeignKey(
+        Channel, models.CASCADE, related_name="messages", db_index=False, db_constraint=False
+    )
     is_test = models.BooleanField()
-    position = models.PositiveIntegerField()
+    position = models.IntegerField()
     role = models.CharField(max_length=9, choices=Role.choices)
     content = models.TextField()
     created_at = models.DateTimeField()
@@ -104,9 +109,9 @@ class Message(models.Model):
     price_per_reply = models.BigIntegerField(default=0)
     price_per_1k_input = models.BigIntegerField(default=0)
     price_per_1k_output = models.BigIntegerField(default=0)
-    duration_ms = models.PositiveIntegerField(default=0)
+    duration_ms = models.IntegerField(default=0)
     # Which version of the channel's system prompt it was given under; 0 for older replies.
-    prompt_version = models.PositiveIntegerField(default=0, db_default=0)
+    prompt_version = models.IntegerField(default=0, db_default=0)
 
     class Meta:
         constraints: ClassVar = [

@@ -26,6 +26,12 @@ _DIFFERENCES = {
          GROUP BY s.id, s.message_count
         HAVING s.message_count <> COUNT(m.id) OR s.message_count <> COALESCE(MAX(m.position) + 1, 0)
     """,
+    "a message is of no channel or session": """
+        SELECT m.id, c.id, m.session_id FROM conversations_message m
+          LEFT JOIN channels_channel c ON c.id = m.channel_id
+          LEFT JOIN conversations_chatsession s ON s.id = m.session_id
+         WHERE c.id IS NULL OR (m.session_id IS NOT NULL AND s.id IS NULL)
+    """,
     "a message is not where its turn has it": """
         SELECT m.id, m.role, m.position FROM conversations_message m
           JOIN conversations_chatsession s ON s.id = m.session_id

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from billing.models import CreditAccount, VerificationRun
-from channels.models import User
+from billing.models import CreditAccount, DailyUsage, Hold, VerificationRun
+from channels.models import Channel, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
+from conversations.models import ChatSession, Message
 from gateway import tasks, verification
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,46 @@ def test_finds_one_fault_of_one_micro_credit(
         cursor.execute(fault)
         assert cursor.rowcount >= 1
     assert verification.verify().difference_count >= 1
+
+
+# What PostgreSQL does not refuse by itself (docs/decisions/0023).
+STRAYS = [
+    "UPDATE billing_hold SET channel_id = '00000000-0000-7000-8000-000000000000'",
+    "UPDATE billing_hold SET account_id = account_id + 1",
+    "UPDATE conversations_message SET channel_id = '00000000-0000-7000-8000-000000000000'",
+    "UPDATE conversations_message SET session_id = session_id + 1",
+]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite refuses them")
+@pytest.mark.parametrize("stray", STRAYS)
+def test_finds_what_belongs_nowhere(api: ApiClient, provider: FakeProvider, stray: str) -> None:
+    assert api.chat().status_code == 200
+    assert verification.verify().difference_count == 0
+    with connection.cursor() as cursor:
+        cursor.execute(stray)
+    assert verification.verify().difference_count >= 1
+
+
+def test_a_hold_keeps_its_channel_whoever_deletes_all_else(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    assert api.chat().status_code == 200
+    kept = {DailyUsage, Hold}
+    others = {link.related_model for link in Channel._meta.related_objects} - kept
+    assert Message in others
+    with connection.cursor() as cursor:
+        for model in sorted(others, key=lambda model: model is ChatSession):
+            cursor.execute(f"DELETE FROM {model._meta.db_table}")  # noqa: S608  # our own
+    with pytest.raises(IntegrityError):
+        _delete_channels()
+
+
+@transaction.atomic
+def _delete_channels() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM channels_channel")
+    connection.check_constraints()
 
 
 def test_the_nightly_task_raises_an_alert_for_the_staff(

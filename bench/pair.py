@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from acceptance.processes import BASE_DIR
 from bench import figures, micro
@@ -29,7 +30,6 @@ from bench.stand import Stand, backend_cpu_seconds
 
 CHATS = 80
 WARMING = 100
-# CPU of a backend is told in hundredths of a second, so a turn alone says little of PostgreSQL.
 ROUNDS = 40
 
 
@@ -83,6 +83,16 @@ pair.answer(sys.argv[1])
 
 def answer(plan: str) -> None:
     """Answer as many chats as each line of standard input says; tell the seconds of CPU."""
+    ask = asker(json.loads(plan))
+    for number, line in enumerate(sys.stdin):
+        started = time.thread_time()
+        for chat in range(int(line)):
+            ask(number, chat)
+        print(time.thread_time() - started, flush=True)
+
+
+def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
+    """Set the gateway up in this process; return what asks it, by numbers of caller and chat."""
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
@@ -94,12 +104,7 @@ def answer(plan: str) -> None:
     from gateway.wsgi import application
 
     server = Slots(application, 64, quick=API_PREFIXES)
-    call = functools.partial(one_request, server, Requests(Plan(**json.loads(plan))))
-    for number, line in enumerate(sys.stdin):
-        started = time.thread_time()
-        for chat in range(int(line)):
-            call(number, chat)
-        print(time.thread_time() - started, flush=True)
+    return functools.partial(one_request, server, Requests(Plan(**plan)))
 
 
 @contextmanager

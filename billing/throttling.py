@@ -20,17 +20,19 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
+from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from channels import callers
-from channels.callers import CALLER, Caller
+from channels.callers import Caller
 from common import db
 from common.api import HeaderThrottle
 from common.errors import RateLimited
-from common.steps import Step, Steps
+from common.steps import Row, Step, Steps
 
 SLOTS = 61
 WIDTH = 8
@@ -70,21 +72,37 @@ RETURNING second, total, history
 
 _ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
 
+
 # A key's caller, and their request counted: what every request of the API begins with. The count
 # does not wait for the disk: a message's settlement, which comes later in the log, takes it along,
 # and after a crash of the database the last moments of what only reads are no loss.
-_FIND_AND_COUNT = Steps(
-    CALLER,
+@cache
+def _find_and_count() -> Steps:
+    return Steps(
+        callers.caller_step(),
+        Step(
+            "minute",
+            ("second", "total", "history"),
+            _counting(
+                "channel_id, CASE mode WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
+                " FROM caller WHERE is_channel_enabled AND is_account_enabled",
+                "(SELECT requests_per_minute FROM caller) * %(factor)s",
+            ),
+        ),
+        result="SELECT second, total, history, caller.* FROM caller LEFT JOIN minute ON TRUE",
+        awaits_disk=False,
+    )
+
+
+# The same for a caller who is known, if that still holds; where it does not, nothing is counted.
+_COUNT_KNOWN = Steps(
+    callers.KNOWN_CALLER,
     Step(
         "minute",
         ("second", "total", "history"),
-        _counting(
-            "channel_id, CASE mode WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
-            " FROM caller WHERE is_channel_enabled AND is_account_enabled",
-            "(SELECT requests_per_minute FROM caller) * %(factor)s",
-        ),
+        _counting("%(channel)s, %(bucket)s FROM caller WHERE mark = %(mark)s", "%(limit)s"),
     ),
-    result="SELECT second, total, history, caller.* FROM caller LEFT JOIN minute ON TRUE",
+    result="SELECT mark, second, total, history FROM caller LEFT JOIN minute ON TRUE",
     awaits_disk=False,
 )
 
@@ -157,21 +175,50 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
             return None, None
         if state.limit == caller.requests_per_minute * factor:
             return caller, state
-    buckets = {"bucket": bucket, "test_bucket": _of_tests(bucket)}
-    rows = _FIND_AND_COUNT.run(asked | buckets | {"second": int(now), "factor": factor})
-    if not rows:
+    asked |= {"second": int(now), "factor": factor}
+    caller, counted = _ask(asked, bucket)
+    if caller is None:
         return None, None
-    second, total, history, *found = rows[0]
-    caller = callers.read_caller(found)
     limit = caller.requests_per_minute * factor
-    if history:
-        return caller, _state((second, total, history), limit, now)
+    if counted:
+        return caller, _state(counted, limit, now)
     if not caller.is_enabled:
         return caller, None
-    bucket = _of_tests(bucket) if caller.is_test else bucket
-    state = _look_again(caller.channel_id, bucket, limit, now)
+    state = _look_again(caller.channel_id, _bucket_of(caller, bucket), limit, now)
     _remember(remembered, state)
     return caller, state
+
+
+def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]:
+    """Return a key's caller, and the row of their window if their request was counted in it."""
+    digest = asked["digest"]
+    if known := callers.recall(digest):
+        told = {
+            "mark": known.mark,
+            "channel": known.channel_id.hex,
+            "bucket": _bucket_of(known, bucket),
+            "limit": known.requests_per_minute * asked["factor"],
+        }
+        rows = _COUNT_KNOWN.run(asked | told)
+        if not rows:
+            return None, None
+        if rows[0][0] == known.mark:
+            return known, _if_counted(rows[0][1:])
+    rows = _find_and_count().run(asked | {"bucket": bucket, "test_bucket": _of_tests(bucket)})
+    if not rows:
+        return None, None
+    caller = callers.read_caller(rows[0][3:])
+    callers.keep(digest, caller)
+    return caller, _if_counted(rows[0][:3])
+
+
+def _if_counted(row: Row) -> Row | None:
+    """Return the row of a window, None where the statement left it empty: nothing was counted."""
+    return row if row[0] else None
+
+
+def _bucket_of(caller: Caller, bucket: str) -> str:
+    return _of_tests(bucket) if caller.is_test else bucket
 
 
 def _of_tests(bucket: str) -> str:
@@ -222,7 +269,7 @@ def _params(channel_id: uuid.UUID, bucket: str, now: float) -> dict[str, object]
     return {"channel": channel_id.hex, "bucket": bucket, "second": int(now)}
 
 
-def _state(row: tuple[int, int, str], limit: int, now: float) -> RateState:
+def _state(row: Row, limit: int, now: float) -> RateState:
     """Read a row: how many requests are in the window, and when enough of them have left it."""
     second, total, history = row
     newest = SLOTS - 1 - min(max(int(now) - second, 0), SLOTS)
@@ -263,21 +310,22 @@ class ChatThrottle(HeaderThrottle):
     def admit(self, caller: Caller) -> RateState:
         """Count one request of the caller's. Raises RateLimited where the minute is used up."""
         return admit(
-            channel_id=caller.channel_id, bucket=self._bucket(caller), limit=self._limit(caller)
+            channel_id=caller.channel_id,
+            bucket=_bucket_of(caller, self.bucket),
+            limit=self._limit(caller),
         )
 
     def state(self, caller: Caller) -> RateState:
         """Return the state of the caller's window without counting anything."""
         return peek(
-            channel_id=caller.channel_id, bucket=self._bucket(caller), limit=self._limit(caller)
+            channel_id=caller.channel_id,
+            bucket=_bucket_of(caller, self.bucket),
+            limit=self._limit(caller),
         )
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return the headers for an answer that never reached the count."""
         return self.state(caller).headers()
-
-    def _bucket(self, caller: Caller) -> str:
-        return _of_tests(self.bucket) if caller.is_test else self.bucket
 
     def _limit(self, caller: Caller) -> int:
         return caller.requests_per_minute * self.factor

@@ -69,6 +69,11 @@ def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
     return int(_ask(sql, params, lambda cursor: cursor.rowcount))
 
 
+def is_in_transaction() -> bool:
+    """Tell whether this thread is inside of a transaction."""
+    return connections[DEFAULT_DB_ALIAS].in_atomic_block
+
+
 def time_param(moment: datetime) -> Any:
     """Return a time as the database stores it: SQLite keeps text in UTC without an offset."""
     return moment if is_postgresql() else connection.ops.adapt_datetimefield_value(moment)

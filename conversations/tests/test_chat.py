@@ -256,7 +256,8 @@ def test_the_statements_are_short_enough_for_the_driver_to_keep_them_parsed(site
     caller = site.caller()
     lease = turns.opening(caller=caller, session_id="s1", now=timezone.now(), ticket=None)
     chat = [
-        throttling._FIND_AND_COUNT,
+        throttling._find_and_count(),
+        throttling._COUNT_KNOWN,
         admission._placing(lease.step, lease.columns, lease.source),
         services._capturing(STORE_TURN),
     ]

@@ -17,6 +17,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 
 from billing import throttling
+from channels import callers
 from channels import routes as channels_routes
 from channels.errors import ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
@@ -51,6 +52,7 @@ BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[me
 def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused.clear()
+    callers._kept.clear()
     channels_routes._kept = ("", {})
     floods._limiter.cache_clear()
 

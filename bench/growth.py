@@ -207,9 +207,10 @@ def measure_all(stand: Stand, sizes: Sequence[Size], length: Length) -> Figures:
 
 
 def in_turn(running: Sequence[Running], number: int) -> Sequence[Running]:
-    """Return them from another one on each time: none always follows the same."""
+    """Return them in another order each time: none always comes first, or after the same."""
     first = number % len(running)
-    return [*running[first:], *running[:first]]
+    order = [*running[first:], *running[:first]]
+    return order[::-1] if number % 2 else order
 
 
 # --- The report ---------------------------------------------------------------------------------

@@ -151,7 +151,6 @@ def test_nothing_is_kept_in_a_transaction_where_rows_may_change_again(site: Site
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="SQLite keeps no versions of rows")
 def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "_KEPT_AT_MOST", 2)
-    callers._kept.clear()
     sites = [make_site(owner=f"owner{number}@example.com") for number in range(3)]
     for site in (*sites, *sites):
         assert ask(site) == site.caller()

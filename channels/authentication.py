@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
@@ -57,21 +56,3 @@ def read_key(request: HttpRequest) -> str:
     if not (key or bearer):
         raise MissingApiKey
     return key or bearer
-
-
-class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes both headers in the OpenAPI document."""
-
-    target_class = ApiKeyAuthentication
-    match_subclasses = True
-    name = ["apiKey", "bearerKey"]
-
-    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
-        """Either header will do."""
-        return [{"apiKey": []}, {"bearerKey": []}]
-
-    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
-        return [
-            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            {"type": "http", "scheme": "bearer"},
-        ]

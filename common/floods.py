@@ -16,9 +16,9 @@ from functools import lru_cache
 from django.conf import settings
 from django.http import HttpRequest
 from limits import RateLimitItemPerMinute
+from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from redis.exceptions import RedisError
 
 from common.errors import RateLimited
 
@@ -61,7 +61,7 @@ def is_within(what: str, who: str, *, per_minute: int) -> bool:
     if settings.REDIS_URL and time.monotonic() >= _redis_retry_at:
         try:
             return _limiter(settings.REDIS_URL).hit(item, what, who)
-        except RedisError:
+        except StorageError:
             _redis_retry_at = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
             logger.warning("cache.redis.lost")
     return _limiter("").hit(item, what, who)
@@ -72,5 +72,10 @@ def _limiter(redis_url: str) -> SlidingWindowCounterRateLimiter:
     storage: Storage = MemoryStorage()
     if redis_url:
         timeout = settings.REDIS_TIMEOUT_SECONDS
-        storage = RedisStorage(redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        storage = RedisStorage(
+            redis_url,
+            wrap_exceptions=True,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+        )
     return SlidingWindowCounterRateLimiter(storage)

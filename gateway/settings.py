@@ -379,7 +379,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
-    "POSTPROCESSING_HOOKS": ["gateway.schema.name_paths_without_slash"],
+    "DEFAULT_GENERATOR_CLASS": "gateway.openapi.Generator",
+    "POSTPROCESSING_HOOKS": ["gateway.openapi.name_paths_without_slash"],
 }
 API_KEY_PREFIX = read_text("API_KEY_PREFIX", "amgai_")
 MAX_BODY_BYTES = 64 * 1024

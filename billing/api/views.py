@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,7 +18,7 @@ from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView
 from common.money import format_credits
-from common.openapi import errors
+from common.openapi import describe, errors
 
 
 class KeyView(ApiView):
@@ -29,7 +28,7 @@ class KeyView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="key",
         summary="What this key is",
         responses={200: serializers.KeySchema} | errors(401, 403, 405, 429, 500, 503),
@@ -79,7 +78,7 @@ class ModelsView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="models",
         summary="The models to choose from",
         responses={200: serializers.ModelsSchema} | errors(401, 403, 405, 429, 500, 503),

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,7 +19,7 @@ from channels.callers import Caller, ModelTerms
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView, parse_json_object, read_body
 from common.logs import request_id_var
-from common.openapi import openai_errors
+from common.openapi import describe, openai_errors
 from conversations import completions
 from conversations.api import openai_answers, openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
@@ -37,7 +37,7 @@ class CompletionsView(ApiView):
     throttle_classes = (ChatThrottle,)
     max_body_bytes = 1024 * 1024
 
-    @extend_schema(
+    @describe(
         operation_id="create_chat_completion",
         summary="Complete a chat, as OpenAI does",
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
@@ -88,7 +88,7 @@ class ModelsView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="list_openai_models",
         summary="The models to ask for, as OpenAI lists them",
         responses={200: openai_schemas.OpenAiModelListSchema}

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +19,7 @@ from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
 from common.api import ApiView
 from common.errors import InvalidRequest, NotFound
-from common.openapi import errors
+from common.openapi import describe, errors
 from conversations import usage
 from conversations.api.serializers import UsageSchema
 
@@ -78,7 +78,7 @@ class UsageView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="usage",
         summary="Usage and charges of a period",
         parameters=[
@@ -108,7 +108,7 @@ class ReceiptView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="receipt",
         summary="What a reply was charged, and why",
         parameters=[

@@ -9,7 +9,7 @@ import orjson
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,7 +22,7 @@ from channels.providers.base import Delta
 from common.api import ApiView, parse_json_object, read_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
-from common.openapi import errors
+from common.openapi import describe, errors
 from common.rendering import error_body
 from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
@@ -55,7 +55,7 @@ class ChatView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ChatThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="chat",
         summary="Send a visitor's message, get an AI reply",
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
@@ -128,7 +128,7 @@ class HistoryView(ApiView):
     permission_classes = (ChannelIsEnabled,)
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(
+    @describe(
         operation_id="history",
         summary="Read a session, oldest message first",
         parameters=[SESSION_ID],
@@ -140,7 +140,7 @@ class HistoryView(ApiView):
         )
         return Response({"messages": messages})
 
-    @extend_schema(
+    @describe(
         operation_id="erase_history",
         summary="Erase a session's text for good",
         parameters=[SESSION_ID],

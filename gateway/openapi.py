@@ -1,0 +1,55 @@
+"""What the OpenAPI document is generated with; loaded only where it is (common/openapi.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+
+from channels.authentication import ApiKeyAuthentication
+from common.openapi import apply_descriptions
+
+
+class Generator(SchemaGenerator):
+    """drf-spectacular's own, told what the views say of themselves.
+
+    Named in the settings, so that whoever generates loads this module and its extension.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        apply_descriptions()
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+def generate(*, as_yaml: bool) -> bytes:
+    """Return the OpenAPI document; it depends on the code alone."""
+    document = Generator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    renderer = OpenApiYamlRenderer() if as_yaml else OpenApiJsonRenderer()
+    rendered: bytes = renderer.render(document, renderer_context={})
+    return rendered
+
+
+def name_paths_without_slash(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Every path also answers with a trailing slash; the document names it once, without."""
+    result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
+    return result
+
+
+class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes both headers in the OpenAPI document."""
+
+    target_class = ApiKeyAuthentication
+    match_subclasses = True
+    name = ["apiKey", "bearerKey"]
+
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
+        """Either header will do."""
+        return [{"apiKey": []}, {"bearerKey": []}]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {"type": "http", "scheme": "bearer"},
+        ]

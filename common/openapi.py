@@ -5,33 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-
-_described: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
 
 def describe(**words: Any) -> Callable[[Method], Method]:
     """Describe a view's method in the words of drf-spectacular's `extend_schema`.
 
-    They are kept until somebody wants the document: `extend_schema` itself loads Django's test
-    client, 70 ms of the start of every command and server.
+    They lie at the method until the document is generated (gateway/openapi.py): `extend_schema`
+    itself loads Django's test client, 70 ms of the start of every command and server.
     """
 
-    def keep(method: Method) -> Method:
-        _described.append((method, words))
+    def note(method: Method) -> Method:
+        method.described = words  # type: ignore[attr-defined]
         return method
 
-    return keep
-
-
-def apply_descriptions() -> None:
-    """Hand what was described so far to drf-spectacular."""
-    while _described:
-        method, words = _described.pop()
-        extend_schema(**words)(method)
+    return note
 
 
 class ErrorSchema(serializers.Serializer[Any]):

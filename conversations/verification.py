@@ -26,17 +26,18 @@ _DIFFERENCES = {
          GROUP BY s.id, s.message_count
         HAVING s.message_count <> COUNT(m.id) OR s.message_count <> COALESCE(MAX(m.position) + 1, 0)
     """,
-    "a message is of no channel or session": """
-        SELECT m.id, c.id, m.session_id FROM conversations_message m
-          LEFT JOIN channels_channel c ON c.id = m.channel_id
-          LEFT JOIN conversations_chatsession s ON s.id = m.session_id
-         WHERE c.id IS NULL OR (m.session_id IS NOT NULL AND s.id IS NULL)
-    """,
     "a message is not where its turn has it": """
         SELECT m.id, m.role, m.position FROM conversations_message m
-          JOIN conversations_chatsession s ON s.id = m.session_id
-         WHERE (m.role = 'assistant') <> (m.position % 2 = 1)
-            OR m.channel_id <> s.channel_id OR m.is_test <> s.is_test
+          LEFT JOIN conversations_chatsession s ON s.id = m.session_id
+         WHERE m.session_id IS NOT NULL
+           AND (s.id IS NULL OR (m.role = 'assistant') <> (m.position % 2 = 1)
+                OR m.channel_id <> s.channel_id OR m.is_test <> s.is_test)
+    """,
+    "a reply without a session is not its hold's": """
+        SELECT m.id, m.channel_id, h.channel_id FROM conversations_message m
+          LEFT JOIN billing_hold h ON h.id = m.id
+         WHERE m.session_id IS NULL
+           AND (h.id IS NULL OR m.channel_id <> h.channel_id OR m.is_test <> h.is_test)
     """,
 }
 

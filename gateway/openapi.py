@@ -7,20 +7,23 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from drf_spectacular.utils import extend_schema
 
 from channels.authentication import ApiKeyAuthentication
-from common.openapi import apply_descriptions
 
 
 class Generator(SchemaGenerator):
-    """drf-spectacular's own, told what the views say of themselves.
+    """drf-spectacular's own, told what the views say of themselves (common/openapi.py).
 
     Named in the settings, so that whoever generates loads this module and its extension.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        apply_descriptions()
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+    def create_view(self, callback: Any, method: str, request: Any = None) -> Any:
+        handler = getattr(callback.cls, method.lower())
+        words = getattr(handler, "described", None)
+        if words and "schema" not in getattr(handler, "kwargs", {}):
+            extend_schema(**words)(handler)
+        return super().create_view(callback, method, request)  # type: ignore[no-untyped-call]
 
 
 def generate(*, as_yaml: bool) -> bytes:

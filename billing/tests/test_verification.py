@@ -58,6 +58,8 @@ STRAYS = [
     "UPDATE billing_hold SET account_id = account_id + 1",
     "UPDATE conversations_message SET channel_id = '00000000-0000-7000-8000-000000000000'",
     "UPDATE conversations_message SET session_id = session_id + 1",
+    "UPDATE conversations_message SET channel_id = '00000000-0000-7000-8000-000000000000'"
+    " WHERE session_id IS NULL",
 ]
 
 
@@ -65,9 +67,15 @@ STRAYS = [
 @pytest.mark.parametrize("stray", STRAYS)
 def test_finds_what_belongs_nowhere(api: ApiClient, provider: FakeProvider, stray: str) -> None:
     assert api.chat().status_code == 200
+    completion = {
+        "model": "llama-3.3-70b-versatile",
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    assert api.post("/v1/chat/completions", completion).status_code == 200
     assert verification.verify().difference_count == 0
     with connection.cursor() as cursor:
         cursor.execute(stray)
+        assert cursor.rowcount >= 1
     assert verification.verify().difference_count >= 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 
 from django.http import HttpResponse
@@ -10,10 +11,18 @@ from rest_framework.request import Request
 from common.api import ApiView
 from common.openapi import describe
 
+# drf-spectacular cannot work for two threads at once: it loads its extensions as it goes.
+_generating = threading.Lock()
 
-@cache
+
 def render_schema(as_yaml: bool) -> bytes:
     """Return the OpenAPI document; it depends on the code alone."""
+    with _generating:
+        return _generate(as_yaml)
+
+
+@cache
+def _generate(as_yaml: bool) -> bytes:
     # What generates it is loaded when it is asked for.
     from gateway import openapi
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,6 +22,18 @@ PATHS = {
 }
 
 
+# In a process that has generated none yet.
+ALL_AT_ONCE = """
+import django; django.setup()
+from concurrent.futures import ThreadPoolExecutor
+from django.test import Client
+with ThreadPoolExecutor(6) as pool:
+    answers = list(pool.map(lambda _: Client().get("/api/schema").content, range(6)))
+assert b"/api/chat" in answers[0], answers[0]
+assert len(set(answers)) == 1
+"""
+
+
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     response = Client().get("/api/schema")
@@ -31,6 +45,13 @@ def document() -> dict[str, Any]:
 def test_is_valid_openapi_3(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.")
     validate_schema(document)  # type: ignore[no-untyped-call]
+
+
+def test_first_requests_at_once_all_get_the_whole_document() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_AT_ONCE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_names_every_path_of_the_contract_once(document: dict[str, Any]) -> None:

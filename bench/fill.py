@@ -91,7 +91,8 @@ INSERT INTO conversations_message (id, session_id, channel_id, is_test, position
         CASE WHEN s = 0 THEN %(question)s ELSE %(reply)s END, moment,
         CASE WHEN s = 0 THEN 'https://filler.example/page-' || g %% 97 ELSE '' END, '',
         CASE WHEN s = 0 THEN '' ELSE 'req_' || reply_id END, 'bench-model', 'bench-model', 'bench',
-        'stop', 900 * s, 350 * s, false, 1000000 * s, 1000000 * s, 0, 0, 800 * s, s
+        'stop', 900 * s, 350 * s, false, 1000000 * s, 1000000 * s, 0, 0,
+        s * (400 + 20000 * power(random(), 4))::int, s
     FROM turn, generate_series(0, 1) s ORDER BY g, s;
 INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
         captured_microcredits, state, request_id, created_at, expires_at, resolved_at)

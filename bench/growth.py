@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from acceptance import databases
 from acceptance.databases import Postgres
 from acceptance.processes import BASE_DIR
+from acceptance.rig import Rig, manage
 from bench import figures, fill, micro, plot
 from bench.chat import REPORT
 from bench.figures import RoundLog
@@ -29,7 +30,6 @@ from bench.load import TURNS_PER_SESSION
 from bench.stand import Stand
 from common.progress import track
 
-PLOT = BASE_DIR / "docs" / "growth.png"
 MOST = 1.10
 # Below this a difference is noise, not a cost.
 LEAST_MS = 0.05
@@ -53,7 +53,9 @@ PAGES = {
     "team": "/team/",
 }
 GATEWAY, DATABASE = "chat, gateway CPU", "chat, PostgreSQL CPU"
+MESSAGES, OWN, CHANNELS = "messages", "messages of the account itself", "channels"
 OF_TURNS = "turns of a session"
+PLOTS = {MESSAGES: "growth.png", OWN: "growth-own.png"}
 RUN = "growth"
 # What one turn asks for, and of how many turns the medians are.
 CHATS, VIEWS = 10, 2
@@ -62,14 +64,16 @@ CHATS, VIEWS = 10, 2
 @dataclass(frozen=True, slots=True)
 class Length:
     messages: Sequence[int]
+    own: Sequence[int]
     channels: Sequence[int]
     rounds: int = 80
     page_rounds: int = 24
 
 
-QUICK = Length((1_000, 10_000), (1, 100), rounds=20, page_rounds=6)
-FULL = Length((1_000, 10_000, 100_000, 1_000_000), (1, 100, 10_000))
-LONG = Length((1_000, 10_000, 100_000, 1_000_000, 10_000_000), (1, 100, 10_000, 100_000))
+_MILLION = (1_000, 10_000, 100_000, 1_000_000)
+QUICK = Length(_MILLION[:2], _MILLION[:2], (1, 100), rounds=20, page_rounds=6)
+FULL = Length(_MILLION, _MILLION[:3], (1, 100, 10_000))
+LONG = Length((*_MILLION, 10_000_000), _MILLION, (1, 100, 10_000, 100_000))
 TURNS = (20, 1_000)
 
 
@@ -92,26 +96,32 @@ Running = tuple[Size, GrowthProcess]
 # --- Databases of all sizes ---------------------------------------------------------------------
 
 
-def make_sizes(base: Postgres, length: Length) -> Iterator[Size]:
+def make_sizes(rig: Rig, base: Postgres, length: Length) -> Iterator[Size]:
     """Fill and yield one database after the other."""
+    yield from settled(rig, OWN, with_messages(base, length.own, whose=CHANNEL))
     fill.add_messages(base.url, whose=CHANNEL, name="own-", messages=OWN_MESSAGES)
-    yield from settled("messages", with_messages(base, length))
-    yield from settled("channels", with_channels(base, length))
-    yield from settled(OF_TURNS, with_turns(base, length))
+    around = base.copy()
+    fill.add_channels(around.url, 100)
+    yield from settled(rig, MESSAGES, with_messages(around, length.messages, whose=FILLER))
+    yield from settled(rig, CHANNELS, with_channels(base, length))
+    yield from settled(rig, OF_TURNS, with_turns(base, length))
 
 
-def settled(family: str, made: Iterator[tuple[int, Postgres]]) -> Iterator[Size]:
+def settled(rig: Rig, family: str, made: Iterator[tuple[int, Postgres]]) -> Iterator[Size]:
+    """Do what a worker and PostgreSQL's own would have done long since, and yield each size."""
     for count, database in made:
+        manage(dict(rig.env) | {"DATABASE_URL": database.url}, "rollupusage")
         fill.settle(database.url)
         yield Size(family, count, database)
 
 
-def with_messages(base: Postgres, length: Length) -> Iterator[tuple[int, Postgres]]:
-    at, there = base.copy(), 0
-    fill.add_channels(at.url, 100)
-    for count in length.messages:
-        at = at.copy() if there else at
-        fill.add_messages(at.url, whose=FILLER, name=f"to-{count}-", messages=count - there)
+def with_messages(
+    base: Postgres, counts: Sequence[int], *, whose: str
+) -> Iterator[tuple[int, Postgres]]:
+    at, there = base, 0
+    for count in counts:
+        at = at.copy()
+        fill.add_messages(at.url, whose=whose, name=f"to-{count}-", messages=count - there)
         there = count
         yield count, at
 
@@ -249,8 +259,8 @@ def report(measured: Figures, length: Length, heading: str, other_load: str) -> 
         "",
         f"{length.rounds} turns of {CHATS} chats, {length.page_rounds} of {VIEWS} views of each "
         f"page. CPU ms, median x that of the smallest size in the same turn, median (quartiles). "
-        f"Pages: gateway and PostgreSQL together, of an account with {OWN_MESSAGES:,} messages. "
-        f"{other_load}",
+        f"Pages: gateway and PostgreSQL together, of an account with {OWN_MESSAGES:,} messages "
+        f"where it is not that which grows. {other_load}",
         "",
     ]
     for family in measured.families():
@@ -259,16 +269,17 @@ def report(measured: Figures, length: Length, heading: str, other_load: str) -> 
 
 
 def draw(measured: Figures) -> None:
-    counts = measured.counts("messages")
-    lines = {
-        name: [
-            (float(count), statistics.median(measured.turns["messages", count, name]))
-            for count in counts
-        ]
-        for name in measured.names("messages")
-    }
-    labels = {float(count): f"{count:,}" for count in counts}
-    plot.write(PLOT, "CPU ms by messages stored", lines, labels, log=True)
+    for family, file in PLOTS.items():
+        counts = measured.counts(family)
+        lines = {
+            name: [
+                (float(count), statistics.median(measured.turns[family, count, name]))
+                for count in counts
+            ]
+            for name in measured.names(family)
+        }
+        labels = {float(count): f"{count:,}" for count in counts}
+        plot.write(BASE_DIR / "docs" / file, f"CPU ms by {family}", lines, labels, log=True)
 
 
 def run(length: Length, *, is_kept: bool) -> int:
@@ -284,7 +295,8 @@ def run(length: Length, *, is_kept: bool) -> int:
     if is_kept:
         draw(measured)
         with REPORT.open("a") as kept:
-            kept.write(f"\n{section}\n![CPU by messages stored]({PLOT.name})\n")
+            plots = "\n".join(f"![CPU by {of}]({file})" for of, file in PLOTS.items())
+            kept.write(f"\n{section}\n{plots}\n")
     return 1 if any(measured.not_flat()) else 0
 
 
@@ -295,8 +307,8 @@ def fill_all(stand: Stand, length: Length) -> list[Size]:
     own = base.rows("SELECT id::text FROM channels_channel")
     stand.rig.manage("setchannel", own[0][0], "--model", MODEL)
     stand.rig.manage("collectstatic", "--no-input", "--verbosity", "0")
-    rows = sum(length.messages) + sum(length.channels) + sum(TURNS)
-    made = make_sizes(base, length)
+    rows = sum((*length.messages, *length.own, *length.channels, *TURNS))
+    made = make_sizes(stand.rig, base, length)
     return list(track(made, total=rows, label="rows", weigh=lambda size: size.count))
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
-from django.db import connection, transaction
+from django.db import connection
 
 from billing.models import CreditAccount, LedgerEntry
 from common.progress import track
@@ -122,30 +121,8 @@ _DIFFERENCES = {
 }
 
 
-@contextmanager
-def snapshot() -> Iterator[None]:
-    """Give all reads inside one view of the database, without keeping writers waiting."""
-    if connection.vendor == "postgresql":
-        with transaction.atomic():
-            if not connection.savepoint_ids:
-                with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield
-    elif connection.in_atomic_block:
-        yield
-    else:
-        # A plain BEGIN reads a snapshot of the write-ahead log; Django's own would take the
-        # writer's lock.
-        with connection.cursor() as cursor:
-            cursor.execute("BEGIN DEFERRED")
-            try:
-                yield
-            finally:
-                cursor.execute("ROLLBACK")
-
-
 def find_differences(*, progress: TextIO | None = None) -> Iterator[str]:
-    """Yield a sentence for each place where the books disagree; call it inside `snapshot()`."""
+    """Yield a sentence for each place where the books disagree; call it inside a `snapshot()`."""
     yield from _check_ledger(progress or sys.stderr)
     for words, statement in _DIFFERENCES.items():
         yield from query_differences(words, statement)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -82,6 +83,20 @@ def time_param(moment: datetime) -> Any:
 def uuid_param(value: uuid.UUID) -> Any:
     """Return an id as the database stores it, typed where it has a type for it."""
     return value if is_postgresql() else value.hex
+
+
+def uuids_param(values: Iterable[uuid.UUID]) -> Any:
+    """Return ids as one parameter, for `among`."""
+    if is_postgresql():
+        return list(values)
+    return json.dumps([value.hex for value in values])
+
+
+def among(column: str, name: str) -> str:
+    """Return the condition that a column is among the ids of a named parameter."""
+    if is_postgresql():
+        return f"{column} = ANY(%({name})s)"
+    return f"{column} IN (SELECT value FROM json_each(%({name})s))"  # noqa: S608  # our own names
 
 
 def time_value(stored: Any) -> datetime:

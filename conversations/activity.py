@@ -6,13 +6,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from billing.days import utc_day
 from channels.models import Channel
-from conversations.models import FailedRequest, Message
+from common import db
+from conversations import rollups
+from conversations.models import Message
+from conversations.rollups import Chosen
 
 DAYS = 7
 
@@ -55,50 +57,39 @@ def _latest_reply(replies: QuerySet[Message]) -> Subquery:
     return Subquery(replies.order_by("-created_at").values("created_at")[:1])
 
 
+# A count a day by comparing times, then what was charged and what failed on the last of them.
+_COUNTS = ", ".join(
+    f"SUM(CASE WHEN error_code = '' AND starts_at >= %(day{number})s"
+    f" AND starts_at < %(day{number + 1})s THEN request_count ELSE 0 END)"
+    for number in range(DAYS)
+)
+_LAST_DAY = f"starts_at >= %(day{DAYS - 1})s"
+_BY_CHANNEL = f"""
+SELECT channel_id, {_COUNTS},
+       SUM(CASE WHEN {_LAST_DAY} THEN charged_microcredits ELSE 0 END),
+       SUM(CASE WHEN {_LAST_DAY} AND error_code <> '' THEN request_count ELSE 0 END)
+  FROM ({{rows}}) AS used GROUP BY channel_id
+"""  # noqa: S608  # our own words alone
+
+
 def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, Activity]:
     """Return the activity of each of these channels; two queries for all."""
     midnights = _midnights(now)
-    errors = _errors_by_channel(channel_ids, midnights[-2])
-    used = {row["channel_id"]: row for row in _replies_by_channel(channel_ids, midnights)}
-    return {
-        channel_id: _activity(used.get(channel_id, {}), errors.get(channel_id, 0))
-        for channel_id in channel_ids
-    }
+    coverage = rollups.cover_channels(channel_ids)
+    chosen = Chosen(midnights[0], midnights[-1])
+    columns = ("request_count", "charged_microcredits")
+    rows, params = rollups.usage_rows(coverage, chosen, columns)
+    params |= {f"day{number}": db.time_param(moment) for number, moment in enumerate(midnights)}
+    activity = dict.fromkeys(channel_ids, Activity())
+    for channel_id, *counts, charged, errors in db.fetch_rows(
+        _BY_CHANNEL.format(rows=rows), params
+    ):
+        used = Activity(tuple(map(int, counts)), int(charged), int(errors))
+        activity[uuid.UUID(str(channel_id))] = used
+    return activity
 
 
 def _midnights(now: datetime) -> list[datetime]:
     """Return where each of the last days begins, and where the last of them ends (UTC)."""
     today = datetime.combine(utc_day(now), time(), UTC)
     return [today + timedelta(days=offset) for offset in range(1 - DAYS, 2)]
-
-
-def _replies_by_channel(
-    channel_ids: Sequence[uuid.UUID], midnights: list[datetime]
-) -> list[dict[str, Any]]:
-    """One pass over the index: a count a day by comparing times, which no function slows down."""
-    replies = Message.objects.filter(
-        channel_id__in=channel_ids,
-        role=Message.Role.ASSISTANT,
-        is_test=False,
-        created_at__gte=midnights[0],
-        created_at__lt=midnights[-1],
-    )
-    days = [
-        Q(created_at__gte=midnights[day], created_at__lt=midnights[day + 1]) for day in range(DAYS)
-    ]
-    counts = {f"day{number}": Count("id", filter=day) for number, day in enumerate(days)}
-    charged = Sum("charged_microcredits", filter=days[-1], default=0)
-    rows = replies.order_by().values("channel_id").annotate(**counts, charged=charged)
-    return [dict(row) for row in rows]
-
-
-def _errors_by_channel(channel_ids: Sequence[uuid.UUID], since: datetime) -> dict[uuid.UUID, int]:
-    failed = FailedRequest.objects.filter(
-        channel_id__in=channel_ids, is_test=False, created_at__gte=since
-    )
-    return dict(failed.order_by().values_list("channel_id").annotate(number=Count("id")))
-
-
-def _activity(row: dict[str, Any], errors: int) -> Activity:
-    counts = tuple(row.get(f"day{number}", 0) for number in range(DAYS))
-    return Activity(counts, row.get("charged", 0), errors)

@@ -228,3 +228,59 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class UsageRollup(models.Model):
+    """What a channel used in an hour or a UTC day that is over: sums, of which messages are proof.
+
+    Replies have a row for each model, failures one for each model and error code. Made and mended
+    by rolling.py, read through rollups.py; without them the same figures come from each message.
+    """
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+", db_index=False)
+    starts_at = models.DateTimeField()
+    is_day = models.BooleanField()
+    is_test = models.BooleanField()
+    request_model = models.CharField(max_length=100, blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+    request_count = models.BigIntegerField()
+    estimated_count = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    charged_microcredits = models.BigIntegerField()
+    # How many replies took how long: {"<ms, to two digits>": count} as JSON.
+    durations = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=[
+                    "channel", "starts_at", "is_day", "is_test", "request_model", "error_code",
+                ],
+                name="conversations_usagerollup_unique",
+            )
+        ]  # fmt: skip
+        indexes: ClassVar = [
+            # What writes, mends and deletes the rows of a time.
+            models.Index(fields=["starts_at"], name="conversations_rollup_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"usage of {self.channel_id} from {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class RollupProgress(models.Model):
+    """The one row that says which hours and days are rolled up; none before the first time.
+
+    Days from the first there is, hours from `hours_from`, each up to before its end.
+    """
+
+    days_until = models.DateTimeField()
+    hours_from = models.DateTimeField()
+    hours_until = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "rollup progress"
+
+    def __str__(self) -> str:
+        return f"rolled up until {self.hours_until:%Y-%m-%d %H:%M}"

@@ -1,26 +1,31 @@
 """What an account used: replies, tokens, credits, failures and latency of a period.
 
-Each report is two statements, one over the replies and one over the failures: a scan of the
-index by channel and time, whose narrow rows are then grouped in several ways at once.
-Percentiles are exact (the smallest time that so many per cent of the replies did not exceed).
+The figures come from rollups.py and are the same whether a time has been rolled up or not. Times to
+answer are to two digits; a percentile is the smallest that so many per cent of the replies did not
+exceed.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+import orjson
 
 from billing import selectors as billing
 from common import db
 from common.money import show_credits
 from common.plans import uncompiled
+from conversations import figures, rollups
+from conversations.figures import DAY, HOUR
+from conversations.rollups import Chosen
 
 TOP_PAGES = 10
+# Top pages are those of so many replies, or of a few more: what a page had is read from messages.
+REPLIES_READ_FOR_PAGES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,13 @@ class Scope:
 
     @property
     def step(self) -> timedelta:
-        return timedelta(hours=1) if self.is_by_hour else timedelta(days=1)
+        return HOUR if self.is_by_hour else DAY
+
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(
+            self.starts_at, self.ends_at, self.step, self.is_test, self.model_id, self.page_url
+        )
 
     def times(self) -> Iterator[datetime]:
         """Yield the beginning of each hour or day."""
@@ -56,7 +67,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Line:
-    """The figures of one hour, day, channel, model or page."""
+    """The figures of one hour, day, channel, model, error or page."""
 
     key: Any
     reply_count: int = 0
@@ -66,6 +77,8 @@ class Line:
     charged_microcredits: int = 0
     p50_ms: int | None = None
     p95_ms: int | None = None
+    # How many replies took so many milliseconds.
+    durations: dict[str, int] = field(default_factory=dict)
 
     @property
     def request_count(self) -> int:
@@ -74,6 +87,34 @@ class Line:
     @property
     def credits(self) -> str:
         return show_credits(self.charged_microcredits)
+
+    def add_replies(self, counts: Sequence[int], durations: Mapping[str, int]) -> None:
+        """Add how many, their tokens in and out and micro-credits, and how long they took."""
+        reply_count, input_tokens, output_tokens, charged = counts
+        self.reply_count += reply_count
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.charged_microcredits += charged
+        if not self.durations:
+            self.durations = dict(durations)
+            return
+        mine = self.durations
+        for ms, count in durations.items():
+            mine[ms] = mine.get(ms, 0) + count
+
+    def find_percentiles(self) -> None:
+        """Find the times that half, and 95 of 100, of the replies did not exceed."""
+        times = sorted((int(ms), count) for ms, count in self.durations.items())
+        self.p50_ms, self.p95_ms = (_time_of(times, percent) for percent in (50, 95))
+
+
+def _time_of(times: Sequence[tuple[int, int]], percent: int) -> int | None:
+    left = -(-percent * sum(count for _, count in times) // 100)
+    for ms, count in times:
+        left -= count
+        if left <= 0:
+            return ms
+    return None
 
 
 @dataclass(slots=True)
@@ -113,174 +154,121 @@ class LedgerComparison:
 
 # --- The report ---------------------------------------------------------------------------------
 
-_PART = """
-SELECT '{part}' AS part, CAST(k AS text) AS k, COUNT(*), SUM(input_tokens), SUM(output_tokens),
-       SUM(charged_microcredits), {p50}, {p95}
-  FROM ({source}) AS rows_of_{part} GROUP BY k
-"""
-_FAILED_PART = "SELECT '{part}', CAST({key} AS text), COUNT(*) FROM f GROUP BY {key}"
-
-# Both are exact. PostgreSQL sorts for the aggregate; SQLite counts along a window.
-_PERCENTILE = {
-    "postgresql": "percentile_disc({share}) WITHIN GROUP (ORDER BY duration_ms)",
-    "sqlite": "MIN(CASE WHEN place >= total * {share} THEN duration_ms END)",
-}
-_SOURCE = {
-    "postgresql": "SELECT r.*, {key} AS k FROM r",
-    "sqlite": """
-        SELECT r.*, {key} AS k,
-               ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY duration_ms) AS place,
-               COUNT(*) OVER (PARTITION BY {key}) AS total FROM r""",
-}
-_BUCKET = {
-    ("postgresql", True): "date_trunc('hour', m.created_at AT TIME ZONE 'UTC')",
-    ("postgresql", False): "date_trunc('day', m.created_at AT TIME ZONE 'UTC')",
-    ("sqlite", True): "substr(m.created_at, 1, 13)",
-    ("sqlite", False): "substr(m.created_at, 1, 10)",
-}
-_KEYS = {"total": "''", "time": "bucket", "channel": "channel_id", "model": "request_model"}
+_COLUMNS = (
+    "request_count", "input_tokens", "output_tokens", "charged_microcredits", "durations",
+)  # fmt: skip
 
 
 def get_report(scope: Scope) -> Report:
     """Return a scope's figures, with a line for every hour or day in it."""
-    report = Report()
     times = {moment: Line(moment) for moment in scope.times()}
-    parts: dict[str, dict[Any, Line]] = {"time": times, "channel": {}, "model": {}, "error": {}}
-    for part, key, *figures in _reply_rows(scope):
-        line = _line(report, parts, part, key)
-        line.reply_count, line.input_tokens, line.output_tokens = map(int, figures[:3])
-        line.charged_microcredits = int(figures[3])
-        line.p50_ms, line.p95_ms = figures[4:]
-    for part, key, count in _failure_rows(scope):
-        _line(report, parts, part, key).error_count = count
-    report.times = list(times.values())
-    report.channels, report.models = _by_size(parts["channel"]), _by_size(parts["model"])
-    report.errors = _by_size(parts["error"])
-    return report
+    channels, models, errors = _Lines(), _Lines(), _Lines()
+    coverage = rollups.cover_account(scope.account_id, scope.channel_id)
+    rows, params = rollups.usage_rows(coverage, scope.chosen, _COLUMNS)
+    for channel_id, starts_at, _, model_id, error_code, *counts, durations in db.fetch_rows(
+        rows, params
+    ):
+        time = times[rollups.floor(db.time_value(starts_at), scope.step)]
+        lines = (time, channels[channel_id], models[model_id])
+        if error_code:
+            for line in (*lines, errors[error_code]):
+                line.error_count += counts[0]
+        else:
+            took = orjson.loads(durations)
+            for line in lines:
+                line.add_replies(counts, took)
+    for line in channels.values():
+        line.key = uuid.UUID(str(line.key))
+    total = _add_up(times.values())
+    for line in (total, *times.values(), *channels.values(), *models.values()):
+        line.find_percentiles()
+    return Report(
+        total, list(times.values()), channels.by_size(), models.by_size(), errors.by_size()
+    )
 
 
-def _line(report: Report, parts: dict[str, dict[Any, Line]], part: str, key: str) -> Line:
-    if part == "total":
-        return report.total
-    read = _KEY_READERS.get(part, str)(key)
-    return parts[part].setdefault(read, Line(read))
+class _Lines(dict[Any, Line]):
+    """Lines by their keys, made when they are first asked for."""
+
+    def __missing__(self, key: Any) -> Line:
+        self[key] = Line(key)
+        return self[key]
+
+    def by_size(self) -> list[Line]:
+        return sorted(self.values(), key=lambda line: (-line.request_count, str(line.key)))
 
 
-def _read_time(key: str) -> datetime:
-    return datetime.fromisoformat(key if len(key) != 13 else f"{key}:00").replace(tzinfo=UTC)
-
-
-_KEY_READERS: dict[str, Callable[[str], Any]] = {"time": _read_time, "channel": uuid.UUID}
-
-
-def _by_size(lines: dict[Any, Line]) -> list[Line]:
-    return sorted(lines.values(), key=lambda line: (-line.request_count, str(line.key)))
-
-
-def _reply_rows(scope: Scope) -> list[tuple[Any, ...]]:
-    vendor = connection.vendor
-    percentile, source = _PERCENTILE[vendor], _SOURCE[vendor]
-    parts = [
-        _PART.format(
-            part=part,
-            p50=percentile.format(share="0.5"),
-            p95=percentile.format(share="0.95"),
-            source=source.format(key=key),
+def _add_up(lines: Iterable[Line]) -> Line:
+    total = Line("total")
+    for line in lines:
+        counts = (
+            line.reply_count,
+            line.input_tokens,
+            line.output_tokens,
+            line.charged_microcredits,
         )
-        for part, key in _KEYS.items()
-    ]
-    statement = f"""
-        WITH r AS MATERIALIZED (
-            SELECT {_bucket(scope)} AS bucket, m.channel_id, m.request_model, m.input_tokens,
-                   m.output_tokens, m.charged_microcredits, m.duration_ms
-              FROM {_replies(scope)})
-        {" UNION ALL ".join(parts)}
-    """  # noqa: S608  # our own words alone
-    return db.fetch_rows(statement, _params(scope))
+        total.add_replies(counts, line.durations)
+        total.error_count += line.error_count
+    return total
 
 
-def _failure_rows(scope: Scope) -> list[tuple[Any, ...]]:
-    keys = _KEYS | {"error": "error_code"}
-    parts = [_FAILED_PART.format(part=part, key=key) for part, key in keys.items()]
-    parts[0] = "SELECT 'total', '', COUNT(*) FROM f"
-    statement = f"""
-        WITH f AS MATERIALIZED (
-            SELECT {_bucket(scope)} AS bucket, m.channel_id, m.request_model, m.error_code
-              FROM {_failures(scope)})
-        {" UNION ALL ".join(parts)}
-    """  # noqa: S608  # our own words alone
-    return db.fetch_rows(statement, _params(scope))
+# --- Pages and the ledger -----------------------------------------------------------------------
 
 
-def _bucket(scope: Scope) -> str:
-    return _BUCKET[connection.vendor, scope.is_by_hour]
+@dataclass(frozen=True, slots=True)
+class TopPages:
+    """The pages with the most replies; `since` where only the latest ones were looked at."""
+
+    lines: list[Line]
+    since: datetime | None = None
 
 
-# A page is that of the message a reply answers: the one before it in its session.
-_QUESTION = """
-  JOIN conversations_message u ON u.session_id = m.session_id AND u.position = m.position - 1
-"""
+def list_top_pages(scope: Scope) -> TopPages:
+    """Return the pages with the most replies, and how often a message from them failed.
 
-
-def _replies(scope: Scope, *, with_page: bool = False) -> str:
-    join = _QUESTION if with_page or scope.page_url else ""
-    return f"conversations_message m {join} WHERE m.role = 'assistant' AND {_where(scope, 'u')}"
-
-
-def _failures(scope: Scope) -> str:
-    return f"conversations_failedrequest m WHERE {_where(scope, 'm')}"
-
-
-def _where(scope: Scope, page_of: str) -> str:
-    conditions = [
-        "m.channel_id IN (SELECT id FROM channels_channel WHERE account_id = %(account)s)",
-        "m.created_at >= %(start)s AND m.created_at < %(end)s AND m.is_test = %(is_test)s",
-    ]
-    if scope.channel_id:
-        conditions.append("m.channel_id = %(channel)s")
-    if scope.model_id:
-        conditions.append("m.request_model = %(model)s")
-    if scope.page_url:
-        conditions.append(f"substr({page_of}.page_url, 1, %(page_length)s) = %(page)s")
-    return " AND ".join(conditions)
-
-
-def _params(scope: Scope) -> dict[str, Any]:
-    return {
-        "account": scope.account_id,
-        "start": db.time_param(scope.starts_at),
-        "end": db.time_param(scope.ends_at),
-        "is_test": scope.is_test,
-        "channel": scope.channel_id.hex if scope.channel_id else None,
-        "model": scope.model_id,
-        "page": scope.page_url,
-        "page_length": len(scope.page_url),
-    }
-
-
-# --- Pages, models, the ledger ------------------------------------------------------------------
-
-
-def list_top_pages(scope: Scope) -> list[Line]:
-    """Return the pages with the most replies, and how often a message from them failed."""
+    Of a scope with very many replies, of the latest alone.
+    """
+    since = _latest_replies_begin(scope)
+    params = _params(scope, starts_at=since or scope.starts_at)
+    source = figures.replies(_where(scope), is_on_page=bool(scope.page_url), join=figures.QUESTION)
     replies = f"""
         SELECT u.page_url, COUNT(*), SUM(m.input_tokens), SUM(m.output_tokens),
                SUM(m.charged_microcredits)
-          FROM {_replies(scope, with_page=True)} AND u.page_url <> ''
+          FROM {source} AND u.page_url <> ''
          GROUP BY u.page_url ORDER BY 2 DESC, 1 LIMIT {TOP_PAGES}
     """  # noqa: S608  # our own words alone
+    failed_source = figures.failures(_where(scope), is_on_page=bool(scope.page_url))
     failures = f"""
-        SELECT m.page_url, COUNT(*) FROM {_failures(scope)} AND m.page_url <> ''
-         GROUP BY m.page_url ORDER BY 2 DESC, 1
+        SELECT m.page_url, COUNT(*) FROM {failed_source} AND m.page_url <> '' GROUP BY m.page_url
     """  # noqa: S608
-    params = _params(scope)
     with uncompiled():
         failed = dict(db.fetch_rows(failures, params))
         found = db.fetch_rows(replies, params)
-    return [
+    lines = [
         Line(url, count, failed.get(url, 0), int(tokens_in), int(tokens_out), int(charged))
         for url, count, tokens_in, tokens_out, charged in found
     ]
+    return TopPages(lines, since)
+
+
+def _latest_replies_begin(scope: Scope) -> datetime | None:
+    """Return when the latest replies of a scope began, to the hour or day; None if they are all."""
+    if scope.page_url:
+        return None
+    coverage = rollups.cover_account(scope.account_id, scope.channel_id)
+    chosen = replace(scope.chosen, is_recent_by_hour=True)
+    rows, params = rollups.usage_rows(coverage, chosen, ["request_count"])
+    statement = f"""
+        SELECT starts_at, SUM(request_count) FROM ({rows}) AS used
+         WHERE error_code = '' GROUP BY starts_at ORDER BY starts_at DESC
+    """  # noqa: S608  # our own words alone
+    left = REPLIES_READ_FOR_PAGES
+    counts = db.fetch_rows(statement, params)
+    for starts_at, count in counts[:-1]:
+        left -= count
+        if left <= 0:
+            return db.time_value(starts_at)
+    return None
 
 
 def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
@@ -291,6 +279,37 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
         account_id=scope.account_id, starts_at=scope.starts_at, ends_at=scope.ends_at
     )
     return LedgerComparison(total.charged_microcredits, charged)
+
+
+# --- Messages -----------------------------------------------------------------------------------
+
+
+def _where(scope: Scope) -> str:
+    """Return which replies or failures `m` are those of a scope, but for their page."""
+    conditions = [
+        "m.channel_id IN (SELECT id FROM channels_channel WHERE account_id = %(account)s)",
+        "m.created_at >= %(start)s AND m.created_at < %(end)s AND m.is_test = %(is_test)s",
+    ]
+    if scope.channel_id:
+        conditions.append("m.channel_id = %(channel)s")
+    if scope.model_id:
+        conditions.append("m.request_model = %(model)s")
+    return " AND ".join(conditions)
+
+
+def _params(
+    scope: Scope, *, starts_at: datetime, ends_at: datetime | None = None
+) -> dict[str, Any]:
+    return {
+        "account": scope.account_id,
+        "start": db.time_param(starts_at),
+        "end": db.time_param(ends_at or scope.ends_at),
+        "is_test": scope.is_test,
+        "channel": scope.channel_id.hex if scope.channel_id else None,
+        "model": scope.model_id,
+        "page": scope.page_url,
+        "page_length": len(scope.page_url),
+    }
 
 
 # --- Each request -------------------------------------------------------------------------------
@@ -305,16 +324,15 @@ _LIST_REPLIES = """
 SELECT m.created_at, m.channel_id, s.session_id, m.request_id, m.id, 'answered', '', '',
        m.request_model, m.provider_name, u.page_url, m.input_tokens, m.output_tokens,
        m.charged_microcredits, m.duration_ms, m.prompt_version
-  FROM conversations_message m
-  LEFT JOIN conversations_chatsession s ON s.id = m.session_id
-  LEFT JOIN conversations_message u
-         ON u.session_id = m.session_id AND u.position = m.position - 1
- WHERE m.role = 'assistant' AND {where}
+  FROM {replies}
+"""
+_QUESTION_AND_SESSION = f"""
+  LEFT JOIN conversations_chatsession s ON s.id = m.session_id LEFT {figures.QUESTION.strip()}
 """
 _LIST_FAILURES = """
 SELECT m.created_at, m.channel_id, m.session_id, m.request_id, NULL, 'failed', m.error_code,
        m.reason, m.request_model, '', m.page_url, 0, 0, 0, m.duration_ms, NULL
-  FROM conversations_failedrequest m WHERE {where}
+  FROM {failures}
 """
 
 
@@ -323,15 +341,13 @@ def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
 
     No connection is held between two of them, however slowly they are read.
     """
-    statements = [
-        _LIST_REPLIES.format(where=_where(scope, "u")),
-        _LIST_FAILURES.format(where=_where(scope, "m")),
-    ]
+    where, is_on_page = _where(scope), bool(scope.page_url)
+    replies = figures.replies(where, is_on_page=is_on_page, join=_QUESTION_AND_SESSION)
+    failures = figures.failures(where, is_on_page=is_on_page)
+    statements = [_LIST_REPLIES.format(replies=replies), _LIST_FAILURES.format(failures=failures)]
     for moment in scope.times():
-        params = _params(scope) | {
-            "start": db.time_param(moment),
-            "end": db.time_param(min(moment + scope.step, scope.ends_at)),
-        }
+        ends_at = min(moment + scope.step, scope.ends_at)
+        params = _params(scope, starts_at=moment, ends_at=ends_at)
         rows = [row for statement in statements for row in db.fetch_rows(statement, params)]
         db.release_connection()
         yield from _described(sorted(rows, key=lambda row: (row[0], str(row[4]))))

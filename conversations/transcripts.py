@@ -23,6 +23,7 @@ from common.plans import uncompiled
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 
 SESSIONS_ON_A_PAGE = 25
+FIRST_LOOKED_INTO = 50
 SCANNED_AT_ONCE = 2_000
 MESSAGES_ON_A_PAGE = 200
 FAILURES_ON_A_PAGE = 100
@@ -92,29 +93,41 @@ class SessionPage:
 
 def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     """Return a page of sessions, the latest activity first."""
-    if not search.looks_inside:
-        return _list_sessions(search, after)
-    with uncompiled():
-        return _list_sessions(search, after)
+    if search.looks_inside:
+        with uncompiled():
+            return _search(search, after)
+    sessions = list(_sessions(search, after)[: SESSIONS_ON_A_PAGE + 1])
+    return _whole_page(sessions) or SessionPage(_rows(sessions), None)
 
 
-def _list_sessions(search: Search, after: Place | None) -> SessionPage:
-    scanned = _sessions(search, after)
-    last_scanned = _last_scanned(scanned) if search.looks_inside else None
-    found = _looked_into(scanned, search)
-    if last_scanned is not None:
-        found = found.filter(
-            Q(last_message_at__gt=last_scanned.last_message_at)
-            | Q(
-                last_message_at=last_scanned.last_message_at,
-                id__gte=last_scanned.session_pk,
-            )
-        )
-    sessions = list(found[: SESSIONS_ON_A_PAGE + 1])
+def _whole_page(sessions: list[ChatSession]) -> SessionPage | None:
+    """Return a page that others follow; None where there are no others."""
     shown = sessions[:SESSIONS_ON_A_PAGE]
-    if len(sessions) > len(shown):
-        return SessionPage(_rows(shown), _place_of(shown[-1]))
-    return SessionPage(_rows(shown), last_scanned, is_cut=last_scanned is not None)
+    if len(sessions) == len(shown):
+        return None
+    return SessionPage(_rows(shown), _place_of(shown[-1]))
+
+
+def _search(search: Search, after: Place | None) -> SessionPage:
+    """Look into sessions until a page is full: into few at first, then into ever more at a time.
+
+    What many of them hold is found in the first few, however many there are.
+    """
+    found: list[ChatSession] = []
+    scanned, count = 0, FIRST_LOOKED_INTO
+    while scanned < SCANNED_AT_ONCE:
+        count = min(count, SCANNED_AT_ONCE - scanned)
+        places = _sessions(search, after).values_list("last_message_at", "id")[:count]
+        looked_into = [Place(*row) for row in places]
+        matching = _looked_into(search, [place.session_pk for place in looked_into])
+        found += matching[: SESSIONS_ON_A_PAGE + 1 - len(found)]
+        if page := _whole_page(found):
+            return page
+        if len(looked_into) < count:
+            return SessionPage(_rows(found), None)
+        after = looked_into[-1]
+        scanned, count = scanned + count, count * 4
+    return SessionPage(_rows(found), after, is_cut=True)
 
 
 def _sessions(search: Search, after: Place | None) -> QuerySet[ChatSession]:
@@ -134,18 +147,17 @@ def _sessions(search: Search, after: Place | None) -> QuerySet[ChatSession]:
     return sessions.select_related("channel").order_by("-last_message_at", "-id")
 
 
-def _last_scanned(sessions: QuerySet[ChatSession]) -> Place | None:
-    """Return the last session that one search looks into; None where it looks into all."""
-    last = sessions.values_list("last_message_at", "id")[SCANNED_AT_ONCE - 1 : SCANNED_AT_ONCE]
-    return next((Place(*row) for row in last), None)
-
-
-def _looked_into(sessions: QuerySet[ChatSession], search: Search) -> QuerySet[ChatSession]:
+def _looked_into(search: Search, session_pks: list[int]) -> QuerySet[ChatSession]:
+    """Return those of the sessions that match, the latest activity first."""
+    sessions = ChatSession.objects.filter(id__in=session_pks)
     if search.text:
-        messages = Message.objects.filter(session_id=OuterRef("pk")).filter(
+        # Apart from the sessions: as part of their statement PostgreSQL would rather read through
+        # all messages there are than look into some sessions, as it takes a search for cheap.
+        saying = Message.objects.filter(session_id__in=session_pks).filter(
             Q(content__icontains=search.text) | Q(page_url__icontains=search.text)
         )
-        sessions = sessions.filter(Q(session_id__icontains=search.text) | Exists(messages))
+        of_messages = set(saying.values_list("session_id", flat=True))
+        sessions = sessions.filter(Q(session_id__icontains=search.text) | Q(id__in=of_messages))
     if search.has_errors:
         failures = FailedRequest.objects.filter(
             # Said again, so that no plan reads the failures of all accounts.
@@ -161,7 +173,7 @@ def _looked_into(sessions: QuerySet[ChatSession], search: Search) -> QuerySet[Ch
             message__session_id=OuterRef("pk"), rating=Feedback.Rating.DOWN
         )
         sessions = sessions.filter(Exists(down))
-    return sessions
+    return sessions.select_related("channel").order_by("-last_message_at", "-id")
 
 
 def _place_of(session: ChatSession) -> Place:

@@ -1,4 +1,4 @@
-"""The Celery application: periodic cleaning. Nothing that must be correct waits for it."""
+"""The Celery application: cleaning and adding up. Nothing that must be correct waits for it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ app.conf.update(
         "clear log-ins": {
             "task": "gateway.tasks.clear_log_ins",
             "schedule": crontab(hour=3, minute=37),
+        },
+        "roll up usage": {"task": "conversations.tasks.roll_up_usage", "schedule": 600.0},
+        "mend rollups": {
+            "task": "conversations.tasks.mend_rollups",
+            "schedule": crontab(hour=3, minute=57),
         },
         "expire sessions": {"task": "conversations.tasks.expire_sessions", "schedule": 600.0},
     },

@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing import verification as billing
 from billing.models import VerificationRun
 from channels import alerts
+from common.plans import snapshot
 from conversations import verification as conversations
 
 logger = logging.getLogger("gateway.billing")
@@ -23,7 +24,7 @@ def verify(*, progress: TextIO | None = None) -> VerificationRun:
     started_at = timezone.now()
     kept: list[str] = []
     count = 0
-    with billing.snapshot():
+    with snapshot():
         entry_count = billing.count_entries()
         found = chain(billing.find_differences(progress=progress), conversations.find_differences())
         for count, difference in enumerate(found, 1):

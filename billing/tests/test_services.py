@@ -15,10 +15,11 @@ from billing.days import seconds_to_next_day
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
-from billing.verification import find_differences, snapshot
+from billing.verification import find_differences
 from channels.callers import Caller
 from channels.tests.factories import Site, make_site
 from common.money import MICROCREDITS_PER_CREDIT
+from common.plans import snapshot
 from conftest import run_in_threads
 
 pytestmark = pytest.mark.django_db

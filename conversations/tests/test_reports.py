@@ -63,7 +63,7 @@ def test_adds_up_replies_tokens_and_credits(site: Site, provider: FakeProvider, 
     assert compared.ledger_microcredits == 2_000_000
 
 
-def test_percentiles_are_exact(site: Site) -> None:
+def test_percentiles_are_the_time_that_so_many_did_not_exceed(site: Site) -> None:
     for ms in range(1, 101):
         add_reply(site, START + timedelta(minutes=ms), ms)
     add_reply(site, START + timedelta(days=1), 7)
@@ -72,6 +72,16 @@ def test_percentiles_are_exact(site: Site) -> None:
     assert (report.times[1].p50_ms, report.times[1].p95_ms) == (7, 7)
     assert (report.times[2].p50_ms, report.times[2].p95_ms) == (None, None)
     assert (report.total.p50_ms, report.total.p95_ms) == (50, 95)
+
+
+@pytest.mark.parametrize(
+    ("ms", "told"),
+    [(0, 0), (99, 99), (100, 100), (101, 110), (999, 1_000), (1_001, 1_100), (12_000, 12_000),
+     (12_001, 13_000), (100_000, 100_000), (100_001, 110_000)],
+)  # fmt: skip
+def test_times_to_answer_are_told_to_two_digits_rounded_up(site: Site, ms: int, told: int) -> None:
+    add_reply(site, START, ms)
+    assert reports.get_report(scope_of(site)).total.p50_ms == told
 
 
 def test_hours_begin_and_end_where_they_say(site: Site) -> None:
@@ -111,10 +121,29 @@ def test_pages_are_those_of_the_visitors_messages(site: Site, provider: FakeProv
     api.chat(metadata={"url": "https://s.example/a"})
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     scope = Scope(site.account_id, today - timedelta(days=1), today + timedelta(days=2))
-    pages = [(one.key, one.reply_count, one.error_count) for one in reports.list_top_pages(scope)]
+    top = reports.list_top_pages(scope)
+    pages = [(one.key, one.reply_count, one.error_count) for one in top.lines]
+    assert top.since is None
     assert pages == [("https://s.example/a", 2, 1), ("https://s.example/b?100%", 1, 0)]
     by_page = reports.get_report(replace(scope, page_url="https://s.example/b?100%"))
     assert by_page.total.reply_count == 1
+
+
+def test_top_pages_of_very_many_replies_are_those_of_the_latest(
+    site: Site, provider: FakeProvider, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "REPLIES_READ_FOR_PAGES", 2)
+    api = ApiClient(site.api_key)
+    for page in ("old", "old", "old", "a", "a", "b"):
+        api.chat(metadata={"url": f"https://s.example/{page}"})
+        clock.shift(24 * 3600 * (page == "old"))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    scope = Scope(site.account_id, today - timedelta(days=6), today + timedelta(days=1))
+    top = reports.list_top_pages(scope)
+    assert top.since == datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    assert [(one.key[-1], one.reply_count) for one in top.lines] == [("a", 2), ("b", 1)]
+    whole = reports.list_top_pages(replace(scope, page_url="https://s.example/o"))
+    assert (whole.since, whole.lines[0].reply_count) == (None, 3)
 
 
 def test_a_stranger_adds_nothing(site: Site, stranger: Site) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from channels.models import Account, LanguageModel
 from common.money import format_credits
+from common.plans import snapshot
 from common.spreadsheets import lines
 from conversations import reports
 from conversations.reports import Line, Report, Scope
@@ -90,7 +91,10 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
     scope = form.scope(member.account)
-    report = reports.get_report(scope)
+    # What is answered in between would be in the ledger, and not among the replies.
+    with snapshot():
+        report = reports.get_report(scope)
+        comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(
         request,
         member,
@@ -107,7 +111,7 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         charts=_charts(scope, report) if report.total.request_count else [],
         channel_lines=[_linked(form, "channel", line) for line in report.channels],
         model_lines=[_linked(form, "model", line) for line in report.models],
-        comparison=reports.compare_with_ledger(scope, report.total),
+        comparison=comparison,
     )
 
 
@@ -125,10 +129,10 @@ def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
     pages = reports.list_top_pages(form.scope(member.account))
-    linked = [_linked(form, "page", line) for line in pages]
+    linked = [_linked(form, "page", line) for line in pages.lines]
     return render_page(
         request, member, "usage_pages.html", title="Top pages", page_lines=linked,
-        query=form.query(),
+        since=pages.since, query=form.query(),
     )  # fmt: skip
 
 

@@ -317,6 +317,17 @@ def test_expiresessions_closes_and_then_erases(
     assert run_json("verifyledger")["differences"] == 0
 
 
+def test_rollupusage_adds_up_and_mends(site: Site, provider: FakeProvider, clock: Any) -> None:
+    api = ApiClient(site.api_key)
+    api.chat()
+    clock.shift(timedelta(hours=1, minutes=10))
+    assert run_json("rollupusage") == {"added": 13, "mended": 0}  # since midnight
+    Message.objects.filter(role="assistant").update(charged_microcredits=7)
+    assert run("rollupusage") == "Added up 0 hours and days, made 1 anew.\n"
+    usage = api.get("/api/usage").json()
+    assert usage["total"]["credits"] == "0.000007"
+
+
 def test_verifyledger_proves_books_that_agree(
     site: Site, stranger: Site, provider: FakeProvider
 ) -> None:

@@ -133,6 +133,23 @@ def test_a_long_search_says_from_where_to_go_on(
     assert not page.context["next_query"]
 
 
+@pytest.mark.parametrize("first", [1, 2, 50])
+def test_a_search_finds_each_once_however_many_it_looks_into_at_a_time(
+    site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr(transcripts, "FIRST_LOOKED_INTO", first)
+    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    for index in range(9):
+        word = "hay" if index in (2, 3, 4) else "needle"
+        ApiClient(site.api_key).chat(f"{word} {index}", session_id=f"s{index}")
+    pages, query = [], "text=needle"
+    while query:
+        page = owner.get(f"{LIST}?{query}")
+        pages.append(first_lines(page))
+        query = page.context["next_query"]
+    assert pages == [["needle 8", "needle 7"], ["needle 6", "needle 5"], ["needle 1", "needle 0"]]
+
+
 def test_filters_by_channel_traffic_days_errors_and_thumbs(
     site: Site, owner: Client, provider: FakeProvider
 ) -> None:

@@ -213,18 +213,17 @@ def test_a_new_account_is_judged_by_its_own_days(clock: time_machine.Traveller, 
     )
 
 
-def test_of_very_many_entries_only_the_latest_are_read(
-    old_site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("billing.balance.MOST_ENTRIES", 2)
-    charge(old_site, amount=30, days_ago=3)
-    charge(old_site, amount=5, days_ago=0.5)
-    charge(old_site, amount=5, days_ago=0.25)
+def test_a_very_new_account_is_judged_by_a_day(clock: time_machine.Traveller, site: Site) -> None:
+    clock.shift(timedelta(hours=2))
+    charge(site, amount=30, days_ago=0)
     now = timezone.now()
-    balance = get_balance(account_id=old_site.account_id, now=now)
-    runway = get_runway(account_id=old_site.account_id, balance=balance, now=now)
-    assert (runway.spent_microcredits, runway.span) == (10_000_000, timedelta(hours=12))
-    assert "at the pace of the last 12 hours" in text_of(owner_client(old_site))
+    balance = get_balance(account_id=site.account_id, now=now)
+    runway = get_runway(account_id=site.account_id, balance=balance, now=now)
+    assert (runway.spent_microcredits, runway.span) == (30_000_000, timedelta(days=1))
+    # 70 credits at 30 a day last for two days and a third.
+    assert "Lasts until about 7 April at the pace of the last 24 hours." in text_of(
+        owner_client(site)
+    )
 
 
 def test_an_account_without_credits_is_told_so() -> None:

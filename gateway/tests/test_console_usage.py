@@ -15,7 +15,8 @@ from django.utils import timezone
 from channels.models import Membership, User
 from channels.tests.factories import Site, make_site
 from common import spreadsheets
-from conftest import ApiClient, FakeProvider, reply
+from conftest import ApiClient, FakeProvider, reply, run_in_threads
+from conversations import reports
 from conversations.models import FailedRequest, Message
 from gateway import charts
 from gateway.charts import Series
@@ -195,6 +196,22 @@ def test_text_can_be_no_formula(text: str) -> None:
 @pytest.mark.parametrize("cell", [-1, -0.5, None, "1", "-1.500000", ""])
 def test_numbers_stay_numbers(cell: Any) -> None:
     assert spreadsheets.safe(cell) == cell
+
+
+@pytest.mark.django_db(transaction=True)
+def test_totals_equal_the_ledger_while_answers_come_in(
+    site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_report = reports.get_report
+
+    def and_an_answer(scope: Any) -> Any:
+        report = get_report(scope)
+        run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
+        return report
+
+    monkeypatch.setattr(reports, "get_report", and_an_answer)
+    assert "These totals equal the ledger: 0 credits" in owner.get("/usage/").content.decode()
+    assert "These totals equal the ledger: 1 credit" in owner.get("/usage/").content.decode()
 
 
 def test_the_page_takes_few_queries(

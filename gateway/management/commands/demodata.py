@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from common.commands import ScriptCommand
 from common.progress import track
+from conversations import rolling
 from gateway import demodata
 from gateway.demodata import Maker, Size
 
@@ -71,3 +72,6 @@ def _make(size: Size) -> Iterator[int]:
         wanted = size.messages * (index + 1) // size.days - size.messages * index // size.days
         yield maker.make(day, wanted, until=now)
     demodata.finish()
+    # What lies in the past was not there when it was added up, if it was.
+    rolling.mend(now=now)
+    rolling.roll_up(now=now)

@@ -1,0 +1,100 @@
+"""What messages and failures come to, as SQL: sums by channel, step of time, model and error code.
+
+Times to answer are counted to two digits, rounded up, so that they can be added up as well: an
+hour of replies has some dozens of them, and that so many replies took no longer stays true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db import connection
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# What a row is of; then what it may tell, as was asked for.
+KEYS = ("channel_id", "starts_at", "is_test", "request_model", "error_code")
+COLUMNS = (
+    "request_count", "estimated_count", "input_tokens", "output_tokens", "charged_microcredits",
+    "durations",
+)  # fmt: skip
+
+# Whole numbers, and so a whole division.
+_TWO_DIGITS = """
+    CASE WHEN m.duration_ms < 100 THEN m.duration_ms
+         WHEN m.duration_ms < 1000 THEN (m.duration_ms + 9) / 10 * 10
+         WHEN m.duration_ms < 10000 THEN (m.duration_ms + 99) / 100 * 100
+         WHEN m.duration_ms < 100000 THEN (m.duration_ms + 999) / 1000 * 1000
+         ELSE (m.duration_ms + 9999) / 10000 * 10000 END"""
+_SUMS = {
+    "request_count": "COUNT(*)",
+    "estimated_count": "SUM(CASE WHEN m.is_estimated THEN 1 ELSE 0 END)",
+    "input_tokens": "SUM(m.input_tokens)",
+    "output_tokens": "SUM(m.output_tokens)",
+    "charged_microcredits": "SUM(m.charged_microcredits)",
+    # Not a sum: replies are grouped by it first, as a JSON object has each key once.
+    "durations": _TWO_DIGITS,
+}
+_COUNT_BY_DURATION = {
+    "postgresql": "CAST(json_object_agg(durations, request_count) AS text)",
+    "sqlite": "json_group_object(CAST(durations AS text), request_count)",
+}
+_OF_FAILURES = {"request_count": "COUNT(*)", "durations": "'{}'"}
+_STARTS_AT = {
+    ("postgresql", HOUR): "date_trunc('hour', m.created_at, 'UTC')",
+    ("postgresql", DAY): "date_trunc('day', m.created_at, 'UTC')",
+    # As Django stores a time.
+    ("sqlite", HOUR): "substr(m.created_at, 1, 13) || ':00:00'",
+    ("sqlite", DAY): "substr(m.created_at, 1, 10) || ' 00:00:00'",
+}
+
+# A page is that of the message a reply answers: the one before it in its session.
+QUESTION = """
+  JOIN conversations_message u ON u.session_id = m.session_id AND u.position = m.position - 1
+"""
+_ON_PAGE = " AND substr({of}.page_url, 1, %(page_length)s) = %(page)s"
+
+
+def replies(where: str, *, is_on_page: bool = False, join: str = "") -> str:
+    """Return FROM and WHERE of replies `m`, perhaps of those about some pages alone."""
+    join = join or (QUESTION if is_on_page else "")
+    page = _ON_PAGE.format(of="u") if is_on_page else ""
+    return f"conversations_message m {join} WHERE m.role = 'assistant' AND {where}{page}"
+
+
+def failures(where: str, *, is_on_page: bool = False) -> str:
+    """Return the same of failed requests `m`."""
+    page = _ON_PAGE.format(of="m") if is_on_page else ""
+    return f"conversations_failedrequest m WHERE {where}{page}"
+
+
+def sum_replies(source: str, columns: Sequence[str], step: timedelta) -> str:
+    """Return a SELECT of KEYS and columns over what `replies` returned."""
+    by = "1, 2, 3, 4, durations" if "durations" in columns else "1, 2, 3, 4"
+    sums = ", ".join(f"{_SUMS[name]} AS {name}" for name in columns)
+    return f"""
+        SELECT channel_id, starts_at, is_test, request_model, '' AS error_code,
+               {", ".join(map(_sum_again, columns))}
+          FROM (SELECT {_keys(step)}, {sums} FROM {source} GROUP BY {by}) AS grouped
+         GROUP BY 1, 2, 3, 4
+    """  # noqa: S608  # our own words alone
+
+
+def sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
+    """Return the same SELECT over what `failures` returned: counts, and naught of the rest."""
+    sums = ", ".join(f"{_OF_FAILURES.get(name, '0')} AS {name}" for name in columns)
+    return f"""
+        SELECT {_keys(step)}, m.error_code, {sums} FROM {source} GROUP BY 1, 2, 3, 4, 5
+    """  # noqa: S608
+
+
+def _keys(step: timedelta) -> str:
+    starts_at = _STARTS_AT[connection.vendor, step]
+    return f"m.channel_id, {starts_at} AS starts_at, m.is_test, m.request_model"
+
+
+def _sum_again(name: str) -> str:
+    if name == "durations":
+        return f"{_COUNT_BY_DURATION[connection.vendor]} AS durations"
+    # PostgreSQL's sums are of a wider type, which Python would read as decimals.
+    return f"CAST(SUM({name}) AS bigint) AS {name}"

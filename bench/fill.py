@@ -17,6 +17,7 @@ import psycopg
 QUESTION = "What does the parcel to Norway cost, please? " * 22
 REPLY = "Certainly: the parcel leaves our house within two working days and is then yours. " * 17
 TURNS_OF_A_SESSION = 10
+SESSIONS_BESIDE = 10
 # From so many messages on, building indexes anew takes less than adding to them row by row.
 MESSAGES_WORTH_A_REBUILD = 200_000
 HISTORY = 61 * 8  # characters of a channel's minute (billing/throttling.py)
@@ -52,7 +53,8 @@ INSERT INTO billing_ratewindow (channel_id, bucket, second, total, history)
 DROP TABLE told;
 """
 
-# One row a turn in a table of this session alone; the rest reads it in the order of time.
+# One row a turn in a table of this session alone; the rest reads it in the order of time. So many
+# sessions as are beside each other take turns; then come the next.
 _SESSIONS = """
 CREATE TEMP TABLE talker AS
     SELECT row_number() OVER (ORDER BY id) - 1 AS number, id AS channel_id, account_id
@@ -62,16 +64,18 @@ CREATE TEMP TABLE talk AS
         n, channel_id, account_id
     FROM generate_series(0, %(sessions)s - 1) n
     JOIN talker ON talker.number = n %% (SELECT count(*) FROM talker);
+CREATE TEMP TABLE turn AS
+    SELECT g, session_pk, n, channel_id, account_id, 2 * (g %% block / beside) AS position, moment,
+        id7(moment, 2 * g) AS asked_id, id7(moment, 2 * g + 1) AS reply_id
+    FROM (SELECT g, %(beside)s AS beside, %(beside)s * %(turns)s AS block,
+            now() - interval '30 days' * (1 - g / (%(sessions)s * %(turns)s)::float) AS moment
+            FROM generate_series(0, %(sessions)s * %(turns)s - 1) g) every
+    JOIN talk ON talk.n = g / block * beside + g %% beside ORDER BY g;
 INSERT INTO conversations_chatsession (id, channel_id, is_test, session_id, created_at,
         last_message_at, message_count, lease_number)
-    SELECT session_pk, channel_id, false, %(name)s || n, now() - interval '30 days', now(),
-        2 * %(turns)s, %(turns)s FROM talk;
-CREATE TEMP TABLE turn AS
-    SELECT g, session_pk, channel_id, account_id, 2 * (g / %(sessions)s) AS position, moment,
-        id7(moment, 2 * g) AS asked_id, id7(moment, 2 * g + 1) AS reply_id
-    FROM (SELECT g, now() - interval '30 days' * (1 - g / (%(sessions)s * %(turns)s)::float)
-            AS moment FROM generate_series(0, %(sessions)s * %(turns)s - 1) g) every
-    JOIN talk ON talk.n = g %% %(sessions)s ORDER BY g;
+    SELECT session_pk, channel_id, false, %(name)s || n, min(moment),
+        CASE WHEN %(alive)s THEN now() ELSE max(moment) END, 2 * %(turns)s, %(turns)s
+    FROM turn GROUP BY session_pk, channel_id, n;
 """
 
 _ID7 = """
@@ -108,7 +112,7 @@ INSERT INTO billing_ledgerentry (credit_account_id, sequence, kind, debit, credi
     FROM turn JOIN billing_creditaccount books ON books.account_id = turn.account_id ORDER BY g;
 INSERT INTO conversations_failedrequest (channel_id, is_test, session_id, request_id, error_code,
         reason, request_model, page_url, duration_ms, created_at)
-    SELECT channel_id, false, %(name)s || g %% %(sessions)s, 'req_failed_' || reply_id,
+    SELECT channel_id, false, %(name)s || n, 'req_failed_' || reply_id,
         'provider_error', 'timeout', 'bench-model', 'https://filler.example/page-' || g %% 97,
         900, moment
     FROM turn WHERE g %% 100 = 99 ORDER BY g;
@@ -152,13 +156,20 @@ def add_messages(
     sessions: int = 0,
     turns: int = TURNS_OF_A_SESSION,
 ) -> None:
-    """Add so many messages or sessions, over 30 days, to channels whose names are LIKE `whose`."""
-    sessions = sessions or max(1, messages // (2 * turns))
+    """Add so many messages or sessions, over 30 days, to channels whose names are LIKE `whose`.
+
+    Sessions all go on until now; where so many messages are wanted, few sessions do at a time.
+    """
+    alive = sessions > 0
+    beside = sessions or SESSIONS_BESIDE
+    sessions = sessions or max(beside, messages // (2 * turns) // beside * beside)
     told = {
         "whose": whose,
         "name": name,
         "turns": turns,
         "sessions": sessions,
+        "beside": beside,
+        "alive": alive,
         "question": QUESTION,
         "reply": REPLY,
     }

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Min, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Min, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from billing import grants
+from billing import grants, selectors
 from billing.days import utc_day
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Channel
 
+DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
-# The pace is taken from at most so many entries: a busy account's week is not read whole.
-MOST_ENTRIES = 20_000
 # Beyond that a date says nothing.
 LONGEST_RUNWAY_DAYS = 5 * 365
 
@@ -31,6 +30,7 @@ class Balance:
     spent: int = 0
     low_balance: int = 10_000_000
     entry_count: int = 0
+    first_entry_at: datetime | None = None
     # The cheapest reply of the account's own channels: less than that is as good as nothing.
     cheapest_reply: int = 0
     next_expiry_at: datetime | None = None
@@ -51,7 +51,10 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Runway:
-    """How fast credits are spent, over which time, and the UTC day they last until."""
+    """What was charged in which time, up to now, and the UTC day credits last until at that pace.
+
+    `span` is a week, or the time since the account's first entry, a day at least.
+    """
 
     spent_microcredits: int
     span: timedelta
@@ -78,6 +81,7 @@ def get_balance(*, account_id: int, now: datetime) -> Balance:
         held=held,
         low_balance=row["low_balance_microcredits"],
         entry_count=row["entry_count"],
+        first_entry_at=row["first_entry_at"],
         cheapest_reply=row["cheapest"],
         next_expiry_at=row["next_expiry_at"],
     )
@@ -91,8 +95,11 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
     freed = ended.values("account_id").annotate(sum=Sum("amount_microcredits")).values("sum")
     prices = Channel.objects.filter(account_id=OuterRef("account_id")).values("account_id")
     cheapest = prices.annotate(price=Min("model__price_per_reply_microcredits")).values("price")
+    first = LedgerEntry.objects.filter(credit_account_id=OuterRef("account_id"), sequence=1)
     return CreditAccount.objects.annotate(
-        freed=Coalesce(Subquery(freed), 0), cheapest=Coalesce(Subquery(cheapest), 0)
+        freed=Coalesce(Subquery(freed), 0),
+        cheapest=Coalesce(Subquery(cheapest), 0),
+        first_entry_at=Subquery(first.values("created_at")),
     ).values(
         "balance_microcredits",
         "held_microcredits",
@@ -102,35 +109,25 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
         "next_expiry_at",
         "freed",
         "cheapest",
+        "first_entry_at",
     )
 
 
 def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
     """Return the pace of the last seven days' charges, and how long the balance lasts at it.
 
-    Of an account whose entries go back less far (or of whose very many only the latest are
-    read), the pace is that of the time they cover, a day at least.
+    Of an account that is not as old, the pace is that of the time since its first entry, a day at
+    least.
     """
-    first_read = balance.entry_count - MOST_ENTRIES + 1
-    entries = LedgerEntry.objects.filter(
-        credit_account_id=account_id, sequence__gte=max(1, first_read)
-    )
-    seen = entries.aggregate(oldest=Min("created_at"), spent=_charged_since(now - WEEK))
-    span = _span(seen["oldest"], is_all=first_read <= 1, now=now)
-    spent = seen["spent"]
+    spent = selectors.sum_charges(account_id=account_id, starts_at=now - WEEK)
+    span = _span(balance.first_entry_at, now)
     return Runway(spent, span, _lasts_until(balance.available, spent, span, now))
 
 
-def _charged_since(moment: datetime) -> Sum:
-    is_counted = Q(kind=LedgerEntry.Kind.CHARGE, created_at__gte=moment)
-    return Sum("amount_microcredits", filter=is_counted, default=0)
-
-
-def _span(oldest: datetime | None, *, is_all: bool, now: datetime) -> timedelta:
-    if oldest is None or oldest <= now - WEEK:
+def _span(first_entry_at: datetime | None, now: datetime) -> timedelta:
+    if first_entry_at is None:
         return WEEK
-    least = timedelta(days=1) if is_all else timedelta(minutes=1)
-    return max(least, now - oldest)
+    return min(WEEK, max(DAY, now - first_entry_at))
 
 
 def _lasts_until(available: int, spent: int, span: timedelta, now: datetime) -> date | None:

@@ -103,6 +103,15 @@ class LedgerEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "ledger entries"
+        indexes: ClassVar = [
+            # The few that change the balance without being a charge: with them, and the balances
+            # that entries carry, charges are summed without being read (selectors.py).
+            models.Index(
+                fields=["credit_account", "sequence"],
+                condition=~Q(kind__in=("absorbed", "charge")),
+                name="billing_ledgerentry_no_charges",
+            )
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["credit_account", "sequence"], name="billing_ledgerentry_sequence_unique"

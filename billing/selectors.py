@@ -1,17 +1,18 @@
-"""Reads of usage and of the ledger by time."""
+"""Reads of usage, and of the ledger by time: its entries, and what was charged."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
 
 from billing.days import utc_day
 from billing.models import DailyUsage, LedgerEntry
 from channels.callers import Caller
 from common import db
 
-# Entries are written in the order of their numbers, their times taken a moment before.
+# Entries are written in the order of their numbers, their times taken a moment before: that of a
+# later one is earlier by so much at most.
 _SKEW = timedelta(minutes=10)
 
 
@@ -23,52 +24,51 @@ def get_messages_used(*, caller: Caller, now: datetime) -> int:
     return usage.values_list("message_count", flat=True).first() or 0
 
 
-def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime) -> int:
-    """Return the micro-credits charged to an account from one moment to before another.
-
-    Reads no entry from before that time, however many the account has. Later ones are read past:
-    most periods end now, and a search for the last one would be another statement.
-    """
-    charges = LedgerEntry.objects.filter(
-        credit_account_id=account_id, kind=LedgerEntry.Kind.CHARGE, created_at__lt=ends_at
-    )
-    charges = entries_since(charges, account_id=account_id, moment=starts_at)
-    total: int = charges.aggregate(sum=Sum("amount_microcredits", default=0))["sum"]
-    return int(total)
-
-
 # --- Entries by time ----------------------------------------------------------------------------
 
 # Entries of an account are numbered without a gap, and their times grow with the numbers: the
-# first one of a day is found by halving, in one statement, however many there are.
-_FIND_SEQUENCE = """
-WITH RECURSIVE step(low, high) AS (
-    SELECT CAST(0 AS bigint), entry_count + 1
-      FROM billing_creditaccount WHERE account_id = %(account)s
+# first one of a moment is found by halving, of several moments in one statement, however many
+# entries there are. The newest is looked at first, as most periods end after it.
+_FIND_SEQUENCES = """
+WITH RECURSIVE wanted(place, moment) AS (VALUES {moments}),
+step(place, moment, low, high) AS (
+    SELECT w.place, w.moment,
+           CASE WHEN newest.created_at < w.moment THEN c.entry_count ELSE 0 END,
+           c.entry_count + 1
+      FROM wanted w
+      JOIN billing_creditaccount c ON c.account_id = %(account)s
+      LEFT JOIN billing_ledgerentry newest ON newest.credit_account_id = c.account_id
+                                          AND newest.sequence = c.entry_count
     UNION ALL
-    SELECT CASE WHEN e.created_at < %(moment)s THEN e.sequence ELSE step.low END,
-           CASE WHEN e.created_at < %(moment)s THEN step.high ELSE e.sequence END
+    SELECT step.place, step.moment,
+           CASE WHEN e.created_at < step.moment THEN e.sequence ELSE step.low END,
+           CASE WHEN e.created_at < step.moment THEN step.high ELSE e.sequence END
       FROM step
       JOIN billing_ledgerentry e ON e.credit_account_id = %(account)s
                                 AND e.sequence = (step.low + step.high) / 2
      WHERE step.high - step.low > 1
 )
-SELECT high FROM step WHERE high - low = 1
+SELECT high FROM step WHERE high - low = 1 ORDER BY place
 """
 
 
-def _find_sequence(account_id: int, moment: datetime) -> int:
-    """Return the number of an account's first entry at or after a moment, or the next to come."""
-    params = {"account": account_id, "moment": db.time_param(moment)}
-    row = db.fetch_row(_FIND_SEQUENCE, params)
-    return int(row[0]) if row else 1
+def _find_sequences(account_id: int, *moments: datetime) -> list[int]:
+    """Return the number of an account's first entry at or after each moment, or the next to come.
+
+    A later moment's number is never smaller than an earlier one's.
+    """
+    places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
+    params = {f"moment_{at}": db.time_param(moment) for at, moment in enumerate(moments)}
+    statement = _FIND_SEQUENCES.format(moments=places)
+    rows = db.fetch_rows(statement, params | {"account": account_id})
+    return [int(row[0]) for row in rows] or [1] * len(moments)
 
 
 def entries_since(
     entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
 ) -> QuerySet[LedgerEntry]:
     """Return an account's entries of a moment and later, found by their numbers."""
-    first = _find_sequence(account_id, moment - _SKEW)
+    (first,) = _find_sequences(account_id, moment - _SKEW)
     return entries.filter(sequence__gte=first, created_at__gte=moment)
 
 
@@ -76,5 +76,67 @@ def entries_before(
     entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
 ) -> QuerySet[LedgerEntry]:
     """Return an account's entries before a moment, found by their numbers."""
-    following = _find_sequence(account_id, moment + _SKEW)
+    (following,) = _find_sequences(account_id, moment + _SKEW)
     return entries.filter(sequence__lt=following, created_at__lt=moment)
+
+
+# --- What was charged ---------------------------------------------------------------------------
+
+# The identity of a bank statement: what was charged between two numbers is what the balance had
+# before, less what it has after, with what else came to it or was taken from it. Only that else is
+# read, and it has an index of its own: the literals are there so that a planner can tell, whatever
+# the parameters. Where times may be out of order, charges are looked at one by one.
+_BALANCE_BEFORE = """
+COALESCE((SELECT balance_after_microcredits FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND sequence = %({number})s - 1), 0)
+"""
+_CHANGED_OTHERWISE = """
+COALESCE((SELECT SUM(CASE 'customer' WHEN credit THEN amount_microcredits
+                                     WHEN debit THEN -amount_microcredits ELSE 0 END)
+            FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND NOT (kind IN ('absorbed', 'charge'))
+             AND sequence >= %(inner)s AND sequence < %(closing)s), 0)
+"""
+_CHARGED_AMONG = """
+COALESCE((SELECT SUM(amount_microcredits) FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND kind = 'charge'
+             AND sequence >= %({first})s AND sequence < %({end})s
+             AND created_at >= %(starts_at)s AND created_at < %(ends_at)s), 0)
+"""
+_SUM_CHARGES = (
+    "SELECT "
+    + _BALANCE_BEFORE.format(number="inner")
+    + " - "
+    + _BALANCE_BEFORE.format(number="closing")
+    + " + "
+    + _CHANGED_OTHERWISE
+    + " + "
+    + _CHARGED_AMONG.format(first="opening", end="inner")
+    + " + "
+    + _CHARGED_AMONG.format(first="closing", end="end")
+)
+_NO_END = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO_END) -> int:
+    """Return the micro-credits charged to an account from one moment to before another.
+
+    Costs the same however many charges the account has: read are those within `_SKEW` of the two
+    moments, and between them everything but the charges.
+    """
+    opening, inner, closing, end = _find_sequences(
+        account_id, starts_at - _SKEW, starts_at + _SKEW, ends_at - _SKEW, ends_at + _SKEW
+    )
+    params = {
+        "account": account_id,
+        "starts_at": db.time_param(starts_at),
+        "ends_at": db.time_param(ends_at),
+        # From `opening` on an entry may be of the period, from `inner` on it is; from `closing` on
+        # it may be no more, from `end` on it is not. In a short period all are looked at.
+        "opening": opening,
+        "inner": inner,
+        "closing": max(inner, closing),
+        "end": end,
+    }
+    row = db.fetch_row(_SUM_CHARGES, params)
+    return int(row[0]) if row else 0

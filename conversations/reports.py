@@ -8,7 +8,7 @@ exceed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,18 +88,17 @@ class Line:
     def credits(self) -> str:
         return show_credits(self.charged_microcredits)
 
-    def add_replies(self, counts: Sequence[int], durations: Mapping[str, int]) -> None:
-        """Add how many, their tokens in and out and micro-credits, and how long they took."""
-        reply_count, input_tokens, output_tokens, charged = counts
-        self.reply_count += reply_count
-        self.input_tokens += input_tokens
-        self.output_tokens += output_tokens
-        self.charged_microcredits += charged
+    def add(self, other: Line) -> None:
+        self.reply_count += other.reply_count
+        self.error_count += other.error_count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.charged_microcredits += other.charged_microcredits
         if not self.durations:
-            self.durations = dict(durations)
+            self.durations = other.durations.copy()
             return
         mine = self.durations
-        for ms, count in durations.items():
+        for ms, count in other.durations.items():
             mine[ms] = mine.get(ms, 0) + count
 
     def find_percentiles(self) -> None:
@@ -162,29 +161,32 @@ _COLUMNS = (
 def get_report(scope: Scope) -> Report:
     """Return a scope's figures, with a line for every hour or day in it."""
     times = {moment: Line(moment) for moment in scope.times()}
-    channels, models, errors = _Lines(), _Lines(), _Lines()
+    pairs, errors = _Lines(), _Lines()
     coverage = rollups.cover_account(scope.account_id, scope.channel_id)
     rows, params = rollups.usage_rows(coverage, scope.chosen, _COLUMNS)
-    for channel_id, starts_at, _, model_id, error_code, *counts, durations in db.fetch_rows(
-        rows, params
-    ):
-        time = times[rollups.floor(db.time_value(starts_at), scope.step)]
-        lines = (time, channels[channel_id], models[model_id])
+    for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
+        row = _row(error_code, *sums)
+        times[rollups.floor(db.time_value(starts_at), scope.step)].add(row)
+        pairs[channel_id, model_id].add(row)
         if error_code:
-            for line in (*lines, errors[error_code]):
-                line.error_count += counts[0]
-        else:
-            took = orjson.loads(durations)
-            for line in lines:
-                line.add_replies(counts, took)
-    for line in channels.values():
-        line.key = uuid.UUID(str(line.key))
-    total = _add_up(times.values())
+            errors[error_code].add(row)
+    total, channels, models = Line("total"), _Lines(), _Lines()
+    for (channel_id, model_id), line in pairs.items():
+        for whole in (total, channels[uuid.UUID(str(channel_id))], models[model_id]):
+            whole.add(line)
     for line in (total, *times.values(), *channels.values(), *models.values()):
         line.find_percentiles()
     return Report(
         total, list(times.values()), channels.by_size(), models.by_size(), errors.by_size()
     )
+
+
+def _row(
+    error_code: str, count: int, tokens_in: int, tokens_out: int, charged: int, durations: str
+) -> Line:
+    if error_code:
+        return Line(error_code, error_count=count)
+    return Line("", count, 0, tokens_in, tokens_out, charged, durations=orjson.loads(durations))
 
 
 class _Lines(dict[Any, Line]):
@@ -196,20 +198,6 @@ class _Lines(dict[Any, Line]):
 
     def by_size(self) -> list[Line]:
         return sorted(self.values(), key=lambda line: (-line.request_count, str(line.key)))
-
-
-def _add_up(lines: Iterable[Line]) -> Line:
-    total = Line("total")
-    for line in lines:
-        counts = (
-            line.reply_count,
-            line.input_tokens,
-            line.output_tokens,
-            line.charged_microcredits,
-        )
-        total.add_replies(counts, line.durations)
-        total.error_count += line.error_count
-    return total
 
 
 # --- Pages and the ledger -----------------------------------------------------------------------

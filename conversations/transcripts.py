@@ -117,15 +117,15 @@ def _search(search: Search, after: Place | None) -> SessionPage:
     scanned, count = 0, FIRST_LOOKED_INTO
     while scanned < SCANNED_AT_ONCE:
         count = min(count, SCANNED_AT_ONCE - scanned)
-        places = _sessions(search, after).values_list("last_message_at", "id")[:count]
-        looked_into = [Place(*row) for row in places]
-        matching = _looked_into(search, [place.session_pk for place in looked_into])
-        found += matching[: SESSIONS_ON_A_PAGE + 1 - len(found)]
+        columns = ("last_message_at", "id", "created_at")
+        looked_into = list(_sessions(search, after).values_list(*columns)[:count])
+        if looked_into:
+            found += _looked_into(search, looked_into)[: SESSIONS_ON_A_PAGE + 1 - len(found)]
         if page := _whole_page(found):
             return page
         if len(looked_into) < count:
             return SessionPage(_rows(found), None)
-        after = looked_into[-1]
+        after = Place(*looked_into[-1][:2])
         scanned, count = scanned + count, count * 4
     return SessionPage(_rows(found), after, is_cut=True)
 
@@ -147,8 +147,11 @@ def _sessions(search: Search, after: Place | None) -> QuerySet[ChatSession]:
     return sessions.select_related("channel").order_by("-last_message_at", "-id")
 
 
-def _looked_into(search: Search, session_pks: list[int]) -> QuerySet[ChatSession]:
-    """Return those of the sessions that match, the latest activity first."""
+def _looked_into(
+    search: Search, looked_into: Sequence[tuple[datetime, int, datetime]]
+) -> QuerySet[ChatSession]:
+    """Return those that match of sessions whose last moment, id and first moment are given."""
+    session_pks = [pk for _, pk, _ in looked_into]
     sessions = ChatSession.objects.filter(id__in=session_pks)
     if search.text:
         # Apart from the sessions: as part of their statement PostgreSQL would rather read through
@@ -159,9 +162,11 @@ def _looked_into(search: Search, session_pks: list[int]) -> QuerySet[ChatSession
         of_messages = set(saying.values_list("session_id", flat=True))
         sessions = sessions.filter(Q(session_id__icontains=search.text) | Q(id__in=of_messages))
     if search.has_errors:
+        # Account and time are said again, so that no plan reads others' failures, or old ones.
+        since = min(began for _, _, began in looked_into)
         failures = FailedRequest.objects.filter(
-            # Said again, so that no plan reads the failures of all accounts.
-            channel__account_id=search.account_id,
+            channel__account_id=search.account_id, created_at__gte=since
+        ).filter(
             channel_id=OuterRef("channel_id"),
             is_test=OuterRef("is_test"),
             session_id=OuterRef("session_id"),

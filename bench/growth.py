@@ -71,9 +71,11 @@ class Length:
 
 
 _MILLION = (1_000, 10_000, 100_000, 1_000_000)
-QUICK = Length(_MILLION[:2], _MILLION[:2], (1, 100), rounds=20, page_rounds=6)
-FULL = Length(_MILLION, _MILLION[:3], (1, 100, 10_000))
-LONG = Length((*_MILLION, 10_000_000), _MILLION, (1, 100, 10_000, 100_000))
+# Of its own messages an account has 10,000 at the least: with fewer its pages show less, such as
+# days without an error, or fewer errors than a list holds.
+QUICK = Length(_MILLION[:2], (10_000, 30_000), (1, 100), rounds=20, page_rounds=6)
+FULL = Length(_MILLION, _MILLION[1:3], (1, 100, 10_000))
+LONG = Length((*_MILLION, 10_000_000), _MILLION[1:], (1, 100, 10_000, 100_000))
 TURNS = (20, 1_000)
 
 

@@ -8,12 +8,12 @@ exceed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
-
-import orjson
 
 from billing import selectors as billing
 from common import db
@@ -78,7 +78,7 @@ class Line:
     p50_ms: int | None = None
     p95_ms: int | None = None
     # How many replies took so many milliseconds.
-    durations: dict[str, int] = field(default_factory=dict)
+    durations: dict[int, int] = field(default_factory=dict)
 
     @property
     def request_count(self) -> int:
@@ -103,17 +103,12 @@ class Line:
 
     def find_percentiles(self) -> None:
         """Find the times that half, and 95 of 100, of the replies did not exceed."""
-        times = sorted((int(ms), count) for ms, count in self.durations.items())
-        self.p50_ms, self.p95_ms = (_time_of(times, percent) for percent in (50, 95))
-
-
-def _time_of(times: Sequence[tuple[int, int]], percent: int) -> int | None:
-    left = -(-percent * sum(count for _, count in times) // 100)
-    for ms, count in times:
-        left -= count
-        if left <= 0:
-            return ms
-    return None
+        times = sorted(self.durations)
+        # Of each time: how many replies took no longer.
+        within = list(accumulate(map(self.durations.__getitem__, times)))
+        if within:
+            half, most = (-(-within[-1] * percent // 100) for percent in (50, 95))
+            self.p50_ms, self.p95_ms = (times[bisect_left(within, so)] for so in (half, most))
 
 
 @dataclass(slots=True)
@@ -186,7 +181,8 @@ def _row(
 ) -> Line:
     if error_code:
         return Line(error_code, error_count=count)
-    return Line("", count, 0, tokens_in, tokens_out, charged, durations=orjson.loads(durations))
+    took = figures.read_durations(durations)
+    return Line("", count, 0, tokens_in, tokens_out, charged, durations=took)
 
 
 class _Lines(dict[Any, Line]):

@@ -126,7 +126,7 @@ def _search(search: Search, after: Place | None) -> SessionPage:
         if len(looked_into) < count:
             return SessionPage(_rows(found), None)
         after = Place(*looked_into[-1][:2])
-        scanned, count = scanned + count, count * 4
+        scanned, count = scanned + count, count * 2
     return SessionPage(_rows(found), after, is_cut=True)
 
 

@@ -1,7 +1,7 @@
 """What messages and failures come to, as SQL: sums by channel, step of time, model and error code.
 
-Times to answer are counted to two digits, rounded up, so that they can be added up as well: an
-hour of replies has some dozens of them, and that so many replies took no longer stays true.
+Times to answer are rounded up, by a tenth at most, and counted, so that they can be added up as
+well: an hour of replies has some dozens of them, and that so many took no longer stays true.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ COLUMNS = (
     "durations",
 )  # fmt: skip
 
-# Whole numbers, and so a whole division.
-_TWO_DIGITS = """
-    CASE WHEN m.duration_ms < 100 THEN m.duration_ms
-         WHEN m.duration_ms < 1000 THEN (m.duration_ms + 9) / 10 * 10
-         WHEN m.duration_ms < 10000 THEN (m.duration_ms + 99) / 100 * 100
-         WHEN m.duration_ms < 100000 THEN (m.duration_ms + 999) / 1000 * 1000
-         ELSE (m.duration_ms + 9999) / 10000 * 10000 END"""
+# By ones up to 50, by fives up to 100, by tens up to 500, and so on: a step is a tenth of the time at
+# most. Whole numbers, and so a whole division.
+_STEPS = [
+    (most * unit, step * unit)
+    for unit in (1, 10, 100, 1_000, 10_000)
+    for most, step in ((50, 1), (100, 5))
+]
+_CASES = " ".join(
+    f"WHEN m.duration_ms <= {most} THEN (m.duration_ms + {step - 1}) / {step} * {step}"
+    for most, step in _STEPS
+)
+_ROUNDED_UP = f"CASE {_CASES} ELSE (m.duration_ms + 99999) / 100000 * 100000 END"
 _SUMS = {
     "request_count": "COUNT(*)",
     "estimated_count": "SUM(CASE WHEN m.is_estimated THEN 1 ELSE 0 END)",
@@ -34,7 +39,7 @@ _SUMS = {
     "output_tokens": "SUM(m.output_tokens)",
     "charged_microcredits": "SUM(m.charged_microcredits)",
     # Not a sum: replies are grouped by it first, to be counted by it.
-    "durations": _TWO_DIGITS,
+    "durations": _ROUNDED_UP,
 }
 # "[ms, count, ms, count, …]".
 _COUNT_BY_DURATION = {

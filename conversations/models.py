@@ -248,7 +248,7 @@ class UsageRollup(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     charged_microcredits = models.BigIntegerField()
-    # How many replies took how long, in ms to two digits (figures.py).
+    # How many replies took how long, in ms rounded up (figures.py).
     durations = models.TextField()
 
     class Meta:

@@ -1,8 +1,8 @@
 """What an account used: replies, tokens, credits, failures and latency of a period.
 
 The figures come from rollups.py and are the same whether a time has been rolled up or not. Times to
-answer are to two digits; a percentile is the smallest that so many per cent of the replies did not
-exceed.
+answer are rounded up, by a tenth at most; a percentile is the smallest that so many per cent of the
+replies did not exceed.
 """
 
 from __future__ import annotations

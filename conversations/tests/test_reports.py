@@ -64,22 +64,23 @@ def test_adds_up_replies_tokens_and_credits(site: Site, provider: FakeProvider, 
 
 
 def test_percentiles_are_the_time_that_so_many_did_not_exceed(site: Site) -> None:
-    for ms in range(1, 101):
-        add_reply(site, START + timedelta(minutes=ms), ms)
+    for number in range(1, 101):
+        add_reply(site, START + timedelta(minutes=number), 10 * number)
     add_reply(site, START + timedelta(days=1), 7)
     report = reports.get_report(scope_of(site))
-    assert (report.times[0].p50_ms, report.times[0].p95_ms) == (50, 95)
+    assert (report.times[0].p50_ms, report.times[0].p95_ms) == (500, 950)
     assert (report.times[1].p50_ms, report.times[1].p95_ms) == (7, 7)
     assert (report.times[2].p50_ms, report.times[2].p95_ms) == (None, None)
-    assert (report.total.p50_ms, report.total.p95_ms) == (50, 95)
+    assert (report.total.p50_ms, report.total.p95_ms) == (500, 950)
 
 
 @pytest.mark.parametrize(
     ("ms", "told"),
-    [(0, 0), (99, 99), (100, 100), (101, 110), (999, 1_000), (1_001, 1_100), (12_000, 12_000),
-     (12_001, 13_000), (100_000, 100_000), (100_001, 110_000)],
+    [(0, 0), (49, 49), (51, 55), (100, 100), (101, 110), (499, 500), (501, 550), (1_000, 1_000),
+     (1_001, 1_100), (4_901, 5_000), (12_001, 13_000), (50_001, 55_000), (100_001, 110_000),
+     (500_001, 550_000), (1_000_001, 1_100_000)],
 )  # fmt: skip
-def test_times_to_answer_are_told_to_two_digits_rounded_up(site: Site, ms: int, told: int) -> None:
+def test_times_to_answer_are_rounded_up_by_a_tenth_at_most(site: Site, ms: int, told: int) -> None:
     add_reply(site, START, ms)
     assert reports.get_report(scope_of(site)).total.p50_ms == told
 

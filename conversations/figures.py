@@ -20,8 +20,8 @@ COLUMNS = (
     "durations",
 )  # fmt: skip
 
-# By ones up to 50, by fives up to 100, by tens up to 500, and so on: a step is a tenth of the time at
-# most. Whole numbers, and so a whole division.
+# By ones up to 50, by fives up to 100, by tens up to 500, and so on: never by more than a tenth of
+# the time. Whole numbers, and so a whole division.
 _STEPS = [
     (most * unit, step * unit)
     for unit in (1, 10, 100, 1_000, 10_000)

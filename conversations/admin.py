@@ -33,7 +33,7 @@ class ChatSessionAdmin(RecordAdmin):
     list_filter = ("is_test",)
     list_select_related = ("channel",)
     search_fields = ("session_id", "channel__name")
-    ordering = ("-last_message_at",)
+    ordering = ("-id",)
 
 
 @admin.register(Message)

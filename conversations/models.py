@@ -19,7 +19,8 @@ class ChatSession(models.Model):
     the lease that lets one turn at a time run (conversations/turns.py).
     """
 
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="sessions")
+    # No index of its own: that of the latest begins with it.
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="sessions", db_index=False)
     is_test = models.BooleanField()
     session_id = models.CharField(max_length=255)
     created_at = models.DateTimeField()
@@ -39,7 +40,10 @@ class ChatSession(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(fields=["last_message_at"], name="conversations_session_age"),
+            # What lists read, channel by channel. Each turn writes it.
+            models.Index(
+                fields=["channel", "last_message_at"], name="conversations_session_latest"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
 
-from channels.models import Channel
 from common import db
 from common.plans import uncompiled
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
@@ -96,7 +96,8 @@ def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     if search.looks_inside:
         with uncompiled():
             return _search(search, after)
-    sessions = list(_sessions(search, after)[: SESSIONS_ON_A_PAGE + 1])
+    latest = _latest(search, after, SESSIONS_ON_A_PAGE + 1)
+    sessions = list(_sessions([place.session_pk for place, _ in latest]))
     return _whole_page(sessions) or SessionPage(_rows(sessions), None)
 
 
@@ -117,42 +118,77 @@ def _search(search: Search, after: Place | None) -> SessionPage:
     scanned, count = 0, FIRST_LOOKED_INTO
     while scanned < SCANNED_AT_ONCE:
         count = min(count, SCANNED_AT_ONCE - scanned)
-        columns = ("last_message_at", "id", "created_at")
-        looked_into = list(_sessions(search, after).values_list(*columns)[:count])
-        if looked_into:
-            found += _looked_into(search, looked_into)[: SESSIONS_ON_A_PAGE + 1 - len(found)]
+        latest = _latest(search, after, count)
+        if latest:
+            found += _looked_into(search, latest)[: SESSIONS_ON_A_PAGE + 1 - len(found)]
         if page := _whole_page(found):
             return page
-        if len(looked_into) < count:
+        if len(latest) < count:
             return SessionPage(_rows(found), None)
-        after = Place(*looked_into[-1][:2])
+        after, _ = latest[-1]
         scanned, count = scanned + count, count * 2
     return SessionPage(_rows(found), after, is_cut=True)
 
 
-def _sessions(search: Search, after: Place | None) -> QuerySet[ChatSession]:
-    channels = Channel.objects.filter(account_id=search.account_id)
+# --- The latest sessions ------------------------------------------------------------------------
+
+_LATEST = "SELECT s.last_message_at, s.id, s.created_at FROM conversations_chatsession s WHERE "
+_NEWEST_FIRST = " ORDER BY last_message_at DESC, id DESC LIMIT %(count)s"
+# So many of each channel, then of all: the index has them in this order, however many there are.
+# Asked for those of all channels at once, PostgreSQL sorts all sessions of the account, or walks
+# along those of all accounts until it has met enough. SQLite knows no other way.
+_LATEST_OF_ACCOUNT = {
+    "postgresql": """
+        SELECT latest.* FROM channels_channel c
+         CROSS JOIN LATERAL ({latest} s.channel_id = c.id AND {conditions} {newest_first}) AS latest
+         WHERE {channels} {newest_first}""",
+    "sqlite": """
+        {latest} s.channel_id IN (SELECT c.id FROM channels_channel c WHERE {channels})
+           AND {conditions} {newest_first}""",
+}
+
+
+def _latest(search: Search, after: Place | None, count: int) -> list[tuple[Place, datetime]]:
+    """Return the places of the latest sessions, the latest first, and when each began.
+
+    But for what one must look into sessions for.
+    """
+    channels = "c.account_id = %(account)s"
+    conditions = "s.is_test = %(is_test)s"
+    params: dict[str, Any] = {
+        "account": search.account_id, "is_test": search.is_test, "count": count
+    }  # fmt: skip
     if search.channel_id:
-        channels = channels.filter(id=search.channel_id)
-    sessions = ChatSession.objects.filter(channel__in=channels, is_test=search.is_test)
+        channels += " AND c.id = %(channel)s"
+        params["channel"] = db.uuid_param(search.channel_id)
     if search.starts_at:
-        sessions = sessions.filter(last_message_at__gte=search.starts_at)
+        conditions += " AND s.last_message_at >= %(starts_at)s"
+        params["starts_at"] = db.time_param(search.starts_at)
     if search.ends_at:
-        sessions = sessions.filter(last_message_at__lt=search.ends_at)
+        conditions += " AND s.last_message_at < %(ends_at)s"
+        params["ends_at"] = db.time_param(search.ends_at)
     if after:
-        sessions = sessions.filter(
-            Q(last_message_at__lt=after.last_message_at)
-            | Q(last_message_at=after.last_message_at, id__lt=after.session_pk)
-        )
-    return sessions.select_related("channel").order_by("-last_message_at", "-id")
+        conditions += " AND (s.last_message_at, s.id) < (%(after)s, %(after_pk)s)"
+        params |= {"after": db.time_param(after.last_message_at), "after_pk": after.session_pk}
+    statement = _LATEST_OF_ACCOUNT[connection.vendor].format(
+        latest=_LATEST, newest_first=_NEWEST_FIRST, channels=channels, conditions=conditions
+    )
+    return [
+        (Place(db.time_value(last), pk), db.time_value(first))
+        for last, pk, first in db.fetch_rows(statement, params)
+    ]
 
 
-def _looked_into(
-    search: Search, looked_into: Sequence[tuple[datetime, int, datetime]]
-) -> QuerySet[ChatSession]:
-    """Return those that match of sessions whose last moment, id and first moment are given."""
-    session_pks = [pk for _, pk, _ in looked_into]
-    sessions = ChatSession.objects.filter(id__in=session_pks)
+def _sessions(session_pks: list[int]) -> QuerySet[ChatSession]:
+    """Return these sessions, the latest activity first."""
+    sessions = ChatSession.objects.filter(id__in=session_pks).select_related("channel")
+    return sessions.order_by("-last_message_at", "-id")
+
+
+def _looked_into(search: Search, latest: Sequence[tuple[Place, datetime]]) -> QuerySet[ChatSession]:
+    """Return those of the sessions that match."""
+    session_pks = [place.session_pk for place, _ in latest]
+    sessions = _sessions(session_pks)
     if search.text:
         # Apart from the sessions: as part of their statement PostgreSQL would rather read through
         # all messages there are than look into some sessions, as it takes a search for cheap.
@@ -163,7 +199,7 @@ def _looked_into(
         sessions = sessions.filter(Q(session_id__icontains=search.text) | Q(id__in=of_messages))
     if search.has_errors:
         # Account and time are said again, so that no plan reads others' failures, or old ones.
-        since = min(began for _, _, began in looked_into)
+        since = min(began_at for _, began_at in latest)
         failures = FailedRequest.objects.filter(
             channel__account_id=search.account_id, created_at__gte=since
         ).filter(
@@ -178,7 +214,7 @@ def _looked_into(
             message__session_id=OuterRef("pk"), rating=Feedback.Rating.DOWN
         )
         sessions = sessions.filter(Exists(down))
-    return sessions.select_related("channel").order_by("-last_message_at", "-id")
+    return sessions
 
 
 def _place_of(session: ChatSession) -> Place:

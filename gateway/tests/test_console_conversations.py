@@ -133,6 +133,22 @@ def test_a_long_search_says_from_where_to_go_on(
     assert not page.context["next_query"]
 
 
+def test_the_latest_come_first_whichever_channel_they_are_of(
+    site: Site, stranger: Site, owner: Client, provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    second = make_site(name="Second")
+    for index, one in enumerate([site, site, second, stranger, site, second, second]):
+        ApiClient(one.api_key).chat(f"number {index}", session_id=f"s{index}")
+    pages, query = [], "x=1"
+    while query:
+        page = owner.get(f"{LIST}?{query}")
+        pages.append([line[-1] for line in first_lines(page)])
+        query = page.context["next_query"]
+    assert pages == [["6", "5"], ["4", "2"], ["1", "0"]]
+
+
 @pytest.mark.parametrize("first", [1, 2, 50])
 def test_a_search_finds_each_once_however_many_it_looks_into_at_a_time(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, first: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -18,10 +18,10 @@ from typing import Any
 from billing import selectors as billing
 from common import db
 from common.money import show_credits
-from common.plans import uncompiled
+from common.plans import planned_for_values
 from conversations import figures, rollups
 from conversations.figures import DAY, HOUR
-from conversations.rollups import Chosen
+from conversations.rollups import Chosen, Coverage
 
 TOP_PAGES = 10
 # Top pages are those of so many replies, or of a few more: what a page had is read from messages.
@@ -207,27 +207,33 @@ class TopPages:
     since: datetime | None = None
 
 
+_SUM_REPLIES_OF_PAGES = f"""
+SELECT u.page_url, COUNT(*), SUM(m.input_tokens), SUM(m.output_tokens), SUM(m.charged_microcredits)
+  FROM {{replies}} AND u.page_url <> '' GROUP BY u.page_url ORDER BY 2 DESC, 1 LIMIT {TOP_PAGES}
+"""  # noqa: S608  # our own words alone
+_COUNT_FAILURES_OF_PAGES = """
+SELECT m.page_url, COUNT(*) FROM {failures} AND m.page_url <> '' GROUP BY m.page_url
+"""
+
+
 def list_top_pages(scope: Scope) -> TopPages:
     """Return the pages with the most replies, and how often a message from them failed.
 
     Of a scope with very many replies, of the latest alone.
     """
-    since = _latest_replies_begin(scope)
-    params = _params(scope, starts_at=since or scope.starts_at)
-    source = figures.replies(_where(scope), is_on_page=bool(scope.page_url), join=figures.QUESTION)
-    replies = f"""
-        SELECT u.page_url, COUNT(*), SUM(m.input_tokens), SUM(m.output_tokens),
-               SUM(m.charged_microcredits)
-          FROM {source} AND u.page_url <> ''
-         GROUP BY u.page_url ORDER BY 2 DESC, 1 LIMIT {TOP_PAGES}
-    """  # noqa: S608  # our own words alone
-    failed_source = figures.failures(_where(scope), is_on_page=bool(scope.page_url))
-    failures = f"""
-        SELECT m.page_url, COUNT(*) FROM {failed_source} AND m.page_url <> '' GROUP BY m.page_url
-    """  # noqa: S608
-    with uncompiled():
-        failed = dict(db.fetch_rows(failures, params))
-        found = db.fetch_rows(replies, params)
+    with planned_for_values():
+        return _list_top_pages(scope)
+
+
+def _list_top_pages(scope: Scope) -> TopPages:
+    coverage = rollups.cover_account(scope.account_id, scope.channel_id)
+    since = _latest_replies_begin(scope, coverage)
+    params = _params(scope, coverage.channel_ids, starts_at=since or scope.starts_at)
+    where, is_on_page = _where(scope), bool(scope.page_url)
+    replies = figures.replies(where, is_on_page=is_on_page, join=figures.QUESTION)
+    failures = figures.failures(where, is_on_page=is_on_page)
+    failed = dict(db.fetch_rows(_COUNT_FAILURES_OF_PAGES.format(failures=failures), params))
+    found = db.fetch_rows(_SUM_REPLIES_OF_PAGES.format(replies=replies), params)
     lines = [
         Line(url, count, failed.get(url, 0), int(tokens_in), int(tokens_out), int(charged))
         for url, count, tokens_in, tokens_out, charged in found
@@ -235,11 +241,10 @@ def list_top_pages(scope: Scope) -> TopPages:
     return TopPages(lines, since)
 
 
-def _latest_replies_begin(scope: Scope) -> datetime | None:
+def _latest_replies_begin(scope: Scope, coverage: Coverage) -> datetime | None:
     """Return when the latest replies of a scope began, to the hour or day; None if they are all."""
     if scope.page_url:
         return None
-    coverage = rollups.cover_account(scope.account_id, scope.channel_id)
     chosen = replace(scope.chosen, is_recent_by_hour=True)
     rows, params = rollups.usage_rows(coverage, chosen, ["request_count"])
     statement = f"""
@@ -269,27 +274,29 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
 
 
 def _where(scope: Scope) -> str:
-    """Return which replies or failures `m` are those of a scope, but for their page."""
-    conditions = [
-        "m.channel_id IN (SELECT id FROM channels_channel WHERE account_id = %(account)s)",
-        "m.created_at >= %(start)s AND m.created_at < %(end)s AND m.is_test = %(is_test)s",
-    ]
-    if scope.channel_id:
-        conditions.append("m.channel_id = %(channel)s")
-    if scope.model_id:
-        conditions.append("m.request_model = %(model)s")
-    return " AND ".join(conditions)
+    """Return which replies or failures `m` are those of a scope, but for their page.
+
+    Channels are told one by one: by their account, PostgreSQL may read those of all accounts.
+    """
+    model = " AND m.request_model = %(model)s" if scope.model_id else ""
+    return (
+        f"{db.among('m.channel_id', 'channels')} AND m.is_test = %(is_test)s{model}"
+        " AND m.created_at >= %(start)s AND m.created_at < %(end)s"
+    )
 
 
 def _params(
-    scope: Scope, *, starts_at: datetime, ends_at: datetime | None = None
+    scope: Scope,
+    channel_ids: Sequence[uuid.UUID],
+    *,
+    starts_at: datetime,
+    ends_at: datetime | None = None,
 ) -> dict[str, Any]:
     return {
-        "account": scope.account_id,
+        "channels": db.uuids_param(channel_ids),
         "start": db.time_param(starts_at),
         "end": db.time_param(ends_at or scope.ends_at),
         "is_test": scope.is_test,
-        "channel": scope.channel_id.hex if scope.channel_id else None,
         "model": scope.model_id,
         "page": scope.page_url,
         "page_length": len(scope.page_url),
@@ -329,9 +336,10 @@ def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
     replies = figures.replies(where, is_on_page=is_on_page, join=_QUESTION_AND_SESSION)
     failures = figures.failures(where, is_on_page=is_on_page)
     statements = [_LIST_REPLIES.format(replies=replies), _LIST_FAILURES.format(failures=failures)]
+    channel_ids = rollups.cover_account(scope.account_id, scope.channel_id).channel_ids
     for moment in scope.times():
         ends_at = min(moment + scope.step, scope.ends_at)
-        params = _params(scope, starts_at=moment, ends_at=ends_at)
+        params = _params(scope, channel_ids, starts_at=moment, ends_at=ends_at)
         rows = [row for statement in statements for row in db.fetch_rows(statement, params)]
         db.release_connection()
         yield from _described(sorted(rows, key=lambda row: (row[0], str(row[4]))))

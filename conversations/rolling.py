@@ -18,7 +18,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from common import db
-from common.plans import uncompiled
+from common.plans import planned_for_values
 from conversations import figures
 from conversations.figures import COLUMNS, DAY, HOUR, KEYS
 from conversations.models import RollupProgress, UsageRollup
@@ -142,7 +142,7 @@ def _write(span: Span, *, with_failures: bool = True) -> None:
         INSERT INTO conversations_usagerollup (is_day, {columns})
         SELECT %(is_day)s, {columns} FROM ({messages}) AS used
     """  # noqa: S608  # our own words alone
-    with uncompiled():
+    with planned_for_values():
         db.execute(statement, span.params)
 
 
@@ -207,6 +207,6 @@ def _differs(span: Span, messages: str, *, with_failures: bool) -> bool:
                  WHERE starts_at = %(start)s AND is_day = %(is_day)s {of_replies}) AS rows_of_both
              GROUP BY {keys} HAVING {rest}) AS differing
     """  # noqa: S608  # our own words alone
-    with uncompiled():
+    with planned_for_values():
         row = db.fetch_row(statement, span.params)
     return bool(row and row[0])

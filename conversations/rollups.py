@@ -41,6 +41,10 @@ class Coverage:
     rolled: list[uuid.UUID] = field(default_factory=list)
     unrolled: list[uuid.UUID] = field(default_factory=list)
 
+    @property
+    def channel_ids(self) -> list[uuid.UUID]:
+        return self.rolled + self.unrolled
+
 
 _COVERAGE = """
 SELECT c.id, p.days_until, p.hours_from, p.hours_until,

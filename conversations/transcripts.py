@@ -19,7 +19,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
 
 from common import db
-from common.plans import uncompiled
+from common.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 
 SESSIONS_ON_A_PAGE = 25
@@ -94,7 +94,7 @@ class SessionPage:
 def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     """Return a page of sessions, the latest activity first."""
     if search.looks_inside:
-        with uncompiled():
+        with planned_for_values():
             return _search(search, after)
     latest = _latest(search, after, SESSIONS_ON_A_PAGE + 1)
     sessions = list(_sessions([place.session_pk for place, _ in latest]))

@@ -55,16 +55,32 @@ _STARTS_AT = {
     ("sqlite", DAY): "substr(m.created_at, 1, 10) || ' 00:00:00'",
 }
 
-# A page is that of the message a reply answers: the one before it in its session.
-QUESTION = """
-  JOIN conversations_message u ON u.session_id = m.session_id AND u.position = m.position - 1
-"""
+# PostgreSQL is told to look them up one by one: where it believes that a table is small, it would
+# rather read all messages there are.
+_QUESTION = {
+    "postgresql": """
+  {join} LATERAL (SELECT q.page_url FROM conversations_message q
+                   WHERE q.session_id = m.session_id AND q.position = m.position - 1
+                  OFFSET 0) AS u ON TRUE
+""",
+    "sqlite": """
+  {join} conversations_message u ON u.session_id = m.session_id AND u.position = m.position - 1
+""",
+}
 _ON_PAGE = " AND substr({of}.page_url, 1, %(page_length)s) = %(page)s"
+
+
+def question(join: str = "JOIN") -> str:
+    """Return the join to `u.page_url`: the page of the message a reply `m` answers.
+
+    That is the one before it in its session.
+    """
+    return _QUESTION[connection.vendor].format(join=join)
 
 
 def replies(where: str, *, is_on_page: bool = False, join: str = "") -> str:
     """Return FROM and WHERE of replies `m`, perhaps of those about some pages alone."""
-    join = join or (QUESTION if is_on_page else "")
+    join = join or (question() if is_on_page else "")
     page = _ON_PAGE.format(of="u") if is_on_page else ""
     return f"conversations_message m {join} WHERE m.role = 'assistant' AND {where}{page}"
 

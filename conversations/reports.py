@@ -230,7 +230,7 @@ def _list_top_pages(scope: Scope) -> TopPages:
     since = _latest_replies_begin(scope, coverage)
     params = _params(scope, coverage.channel_ids, starts_at=since or scope.starts_at)
     where, is_on_page = _where(scope), bool(scope.page_url)
-    replies = figures.replies(where, is_on_page=is_on_page, join=figures.QUESTION)
+    replies = figures.replies(where, is_on_page=is_on_page, join=figures.question())
     failures = figures.failures(where, is_on_page=is_on_page)
     failed = dict(db.fetch_rows(_COUNT_FAILURES_OF_PAGES.format(failures=failures), params))
     found = db.fetch_rows(_SUM_REPLIES_OF_PAGES.format(replies=replies), params)
@@ -317,9 +317,7 @@ SELECT m.created_at, m.channel_id, s.session_id, m.request_id, m.id, 'answered',
        m.charged_microcredits, m.duration_ms, m.prompt_version
   FROM {replies}
 """
-_QUESTION_AND_SESSION = f"""
-  LEFT JOIN conversations_chatsession s ON s.id = m.session_id LEFT {figures.QUESTION.strip()}
-"""
+_SESSION = "LEFT JOIN conversations_chatsession s ON s.id = m.session_id"
 _LIST_FAILURES = """
 SELECT m.created_at, m.channel_id, m.session_id, m.request_id, NULL, 'failed', m.error_code,
        m.reason, m.request_model, '', m.page_url, 0, 0, 0, m.duration_ms, NULL
@@ -333,7 +331,8 @@ def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
     No connection is held between two of them, however slowly they are read.
     """
     where, is_on_page = _where(scope), bool(scope.page_url)
-    replies = figures.replies(where, is_on_page=is_on_page, join=_QUESTION_AND_SESSION)
+    join = _SESSION + figures.question("LEFT JOIN")
+    replies = figures.replies(where, is_on_page=is_on_page, join=join)
     failures = figures.failures(where, is_on_page=is_on_page)
     statements = [_LIST_REPLIES.format(replies=replies), _LIST_FAILURES.format(failures=failures)]
     channel_ids = rollups.cover_account(scope.account_id, scope.channel_id).channel_ids

@@ -23,7 +23,8 @@ from common.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 
 SESSIONS_ON_A_PAGE = 25
-FIRST_LOOKED_INTO = 50
+# How many at first: few where texts are read, more where only what is noted about them is.
+FIRST_READ, FIRST_LOOKED_INTO = 50, 500
 SCANNED_AT_ONCE = 2_000
 MESSAGES_ON_A_PAGE = 200
 FAILURES_ON_A_PAGE = 100
@@ -115,7 +116,7 @@ def _search(search: Search, after: Place | None) -> SessionPage:
     What many of them hold is found in the first few, however many there are.
     """
     found: list[ChatSession] = []
-    scanned, count = 0, FIRST_LOOKED_INTO
+    scanned, count = 0, FIRST_READ if search.text else FIRST_LOOKED_INTO
     while scanned < SCANNED_AT_ONCE:
         count = min(count, SCANNED_AT_ONCE - scanned)
         latest = _latest(search, after, count)

@@ -153,7 +153,7 @@ def test_the_latest_come_first_whichever_channel_they_are_of(
 def test_a_search_finds_each_once_however_many_it_looks_into_at_a_time(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    monkeypatch.setattr(transcripts, "FIRST_LOOKED_INTO", first)
+    monkeypatch.setattr(transcripts, "FIRST_READ", first)
     monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
     for index in range(9):
         word = "hay" if index in (2, 3, 4) else "needle"

@@ -91,8 +91,22 @@ def failures(where: str, *, is_on_page: bool = False) -> str:
     return f"conversations_failedrequest m WHERE {where}{page}"
 
 
-def sum_replies(source: str, columns: Sequence[str], step: timedelta) -> str:
-    """Return a SELECT of KEYS and columns over what `replies` returned."""
+def sum_messages(
+    where: str,
+    columns: Sequence[str],
+    step: timedelta,
+    *,
+    is_on_page: bool = False,
+    with_failures: bool = True,
+) -> str:
+    """Return a SELECT of KEYS and columns over replies and failures `m`, for use as a subquery."""
+    selects = [_sum_replies(replies(where, is_on_page=is_on_page), columns, step)]
+    if with_failures:
+        selects.append(_sum_failures(failures(where, is_on_page=is_on_page), columns, step))
+    return " UNION ALL ".join(selects)
+
+
+def _sum_replies(source: str, columns: Sequence[str], step: timedelta) -> str:
     by = "1, 2, 3, 4, durations" if "durations" in columns else "1, 2, 3, 4"
     sums = ", ".join(f"{_SUMS[name]} AS {name}" for name in columns)
     return f"""
@@ -103,8 +117,8 @@ def sum_replies(source: str, columns: Sequence[str], step: timedelta) -> str:
     """  # noqa: S608  # our own words alone
 
 
-def sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
-    """Return the same SELECT over what `failures` returned: counts, and naught of the rest."""
+def _sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
+    """Return the same of failures: counts, and naught of the rest."""
     sums = ", ".join(f"{_OF_FAILURES.get(name, '0')} AS {name}" for name in columns)
     return f"""
         SELECT {_keys(step)}, m.error_code, {sums} FROM {source} GROUP BY 1, 2, 3, 4, 5

@@ -129,10 +129,7 @@ _OF_ALL_CHANNELS = """m.channel_id IN (SELECT id FROM channels_channel)
 
 
 def _messages(span: Span, columns: tuple[str, ...], *, with_failures: bool = True) -> str:
-    selects = [figures.sum_replies(figures.replies(_OF_ALL_CHANNELS), columns, span.step)]
-    if with_failures:
-        selects.append(figures.sum_failures(figures.failures(_OF_ALL_CHANNELS), columns, span.step))
-    return " UNION ALL ".join(selects)
+    return figures.sum_messages(_OF_ALL_CHANNELS, columns, span.step, with_failures=with_failures)
 
 
 def _write(span: Span, *, with_failures: bool = True) -> None:

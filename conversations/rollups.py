@@ -160,7 +160,7 @@ def usage_rows(
     for number, (channels, part) in enumerate(_parts(coverage, chosen)):
         params[f"from{number}"] = db.time_param(part.starts_at)
         params[f"until{number}"] = db.time_param(part.ends_at)
-        selects += _select_part(channels, part, number, chosen, columns)
+        selects.append(_select_part(channels, part, number, chosen, columns))
     return " UNION ALL ".join(selects), params
 
 
@@ -180,22 +180,18 @@ def _parts(coverage: Coverage, chosen: Chosen) -> Iterator[tuple[str, Part]]:
 
 def _select_part(
     channels: str, part: Part, number: int, chosen: Chosen, columns: Sequence[str]
-) -> list[str]:
-    if part.step:
-        where = _where("r", "starts_at", channels, number, chosen)
-        is_day = "r.is_day" if part.step == DAY else "NOT r.is_day"
-        return [
-            f"SELECT {', '.join((*KEYS, *columns))} FROM conversations_usagerollup r"  # noqa: S608
-            f" WHERE {where} AND {is_day}"
-        ]
-    where = _where("m", "created_at", channels, number, chosen)
-    is_on_page = bool(chosen.page_url)
-    replies = figures.replies(where, is_on_page=is_on_page)
-    failures = figures.failures(where, is_on_page=is_on_page)
-    return [
-        figures.sum_replies(replies, columns, chosen.step_of_messages),
-        figures.sum_failures(failures, columns, chosen.step_of_messages),
-    ]
+) -> str:
+    if part.step is None:
+        where = _where("m", "created_at", channels, number, chosen)
+        return figures.sum_messages(
+            where, columns, chosen.step_of_messages, is_on_page=bool(chosen.page_url)
+        )
+    where = _where("r", "starts_at", channels, number, chosen)
+    is_day = "r.is_day" if part.step == DAY else "NOT r.is_day"
+    return (
+        f"SELECT {', '.join((*KEYS, *columns))} FROM conversations_usagerollup r"  # noqa: S608
+        f" WHERE {where} AND {is_day}"
+    )
 
 
 def _where(of: str, time: str, channels: str, number: int, chosen: Chosen) -> str:

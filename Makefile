@@ -145,7 +145,8 @@ migrations: setup-dev  ## write migrations for changed models (ARGS="billing --n
 schema: setup-dev  ## write the OpenAPI schema to openapi.yaml and validate it
 	@$(TEST_MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
 
-UV_COMPILE := $(PY) -m uv pip compile -q --generate-hashes --no-emit-index-url --no-header
+# One lock for every Python that setup.sh accepts: the lines that only some need carry a marker.
+UV_COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
 lock: setup-dev  ## pin and hash every dependency again after a change of requirements*.in

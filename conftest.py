@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,3 +203,10 @@ def run_in_threads(work: Callable[[int], Any], count: int) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+def need_command(*names: str) -> None:
+    """Skip a test that runs a program which a bare machine lacks; CI installs them all."""
+    for name in names:
+        if shutil.which(name) is None:
+            pytest.skip(f"needs {name}")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install one locked requirements file, unless exactly this file is installed already.
 #   setup.sh requirements.txt          into .venv
-#   LLM=1 setup.sh requirements-llm.txt   into .venv-llm
+#   VENV=.venv-llm setup.sh requirements-llm.txt   into an environment of its own
 #   setup.sh --pythons                 only print the oldest and the newest Python that this was tried on
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,8 +16,7 @@ fi
 
 requirements=$1
 python=${PYTHON:-python3}
-venv=.venv
-if [ -n "${LLM:-}" ]; then venv=.venv-llm; fi
+venv=${VENV:-.venv}
 stamp=$venv/.installed-$requirements
 
 # A copy of the file serves as the stamp: a fresh checkout changes dates, not contents.

@@ -43,10 +43,12 @@ class CompletionsView(ApiView):
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=openai_schemas.CompletionRequestSchema,
         responses={
-            (200, "application/json"): openai_schemas.CompletionSchema,
-            (200, "text/event-stream"): OpenApiResponse(
-                str, "With `stream`: chunks, then `[DONE]` or one error."
+            (200, "application/json"): OpenApiResponse(
+                openai_schemas.CompletionSchema,
+                "The answer. With `stream`: chunks, then `[DONE]`, or one error in its place; the "
+                "schema of `text/event-stream` is that of each event.",
             ),
+            (200, "text/event-stream"): openai_schemas.CompletionEventSchema,
         }
         | openai_errors(400, 401, 402, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 502, 503),
     )

@@ -31,8 +31,10 @@ class StreamOptionsSchema(serializers.Serializer[Any]):
 class CompletionRequestSchema(serializers.Serializer[Any]):
     """The caller's own messages; the channel's prompt goes before them. Others are ignored."""
 
-    model = serializers.CharField(help_text="The channel's model, or another it may use.")
-    messages = CompletionMessageSchema(many=True)
+    model = serializers.CharField(
+        min_length=1, help_text="The channel's model, or another it may use."
+    )
+    messages = serializers.ListField(child=CompletionMessageSchema(), min_length=1)
     stream = _optional(serializers.BooleanField)
     stream_options = StreamOptionsSchema(required=False, allow_null=True)
     temperature = _optional(serializers.FloatField, min_value=0, max_value=2)
@@ -71,6 +73,15 @@ class CompletionSchema(serializers.Serializer[Any]):
     model = serializers.CharField(help_text="The gateway's own id of the model.")
     choices = CompletionChoiceSchema(many=True)
     usage = UsageSchema()
+
+
+class CompletionEventSchema(serializers.Serializer[Any]):
+    """One server-sent event of a streamed answer; it has no name."""
+
+    data = serializers.CharField(  # type: ignore[assignment]  # a member of that name
+        help_text="JSON: a chunk as OpenAI's API reference describes it, or an OpenAiErrorSchema; "
+        "or the text `[DONE]`."
+    )
 
 
 class OpenAiModelSchema(serializers.Serializer[Any]):

@@ -27,6 +27,10 @@ MAX_SESSION_ID = 255
 MAX_URL = 2_048
 MAX_TITLE = 512
 MAX_IDEMPOTENCY_KEY = 255
+# What the checks below accept, as patterns of the OpenAPI document: no NUL, something besides
+# white space, and of the message at most 2,000 characters between its first and its last.
+MESSAGE_PATTERN = rf"^\s*[^\s\u0000]([^\u0000]{{0,{MAX_MESSAGE - 2}}}[^\s\u0000])?\s*$"
+SESSION_ID_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 # From four fifths of the day's quota on, answers carry a warning.
 WARN_FROM_FIFTHS = 4
 
@@ -45,9 +49,13 @@ class ChatMetadataSchema(serializers.Serializer[Any]):
 class ChatRequestSchema(serializers.Serializer[Any]):
     """A visitor's message. Unknown members are ignored."""
 
-    message = serializers.CharField(help_text="1 to 2,000 characters after trimming.")
-    session_id = serializers.CharField(
-        max_length=MAX_SESSION_ID, help_text="Chosen by you; belongs to this channel alone."
+    message = serializers.RegexField(
+        MESSAGE_PATTERN, help_text="1 to 2,000 characters after trimming."
+    )
+    session_id = serializers.RegexField(
+        SESSION_ID_PATTERN,
+        max_length=MAX_SESSION_ID,
+        help_text="Chosen by you; belongs to this channel alone.",
     )
     metadata = ChatMetadataSchema(required=False, allow_null=True)
     stream = serializers.BooleanField(
@@ -77,6 +85,16 @@ class ChatResponseSchema(serializers.Serializer[Any]):
     finish_reason = serializers.CharField()
     usage = UsageSchema()
     credits = CreditsSchema()
+
+
+class ChatEventSchema(serializers.Serializer[Any]):
+    """One server-sent event of a streamed reply."""
+
+    event = serializers.ChoiceField(choices=["delta", "done", "error"])
+    data = serializers.CharField(  # type: ignore[assignment]  # a member of that name
+        help_text='JSON. Of `delta` {"text": the next piece}; of `done` a ChatResponseSchema; of '
+        "`error` an ErrorSchema."
+    )
 
 
 class HistoryMessageSchema(serializers.Serializer[Any]):

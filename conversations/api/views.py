@@ -31,7 +31,10 @@ from conversations.calls import Outcome
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
 SESSION_ID = OpenApiParameter(
-    "session_id", str, required=True, description="The session, as it was sent with its messages."
+    "session_id",
+    {"type": "string", "maxLength": 255, "pattern": serializers.SESSION_ID_PATTERN},
+    required=True,
+    description="The session, as it was sent with its messages.",
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -61,10 +64,12 @@ class ChatView(ApiView):
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=serializers.ChatRequestSchema,
         responses={
-            (200, "application/json"): serializers.ChatResponseSchema,
-            (200, "text/event-stream"): OpenApiResponse(
-                str, "With `stream`: events `delta`, then one `done` or one `error`."
+            (200, "application/json"): OpenApiResponse(
+                serializers.ChatResponseSchema,
+                "The reply. With `stream`: events `delta`, then one `done` or one `error`; the "
+                "schema of `text/event-stream` is that of each event.",
             ),
+            (200, "text/event-stream"): serializers.ChatEventSchema,
         }
         | errors(400, 401, 403, 405, 409, 411, 413, 415, 422, 429, 500, 503),
     )

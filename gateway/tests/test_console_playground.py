@@ -16,7 +16,7 @@ from billing.models import DailyUsage, LedgerEntry
 from channels import services
 from channels.models import FixedAnswer, Membership
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
+from conftest import ApiClient, FakeProvider, need_command, reply
 from conversations.models import ChatSession, Message
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from gateway.console.access import STAFF_VIEW_SESSION_KEY
@@ -135,6 +135,7 @@ def test_two_people_do_not_share_a_conversation(client: Client, live_site: Site)
 
 
 def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_server: Any) -> None:
+    need_command("curl")
     name, data = events_of(say(client, live_site, "It's «me»"))[0]
     assert name == "request"
     assert "YOUR_TEST_KEY" in data["curl"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -79,11 +80,26 @@ def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     assert set(schema["required"]) == {"message", "session_id"}
-    # No maxLength for the message: the limit is that of the trimmed text.
-    assert "2,000" in schema["properties"]["message"]["description"]
-    assert schema["properties"]["session_id"]["maxLength"] == 255
+    # A pattern for the message in place of maxLength: the limit is that of the trimmed text.
+    message = re.compile(schema["properties"]["message"]["pattern"])
+    for text in ("a", " a ", "a" * 2000, "\n" + "a b" * 600 + " " * 999, "日本" * 1000):
+        assert message.search(text), text
+    for text in ("", " \n", "a" * 2001, "a\0b"):
+        assert not message.search(text), text
+    session_id = schema["properties"]["session_id"]
+    assert session_id["maxLength"] == 255
+    assert re.search(session_id["pattern"], " visitor 1 ")
+    assert not re.search(session_id["pattern"], " ")
     metadata = document["components"]["schemas"]["ChatMetadataSchema"]["properties"]
     assert (metadata["url"]["maxLength"], metadata["title"]["maxLength"]) == (2048, 512)
+
+
+def test_streams_are_described_event_by_event(document: dict[str, Any]) -> None:
+    for path, members in {"/api/chat": {"event", "data"}, "/v1/chat/completions": {"data"}}.items():
+        answer = document["paths"][path]["post"]["responses"]["200"]
+        assert "With `stream`" in answer["description"]
+        reference = answer["content"]["text/event-stream"]["schema"]["$ref"].rpartition("/")[2]
+        assert set(document["components"]["schemas"][reference]["required"]) == members
 
 
 def test_errors_under_v1_have_openais_shape(document: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 
 from billing.models import LedgerEntry
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
+from conftest import ApiClient, FakeProvider, need_command, reply
 from conversations.models import Message
 from conversations.tests.sdk_workspaces import npm_workspace
 from conversations.tests.sdk_workspaces import run as run_in
@@ -27,7 +26,7 @@ MODEL = "llama-3.3-70b-versatile"
 DEMO = "This is a demo reply to a test key"
 OPENING = "Hello! What can you do?"
 COMMANDS = {
-    "curl": ("bash",),
+    "curl": ("bash",),  # a script of curl's command lines
     "javascript": ("node",),
     "python": (sys.executable,),
     "php": ("php",),
@@ -51,8 +50,7 @@ def run(live_site: Site, live_server: Any, tmp_path: Path) -> Run:
 
     def run_snippet(language: str, snippet: str, key: str = "", status: int | None = 0) -> str:
         command = COMMANDS[language]
-        if shutil.which(command[0]) is None:
-            pytest.skip(f"needs {command[0]}")
+        need_command(command[0], *(["curl"] if language == "curl" else []))
         found = snippets.get_snippet(
             language,
             snippet,
@@ -228,6 +226,7 @@ def test_openais_node_client_answers_and_streams(live_site: Site, live_server: A
 def test_a_command_line_holds_any_message(
     live_site: Site, live_server: Any, tmp_path: Path, is_stream: bool
 ) -> None:
+    need_command("curl")
     message = """It's «odd»: "$HOME" `id` \\n $(id) %s
     and @/etc/passwd ünïcode"""
     command = snippets.curl_for(
@@ -245,6 +244,7 @@ def test_a_command_line_holds_any_message(
 
 
 def test_a_command_line_asks_for_a_simulation(live_site: Site, live_server: Any) -> None:
+    need_command("curl")
     command = snippets.curl_for(
         base_url=live_server.url,
         key=live_site.test_key,

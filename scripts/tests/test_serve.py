@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from conftest import need_command
 from scripts import serve, write_env
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -111,6 +112,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 @pytest.mark.slow
 def test_a_first_start_prints_a_command_that_works(start: Callable[..., Running]) -> None:
+    need_command("curl")
     running = start("--first-run")
     command = shlex.split(running.wait_for(r"\n(curl .*)\n").group(1))
     answer = subprocess.run([*command, "-sS"], capture_output=True, text=True, check=True)

@@ -71,9 +71,8 @@ def version_of(python: str) -> Version | None:
         [python, "-c", "import sys, venv, ensurepip; print(*sys.version_info[:3])"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return (
-        tuple(map(int, told.stdout.split())) if re.fullmatch(r"(\d+ ?){3}\n", told.stdout) else None
-    )
+    numbers = told.stdout.split()
+    return tuple(map(int, numbers)) if told.returncode == 0 and len(numbers) == 3 else None
 
 
 def text_of(version: Version) -> str:

@@ -77,7 +77,9 @@ def read_history(
     return _until_the_first_end(db.read_in_pieces(read, size=MESSAGES_A_READ))
 
 
-def _until_the_first_end(pieces: Iterator[list[HistoryRow]]) -> Iterator[list[HistoryRow]]:
+def _until_the_first_end(
+    pieces: Iterator[Sequence[HistoryRow]],
+) -> Iterator[Sequence[HistoryRow]]:
     """Yield pieces up to the end that the session had when the first was read."""
     end = None
     for piece in pieces:

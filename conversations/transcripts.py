@@ -390,4 +390,6 @@ def _read_in_pieces(session: ChatSession) -> Iterator[dict[str, Any]]:
 
 def _read_messages(**chosen: Any) -> QuerySet[Message, dict[str, Any]]:
     fields = ("session_id", "position", *_MESSAGE_FIELDS, "feedback__rating", "feedback__note")
-    return Message.objects.filter(**chosen).order_by("session_id", "position").values(*fields)
+    messages = Message.objects.filter(**chosen).order_by("session_id", "position")
+    rows: QuerySet[Message, dict[str, Any]] = messages.values(*fields)
+    return rows

@@ -56,7 +56,7 @@ def test_messages_have_ids_that_receipts_know(api: ApiClient, site: Site) -> Non
     user, assistant = ask(api).json()["messages"]
     assert set(user) == {"id", "role", "content", "created_at"}
     assert assistant["id"] == reply["message_id"]
-    assert uuid.UUID(user["id"])
+    assert str(uuid.UUID(user["id"])) == user["id"] != assistant["id"]
     assert api.get(f"/api/usage/{assistant['id']}").status_code == 200
 
 

@@ -35,6 +35,7 @@ from acceptance import (
     r03_slow_provider,
     r05_no_storms,
     r07_one_session,
+    s07_ssrf,
 )
 from acceptance.checks import Check, Run
 from acceptance.processes import BASE_DIR
@@ -54,6 +55,7 @@ R2 = Check("R2", "PostgreSQL restart", r02_database_restart.check, kinds=("pg",)
 R3 = Check("R3", "slow provider", r03_slow_provider.check, kinds=("pg",))
 R5 = Check("R5", "no storms", r05_no_storms.check)
 R7 = Check("R7", "one session", r07_one_session.check)
+S7 = Check("S7", "SSRF", s07_ssrf.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light. B3 has the machine for
 # itself: 200 messages at once are to be refused within the two seconds of a call; and so has R3,
@@ -63,7 +65,7 @@ STAGES = [
     ([R3],),
     # B4 is judged by a second, so it comes when the floods of B9 and the restarts of R2 are over.
     ([B1, B5, B7, B4, R7], [R2, B8], [B9]),
-    ([B2, B10], [B6], [R5]),
+    ([B2, B10], [B6], [R5, S7]),
 ]
 CHECKS = {check.id: check for lanes in STAGES for lane in lanes for check in lane}
 KINDS = {"pg": ["pg"], "sqlite": ["sqlite"], "both": ["pg", "sqlite"]}

@@ -239,8 +239,8 @@ def unguarded() -> Iterator[None]:
             table = "ALTER TABLE billing_ledgerentry "
             execute(table + "DROP CONSTRAINT billing_ledgerentry_sequence_unique")
         else:
-            execute("DROP TRIGGER billing_ledgerentry_no_update")
-            execute("DROP TRIGGER billing_ledgerentry_no_delete")
+            for deed in ("update", "delete", "replace"):
+                execute(f"DROP TRIGGER billing_ledgerentry_no_{deed}")
         yield
 
 

@@ -54,14 +54,20 @@ def ensure_model(model_id: str) -> str:
     return model_id
 
 
-def route(wanted: dict[str, str]) -> None:
-    """Make a provider and let it serve a model."""
+def routes(wanted: list[dict[str, str]]) -> None:
+    """Make providers that serve models; they replace what served those, in the order given."""
+    from channels import services
     from channels.models import LanguageModel, Provider, Route
 
-    provider = Provider.objects.create(name=wanted["name"], base_url=wanted["base_url"])
-    model = LanguageModel.objects.get(model_id=wanted["model_id"])
-    Route.objects.filter(model=model).delete()
-    Route.objects.create(model=model, provider=provider, provider_model="mock-model")
+    Route.objects.filter(model__model_id__in={one["model_id"] for one in wanted}).delete()
+    for position, one in enumerate(wanted):
+        provider = Provider.objects.create(name=one["name"], base_url=one["base_url"])
+        if one.get("key"):
+            services.set_provider_key(provider=provider, clear=one["key"])
+        model = LanguageModel.objects.get(model_id=one["model_id"])
+        Route.objects.create(
+            model=model, provider=provider, provider_model="mock-model", position=position
+        )
 
 
 def main(command: str) -> None:
@@ -70,7 +76,7 @@ def main(command: str) -> None:
 
     commands: dict[str, Callable[[Any], Any]] = {
         "channels": channels,
-        "route": route,
+        "routes": routes,
         "charge": b01_worker.charge,
         "grant": b07_worker.grant_at_once,
         "load": b10_worker.load,

@@ -251,7 +251,7 @@ class Rig:
         """Start another provider, and let it serve a model where the first one fails."""
         mock = Mock(self.logs / f"mock-{name}.log")
         self._mocks.append(mock)
-        self.inside("route", {"name": name, "base_url": mock.url, "model_id": model_id})
+        self.inside("routes", [{"name": name, "base_url": mock.url, "model_id": model_id}])
         return mock
 
     def inside(self, command: str, argument: Any, *, seconds: float = 300) -> Any:

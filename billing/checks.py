@@ -11,8 +11,10 @@ from common import db
 
 _COUNT_TRIGGERS = {
     "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' "
-    "AND name IN ('billing_ledgerentry_no_update', 'billing_ledgerentry_no_delete')",
-    "postgresql": "SELECT COUNT(*) FROM pg_trigger WHERE tgenabled <> 'D' AND tgname IN "
+    "AND name IN ('billing_ledgerentry_no_update', 'billing_ledgerentry_no_delete', "
+    "'billing_ledgerentry_no_replace')",
+    # Two do there what three do on SQLite.
+    "postgresql": "SELECT COUNT(*) + 1 FROM pg_trigger WHERE tgenabled <> 'D' AND tgname IN "
     "('billing_ledgerentry_no_change', 'billing_ledgerentry_no_truncate')",
 }
 
@@ -22,14 +24,13 @@ def check_ledger_triggers(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """A table rebuilt by a migration or restored by hand may have lost its triggers."""
-    if not databases or db.count_triggers("billing_ledgerentry", _COUNT_TRIGGERS) in {2, None}:
+    if not databases or db.count_triggers("billing_ledgerentry", _COUNT_TRIGGERS) in {3, None}:
         return []
     return [
         Error(
             "The ledger can be changed: the triggers that refuse UPDATE and DELETE are missing.",
-            hint="Create them again: `manage.py migrate billing 0001 --fake --skip-checks`, then "
-            "`manage.py migrate billing 0002 --skip-checks`, then "
-            "`manage.py migrate billing --fake --skip-checks`.",
+            hint="Create them again; each is `manage.py migrate billing ... --skip-checks`: "
+            "`0001 --fake`, `0002`, `0006 --fake`, `0007`, then `--fake` alone.",
             id="billing.E001",
         )
     ]

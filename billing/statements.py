@@ -12,7 +12,9 @@ from django.db.models.functions import TruncDate
 from billing import selectors
 from billing.days import utc_day
 from billing.models import Book, CreditGrant, Hold, LedgerEntry
+from common import db
 
+ENTRIES_A_READ = 500
 ENTRIES_A_PAGE = 50
 GRANTS_SHOWN = 50
 
@@ -108,8 +110,15 @@ def get_page(*, account_id: int, chosen: Filter, before: int | None = None) -> P
 
 
 def iterate_entries(*, account_id: int, chosen: Filter) -> Iterator[LedgerEntry]:
-    """Yield all of an account's chosen entries, newest first, without keeping them."""
-    yield from filter_entries(account_id=account_id, chosen=chosen).iterator(chunk_size=2_000)
+    """Yield all of an account's chosen entries, newest first, a piece at a time."""
+    entries = filter_entries(account_id=account_id, chosen=chosen)
+
+    def read(last: LedgerEntry | None) -> list[LedgerEntry]:
+        before = entries if last is None else entries.filter(sequence__lt=last.sequence)
+        return list(before[:ENTRIES_A_READ])
+
+    for piece in db.read_in_pieces(read, size=ENTRIES_A_READ):
+        yield from piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import ipaddress
 
-# IPv6 addresses that stand for IPv4 ones (NAT64, 6to4, SIIT, IPv4-compatible) or are local under
-# an old name: with the right router, a way round every check of the IPv4 address itself.
-_TRANSLATED = [
+# Our own list, because that of the standard library changes from one Python to the next and lets
+# some through: IANA's registries of special-purpose addresses, without exceptions within a range.
+# https://www.iana.org/assignments/iana-ipv4-special-registry/
+_SPECIAL_IPV4 = [
     ipaddress.ip_network(network)
     for network in (
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2002::/16",
-        "::ffff:0:0:0/96",
-        "::/96",
-        "fec0::/10",
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        # A cloud's own services (Azure), under an address that is public by its number.
+        "168.63.129.16/32",
     )
-]
+]  # fmt: skip
+
+# The only IPv6 addresses in use on the internet. Outside of it are, among others, loopback, private
+# and link-local addresses, multicast, and forms that stand for an IPv4 address (NAT64, SIIT).
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+# https://www.iana.org/assignments/iana-ipv6-special-registry/
+_SPECIAL_IPV6 = [
+    ipaddress.ip_network(network)
+    for network in (
+        "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+    )
+]  # fmt: skip
 
 
 def is_public_address(text: str) -> bool:
-    """Tell whether an IP address is reachable on the public internet under its own name."""
+    """Return whether an IP address is reachable on the public internet under its own name."""
     address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is None and any(address in network for network in _TRANSLATED):
-        return False
-    return (mapped or address).is_global and not (mapped or address).is_multicast
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.version == 4:
+        return not any(address in network for network in _SPECIAL_IPV4)
+    return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -116,6 +116,23 @@ def release_connection() -> None:
     wrapper = connections[DEFAULT_DB_ALIAS]
     if wrapper.connection and not wrapper.in_atomic_block:
         wrapper.close()
+
+
+def read_in_pieces(read: Callable[[T | None], Sequence[T]], *, size: int) -> Iterator[Sequence[T]]:
+    """Yield what `read` returns, called first with None, then with the last item it returned.
+
+    A piece of fewer than `size` items is the last. For answers that a client reads at its own
+    speed: between two reads no connection is held, and only one piece is in memory.
+    """
+    last = None
+    while True:
+        piece = read(last)
+        release_connection()
+        if piece:
+            yield piece
+        if len(piece) < size:
+            return
+        last = piece[-1]
 
 
 def count_triggers(table: str, statements: Mapping[str, str]) -> int | None:

@@ -2,40 +2,91 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db.models import F
 
 from channels.callers import Caller
 from common import db
+from common.errors import InvalidRequest
 from conversations.models import Message
 from conversations.prompts import PastTurn
 
+# Half of them replies, of up to a few hundred kilobytes each: what a long history holds in memory.
+MESSAGES_A_READ = 50
+BEFORE_RULE = "Must be the id of a message of this session, as the history has it."
+_HISTORY_COLUMNS = (
+    "id", "role", "content", "created_at", "position", "session_id", "session__message_count",
+)  # fmt: skip
 # Enough for most sessions with the lease; long ones are read on only while turns still fit.
 _TURNS_READ_AT_ONCE = 20
 
 
-def list_history(*, caller: Caller, session_id: str, now: datetime) -> list[dict[str, Any]]:
-    """Return the live session's messages, oldest first; none where it is unknown or expired."""
-    messages = Message.objects.filter(
+class HistoryRow(NamedTuple):
+    """A message as the history shows it, and its place."""
+
+    id: uuid.UUID
+    role: str
+    content: str
+    created_at: datetime
+    position: int
+    session_pk: int
+    message_count: int
+
+
+def read_history(
+    *,
+    caller: Caller,
+    session_id: str,
+    now: datetime,
+    limit: int | None = None,
+    before: uuid.UUID | None = None,
+) -> Iterator[Sequence[HistoryRow]]:
+    """Yield the live session's messages in pieces, oldest first; none where it has ended.
+
+    `limit` keeps only the latest, `before` only those before a message. The last message is the
+    one that was last at the first read. Raises InvalidRequest where `before` is not a message of
+    the session.
+    """
+    chosen = Message.objects.filter(
         session__channel_id=caller.channel_id,
         session__is_test=caller.is_test,
         session__session_id=session_id,
         session__closed_at=None,
         session__last_message_at__gt=now - timedelta(seconds=settings.SESSION_TTL),
-    )
-    return [
-        {
-            "role": role,
-            "content": content,
-            "created_at": created_at.isoformat().replace("+00:00", "Z"),
-        }
-        for role, content, created_at in messages.order_by("position").values_list(
-            "role", "content", "created_at"
-        )
-    ]
+    ).order_by("position")
+    end: Any = F("session__message_count")
+    if before is not None:
+        end = chosen.filter(id=before).values_list("position", flat=True).first()
+        if end is None:
+            raise InvalidRequest(fields={"before": BEFORE_RULE})
+        chosen = chosen.filter(position__lt=end)
+    if limit is not None:
+        chosen = chosen.filter(position__gte=end - limit)
+
+    def read(last: HistoryRow | None) -> list[HistoryRow]:
+        rows = chosen
+        if last is not None:  # of the same session, should another have begun since
+            rows = rows.filter(session_id=last.session_pk, position__gt=last.position)
+        return [HistoryRow(*row) for row in rows.values_list(*_HISTORY_COLUMNS)[:MESSAGES_A_READ]]
+
+    return _until_the_first_end(db.read_in_pieces(read, size=MESSAGES_A_READ))
+
+
+def _until_the_first_end(
+    pieces: Iterator[Sequence[HistoryRow]],
+) -> Iterator[Sequence[HistoryRow]]:
+    """Yield pieces up to the end that the session had when the first was read."""
+    end = None
+    for piece in pieces:
+        end = piece[0].message_count if end is None else end
+        yield [row for row in piece if row.position < end]
+        if piece[-1].position >= end - 1:
+            return
 
 
 class MessageRow(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ SESSIONS_ON_A_PAGE = 25
 FIRST_READ, FIRST_LOOKED_INTO = 50, 500
 SCANNED_AT_ONCE = 2_000
 MESSAGES_ON_A_PAGE = 200
+MESSAGES_A_READ = 200  # of an export
 FAILURES_ON_A_PAGE = 100
 FIRST_LINE_CHARACTERS = 160
 
@@ -333,7 +334,11 @@ _MESSAGE_FIELDS = (
 )  # fmt: skip
 
 
-def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, list[dict[str, Any]]]]:
+# Of an exported session: its messages, oldest first, with what the team thinks of them.
+Messages = Iterable[dict[str, Any]]
+
+
+def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, Messages]]:
     """Yield every session that matches, with its messages; some are read at a time.
 
     No connection is held between two reads, however slowly they are taken.
@@ -341,21 +346,50 @@ def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, list[dict
     after: Place | None = None
     while True:
         page = list_sessions(search, after=after)
-        yield from with_messages([row.session for row in page.rows])
         db.release_connection()
+        yield from with_messages([row.session for row in page.rows])
         after = page.following
         if after is None:
             return
 
 
-def with_messages(
-    sessions: Sequence[ChatSession],
-) -> Iterator[tuple[ChatSession, list[dict[str, Any]]]]:
-    """Yield each session with its messages, oldest first, and what the team thinks of them."""
+def with_messages(sessions: Sequence[ChatSession]) -> Iterator[tuple[ChatSession, Messages]]:
+    """Yield each session with its messages; those of one must be taken before the next.
+
+    Short sessions are read several at once, a long one piece by piece.
+    """
+    together: list[ChatSession] = []
+    for session in sessions:
+        if sum(one.message_count for one in [*together, session]) > MESSAGES_A_READ:
+            yield from _read_together(together)
+            together = []
+        if session.message_count > MESSAGES_A_READ:
+            yield session, _read_in_pieces(session)
+        else:
+            together.append(session)
+    yield from _read_together(together)
+
+
+def _read_together(sessions: Sequence[ChatSession]) -> Iterator[tuple[ChatSession, Messages]]:
     by_session: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    messages = Message.objects.filter(session_id__in=[session.pk for session in sessions])
-    fields = ("session_id", *_MESSAGE_FIELDS, "feedback__rating", "feedback__note")
-    for row in messages.order_by("session_id", "position").values(*fields):
-        by_session[row.pop("session_id")].append(row)
+    for row in _read_messages(session_id__in=[session.pk for session in sessions]):
+        by_session[row["session_id"]].append(row)
+    db.release_connection()
     for session in sessions:
         yield session, by_session[session.pk]
+
+
+def _read_in_pieces(session: ChatSession) -> Iterator[dict[str, Any]]:
+    def read(last: dict[str, Any] | None) -> list[dict[str, Any]]:
+        after = -1 if last is None else last["position"]
+        return list(_read_messages(session_id=session.pk, position__gt=after)[:MESSAGES_A_READ])
+
+    for piece in db.read_in_pieces(read, size=MESSAGES_A_READ):
+        yield from piece
+
+
+def _read_messages(**chosen: Any) -> QuerySet[Message, dict[str, Any]]:
+    fields = ("session_id", "position", *_MESSAGE_FIELDS, "feedback__rating", "feedback__note")
+    messages = Message.objects.filter(**chosen).order_by("session_id", "position")
+    rows: QuerySet[Message, dict[str, Any]] = messages.values(*fields)
+    return rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -392,6 +393,11 @@ FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_0
 PROVIDER_BASE_URL = env.str("PROVIDER_BASE_URL", "").rstrip("/")
 if PROVIDER_BASE_URL and not PROVIDER_BASE_URL.lower().startswith(("http://", "https://")):
     raise ImproperlyConfigured("PROVIDER_BASE_URL must start with https:// or http://.")
+if "@" in urlsplit(PROVIDER_BASE_URL).netloc:
+    raise ImproperlyConfigured(
+        "PROVIDER_BASE_URL must hold no user or password; put the provider's key into "
+        "PROVIDER_API_KEY."
+    )
 PROVIDER_API_KEY = env.str("PROVIDER_API_KEY", "")
 # The keys of seeded providers, by the name of the setting that their row carries.
 PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}

@@ -242,6 +242,35 @@ def test_the_database_refuses_to_change_the_ledger(site: Site, statement: str) -
     assert LedgerEntry.objects.get().amount_microcredits == 100 * CREDIT
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has no REPLACE")
+@pytest.mark.parametrize("verb", ["REPLACE", "INSERT OR REPLACE"])
+@pytest.mark.parametrize("displaced_by", ["id", "sequence", "reference", "hold_id"])
+def test_the_database_refuses_to_replace_a_ledger_entry(
+    site: Site, verb: str, displaced_by: str
+) -> None:
+    grants.grant_credits(
+        account=site.channel.account, amount_microcredits=1, reason="x", actor="x", reference="r"
+    )
+    capture(place(site.caller()))
+    before = list(LedgerEntry.objects.order_by("id").values())
+    victim = next(entry for entry in before if entry[displaced_by])
+    # A new row that meets the old one in this column alone.
+    free = {"id": 10**9, "sequence": 10**9, "reference": None, "hold_id": None}
+    row = victim | free | {displaced_by: victim[displaced_by], "amount_microcredits": 7}
+    values = [getattr(value, "hex", value) for value in row.values()]
+    statement = (
+        f"{verb} INTO billing_ledgerentry ({', '.join(row)}) "
+        f"VALUES ({', '.join(['%s'] * len(row))})"
+    )
+    with (
+        pytest.raises(DatabaseError, match="never replaced"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement, values)
+    assert list(LedgerEntry.objects.order_by("id").values()) == before
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no TRUNCATE")
 def test_the_database_refuses_to_truncate_the_ledger(site: Site) -> None:
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:

@@ -11,6 +11,7 @@ from channels.models.catalogue import (
     Route,
     RouteHealth,
     refuse_reserved_name,
+    refuse_userinfo,
 )
 from channels.models.channel import (
     MAX_SYSTEM_PROMPT_CHARACTERS,
@@ -48,4 +49,5 @@ __all__ = [
     "User",
     "UserManager",
     "refuse_reserved_name",
+    "refuse_userinfo",
 ]

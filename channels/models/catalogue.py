@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import uuid
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
+
+
+def refuse_userinfo(url: str) -> None:
+    """Pages, logs and mails show an address; a user or password in it would be shown as well."""
+    if "@" in urlsplit(url).netloc:
+        raise ValidationError("Leave the user and password (the part before @) out of the address.")
 
 
 def refuse_reserved_name(name: str) -> None:
@@ -52,7 +59,7 @@ class Provider(models.Model):
     name = models.SlugField(max_length=50, unique=True, validators=[refuse_reserved_name])
     base_url = models.CharField(
         max_length=200,
-        validators=[WEB_ADDRESS],
+        validators=[WEB_ADDRESS, refuse_userinfo],
         help_text="Up to and with /v1, as in https://api.groq.com/openai/v1",
     )
     key_setting = models.CharField(

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models
 
-from channels.models.catalogue import WEB_ADDRESS, LanguageModel
+from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
 from common.ids import uuid7
 from common.text import normalize_question
@@ -24,7 +24,7 @@ class Channel(models.Model):
     account = models.ForeignKey(Account, models.PROTECT, related_name="channels")
     name = models.CharField(max_length=120)
     site_url = models.CharField(
-        "site address", max_length=200, blank=True, validators=[WEB_ADDRESS]
+        "site address", max_length=200, blank=True, validators=[WEB_ADDRESS, refuse_userinfo]
     )
     is_enabled = models.BooleanField("enabled", default=True)
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="channels")

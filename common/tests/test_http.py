@@ -503,6 +503,11 @@ PRIVATE_ADDRESSES = [
     "255.255.255.255", "224.0.0.1", "239.255.255.255",
     "::", "::1", "fe80::1", "fc00::1", "fdff::1", "ff02::1", "ff0e::1", "2001:db8::1",
     "::ffff:10.0.0.1", "::ffff:169.254.169.254",
+    # Public by their number, or to some Pythons, and yet a cloud's own services, relays, or nobody.
+    "168.63.129.16", "::ffff:168.63.129.16", "192.0.0.192", "192.0.0.9", "192.0.0.170",
+    "192.88.99.1", "5f00::1", "3fff::1", "3fff:fff:ffff::1", "100::1", "100:0:0:1::1",
+    "2001::1", "2001:1::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:30::1", "2001:1ff::1",
+    "4000::1", "8000::1", "1::1", "fe00::1",
 ]  # fmt: skip
 # An IPv6 network may translate these to the IPv4 address inside: NAT64 (RFC 6052, RFC 8215),
 # 6to4 (RFC 3056), SIIT (RFC 2765) and IPv4-compatible addresses (RFC 4291); fec0 is site-local.
@@ -521,7 +526,14 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(
     assert (reason, attempts) == ("private_address", [])
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "2a00:1450:4001::1", "2001:4860:4860::8888",
+        "2001:200::1", "240e::1", "168.63.129.17", "192.0.1.1", "172.32.0.1", "100.128.0.1",
+        "223.255.255.255", "198.20.0.1",
+    ],
+)  # fmt: skip
 def test_public_addresses_are_connected_to(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str], address: str
 ) -> None:

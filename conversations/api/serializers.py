@@ -7,6 +7,7 @@ no string. test_contract.py holds both descriptions together.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from common.rendering import to_api_error
 from conversations.calls import Answer, Outcome, Usage
 from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
+from conversations.selectors import HistoryRow
 from conversations.services import Incoming
 
 logger = logging.getLogger("gateway.conversations")
@@ -98,6 +100,7 @@ class ChatEventSchema(serializers.Serializer[Any]):
 
 
 class HistoryMessageSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField(help_text="Of a reply: its message_id.")
     role = serializers.ChoiceField(choices=["user", "assistant"])
     content = serializers.CharField()
     created_at = serializers.DateTimeField()
@@ -208,6 +211,20 @@ def render_answer(answer: Answer, *, session_id: str) -> bytes:
         },
     }
     return orjson.dumps(body)
+
+
+def render_history(pieces: Iterable[Sequence[HistoryRow]]) -> Iterator[bytes]:
+    """Yield the body of a history piece by piece; cut short, it is no valid JSON."""
+    yield b'{"messages":['
+    separator = b""
+    for rows in pieces:
+        messages = [
+            {"id": row.id, "role": row.role, "content": row.content, "created_at": row.created_at}
+            for row in rows
+        ]
+        yield separator + orjson.dumps(messages, option=orjson.OPT_UTC_Z)[1:-1]
+        separator = b","
+    yield b"]}"
 
 
 def read_idempotency_key(header: str | None, body: bytes, *, path: str = "") -> Key | None:

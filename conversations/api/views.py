@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from functools import partial
+from itertools import chain
 from urllib.parse import parse_qsl
 
 import orjson
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -35,6 +38,17 @@ SESSION_ID = OpenApiParameter(
     {"type": "string", "maxLength": 255, "pattern": serializers.SESSION_ID_PATTERN},
     required=True,
     description="The session, as it was sent with its messages.",
+)
+MOST_MESSAGES = 500
+LIMIT = OpenApiParameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MOST_MESSAGES},
+    description="Only that many of the latest messages; without it, and without `before`, all.",
+)
+BEFORE = OpenApiParameter(
+    "before",
+    uuid.UUID,
+    description="The `id` of a message: only messages before it, at most 500 where no `limit` is.",
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -136,14 +150,23 @@ class HistoryView(ApiView):
     @describe(
         operation_id="history",
         summary="Read a session, oldest message first",
-        parameters=[SESSION_ID],
+        parameters=[SESSION_ID, LIMIT, BEFORE],
         responses={200: serializers.HistorySchema} | errors(400, 401, 403, 405, 429, 500, 503),
     )
-    def get(self, request: Request) -> Response:
-        messages = selectors.list_history(
-            caller=caller_of(request), session_id=read_session_id(request), now=timezone.now()
+    def get(self, request: Request) -> HttpResponseBase:
+        session_id, limit, before = read_history_query(request)
+        pieces = selectors.read_history(
+            caller=caller_of(request),
+            session_id=session_id,
+            now=timezone.now(),
+            limit=limit,
+            before=before,
         )
-        return Response({"messages": messages})
+        first = next(pieces, ())  # before the headers, so that a failure is plain JSON
+        body = serializers.render_history(chain([first] if first else [], pieces))
+        if len(first) < selectors.MESSAGES_A_READ:
+            return HttpResponse(b"".join(body), content_type="application/json")
+        return StreamingHttpResponse(body, content_type="application/json")
 
     @describe(
         operation_id="erase_history",
@@ -160,6 +183,37 @@ class HistoryView(ApiView):
 def read_session_id(request: Request) -> str:
     """Return session_id of the query string. Raises InvalidRequest."""
     fields: dict[str, str] = {}
+    session_id = serializers.check_session_id(read_query(request), fields)
+    if fields:
+        raise InvalidRequest(fields=fields)
+    return session_id
+
+
+def read_history_query(request: Request) -> tuple[str, int | None, uuid.UUID | None]:
+    """Return session id, limit and before of the query string. Raises InvalidRequest."""
+    fields: dict[str, str] = {}
+    query = read_query(request)
+    session_id = serializers.check_session_id(query, fields)
+    limit_text, before_text = query.get("limit"), query.get("before")
+    limit = before = None
+    if limit_text is not None:
+        if re.fullmatch("[0-9]{1,3}", limit_text) and 1 <= int(limit_text) <= MOST_MESSAGES:
+            limit = int(limit_text)
+        else:
+            fields["limit"] = f"Must be a whole number from 1 to {MOST_MESSAGES}."
+    if before_text is not None:
+        limit = limit or MOST_MESSAGES
+        try:
+            before = uuid.UUID(before_text)
+        except ValueError:
+            fields["before"] = selectors.BEFORE_RULE
+    if fields:
+        raise InvalidRequest(fields=fields)
+    return session_id, limit, before
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """Return the query string; of a name that comes twice, the last value counts."""
     try:
         # Strictly: Django's own parsing would put a replacement character where bytes are wrong.
         query = parse_qsl(
@@ -167,7 +221,4 @@ def read_session_id(request: Request) -> str:
         )
     except ValueError:
         raise InvalidRequest(fields={"session_id": "Must be percent-encoded UTF-8."}) from None
-    session_id = serializers.check_session_id(dict(query), fields)
-    if fields:
-        raise InvalidRequest(fields=fields)
-    return session_id
+    return dict(query)

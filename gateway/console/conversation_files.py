@@ -11,9 +11,10 @@ from django.http import StreamingHttpResponse
 from common.money import format_credits
 from common.spreadsheets import lines
 from conversations.models import ChatSession
+from conversations.transcripts import Messages
 from gateway.console.downloads import download
 
-Transcripts = Iterable[tuple[ChatSession, list[dict[str, Any]]]]
+Transcripts = Iterable[tuple[ChatSession, Messages]]
 
 _CSV_COLUMNS = (
     "channel", "session_id", "created_at_utc", "role", "text", "page", "model", "provider",
@@ -30,6 +31,7 @@ def answer(transcripts: Transcripts, *, name: str, kind: str) -> StreamingHttpRe
 
 
 def _objects(transcripts: Transcripts) -> Iterator[str]:
+    """Yield one line a session, whose messages are written as they are read."""
     for session, messages in transcripts:
         found = {
             "channel_id": session.channel_id,
@@ -38,9 +40,16 @@ def _objects(transcripts: Transcripts) -> Iterator[str]:
             "mode": "test" if session.is_test else "live",
             "created_at": session.created_at,
             "last_message_at": session.last_message_at,
-            "messages": [_message(one) for one in messages],
+            "messages": [],
         }
-        yield orjson.dumps(found, option=orjson.OPT_UTC_Z).decode() + "\n"
+        yield _json(found).removesuffix("]}")
+        for number, one in enumerate(messages):
+            yield ("," if number else "") + _json(_message(one))
+        yield "]}\n"
+
+
+def _json(value: dict[str, Any]) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

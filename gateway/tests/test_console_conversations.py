@@ -449,3 +449,12 @@ def test_an_export_reads_on_to_the_end(
     for index in range(5):
         ApiClient(site.api_key).chat(session_id=f"s{index}")
     assert len(streamed(owner.get(LIST + "export.jsonl")).splitlines()) == 5
+
+
+def test_a_long_session_is_exported_piece_by_piece(
+    owner: Client, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [streamed(owner.get(f"{LIST}export.{kind}")) for kind in ("jsonl", "csv")]
+    monkeypatch.setattr(transcripts, "MESSAGES_A_READ", 1)
+    assert [streamed(owner.get(f"{LIST}export.{kind}")) for kind in ("jsonl", "csv")] == whole
+    assert len(json.loads(whole[0].splitlines()[0])["messages"]) == session.message_count

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from billing import grants, redemptions
+from billing import grants, redemptions, statements
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from channels import services
 from channels.audit import COMMAND_LINE
@@ -219,3 +219,19 @@ def test_pages_take_few_queries(
         client.get("/credits/")
     with django_assert_max_num_queries(15):
         client.get("/credits/?first_day=2026-01-01&last_day=2030-01-01&before=20")
+
+
+def test_the_ledger_is_exported_piece_by_piece(
+    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(site.channel.account.members.get())
+    for number in range(5):
+        grants.grant_credits(
+            account=site.channel.account, amount_microcredits=number + 1, reason="x", actor="test"
+        )
+    whole = b"".join(client.get("/credits/export.csv")).decode()
+    monkeypatch.setattr(statements, "ENTRIES_A_READ", 2)
+    assert b"".join(client.get("/credits/export.csv")).decode() == whole
+    numbers = [int(line.split(",")[0]) for line in whole.splitlines()[1:]]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) >= 5

@@ -132,6 +132,7 @@ def test_the_real_settings_load(tmp_path: Path) -> None:
         ("THREADS", "lots", "THREADS must be a whole number from 1 to 4096."),
         ("PROVIDER_DEADLINE", "0", "PROVIDER_DEADLINE must be a whole number from 1 to 3600."),
         ("PROVIDER_BASE_URL", "api.acme.test/v1", "PROVIDER_BASE_URL must start with https://"),
+        ("PROVIDER_BASE_URL", "https://me:pw@acme.test/v1", "PROVIDER_BASE_URL must hold no user"),
         ("DATABASE_URL", "mysql://me:the-secret@x/y", "DATABASE_URL must start with postgres://"),
     ],
 )

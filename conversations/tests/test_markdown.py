@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -71,3 +74,67 @@ def test_very_long_text_is_shown_as_it_is() -> None:
     text = "*" * (markdown.MAX_CHARACTERS + 1) + "<b>"
     assert markdown.render(text).startswith('<pre class="gw-pre">*')
     assert "&lt;b&gt;" in markdown.render(text)
+
+
+# --- Cost -------------------------------------------------------------------------------------
+
+# Each repeated; what begins and never ends, nests, or grows is what costs parsers most.
+HOSTILE_PIECES = [
+    "[", "![", "[a](", "[a]", "[[a]", "[]: a\n", '[a]: b "\n', "[a\n", "*", "*a ", "**a *b ",
+    "_a_", "`", "`a", "``a`", "~~a", "<", "<a@b.c>", "<a href='", "&amp;", "\\", ">", "> a\n",
+    "> - ", "(", "- ", "- a\n", "1. a\n", "-\n+\n", "|", "|a", "|a|\n", "a|b\n-|-\n", "#\n",
+    "a\n=\n", "```\n", "    a\n", "\n", "\r", " ", "\t", "-", "=", "a ",
+]  # fmt: skip
+WIDE_TABLES = ("a|" * 300 + "\n" + "-|" * 300 + "\n" + "a\n" * 220 + "\n") * 60
+
+
+def nested_lists(size: int) -> str:
+    lines: list[str] = []
+    length = 0
+    while length < size:
+        lines.append("  " * len(lines) + "- a\n")
+        length += len(lines[-1])
+    return "".join(lines)[:size]
+
+
+def calls_of(text: str) -> int:
+    """Return how many functions rendering calls: work that no busy machine changes."""
+    count = 0
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    markdown.render("warm")
+    sys.setprofile(note)
+    try:
+        markdown.render(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+# About 12,000 words in 1,800 lines.
+LONG_REPLY = ("Words and *more* words, with `code` in them.\n" * 20 + "- one\n- two\n\n") * 80
+# Four times what LONG_REPLY takes.
+MOST_CALLS = 2_200_000
+
+
+@pytest.mark.parametrize("piece", HOSTILE_PIECES)
+def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
+    half, whole = (piece * (size // len(piece)) for size in (4_000, 8_000))
+    assert calls_of(whole) < 2.5 * calls_of(half) + 1_000
+    assert calls_of((piece * 100_000)[:100_000]) < MOST_CALLS
+
+
+@pytest.mark.parametrize(
+    "text", [nested_lists(100_000), WIDE_TABLES[:100_000], WIDE_TABLES[:1_700]]
+)
+def test_what_would_grow_is_not_begun(text: str) -> None:
+    assert calls_of(text) < MOST_CALLS
+
+
+def test_a_long_reply_is_still_markdown() -> None:
+    assert "<li>one</li>" in markdown.render(LONG_REPLY)
+    wide = "|" + "a|" * 12 + "\n|" + "-|" * 12 + "\n" + ("|" + "b|" * 12 + "\n") * 300
+    assert markdown.render(wide).count("<td>b</td>") == 12 * 300

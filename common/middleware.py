@@ -27,33 +27,19 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 API_PREFIXES = ("/api/", "/v1/")
 PROBE_PATHS = ("/healthz", "/readyz")
-# Strict, for answers that hold no page. The dashboard sets a policy of its own.
+# For answers that hold no page.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Public pages: nothing but our own files, no inline script or style.
-_OWN_FILES = (
-    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
+# Pages: nothing but our own files, no inline script or style, no code made from text.
 PAGE_CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; script-src 'self'; style-src 'self'; {_OWN_FILES}"
-)
-# Both admin sites: unfold's Alpine evaluates the expressions in its templates, and unfold writes
-# its colours into the page. Still no script from elsewhere, and no inline one.
-ADMIN_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    f"{_OWN_FILES}"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
 
 
 def is_api_request(request: HttpRequest) -> bool:
     """Tell whether the path belongs to the API, where answers are JSON and cookies mean nothing."""
     return request.path.startswith(API_PREFIXES) or request.path in PROBE_PATHS
-
-
-def policy_of_page(request: HttpRequest) -> str:
-    """Return the content security policy of a page: looser where unfold draws it."""
-    is_admin = getattr(request, "current_app", None) or request.path.startswith("/admin/")
-    return ADMIN_CONTENT_SECURITY_POLICY if is_admin else PAGE_CONTENT_SECURITY_POLICY
 
 
 # What stands after these in a mailed link is a secret; these two pages of ours hold none.
@@ -97,7 +83,7 @@ class RequestMiddleware:
                 if isinstance(response, HttpResponse) and response.status_code != 204:
                     headers.setdefault("Content-Length", str(len(response.content)))
             else:
-                headers["Content-Security-Policy"] = policy_of_page(request)
+                headers["Content-Security-Policy"] = PAGE_CONTENT_SECURITY_POLICY
                 # For one person, and gone at log-out; what may be kept says so itself.
                 headers.setdefault("Cache-Control", "private, no-store")
             self._log(request, response, started)

@@ -329,24 +329,8 @@ _LOOKS: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": "gateway.dashboard.favicon"}
     ],
     "SHOW_VIEW_ON_SITE": False,
-    "BORDER_RADIUS": "8px",
     "STYLES": ["gateway.dashboard.styles"],
     "SCRIPTS": ["gateway.dashboard.scripts"],
-    "COLORS": {
-        "primary": {
-            "50": "oklch(96.9% .016 293.8)",
-            "100": "oklch(94.3% .028 294.6)",
-            "200": "oklch(89.4% .055 293.3)",
-            "300": "oklch(81.1% .105 293.6)",
-            "400": "oklch(70.9% .159 293.5)",
-            "500": "oklch(60.6% .219 292.7)",
-            "600": "oklch(53.1% .235 284)",
-            "700": "oklch(47.1% .229 281)",
-            "800": "oklch(41.2% .2 281)",
-            "900": "oklch(35.4% .167 281)",
-            "950": "oklch(25.7% .13 281)",
-        }
-    },
 }
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",

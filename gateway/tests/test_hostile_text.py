@@ -25,7 +25,7 @@ from billing import grants, redemptions
 from channels import breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
-from channels.models import AuditEntry, Plan, User
+from channels.models import AuditEntry, Plan, Route, User
 from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, UsageRollup, WaitingTurn
 from gateway import verification
@@ -151,8 +151,7 @@ def poison() -> None:
                     model._base_manager.filter(pk=pk).update(**values)
 
 
-@pytest.fixture
-def tenant(provider: FakeProvider, db: None) -> Tenant:
+def make_hostile_tenant(provider: FakeProvider) -> Tenant:
     """Return a tenant with a row of everything, each text of which is hostile."""
     one = make_tenant("mine", "own", provider)
     channel, owner = one.site.channel, one.people["owner"]
@@ -189,6 +188,11 @@ def tenant(provider: FakeProvider, db: None) -> Tenant:
     poison()
     owner.refresh_from_db()
     return one
+
+
+@pytest.fixture
+def tenant(provider: FakeProvider, db: None) -> Tenant:
+    return make_hostile_tenant(provider)
 
 
 def form_of(html: str) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def test_no_page_of_a_model_runs_it(tenant: Tenant) -> None:
 
 def test_no_page_of_the_staff_runs_it(tenant: Tenant) -> None:
     client = log_in(User.objects.create_superuser("boss@example.com", first_name=ATTACK[:150]))
-    values = {"account_id": tenant.account.pk, "route_id": 1}
+    values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
     paths = ["/admin" + address_of(page, values) for page in staff_urls.urlpatterns]
     paths += [f"/admin/credits/book/?accounts={tenant.account.pk}&deed=add", "/admin/"]
     paths += [

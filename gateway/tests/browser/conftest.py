@@ -7,6 +7,7 @@ saw under var/screenshots/.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,24 +42,35 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 
 class Watched:
-    """A page whose errors and requests to other hosts are remembered."""
+    """A page whose errors and requests to other hosts are remembered, its pop-ups' too.
+
+    What the content security policy refuses is such an error: Chromium reports it to the console.
+    """
 
     def __init__(self, page: Page, base_url: str) -> None:
         self.page = page
         self.base_url = base_url
         self.errors: list[str] = []
         self.foreign: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._hear)
-        page.on("request", self._see)
+        context = page.context
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("console", self._hear)
+        context.on("request", self._see)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
+        # Alpine warns of an expression that it cannot read.
+        if message.type == "error" or "Alpine" in message.text:
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
 
     def _see(self, request: Request) -> None:
         if not request.url.startswith((self.base_url, "data:", "blob:", "about:")):
             self.foreign.append(request.url)
+
+    def expect_error(self, pattern: str) -> None:
+        """Forget the errors that a test caused on purpose; there must be one."""
+        others = [error for error in self.errors if not re.search(pattern, error)]
+        assert len(others) < len(self.errors), f"no error like {pattern!r} in {self.errors}"
+        self.errors = others
 
     def open(self, path: str) -> Page:
         self.page.goto(self.base_url + path)
@@ -82,8 +94,12 @@ NewVisitor = Callable[..., Watched]
 
 @pytest.fixture
 def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
-    """Return a function that opens a browser of its own: width, look, log-in."""
-    contexts = []
+    """Return a function that opens a browser of its own: width, look, log-in.
+
+    At the test's end all of them must be clean: no failed script, no refusal by the content
+    security policy, nothing asked of another host.
+    """
+    contexts, everybody = [], []
 
     def visit(*, width: int = 1440, look: Any = "light", email: str = "") -> Watched:
         context = browser.new_context(
@@ -94,6 +110,7 @@ def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
         contexts.append(context)
         context.set_default_timeout(10_000)
         watched = Watched(context.new_page(), live_server.url)
+        everybody.append(watched)
         if email:
             watched.log_in(email)
         return watched
@@ -101,6 +118,8 @@ def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
     yield visit
     for context in contexts:
         context.close()
+    for watched in everybody:
+        watched.assert_clean()
 
 
 def shoot(watched: Watched, name: str, *, width: int, look: str) -> None:

@@ -119,6 +119,7 @@ def test_the_page_shows_even_if_its_scripts_never_come(
     page = watched.page
     page.goto(watched.base_url + "/", wait_until="commit")
     expect(page.get_by_role("heading", name="Channels")).to_be_visible()
+    watched.expect_error(r"alpine\.js")
 
 
 def test_the_playground_leads_to_its_own_conversation(open_site: Site, visitor: NewVisitor) -> None:

@@ -78,7 +78,7 @@ def test_a_broken_stream_and_a_refusal_are_told_in_words(owner: Watched, shop: S
     page.fill("#message", "Hello!")
     page.press("#message", "Enter")
     expect(page.locator(".gw-bubble-meta").last).to_contain_text("try again in 30 s")
-    assert not owner.foreign
+    owner.expect_error("429")
 
 
 def test_keys_are_tried_with_one_click_or_two(owner: Watched, shop: Site) -> None:

@@ -1,0 +1,77 @@
+// The components of unfold's frame, by name: Alpine's build for a content security policy runs no
+// code from the page and reaches no global, so what unfold's templates call is registered here.
+// Unfold's own functions (unfold/js/app.js) are loaded before this.
+(function () {
+  "use strict";
+
+  const remembered = "sidebarDesktopOpen";
+
+  // Around every page: which tab of a form is open, and whether the sidebar is.
+  function frame() {
+    return {
+      activeTab: "",
+      sidebarMobileOpen: false,
+      sidebarDesktopOpen: localStorage.getItem(remembered) !== "0",
+      // What a form's address is read from.
+      window: { location: { pathname: location.pathname, search: location.search } },
+      init() {
+        const first = this.$root.dataset.tab;
+        this.activeTab = first ? getCurrentTab() || first : "";
+        this.$watch(remembered, (isOpen) => localStorage.setItem(remembered, isOpen ? "1" : "0"));
+      },
+      moveRecords: (event) => moveRecords(event),
+      sortRecords: (event) => sortRecords(event),
+    };
+  }
+
+  // The search above the sidebar's links.
+  function navigationSearch() {
+    const links = () => document.querySelectorAll("#search-results a");
+    return {
+      ...searchDropdown(),
+      open() {
+        this.openSearchResults = true;
+        this.currentIndex = 0;
+      },
+      leave() {
+        const field = this.$refs.searchInput;
+        this.openSearchResults = false;
+        if (field.value) field.value = "";
+        else field.blur();
+      },
+      maxItem: () => links().length,
+      // Enter without a choice takes the first.
+      selectItem() {
+        const chosen = links()[Math.max(0, this.currentIndex - 1)];
+        if (chosen) location.assign(chosen.href);
+      },
+    };
+  }
+
+  // The command palette.
+  function palette() {
+    const unfolds = searchCommand();
+    return {
+      ...unfolds,
+      // Enter without a choice takes the first.
+      selectItem(...options) {
+        this.currentIndex = this.currentIndex || 1;
+        if (this.items && this.items.length) unfolds.selectItem.apply(this, options);
+      },
+    };
+  }
+
+  document.addEventListener("alpine:init", () => {
+    Alpine.data("theme", theme);
+    Alpine.data("frame", frame);
+    Alpine.data("searchForm", searchForm);
+    Alpine.data("searchDropdown", navigationSearch);
+    Alpine.data("searchCommand", palette);
+  });
+
+  // Searches are all that htmx does here. Markup that found its way into a page must not change
+  // anything through it, with the log-in of whoever looks.
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.verb !== "get") event.preventDefault();
+  });
+})();

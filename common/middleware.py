@@ -20,13 +20,13 @@ from django.urls import ResolverMatch, resolve
 
 from common.ids import request_id_from
 from common.logs import request_id_var
+from common.slots import PROBE_PATHS
 
 access_log = logging.getLogger("gateway.access")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 API_PREFIXES = ("/api/", "/v1/")
-PROBE_PATHS = ("/healthz", "/readyz")
 # Strict, for answers that hold no page. The dashboard sets a policy of its own.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # Public pages: nothing but our own files, no inline script or style.

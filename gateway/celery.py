@@ -40,6 +40,8 @@ app.conf.update(
     task_acks_late=True,
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
+        # gateway/heartbeat.py says what is made of it.
+        "show that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
         "alert of broken routes": {

@@ -13,6 +13,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# Of the gateway, as CHANGELOG.md has it; that of the API is in SPECTACULAR_SETTINGS.
+VERSION = "0.1.0"
 
 
 class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library has no types
@@ -166,6 +168,12 @@ def database_settings(url: str) -> dict[str, Any]:
                 "reconnect_timeout": 5,
             },
             "connect_timeout": 3,
+            # A database whose packets are dropped is given up after seconds: first by what waits
+            # for it to take a statement (milliseconds), then by what waits for its answer.
+            "tcp_user_timeout": 5000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
         }
         # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
         # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).

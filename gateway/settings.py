@@ -199,7 +199,7 @@ _REDIS: dict[str, Any] = {
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
     },
 }
-_MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+_MEMORY = {"BACKEND": "common.cache.Memory"}
 CACHES: dict[str, dict[str, Any]] = {
     # What allauth counts log-ins in.
     "default": _REDIS | {"BACKEND": "common.cache.RedisOrMemory"} if REDIS_URL else _MEMORY,

@@ -7,8 +7,14 @@ import os
 from celery import Celery
 from celery.schedules import crontab
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+try:
+    _ = settings.DATA_DIR
+except ImproperlyConfigured as error:
+    # A worker that is started with a wrong setting ends as a command does.
+    raise SystemExit(str(error)) from None
 
 
 def broker_settings(url: str) -> dict[str, object]:

@@ -91,13 +91,13 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installatio
     server = f"postgres://{url['USER']}:{url['PASSWORD']}@{url['HOST']}:{url['PORT']}"
     name = f"backup_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        admin.execute(f"CREATE DATABASE {name}")
         installation = Installation(tmp_path_factory.mktemp("data"), f"{server}/{name}")
         installation.environment["ADMIN_URL"] = f"{server}/postgres"
         installation.prepare()
         yield installation
         for database in (name, f"{name}_restored"):
-            admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")  # type: ignore[arg-type]
+            admin.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
 
 def balances(path: Path) -> list[tuple[int]]:

@@ -50,6 +50,16 @@ def is_api_request(request: HttpRequest) -> bool:
     return request.path.startswith(API_PREFIXES) or request.path in PROBE_PATHS
 
 
+def hsts_header() -> str:
+    """Return the header that Django's middleware gives to pages; '' where there is none."""
+    seconds = settings.SECURE_HSTS_SECONDS
+    if not seconds:
+        return ""
+    subdomains = "; includeSubDomains" if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS else ""
+    preload = "; preload" if settings.SECURE_HSTS_PRELOAD else ""
+    return f"max-age={seconds}{subdomains}{preload}"
+
+
 def policy_of_page(request: HttpRequest) -> str:
     """Return the content security policy of a page: looser where unfold draws it."""
     is_admin = getattr(request, "current_app", None) or request.path.startswith("/admin/")
@@ -93,6 +103,8 @@ class RequestMiddleware:
             if is_api_request(request):
                 headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
+                if (hsts := hsts_header()) and request.is_secure():
+                    headers["Strict-Transport-Security"] = hsts
                 headers.setdefault("Cache-Control", "no-store")
                 if isinstance(response, HttpResponse) and response.status_code != 204:
                     headers.setdefault("Content-Length", str(len(response.content)))

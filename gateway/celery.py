@@ -44,6 +44,7 @@ app.conf.update(
     timezone="UTC",
     worker_hijack_root_logger=False,
     task_acks_late=True,
+    beat_scheduler="gateway.schedule:Schedule",
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
         # gateway/heartbeat.py says what is made of it.

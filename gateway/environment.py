@@ -50,11 +50,7 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library ha
         text = str(self.get_value(var, str, "")).strip().lower()
         if text and text not in TRUE | FALSE:
             raise ImproperlyConfigured(f"{var} must be true or false.")
-        return text in TRUE if text else bool_of(default)
-
-
-def bool_of(value: Any) -> bool:
-    return value in TRUE if isinstance(value, str) else bool(value)
+        return text in TRUE if text else bool(default)
 
 
 def _require_one_source(name: str) -> None:

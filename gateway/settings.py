@@ -158,7 +158,15 @@ def database_settings(url: str) -> dict[str, Any]:
         config["CONN_MAX_AGE"] = None
     else:
         config["CONN_MAX_AGE"] = 0  # what Django demands beside a pool
-        config["OPTIONS"] = config.get("OPTIONS", {}) | {
+        config["OPTIONS"] = {
+            "connect_timeout": 3,
+            # A database whose packets are dropped is given up after seconds: first by what waits
+            # for it to take a statement (milliseconds), then by what waits for its answer.
+            "tcp_user_timeout": 5000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            **config.get("OPTIONS", {}),
             "pool": {
                 "min_size": 1,
                 "max_size": size,
@@ -168,13 +176,6 @@ def database_settings(url: str) -> dict[str, Any]:
                 # its return. Having given up, it begins anew with whoever asks next.
                 "reconnect_timeout": 5,
             },
-            "connect_timeout": 3,
-            # A database whose packets are dropped is given up after seconds: first by what waits
-            # for it to take a statement (milliseconds), then by what waits for its answer.
-            "tcp_user_timeout": 5000,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
         }
         # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
         # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).

@@ -19,7 +19,6 @@ ROOT: Path = django_settings.BASE_DIR
 SECRETS = ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
 # Read from the environment, but no settings of an installation.
 NOT_SETTINGS = {"ENV_FILE"}
-NOT_READ_BY_DJANGO = {"FIRST_LOGIN_PASSWORD"}
 
 
 def manage(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -30,8 +29,10 @@ def ready() -> tuple[int, Ready]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was noted before, and a slow machine has time enough."""
     health._noted.clear()
+    monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", 60.0)
 
 
 @pytest.mark.django_db
@@ -240,17 +241,17 @@ def test_a_held_writers_lock_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.django_db(transaction=True)
 def test_a_flood_of_probes_asks_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     asked_at: list[float] = []
-    ask = health._ask_database
+    ask, probe = health._ask_database, health._PROBES["database"]
 
     def counted() -> None:
-        asked_at.append(time.monotonic())
+        asked_at.append(probe._asked_at)
         ask()
 
     monkeypatch.setattr(health, "_ask_database", counted)
     run_in_threads(lambda _: [ready() for _ in range(3)], 4)
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked_at)]
     assert len(asked_at) <= 12
-    assert all(gap >= health.ASK_EVERY_SECONDS * 0.9 for gap in gaps)
+    assert all(gap > health.ASK_EVERY_SECONDS - 0.001 for gap in gaps)
 
 
 # --- The worker -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from functools import cache
 from django.apps import apps
 from django.conf import settings
 from django.core.cache import caches
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
@@ -137,7 +137,23 @@ def _note(name: str, answer: str, reason: str) -> None:
 
 
 def _ask_database() -> None:
-    """Raise what a chat would meet: on the pool, or the kind of connection, that it would use."""
+    """Raise what a chat would meet: on the pool, or the kind of connection, that it would use.
+
+    A database that was restarted leaves a pool of broken connections, of which each chat would meet
+    one. So they are looked at and replaced, and the database is asked once more.
+    """
+    try:
+        _ask_once()
+    except (OperationalError, InterfaceError):
+        pool = getattr(connection, "pool", None)
+        if pool is None or db.is_in_transaction():
+            raise
+        connection.close()
+        pool.check()
+        _ask_once()
+
+
+def _ask_once() -> None:
     if connection.vendor == "sqlite" and not db.is_in_transaction():
         with connection.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_MS}")

@@ -449,9 +449,7 @@ SESSION_MAX_WAITING = 8
 
 # --- Logs ---------------------------------------------------------------------------------
 
-LOG_LEVEL = read_choice(
-    "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")
-)
+LOG_LEVEL = read_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

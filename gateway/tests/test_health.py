@@ -175,6 +175,30 @@ def test_a_database_that_is_away_is_named(
     assert (status, body["status"], body["database"]) == (503, "unavailable", "unreachable")
 
 
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="a pool of PostgreSQL's")
+def test_a_database_that_was_restarted_is_ready_at_once(
+    api: ApiClient, provider: FakeProvider
+) -> None:
+    """However many broken connections it has left in the pool."""
+
+    def use(_: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(0.2)")
+
+    run_in_threads(use, 4)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert len(cursor.fetchall()) >= 3
+    assert ready()[0] == 200
+    connection.close()
+    assert api.chat().status_code == 200
+
+
 @pytest.mark.django_db
 def test_a_lost_cache_alone_takes_nothing_out_of_service(
     monkeypatch: pytest.MonkeyPatch, api: ApiClient, provider: FakeProvider

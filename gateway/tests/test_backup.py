@@ -17,6 +17,8 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from conftest import need_command
+
 ROOT = settings.BASE_DIR
 PAGE = (ROOT / "docs/operations.md").read_text()
 PREPARE = """
@@ -88,6 +90,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installatio
     url = settings.DATABASES["default"]
     if not url["ENGINE"].endswith("postgresql"):
         pytest.skip("no PostgreSQL in DATABASE_URL")
+    need_command("pg_dump", "pg_restore", "psql")
     server = f"postgres://{url['USER']}:{url['PASSWORD']}@{url['HOST']}:{url['PORT']}"
     name = f"backup_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:

@@ -1,11 +1,14 @@
 # Built in two stages, so that the image holds no build tools and no package cache.
-FROM python:3.11-slim AS build
+FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /app
 RUN python -m venv /venv
 COPY requirements.txt .
 RUN /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements.txt
 
-FROM python:3.11-slim
+FROM python:3.11.14-slim-bookworm
+LABEL org.opencontainers.image.title="AI gateway" \
+      org.opencontainers.image.version="0.1.0"
+# The owner of /data: a folder of the host that is mounted there must belong to this uid.
 RUN useradd --system --uid 10001 --home-dir /app gateway \
     && install -d -o gateway -g gateway /data
 WORKDIR /app

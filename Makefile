@@ -133,6 +133,7 @@ check-migrations: setup-dev
 check-deploy: setup-dev
 	@env $$($(PY) scripts/write_env.py --print) DEBUG= DATABASE_URL=sqlite://:memory: REDIS_URL= \
 	    SECURE_COOKIES=true ALLOWED_HOSTS=gateway.example.com TRUSTED_PROXY_COUNT=1 \
+	    PUBLIC_URL=https://gateway.example.com ENV_FILE=/dev/null \
 	    $(MANAGE) check --deploy --fail-level WARNING
 
 .PHONY: pythons

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Min, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from billing import grants, selectors
+from billing import grants, holds, selectors
 from billing.days import utc_day
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Channel
@@ -90,7 +90,7 @@ def get_balance(*, account_id: int, now: datetime) -> Balance:
 def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
     """What open holds past their end had set aside is free already, whoever tidies them."""
     ended = Hold.objects.filter(
-        account_id=OuterRef("account_id"), state=Hold.State.HELD, expires_at__lte=now
+        holds.has_ended(now), account_id=OuterRef("account_id"), state=Hold.State.HELD
     )
     freed = ended.values("account_id").annotate(sum=Sum("amount_microcredits")).values("sum")
     prices = Channel.objects.filter(account_id=OuterRef("account_id")).values("account_id")

@@ -9,11 +9,14 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from billing.models import CreditAccount, DailyUsage, Hold
+from common import db
+from common.clock import latest_believed
 
 logger = logging.getLogger("gateway.billing")
 
@@ -34,6 +37,21 @@ class PlacedHold:
     request_id: str
 
 
+# The time of a hold has passed; or a clock that ran ahead placed it, so that its end means nothing.
+# Its call may still capture it, until somebody needs what it holds.
+HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
+
+
+def has_ended(now: datetime) -> Q:
+    """Return the same as a filter."""
+    return Q(expires_at__lte=now) | Q(created_at__gt=latest_believed(now))
+
+
+def ended_params(now: datetime) -> dict[str, Any]:
+    """Return the parameters of HAS_ENDED."""
+    return {"now": db.time_param(now), "believed": db.time_param(latest_believed(now))}
+
+
 def is_known(hold: PlacedHold) -> bool:
     """Tell whether a hold's row is there: placing it does not wait for the database's disk."""
     return Hold.objects.filter(id=hold.id).exists()
@@ -51,7 +69,7 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
     Called by admission when a limit says no, and by the clean-up task. Each hold is resolved in
     a transaction of its own: locks of several at once could wait for each other in a circle.
     """
-    expired = Hold.objects.filter(state=Hold.State.HELD, expires_at__lte=now).order_by("id")
+    expired = Hold.objects.filter(has_ended(now), state=Hold.State.HELD).order_by("id")
     if account_id is not None:
         expired = expired.filter(account_id=account_id)
     count = 0

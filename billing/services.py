@@ -66,18 +66,19 @@ RETURNING id
 )
 
 # {stored}: the last step of what is stored as well, as all channels of an account share its row.
-_CREDITED = """
+_CREDITED = f"""
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
        held_microcredits = held_microcredits - %(amount)s,
        spent_microcredits = spent_microcredits + %(charge)s,
        entry_count = entry_count + %(entries)s
- WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM {stored})
+ WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM {{stored}})
 RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
-        WHERE h.account_id = %(account)s AND h.state = 'held' AND h.expires_at <= %(now)s), 0)
-"""
+        WHERE h.account_id = %(account)s AND h.state = 'held' AND h.id <> %(hold)s
+          AND {holds.HAS_ENDED}), 0)
+"""  # noqa: S608  # built from constants only
 
 _CHARGED = Step(
     "charged",
@@ -136,7 +137,7 @@ def capture_hold(
             "entries": 1 if charge else 0,
             "reason": reason,
             "request_id": request_id,
-            "now": db.time_param(now),
+            **holds.ended_params(now),
         }
     )
     if not rows:
@@ -177,13 +178,13 @@ def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
 
 
 # What was held for calls that never came back counts as available from the moment it expires.
-_AVAILABLE = """
+_AVAILABLE = f"""
 SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
-        WHERE h.account_id = c.account_id AND h.state = 'held' AND h.expires_at <= %(now)s), 0),
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND {holds.HAS_ENDED}), 0),
        c.next_expiry_at
   FROM billing_creditaccount c WHERE c.account_id = %(account)s
-"""
+"""  # noqa: S608  # built from constants only
 
 
 def get_available_microcredits(*, account_id: int, now: datetime) -> int:
@@ -205,7 +206,7 @@ def guess_available_microcredits(*, account_id: int, now: datetime) -> int:
 
 
 def _read_available(account_id: int, now: datetime) -> tuple[int, datetime | None]:
-    row = db.fetch_row(_AVAILABLE, {"account": account_id, "now": db.time_param(now)})
+    row = db.fetch_row(_AVAILABLE, {"account": account_id} | holds.ended_params(now))
     if row is None:
         return 0, None
     return int(row[0]), row[1] and db.time_value(row[1])

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import Count, Q, Sum
 
+from billing import holds
 from billing.days import utc_day
 from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold
 
@@ -45,6 +46,6 @@ def count_messages_today(*, now: datetime) -> tuple[int, int]:
 def count_open_holds(*, now: datetime) -> tuple[int, int]:
     """Return how many holds are open, and how many of those should have ended by now."""
     counts = Hold.objects.filter(state=Hold.State.HELD).aggregate(
-        open=Count("id"), overdue=Count("id", filter=Q(expires_at__lte=now))
+        open=Count("id"), overdue=Count("id", filter=holds.has_ended(now))
     )
     return counts["open"], counts["overdue"]

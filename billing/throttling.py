@@ -9,7 +9,9 @@ re-checked on the latest row after waiting for its lock, so no two requests shar
 
 61 slots, as the first and the last are partly outside any 60 seconds: never more than the limit
 in any 60 seconds, at the price of admitting up to 1 s late. The clock is this machine's; a
-clock behind another one counts in the newest slot, so skew can refuse but never over-admit.
+clock behind another one counts in the newest slot, so honest skew can refuse but never over-admit.
+A row further ahead than that was written by a clock that was wrong. It counts as empty, or a
+channel would stay shut for as long as that clock was ahead.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from channels import callers
 from channels.callers import Caller
 from common import db
 from common.api import HeaderThrottle
+from common.clock import HONEST_SKEW
 from common.errors import RateLimited
 from common.steps import Row, Step, Steps
 
@@ -42,7 +45,9 @@ MODULUS = 10**WIDTH
 READ_FACTOR = 10
 _REFUSALS_REMEMBERED = 10_000
 
-_ELAPSED = f"""(CASE WHEN excluded.second <= w.second THEN 0
+_SKEW_SECONDS = int(HONEST_SKEW.total_seconds())
+_ELAPSED = f"""(CASE WHEN w.second > excluded.second + {_SKEW_SECONDS} THEN {SLOTS}
+       WHEN excluded.second <= w.second THEN 0
        WHEN excluded.second - w.second > {SLOTS} THEN {SLOTS}
        ELSE excluded.second - w.second END)"""
 _PADDED_TOTAL = f"LPAD(CAST(w.total AS text), {WIDTH}, '0')"
@@ -62,7 +67,7 @@ def _counting(place: str, limit: str) -> str:
 INSERT INTO billing_ratewindow AS w (second, total, history, channel_id, bucket)
 SELECT %(second)s, 1, '{"0" * SLOTS * WIDTH}', {place}
 ON CONFLICT (channel_id, bucket) DO UPDATE
-   SET second = CASE WHEN excluded.second > w.second THEN excluded.second ELSE w.second END,
+   SET second = CASE WHEN {_ELAPSED} > 0 THEN excluded.second ELSE w.second END,
        total = (w.total + 1) %% {MODULUS},
        history = {_NEXT_HISTORY}
  WHERE (w.total - {_TOTAL_BEFORE_WINDOW} + {MODULUS}) %% {MODULUS} < {limit}
@@ -272,7 +277,8 @@ def _params(channel_id: uuid.UUID, bucket: str, now: float) -> dict[str, object]
 def _state(row: Row, limit: int, now: float) -> RateState:
     """Read a row: how many requests are in the window, and when enough of them have left it."""
     second, total, history = row
-    newest = SLOTS - 1 - min(max(int(now) - second, 0), SLOTS)
+    elapsed = int(now) - second
+    newest = SLOTS - 1 - (min(max(elapsed, 0), SLOTS) if elapsed >= -_SKEW_SECONDS else SLOTS)
 
     def left_after(seconds: int) -> int:
         """Return how many of the window's requests are in it so many seconds from now."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
 
 from channels.errors import ProviderError
 from channels.models import RouteHealth
 from common import db
+from common.clock import latest_believed
 
 logger = logging.getLogger("gateway.channels")
 
@@ -45,11 +48,21 @@ class Health:
         return self.retry_at is not None and self.retry_at > now
 
 
+def believed(retry_at: datetime) -> datetime:
+    """Return when to ask again; long ago where it is later than any wait from now can last.
+
+    Such a time was written by a clock that ran ahead. The first answer sets it right.
+    """
+    longest = timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
+    is_possible = retry_at <= latest_believed(timezone.now()) + max(longest, PERMANENT_FOR)
+    return retry_at if is_possible else datetime.min.replace(tzinfo=UTC)
+
+
 def state_of(row: RouteHealth, *, now: datetime) -> str:
     """Return what the breaker does: `closed` lets all through, `open` none, `half-open` a probe."""
     if row.retry_at is None:
         return "closed"
-    return "open" if row.retry_at > now else "half-open"
+    return "open" if believed(row.retry_at) > now else "half-open"
 
 
 _TAKE_PROBE = """

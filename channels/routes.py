@@ -75,7 +75,7 @@ class RouteRow(NamedTuple):
     retry_at: Any
 
     def health(self) -> Health:
-        retry_at = self.retry_at and db.time_value(self.retry_at)
+        retry_at = self.retry_at and breaker.believed(db.time_value(self.retry_at))
         return Health(self.failure_count or 0, bool(self.is_permanent), retry_at)
 
 

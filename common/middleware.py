@@ -20,13 +20,13 @@ from django.urls import ResolverMatch, resolve
 
 from common.ids import request_id_from
 from common.logs import request_id_var
+from common.slots import PROBE_PATHS
 
 access_log = logging.getLogger("gateway.access")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 API_PREFIXES = ("/api/", "/v1/")
-PROBE_PATHS = ("/healthz", "/readyz")
 # For answers that hold no page.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # Pages: nothing but our own files, no inline script or style, no code made from text.
@@ -40,6 +40,16 @@ PAGE_CONTENT_SECURITY_POLICY = (
 def is_api_request(request: HttpRequest) -> bool:
     """Tell whether the path belongs to the API, where answers are JSON and cookies mean nothing."""
     return request.path.startswith(API_PREFIXES) or request.path in PROBE_PATHS
+
+
+def hsts_header() -> str:
+    """Return the header that Django's middleware gives to pages; '' where there is none."""
+    seconds = settings.SECURE_HSTS_SECONDS
+    if not seconds:
+        return ""
+    subdomains = "; includeSubDomains" if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS else ""
+    preload = "; preload" if settings.SECURE_HSTS_PRELOAD else ""
+    return f"max-age={seconds}{subdomains}{preload}"
 
 
 # What stands after these in a mailed link is a secret; these two pages of ours hold none.
@@ -79,6 +89,8 @@ class RequestMiddleware:
             if is_api_request(request):
                 headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
+                if (hsts := hsts_header()) and request.is_secure():
+                    headers["Strict-Transport-Security"] = hsts
                 headers.setdefault("Cache-Control", "no-store")
                 if isinstance(response, HttpResponse) and response.status_code != 204:
                     headers.setdefault("Content-Length", str(len(response.content)))

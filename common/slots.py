@@ -27,6 +27,8 @@ from common.errors import Overloaded
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+# They have an answer within a second, whatever the slots are busy with.
+PROBE_PATHS = ("/healthz", "/readyz")
 # Bodies up to this size are read before a slot is taken; larger ones the application refuses.
 PREREAD_BYTES = 1024 * 1024
 # How long a request waits for a slot before it is answered 503.
@@ -138,7 +140,7 @@ class Slots:
     """WSGI middleware: at most `limit` requests are worked on at once; the others wait.
 
     The server gives a request its thread before the body has arrived and cannot time a body
-    out, so the body is read first, on a thread that holds no slot. Liveness skips the queue.
+    out, so the body is read first, on a thread that holds no slot. Probes skip the queue.
     A request that waits too long is passed on marked `gateway.overloaded`, for the application
     to answer 503 in its own words. Paths that begin with one of `quick` take a lane as well.
     """
@@ -157,7 +159,7 @@ class Slots:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         for name in self._inherited:
             environ.pop(name, None)
-        if environ["PATH_INFO"] == "/healthz":
+        if environ["PATH_INFO"] in PROBE_PATHS:
             return self.app(environ, start_response)
         read_body(environ)
         self._count(1)

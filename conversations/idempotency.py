@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from channels.callers import Caller
 from common import db
+from common.clock import latest_believed
 from conversations import calls
 from conversations.errors import IdempotencyKeyReused, RequestInProgress
 from conversations.models import IdempotencyRecord
@@ -57,7 +58,7 @@ ON CONFLICT (channel_id, is_test, key) DO UPDATE
    SET fingerprint = excluded.fingerprint, session_id = excluded.session_id, body = NULL,
        claim_number = r.claim_number + 1, claimed_at = excluded.claimed_at,
        expires_at = excluded.expires_at
- WHERE r.expires_at <= %(now)s
+ WHERE r.expires_at <= %(now)s OR (r.body IS NULL AND r.claimed_at > %(believed)s)
 RETURNING id, claim_number
 """
 
@@ -88,6 +89,9 @@ def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     now = timezone.now()
     waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
     params = {
+        # A claim from the future is of a clock that was wrong, and may be taken over. Not what came
+        # of one: that would be charged again.
+        "believed": db.time_param(latest_believed(now)),
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
         "key": key.key,
@@ -130,5 +134,11 @@ def free(claim: Claim) -> None:
 
 
 def delete_expired(*, now: datetime) -> int:
-    """Delete records that are neither claimed nor replayed any more."""
+    """Delete records that are neither claimed nor replayed any more.
+
+    An answer from the future, of a clock that ran ahead, is replayed for a day from now.
+    """
+    IdempotencyRecord.objects.filter(claimed_at__gt=latest_believed(now)).exclude(body=None).update(
+        claimed_at=now, expires_at=now + REPLAYED_FOR
+    )
     return IdempotencyRecord.objects.filter(expires_at__lte=now).delete()[0]

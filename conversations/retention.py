@@ -13,7 +13,8 @@ from channels import audit
 from channels.audit import Actor
 from channels.callers import Caller
 from channels.models import Channel
-from conversations import idempotency
+from common.clock import latest_believed
+from conversations import idempotency, turns
 from conversations.models import (
     ChatSession,
     FailedRequest,
@@ -78,12 +79,16 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
 
     Only tidies: whether a session is alive is arithmetic wherever one is read.
     """
+    # A clock that ran ahead said when they were last used: they live as long as others from now on.
+    ChatSession.objects.filter(closed_at=None, last_message_at__gt=latest_believed(now)).update(
+        last_message_at=now
+    )
     stale_before = now - timedelta(seconds=settings.SESSION_TTL)
     stale = ChatSession.objects.filter(closed_at=None, last_message_at__lte=stale_before).exclude(
-        lease_expires_at__gt=now
+        turns.is_leased(now)
     )
     closed = stale.update(closed_at=now, lease_expires_at=None)
-    WaitingTurn.objects.filter(expires_at__lte=now).delete()
+    WaitingTurn.objects.filter(turns.has_gone(now)).delete()
     idempotency.delete_expired(now=now)
     kept_since = now - timedelta(days=settings.SESSION_RETENTION_DAYS)
     _delete_failures(kept_since)

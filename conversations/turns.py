@@ -24,6 +24,7 @@ from django.utils import timezone
 from billing.admission import Opening
 from channels.callers import Caller
 from common import db, slots
+from common.clock import latest_believed
 from common.steps import Row, Step
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
@@ -51,7 +52,10 @@ class TurnTaken(Exception):
 
 # Whether a conversation has ended by its age, whatever the clean-up task has got to.
 _IS_DEAD = "(s.message_count > 0 AND s.last_message_at <= %(dead_since)s)"
-_IS_FREE = "(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s)"
+# Free as well: what ends later than any lease that is taken now, by a clock that was wrong. (Where
+# the deadline of streams was just lowered, a turn under way may lose its lease; it costs nothing.)
+_IS_FREE = """(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s
+   OR s.lease_expires_at > %(last_lease)s)"""
 
 _LEASE = Step(
     "lease",
@@ -65,7 +69,8 @@ ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
    SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
  WHERE {_IS_FREE} AND NOT {_IS_DEAD}
    AND 0 = (SELECT COUNT(*) FROM conversations_waitingturn w
-             WHERE w.session_id = s.id AND w.expires_at > %(now)s AND w.id < %(ticket)s)
+             WHERE w.session_id = s.id AND w.id < %(ticket)s
+               AND w.expires_at > %(now)s AND w.expires_at <= %(last_ticket)s)
 RETURNING id, lease_number, message_count
 """,  # noqa: S608  # built from constants only
 )
@@ -82,6 +87,30 @@ _NEWEST = f"""
 _NO_TICKET = 2**62
 
 
+def _last_lease(now: datetime) -> datetime:
+    """Return when the longest lease ends that an honest clock can have given by now."""
+    longest = max(settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE)
+    return latest_believed(now) + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
+
+
+def _last_ticket(now: datetime) -> datetime:
+    return latest_believed(now) + _ticket_lifetime()
+
+
+def _ticket_lifetime() -> timedelta:
+    return timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
+
+
+def is_leased(now: datetime) -> Q:
+    """Return the filter of sessions in which a turn is running."""
+    return Q(lease_expires_at__gt=now, lease_expires_at__lte=_last_lease(now))
+
+
+def has_gone(now: datetime) -> Q:
+    """Return the filter of tickets that nobody waits with any more."""
+    return Q(expires_at__lte=now) | Q(expires_at__gt=_last_ticket(now))
+
+
 def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
     """Return the session's lease as what a hold opens: a new conversation where there is none."""
     return Opening(
@@ -92,6 +121,8 @@ def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | Non
             "session_id": session_id,
             "ticket": ticket or _NO_TICKET,
             "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
+            "last_lease": db.time_param(_last_lease(now)),
+            "last_ticket": db.time_param(_last_ticket(now)),
             "model": caller.model.model_id,
         },
     )
@@ -113,7 +144,7 @@ def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
     """Close the conversation at the moment its time was up; False where it is not, or is in use."""
     lifetime = timedelta(seconds=settings.SESSION_TTL)
     dead = ChatSession.objects.filter(
-        Q(lease_expires_at=None) | Q(lease_expires_at__lte=now),
+        ~is_leased(now) | Q(lease_expires_at=None),
         channel_id=caller.channel_id,
         is_test=caller.is_test,
         session_id=session_id,
@@ -166,11 +197,10 @@ def _queue(*, caller: Caller, session_id: str) -> int:
     )
     if session is None:
         raise SessionBusy  # erased in this very moment
-    WaitingTurn.objects.filter(session=session, expires_at__lte=now).delete()
+    WaitingTurn.objects.filter(has_gone(now), session=session).delete()
     if WaitingTurn.objects.filter(session=session).count() >= settings.SESSION_MAX_WAITING:
         raise SessionBusy
-    expires_at = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
-    return WaitingTurn.objects.create(session=session, expires_at=expires_at).pk
+    return WaitingTurn.objects.create(session=session, expires_at=now + _ticket_lifetime()).pk
 
 
 _GIVE_UP_TURN = """

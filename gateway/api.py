@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework.request import Request
@@ -15,6 +16,7 @@ from common import errors
 from common.errors import ApiError
 from common.middleware import is_api_request, path_for_log
 from common.rendering import answer_error, to_api_error
+from gateway import refusals
 
 logger = logging.getLogger("gateway.api")
 
@@ -32,15 +34,27 @@ def to_logged_error(exception: Exception) -> ApiError:
     """Return the documented error; faults, which are not the caller's, are logged."""
     error = to_api_error(exception)
     if error.status >= 500:
-        logger.error(
-            "api.request.failed", extra={"code": error.code}, exc_info=_traceback_of(exception)
-        )
+        fields = {"code": error.code} | _reason_of(exception)
+        logger.error("api.request.failed", extra=fields, exc_info=_traceback_of(exception))
     return error
 
 
-def _traceback_of(exception: Exception) -> Exception | None:
-    """Only what is unexpected needs a traceback; a provider's failure was logged by its route."""
-    return None if isinstance(exception, ApiError) else exception
+def _traceback_of(exception: BaseException | None) -> BaseException | None:
+    """Only what is unexpected needs a traceback.
+
+    A provider's failure was logged by its route, and a database that is away fails every request.
+    """
+    is_expected = isinstance(to_api_error(exception), errors.Overloaded)
+    return None if is_expected or isinstance(exception, ApiError) else exception
+
+
+def _reason_of(exception: BaseException | None) -> dict[str, str]:
+    """Return the database's own words in one short line, where it is at fault."""
+    if isinstance(exception, ApiError) or not isinstance(
+        to_api_error(exception), errors.Overloaded
+    ):
+        return {}
+    return {"reason": f"{type(exception).__name__}: {' '.join(str(exception).split())}"[:300]}
 
 
 def api_not_found(request: HttpRequest) -> HttpResponse:
@@ -56,19 +70,25 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400 raised by Django itself, such as an unknown Host header."""
+    """400 raised by Django itself, for an unknown Host header above all."""
     if is_api_request(request):
         message = "The request was refused. Check the Host header against ALLOWED_HOSTS."
         return _plain_error(request, errors.InvalidRequest(message))
+    if isinstance(exception, DisallowedHost):
+        return refusals.unknown_host(request)
     return defaults.bad_request(request, exception)
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
     """500, or 503 without a database, for what failed outside an API view."""
     exception = sys.exc_info()[1]
-    logger.error("page.request.failed", extra={"path": path_for_log(request)}, exc_info=exception)
+    error = to_api_error(exception)
+    fields = {"path": path_for_log(request)} | _reason_of(exception)
+    logger.error("page.request.failed", extra=fields, exc_info=_traceback_of(exception))
     if is_api_request(request):
-        return _plain_error(request, to_api_error(exception))
+        return _plain_error(request, error)
+    if isinstance(error, errors.Overloaded):
+        return refusals.unavailable(request, error.retry_after or 2)
     return defaults.server_error(request)
 
 

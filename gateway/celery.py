@@ -7,8 +7,14 @@ import os
 from celery import Celery
 from celery.schedules import crontab
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+try:
+    _ = settings.DATA_DIR
+except ImproperlyConfigured as error:
+    # A worker that is started with a wrong setting ends as a command does.
+    raise SystemExit(str(error)) from None
 
 
 def broker_settings(url: str) -> dict[str, object]:
@@ -38,8 +44,11 @@ app.conf.update(
     timezone="UTC",
     worker_hijack_root_logger=False,
     task_acks_late=True,
+    beat_scheduler="gateway.schedule:Schedule",
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
+        # gateway/heartbeat.py says what is made of it.
+        "show that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
         "alert of broken routes": {

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.apps import AppConfig
 from django.conf import settings
 from django.contrib.admin.checks import check_admin_app
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
+from django.db import DatabaseError, InterfaceError, connection
 
 import channels
 from common.commands import INSTALLATION
+from gateway import environment
+from gateway.command_line import where
 
 SQLITE_WITH_RETURNING = (3, 35, 0)
 
@@ -72,5 +76,105 @@ def check_sqlite_version(**kwargs: Any) -> list[CheckMessage]:
             f"SQLite {sqlite3.sqlite_version} is too old.",
             hint="Use a Python with SQLite 3.35 or newer, or set DATABASE_URL to PostgreSQL.",
             id="gateway.E002",
+        )
+    ]
+
+
+@register(checks.Tags.database)
+def check_database_answers(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Without it, all checks of the database would find nothing to object to."""
+    if not databases:
+        return []
+    try:
+        connection.ensure_connection()
+    except (DatabaseError, InterfaceError) as error:
+        return [
+            Error(
+                f"{where()} cannot be used: {str(_reason_behind(error)).strip()}",
+                hint="Is the server running, and DATABASE_URL right?",
+                id="gateway.E003",
+            )
+        ]
+    return []
+
+
+def _reason_behind(error: Exception) -> Exception:
+    """Return what the driver says where a pool only says that it has waited."""
+    if "pool" not in settings.DATABASES["default"].get("OPTIONS", {}):
+        return error
+    try:
+        _direct_connection().close()
+    except psycopg.Error as reason:
+        return reason
+    return error
+
+
+# Not of Tags.database: each command of ours runs those, and this one makes two connections.
+@register("pooling")
+def check_prepared_statements(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Find a pgbouncer that pools transactions and does not know of prepared statements.
+
+    It gives the connection that one client has just left to the next, with the statement of that
+    name on it: nearly every request would fail.
+    """
+    options = settings.DATABASES["default"].get("OPTIONS", {})
+    if not databases or not options.get("prepare_threshold"):
+        return []
+    try:
+        with _direct_connection() as one, _direct_connection() as other:
+            for client in (one, other, one):
+                client.execute("SELECT 1 AS prepared", prepare=True)
+    except (
+        psycopg.errors.DuplicatePreparedStatement,
+        psycopg.errors.InvalidSqlStatementName,
+        psycopg.errors.FeatureNotSupported,
+    ) as error:
+        return [
+            Error(
+                f"Prepared statements fail on this connection: {str(error).strip()}.",
+                hint="DATABASE_URL leads to a pgbouncer that pools transactions and is older than "
+                "1.21, or has max_prepared_statements = 0. Set DATABASE_PREPARED_STATEMENTS=false.",
+                id="gateway.E004",
+            )
+        ]
+    except psycopg.Error:
+        return []  # check_database_answers speaks of that
+    return []
+
+
+def _direct_connection() -> psycopg.Connection[Any]:
+    params = connection.get_connection_params() | {"prepare_threshold": 0}
+    for of_django in ("pool", "server_side_binding", "cursor_factory", "context"):
+        params.pop(of_django, None)
+    return psycopg.connect(**params, autocommit=True)
+
+
+@register(INSTALLATION)
+def check_names_of_settings(**kwargs: Any) -> list[CheckMessage]:
+    """A setting whose name is wrong is none: the gateway would start as if it were not there."""
+    return [
+        checks.Warning(
+            f"{name} is not a setting" + (f"; is {near} meant?" if near else "."),
+            hint="docs/operations.md lists them all.",
+            id="gateway.W002",
+        )
+        for name, near in environment.unknown_names().items()
+    ]
+
+
+@register(deploy=True)
+def check_public_url(**kwargs: Any) -> list[CheckMessage]:
+    """Links in mails must not depend on what a request says the host is."""
+    if settings.PUBLIC_URL:
+        return []
+    return [
+        checks.Warning(
+            "PUBLIC_URL is not set: links in mails take host and port from the request.",
+            hint="Set it to the address that people open: https://gateway.example.com.",
+            id="gateway.W003",
         )
     ]

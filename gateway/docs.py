@@ -7,6 +7,7 @@ from django.shortcuts import render
 
 from channels import selectors
 from gateway import reference, snippets
+from gateway.public_address import site_url
 
 # Anchor and title of each part of the page, in its order.
 PARTS = (
@@ -31,7 +32,7 @@ PARTS = (
 
 def api_reference(request: HttpRequest) -> HttpResponse:
     """Show the public API reference; no log-in needed."""
-    base_url = request.build_absolute_uri("/").rstrip("/")
+    base_url = site_url(request)
     model = selectors.models_allowed(None).first()
     model_id = model.model_id if model else "MODEL_ID"
     languages = snippets.list_languages(base_url=base_url, model=model_id)

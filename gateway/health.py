@@ -1,15 +1,78 @@
-"""Is the process alive, and are the database and the cache reachable?"""
+"""Is the process alive, and would a chat be served?
+
+A balancer acts on the status of /readyz alone, so that follows what a chat needs: the database, its
+tables, and room to write. Chats work without Redis and without the worker; the body tells of them.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import cache
 
+from django.apps import apps
+from django.conf import settings
 from django.core.cache import caches
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+
+from common import db
+from gateway import heartbeat
 
 logger = logging.getLogger("gateway.health")
+
+OK, UNREACHABLE = "ok", "unreachable"
+ANSWER_WITHIN_SECONDS = 0.9
+# However many strangers ask, a process asks the database no more often than this.
+ASK_EVERY_SECONDS = 0.2
+# How long a probe waits for SQLite's one writer.
+SQLITE_WAIT_MS = 800
+# What a message writes comes to about this on either database; a disk with less room is full.
+ROOM_BYTES = 64 * 1024
+
+
+class Probe:
+    """Asks on a thread of its own, one question at a time; whoever comes meanwhile shares it.
+
+    A connection whose packets are dropped keeps that thread until TCP gives up on it, but nobody
+    who waits for the answer.
+    """
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._asking: Future[str] | None = None
+        self._asked_at = 0.0
+
+    def begin(self) -> Future[str]:
+        """Return the answer to come."""
+        if db.is_in_transaction():  # as tests are: no other connection sees what they wrote
+            asking: Future[str] = Future()
+            self._run(asking)
+            return asking
+        with self._lock:
+            if self._asking is None or self._asking.done():
+                self._asking = Future()
+                threading.Thread(target=self._run_apart, args=(self._asking,), daemon=True).start()
+            return self._asking
+
+    def _run_apart(self, asking: Future[str]) -> None:
+        time.sleep(max(0.0, self._asked_at + ASK_EVERY_SECONDS - time.monotonic()))
+        self._asked_at = time.monotonic()
+        try:
+            self._run(asking)
+        finally:
+            connection.close()
+
+    def _run(self, asking: Future[str]) -> None:
+        try:
+            asking.set_result(self._ask())
+        except Exception as error:  # noqa: BLE001  # whichever: it is the answer
+            asking.set_exception(error)
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -18,27 +81,150 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when database and cache answer, 503 naming the one that does not."""
-    results = {"database": _probe(_ask_database), "cache": _probe(_ask_cache)}
-    is_ready = set(results.values()) == {"ok"}
-    body = {"status": "ok" if is_ready else "unavailable", **results}
+    """200 where a chat would be served, else 503; within a second, whatever happens."""
+    until = time.monotonic() + ANSWER_WITHIN_SECONDS
+    asked = {name: probe.begin() for name, probe in _PROBES.items()}
+    found = {name: _probe(name, asking, until) for name, asking in asked.items()}
+    is_ready = found["database"] == OK
+    body = {"status": OK if is_ready else "unavailable", **found, "version": settings.VERSION}
     headers = {} if is_ready else {"Retry-After": "2"}
     return JsonResponse(body, status=200 if is_ready else 503, headers=headers)
 
 
-def _probe(ask: Callable[[], object]) -> str:
+def _probe(name: str, asking: Future[str], until: float) -> str:
     try:
-        ask()
-    except Exception as error:  # noqa: BLE001  # any failure means "not reachable"
-        logger.warning("health.probe.failed", extra={"probe": ask.__name__, "reason": repr(error)})
-        return "unreachable"
-    return "ok"
+        answer, reason = asking.result(timeout=max(0.0, until - time.monotonic())), ""
+    except Exception as error:  # noqa: BLE001  # of whichever kind: none of them is "ok"
+        answer, reason = _kind_of(error), " ".join(str(error).split())[:300] or "no answer in time"
+    if name == "worker":  # nothing to wait for, and its words come from the database
+        return "unknown" if reason else answer
+    _note(name, answer, reason)
+    return answer
+
+
+# Substrings of SQLite's messages, which have no codes, and PostgreSQL's codes.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_KINDS = {
+    "no_tables": ("no such table", "no such column", "42P01", "42703"),
+    "not_writable": ("disk is full", "readonly", "disk I/O", "53100", "25006"),
+}
+
+
+def _kind_of(error: Exception) -> str:
+    told = f"{getattr(error.__cause__, 'sqlstate', None)} {error}"
+    for kind, marks in _KINDS.items():
+        if any(mark in told for mark in marks):
+            return kind
+    return UNREACHABLE
+
+
+# What the log has said already: a line a change, not one a probe.
+_noted: dict[str, str] = {}
+
+
+def _note(name: str, answer: str, reason: str) -> None:
+    before, _noted[name] = _noted.get(name, OK), answer
+    if answer == before:
+        return
+    fields = {"probe": name, "answer": answer}
+    if answer == OK:
+        logger.warning("health.probe.recovered", extra=fields)
+    else:
+        logger.warning("health.probe.failed", extra=fields | {"reason": reason})
+
+
+# --- What a chat needs ----------------------------------------------------------------------
 
 
 def _ask_database() -> None:
+    """Raise what a chat would meet: on the pool, or the kind of connection, that it would use.
+
+    A database that was restarted leaves a pool of broken connections, of which each chat would meet
+    one. So they are looked at and replaced, and the database is asked once more.
+    """
+    try:
+        _ask_once()
+    except (OperationalError, InterfaceError):
+        pool = getattr(connection, "pool", None)
+        if pool is None or db.is_in_transaction():
+            raise
+        connection.close()
+        pool.check()
+        _ask_once()
+
+
+def _ask_once() -> None:
+    if connection.vendor == "sqlite" and not db.is_in_transaction():
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_MS}")
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_look_at_tables())
+        _WRITE[connection.vendor]()
+
+
+@cache
+def _look_at_tables() -> str:
+    """Return a statement that fails where a table or column of ours is not there; reads no row."""
+    looks = []
+    for label in ("channels", "billing", "conversations"):
+        for model in apps.get_app_config(label).get_models():
+            # With the table's name: a lone name in quotes that it does not know, SQLite takes for
+            # a text.
+            fields = model._meta.local_concrete_fields
+            columns = ", ".join(f't."{field.column}"' for field in fields)
+            look = f'SELECT {columns} FROM "{model._meta.db_table}" t WHERE FALSE'  # noqa: S608
+            looks.append(f"EXISTS ({look})")
+    return f"SELECT {' OR '.join(looks)}"
+
+
+def _write_on_sqlite() -> None:
+    """Write as much as a message does. Only what is committed takes up room on the disk."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        cursor.execute(
+            "INSERT INTO gateway_heartbeat (name, beaten_at, filler)"
+            " VALUES ('readyz', %(now)s, randomblob(%(size)s))"
+            " ON CONFLICT (name) DO UPDATE SET beaten_at = excluded.beaten_at,"
+            " filler = excluded.filler",
+            {"now": db.time_param(timezone.now()), "size": ROOM_BYTES},
+        )
+
+
+def _write_on_postgresql() -> None:
+    """Prove that this is no standby, and that there is room, without leaving a dead row behind.
+
+    Rows are sorted in less memory than they need, so the rest goes to a file beside the data.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE gateway_heartbeat SET name = name WHERE FALSE")
+        cursor.execute("SET LOCAL work_mem = '64kB'")
+        cursor.execute(
+            "SELECT COUNT(*) FROM (SELECT repeat(md5(n::text), 32) AS filler"
+            " FROM generate_series(1, %s) n ORDER BY 1 OFFSET 0) spilled",
+            [ROOM_BYTES * 4 // 1024],
+        )
+
+
+_WRITE = {"sqlite": _write_on_sqlite, "postgresql": _write_on_postgresql}
+
+
+def _ask_worker() -> str:
+    seen_at = heartbeat.worker_seen_at()
+    return OK if heartbeat.is_worker_alive(seen_at, now=timezone.now()) else "away"
 
 
 def _ask_cache() -> None:
     caches["shared"].get("readyz")
+
+
+def _ok_after(ask: Callable[[], object]) -> str:
+    ask()
+    return OK
+
+
+_PROBES = {
+    # Looked up when asked, as tests put others in their place.
+    "database": Probe(lambda: _ok_after(_ask_database)),
+    "cache": Probe(lambda: _ok_after(_ask_cache)),
+    "worker": Probe(_ask_worker),
+}

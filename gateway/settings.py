@@ -5,54 +5,33 @@ Secrets may also come from files: `SECRET_KEY_FILE=/run/secrets/secret_key` and 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway.environment import (
+    env,
+    is_origin,
+    mail_settings,
+    read_choice,
+    read_env_file,
+    read_hosts,
+    read_int,
+    read_list,
+    read_origin,
+    read_text,
+    read_url,
+    split_url,
+)
+
 BASE_DIR = Path(__file__).resolve().parent.parent
+# Of the gateway, as CHANGELOG.md has it; that of the API is in SPECTACULAR_SETTINGS.
+VERSION = "0.1.0"
 
-
-class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library has no types
-    """The environment, taken literally."""
-
-    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        """Return a value that begins with `$` as it is: a secret is no reference to another."""
-        raw = self.ENVIRON.get(var)
-        if isinstance(raw, str) and raw.startswith("$"):
-            return raw
-        return super().get_value(var, *args, **kwargs)
-
-
-env = Environment()
-# Real environment variables win over the file, so that a server can be run beside a checkout.
-env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")), overwrite=False)
-
-
-def read_text(name: str, default: str) -> str:
-    """Return a text setting; an empty value is as good as none."""
-    text: str = env.str(name, "")
-    return text.strip() or default
-
-
-def read_list(name: str, default: str = "") -> list[str]:
-    """Return a comma-separated setting."""
-    return [part.strip() for part in read_text(name, default).split(",") if part.strip()]
-
-
-def read_int(name: str, default: int, *, low: int, high: int) -> int:
-    """Return an integer setting; refuse to start on one that is out of bounds or no number."""
-    text = env.str(name, "").strip()
-    try:
-        value = int(text) if text else default
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}.")
-    return value
-
+read_env_file(Path(env.str("ENV_FILE", str(BASE_DIR / ".env"))))
 
 # --- Core ---------------------------------------------------------------------------------
 
@@ -67,9 +46,20 @@ for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
             "an existing one must be started with the secrets it was made with."
         )
 
-ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+ALLOWED_HOSTS = read_hosts("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_FAILURE_VIEW = "gateway.refusals.csrf_failure"
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
+if not all(map(is_origin, CSRF_TRUSTED_ORIGINS)):
+    raise ImproperlyConfigured(
+        "CSRF_TRUSTED_ORIGINS takes origins such as https://gateway.example.com, without a path."
+    )
+# Where people find this installation: in mails, code to copy and the API reference.
+PUBLIC_URL = read_origin("PUBLIC_URL")
 DATA_DIR = Path(read_text("DATA_DIR", str(BASE_DIR / "var")))
+# The launcher's own; checked here for every other command.
+HOST = read_text("HOST", "127.0.0.1")
+PORT = read_int("PORT", 8000, low=1, high=65_535)
+WORKERS = read_int("WORKERS", 2, low=1, high=1024)
 ROOT_URLCONF = "gateway.urls"
 WSGI_APPLICATION = "gateway.wsgi.application"
 
@@ -136,12 +126,28 @@ THREADS = read_int("THREADS", 64, low=1, high=4096)
 
 def database_settings(url: str) -> dict[str, Any]:
     """Return Django's settings for a DATABASE_URL, or for SQLite under DATA_DIR without one."""
+    example = "postgres://user:password@host:5432/name or sqlite:////path/to/file"
+    if url and not url.startswith("sqlite:"):
+        parts = split_url("DATABASE_URL", url, example=example)
+        if parts.scheme not in ("postgres", "postgresql"):
+            raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
+        if not parts.path.strip("/"):
+            raise ImproperlyConfigured(f"DATABASE_URL names no database; it looks like {example}.")
+    # A connection is held for milliseconds and never while a provider talks, so a pool far smaller
+    # than the number of threads is enough.
+    size = read_int("DATABASE_POOL_SIZE", min(THREADS, 20), low=1, high=1000)
+    is_prepared = env.bool("DATABASE_PREPARED_STATEMENTS", True)
     config: dict[str, Any] = environ.Env.db_url_config(
         url or f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"
     )
     if config["ENGINE"].endswith("sqlite3"):
-        # All conversations lie here: for this user only.
-        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            # All conversations lie here: for this user only.
+            DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"DATA_DIR {DATA_DIR} cannot be made: {error.strerror}."
+            ) from None
         config["OPTIONS"] = {
             # A writer takes its lock when the transaction begins and waits for it; with the
             # default, most of a crowd of writers fails at once.
@@ -150,12 +156,17 @@ def database_settings(url: str) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
         config["CONN_MAX_AGE"] = None
-    elif config["ENGINE"].endswith("postgresql"):
+    else:
         config["CONN_MAX_AGE"] = 0  # what Django demands beside a pool
-        # A connection is held for milliseconds and never while a provider talks, so a pool far
-        # smaller than the number of threads is enough.
-        size = read_int("DATABASE_POOL_SIZE", min(THREADS, 20), low=1, high=1000)
-        config["OPTIONS"] = config.get("OPTIONS", {}) | {
+        config["OPTIONS"] = {
+            "connect_timeout": 3,
+            # A database whose packets are dropped is given up after seconds: first by what waits
+            # for it to take a statement (milliseconds), then by what waits for its answer.
+            "tcp_user_timeout": 5000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            **config.get("OPTIONS", {}),
             "pool": {
                 "min_size": 1,
                 "max_size": size,
@@ -165,22 +176,21 @@ def database_settings(url: str) -> dict[str, Any]:
                 # its return. Having given up, it begins anew with whoever asks next.
                 "reconnect_timeout": 5,
             },
-            "connect_timeout": 3,
         }
         # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
         # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).
-        if read_text("DATABASE_PREPARED_STATEMENTS", "true").lower() in ("true", "1", "yes", "on"):
+        if is_prepared:
             config["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 1}
-    else:
-        raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
     return config
 
 
-DATABASES = {"default": database_settings(env.str("DATABASE_URL", ""))}
+DATABASES = {"default": database_settings(read_text("DATABASE_URL"))}
 
 # --- Cache and broker ---------------------------------------------------------------------
 
-REDIS_URL = env.str("REDIS_URL", "")
+REDIS_URL = read_url(
+    "REDIS_URL", ("redis", "rediss", "unix"), example="redis://:password@host:6379/0"
+)
 # Redis is a cache and a broker, never an authority: a lost one may cost 100 ms, not a request.
 REDIS_TIMEOUT_SECONDS = 0.1
 _REDIS: dict[str, Any] = {
@@ -191,7 +201,7 @@ _REDIS: dict[str, Any] = {
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
     },
 }
-_MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+_MEMORY = {"BACKEND": "common.cache.Memory"}
 CACHES: dict[str, dict[str, Any]] = {
     # What allauth counts log-ins in.
     "default": _REDIS | {"BACKEND": "common.cache.RedisOrMemory"} if REDIS_URL else _MEMORY,
@@ -201,13 +211,18 @@ CACHES: dict[str, dict[str, Any]] = {
     else _MEMORY,
 }
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
+CELERY_BROKER_URL = read_text("CELERY_BROKER_URL")
+if CELERY_BROKER_URL and "://" not in CELERY_BROKER_URL:
+    raise ImproperlyConfigured("CELERY_BROKER_URL must look like redis://host:6379/1.")
 
 # --- Mail ---------------------------------------------------------------------------------
 
-# smtp+tls://user:password@host:587; without one, mails are written to the log.
-vars().update(env.email_url_config(read_text("EMAIL_URL", "consolemail://")))
+# Without one, mails are written to standard output.
+EMAIL_URL = read_text("EMAIL_URL")
+vars().update(mail_settings(EMAIL_URL))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = read_text("EMAIL_FROM", "gateway@localhost")
+if "@" not in DEFAULT_FROM_EMAIL:
+    raise ImproperlyConfigured("EMAIL_FROM must be an e-mail address.")
 EMAIL_TIMEOUT = 10
 
 # --- Accounts and pages -------------------------------------------------------------------
@@ -290,16 +305,23 @@ AUTH_PASSWORD_VALIDATORS = [
 SECURE_COOKIES = env.bool("SECURE_COOKIES", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SECURE_SSL_REDIRECT = SECURE_COOKIES
-SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
+# How long browsers insist on HTTPS, once they have met it; on the API's answers too.
+SECURE_HSTS_SECONDS = read_int(
+    "HSTS_SECONDS", 31_536_000 if SECURE_COOKIES else 0, low=0, high=10 * 31_536_000
+)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", False)
 # Browsers offer passkeys on plain http for localhost alone; behind HTTPS the origin is checked.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 # How many reverse proxies stand in front; their X-Forwarded-* headers are believed, no others.
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
-# That SQLite leaves an index's included columns out is known where it is declared.
-SILENCED_SYSTEM_CHECKS = ["models.W040"]
+SILENCED_SYSTEM_CHECKS = [
+    "models.W040",  # that SQLite leaves an index's included columns out is known there
+    "security.W005",  # subdomains that have no TLS are the operator's to know of
+    "security.W021",  # and so is a list that no browser forgets
+]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -368,23 +390,28 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": ["gateway.openapi.name_paths_without_slash"],
 }
 API_KEY_PREFIX = read_text("API_KEY_PREFIX", "amgai_")
+if not re.fullmatch("[A-Za-z0-9_-]{1,27}", API_KEY_PREFIX):
+    raise ImproperlyConfigured("API_KEY_PREFIX takes up to 27 letters, digits, _ and -.")
 MAX_BODY_BYTES = 64 * 1024
 # Well-formed but unknown keys from one address in a minute, before it is told to wait.
 FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_000_000)
 
 # --- Providers and sessions ---------------------------------------------------------------
 
-PROVIDER_BASE_URL = env.str("PROVIDER_BASE_URL", "").rstrip("/")
+PROVIDER_BASE_URL = read_text("PROVIDER_BASE_URL").rstrip("/")
 if PROVIDER_BASE_URL and not PROVIDER_BASE_URL.lower().startswith(("http://", "https://")):
     raise ImproperlyConfigured("PROVIDER_BASE_URL must start with https:// or http://.")
-if "@" in urlsplit(PROVIDER_BASE_URL).netloc:
+_provider = split_url("PROVIDER_BASE_URL", PROVIDER_BASE_URL or "//none", example="https://host/v1")
+if "@" in _provider.netloc:
     raise ImproperlyConfigured(
         "PROVIDER_BASE_URL must hold no user or password; put the provider's key into "
         "PROVIDER_API_KEY."
     )
-PROVIDER_API_KEY = env.str("PROVIDER_API_KEY", "")
+if not _provider.hostname:
+    raise ImproperlyConfigured("PROVIDER_BASE_URL must name a host: https://api.example.com/v1.")
+PROVIDER_API_KEY = read_text("PROVIDER_API_KEY")
 # The keys of seeded providers, by the name of the setting that their row carries.
-PROVIDER_KEYS = {name: env.str(name, "") for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
+PROVIDER_KEYS = {name: read_text(name) for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
 PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
 PROVIDER_STREAM_DEADLINE = read_int("PROVIDER_STREAM_DEADLINE", 300, low=1, high=3600)
@@ -406,7 +433,7 @@ SESSION_MAX_WAITING = 8
 
 # --- Logs ---------------------------------------------------------------------------------
 
-LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = read_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -418,6 +445,7 @@ LOGGING: dict[str, Any] = {
         # Both would repeat what the access line and the error's own line say already.
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.security.csrf": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": False},
         # One line for each lost connection; the requests that met one have a line of their own.
         "psycopg.pool": {"level": "ERROR"},

@@ -16,7 +16,8 @@ os.environ |= {
     "LOG_LEVEL": "WARNING",
     "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
     # Empty is as good as unset, and keeps the developer's .env out.
-    "DEBUG": "", "CELERY_BROKER_URL": "", "CSRF_TRUSTED_ORIGINS": "",
+    "DEBUG": "", "CELERY_BROKER_URL": "", "CSRF_TRUSTED_ORIGINS": "", "PUBLIC_URL": "",
+    "EMAIL_URL": "", "EMAIL_FROM": "", "HSTS_SECONDS": "",
     "PROVIDER_BASE_URL": "", "PROVIDER_API_KEY": "", "GROQ_API_KEY": "", "OPENROUTER_API_KEY": "",
     "PROVIDER_DEADLINE": "", "PROVIDER_STREAM_DEADLINE": "",
     "SESSION_TTL": "", "SESSION_RETENTION_DAYS": "",

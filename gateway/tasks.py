@@ -1,9 +1,9 @@
-"""The nightly proof of the books, and the end of log-ins that have run out."""
+"""The worker's sign of life, the nightly proof of the books, the end of log-ins that ran out."""
 
 from celery import shared_task
 from django.core.management import call_command
 
-from gateway import verification
+from gateway import heartbeat, verification
 
 
 @shared_task(name="gateway.tasks.verify_ledger")
@@ -14,3 +14,8 @@ def verify_ledger() -> int:
 @shared_task(name="gateway.tasks.clear_log_ins")
 def clear_log_ins() -> None:
     call_command("clearsessions")
+
+
+@shared_task(name="gateway.tasks.beat")
+def beat() -> None:
+    heartbeat.beat()

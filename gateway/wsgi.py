@@ -5,7 +5,7 @@ import os
 
 import django
 from django.core.management.base import BaseCommand
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 django.setup(set_prefix=False)
@@ -15,6 +15,7 @@ from common.handler import Handler  # noqa: E402  # needs the settings
 application = Handler()
 try:
     if not os.environ.get("GATEWAY_CHECKED"):  # scripts/serve.py has checked before it forks
+        connection.ensure_connection()
         # Raises SystemCheckError, whose text says what to mend.
         BaseCommand().check(databases=["default"])
 except OperationalError as error:

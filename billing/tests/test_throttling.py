@@ -36,13 +36,18 @@ def admitted(channel_id: uuid.UUID, limit: int, bucket: str = "chat") -> bool:
 
 
 class Model:
-    """The rule in plain words: at most `limit` in the newest 61 whole seconds."""
+    """The rule in plain words: at most `limit` in the newest 61 whole seconds.
+
+    What is more than a minute ahead never was.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.seconds: list[int] = []
 
     def admit(self, now: float) -> bool:
+        if self.seconds and self.seconds[-1] > int(now) + 60:
+            self.seconds.clear()
         newest = max([int(now), *self.seconds[-1:]])
         used = sum(newest - second < throttling.SLOTS for second in self.seconds)
         if used >= self.limit:

@@ -139,6 +139,16 @@ def test_a_new_link_ends_the_earlier_one(
         team.renew_invitation(invitation=Invitation.objects.get(), actor=owner)
 
 
+def test_an_invitation_of_a_clock_that_ran_ahead_can_be_sent_again(
+    account: Account, owner: Actor, clock: time_machine.Traveller
+) -> None:
+    clock.shift(timedelta(hours=3))
+    invite(account, owner)
+    clock.shift(timedelta(hours=-3))
+    new = team.renew_invitation(invitation=Invitation.objects.get(), actor=owner).secret
+    assert accept(new, person()).role == "editor"
+
+
 def test_nobody_is_invited_twice(account: Account, owner: Actor) -> None:
     secret = invite(account, owner)
     with pytest.raises(AlreadyInvited):

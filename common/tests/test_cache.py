@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import time_machine
 
 from common import cache
-from common.cache import RedisOrMemory
+from common.cache import Memory, RedisOrMemory
 
 
 @pytest.fixture
@@ -63,3 +64,20 @@ def test_other_threads_see_the_same_memory(lost: RedisOrMemory) -> None:
     lost.set("attempts", 3, 60)
     other = RedisOrMemory("redis://127.0.0.1:1/0", {"KEY_PREFIX": "lost"})
     assert other.get("attempts") == 3
+
+
+def test_what_memory_keeps_ends_by_no_clock_that_can_be_set(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    """Or attempts that were counted while the clock ran ahead would shut people out for hours."""
+    passed = [1000.0]
+    monkeypatch.setattr("common.cache.time.monotonic", lambda: passed[0])
+    memory = Memory(uuid.uuid4().hex, {})
+    clock.shift(3 * 3600)
+    memory.set("attempts", [1], 60)
+    memory.set("always", 1, None)
+    clock.shift(-3 * 3600)
+    assert memory.get("attempts") == [1]
+    passed[0] += 61
+    assert memory.get("attempts") is None
+    assert memory.get("always") == 1

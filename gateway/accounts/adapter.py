@@ -24,6 +24,7 @@ from common import crypto
 from common.floods import client_address
 from gateway.accounts import pending, signup
 from gateway.accounts.recent import is_login_recent
+from gateway.public_address import with_public_links
 
 logger = logging.getLogger("gateway.accounts")
 
@@ -102,7 +103,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail; a mail server that is away fails no log-in and undoes no change."""
         try:
-            super().send_mail(template_prefix, email, context)
+            super().send_mail(template_prefix, email, with_public_links(current.request, context))
         except (smtplib.SMTPException, OSError) as error:
             # The reason alone: some servers quote the mail, which may hold a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}

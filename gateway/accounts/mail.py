@@ -12,13 +12,14 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from channels.models import Invitation
+from gateway.public_address import site_url
 
 logger = logging.getLogger("gateway.accounts")
 
 
 def invitation_link(request: HttpRequest, secret: str) -> str:
     """Return the address that an invitation's mail holds."""
-    return request.build_absolute_uri(reverse("join_link", args=[secret]))
+    return site_url(request) + reverse("join_link", args=[secret])
 
 
 def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:

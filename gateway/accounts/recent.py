@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from channels.models import User
+from common.clock import HONEST_SKEW
 
 View = Callable[..., HttpResponseBase]
 
@@ -31,7 +32,8 @@ def is_login_recent(request: HttpRequest) -> bool:
     records = get_authentication_records(request, request.user)
     latest = max((record["at"] for record in records), default=0.0)
     age = time.time() - latest
-    return bool(age < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
+    # A log-in from the future is of a clock that was wrong.
+    return bool(-HONEST_SKEW.total_seconds() <= age < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
 
 
 def reauthentication_url(request: HttpRequest, *, next_url: str) -> str:

@@ -27,6 +27,7 @@ from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.keys import get_key
 from gateway.console.pages import render_page
+from gateway.public_address import site_url
 
 TEST_MESSAGE = "Hello! Please answer in one short sentence."
 
@@ -34,7 +35,7 @@ TEST_MESSAGE = "Hello! Please answer in one short sentence."
 @channel_page()
 def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show how this very channel is called."""
-    base_url = request.build_absolute_uri("/").rstrip("/")
+    base_url = site_url(request)
     caller = callers.find_channel_caller(channel_id=channel.id, is_test=False)
     return render_page(
         request,

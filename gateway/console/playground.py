@@ -27,6 +27,7 @@ from gateway.api import error_response
 from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
+from gateway.public_address import site_url
 from gateway.reference import SIMULATIONS
 
 _CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
@@ -78,7 +79,7 @@ def _session_id(request: HttpRequest, member: Member) -> str:
 
 def _curl(request: HttpRequest, member: Member, caller: Caller) -> str:
     return snippets.curl_for(
-        base_url=request.build_absolute_uri("/").rstrip("/"),
+        base_url=site_url(request),
         key="YOUR_TEST_KEY" if caller.is_test else "YOUR_LIVE_KEY",
         message=request.POST.get("message", "").strip(),
         session_id=_session_id(request, member),

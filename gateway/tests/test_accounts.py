@@ -482,6 +482,9 @@ def test_a_log_in_is_recent_by_its_own_session(rf: RequestFactory, clock: Any) -
     new = log_in(user.email)
     assert is_login_recent(request_of(new))
     assert not is_login_recent(request_of(old))
+    clock.shift(-5 * 3600)  # it ran ahead, and is set right: what happened then is not recent
+    assert not is_login_recent(request_of(new))
+    clock.shift(5 * 3600)
     url = reauthentication_url(request_of(old), next_url="/keys/?page=2")
     assert url == "/accounts/reauthenticate/?next=%2Fkeys%2F%3Fpage%3D2"
     page = needs_recent_login(lambda request: HttpResponse("the key"))

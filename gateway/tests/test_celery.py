@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from kombu.connection import Connection
 from pytest_django import Settings
 
 from gateway.celery import app, broker_settings
+from gateway.schedule import Schedule
 
 
 def test_a_brokers_address_is_taken_as_it_is(settings: Settings, tmp_path: Path) -> None:
@@ -67,3 +69,39 @@ def test_queued_messages_are_nobody_elses_to_write(settings: Settings, tmp_path:
     broker_settings("")
     for folder in (tmp_path / "celery").iterdir():
         assert not folder.stat().st_mode & stat.S_IWOTH
+
+
+def test_a_clock_that_ran_ahead_stops_no_schedule(
+    clock: time_machine.Traveller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the worker that saw it, nor in one that is started afterwards."""
+    sent: list[str] = []
+    monkeypatch.setattr(
+        Schedule, "apply_entry", lambda self, entry, **more: sent.append(entry.name)
+    )
+
+    def started() -> Schedule:
+        return Schedule(app=app, schedule_filename=str(tmp_path / "schedule"))
+
+    def run(schedule: Schedule) -> set[str]:
+        """Return what is started within the next two minutes."""
+        sent.clear()
+        for _ in range(60):
+            clock.shift(2)
+            while schedule.tick() == 0:
+                pass
+        return set(sent)
+
+    every_minute = {
+        name for name, entry in app.conf.beat_schedule.items() if entry["schedule"] == 60.0
+    }
+    clock.shift(3 * 3600)
+    schedule = started()
+    assert every_minute <= run(schedule)
+    clock.shift(-3 * 3600)
+    assert every_minute <= run(schedule)
+    clock.shift(3 * 3600)
+    assert every_minute <= run(schedule)
+    schedule.close()
+    clock.shift(-3 * 3600)
+    assert every_minute <= run(started())

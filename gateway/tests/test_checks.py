@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.db import OperationalError
 from pytest_django import Settings
 
 import channels
+from gateway import checks as ours
 
 
 def run() -> list[CheckMessage]:
@@ -71,8 +74,6 @@ def test_an_old_sqlite_is_an_error_where_it_is_used(
     version: tuple[int, int, int],
     expected: list[str],
 ) -> None:
-    from gateway import checks as ours
-
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
     assert [message.id for message in ours.check_sqlite_version()] == expected
@@ -80,3 +81,68 @@ def test_an_old_sqlite_is_an_error_where_it_is_used(
 
 def test_our_package_is_in_this_repository(settings: Settings) -> None:
     assert Path(str(channels.__file__)).is_relative_to(settings.BASE_DIR)
+
+
+# --- The database ---------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_database_that_answers_is_no_finding() -> None:
+    assert ours.check_database_answers(databases=["default"]) == []
+    assert ours.check_prepared_statements(databases=["default"]) == []
+
+
+def test_the_database_is_asked_only_where_it_is_named() -> None:
+    assert ours.check_database_answers() == []
+    assert ours.check_prepared_statements() == []
+
+
+def test_a_database_that_is_away_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr("gateway.checks.connection.ensure_connection", away)
+    (message,) = ours.check_database_answers(databases=["default"])
+    assert (message.id, message.is_serious()) == ("gateway.E003", True)
+    assert "connection refused" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg.errors.DuplicatePreparedStatement('"_pg3_0" already exists'), ["gateway.E004"]),
+        (psycopg.errors.InvalidSqlStatementName('"_pg3_0" does not exist'), ["gateway.E004"]),
+        (psycopg.OperationalError("away"), []),  # of which another check speaks
+    ],
+)
+def test_a_pooler_that_loses_prepared_statements_is_an_error_with_the_switch(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, error: Exception, expected: list[str]
+) -> None:
+    """As pgbouncer 1.18 answers, which pools transactions."""
+
+    class Client:
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *exception: object) -> None: ...
+
+        def execute(self, statement: str, *, prepare: bool) -> None:
+            raise error
+
+    options = {"prepare_threshold": 1}
+    monkeypatch.setitem(settings.DATABASES["default"], "OPTIONS", options)
+    monkeypatch.setattr(ours, "_direct_connection", Client)
+    found = ours.check_prepared_statements(databases=["default"])
+    assert [message.id for message in found] == expected
+    assert all("DATABASE_PREPARED_STATEMENTS=false" in str(message.hint) for message in found)
+    options.clear()  # DATABASE_PREPARED_STATEMENTS=false
+    assert ours.check_prepared_statements(databases=["default"]) == []
+
+
+@pytest.mark.parametrize(("url", "expected"), [("", ["gateway.W003"]), ("https://gw.test", [])])
+def test_a_deployment_without_a_public_address_is_warned(
+    settings: Settings, url: str, expected: list[str]
+) -> None:
+    settings.PUBLIC_URL = url
+    assert [message.id for message in ours.check_public_url()] == expected
+    assert not {"gateway.W003"} & set(ids())

@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from psycopg_pool.base import AttemptWithBackoff
 
-from gateway import settings
+from gateway import environment, settings
 
 SECRETS = {
     name: os.environ[name] for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
@@ -46,12 +46,12 @@ def load(data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("text", "value"), [("", 5), (" ", 5), ("1", 1), (" 10 ", 10), ("+7", 7)])
 def test_reads_whole_numbers(monkeypatch: pytest.MonkeyPatch, text: str, value: int) -> None:
     monkeypatch.setenv("SOME_SETTING", text)
-    assert settings.read_int("SOME_SETTING", 5, low=1, high=10) == value
+    assert environment.read_int("SOME_SETTING", 5, low=1, high=10) == value
 
 
 def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_SETTING", raising=False)
-    assert settings.read_int("SOME_SETTING", 5, low=1, high=10) == 5
+    assert environment.read_int("SOME_SETTING", 5, low=1, high=10) == 5
 
 
 @pytest.mark.parametrize("text", ["0", "11", "-1", "many", "5.0", "5s", "1e1", "0x5", "9" * 30])
@@ -60,7 +60,7 @@ def test_numbers_out_of_bounds_are_refused_by_name(
 ) -> None:
     monkeypatch.setenv("SOME_SETTING", text)
     with pytest.raises(ImproperlyConfigured, match="SOME_SETTING must be a whole number from 1 to"):
-        settings.read_int("SOME_SETTING", 5, low=1, high=10)
+        environment.read_int("SOME_SETTING", 5, low=1, high=10)
 
 
 # --- Databases ------------------------------------------------------------------------------------

@@ -1,0 +1,208 @@
+"""A clock that ran ahead and was set right: what it wrote shuts nobody out.
+
+Each test lets a process die, or a limit be reached, while the clock is wrong, and then asks at the
+right time. All without the worker.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from billing import admission, balance, services
+from billing.models import Hold
+from billing.tests.test_services import differences
+from channels import breaker
+from channels import routes as channels_routes
+from channels.errors import ProviderError
+from channels.models import RouteHealth
+from channels.providers.base import Completion
+from channels.tests.factories import Site, make_site, set_prices
+from conftest import ApiClient, FakeProvider, reply
+from conversations import calls, idempotency, retention, turns
+from conversations.models import ChatSession, IdempotencyRecord, WaitingTurn
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Where conftest's clock stands.
+RIGHT = "2026-04-05T12:00:00Z"
+AHEAD = [timedelta(minutes=10), timedelta(hours=3), timedelta(days=2)]
+
+
+@pytest.fixture(params=AHEAD, ids=str)
+def ahead(request: pytest.FixtureRequest, clock: time_machine.Traveller) -> time_machine.Traveller:
+    """A clock that is ahead; `set_right` ends that."""
+    clock.shift(request.param)
+    return clock
+
+
+def set_right(clock: time_machine.Traveller) -> None:
+    clock.move_to(RIGHT)
+
+
+def die_in_mid_call(site: Site, *, is_stream: bool = False, amount: int = 1_000_000) -> None:
+    """Leave what a killed process leaves: a hold, and the lease of a session."""
+    now = timezone.now()
+    caller = site.caller()
+    placement = admission.try_hold(
+        caller=caller,
+        amount_microcredits=amount,
+        now=now,
+        expires_at=calls.hold_until(now, is_stream=is_stream),
+        request_id="killed",
+        opening=turns.opening(caller=caller, session_id="s1", now=now, ticket=None),
+    )
+    assert placement.hold is not None
+    assert turns.read_turn(placement.opened) is not None
+
+
+def test_a_full_minute_is_over(ahead: time_machine.Traveller, provider: FakeProvider) -> None:
+    api = ApiClient(make_site(requests_per_minute=2).api_key)
+    assert [api.chat().status_code for _ in range(3)] == [200, 200, 429]
+    set_right(ahead)
+    assert api.get("/api/key").json()["limits"]["minute"]["remaining"] == 2
+    assert [api.chat().status_code for _ in range(3)] == [200, 200, 429]
+    ahead.shift(62)
+    assert api.chat().status_code == 200
+
+
+def test_a_minute_within_honest_skew_counts(
+    clock: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    """Or two machines whose clocks differ by seconds would let twice as many through."""
+    api = ApiClient(make_site(requests_per_minute=2).api_key)
+    clock.shift(5)
+    assert [api.chat().status_code for _ in range(2)] == [200, 200]
+    clock.shift(-5)
+    assert api.chat().status_code == 429
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_lost_call_holds_neither_session_nor_credits(
+    ahead: time_machine.Traveller, provider: FakeProvider, is_stream: bool
+) -> None:
+    site = make_site(credit_amount=1)
+    api = ApiClient(site.api_key)
+    die_in_mid_call(site, is_stream=is_stream)
+    assert api.chat(session_id="s2").json()["code"] == "credits_exhausted"
+    set_right(ahead)
+    now = timezone.now()
+    assert services.get_available_microcredits(account_id=site.account_id, now=now) == 1_000_000
+    assert balance.get_balance(account_id=site.account_id, now=now).available == 1_000_000
+    assert api.chat().status_code == 200
+    assert Hold.objects.get(request_id="killed").state == "expired"
+    assert differences() == []
+
+
+def test_a_call_under_way_when_the_clock_is_set_right_is_answered_and_charged(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    site = make_site(credit_amount=1)
+
+    def answer_later() -> Completion:
+        set_right(ahead)
+        return reply("Here I am.")
+
+    provider.script.append(answer_later)
+    response = ApiClient(site.api_key).chat()
+    assert (response.status_code, response.json()["reply"]) == (200, "Here I am.")
+    assert response.json()["credits"] == {"charged": "1.000000", "remaining": "0.000000"}
+    assert differences() == []
+
+
+def test_a_lost_place_in_the_queue_blocks_nobody(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    site = make_site()
+    api = ApiClient(site.api_key)
+    assert api.chat().status_code == 200
+    for _ in range(8):
+        turns._queue(caller=site.caller(), session_id="s1")
+    set_right(ahead)
+    assert api.chat().status_code == 200
+    turns._queue(caller=site.caller(), session_id="s1")
+    assert WaitingTurn.objects.count() == 1
+
+
+def test_a_lost_claim_of_an_idempotency_key_is_taken_over(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    site = make_site()
+    key = idempotency.Key("once", "another body")
+    idempotency._claim(site.caller(), key, "s1", is_stream=False)
+    set_right(ahead)
+    response = ApiClient(site.api_key).chat(headers={"Idempotency-Key": "once"})
+    assert response.status_code == 200
+
+
+def test_an_answer_of_that_time_is_replayed_and_never_charged_twice(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    site = make_site()
+    api = ApiClient(site.api_key)
+    first = api.chat(headers={"Idempotency-Key": "once"})
+    set_right(ahead)
+    for _ in range(2):
+        again = api.chat(headers={"Idempotency-Key": "once"})
+        assert again.content == first.content
+        retention.expire_stale_sessions(now=timezone.now())
+    assert len(provider.requests) == 1
+    ahead.shift(timedelta(hours=24, minutes=1))
+    assert api.chat(headers={"Idempotency-Key": "once"}).content != first.content
+    assert IdempotencyRecord.objects.count() == 1
+
+
+@pytest.mark.parametrize("permanent", [False, True])
+def test_a_route_that_failed_then_is_asked(ahead: time_machine.Traveller, permanent: bool) -> None:
+    site = make_site()
+    name = site.caller().model.model_id
+    error = ProviderError("status_401" if permanent else "status_500", permanent=permanent)
+    for _ in range(5):
+        breaker.note_failure("default", name, error, now=timezone.now())
+    set_right(ahead)
+    row = next(row for row in channels_routes._rows(site.caller().model, None) if row.step == -1)
+    assert breaker.may_call("default", name, row.health(), now=timezone.now())
+    breaker.note_failure("default", name, error, now=timezone.now())
+    health = RouteHealth.objects.get()
+    assert breaker.state_of(health, now=timezone.now()) == "open"
+    assert health.retry_at
+    assert health.retry_at <= timezone.now() + timedelta(seconds=60)
+
+
+def test_a_conversation_of_that_time_goes_on_and_ends_a_day_later(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    api = ApiClient(make_site().api_key)
+    assert api.chat("Before").status_code == 200
+    set_right(ahead)
+    assert api.chat("After").status_code == 200
+    assert [message["content"] for message in api.history()][::2] == ["Before", "After"]
+    ahead.shift(timedelta(hours=24, seconds=1))
+    assert api.history() == []
+
+
+def test_a_conversation_that_nobody_came_back_to_ends_too(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    api = ApiClient(make_site().api_key)
+    assert api.chat().status_code == 200
+    set_right(ahead)
+    retention.expire_stale_sessions(now=timezone.now())
+    assert len(api.history()) == 2
+    ahead.shift(timedelta(hours=24, seconds=1))
+    assert api.history() == []
+    retention.expire_stale_sessions(now=timezone.now())
+    assert not ChatSession.objects.filter(closed_at=None).exists()
+
+
+def test_free_messages_recover_as_well(
+    ahead: time_machine.Traveller, provider: FakeProvider
+) -> None:
+    set_prices(price_per_reply_microcredits=0)
+    site = make_site(credit_amount=0, daily_quota=1)
+    die_in_mid_call(site, amount=0)
+    set_right(ahead)
+    assert ApiClient(site.api_key).chat().status_code == 200

@@ -1,0 +1,239 @@
+"""Reads settings from the environment, strictly; knows every name that is one.
+
+What is read here is the one list of settings: .env.example and docs/operations.md are compared with
+it by a test, and names that are nearly one of it are reported (gateway.checks). Nothing that is
+refused is quoted where it may hold a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+# The launcher reads these itself, before Django: from the environment and .env, from no other file.
+NEVER_FROM_FILES = {
+    "HOST", "PORT", "WORKERS", "THREADS", "PROVIDER_CALLS", "DATA_DIR",
+    "PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE",
+}  # fmt: skip
+# Every setting that was read: where it is not set, this is what holds.
+known: dict[str, str] = {}
+
+
+class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library has no types
+    """The environment, taken literally, with every name that is asked for noted."""
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        """Return a value that begins with `$` as it is: a secret is no reference to another."""
+        known.setdefault(var, "")
+        _require_one_source(var)
+        try:
+            raw = self.ENVIRON.get(var)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise ImproperlyConfigured(f"{var}_FILE cannot be read: {reason}.") from None
+        if isinstance(raw, str) and raw.startswith("$"):
+            return raw
+        return super().get_value(var, *args, **kwargs)
+
+    def bool(self, var: str, default: Any = False) -> bool:
+        """Return a switch. What is neither yes nor no is refused, not taken for no."""
+        known[var] = str(default).lower()
+        text = str(self.get_value(var, str, "")).strip().lower()
+        if text and text not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{var} must be true or false.")
+        return text in TRUE if text else bool(default)
+
+
+def _require_one_source(name: str) -> None:
+    if not os.environ.get(f"{name}_FILE"):
+        return
+    if name in NEVER_FROM_FILES:
+        raise ImproperlyConfigured(f"{name} cannot be read from a file; set {name} itself.")
+    if os.environ.get(name):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set; keep one of them.")
+
+
+env = Environment()
+
+
+def read_env_file(path: Path) -> None:
+    """Take what a file says where the environment says nothing; no file is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ImproperlyConfigured(f"{path} cannot be read: {reason}.") from None
+    _names_in_file.update(re.findall(r"^(?:export )?([A-Za-z_][A-Za-z_0-9]*)=", text, re.MULTILINE))
+    # A real variable wins, so that a server can be run beside a checkout.
+    env.read_env(str(path), overwrite=False)
+
+
+_names_in_file: set[str] = set()
+
+
+def read_text(name: str, default: str = "") -> str:
+    """Return a text setting; an empty value is as good as none."""
+    known[name] = default
+    text: str = env.str(name, "")
+    if "\n" in text.strip() or "\r" in text.strip():
+        raise ImproperlyConfigured(f"{name} must be one line.")
+    return text.strip() or default
+
+
+def read_list(name: str, default: str = "") -> list[str]:
+    """Return a comma-separated setting."""
+    return [part.strip() for part in read_text(name, default).split(",") if part.strip()]
+
+
+def read_int(name: str, default: int, *, low: int, high: int) -> int:
+    """Return an integer setting; refuse to start on one that is out of bounds or no number."""
+    known[name] = str(default)
+    text = env.str(name, "").strip()
+    try:
+        value = int(text) if text else default
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}.")
+    return value
+
+
+def read_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Return one of a few words, in capitals or not."""
+    text = read_text(name, default).upper()
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}.")
+    return text
+
+
+def read_url(name: str, schemes: Mapping[str, str] | tuple[str, ...], *, example: str) -> str:
+    """Return an address whose scheme is one of `schemes`, with a host and a port that can be."""
+    text = read_text(name)
+    if text:
+        parts = split_url(name, text, example=example)
+        if parts.scheme.lower() not in schemes or not (parts.hostname or parts.scheme == "unix"):
+            raise ImproperlyConfigured(f"{name} must look like {example}.")
+    return text
+
+
+def split_url(name: str, text: str, *, example: str) -> SplitResult:
+    """Return the parts of an address; its port is a number, its user and password are escaped."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must look like {example}. In user and password, write special characters "
+            "percent-encoded: %2F for /, %40 for @, %3A for :, %23 for #."
+        ) from None
+    if any(character.isspace() for character in text):
+        raise ImproperlyConfigured(f"{name} must look like {example}, without spaces.")
+    return parts
+
+
+def read_origin(name: str) -> str:
+    """Return `https://host` or `https://host:port`, of pages; '' without one."""
+    text = read_text(name).rstrip("/")
+    if text and not is_origin(text):
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as https://gateway.example.com, without a path."
+        )
+    return text
+
+
+def is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    is_whole = parts.scheme in ("http", "https") and parts.hostname is not None
+    return is_whole and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
+
+
+def read_hosts(name: str, default: str) -> list[str]:
+    """Return host names, as Django compares them: no scheme, no port, no path."""
+    hosts = read_list(name, default)
+    for host in hosts:
+        if not re.fullmatch(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", host):
+            raise ImproperlyConfigured(
+                f"{name} takes host names alone, such as gateway.example.com: no https://, no "
+                f"port, no path. This one is refused: {host[:100]!r}."
+            )
+    return hosts
+
+
+# --- Mail -----------------------------------------------------------------------------------
+
+# Scheme: TLS from the first byte ("ssl"), after STARTTLS ("tls"), or none; and the port.
+_MAIL = {
+    "smtp": ("", 25),
+    "smtps": ("ssl", 465),
+    "smtp+ssl": ("ssl", 465),
+    "smtp+tls": ("tls", 587),
+    "smtp+starttls": ("tls", 587),
+    "submission": ("tls", 587),
+    "submissions": ("ssl", 465),
+}
+MAIL_EXAMPLE = "smtp+tls://user:password@host:587 or smtps://user:password@host:465"
+
+
+def mail_settings(url: str) -> dict[str, Any]:
+    """Return Django's settings for an EMAIL_URL; without one, mails go to standard output."""
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    scheme = url.partition(":")[0].lower()
+    if scheme in environ.Env.EMAIL_SCHEMES and scheme not in _MAIL:
+        # For trying: files, memory, nowhere.
+        backend: dict[str, Any] = environ.Env.email_url_config(url)
+        return backend
+    parts = split_url("EMAIL_URL", url, example=MAIL_EXAMPLE)
+    if scheme not in _MAIL or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ImproperlyConfigured(f"EMAIL_URL must look like {MAIL_EXAMPLE}.")
+    tls, port = _MAIL[scheme]
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or port,
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": tls == "tls",
+        "EMAIL_USE_SSL": tls == "ssl",
+    }
+
+
+# --- Names that are nearly a setting --------------------------------------------------------
+
+# Read by others than us, from the same file or beside our names.
+_OF_OTHERS = {
+    "ENV_FILE", "PYTHON", "LLM_PORT", "GATEWAY_CHECKED", "DJANGO_SETTINGS_MODULE",
+    "POSTGRES_PASSWORD", "HOSTNAME",
+}  # fmt: skip
+# How much of a name must be right for it to be a slip of the keyboard.
+_LIKENESS = 0.84
+
+
+def unknown_names() -> dict[str, str]:
+    """Return names that are no setting, each with the one that may be meant, '' for none.
+
+    All of .env; of the environment, which is full of others' names, those that look like one.
+    """
+    names = {*known, *(f"{name}_FILE" for name in known)}
+    found = {}
+    for name in sorted({*os.environ, *_names_in_file} - names - _OF_OTHERS):
+        swapped = [one for one in names if sorted(one) == sorted(name.upper())]
+        near = swapped or difflib.get_close_matches(name.upper(), names, n=1, cutoff=_LIKENESS)
+        if near or name in _names_in_file:
+            found[name] = near[0] if near else ""
+    return found

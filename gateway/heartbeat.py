@@ -1,0 +1,33 @@
+"""The worker's sign of life: one row, written every minute by a task of its own schedule.
+
+That the row is fresh proves the whole way: the schedule runs, the broker delivers, a worker works.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from common.clock import HONEST_SKEW
+from gateway.models import Heartbeat
+
+WORKER = "worker"
+BEAT_SECONDS = 60.0
+# Two beats may be late: a queue has its moments.
+AWAY_AFTER = timedelta(seconds=3 * BEAT_SECONDS)
+
+
+def beat() -> None:
+    """Note that the worker is alive now."""
+    Heartbeat.objects.update_or_create(name=WORKER, defaults={"beaten_at": timezone.now()})
+
+
+def worker_seen_at() -> datetime | None:
+    """Return when the worker last showed itself, None where it never did."""
+    return Heartbeat.objects.filter(name=WORKER).values_list("beaten_at", flat=True).first()
+
+
+def is_worker_alive(seen_at: datetime | None, *, now: datetime) -> bool:
+    """Return whether a beat is recent. One from the future proves nothing: a clock was wrong."""
+    return seen_at is not None and now - AWAY_AFTER <= seen_at <= now + HONEST_SKEW

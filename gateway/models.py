@@ -1,0 +1,17 @@
+"""What the installation as a whole keeps."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Heartbeat(models.Model):
+    """When a part of the installation last showed that it is alive (gateway/heartbeat.py)."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    beaten_at = models.DateTimeField()
+    # Written by /readyz on SQLite: as much as a message writes, so that a full disk shows.
+    filler = models.BinaryField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.beaten_at:%Y-%m-%d %H:%M:%S}"

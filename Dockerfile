@@ -7,11 +7,12 @@ RUN /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requireme
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /app gateway \
-    && install -d -o gateway -g gateway /data
+    && install -d -m 700 -o gateway -g gateway /data
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py requirements.txt ./
 COPY scripts scripts
+COPY server server
 COPY templates templates
 COPY common common
 COPY channels channels

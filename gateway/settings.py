@@ -423,6 +423,8 @@ SESSION_MAX_WAITING = 8
 # --- Logs ---------------------------------------------------------------------------------
 
 LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in (_levels := ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")):
+    raise ImproperlyConfigured(f"LOG_LEVEL must be one of {', '.join(_levels)}.")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -96,7 +96,7 @@ def unblocked(descriptor: int) -> tuple[int, Callable[[bytes], int]]:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         end = socket.socket(fileno=os.dup(descriptor))
-        return end.fileno(), lambda data: end.send(data, socket.MSG_DONTWAIT)
+        return descriptor, lambda data: end.send(data, socket.MSG_DONTWAIT)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         # Fails for a terminal of another user, and for a pipe that nobody reads.
         with suppress(OSError):

@@ -49,7 +49,9 @@ class Running:
         arguments: Iterable[str],
         data_dir: Path,
         settings: dict[str, str] | None = None,
-        **options: Any,
+        stdout: Any = subprocess.PIPE,
+        stderr: Any = subprocess.STDOUT,
+        preexec_fn: Callable[[], object] | None = None,
     ) -> None:
         self.port = free_port()
         own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -59,12 +61,14 @@ class Running:
             "ENV_FILE": os.devnull,
         }  # fmt: skip
         self.output: list[str] = []
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "scripts/serve.py", *arguments],
             cwd=ROOT,
             env=own | values | (settings or {}),
             start_new_session=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=preexec_fn,  # noqa: PLW1509  # this process has forked no thread that matters
         )
         if self.process.stdout:
             threading.Thread(target=self._collect, daemon=True).start()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,10 +40,8 @@ def ends(request: Any) -> Iterator[tuple[int, int]]:
     writing, reading = made[request.param]()
     yield writing, reading
     for end in (writing, reading):
-        try:
+        with suppress(OSError):
             os.close(end)
-        except OSError:
-            pass
 
 
 def read_all(reading: int) -> str:

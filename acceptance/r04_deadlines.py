@@ -85,8 +85,7 @@ def expect_large_ones_cut(scene: Scene) -> None:
         name = "stream_mib" if is_stream else "plain_mib"
         report.figure(name, growth.mib)
         report.expect(all(is_failure(answer) for answer in answers), f"{name}: {tally(answers)}")
-        if not is_stream:
-            report.expect(growth.mib <= MOST_MIB, f"{growth.mib:.1f} MiB more for large answers")
+        report.expect(growth.mib <= MOST_MIB, f"{name}: {growth.mib:.1f} MiB more")
     for reason, count in reasons(scene.run):
         found = count_in_log(scene.run.folder / "server-0.log", f'"reason":"{reason}"', count)
         report.expect(found >= count, f"{reason}: {found} calls of {count}")

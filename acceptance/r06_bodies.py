@@ -118,7 +118,8 @@ def answer_to(port: int, kind: Kind) -> tuple[int, float]:
         sender.start()
         status = int(connection.recv(4096).split(b" ", 2)[1])
         seconds = time.monotonic() - started
-        connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # the server may have closed it
+            connection.shutdown(socket.SHUT_RDWR)
         sender.join()
         return status, seconds
 

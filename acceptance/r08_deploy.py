@@ -26,7 +26,7 @@ CALLS = 50
 CALL_SECONDS = 5
 EXIT_SECONDS = 35.0
 PER_SECOND = 50
-CALM_SECONDS, CALM_SECONDS_SHORT = 20.0, 2.0
+CALM_SECONDS, CALM_SECONDS_SHORT = 20.0, 1.0
 CLIENTS = 200
 STOPS: dict[str, Callable[[Server], None]] = {
     "parent": lambda server: os.kill(server.running.pid, signal.SIGTERM),

@@ -25,6 +25,7 @@ from common.errors import (
 )
 from common.slots import TOO_SLOW, Slots, slot_given_back
 
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 CLOSE = {"Connection": "close"}
 BAD_FRAMING = (
     "Send the body either with Content-Length, or with 'Transfer-Encoding: chunked' alone."
@@ -157,7 +158,7 @@ class ApiView(APIView):
         if refusal := meta.get("gateway.refusal"):  # it waited too long: for a slot, for its body
             raise refusal
         self._check_method(str(request._request.method))
-        if request._request.method == "POST":
+        if request._request.method in METHODS_WITH_BODY:
             self._check_length(meta)
         self.perform_authentication(request)
         self.check_permissions(request)

@@ -242,7 +242,7 @@ def test_what_is_held_at_once_of_a_stream_is_bounded(
         peer.sendall(CHUNKED + chunk(b"x" * 9 + b"\n") + chunk(b"y" * 11) + chunk(b""))
 
     with StubServer(handle) as server, pytest.raises(HttpError, match="too_large"):
-        read(server.url)
+        read(server.url())
 
 
 def test_many_threads_read_their_own_lines() -> None:

@@ -1,7 +1,11 @@
 """However the server is told to stop, calls in flight are answered and it ends."""
 
+import fcntl
 import os
+import pty
 import signal
+import termios
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -111,3 +115,24 @@ def test_a_hang_up_is_ignored_under_nohup(start: Callable[..., Running]) -> None
     assert running.is_alive()
     os.kill(running.process.pid, TERM)
     assert running.end()[0] == 0
+
+
+def test_a_second_ctrl_c_at_the_keyboard_stops_at_once(
+    start: Callable[..., Running], installation: Installation, gated_provider: GatedProvider
+) -> None:
+    keyboard, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    settings = {"PROVIDER_BASE_URL": gated_provider.url}
+    running = start(settings=settings, preexec_fn=take_terminal).serving()
+    calls = Calls(running.port, installation.api_key, 2)
+    wait_until(lambda: gated_provider.arrived == 2, "all calls in flight")
+    while running.process.poll() is None:
+        os.write(keyboard, b"\x03")
+        time.sleep(0.2)
+    assert "Stopping at once" in running.end()[1]
+    assert [status for status, _ in calls.wait()] == [0, 0]
+    os.close(keyboard)
+    os.close(terminal)

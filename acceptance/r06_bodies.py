@@ -42,8 +42,8 @@ def check(run: Run) -> None:
         server = rig.start_server(workers=1)
         client = server.client(rig.create_channel(microcredits=10**5 * CREDIT))
         (worker,) = server.worker_pids()
-        for kind in kinds(client).values():
-            answer_to(client.port, kind)  # what a process needs once and for all
+        for kind in [*kinds(client).values()] * ROUNDS:
+            answer_to(client.port, kind)  # what a process and its threads need once and for all
         with measured(worker) as growth:
             expect_refusals(run, client)
         run.report.figure("more_mib", growth.mib)

@@ -10,11 +10,12 @@ LABEL org.opencontainers.image.title="AI gateway" \
       org.opencontainers.image.version="0.1.0"
 # The owner of /data: a folder of the host that is mounted there must belong to this uid.
 RUN useradd --system --uid 10001 --home-dir /app gateway \
-    && install -d -o gateway -g gateway /data
+    && install -d -m 700 -o gateway -g gateway /data
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py requirements.txt ./
 COPY scripts scripts
+COPY server server
 COPY templates templates
 COPY common common
 COPY channels channels

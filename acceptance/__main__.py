@@ -33,8 +33,11 @@ from acceptance import (
     processes,
     r02_database_restart,
     r03_slow_provider,
+    r04_deadlines,
     r05_no_storms,
+    r06_bodies,
     r07_one_session,
+    r08_deploy,
     s07_ssrf,
 )
 from acceptance.checks import Check, Run
@@ -53,8 +56,11 @@ B9 = Check("B9", "rate limit", b09_rate.check)
 B10 = Check("B10", "reconciliation", b10_books.check)
 R2 = Check("R2", "PostgreSQL restart", r02_database_restart.check, kinds=("pg",))
 R3 = Check("R3", "slow provider", r03_slow_provider.check, kinds=("pg",))
+R4 = Check("R4", "deadline, caps", r04_deadlines.check)
 R5 = Check("R5", "no storms", r05_no_storms.check)
+R6 = Check("R6", "bodies", r06_bodies.check, kinds=("pg",))
 R7 = Check("R7", "one session", r07_one_session.check)
+R8 = Check("R8", "deploy", r08_deploy.check, kinds=("pg",))
 S7 = Check("S7", "SSRF", s07_ssrf.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light. B3 has the machine for
@@ -65,7 +71,9 @@ STAGES = [
     ([R3],),
     # B4 is judged by a second, so it comes when the floods of B9 and the restarts of R2 are over.
     ([B1, B5, B7, B4, R7], [R2, B8], [B9]),
-    ([B2, B10], [B6], [R5, S7]),
+    ([B2, B10], [B6, R8], [R5, S7]),
+    # Both are judged by milliseconds or by memory.
+    ([R6, R4],),
 ]
 CHECKS = {check.id: check for lanes in STAGES for lane in lanes for check in lane}
 KINDS = {"pg": ["pg"], "sqlite": ["sqlite"], "both": ["pg", "sqlite"]}

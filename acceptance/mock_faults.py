@@ -18,7 +18,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 STREAM_PIECES = 20
 DRIP_SECONDS = 0.8
-HUGE_BYTES = 20 * 1024 * 1024
+HUGE_BYTES = 50 * 1024 * 1024
 BOMB_BYTES = 64 * 1024 * 1024
 # A call that is never answered ends by itself after this long, should its caller never leave.
 SILENCE_SECONDS = 120.0
@@ -276,8 +276,16 @@ async def trickle(call: Call, data: bytes) -> bool:
 
 
 async def huge_body(call: Call) -> bool:
-    call.reply = "x" * HUGE_BYTES
-    await call.send(response(encode(completion(call))))
+    """A huge answer with its length, for as long as it is read."""
+    call.reply = ""
+    begin = encode(completion(call)).partition(b'"content"')[0] + b'"content": "'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {HUGE_BYTES}\r\n\r\n"
+    await call.send(head.encode() + begin)
+    part = b"x" * 64 * 1024
+    for _ in range(HUGE_BYTES // len(part)):
+        if not await call.send(part):
+            break
+    call.hang_up()
     return False
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import orjson
 from django.conf import settings
-from django.http import HttpRequest, UnreadablePostError
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -15,27 +15,59 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from common.bodies import size_of
 from common.errors import (
     InvalidRequest,
     LengthRequired,
     MethodNotAllowed,
-    Overloaded,
     PayloadTooLarge,
     UnsupportedMediaType,
 )
+from common.slots import TOO_SLOW, Slots, slot_given_back
 
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
+CLOSE = {"Connection": "close"}
+BAD_FRAMING = (
+    "Send the body either with Content-Length, or with 'Transfer-Encoding: chunked' alone."
+)
 NO_JSON_OBJECT = "The body must be a JSON object, in UTF-8."
 
 
 def read_body(request: Request) -> bytes:
-    """Return the bytes of a JSON body. Raises UnsupportedMediaType or InvalidRequest."""
-    content_type = request._request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    """Return the bytes of a JSON body.
+
+    Raises UnsupportedMediaType, PayloadTooLarge for a chunked one, InvalidRequest for one that
+    ended early or took too long, Overloaded where too many are on their way.
+    """
+    meta = request._request.META
+    content_type = meta.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise UnsupportedMediaType
+    limit: int = request.parser_context["view"].max_body_bytes
+    declared = size_of(meta)
+    size = limit + 1 if declared is None else declared
     try:
-        return request._request.read()
-    except UnreadablePostError:
-        raise InvalidRequest("The body ended before its declared length.") from None
+        body = _read_bounded(request, size)
+    except OSError:
+        body = b""
+    if declared is None and len(body) > limit:
+        raise PayloadTooLarge(limit)
+    if len(body) < (declared or 0):
+        raise InvalidRequest("The body ended before its declared length.")
+    return body
+
+
+def _read_bounded(request: Request, size: int) -> bytes:
+    """Read a body, giving the slot back meanwhile: it comes as slowly as its caller likes."""
+    meta = request._request.META
+    slots: Slots | None = meta.get("gateway.slots")
+    if slots is None or not size:  # another server, or a test
+        return bytes(meta["wsgi.input"].read(size))
+    headers = getattr(request._request, "rate_headers", None) or {}
+    late = InvalidRequest(TOO_SLOW, headers=headers | CLOSE)
+    owner = getattr(request.auth, "account_id", None)
+    with slot_given_back():
+        return slots.read_body(meta, size, owner=owner, late=late)
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
@@ -123,10 +155,10 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         meta = request._request.META  # DRF's request would look in four places for it
-        if meta.get("gateway.overloaded"):  # it waited too long for a free thread
-            raise Overloaded
+        if refusal := meta.get("gateway.refusal"):  # it waited too long: for a slot, for its body
+            raise refusal
         self._check_method(str(request._request.method))
-        if request._request.method == "POST":
+        if request._request.method in METHODS_WITH_BODY:
             self._check_length(meta)
         self.perform_authentication(request)
         self.check_permissions(request)
@@ -138,9 +170,14 @@ class ApiView(APIView):
             raise MethodNotAllowed(method, allowed)
 
     def _check_length(self, meta: dict[str, Any]) -> None:
-        """Refuse by the declared size, before a byte of the body is read."""
+        """Refuse by the headers, before a byte of the body is read."""
         declared = meta.get("CONTENT_LENGTH") or ""
-        if not declared.isdigit() or "HTTP_TRANSFER_ENCODING" in meta:
+        if "HTTP_TRANSFER_ENCODING" in meta:
+            # Two lengths, or a coding that we and a proxy may understand differently.
+            if declared or meta["HTTP_TRANSFER_ENCODING"].strip().lower() != "chunked":
+                raise InvalidRequest(BAD_FRAMING, headers=CLOSE)
+            return
+        if not (declared.isascii() and declared.isdigit()):
             raise LengthRequired
         if int(declared) > self.max_body_bytes:
             raise PayloadTooLarge(self.max_body_bytes)

@@ -36,8 +36,14 @@ class InvalidRequest(ApiError):
     code = "invalid_request"
     default_message = "The request is not valid."
 
-    def __init__(self, message: str | None = None, *, fields: dict[str, str] | None = None) -> None:
-        super().__init__(message, fields=fields or {})
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        fields: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, fields=fields or {}, headers=headers)
 
 
 class MissingApiKey(ApiError):
@@ -92,7 +98,7 @@ class MethodNotAllowed(ApiError):
 class LengthRequired(ApiError):
     status = 411
     code = "length_required"
-    default_message = "Send the body with a Content-Length header; chunked bodies are not accepted."
+    default_message = "Send the body with a Content-Length header, or chunked."
 
 
 class PayloadTooLarge(ApiError):

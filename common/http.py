@@ -388,6 +388,11 @@ def post(
         return HttpResponse(*connection.head(), connection.take())
 
 
+# The longest line of a stream, and the largest answer that turned out not to be one: so much of it
+# is held at once, and put together again and again.
+MAX_LINE_BYTES = 1024 * 1024
+
+
 class LineStream:
     """An answer that arrives line by line; each wait is bounded by what `lines` is told."""
 
@@ -403,12 +408,20 @@ class LineStream:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 yield line.removesuffix(b"\r")
+            if len(rest) > MAX_LINE_BYTES:
+                raise HttpError("too_large")
         if rest:
             yield rest
 
     def read(self) -> bytes:
         """Return the whole body, where it turned out not to be a stream."""
-        return b"".join(self._pieces(lambda: self._deadline))
+        pieces, size = [], 0
+        for piece in self._pieces(lambda: self._deadline):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_LINE_BYTES:
+                raise HttpError("too_large")
+        return b"".join(pieces)
 
     def _pieces(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
         while True:

@@ -107,6 +107,8 @@ class RequestMiddleware:
     def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
         if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
+        if "gateway.answered" in request.META:  # by another thread, with a line of its own
+            return
         fields: dict[str, Any] = {
             "method": request.method,
             "path": path_for_log(request),

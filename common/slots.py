@@ -14,25 +14,29 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common.errors import Overloaded
+from common import bodies
+from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, PayloadTooLarge
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # They have an answer within a second, whatever the slots are busy with.
 PROBE_PATHS = ("/healthz", "/readyz")
-# Bodies up to this size are read before a slot is taken; larger ones the application refuses.
-PREREAD_BYTES = 1024 * 1024
+# The largest body of a page. The API has limits of its own.
+PAGE_BODY_BYTES = 1024 * 1024
 # How long a request waits for a slot before it is answered 503.
 SLOT_WAIT_SECONDS = 30.0
+TOO_SLOW = (
+    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it in one go."
+)
 FEWEST_LANES = 2
 # Whoever is held up in a lane, by another's lock say, holds others up no longer than this.
 LANE_WAIT_SECONDS = 0.25
@@ -139,32 +143,39 @@ _held = _Held()
 class Slots:
     """WSGI middleware: at most `limit` requests are worked on at once; the others wait.
 
-    The server gives a request its thread before the body has arrived and cannot time a body
-    out, so the body is read first, on a thread that holds no slot. Probes skip the queue.
-    A request that waits too long is passed on marked `gateway.overloaded`, for the application
-    to answer 503 in its own words. Paths that begin with one of `quick` take a lane as well.
+    Bodies never arrive under a slot: a page's is read before it takes one, the API reads its own
+    once it knows whose it is, and gives the slot back meanwhile. Probes skip the queue. A
+    request that waits too long is passed on with a `gateway.refusal`, for the application to answer
+    in its own words. Paths that begin with one of `quick`, the API's, take a lane as well.
+
+    `on_worn` is called where a process should be replaced (common/bodies.py).
     """
 
-    def __init__(self, app: WSGIApplication, limit: int, quick: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        limit: int,
+        quick: tuple[str, ...] = (),
+        on_worn: Callable[[], None] = lambda: None,
+    ) -> None:
         self.app = app
         self._quick = quick
         self._places = Places(limit)
         self._lanes = Lanes(limit)
+        self.bodies = bodies.Bodies(on_worn)
         self._in_flight = 0
         self._lock = threading.Lock()
-        # The server copies the process environment, secrets and all, into every request's
-        # environ, from where an error page or report could show it.
-        self._inherited = tuple(os.environ)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        for name in self._inherited:
-            environ.pop(name, None)
         if environ["PATH_INFO"] in PROBE_PATHS:
             return self.app(environ, start_response)
-        read_body(environ)
         self._count(1)
         stream = None
         try:
+            if environ["PATH_INFO"].startswith(self._quick):
+                environ["gateway.slots"] = self
+            else:
+                self._read_page_body(environ)
             response = self._work(environ, start_response)
             if isinstance(response, list):
                 return response
@@ -173,14 +184,63 @@ class Slots:
             # Its work is done but for waiting; only draining still counts it.
             stream = CountedStream(response, lambda: self._count(-1))
             return stream
+        except ApiError as error:  # of a page's body; all others have been answered
+            return plain_answer(error, start_response)
         finally:
-            if stream is None:
+            # Whoever answered for a request that was late has counted it.
+            if stream is None and "gateway.answered" not in environ:
                 self._count(-1)
+
+    def _read_page_body(self, environ: WSGIEnvironment) -> None:
+        """Replace the body by its bytes, so that no slot waits for it."""
+        size = bodies.size_of(environ)
+        if size is None:
+            raise LengthRequired
+        if size > PAGE_BODY_BYTES:
+            raise PayloadTooLarge(PAGE_BODY_BYTES)
+        if size:
+            late = InvalidRequest(TOO_SLOW, headers={"Connection": "close"})
+            body = self.read_body(environ, size, owner="pages", late=late)
+            environ["wsgi.input"] = io.BytesIO(body)
+
+    def read_body(
+        self, environ: WSGIEnvironment, size: int, *, owner: Hashable, late: ApiError
+    ) -> bytes:
+        """Return up to so many bytes of a body; `late` is what it is answered if it takes too long.
+
+        Raises Overloaded where too many are read already, and `late` where it came too late.
+        """
+
+        def answer_late() -> None:
+            try:
+                self._answer_instead(environ, late)
+            finally:
+                self._count(-1)
+
+        body = self.bodies.read(environ, size, owner=owner, answer_late=answer_late)
+        if "gateway.answered" in environ:
+            raise late
+        return body
+
+    def _answer_instead(self, environ: WSGIEnvironment, error: ApiError) -> None:
+        """Answer a request whose own thread cannot; what that one answers is ignored then."""
+        answer: list[Any] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], Any]:
+            answer[:] = [int(status.split(" ", 1)[0]), headers]
+            return lambda data: None
+
+        if environ["PATH_INFO"].startswith(self._quick):
+            again = environ | {"wsgi.input": io.BytesIO(), "gateway.refusal": error}
+            body = whole(self.app(again, start))
+        else:
+            body = plain_answer(error, start)
+        environ["gateway.respond"](*answer, b"".join(body))
 
     def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
         if not self._enter(SLOT_WAIT_SECONDS):
-            environ["gateway.overloaded"] = True
+            environ["gateway.refusal"] = Overloaded()
             return self.app(environ, start_response)
         try:
             return self.app(environ, start_response)
@@ -290,11 +350,15 @@ def close(body: Iterable[bytes]) -> None:
         body.close()
 
 
-def read_body(environ: WSGIEnvironment) -> None:
-    """Replace a body of known, modest length by its bytes."""
-    length = environ.get("CONTENT_LENGTH", "")
-    if length.isascii() and length.isdigit() and 0 < int(length) <= PREREAD_BYTES:
-        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))
+def plain_answer(error: ApiError, start_response: StartResponse) -> list[bytes]:
+    """Answer a page's request that cannot be passed on, in plain text."""
+    body = f"{error.message}\n".encode()
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}
+    headers |= error.headers
+    if error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
+    start_response(f"{error.status} {HTTPStatus(error.status).phrase}", [*headers.items()])
+    return [body]
 
 
 class CallGate:

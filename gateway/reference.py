@@ -100,7 +100,7 @@ ERRORS = (
     ErrorRow(
         common.LengthRequired,
         "The body came without a declared length.",
-        "Send Content-Length; no chunked bodies.",
+        "Send Content-Length, or the body in chunks.",
     ),
     ErrorRow(common.PayloadTooLarge, "The body is too large.", "Send less."),
     ErrorRow(

@@ -227,6 +227,24 @@ def test_a_stream_is_cut_at_its_cap() -> None:
         ask_by_line(server.url(), max_bytes=50_000)
 
 
+def read_as_one(url: str) -> bytes:
+    with http.post_for_lines(url, **options()) as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("read", [ask_by_line, read_as_one])
+def test_what_is_held_at_once_of_a_stream_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[str], bytes]
+) -> None:
+    monkeypatch.setattr(http, "MAX_LINE_BYTES", 10)
+
+    def handle(peer: Peer, request: Request) -> None:
+        peer.sendall(CHUNKED + chunk(b"x" * 9 + b"\n") + chunk(b"y" * 11) + chunk(b""))
+
+    with StubServer(handle) as server, pytest.raises(HttpError, match="too_large"):
+        read(server.url())
+
+
 def test_many_threads_read_their_own_lines() -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)

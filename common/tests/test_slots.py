@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from common import bodies
 from common import slots as slots_module
 from common.errors import Overloaded
 from common.slots import (
-    PREREAD_BYTES,
+    PAGE_BODY_BYTES,
     CallGate,
     Lane,
     Lanes,
@@ -23,7 +24,6 @@ from common.slots import (
     Slots,
     close,
     handed_over,
-    read_body,
     slot_given_back,
 )
 
@@ -100,8 +100,8 @@ def test_liveness_needs_no_slot_and_a_late_request_is_marked(monkeypatch: Any) -
     assert slots._places.enter(0)
     slots(environ_of("/healthz"), ignore)
     slots(environ_of(), ignore)
-    assert "gateway.overloaded" not in seen[0]
-    assert seen[1]["gateway.overloaded"] is True
+    assert "gateway.refusal" not in seen[0]
+    assert isinstance(seen[1]["gateway.refusal"], Overloaded)
     assert slots._places.taken == 1
 
 
@@ -330,23 +330,166 @@ def test_the_call_gate_refuses_at_once_and_keeps_half_for_others() -> None:
         pass
 
 
-def test_the_process_environment_stays_out_of_requests(monkeypatch: Any) -> None:
-    monkeypatch.setenv("SOME_SECRET", "x")
+# --- bodies ---------------------------------------------------------------------------------
+
+
+class Started:
+    """What an application says before its body."""
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+        self.status, self.headers = status, dict(headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"CONTENT_LENGTH": str(PAGE_BODY_BYTES + 1)}, "413 Request Entity Too Large"),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, "411 Length Required"),
+    ],
+)
+def test_no_page_is_given_a_body_that_has_not_arrived(headers: dict[str, str], status: str) -> None:
     slots, seen = slots_around(Body([], streaming=False))
-    slots(environ_of(SOME_SECRET="x", REQUEST_METHOD="GET"), ignore)
-    assert "SOME_SECRET" not in seen[0]
-    assert seen[0]["REQUEST_METHOD"] == "GET"
+    started = Started()
+    slots(environ_of(body=b"abc", **headers), started)
+    assert started.status == status
+    assert not seen
+    assert slots.drain(0)
 
 
-@pytest.mark.parametrize("length", ["", "0", "1x", "-1", "٣", str(PREREAD_BYTES + 1)])
-def test_leaves_bodies_alone_that_it_should_not_read(length: str) -> None:
-    environ = environ_of(body=b"abc", CONTENT_LENGTH=length)
-    before = environ["wsgi.input"]
-    read_body(environ)
-    assert environ["wsgi.input"] is before
+def test_a_page_is_given_its_whole_body_and_no_more() -> None:
+    slots, seen = slots_around(Body([], streaming=False))
+    slots(environ_of(body=b"abcdef", CONTENT_LENGTH="3"), ignore)
+    assert seen[0]["wsgi.input"].read() == b"abc"
 
 
-def test_reads_no_more_than_the_declared_length() -> None:
-    environ = environ_of(body=b"abcdef", CONTENT_LENGTH="3")
-    read_body(environ)
-    assert environ["wsgi.input"].read() == b"abc"
+class HeldBack:
+    """A body that never comes, until its client leaves."""
+
+    def __init__(self) -> None:
+        self.is_waited_for = threading.Event()
+        self.left = threading.Event()
+
+    def read(self, size: int) -> bytes:
+        self.is_waited_for.set()
+        self.left.wait(10)
+        return b"a"
+
+
+class SlowClients:
+    """Clients who send their headers and then nothing, and what they are answered."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.bodies: list[HeldBack] = []
+        self.threads: list[threading.Thread] = []
+        self.answers: Queue[tuple[int, bytes]] = Queue()
+
+    def send(self, path: str = "/page") -> None:
+        body = HeldBack()
+        environ = environ_of(path, CONTENT_LENGTH="3") | {"wsgi.input": body}
+        environ["gateway.respond"] = lambda status, headers, data: self.answers.put((status, data))
+        self.bodies.append(body)
+        self.threads.append(threading.Thread(target=self.slots, args=(environ, ignore)))
+        self.threads[-1].start()
+        assert body.is_waited_for.wait(10)
+
+    def leave(self) -> None:
+        for body in self.bodies:
+            body.left.set()
+        for thread in self.threads:
+            thread.join(10)
+
+
+@pytest.fixture
+def worn() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def slow_clients(monkeypatch: Any, worn: threading.Event) -> Iterator[SlowClients]:
+    monkeypatch.setattr(bodies, "WATCH_SECONDS", 0.01)
+    clients = SlowClients(Slots(lambda environ, start: [b""], 1, on_worn=worn.set))
+    yield clients
+    clients.leave()
+
+
+def test_a_body_that_does_not_come_is_answered_holds_no_slot_and_is_not_waited_for_at_the_end(
+    slow_clients: SlowClients, monkeypatch: Any
+) -> None:
+    slow_clients.send()
+    assert slow_clients.slots._places.taken == 0
+    assert not slow_clients.slots.drain(0)
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
+    assert slow_clients.answers.get(timeout=10)[0] == 400
+    assert slow_clients.slots.drain(10)
+    slow_clients.leave()
+    assert slow_clients.slots.drain(0)
+
+
+def test_where_half_the_places_are_taken_nobody_is_waited_for_as_long(
+    slow_clients: SlowClients, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(bodies, "MOST_READS", 4)
+    monkeypatch.setattr(bodies, "SHORT_PATIENCE_SECONDS", 0.0)
+    slow_clients.send()
+    slow_clients.send()
+    assert [slow_clients.answers.get(timeout=10)[0] for _ in range(2)] == [400, 400]
+
+
+def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatch: Any) -> None:
+    monkeypatch.setattr(bodies, "MOST_READS_OF_ONE", 1)
+    slow_clients.send()
+    started = Started()
+    slow_clients.slots(environ_of(body=b"abc", CONTENT_LENGTH="3"), started)
+    assert started.status == "503 Service Unavailable"
+    assert started.headers["Retry-After"]
+    read = slow_clients.slots.bodies.read
+    other = environ_of("/api/x", body=b"abc", CONTENT_LENGTH="3")
+    assert read(other, 3, owner="another", answer_late=lambda: None) == b"abc"
+    slow_clients.leave()
+    assert not slow_clients.slots.bodies._by_owner
+
+
+def test_a_process_in_which_many_wait_for_nobody_asks_to_be_replaced(
+    slow_clients: SlowClients, worn: threading.Event, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(bodies, "WORN_READS", 2)
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
+    slow_clients.send()
+    assert slow_clients.answers.get(timeout=10)[0] == 400
+    assert not worn.is_set()
+    slow_clients.send()
+    assert worn.wait(10)
+
+
+class Counted(io.BytesIO):
+    """A body that tells how much of it was read."""
+
+    def read_bytes(self) -> int:
+        return self.tell()
+
+
+@pytest.mark.parametrize(
+    ("sent", "headers", "read"),
+    [
+        (100, {"CONTENT_LENGTH": "100"}, 0),  # the server does that by itself
+        (300_000, {"CONTENT_LENGTH": "300000"}, 300_000),
+        (300_000, {"HTTP_TRANSFER_ENCODING": "chunked"}, 300_000),
+        (300_000, {"HTTP_TRANSFER_ENCODING": "chunked", "gateway.body_read": True}, 0),
+    ],
+)
+def test_what_a_refused_client_still_sends_is_read_on(
+    sent: int, headers: dict[str, Any], read: int
+) -> None:
+    slots, _ = slots_around(Body([], streaming=False))
+    body = Counted(b"a" * sent)
+    slots.bodies.drain(environ_of() | headers | {"wsgi.input": body})
+    assert body.read_bytes() == read
+
+
+def test_a_refused_client_that_sends_for_ever_is_left_after_a_while(monkeypatch: Any) -> None:
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.0)
+    slots, _ = slots_around(Body([], streaming=False))
+    body = Counted(b"a" * 300_000)
+    slots.bodies.drain(environ_of(CONTENT_LENGTH="300000") | {"wsgi.input": body})
+    assert body.read_bytes() == 0

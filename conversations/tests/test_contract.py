@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from typing import Any
@@ -61,14 +62,65 @@ def test_head_reads_history(api: ApiClient) -> None:
     assert response.status_code == 200
 
 
-def test_a_body_without_declared_length_is_411_before_the_key_is_looked_at() -> None:
-    client = Client()
-    response = client.post(
-        "/api/chat", {}, content_type="application/json", HTTP_TRANSFER_ENCODING="chunked"
-    )
-    assert_error(response, 411, "length_required")
+def test_a_body_that_declares_no_length_is_411_before_the_key_is_looked_at() -> None:
     response = Client().post("/api/chat", {}, content_type="application/json", CONTENT_LENGTH="")
     assert_error(response, 411, "length_required")
+
+
+def chunked(api: ApiClient, body: bytes | io.BytesIO, coding: str = "chunked", **extra: Any) -> Any:
+    """Post a body as the server gives one to us that came in chunks: with no length."""
+    return api.client.generic(
+        "POST",
+        "/api/chat",
+        headers=api.headers,
+        **{
+            "CONTENT_TYPE": "application/json",
+            "HTTP_TRANSFER_ENCODING": coding,
+            "wsgi.input": body if isinstance(body, io.BytesIO) else io.BytesIO(body),
+            **extra,
+        },
+    )
+
+
+def test_a_chunked_body_is_taken(api: ApiClient, provider: FakeProvider) -> None:
+    response = chunked(api, b'{"message": "Hi", "session_id": "s"}')
+    assert response.status_code == 200
+    assert len(provider.requests) == 1
+
+
+def test_a_chunked_body_is_read_once_the_key_is_known_and_then_bounded(
+    api: ApiClient, provider: FakeProvider
+) -> None:
+    fits = b'{"message": "Hi", "session_id": "s"}'.ljust(64 * 1024)
+    assert_error(chunked(ApiClient(), fits + b" " * 10**6), 401, "missing_api_key")
+    assert chunked(api, fits).status_code == 200
+    body = io.BytesIO(fits + b" " * 10**6)
+    response = chunked(api, body)
+    assert_error(response, 413, "payload_too_large")
+    assert response["X-RateLimit-Limit"]
+    assert body.tell() == 64 * 1024 + 1
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "identity", "", "x"])
+def test_another_coding_is_400_and_ends_the_connection_before_the_key_is_looked_at(
+    coding: str,
+) -> None:
+    response = chunked(ApiClient(), b"{}", coding)
+    assert_error(response, 400, "invalid_request")
+    assert response["Connection"] == "close"
+
+
+def test_two_lengths_are_400_and_end_the_connection(api: ApiClient) -> None:
+    response = chunked(api, b"{}", CONTENT_LENGTH="2")
+    assert_error(response, 400, "invalid_request")
+    assert response["Connection"] == "close"
+
+
+def test_a_body_that_ends_early_is_400(api: ApiClient) -> None:
+    cut: dict[str, Any] = {"wsgi.input": io.BytesIO(b'{"message"'), "CONTENT_LENGTH": "40"}
+    cut["CONTENT_TYPE"] = "application/json"
+    response = api.client.generic("POST", "/api/chat", headers=api.headers, **cut)
+    assert_error(response, 400, "invalid_request")
 
 
 def test_a_large_body_is_413_before_the_key_is_looked_at_or_the_body_read() -> None:

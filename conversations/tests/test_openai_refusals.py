@@ -125,13 +125,14 @@ def test_what_django_itself_refuses_has_the_shape_too(api: ApiClient, site: Site
     assert_error(Client().get("/v1/chat/completions"), 405, "method_not_allowed")
     assert_error(ApiClient().post("/v1/chat/completions", {}), 401, "missing_api_key")
     assert_error(ApiClient("x").get("/v1/models"), 401, "invalid_api_key")
-    chunked = Client().post(
-        "/v1/chat/completions",
-        {},
-        content_type="application/json",
-        HTTP_TRANSFER_ENCODING="chunked",
+    endless = Client().post(
+        "/v1/chat/completions", {}, content_type="application/json", CONTENT_LENGTH=""
     )
-    assert_error(chunked, 411, "length_required")
+    assert_error(endless, 411, "length_required")
+    coded = Client().post(
+        "/v1/chat/completions", {}, content_type="application/json", HTTP_TRANSFER_ENCODING="gzip"
+    )
+    assert_error(coded, 400, "invalid_request")
     text = api.client.post(
         "/v1/chat/completions", b"{}", content_type="text/plain", headers=api.headers
     )

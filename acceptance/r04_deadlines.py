@@ -1,0 +1,103 @@
+"""R4: a provider that takes its time is cut at the deadline, one that says too much at the cap.
+
+Each fault has models of its own, with fewer calls than open a breaker: all of them reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from acceptance.checks import Run
+from acceptance.clients import CHAT, Answer, Client, at_once, tally
+from acceptance.memory import count_in_log, measured
+from acceptance.rig import CREDIT, Rig, Server, Wanted
+
+DEADLINE = 3
+MARGIN_SECONDS = 1.0
+# Five in a row open a breaker.
+CALLS_OF_A_MODEL = 4
+MODELS, MODELS_SHORT = 12, 1
+SLOW = ("drip", "trickle_headers")
+# The server's word for what was wrong.
+LARGE = {"hugebody": "too_large", "endless": "too_large", "gzipbomb": "encoding"}
+MOST_MIB = 5.0
+
+
+def check(run: Run) -> None:
+    deadlines = dict.fromkeys(("PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE"), str(DEADLINE))
+    with run.rig(deadlines) as rig:
+        server = rig.start_server(workers=1)
+        scene = Scene(run, rig, server)
+        workers = server.worker_pids()
+        expect_slow_ones_cut(scene)
+        expect_large_ones_cut(scene)
+        run.report.expect_equal("workers", server.worker_pids(), workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    run: Run
+    rig: Rig
+    server: Server
+
+    def ask(self, name: str, faults: tuple[str, ...], *, streams: tuple[bool, ...]) -> list[Answer]:
+        """Make all calls of these faults at once."""
+        count = MODELS if self.run.is_long else MODELS_SHORT
+        kinds = [(fault, is_stream) for fault in faults for is_stream in streams] * count
+        wanted = [
+            Wanted(f"{name}-{number}@example.com", 100 * CREDIT, model_id=f"{name}-{number}")
+            for number in range(len(kinds))
+        ]
+        channels = self.rig.create_channels(wanted)
+        tasks = [
+            partial(
+                call, self.server.client(channel), f"fault:{fault} call {number}", stream=is_stream
+            )
+            for channel, (fault, is_stream) in zip(channels, kinds, strict=True)
+            for number in range(CALLS_OF_A_MODEL)
+        ]
+        return at_once(tasks)
+
+
+def call(client: Client, message: str, *, stream: bool) -> Answer:
+    return client.ask(CHAT, message, message, stream=stream)
+
+
+def expect_slow_ones_cut(scene: Scene) -> None:
+    answers = scene.ask("slow", SLOW, streams=(False, True))
+    slowest = max(answer.seconds for answer in answers)
+    report = scene.run.report
+    report.figure("slowest_s", slowest)
+    report.expect(slowest <= DEADLINE + MARGIN_SECONDS, f"an answer after {slowest:.2f} s")
+    report.expect(all(is_failure(answer) for answer in answers), f"slow: {tally(answers)}")
+
+
+def expect_large_ones_cut(scene: Scene) -> None:
+    (worker,) = scene.server.worker_pids()
+    report = scene.run.report
+    # What the first calls of a process need once and for all is no growth.
+    scene.ask("warm", (*LARGE,), streams=(False, True))
+    for is_stream in (False, True):
+        with measured(worker) as growth:
+            answers = scene.ask(f"large{is_stream:d}", (*LARGE,), streams=(is_stream,))
+        name = "stream_mib" if is_stream else "plain_mib"
+        report.figure(name, growth.mib)
+        report.expect(all(is_failure(answer) for answer in answers), f"{name}: {tally(answers)}")
+        report.expect(growth.mib <= MOST_MIB, f"{name}: {growth.mib:.1f} MiB more")
+    for reason, count in reasons(scene.run):
+        found = count_in_log(scene.run.folder / "server-0.log", f'"reason":"{reason}"', count)
+        report.expect(found >= count, f"{reason}: {found} calls of {count}")
+
+
+def reasons(run: Run) -> Iterator[tuple[str, int]]:
+    """Yield what the log must say, and how often: all answers above, plain ones at least."""
+    models = MODELS if run.is_long else MODELS_SHORT
+    plain = 2 * models * CALLS_OF_A_MODEL  # warming, and measured
+    for reason in sorted(set(LARGE.values())):
+        yield reason, plain * [*LARGE.values()].count(reason)
+
+
+def is_failure(answer: Answer) -> bool:
+    return answer.code == "provider_error"

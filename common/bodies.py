@@ -1,0 +1,159 @@
+"""Bodies of requests: how many are read at once in a process, and for how long.
+
+The server gives a request its thread with the headers. A read keeps the thread until the body is
+there or the client leaves, and nothing ends it before. So few are read at once, few of them for one
+owner; one that takes too long is answered from another thread, while its own goes on waiting. A
+process in which many wait for clients that never leave asks to be replaced.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import Overloaded
+
+logger = logging.getLogger("gateway.api")
+
+# Reads at once in a process, those included that were answered and still wait; and for one owner.
+MOST_READS = 256
+MOST_READS_OF_ONE = 64
+# How long a body may take from the first look at it to its last byte, and how long where half of
+# the places are taken.
+PATIENCE_SECONDS = 10.0
+SHORT_PATIENCE_SECONDS = 1.0
+WATCH_SECONDS = 0.25
+# Answered reads that still wait, from which on the process is worn.
+WORN_READS = 32
+
+# What is larger than the server takes from the wire by itself is read on after a refusal, that the
+# client comes to read the answer: so many at once, for so long.
+DRAIN_BYTES = 64 * 1024
+MOST_DRAINS = 16
+DRAIN_SECONDS = 2.0
+
+TOO_MANY = "Too many request bodies are on their way at the moment."
+
+
+def size_of(environ: dict[str, Any]) -> int | None:
+    """Return the declared length of a body, 0 for none, None for a chunked one."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    declared = environ.get("CONTENT_LENGTH") or "0"
+    return int(declared) if declared.isascii() and declared.isdigit() else 0
+
+
+@dataclass(eq=False, slots=True)
+class Read:
+    """A body being read: for whom, since when, and what answers in its place if it is late."""
+
+    owner: Hashable
+    since: float
+    answer_late: Callable[[], None]
+    is_late: bool = False
+
+
+class Bodies:
+    """All bodies that one process reads."""
+
+    def __init__(self, on_worn: Callable[[], None]) -> None:
+        self._on_worn = on_worn
+        self._reads: dict[Read, None] = {}  # in the order in which they began
+        self._by_owner: Counter[Hashable] = Counter()
+        self._drains = threading.BoundedSemaphore(MOST_DRAINS)
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        self._watch: threading.Thread | None = None
+
+    def read(
+        self,
+        environ: dict[str, Any],
+        size: int,
+        *,
+        owner: Hashable,
+        answer_late: Callable[[], None],
+    ) -> bytes:
+        """Return up to so many bytes. Raises Overloaded where no place is left.
+
+        `answer_late` is called on another thread; what this one answers then goes nowhere, and
+        `gateway.answered` is in the environ.
+        """
+        read = self._begin(owner, answer_late)
+        try:
+            body: bytes = environ["wsgi.input"].read(size)
+        finally:
+            self._end(read)
+        if read.is_late:
+            environ["gateway.answered"] = True
+        if len(body) < size or size_of(environ) == size:
+            environ["gateway.body_read"] = True
+        return body
+
+    def _begin(self, owner: Hashable, answer_late: Callable[[], None]) -> Read:
+        read = Read(owner, time.monotonic(), answer_late)
+        with self._lock:
+            if len(self._reads) >= MOST_READS or self._by_owner[owner] >= MOST_READS_OF_ONE:
+                raise Overloaded(TOO_MANY)
+            self._reads[read] = None
+            self._by_owner[owner] += 1
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._keep_watch, daemon=True)
+                self._watch.start()
+        if not self._some.is_set():
+            self._some.set()
+        return read
+
+    def _end(self, read: Read) -> None:
+        with self._lock:
+            del self._reads[read]
+            self._by_owner[read.owner] -= 1
+            if not self._by_owner[read.owner]:
+                del self._by_owner[read.owner]
+
+    def _keep_watch(self) -> None:
+        """Answer in the place of reads that take too long, as long as the process lives."""
+        while self._some.wait():
+            time.sleep(WATCH_SECONDS)
+            late, lost = self._find_late()
+            for read in late:
+                try:
+                    read.answer_late()
+                except Exception:  # the watch outlives whatever goes wrong with one
+                    logger.exception("api.body.not_answered")
+            if lost >= WORN_READS:
+                self._on_worn()
+
+    def _find_late(self) -> tuple[list[Read], int]:
+        """Return the reads that have become late, and how many are late in all."""
+        with self._lock:
+            if not self._reads:
+                self._some.clear()
+            has_room = len(self._reads) < MOST_READS // 2
+            patience = PATIENCE_SECONDS if has_room else SHORT_PATIENCE_SECONDS
+            begun_before = time.monotonic() - patience
+            overdue = list(itertools.takewhile(lambda read: read.since < begun_before, self._reads))
+            late = [read for read in overdue if not read.is_late]
+            for read in late:
+                read.is_late = True
+            return late, sum(read.is_late for read in self._reads)
+
+    def drain(self, environ: dict[str, Any]) -> None:
+        """After an answer: read on what is still being sent, and forget it."""
+        size = size_of(environ)
+        is_small = size is not None and size <= DRAIN_BYTES
+        if is_small or not {"gateway.body_read", "gateway.answered"}.isdisjoint(environ):
+            return
+        if not self._drains.acquire(blocking=False):
+            return
+        try:
+            until = time.monotonic() + DRAIN_SECONDS
+            while time.monotonic() < until and environ["wsgi.input"].read(DRAIN_BYTES):
+                pass
+        finally:
+            self._drains.release()

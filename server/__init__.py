@@ -1,0 +1,1 @@
+"""What runs the WSGI application: settings of the launcher, preparation, supervision, workers."""

@@ -1,0 +1,62 @@
+"""The start: check the settings, prepare, fork the workers, say where it listens."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+from functools import partial
+from typing import Any, NoReturn
+
+from server import output, prepare, supervisor, worker
+from server.banner import announce_when_up
+from server.config import (
+    BASE_DIR,
+    Config,
+    prepare_data_dir,
+    raise_file_limit,
+    read_env_file,
+    require_free_port,
+)
+
+
+def main() -> NoReturn:
+    parser = argparse.ArgumentParser(description="Start the gateway.")
+    parser.add_argument("--first-run", action="store_true", help="migrate, make a first login")
+    first_run: bool = parser.parse_args().first_run
+
+    output.install()
+    os.umask(0o077)  # the database, with all conversations, is for this user only
+    os.chdir(BASE_DIR)
+    read_env_file()
+    config = Config(first_run)
+    require_free_port(config)
+    raise_file_limit()
+    prepare_data_dir(config.data_dir)
+    multiprocessing.set_start_method("fork")
+
+    prepare.import_project()
+    prepare.require_safe_exposure(config)
+    report = prepare.prepare_in_child(first_run)
+    if "problem" in report:
+        raise SystemExit(report["problem"])
+    if "warning" in report:
+        print(report["warning"], file=sys.stderr)
+    sys.exit(serve(config, report))
+
+
+def serve(config: Config, report: dict[str, Any]) -> int:
+    """Run the workers until the server is stopped; return the exit status."""
+    os.environ["GATEWAY_CHECKED"] = "1"  # workers need not check again
+    logging.getLogger("_granian").setLevel(logging.WARNING)
+    gc.collect()
+    gc.freeze()  # what the workers inherit stays shared instead of being copied by collections
+    supervisor.block_signals()
+    drain_seconds = config.drain_seconds + 2 * worker.FLUSH_SECONDS
+    workers = supervisor.Supervisor(partial(worker.work, config), config.workers, drain_seconds)
+    announce = threading.Thread(target=announce_when_up, args=(config, report), daemon=True)
+    return workers.run(on_started=announce.start)

@@ -1,0 +1,225 @@
+"""The real server for tests: started, watched, asked; and a provider that answers when told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import write_env
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Generous, for a machine with nine busy processes: nothing below waits for the clock alone.
+SECONDS = 60.0
+
+
+def wait_until(is_true: Callable[[], Any], what: str = "", seconds: float = SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < until, what
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """One server, with an installation of its own unless `settings` say otherwise."""
+
+    def __init__(
+        self,
+        arguments: Iterable[str],
+        data_dir: Path,
+        settings: dict[str, str] | None = None,
+        stdout: Any = subprocess.PIPE,
+        stderr: Any = subprocess.STDOUT,
+        preexec_fn: Callable[[], object] | None = None,
+    ) -> None:
+        self.port = free_port()
+        own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        values = write_env.new_secrets() | {
+            "PORT": str(self.port), "DATA_DIR": str(data_dir), "WORKERS": "2", "DATABASE_URL": "",
+            "REDIS_URL": "", "PROVIDER_BASE_URL": "", "DJANGO_SETTINGS_MODULE": "gateway.settings",
+            "ENV_FILE": os.devnull,
+        }  # fmt: skip
+        self.output: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "scripts/serve.py", *arguments],
+            cwd=ROOT,
+            env=own | values | (settings or {}),
+            start_new_session=True,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=preexec_fn,  # noqa: PLW1509  # this process has forked no thread that matters
+        )
+        if self.process.stdout:
+            threading.Thread(target=self._collect, daemon=True).start()
+
+    def _collect(self) -> None:
+        assert self.process.stdout
+        with suppress(ValueError):  # a test closed the pipe
+            for line in self.process.stdout:
+                self.output.append(str(line, errors="replace"))
+
+    def wait_for(self, pattern: str, seconds: float = SECONDS) -> re.Match[str]:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := re.search(pattern, text := "".join(self.output)):
+                return found
+            if self.process.poll() is not None:
+                pytest.fail(f"The server ended:\n{text}")
+            time.sleep(0.02)
+        pytest.fail("".join(self.output))
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return status and output."""
+        status = self.process.wait(SECONDS)
+        time.sleep(0.1)  # the last lines are read by a thread
+        return status, "".join(self.output)
+
+    def is_alive(self) -> bool:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/healthz", timeout=2
+            ) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def is_listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def wait_until_alive(self, seconds: float = SECONDS) -> None:
+        wait_until(self.is_alive, "".join(self.output), seconds)
+
+    def workers(self) -> list[int]:
+        listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listing.split()]
+
+    def kill(self) -> None:
+        """End parent and workers, whatever state they are in."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def serving(self) -> Running:
+        """Wait until it says that it serves."""
+        self.wait_for("Serving on|gateway is running")
+        return self
+
+
+def signal_each(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
+class GatedProvider:
+    """An OpenAI-compatible provider whose calls wait until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.arrived = 0
+        self._lock = threading.Lock()
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with provider._lock:
+                    provider.arrived += 1
+                provider.gate.wait(SECONDS)
+                kind, body = sse_answer() if asked.get("stream") else plain_answer()
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self.gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+def plain_answer() -> tuple[str, bytes]:
+    message = {"role": "assistant", "content": "Hi there"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return "application/json", json.dumps({"choices": [choice], "usage": USAGE}).encode()
+
+
+def sse_answer() -> tuple[str, bytes]:
+    begin = {"choices": [{"index": 0, "delta": {"content": "Hi there"}, "finish_reason": None}]}
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE}
+    lines = [f"data: {json.dumps(one)}\n\n" for one in (begin, end)]
+    return "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+class Calls:
+    """Chats sent at once, every third one streamed, and what came back."""
+
+    def __init__(self, port: int, api_key: str, count: int) -> None:
+        self.answers: list[tuple[int, bytes]] = []
+        self._port, self._key = port, api_key
+        self._threads = [
+            threading.Thread(target=self._send, args=(number,), daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, number: int) -> None:
+        body = {"message": "Hello", "session_id": f"s{number}", "stream": number % 3 == 0}
+        headers = {"X-API-Key": self._key, "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2 * SECONDS)
+        try:
+            connection.request("POST", "/api/chat", json.dumps(body), headers)
+            answer = connection.getresponse()
+            self.answers.append((answer.status, answer.read()))
+        except (OSError, http.client.HTTPException) as error:
+            self.answers.append((0, repr(error).encode()))
+        finally:
+            connection.close()
+
+    def wait(self) -> list[tuple[int, bytes]]:
+        for thread in self._threads:
+            thread.join(2 * SECONDS)
+        return self.answers

@@ -1,0 +1,138 @@
+"""However the server is told to stop, calls in flight are answered and it ends."""
+
+import fcntl
+import os
+import pty
+import signal
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from server.tests.conftest import Installation
+from server.tests.running import (
+    Calls,
+    GatedProvider,
+    Running,
+    is_running,
+    signal_each,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slow
+
+CALLS = 24
+TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
+# To whom which signals go, one after the other.
+STOPS = {
+    "the parent": [("parent", TERM)],
+    "the parent, by a closed terminal": [("parent", HUP)],
+    "the whole group, as systemd does it": [("all", TERM)],
+    "the whole group, by Ctrl+C again and again": [("all", INT)] * 4,
+    "the workers alone": [("workers", TERM)],
+    "everybody by everything": [("workers", QUIT), ("all", TERM), ("parent", INT), ("all", HUP)]
+    * 2,
+}
+
+
+def targets(running: Running, workers: list[int], who: str) -> list[int]:
+    return {"parent": [], "workers": workers, "all": workers}[who] + (
+        [] if who == "workers" else [running.process.pid]
+    )
+
+
+@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
+def test_calls_in_flight_are_answered_whoever_is_told_to_stop(
+    start: Callable[..., Running],
+    installation: Installation,
+    gated_provider: GatedProvider,
+    stops: list[tuple[str, int]],
+) -> None:
+    running = start(settings={"PROVIDER_BASE_URL": gated_provider.url}).serving()
+    calls = Calls(running.port, installation.api_key, CALLS)
+    wait_until(lambda: gated_provider.arrived == CALLS, "all calls in flight")
+    workers = running.workers()
+    for who, number in stops:
+        signal_each(targets(running, workers, who), number)
+    wait_until(lambda: not running.is_listening(), "the port is closed")
+    for who, number in stops:
+        signal_each(targets(running, workers, who), number)
+    assert len(calls.answers) == 0
+    gated_provider.gate.set()
+    answers = calls.wait()
+    assert [status for status, _ in answers] == [200] * CALLS, answers
+    assert sum(b"event: done" in body for _, body in answers) == CALLS // 3
+    assert running.end()[0] == 0
+    assert not any(is_running(pid) for pid in workers)
+
+
+def test_calls_in_flight_are_answered_when_the_parent_is_killed(
+    start: Callable[..., Running], installation: Installation, gated_provider: GatedProvider
+) -> None:
+    running = start(settings={"PROVIDER_BASE_URL": gated_provider.url}).serving()
+    calls = Calls(running.port, installation.api_key, CALLS)
+    wait_until(lambda: gated_provider.arrived == CALLS, "all calls in flight")
+    workers = running.workers()
+    running.process.kill()
+    wait_until(lambda: not running.is_listening(), "the port is closed")
+    signal_each(workers, TERM)
+    gated_provider.gate.set()
+    assert [status for status, _ in calls.wait()] == [200] * CALLS
+    wait_until(lambda: not any(is_running(pid) for pid in workers), "no orphans")
+
+
+def test_a_stop_between_a_workers_death_and_its_successor_is_not_lost(
+    start: Callable[..., Running],
+) -> None:
+    running = start().serving()
+    for _ in range(3):
+        signal_each(running.workers(), signal.SIGKILL)
+    os.kill(running.process.pid, TERM)
+    assert running.end()[0] == 0
+
+
+@pytest.mark.parametrize("number", [TERM, INT, HUP, QUIT])
+def test_a_signal_at_any_moment_of_the_start_ends_it(
+    start: Callable[..., Running], number: int, tmp_path: Any
+) -> None:
+    running = start()
+    while running.process.poll() is None:
+        signal_each([running.process.pid], number)
+    status, output = running.end()
+    assert status in (0, -number)
+    assert "Traceback" not in output
+
+
+def test_a_hang_up_is_ignored_under_nohup(start: Callable[..., Running]) -> None:
+    def ignore() -> None:
+        signal.signal(HUP, signal.SIG_IGN)
+
+    running = start(preexec_fn=ignore).serving()
+    os.kill(running.process.pid, HUP)
+    signal_each(running.workers(), HUP)
+    assert running.is_alive()
+    os.kill(running.process.pid, TERM)
+    assert running.end()[0] == 0
+
+
+def test_a_second_ctrl_c_at_the_keyboard_stops_at_once(
+    start: Callable[..., Running], installation: Installation, gated_provider: GatedProvider
+) -> None:
+    keyboard, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    settings = {"PROVIDER_BASE_URL": gated_provider.url}
+    running = start(settings=settings, preexec_fn=take_terminal).serving()
+    calls = Calls(running.port, installation.api_key, 2)
+    wait_until(lambda: gated_provider.arrived == 2, "all calls in flight")
+    while running.process.poll() is None:
+        os.write(keyboard, b"\x03")
+        time.sleep(0.2)
+    assert "Stopping at once" in running.end()[1]
+    assert [status for status, _ in calls.wait()] == [0, 0]
+    os.close(keyboard)
+    os.close(terminal)

@@ -1,4 +1,4 @@
-"""Which IP addresses are out on the public internet."""
+"""IP addresses: written in one way, counted by network, out on the public internet or not."""
 
 from __future__ import annotations
 
@@ -37,3 +37,27 @@ def is_public_address(text: str) -> bool:
     if address.version == 4:
         return not any(address in network for network in _SPECIAL_IPV4)
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
+
+
+def parse_address(text: str) -> str:
+    """Return an IP address in its one spelling; '' for whatever is none.
+
+    Proxies write ports and brackets beside it: `192.0.2.1:443`, `[2001:db8::1]:443`.
+    """
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def counted_as(address: str) -> str:
+    """Return what an address is counted by: of IPv6 its /64, which is one household's."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)

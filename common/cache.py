@@ -6,6 +6,7 @@ while an optional service is down.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -40,6 +41,19 @@ class Memory(LocMemCache):
         return end is not None and end <= time.monotonic()
 
 
+class JsonSerializer:
+    """Values in Redis as JSON: who can write there must not be able to run code here.
+
+    Django's own serializer pickles whatever is no integer.
+    """
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
 class RedisOrMemory(RedisCache):
     """Redis's cache; for 5 s after a failure, memory instead.
 
@@ -55,8 +69,11 @@ class RedisOrMemory(RedisCache):
     def add(self, *args: Any, **kwargs: Any) -> bool:
         return bool(_first_of(super().add, self._memory.add, *args, **kwargs))
 
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        return _first_of(super().get, self._memory.get, *args, **kwargs)
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        try:
+            return _first_of(super().get, self._memory.get, key, default, version=version)
+        except ValueError:
+            return default  # not written by us: as good as nothing
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         _first_of(super().set, self._memory.set, *args, **kwargs)

@@ -20,6 +20,7 @@ from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from common.addresses import counted_as, parse_address
 from common.errors import RateLimited
 
 logger = logging.getLogger("gateway.floods")
@@ -30,11 +31,16 @@ _redis_retry_at = 0.0
 
 
 def count_failed_key(request: HttpRequest) -> None:
-    """Count one unknown key; raise RateLimited when its address has sent too many."""
+    """Count one unknown key; raise RateLimited when its address has sent too many.
+
+    What a flood says in the log is bounded as well: one line a minute for an address.
+    """
     address = client_address(request)
-    if is_within("failed-keys", address, per_minute=settings.FAILED_KEYS_PER_MINUTE):
+    if is_within("failed-keys", counted_as(address), per_minute=settings.FAILED_KEYS_PER_MINUTE):
         return
-    logger.warning("api.keys.flooded", extra={"address": address})
+    if is_first_this_minute("api.keys.flooded", counted_as(address)):
+        logger.warning("api.keys.flooded", extra={"address": address})
+    request.is_flood = True  # type: ignore[attr-defined]  # no access line either (middleware.py)
     raise RateLimited(
         "Too many requests with unknown keys come from your address. Wait a moment, then check "
         "the key in the dashboard.",
@@ -43,12 +49,21 @@ def count_failed_key(request: HttpRequest) -> None:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the caller's address, past as many proxies as the operator trusts."""
+    """Return the caller's IP address, past as many proxies as the operator trusts; '' if unknown.
+
+    Each proxy adds one entry to the header. Where fewer came, or no address stands in the place of
+    the outermost one, it is the socket's: the proxies are not those the setting counts.
+    """
+    peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     proxies: int = settings.TRUSTED_PROXY_COUNT
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
-        return str(forwarded[-proxies])
-    return str(request.META.get("REMOTE_ADDR", ""))
+    if not proxies:
+        return peer
+    header = settings.TRUSTED_PROXY_HEADER.upper().replace("-", "_")
+    entries = request.META.get(f"HTTP_{header}", "").split(",")
+    address = parse_address(entries[-proxies]) if len(entries) >= proxies else ""
+    if not address and is_first_this_minute("proxies.address.missing", peer):
+        logger.warning("proxies.address.missing", extra={"peer": peer, "entries": len(entries)})
+    return address or peer
 
 
 def is_within(what: str, who: str, *, per_minute: int) -> bool:
@@ -65,6 +80,11 @@ def is_within(what: str, who: str, *, per_minute: int) -> bool:
             _redis_retry_at = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
             logger.warning("cache.redis.lost")
     return _limiter("").hit(item, what, who)
+
+
+def is_first_this_minute(event: str, who: str) -> bool:
+    """Tell whether a line about this may be logged: the first by `who` within a minute."""
+    return is_within(f"lines:{event}", who, per_minute=1)
 
 
 @lru_cache(maxsize=4)

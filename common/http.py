@@ -27,6 +27,8 @@ import pycurl
 from common.addresses import is_public_address
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+# pycurl's own names its version and those of every library beneath it.
+USER_AGENT = "gateway"
 # As many kept connections per address as a process has threads by default.
 POOL_SIZE = 64
 
@@ -74,6 +76,7 @@ _QUICK_EXIT = 322
 
 _OPTIONS: dict[int, Any] = {
     _QUICK_EXIT: 1,
+    pycurl.USERAGENT: USER_AGENT,
     pycurl.NOSIGNAL: 1,  # a signal would reach whichever thread
     pycurl.POST: 1,
     pycurl.FOLLOWLOCATION: 0,

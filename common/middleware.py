@@ -52,10 +52,10 @@ def hsts_header() -> str:
     return f"max-age={seconds}{subdomains}{preload}"
 
 
-# What stands after these in a mailed link is a secret; these two pages of ours hold none.
+# What stands after these in a mailed link is a secret; these pages of ours hold none.
 _SECRET_IN_PATH = re.compile(
     r"^(/+join/|/+accounts/confirm-email/|/+accounts/password/reset/key/)"
-    r"(?!(?:accept|log-out|done)/?$)[^/]+(/?)"
+    r"(?!(?:accept|decline|log-out|done)/?$)[^/]+(/?)"
 )
 
 
@@ -72,6 +72,17 @@ def path_for_log(request: HttpRequest) -> str:
     return path
 
 
+def keep_trusted_scheme(meta: dict[str, Any]) -> None:
+    """Leave in X-Forwarded-Proto what the outermost trusted proxy wrote; Django reads the first.
+
+    Most proxies write the header anew; some add to what the caller has sent.
+    """
+    entries = meta.get("HTTP_X_FORWARDED_PROTO", "").split(",")
+    if len(entries) > 1:
+        trusted = min(settings.TRUSTED_PROXY_COUNT, len(entries))
+        meta["HTTP_X_FORWARDED_PROTO"] = entries[-trusted].strip()
+
+
 class RequestMiddleware:
     """Gives every request an id, every answer its headers, and the log one line."""
 
@@ -81,6 +92,8 @@ class RequestMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         request_id = request_id_from(request.META.get("HTTP_X_REQUEST_ID"))
+        if settings.TRUSTED_PROXY_COUNT:
+            keep_trusted_scheme(request.META)
         token = request_id_var.set(request_id)
         try:
             response = self.get_response(request)
@@ -108,6 +121,9 @@ class RequestMiddleware:
         if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
         if "gateway.answered" in request.META:  # by another thread, with a line of its own
+            return
+        # Refused as one of a flood, which has a line of its own each minute (floods.py).
+        if getattr(request, "is_flood", False):
             return
         fields: dict[str, Any] = {
             "method": request.method,

@@ -196,7 +196,10 @@ REDIS_TIMEOUT_SECONDS = 0.1
 _REDIS: dict[str, Any] = {
     "LOCATION": REDIS_URL,
     "KEY_PREFIX": "gateway",
+    # What version 1 pickled is never read.
+    "VERSION": 2,
     "OPTIONS": {
+        "serializer": "common.cache.JsonSerializer",
         "socket_timeout": REDIS_TIMEOUT_SECONDS,
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
     },
@@ -315,6 +318,9 @@ SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", False)
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
 # How many reverse proxies stand in front; their X-Forwarded-* headers are believed, no others.
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
+# Where they write the caller's address. WSGI makes one name of a hyphen and an underscore, so that
+# behind a proxy which passes X_Forwarded_For on, only a name without either cannot be forged.
+TRUSTED_PROXY_HEADER = read_text("TRUSTED_PROXY_HEADER", "X-Forwarded-For")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 import time_machine
+from django.core.cache import caches
 
 from common import cache
 from common.cache import Memory, RedisOrMemory
@@ -49,6 +53,39 @@ def test_redis_is_used_where_it_answers(settings: Any, monkeypatch: pytest.Monke
     assert other.delete("lock")
     other.set("attempts", [1], 5)
     assert one.get("attempts") == [1]
+
+
+def test_what_lies_in_redis_is_json_and_runs_no_code(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not settings.REDIS_URL:
+        pytest.skip("no REDIS_URL")
+    monkeypatch.setattr(cache, "_retry_at", 0.0)
+    configured = settings.CACHES["default"] | {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"}
+    settings.CACHES = settings.CACHES | {"default": configured}
+    caches["default"].set("attempts", [1.5, True, "y"], 60)
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    (name,) = client.keys(f"{configured['KEY_PREFIX']}*")
+    stored: Any = client.get(name)
+    assert json.loads(stored) == [1.5, True, "y"]
+    client.set(name, pickle.dumps(Trap()), ex=60)
+    assert caches["default"].get("attempts", []) == []
+    assert not Trap.was_sprung
+    assert settings.CACHES["shared"]["OPTIONS"]["serializer"] == "common.cache.JsonSerializer"
+
+
+class Trap:
+    """What somebody who can write to Redis would leave there."""
+
+    was_sprung = False
+
+    @classmethod
+    def spring(cls) -> Trap:
+        cls.was_sprung = True
+        return cls()
+
+    def __reduce__(self) -> Any:
+        return Trap.spring, ()
 
 
 def test_redis_is_asked_once_and_then_left_alone(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 import uuid
 
 import pytest
 from django.http import HttpRequest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from channels.keys import generate_key as make_key
 from common import floods
 from common.errors import RateLimited
+from common.middleware import keep_trusted_scheme
 from conftest import ApiClient
 
 LIMIT = 5
@@ -46,7 +48,7 @@ def test_an_address_over_the_limit_waits_and_others_do_not(
     elif not settings.REDIS_URL:
         pytest.skip("no REDIS_URL")
     # Of this run alone: Redis remembers longer than a test, and is shared with its neighbours.
-    address, neighbour = str(uuid.uuid4()), str(uuid.uuid4())
+    address, neighbour = (str(ipaddress.IPv6Address(uuid.uuid4().int)) for _ in range(2))
     fail(address)
     for _ in range(2):
         with pytest.raises(RateLimited) as caught:
@@ -95,6 +97,20 @@ def test_malformed_keys_are_not_counted(settings: Settings) -> None:
         (2, "203.0.113.9", "192.0.2.1"),
         (1, "", "192.0.2.1"),
         (1, "203.0.113.9, ", "192.0.2.1"),
+        (1, "203.0.113.9:52100", "203.0.113.9"),
+        (1, "[2001:db8::9]:52100", "2001:db8::9"),
+        (1, "2001:DB8:0:0::9", "2001:db8::9"),
+        (1, '"[2001:db8::9]"', "2001:db8::9"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "unknown", "192.0.2.1"),
+        (1, "example.com", "192.0.2.1"),
+        (1, "203.0.113.9 OR 1=1", "192.0.2.1"),
+        (1, "1" * 5000, "192.0.2.1"),
+        (1, "203.0.113.999", "192.0.2.1"),
+        (1, "٣.٣.٣.٣", "192.0.2.1"),
+        (3, "a, b", "192.0.2.1"),
+        (1, ",".join(["1.1.1.1"] * 500 + ["203.0.113.9"]), "203.0.113.9"),
     ],
 )
 def test_the_address_is_the_one_a_trusted_proxy_saw(
@@ -102,3 +118,50 @@ def test_the_address_is_the_one_a_trusted_proxy_saw(
 ) -> None:
     settings.TRUSTED_PROXY_COUNT = proxies
     assert floods.client_address(request_from("192.0.2.1", forwarded)) == address
+
+
+def test_the_header_can_have_a_name_that_cannot_be_forged(settings: Settings) -> None:
+    # WSGI makes one name of X-Forwarded-For and X_Forwarded_For; of this there is one alone.
+    settings.TRUSTED_PROXY_COUNT, settings.TRUSTED_PROXY_HEADER = 1, "Clientaddress"
+    request = request_from("192.0.2.1", "6.6.6.6")
+    request.META["HTTP_CLIENTADDRESS"] = "203.0.113.9"
+    assert floods.client_address(request) == "203.0.113.9"
+
+
+@pytest.mark.parametrize("proto", ["http, https", "https"])
+def test_the_scheme_is_the_one_a_trusted_proxy_wrote(settings: Settings, proto: str) -> None:
+    settings.TRUSTED_PROXY_COUNT = 1
+    meta = {"HTTP_X_FORWARDED_PROTO": proto}
+    keep_trusted_scheme(meta)
+    assert meta["HTTP_X_FORWARDED_PROTO"] == "https"
+
+
+def test_neighbours_in_one_ipv6_network_are_counted_as_one(settings: Settings) -> None:
+    settings.REDIS_URL = ""
+    fail("2001:db8:1:2::1")
+    with pytest.raises(RateLimited):
+        fail("2001:db8:1:2:ffff::9", times=1)
+    fail("2001:db8:1:3::1", times=1)
+
+
+@pytest.mark.django_db
+def test_a_flood_writes_one_line_a_minute(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REDIS_URL = ""
+    caplog.set_level("INFO")
+    guesser = ApiClient(make_key(is_test=False))
+    for _ in range(LIMIT + 20):
+        guesser.get("/api/key")
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("api.keys.flooded") == 1
+    assert said.count("http.request.finished") == LIMIT
+
+
+@pytest.mark.django_db
+def test_a_header_of_any_length_breaks_no_page(settings: Settings) -> None:
+    settings.TRUSTED_PROXY_COUNT = 1
+    form = {"email": "anna@example.com", "password1": "correct-horse-battery"}
+    for forwarded in ("x" * 4000, "1.2.3.4:99", "[::1", "\x00"):
+        answer = Client().post("/accounts/signup/", form, headers={"X-Forwarded-For": forwarded})
+        assert answer.status_code in (302, 429)

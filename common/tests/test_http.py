@@ -92,6 +92,7 @@ def test_posts_the_body_and_returns_the_whole_answer(serve: Serve) -> None:
     assert request.headers["x-sent"] == "yes"
     assert request.headers["content-length"] == "4"
     assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["user-agent"] == "gateway", "no library, no version"
     assert "cookie" not in request.headers
 
 

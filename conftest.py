@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from allauth.account.internal.flows.login import record_authentication
 from django.apps import apps
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from billing import throttling
 from channels import callers
@@ -47,6 +48,21 @@ def _flush_with_ledger(self: BaseDatabaseOperations, sql_list: Iterable[str]) ->
 
 
 BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[method-assign]
+
+
+_force_login = Client.force_login
+
+
+def _force_recent_login(self: Client, user: Any, backend: str | None = None) -> None:
+    """Log in as the page does: whoever has done so gave their password a moment ago."""
+    _force_login(self, user, backend)
+    request = RequestFactory().get("/")
+    request.user, request.session = user, self.session
+    record_authentication(request, user, method="password")
+    request.session.save()
+
+
+Client.force_login = _force_recent_login  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(autouse=True)

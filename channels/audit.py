@@ -53,6 +53,24 @@ def record(
     )
 
 
+def record_for_person(
+    action: str,
+    *,
+    actor: Actor,
+    person: User,
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
+    """Write an entry about somebody's log-in for each account it opens, each seeing its own.
+
+    Where a member of the staff is concerned, or acts on another, there is one of the gateway's too.
+    """
+    account_ids: list[int | None] = list(person.memberships.values_list("account_id", flat=True))
+    if person.is_staff or actor.user != person:
+        account_ids.append(None)
+    for account_id in account_ids:
+        record(action, actor=actor, account_id=account_id, target=person.email, changes=changes)
+
+
 def changes_between(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:

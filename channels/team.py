@@ -1,4 +1,4 @@
-"""Who is in an account and as what: invitations, roles, leaving.
+"""Who is in an account, as what, and how they must log in: invitations, roles, leaving.
 
 Every change locks the account's row first, so that of two owners who leave at once one stays.
 """
@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from channels import audit
+from channels import audit, daily_counts
 from channels.audit import Actor
 from channels.errors import (
     AlreadyInvited,
@@ -28,8 +28,10 @@ from common import crypto
 from common.clock import HONEST_SKEW
 
 LIFETIME = timedelta(days=7)
-# A new account must not become a way to send mails to strangers.
+# An account must not become a way to send mails to strangers, nor several accounts to one of them.
+# Mails that are sent again count alike.
 INVITATIONS_PER_DAY = 20
+INVITATIONS_PER_DAY_TO_ONE = 5
 PAUSE_BETWEEN_MAILS = timedelta(minutes=1)
 
 Role = Membership.Role
@@ -70,6 +72,14 @@ def find_invitation(secret_digest: str) -> Invitation | None:
     return found.select_related("account", "invited_by").first()
 
 
+def list_invitations_to(user: User) -> list[Invitation]:
+    """Return what this person can accept: nobody logs in by an address they have not proven."""
+    waiting = Invitation.objects.filter(
+        email__iexact=user.email, closed_at=None, expires_at__gt=timezone.now()
+    ).exclude(account__memberships__user=user)
+    return list(waiting.select_related("account", "invited_by").order_by("id"))
+
+
 # --- Invitations ------------------------------------------------------------------------------
 
 
@@ -86,12 +96,7 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
     earlier = account.invitations.filter(email__iexact=email, closed_at=None)
     if earlier.filter(expires_at__gt=now).exists():
         raise AlreadyInvited(f"{email} has been invited already. You can send the mail again.")
-    if account.invitations.filter(created_at__gt=now - timedelta(days=1)).count() >= (
-        INVITATIONS_PER_DAY
-    ):
-        raise TooManyInvitations(
-            f"An account can send {INVITATIONS_PER_DAY} invitations a day. Try again tomorrow."
-        )
+    _count_mail(account, email)
     earlier.update(closed_at=now)
     secret = _new_secret()
     invitation = Invitation.objects.create(
@@ -110,7 +115,7 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
 def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     """Give an open invitation another secret and 7 days from now; the earlier link ends.
 
-    Raises InvitationGone, and TooManyInvitations within a minute of the last one.
+    Raises InvitationGone, and TooManyInvitations within a minute of the last one or past the day's.
     """
     _lock(invitation.account)
     now = timezone.now()
@@ -120,6 +125,7 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     # One that was sent in the future was sent by a clock that ran ahead.
     if -HONEST_SKEW <= now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
         raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
+    _count_mail(invitation.account, current.email)
     secret = _new_secret()
     current.secret_digest = digest_of(secret)
     current.expires_at = now + LIFETIME
@@ -133,6 +139,27 @@ def withdraw_invitation(*, invitation: Invitation, actor: Actor) -> None:
     """End an open invitation: its link does nothing any more. Twice is as good as once."""
     if _open(invitation).update(closed_at=timezone.now()):
         _record("member.invitation_withdrawn", invitation, actor)
+
+
+@transaction.atomic
+def decline_invitation(*, invitation: Invitation, actor: Actor) -> None:
+    """End an open invitation on the side of the invited person."""
+    if _open(invitation).update(closed_at=timezone.now()):
+        _record("member.invitation_declined", invitation, actor)
+
+
+def _count_mail(account: Account, email: str) -> None:
+    """Count a mail of this UTC day. Raises TooManyInvitations, which undoes the counts too."""
+    if not daily_counts.count("invitations of account", str(account.id), most=INVITATIONS_PER_DAY):
+        raise TooManyInvitations(
+            f"An account sends {INVITATIONS_PER_DAY} invitations a day at most. Try again tomorrow."
+        )
+    mailbox = daily_counts.mailbox_of(email)
+    if not daily_counts.count("invitations to", mailbox, most=INVITATIONS_PER_DAY_TO_ONE):
+        raise TooManyInvitations(
+            f"{email} was sent {INVITATIONS_PER_DAY_TO_ONE} invitations today, the most there can "
+            "be. Try again tomorrow."
+        )
 
 
 @transaction.atomic
@@ -209,6 +236,19 @@ def rename_account(*, account: Account, name: str, actor: Actor) -> None:
     audit.record(
         "account.renamed", actor=actor, account_id=account.id, changes={"name": (before, name)}
     )
+
+
+@transaction.atomic
+def require_second_factor(*, account: Account, is_required: bool, actor: Actor) -> None:
+    """Have every member set up a second factor before they can go on, or no longer."""
+    _lock(account)
+    changed = Account.objects.filter(id=account.id, requires_second_factor=not is_required)
+    if changed.update(requires_second_factor=is_required):
+        audit.record(
+            "account.second_factor_required" if is_required else "account.second_factor_optional",
+            actor=actor,
+            account_id=account.id,
+        )
 
 
 def _keep_an_owner(membership: Membership) -> None:

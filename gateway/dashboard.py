@@ -37,6 +37,7 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": "Password", "link": reverse("account_change_password")},
         {"title": "E-mail address", "link": reverse("account_email")},
         {"title": "Two-factor and passkeys", "link": reverse("mfa_index")},
+        {"title": "Sessions", "link": reverse("account_sessions")},
     ]
 
 

@@ -99,6 +99,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    # After all who find out who asks, and with what token: may this person do this now?
+    "gateway.accounts.gate.Gate",
 ]
 
 TEMPLATES = [
@@ -233,7 +235,7 @@ EMAIL_TIMEOUT = 10
 # The password that `make setup` chose for the first login; ignored once it was changed.
 FIRST_LOGIN_PASSWORD = env.str("FIRST_LOGIN_PASSWORD", "")
 AUTH_USER_MODEL = "channels.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["gateway.accounts.backend.PersonBackend"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 # Whether strangers may make themselves an account, and what it is granted then, in credits.
@@ -277,8 +279,16 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "10/m/ip,3/5m/key",
     "confirm_email": "1/m/key",
 }
-# How long a log-in counts as recent, for what shows or changes a secret (gateway/accounts/recent).
+# How long a password or second factor counts as given just now (gateway/accounts/deeds.py).
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+# A log-in ends when nobody was seen for so long, and so long after it at the latest.
+LOGIN_IDLE_SECONDS = read_int("LOGIN_IDLE_SECONDS", 7 * 86400, low=60, high=366 * 86400)
+LOGIN_LIFETIME_SECONDS = read_int("LOGIN_LIFETIME_SECONDS", 30 * 86400, low=60, high=366 * 86400)
+SESSION_ENGINE = "gateway.accounts.store"
+SESSION_COOKIE_AGE = LOGIN_LIFETIME_SECONDS
+# Whether the staff must have a second factor; for its members each account decides by itself.
+REQUIRE_STAFF_MFA = env.bool("REQUIRE_STAFF_MFA", False)
 MFA_ADAPTER = "gateway.accounts.adapter.SecondFactorAdapter"
 MFA_FORMS = {
     name: f"gateway.accounts.forms.{form}"
@@ -287,6 +297,9 @@ MFA_FORMS = {
         "reauthenticate": "CodeAgainForm",
         "activate_totp": "ActivateAppForm",
         "add_webauthn": "AddPasskeyForm",
+        "authenticate_webauthn": "PasskeyForm",
+        "login_webauthn": "PasskeyLogInForm",
+        "reauthenticate_webauthn": "PasskeyAgainForm",
     }.items()
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
@@ -307,6 +320,10 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 SECURE_COOKIES = env.bool("SECURE_COOKIES", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+if SECURE_COOKIES:
+    # By this prefix browsers take them from this very host alone, over HTTPS: no subdomain can
+    # put one of its own in their place.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_SSL_REDIRECT = SECURE_COOKIES
 # How long browsers insist on HTTPS, once they have met it; on the API's answers too.
 SECURE_HSTS_SECONDS = read_int(

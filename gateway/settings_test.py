@@ -22,6 +22,8 @@ os.environ |= {
     "PROVIDER_DEADLINE": "", "PROVIDER_STREAM_DEADLINE": "",
     "SESSION_TTL": "", "SESSION_RETENTION_DAYS": "",
     "API_KEY_PREFIX": "amgai_", "TRUSTED_PROXY_COUNT": "", "SECURE_COOKIES": "",
+    "TRUSTED_PROXY_HEADER": "", "REQUIRE_STAFF_MFA": "",
+    "LOGIN_IDLE_SECONDS": "", "LOGIN_LIFETIME_SECONDS": "",
     "ALLOW_SIGNUP": "true", "SIGNUP_CREDITS": "100", "SITE_NAME": "",
 }  # fmt: skip
 for _name in ("DATABASE_URL", "REDIS_URL"):

@@ -36,6 +36,12 @@ class StaffSite(UnfoldAdminSite):
         """Lead on who is logged in. Never Django's own form: it asks for a password alone."""
         return redirect(get_next_redirect_url(request) or "admin:index")
 
+    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Log out as everywhere else, so that it is written down."""
+        from gateway.accounts.sessions import log_out
+
+        return log_out(request)
+
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Leave it to the page that counts attempts."""
         return redirect("account_change_password")

@@ -1,8 +1,9 @@
-"""The worker's sign of life, the nightly proof of the books, the end of log-ins that ran out."""
+"""The worker's sign of life, the nightly proof of the books, the end of old log-ins and counts."""
 
 from celery import shared_task
 from django.core.management import call_command
 
+from channels import daily_counts
 from gateway import heartbeat, verification
 
 
@@ -14,6 +15,7 @@ def verify_ledger() -> int:
 @shared_task(name="gateway.tasks.clear_log_ins")
 def clear_log_ins() -> None:
     call_command("clearsessions")
+    daily_counts.forget_earlier_days()
 
 
 @shared_task(name="gateway.tasks.beat")

@@ -15,11 +15,13 @@ urlpatterns = [
     path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^(?:api|v1)/", api.api_not_found),
-    path("favicon.ico", dashboard.favicon_ico),
+    path("favicon.ico", dashboard.favicon_ico, name="favicon"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("docs/", docs.api_reference, name="docs"),
     path("admin/", admin.site.urls),
+    # Ours first: they stand in the place of some of allauth's.
+    path("accounts/", include("gateway.accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("join/", include(join)),
     path("", sites.console.urls),
@@ -27,4 +29,5 @@ urlpatterns = [
 
 handler400 = "gateway.api.handler400"
 handler404 = "gateway.api.handler404"
+handler429 = "gateway.accounts.events.handler429"
 handler500 = "gateway.api.handler500"

@@ -17,7 +17,8 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from channels.admin.auditing import AuditedAdmin
+from channels import audit
+from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import Invitation, Membership, Plan, User
 from common.admin import ReadOnlyAdmin, SuperuserWrites
 from common.forms import CreditsField
@@ -100,7 +101,14 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         """Others send a link to choose a new one: a known password would be somebody's log-in."""
         if not request.user.is_superuser:
             raise PermissionDenied("Only superusers set a password for somebody else.")
-        return super().user_change_password(request, id, form_url)
+        answer = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and answer.status_code == 302:
+            audit.record_for_person(
+                "password.set_by_staff",
+                actor=actor_of(request),
+                person=User.objects.get(pk=id),
+            )
+        return answer
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Passwords and addresses of staff are changed by superusers alone: they open doors."""

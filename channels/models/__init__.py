@@ -20,6 +20,7 @@ from channels.models.channel import (
     FixedAnswer,
     PromptVersion,
 )
+from channels.models.doors import DailyCount, LoginSession
 from channels.models.people import (
     Account,
     Invitation,
@@ -37,9 +38,11 @@ __all__ = [
     "AuditEntry",
     "CatalogueVersion",
     "Channel",
+    "DailyCount",
     "FixedAnswer",
     "Invitation",
     "LanguageModel",
+    "LoginSession",
     "Membership",
     "Plan",
     "PromptVersion",

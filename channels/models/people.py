@@ -74,6 +74,8 @@ class Account(models.Model):
     name = models.CharField(max_length=254)
     plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
     is_enabled = models.BooleanField("enabled", default=True)
+    # Members without one are led to set it up, and can do nothing else until then.
+    requires_second_factor = models.BooleanField(default=False)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
     created_at = models.DateTimeField(auto_now_add=True)
 

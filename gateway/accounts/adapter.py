@@ -1,4 +1,4 @@
-"""What allauth asks us: who may sign up, what a new person gets, how attempts are counted."""
+"""What allauth asks us: who may sign up, what a new person gets, what is counted and recorded."""
 
 from __future__ import annotations
 
@@ -8,25 +8,59 @@ import smtplib
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.login import (
+    get_authentication_records,
+    record_authentication,
+)
 from allauth.account.models import EmailAddress
 from allauth.core import context as current
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from channels import daily_counts, team
 from channels.models import User
 from common import crypto
 from common.floods import client_address
-from gateway.accounts import pending, signup
+from gateway.accounts import events, pending, sessions, signup
 from gateway.accounts.recent import is_login_recent
 from gateway.public_address import with_public_links
 
 logger = logging.getLogger("gateway.accounts")
+
+# To one mailbox, whoever asks: links that strangers can have sent to it.
+LINKS_PER_DAY = 10
+_LINKS = frozenset(
+    f"account/email/{name}"
+    for name in (
+        "email_confirmation_signup",
+        "email_confirmation",
+        "password_reset_key",
+        "unknown_account",
+        "account_already_exists",
+    )
+)
+# Each of these changes is mailed to the person, and is a security event by the same token.
+_EVENTS = {
+    "account/email/password_changed": "password.changed",
+    "account/email/password_set": "password.set",
+    "account/email/password_reset": "password.reset",
+    "account/email/email_changed": "email.changed",
+    "account/email/email_deleted": "email.change_withdrawn",
+    "mfa/email/totp_activated": "second_factor.added",
+    "mfa/email/totp_deactivated": "second_factor.removed",
+    "mfa/email/webauthn_added": "second_factor.added",
+    "mfa/email/webauthn_removed": "second_factor.removed",
+    "mfa/email/recovery_codes_generated": "recovery_codes.generated",
+}
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -56,6 +90,8 @@ class AccountAdapter(DefaultAccountAdapter):
         user = super().save_user(request, user, form, commit)
         if pending.find_pending(request) is None:
             signup.make_account(user, address=client_address(request))
+        # Its entry in the audit log is that of the account made, or joined, by it.
+        events.log("person.signed_up", request, user)
         return user
 
     def is_email_verified(self, request: HttpRequest, email: str) -> bool:
@@ -79,17 +115,72 @@ class AccountAdapter(DefaultAccountAdapter):
                 signup.grant_credits(user)
         return is_confirmed
 
+    # --- Log-in and log-out ---
+
     def post_login(
-        self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any
+        self,
+        request: HttpRequest,
+        user: User,
+        *,
+        signup: bool,
+        redirect_url: str | None,
+        **kwargs: Any,
     ) -> HttpResponse:
+        """Record the log-in, and lead on: by way of the invitations that wait for an answer."""
         if signup:
             # They chose their password a moment ago: that is a recent log-in.
             record_authentication(request, user, method="password", email=user.email)
-        response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
+        request.session.pop(pending.RESET_SESSION_KEY, None)
+        response: HttpResponse = super().post_login(
+            request, user, signup=signup, redirect_url=redirect_url, **kwargs
+        )
+        by = [record["method"] for record in get_authentication_records(request, user)]
+        events.record("login.succeeded", request, user, by=", ".join(dict.fromkeys(by)))
+        if signup and pending.find_pending(request) is not None:
+            # To choose a password here was to accept.
+            return pending.accept(request, user)
+        if redirect_url is None and team.list_invitations_to(user):
+            return redirect("join")
         return response
 
+    def logout(self, request: HttpRequest) -> None:
+        if isinstance(request.user, User):
+            events.record("login.ended", request, request.user)
+        super().logout(request)
+
+    def set_password(self, user: User, password: str) -> None:
+        """Set a password; it ends this person's other sessions."""
+        super().set_password(user, password)
+        sessions.end_others(current.request, user)
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, str]]:
+        """Ask whoever has a passkey and neither password nor app for the passkey first."""
+        found: list[dict[str, str]] = super().get_reauthentication_methods(user)
+        words = {
+            "reauthenticate": "Use your password",
+            "mfa_reauthenticate": "Use a code",
+            "mfa_reauthenticate:webauthn": "Use a passkey or security key",
+        }
+        found = [one | {"description": words[one["id"]]} for one in found]
+        is_code_first = bool(found) and found[0]["id"] == "mfa_reauthenticate"
+        has_app = is_code_first and is_mfa_enabled(user, [Authenticator.Type.TOTP])
+        return found[::-1] if is_code_first and not has_app else found
+
+    def send_notification_mail(
+        self, template_prefix: str, user: User, *args: Any, **kw: Any
+    ) -> Any:
+        """Tell the person of a change to their log-in, and write it down."""
+        if event := _EVENTS.get(template_prefix):
+            factor = template_prefix.removeprefix("mfa/email/").partition("_")[0]
+            fields = {"factor": factor} if event.startswith("second_factor.") else {}
+            events.record(event, current.request, user, **fields)
+        return super().send_notification_mail(template_prefix, user, *args, **kw)
+
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count."""
+        """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count.
+
+        gate.py asks before the view does; this is for what its list might lack.
+        """
         is_required = bool(super().is_reauthentication_required(app=app, **kwargs))
         return is_required and not is_login_recent(current.request)
 
@@ -101,7 +192,19 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail; a mail server that is away fails no log-in and undoes no change."""
+        """Send a mail, but of links no more than a mailbox should get in a day.
+
+        A mail server that is away fails no log-in and undoes no change.
+        """
+        mailbox = daily_counts.mailbox_of(email)
+        if template_prefix in _LINKS and not daily_counts.count(
+            "mailed links", mailbox, most=LINKS_PER_DAY
+        ):
+            logger.warning("accounts.mail.limited", extra={"mail": template_prefix})
+            # Said of every address alike, whether somebody has signed up with it or not.
+            text = "Many mails went to this address today. Look among the unwanted mail; tomorrow "
+            messages.error(current.request, f"{text}you can ask for another.")
+            return
         try:
             super().send_mail(template_prefix, email, with_public_links(current.request, context))
         except (smtplib.SMTPException, OSError) as error:
@@ -112,6 +215,16 @@ class AccountAdapter(DefaultAccountAdapter):
             messages.error(current.request, text)
 
     # --- Counting attempts ---
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            events.record_limit(request, events.find_person(credentials.get("email") or ""))
+            raise
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        events.record_failure(request, credentials.get("email") or "")
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """Return the address that all of the gateway's own limits count."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from channels import audit
+from channels.admin.auditing import actor_of
 from common.admin import ReadOnlyAdmin
 
 
@@ -22,6 +25,23 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:
         # It opens somebody's account to their password alone.
         return bool(request.user.is_superuser)
+
+    def delete_model(self, request: HttpRequest, obj: Authenticator) -> None:
+        self._note(request, obj)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Authenticator]) -> None:
+        for factor in queryset.select_related("user"):
+            self._note(request, factor)
+        super().delete_queryset(request, queryset)
+
+    def _note(self, request: HttpRequest, factor: Authenticator) -> None:
+        audit.record_for_person(
+            "second_factor.removed_by_staff",
+            actor=actor_of(request),
+            person=factor.user,
+            changes={"factor": (factor.type, None)},
+        )
 
 
 def replace_pages_of_allauth() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from allauth.account import forms
@@ -9,15 +12,26 @@ from allauth.account.adapter import get_adapter
 from allauth.account.fields import SetPasswordField
 from allauth.account.models import EmailAddress
 from allauth.core import context
+from allauth.core.internal.cryptokit import normalize_user_code
+from allauth.mfa import app_settings
+from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base import forms as factor_forms
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.webauthn.forms import AddWebAuthnForm
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from channels import daily_counts
 from channels.models import User
-from gateway.accounts import pending
+from gateway.accounts import events, pending
 
 ABOUT_PASSWORDS = "At least 8 characters; not only digits, and no password that many people use."
 _LABELS = {
@@ -50,6 +64,10 @@ class LogInForm(_OurWords, forms.LoginForm):
 class ChangeEmailForm(_OurWords, forms.AddEmailForm):
     """A new address, to be proven."""
 
+    def save(self, request: HttpRequest) -> EmailAddress:
+        events.record("email.change_requested", request, self.user, to=self.cleaned_data["email"])
+        return super().save(request)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].label = "New e-mail address"
@@ -66,9 +84,24 @@ class SetPasswordForm(_OurWords, forms.SetPasswordForm):
 class ResetPasswordForm(_OurWords, forms.ResetPasswordForm):
     """The address that the link goes to."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].initial = context.request.session.get(pending.RESET_SESSION_KEY)
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        """Mail the link; whoever comes back for another mail finds the address filled in."""
+        email: str = super().save(request, **kwargs)
+        request.session[pending.RESET_SESSION_KEY] = email
+        return email
+
 
 class ReauthenticateForm(_OurWords, forms.ReauthenticateForm):
     """The password, once more."""
+
+    def clean_password(self) -> str:
+        password: str = super().clean_password()
+        events.record("login.confirmed", context.request, self.user, by="password")
+        return password
 
 
 class SignUpForm(_OurWords, forms.SignupForm):
@@ -113,16 +146,95 @@ class ResetPasswordKeyForm(_OurWords, forms.ResetPasswordKeyForm):
             get_adapter(request).confirm_email(request, addresses[0])
 
 
-class CodeForm(_OurWords, factor_forms.AuthenticateForm):
+# --- Second factors -------------------------------------------------------------------------------
+
+
+@contextmanager
+def _recorded(user: User | None, *, by: str) -> Iterator[None]:
+    """Write down a second factor that is refused, or the wait after too many."""
+    try:
+        yield
+    except ValidationError as error:
+        request = context.request
+        if error.code == "too_many_login_attempts":
+            events.record_limit(request, user)
+        elif user is not None:
+            event = "login.confirmation_failed" if request.user.is_authenticated else "login.failed"
+            events.record(event, request, user, by=by)
+        raise
+
+
+def _use_up(user: User, code: str) -> None:
+    """Take a code of an app once, whichever process is shown it. Raises ValidationError.
+
+    A code holds for one period of 30 s, so that its next use by chance is another one.
+    """
+    period = int(time.time()) // app_settings.TOTP_PERIOD
+    subject = f"{user.pk} {period} {normalize_user_code(code)}"
+    if not daily_counts.count("app code", subject, most=1):
+        raise get_mfa_adapter().validation_error("incorrect_code")
+
+
+class _RecordedCode:
+    """A code of the app or a recovery code, taken once; one that is refused is written down."""
+
+    user: User
+    authenticator: Authenticator
+
+    def clean_code(self) -> str:
+        with _recorded(self.user, by="code"):
+            code: str = super().clean_code()  # type: ignore[misc]
+            if self.authenticator.type == Authenticator.Type.TOTP:
+                _use_up(self.user, code)
+        return code
+
+
+class CodeForm(_RecordedCode, _OurWords, factor_forms.AuthenticateForm):
     """The second step of a log-in."""
 
 
-class CodeAgainForm(_OurWords, factor_forms.ReauthenticateForm):
+class CodeAgainForm(_RecordedCode, _OurWords, factor_forms.ReauthenticateForm):
     """A code instead of the password, once more."""
+
+    def save(self) -> None:
+        super().save()
+        events.record("login.confirmed", context.request, self.user, by="code")
 
 
 class ActivateAppForm(_OurWords, ActivateTOTPForm):
     """The first code of a new authenticator app."""
+
+    def clean_code(self) -> str:
+        code: str = super().clean_code()
+        _use_up(self.user, code)
+        return code
+
+
+class _RecordedPasskey:
+    """A passkey or security key that is refused leaves a line in the log."""
+
+    user: User | None
+
+    def clean_credential(self) -> Authenticator:
+        with _recorded(self.user, by="passkey"):
+            return super().clean_credential()  # type: ignore[misc]
+
+
+class PasskeyForm(_RecordedPasskey, AuthenticateWebAuthnForm):
+    """The second step of a log-in, by a passkey or security key."""
+
+
+class PasskeyLogInForm(_RecordedPasskey, LoginWebAuthnForm):
+    """A log-in by a passkey alone."""
+
+
+class PasskeyAgainForm(_RecordedPasskey, ReauthenticateWebAuthnForm):
+    """A passkey instead of the password, once more."""
+
+    def clean_credential(self) -> Authenticator:
+        authenticator = super().clean_credential()
+        events.record("login.confirmed", context.request, authenticator.user, by="passkey")
+        return authenticator
 
 
 class AddPasskeyForm(_OurWords, AddWebAuthnForm):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from django.contrib import messages
-from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.http import urlencode
@@ -19,12 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from channels import team
-from channels.audit import Actor
-from channels.errors import TeamRefusal
 from channels.models import Invitation, User
-from common.floods import client_address
-from gateway.accounts import pending
-from gateway.console.access import ACCOUNT_SESSION_KEY
+from gateway.accounts import events, pending
 
 
 @never_cache
@@ -36,11 +32,15 @@ def open_link(request: HttpRequest, secret: str) -> HttpResponseRedirect:
 
 @never_cache
 def join(request: HttpRequest) -> HttpResponse:
-    """Say who invites whom into what, and what to do next."""
+    """Say who invites whom into what, and what to do next; else what else waits for an answer."""
     invitation = pending.find_pending(request)
-    if invitation is None:
+    if invitation is not None:
+        return render(request, "public/join.html", _context(request, invitation))
+    user = request.user
+    waiting = team.list_invitations_to(user) if isinstance(user, User) else []
+    if not waiting:
         return render(request, "public/join_gone.html", status=404)
-    return render(request, "public/join.html", _context(request, invitation))
+    return render(request, "public/invitations.html", {"invitations": waiting})
 
 
 def _context(request: HttpRequest, invitation: Invitation) -> dict[str, Any]:
@@ -61,28 +61,43 @@ def _context(request: HttpRequest, invitation: Invitation) -> dict[str, Any]:
 @require_POST
 @login_required
 def accept(request: HttpRequest) -> HttpResponseRedirect:
-    """Become a member and go on in that account."""
-    user = request.user
-    assert isinstance(user, User)  # login_required has seen to it
-    try:
-        membership = team.accept_invitation(
-            secret_digest=pending.digest(request),
-            user=user,
-            actor=Actor(user.email, user, client_address(request)),
-        )
-    except TeamRefusal as refusal:
-        messages.error(request, str(refusal))
-        return redirect("join")
-    request.session[ACCOUNT_SESSION_KEY] = membership.account_id
-    messages.success(request, f"You are now in {membership.account.name}.")
-    return redirect("console:index")
+    """Become a member and go on in that account: by this browser's link, or one from the list."""
+    user = _user_of(request)
+    if "invitation" not in request.POST:
+        return pending.accept(request, user)
+    invitation = _find_own(request, user)
+    return pending.accept(request, user, secret_digest=invitation.secret_digest)
+
+
+@require_POST
+@login_required
+def decline(request: HttpRequest) -> HttpResponseRedirect:
+    """Turn an invitation from the list down."""
+    user = _user_of(request)
+    invitation = _find_own(request, user)
+    team.decline_invitation(invitation=invitation, actor=events.actor_of(request, user))
+    messages.success(request, f"You do not join {invitation.account.name}.")
+    return redirect("join" if team.list_invitations_to(user) else "console:index")
+
+
+def _find_own(request: HttpRequest, user: User) -> Invitation:
+    wanted = request.POST.get("invitation", "")
+    for invitation in team.list_invitations_to(user):
+        if str(invitation.pk) == wanted:
+            return invitation
+    raise Http404
+
+
+def _user_of(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # login_required has seen to it
+    return request.user
 
 
 @require_POST
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
     """Log out and keep the invitation, for who is logged in as somebody else."""
     secret_digest = pending.digest(request)
-    logout(request)
+    get_adapter(request).logout(request)
     request.session[pending.SESSION_KEY] = secret_digest
     return redirect("join")
 
@@ -90,6 +105,7 @@ def log_out(request: HttpRequest) -> HttpResponseRedirect:
 urlpatterns = [
     path("", join, name="join"),
     path("accept/", accept, name="join_accept"),
+    path("decline/", decline, name="join_decline"),
     path("log-out/", log_out, name="join_log_out"),
     path("<str:secret>/", open_link, name="join_link"),
 ]

@@ -1,13 +1,20 @@
-"""The invitation whose link was opened in this browser, kept in the session by its digest."""
+"""What this browser is in the middle of: an invitation, by its digest; a reset of a password."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import redirect
 
 from channels import team
-from channels.models import Invitation
+from channels.errors import TeamRefusal
+from channels.models import Invitation, User
+from gateway.accounts import events
+from gateway.console.access import ACCOUNT_SESSION_KEY
 
 SESSION_KEY = "invitation_digest"
+# The address that asked for a link to reset a password, for another mail.
+RESET_SESSION_KEY = "reset_email"
 
 
 def keep(request: HttpRequest, secret: str) -> None:
@@ -25,3 +32,20 @@ def digest(request: HttpRequest | None) -> str:
     """Return the digest of this session's invitation, whatever has become of it; else ''."""
     session = getattr(request, "session", None)
     return "" if session is None else str(session.get(SESSION_KEY, ""))
+
+
+def accept(
+    request: HttpRequest, user: User, *, secret_digest: str | None = None
+) -> HttpResponseRedirect:
+    """Make the person a member by this session's invitation, or another, and lead them in."""
+    actor = events.actor_of(request, user)
+    wanted = digest(request) if secret_digest is None else secret_digest
+    try:
+        membership = team.accept_invitation(secret_digest=wanted, user=user, actor=actor)
+    except TeamRefusal as refusal:
+        messages.error(request, str(refusal))
+        return redirect("join")
+    request.session[ACCOUNT_SESSION_KEY] = membership.account_id
+    events.log("member.joined", request, user, account_id=membership.account_id)
+    messages.success(request, f"You are now in {membership.account.name}.")
+    return redirect("console:index")

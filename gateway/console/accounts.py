@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.views.decorators.http import require_POST
 
+from channels import team
 from channels.models import User
 from common.floods import client_address
 from gateway.accounts import signup
@@ -22,6 +23,8 @@ def no_account(request: HttpRequest) -> HttpResponse:
     """Say what a person without any account can do."""
     if find_member(request) is not None:
         return redirect("console:index")
+    if isinstance(request.user, User) and team.list_invitations_to(request.user):
+        return redirect("join")
     return render_page(request, None, "no_account.html", title="No account yet")
 
 

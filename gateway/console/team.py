@@ -212,6 +212,21 @@ def rename(request: HttpRequest, member: Member) -> HttpResponse:
     return redirect("console:team")
 
 
+@require_POST
+@member_page(needs=Role.OWNER)
+def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
+    """Require a second factor of every member, or no longer."""
+    is_required = request.POST.get("required") == "yes"
+    services.require_second_factor(
+        account=member.account, is_required=is_required, actor=member.actor
+    )
+    said = (
+        "Every member now needs a second factor" if is_required else "A second factor is optional"
+    )
+    messages.success(request, f"{said} in {member.account.name}.")
+    return redirect("console:team")
+
+
 urlpatterns = [
     path("team/", team, name="team"),
     path("team/invite/", invite, name="team_invite"),
@@ -221,4 +236,5 @@ urlpatterns = [
     path("team/members/<int:membership_id>/remove/", remove, name="team_remove"),
     path("team/leave/", leave, name="team_leave"),
     path("team/name/", rename, name="team_rename"),
+    path("team/second-factor/", second_factor, name="team_second_factor"),
 ]

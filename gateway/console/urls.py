@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, path
 
+from gateway.accounts.sessions import log_out
 from gateway.console import (
     accounts,
     audit_log,
@@ -40,5 +40,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *staff_view.urlpatterns,
     path("search/", search.search, name="search"),
     # The frame links to it by the admin's name.
-    path("log-out/", LogoutView.as_view(next_page="/accounts/login/"), name="logout"),
+    path("log-out/", log_out, name="logout"),
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
-from django.test import Client, RequestFactory
+from django.test import Client
 
 from channels.models import Account, Membership, User
 from channels.tests.factories import Site
@@ -23,14 +22,12 @@ def log_in(user: User, *, seconds_ago: int | None = 0) -> Client:
     """Return the browser of a person who entered the password that long ago; None: never here."""
     client = Client()
     client.force_login(user)
-    if seconds_ago is not None:
-        request = RequestFactory().get("/")
-        request.user = user
-        request.session = session = client.session
-        record_authentication(request, user, method="password")
-        for record in session["account_authentication_methods"]:
-            record["at"] = time.time() - seconds_ago
-        session.save()
+    session = client.session
+    records = session["account_authentication_methods"]
+    for record in records:
+        record["at"] = time.time() - (seconds_ago or 0)
+    session["account_authentication_methods"] = [] if seconds_ago is None else records
+    session.save()
     return client
 
 

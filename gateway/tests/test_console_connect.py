@@ -150,12 +150,12 @@ def test_editors_can_put_a_key_into_the_code(site: Site, mode: str) -> None:
     assert f'data-reveal="{reveal_url(site, mode)}"' in show(log_in(site, Role.EDITOR), site)
 
 
-def test_who_has_logged_in_of_late_gets_the_key_others_are_sent_to_do_so(
+def test_who_has_just_logged_in_gets_the_key_others_are_sent_to_do_so(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = log_in(site)
     for is_recent, expected in ((True, "key"), (False, "redirect")):
-        monkeypatch.setattr("gateway.console.keys.is_login_recent", lambda _, now=is_recent: now)
+        monkeypatch.setattr("gateway.accounts.recent.is_login_recent", lambda _, now=is_recent: now)
         response = client.post(reveal_url(site, "live"), {"next": "/channels/"})
         assert set(response.json()) == {expected}
         assert response.status_code == (200 if is_recent else 403)

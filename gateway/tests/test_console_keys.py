@@ -8,12 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
 from channels import services
-from channels.models import ApiKey, AuditEntry
+from channels.models import ApiKey, AuditEntry, LoginSession
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
 from gateway.tests.console_clients import (
@@ -70,7 +69,7 @@ def test_a_key_is_revealed_to_who_may_and_every_time_is_audited(site: Site, role
         assert actions()[-1] == action
     assert len(actions()) == before + 2
     assert site.api_key not in str(list(AuditEntry.objects.values()))
-    stored = [session.get_decoded() for session in Session.objects.all()]
+    stored = [session.get_decoded() for session in LoginSession.objects.all()]
     assert site.api_key not in str(stored)
 
 
@@ -216,7 +215,7 @@ def test_a_new_key_is_shown_once_and_works(site: Site, provider: FakeProvider, m
     assert new not in again.content.decode()
     assert "sent before" in again.content.decode()
     assert ApiKey.objects.filter(channel=site.channel).count() == 3
-    stored = [session.get_decoded() for session in Session.objects.all()]
+    stored = [session.get_decoded() for session in LoginSession.objects.all()]
     assert new not in str(stored)
     assert new not in str(client.cookies)
 

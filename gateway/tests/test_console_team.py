@@ -282,12 +282,59 @@ def test_a_newcomer_signs_up_through_the_link_where_sign_up_is_closed(
     assert "guest@example.com" in text_of(guest.get("/accounts/signup/?next=/join/"))
     # Whatever address is posted, it is the invited one.
     form = {"email": "other@example.com", "password1": PASSWORD, "next": "/join/"}
-    assert guest.post("/accounts/signup/", form)["Location"] == "/join/"
+    assert guest.post("/accounts/signup/", form)["Location"] == "/", "and in the account"
     assert len(mail.outbox) == 1, "the invitation has proven the address"
-    guest.post("/join/accept/")
     user = User.objects.get(email="guest@example.com")
     assert [one.account_id for one in user.memberships.all()] == [account.id]
     assert not User.objects.filter(email="other@example.com").exists()
+
+
+def test_whoever_logs_in_sees_the_invitations_that_wait(
+    account: Account, owner: Client, forget_attempts: Any
+) -> None:
+    User.objects.create_user("guest@example.com", PASSWORD)
+    invite(owner, "Guest@example.com")
+    guest = Client()
+    form = {"login": "guest@example.com", "password": PASSWORD}
+    assert guest.post("/accounts/login/", form)["Location"] == "/join/"
+    page = text_of(guest.get("/join/"))
+    assert account.name in page
+    assert guest.get("/", follow=True).request["PATH_INFO"] == "/join/", "and has no account yet"
+    number = Invitation.objects.get().pk
+    assert guest.post("/join/accept/", {"invitation": number})["Location"] == "/"
+    assert Membership.objects.get(user__email="guest@example.com").account == account
+    assert guest.get("/join/").status_code == 404
+
+
+def test_an_invitation_can_be_declined(account: Account, owner: Client) -> None:
+    invite(owner)
+    guest = client_of("guest@example.com")
+    invitation = Invitation.objects.get()
+    guest.post("/join/decline/", {"invitation": invitation.pk})
+    assert not team.list_invitations_to(User.objects.get(email="guest@example.com"))
+    assert AuditEntry.objects.filter(action="member.invitation_declined", account=account).exists()
+    assert guest.post("/join/accept/", {"invitation": invitation.pk}).status_code == 404
+
+
+@pytest.mark.parametrize("deed", ["accept", "decline"])
+def test_a_strangers_invitation_is_an_unknown_one(
+    account: Account, owner: Client, deed: str
+) -> None:
+    invite(owner)
+    invitation = Invitation.objects.get()
+    thief = client_of("thief@example.com")
+    for number in (invitation.pk, 999_999, "x"):
+        assert thief.post(f"/join/{deed}/", {"invitation": number}).status_code == 404
+    invitation.refresh_from_db()
+    assert invitation.closed_at is None
+    assert not Membership.objects.filter(user__email="thief@example.com").exists()
+
+
+def test_a_log_in_that_leads_somewhere_goes_there(account: Account, owner: Client) -> None:
+    User.objects.create_user("guest@example.com", PASSWORD)
+    invite(owner)
+    form = {"login": "guest@example.com", "password": PASSWORD, "next": "/docs/"}
+    assert Client().post("/accounts/login/", form)["Location"] == "/docs/"
 
 
 def test_without_a_link_sign_up_stays_closed(settings: Any, owner: Client) -> None:

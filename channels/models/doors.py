@@ -1,0 +1,57 @@
+"""What the doors of the dashboard remember: who is logged in where, and what was done today."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import models
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from channels.models.people import User
+
+
+class LoginSession(AbstractBaseSession):
+    """A browser's session, and whose it is; gateway/accounts/store.py reads and writes it."""
+
+    # None: a visitor who has not logged in.
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="login_sessions")
+    logged_in_at = models.DateTimeField(default=timezone.now)
+    # Written once a minute at most.
+    last_seen_at = models.DateTimeField(default=timezone.now)
+    address = models.CharField(max_length=45, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    class Meta(AbstractBaseSession.Meta):
+        abstract = False
+        verbose_name = "log-in session"
+        verbose_name_plural = "log-in sessions"
+
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        return import_string(f"{settings.SESSION_ENGINE}.SessionStore")
+
+    def __str__(self) -> str:
+        return f"{self.user or 'a visitor'} at {self.address}"
+
+
+class DailyCount(models.Model):
+    """How often something was done today (UTC) for one person, address or account."""
+
+    kind = models.CharField(max_length=40)
+    # A keyed digest: who asks for a mail may have typed anything as the address.
+    subject_digest = models.CharField(max_length=64)
+    day = models.DateField()
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["day", "kind", "subject_digest"], name="channels_dailycount_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} on {self.day}: {self.count}"

@@ -108,6 +108,17 @@ def test_whoever_must_wait_is_written_down_once_a_minute(
     assert len(entries(site, "login.limited")) == 1
 
 
+def test_an_address_that_must_wait_is_told_and_written_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    form = {"email": "a@example.com", "password1": "short"}
+    answers = [browser().post("/accounts/signup/", form) for _ in range(13)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 3
+    assert answers[-1]["Retry-After"] == "60"
+    (line,) = lines(caplog, "login.limited")
+    assert (line["page"], line["address"]) == ("account_signup", ADDRESS)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_changes_of_a_log_in_are_written_down(
     site: Site, owner: User, caplog: pytest.LogCaptureFixture

@@ -16,6 +16,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.utils import timezone
 
 from channels.models import LoginSession
+from common.clock import HONEST_SKEW
 
 PAUSE_BETWEEN_WRITES = timedelta(minutes=1)
 
@@ -61,7 +62,8 @@ class SessionStore(DatabaseStore):
         Of the data nothing is written, so that a request beside this one loses none of its own.
         """
         row, now = self.row, timezone.now()
-        if row is None or now - row.last_seen_at < PAUSE_BETWEEN_WRITES:
+        # Seen in the future, it was by a clock that is set right now: written anew.
+        if row is None or -HONEST_SKEW <= now - row.last_seen_at < PAUSE_BETWEEN_WRITES:
             return
         before, row.last_seen_at = row.last_seen_at, now
         row.address, row.user_agent = self.address, self.user_agent

@@ -158,6 +158,18 @@ def test_last_seen_is_written_once_a_minute(anna: User, clock: Any) -> None:
     assert LoginSession.objects.get(user=anna).last_seen_at.minute == 1
 
 
+def test_a_clock_that_ran_ahead_keeps_no_log_in_for_longer(
+    anna: User, clock: Any, settings: Any
+) -> None:
+    settings.LOGIN_IDLE_SECONDS = 3600
+    clock.shift(86_400)
+    client = browser(anna)
+    clock.shift(-86_400)
+    assert is_in(client)
+    clock.shift(3601)
+    assert not is_in(client)
+
+
 def test_a_log_in_ends_when_nobody_is_seen(anna: User, clock: Any, settings: Any) -> None:
     settings.LOGIN_IDLE_SECONDS = 3600
     used, left = browser(anna), browser(anna, IPHONE)

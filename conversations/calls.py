@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -119,7 +120,14 @@ class Outcome:
 @cache
 def call_gate() -> slots.CallGate:
     """Return this process's bound on calls in flight."""
-    return slots.CallGate(settings.PROVIDER_CALLS)
+    return slots.CallGate(settings.PROVIDER_CALLS, settings.PROVIDER_CALLS_PER_ACCOUNT)
+
+
+def in_flight(caller: Caller) -> AbstractContextManager[None]:
+    """Take one of this process's calls for the block. Raises Overloaded where there is none."""
+    return call_gate().call(
+        caller.account_id, caller.channel_id, is_only_account=caller.is_only_account
+    )
 
 
 # --- Admission ----------------------------------------------------------------------------------

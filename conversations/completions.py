@@ -78,7 +78,7 @@ def _complete(
     caller = with_model(caller, asked.model_id)
     prompt = build_prompt(caller, asked)
     with (
-        calls.call_gate().call(caller.channel_id),
+        calls.in_flight(caller),
         idempotency.claimed(
             caller, asked.idempotency_key, session_id="", is_stream=asked.is_stream
         ) as claim,

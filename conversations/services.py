@@ -77,7 +77,7 @@ def answer_message(
             session_id=incoming.session_id,
             page_url=incoming.page.url,
         ),
-        calls.call_gate().call(caller.channel_id),
+        calls.in_flight(caller),
         idempotency.claimed(
             caller,
             incoming.idempotency_key,

@@ -19,9 +19,9 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client, RequestFactory
 
 from billing import throttling
-from channels import callers
+from channels import callers, probes
 from channels import routes as channels_routes
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
 from channels.tests.factories import Site, make_site
 from common import floods
@@ -72,6 +72,12 @@ def _fresh_process_memory() -> None:
     callers._kept.clear()
     channels_routes._kept = ("", {})
     floods._limiter.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _probes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a route that is to be probed before the request that found this out goes on."""
+    monkeypatch.setattr(probes, "_run_beside", lambda task: task())
 
 
 @pytest.fixture
@@ -166,12 +172,15 @@ class FakeProvider:
             if word == "BREAK":
                 raise ProviderError("broken")
             on_delta(word + " ")
+        if completion.refusal:
+            on_delta({"refusal": completion.refusal})
         for index, call in enumerate(completion.tool_calls):
             on_delta({"tool_calls": [{"index": index} | call]})
         return completion
 
-    def fail(self, reason: str = "status_500", *, is_request: bool = False) -> None:
-        self.script.append(ProviderError(reason, is_request=is_request))
+    def fail(self, reason: str = "status_500", *, fault: Fault = Fault.DOUBTFUL) -> None:
+        is_refusal = fault is Fault.REQUEST
+        self.script.append(ProviderError(reason, fault=fault, is_refusal=is_refusal))
 
 
 def reply(
@@ -181,9 +190,11 @@ def reply(
     *,
     tool_calls: Sequence[dict[str, Any]] = (),
     finish_reason: str = "stop",
+    refusal: str = "",
 ) -> Completion:
     """Return a provider's answer."""
-    return Completion(text, finish_reason, input_tokens, output_tokens, "fake-model", tool_calls)
+    counts = input_tokens, output_tokens
+    return Completion(text, finish_reason, *counts, "fake-model", tool_calls, refusal)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from acceptance import (
     r06_bodies,
     r07_one_session,
     r08_deploy,
+    r10_isolation,
     s07_ssrf,
 )
 from acceptance.checks import Check, Run
@@ -62,6 +63,7 @@ R6 = Check("R6", "bodies", r06_bodies.check, kinds=("pg",))
 R7 = Check("R7", "one session", r07_one_session.check)
 R8 = Check("R8", "deploy", r08_deploy.check, kinds=("pg",))
 S7 = Check("S7", "SSRF", s07_ssrf.check)
+R10 = Check("R10", "isolation", r10_isolation.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light. B3 has the machine for
 # itself: 200 messages at once are to be refused within the two seconds of a call; and so has R3,
@@ -71,7 +73,7 @@ STAGES = [
     ([R3],),
     # B4 is judged by a second, so it comes when the floods of B9 and the restarts of R2 are over.
     ([B1, B5, B7, B4, R7], [R2, B8], [B9]),
-    ([B2, B10], [B6, R8], [R5, S7]),
+    ([B2, B10], [B6, R8], [R5, S7, R10]),
     # Both are judged by milliseconds or by memory.
     ([R6, R4],),
 ]

@@ -322,6 +322,73 @@ def html(code: str) -> Fault:
     return fixed(lambda call: response(page, status=code, content_type="text/html"))
 
 
+# --- What only concerns a request ---------------------------------------------------------------
+
+
+def empty(finish: str) -> Fault:
+    """Return an answer without text that says why, plain or streamed."""
+
+    async def send(call: Call) -> bool:
+        message = {"role": "assistant", "content": ""}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        if not call.is_stream:
+            await call.send(response(encode(completion(call, choices=[choice]))))
+        else:
+            await call.send(stream_head() + event(call, message) + event(call, {}, finish))
+            await call.send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        return False
+
+    return send
+
+
+async def refusal(call: Call) -> bool:
+    """The model says no, in a member of its own."""
+    message = {"role": "assistant", "content": None, "refusal": call.reply}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    if not call.is_stream:
+        return await call.send(response(encode(completion(call, choices=[choice]))))
+    await call.send(stream_head() + event(call, message))
+    return await call.send(stream_end(call, usage_of(call)))
+
+
+def says(http_status: int, message: str, **members: Any) -> Fault:
+    """Return an error in OpenAI's shape."""
+    error = {"message": message, "type": "invalid_request_error", "param": None} | members
+    body = encode({"error": error})
+    return fixed(lambda call: response(body, status=f"{http_status} Error"))
+
+
+# As real providers say them; every second one under a status that speaks of key or model.
+OWN_FAULTS: dict[str, Fault] = {
+    "stopwords": empty("stop"),
+    "filtered": empty("content_filter"),
+    "tinylimit": empty("length"),
+    "refusal": refusal,
+    "flagged": says(
+        403, "Your chosen model requires moderation and your input was flagged.", code=403
+    ),
+    "contentpolicy": says(400, "Rejected by our safety system.", code="content_policy_violation"),
+    "toolong": says(400, "This model's maximum context length is 8192 tokens."),
+    "toolarge": says(429, "Request too large on tokens per min (TPM): Limit 6000, Requested 7000."),
+    "fewertokens": says(402, "This request requires more credits, or fewer max_tokens.", code=402),
+    "notools": says(404, "No endpoints found that support tool use.", code=404),
+    "badtools": says(500, "tools param requires --jinja flag", type="server_error"),
+    "badschema": says(
+        400, "Invalid schema for function 'f'.", param="tools[0].function.parameters"
+    ),
+    "noimages": says(404, "No endpoints found that support image input", code=404),
+    "badparameter": says(400, "'temperature' is above the maximum.", param="temperature"),
+    "badmessage": says(422, "Conversation roles must alternate user/assistant"),
+}
+# A provider that is down, in shapes that no table names.
+STRANGE_FAULTS: dict[str, Fault] = {
+    "strange400": says(400, "Something is wrong.", type="strange", code="strange"),
+    "strange418": fixed(lambda call: response(b"I am a teapot.", status="418 Teapot")),
+    "strange404": html("404 Not Found"),
+    "strange200": fixed(lambda call: response(encode({"ok": False}))),
+    "strangefinish": empty("strange"),
+}
+
 FAULTS: dict[str, Fault] = {
     "400": status(400, "Bad Request"),
     "401": status(401, "Unauthorized"),
@@ -353,6 +420,9 @@ FAULTS: dict[str, Fault] = {
     "redirect": fixed(redirect),
     "wrongtype": html("200 OK"),
 }
+FAULTS |= STRANGE_FAULTS
+# With these an answer has no text: under /v1 it is one all the same, and costs as much.
+EMPTY = frozenset({"nullcontent", "emptycontent"})
 # With these a caller gets its answer all the same; only the figures about it are unusable.
 ANSWERED = frozenset({"nousage", "negusage", "hugeusage"})
 # With these the provider says when to come again.

@@ -4,7 +4,7 @@
 
 What a call does is chosen by its last user message, or for all calls by /control/settings:
 
-    fault:NAME     one of mock_faults.FAULTS        latency:MS    the wait before the answer
+    fault:NAME     one of mock_faults' tables       latency:MS    the wait before the answer
     gap:MS         the wait between stream pieces   size:N        the reply's length
 
 Every reply carries the number of its call, so that what a caller stored can be compared with
@@ -29,11 +29,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from acceptance.mock_faults import FAULTS, Call, answer, encode, error_body, response
+from acceptance.mock_faults import FAULTS, OWN_FAULTS, Call, answer, encode, error_body, response
 
 ORDER = re.compile(r"\b(fault|latency|gap|size):(\w+)")
 LOGGED_CHARACTERS = 1000
 HOST = "127.0.0.1"
+_FAULTS = FAULTS | OWN_FAULTS
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class MockProvider:
             call.gap_seconds = float(orders.get("gap", 0)) / 1000
             await call.silence(float(orders.get("latency", state.latency_ms)) / 1000)
             fault = orders.get("fault", state.fault)
-            if await (FAULTS[fault](call) if fault else answer(call)):
+            if await (_FAULTS[fault](call) if fault else answer(call)):
                 state.completions.append(logged(call, fault))
         finally:
             state.in_flight -= 1

@@ -12,7 +12,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ from acceptance.processes import wait_until
 from acceptance.rig import CREDIT, Rig, Server, Wanted
 
 CALLS = 200
-FLOOD = 120
+# What each of two channels of one account asks for, and what it gets: half of the account's half.
+FLOOD = 60
+QUARTER = CALLS // 4
 HALF = CALLS // 2
 POOL = 20
 # More than the pool has connections, so that it is the pool that bounds them.
@@ -61,6 +63,8 @@ def check(run: Run) -> None:
         # Only the gateway uses the database now: what is found is its own.
         with sampled(run, rig.database):
             send_slow_calls(scene)
+    with run.rig(settings) as rig:
+        let_the_only_account_have_all(run, rig, rig.start_server(workers=1, threads=THREADS))
 
 
 def session(number: int) -> str:
@@ -69,15 +73,15 @@ def session(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One process of the gateway, three channels, and calls that take so many seconds."""
+    """One process of the gateway, three accounts, and calls that take so many seconds."""
 
     run: Run
     rig: Rig
     server: Server
     seconds: float
     reader: Client
-    flooding: Client
-    other: Client
+    flooding: Sequence[Client]
+    others: Sequence[Client]
 
     def ask_slowly(self, client: Client, name: str, number: int) -> Answer:
         """Make a call that takes its time, every second one as a stream that drips."""
@@ -96,41 +100,65 @@ class Scene:
 
 
 def make_scene(run: Run, rig: Rig, server: Server) -> Scene:
-    owners = [f"{name}@example.com" for name in ("reader", "flooding", "other")]
-    channels = rig.create_channels([Wanted(owner, 10**4 * CREDIT) for owner in owners])
-    seconds = SECONDS if run.is_long else SECONDS_SHORT
-    return Scene(run, rig, server, seconds, *map(server.client, channels))
+    names = ("reader", "flooding", "flooding", "other", "other")
+    wanted = [Wanted(f"{name}@example.com", 10**4 * CREDIT) for name in names]
+    reader, *clients = map(server.client, rig.create_channels(wanted))
+    return Scene(run, rig, server, seconds_of(run), reader, clients[:2], clients[2:])
+
+
+def seconds_of(run: Run) -> float:
+    return SECONDS if run.is_long else SECONDS_SHORT
 
 
 # --- The calls ----------------------------------------------------------------------------------
 
 
 def send_slow_calls(scene: Scene) -> None:
-    """Let one channel flood the gateway and another take the rest; look while all are waiting."""
-    with ThreadPoolExecutor(FLOOD + HALF) as pool:
-
-        def send(client: Client, name: str, count: int) -> list[Future[Answer]]:
-            ask = partial(scene.ask_slowly, client, name)
-            return [pool.submit(ask, number) for number in range(count)]
-
+    """Let one account flood the gateway and another take the rest; look while all are waiting."""
+    with ThreadPoolExecutor(2 * FLOOD + HALF) as pool:
         started = time.monotonic()
-        flood = send(scene.flooding, "flood", FLOOD)
+        # First one channel of the account, which leaves room for the other.
+        flood = [send(scene, pool, scene.flooding[0], "flood", FLOOD)]
+        scene.wait_for_calls(QUARTER)
+        flood.append(send(scene, pool, scene.flooding[1], "flood too", FLOOD))
         scene.wait_for_calls(HALF)
-        others = send(scene.other, "other", HALF)
+        others = [send(scene, pool, client, "other", QUARTER) for client in scene.others]
         scene.wait_for_calls(CALLS)
         # The first call began later than `started`, so none has ended until then.
         look_around(scene, started + scene.seconds)
-    expect_halves(scene.run, [f.result() for f in flood], [f.result() for f in others])
+    for name, sent in zip(("flood", "flood too"), flood, strict=True):
+        expect_share(scene.run, name, [f.result() for f in sent], QUARTER)
+    for sent in others:
+        expect_share(scene.run, "another account", [f.result() for f in sent], QUARTER)
 
 
-def expect_halves(run: Run, flood: list[Answer], others: list[Answer]) -> None:
-    """Whoever floods has half of the calls, to the call; another channel has the other half."""
-    refused = [answer for answer in flood if not answer.is_success]
-    run.report.figure("flood", tally(flood))
-    run.report.expect_equal("flood: refused", tally(refused), {"503 overloaded": FLOOD - HALF})
-    expect_retry_after(run, "flood", refused)
-    answered = [answer for answer in others if answer.is_success]
-    run.report.expect(len(answered) == HALF, f"another channel beside it: {tally(others)}")
+def send(
+    scene: Scene, pool: ThreadPoolExecutor, client: Client, name: str, count: int
+) -> list[Future[Answer]]:
+    ask = partial(scene.ask_slowly, client, name)
+    return [pool.submit(ask, number) for number in range(count)]
+
+
+def expect_share(run: Run, name: str, answers: list[Answer], share: int) -> None:
+    """So many were answered, to the call; the rest was refused at once."""
+    refused = [answer for answer in answers if not answer.is_success]
+    run.report.figure(name, tally(answers))
+    expected = {"503 overloaded": len(answers) - share} if len(answers) > share else {}
+    run.report.expect_equal(f"{name}: refused", tally(refused), expected)
+    expect_retry_after(run, name, refused)
+
+
+def let_the_only_account_have_all(run: Run, rig: Rig, server: Server) -> None:
+    """An installation with one account keeps no room for others; a channel has half of it."""
+    wanted = [Wanted("only@example.com", 10**4 * CREDIT)] * 2
+    clients = list(map(server.client, rig.create_channels(wanted)))
+    scene = Scene(run, rig, server, seconds_of(run), clients[0], clients, ())
+    more = HALF + HALF // 10
+    with ThreadPoolExecutor(2 * more) as pool:
+        sent = [send(scene, pool, client, "only", more) for client in clients]
+        scene.wait_for_calls(CALLS)
+    for futures in sent:
+        expect_share(run, "the only account", [f.result() for f in futures], HALF)
 
 
 def expect_retry_after(run: Run, name: str, refused: list[Answer]) -> None:

@@ -30,6 +30,8 @@ from acceptance.processes import (
 
 WORKERS = 4
 THREADS = 8
+# What the gateway asks a route by itself, as the mock sees it.
+PROBE = "Reply with the single word: pong"
 CREDIT = 1_000_000
 START_SECONDS = 30.0
 # What the gateway reads and a developer's .env could set: empty is as good as unset.
@@ -126,7 +128,9 @@ class Mock:
         return cast(dict[str, int], self._ask("GET", "stats"))
 
     def completions(self) -> list[dict[str, Any]]:
-        return cast(list[dict[str, Any]], self._ask("GET", "completions"))
+        """Return what callers were answered; the gateway's own requests are nobody's."""
+        completed = cast(list[dict[str, Any]], self._ask("GET", "completions"))
+        return [one for one in completed if one["message"] != PROBE]
 
     def prompts(self) -> list[list[dict[str, str]]]:
         return cast(list[list[dict[str, str]]], self._ask("GET", "prompts"))

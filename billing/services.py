@@ -229,11 +229,17 @@ UPDATE billing_creditaccount SET entry_count = entry_count + 1
 
 
 @transaction.atomic
-def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> bool:
-    """Release a hold whose provider broke off, and book the loss to the operator.
+def absorb_loss(
+    *,
+    hold: PlacedHold,
+    loss_microcredits: int,
+    now: datetime,
+    reason: str = "The provider broke off in mid-stream",
+) -> bool:
+    """Release a hold whose provider worked for nothing, and book the loss to the operator.
 
     False where the hold was resolved before. The customer's balance is not touched; what the
-    words said so far would have cost moves from the operator's absorbed book to revenue.
+    provider used would have cost moves from the operator's absorbed book to revenue.
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         return False
@@ -249,7 +255,7 @@ def absorb_loss(*, hold: PlacedHold, loss_microcredits: int, now: datetime) -> b
             credit=Book.REVENUE,
             amount_microcredits=loss,
             balance_after_microcredits=row[0],
-            reason="The provider broke off in mid-stream",
+            reason=reason,
             request_id=hold.request_id,
             hold_id=hold.id,
             created_at=now,

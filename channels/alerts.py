@@ -43,8 +43,9 @@ def _alert(route: RouteHealth, now: datetime) -> bool:
     text = (
         f"{route.provider_name} refuses {route.provider_model}: {route.reason}.\n\n"
         "This will not pass by itself: a key is wrong, or the model is gone. Other routes of the "
-        "model are asked instead, where there are any; this one is tried once a minute.\n\n"
-        "Mend the provider or the route under /admin/, and test the route there."
+        "model are asked instead, where there are any; a short request of the gateway's own tries "
+        "this one once a second while messages come.\n\n"
+        "Fix the provider or the route under /admin/, and test the route there."
     )
     if not mail_operators(f"A route is broken: {route.provider_name}", text):
         row.update(alerted_at=None)

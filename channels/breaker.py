@@ -1,10 +1,17 @@
 """A circuit breaker for each (provider, model), shared by all processes through the database.
 
-Five failures in a row leave a route out; then one request a second, whichever process it is in,
-may probe it, and the first success lets all traffic back. A 429 leaves it out for as long as the
-provider asks, a wrong key or a retired model for a minute at a time, or a second where no other
-route is left. A route without a row is healthy, so the common case costs nothing but its absence
-from the query that lists routes.
+What somebody's request meets is a suspicion at most, as it may be that request's own doing. Five
+doubtful failures in a row make the gateway ask the route itself (channels/probes.py), and that
+answer alone opens or clears it. At once out is only what no request can bring about: a refused
+key, a retired model, no connection. A route that is open is probed once a second, by whichever
+process has traffic for it, until a probe is answered. A 429 leaves it out for as long as the
+provider asks, and then it is in again.
+
+Streams are counted apart, so that plain answers do not hide that streams fail; a probe that fails
+as a stream takes the route from streams alone.
+
+A route without a row is healthy, so the common case costs nothing but its absence from the query
+that lists routes.
 """
 
 from __future__ import annotations
@@ -12,10 +19,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.models import RouteHealth
 from common import db
 from common.clock import latest_believed
@@ -26,12 +35,14 @@ logger = logging.getLogger("gateway.channels")
 BREAKER_OPEN = "breaker_open"
 FAILURES_TO_OPEN = 5
 PROBE_EVERY = timedelta(seconds=1)
-PERMANENT_FOR = timedelta(seconds=60)
 LONGEST_RETRY_AFTER_SECONDS = 60
-# So long after a probe was due, with nobody to make it, what is known of a route is out of date:
-# while another route answers, a second one is asked by nobody. All may ask it then, as if it were
-# in, or the moment it is needed one would probe it and all others fail. One failure ends that.
-OUT_OF_DATE_AFTER = timedelta(seconds=10)
+# A failure so long ago, with no other since, is out of date: nobody has had traffic to probe the
+# route. All may ask it then, as if it were in, or the moment it is needed every message would fail
+# until a probe has come back. Above the time between two failed probes, so that it does not come
+# about while there is traffic.
+OUT_OF_DATE_AFTER = timedelta(seconds=15)
+# Failures of streams are forgotten by then, where nobody streams any more.
+FORGOTTEN_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,109 +50,281 @@ class Health:
     """A route's state as it was read with the routes; the default is a healthy one."""
 
     failure_count: int = 0
-    is_permanent: bool = False
+    stream_failure_count: int = 0
+    is_for_streams: bool = False
+    opened_at: datetime | None = None
     retry_at: datetime | None = None
-    # All routes of the model are out for good, and this is the first of them.
-    is_last_left: bool = False
+    failed_at: datetime | None = None
 
-    def is_out(self, *, now: datetime) -> bool:
-        return self.retry_at is not None and self.retry_at > now
+    @classmethod
+    def read(
+        cls,
+        failure_count: Any,
+        stream_failure_count: Any,
+        is_for_streams: Any,
+        opened_at: Any,
+        retry_at: Any,
+        failed_at: Any,
+    ) -> Health:
+        """Return what a statement gave back; all of it is None where there is no row."""
+        return cls(
+            failure_count or 0,
+            stream_failure_count or 0,
+            bool(is_for_streams),
+            opened_at and db.time_value(opened_at),
+            retry_at and believed(db.time_value(retry_at)),
+            failed_at and believed(db.time_value(failed_at)),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at is not None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it was a probe that has opened the route, not only somebody's request."""
+        return self.is_open and (self.is_for_streams or self.failure_count >= FAILURES_TO_OPEN)
+
+    def is_out(self, *, is_stream: bool, now: datetime) -> bool:
+        if not self.is_open:
+            return self.retry_at is not None and self.retry_at > now
+        if self.is_for_streams and not is_stream:
+            return False
+        return self.failed_at is not None and self.failed_at > now - OUT_OF_DATE_AFTER
+
+    def due_probe(self, *, now: datetime) -> bool | None:
+        """Return whether the probe that is due is to be a stream; None where none is due."""
+        if not self.is_open:
+            is_due = self.failure_count + self.stream_failure_count >= FAILURES_TO_OPEN
+            return not self.failure_count if is_due else None
+        if self.retry_at is not None and self.retry_at > now:
+            return None
+        # While streams are out, plain answers may turn out to fail as well.
+        return self.is_for_streams and self.failure_count < FAILURES_TO_OPEN
 
 
-def believed(retry_at: datetime) -> datetime:
-    """Return when to ask again; long ago where it is later than any wait from now can last.
+def believed(moment: datetime) -> datetime:
+    """Return a stored time; long ago where it is later than any wait from now can last.
 
-    Such a time was written by a clock that ran ahead. The first answer sets it right.
+    Such a time was written by a clock that ran ahead. The next answer sets it right.
     """
-    longest = timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
-    is_possible = retry_at <= latest_believed(timezone.now()) + max(longest, PERMANENT_FOR)
-    return retry_at if is_possible else datetime.min.replace(tzinfo=UTC)
+    return moment if moment <= _latest(timezone.now()) else datetime.min.replace(tzinfo=UTC)
+
+
+def _latest(now: datetime) -> datetime:
+    """Return the latest time that an honest clock can have written here."""
+    return latest_believed(now) + timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
 
 
 def state_of(row: RouteHealth, *, now: datetime) -> str:
-    """Return what the breaker does: `closed` lets all through, `open` none, `half-open` a probe."""
-    if row.retry_at is None:
-        return "closed"
-    return "open" if believed(row.retry_at) > now else "half-open"
+    """Return what the breaker does: `open` lets nobody through, `waiting` nobody for a while."""
+    if row.opened_at is not None:
+        return "open for streams" if row.is_for_streams else "open"
+    return "waiting" if row.retry_at is not None and believed(row.retry_at) > now else "closed"
 
 
-_TAKE_PROBE = """
-UPDATE channels_routehealth SET retry_at = %(next)s
- WHERE provider_name = %(provider)s AND provider_model = %(model)s AND retry_at <= %(until)s
-"""
+# --- What requests meet ---------------------------------------------------------------------------
 
+_THE_ROUTE = "provider_name = %(provider)s AND provider_model = %(model)s"
 
-def may_call(provider_name: str, provider_model: str, health: Health, *, now: datetime) -> bool:
-    """Tell whether a route may be called: it is in, or this call is the probe of its second."""
-    if health.retry_at is None or health.retry_at <= now - OUT_OF_DATE_AFTER:
-        return True
-    # Who is out for a minute and the last one left is asked as soon as any other.
-    if health.is_last_left and health.failure_count < FAILURES_TO_OPEN:
-        return True
-    until = now + (PERMANENT_FOR - PROBE_EVERY if health.is_last_left else timedelta())
-    if health.is_out(now=until):
-        return False
-    wait = PERMANENT_FOR if health.is_permanent else PROBE_EVERY
-    params = {
-        "provider": provider_name,
-        "model": provider_model,
-        "until": db.time_param(until),
-        "next": db.time_param(now + wait),
-    }
-    return db.execute(_TAKE_PROBE, params) == 1
-
-
-def note_success(provider_name: str, provider_model: str, health: Health) -> None:
-    """Let all traffic back to a route that has answered; writes only where it had failed."""
-    if not health.failure_count:
-        return
-    if RouteHealth.objects.filter(
-        provider_name=provider_name, provider_model=provider_model
-    ).delete()[0]:
-        fields = {"provider": provider_name, "model": provider_model}
-        logger.info("provider.route.recovered", extra=fields)
-
-
-_NOTE_FAILURE = """
+_NOTE = """
 INSERT INTO channels_routehealth AS h
-       (provider_name, provider_model, failure_count, is_permanent, reason, retry_at, failed_at)
-VALUES (%(provider)s, %(model)s, 1, %(permanent)s, %(reason)s, %(out_until)s, %(now)s)
+       (provider_name, provider_model, failure_count, stream_failure_count, is_permanent,
+        reason, retry_at, opened_at, failed_at)
+VALUES (%(provider)s, %(model)s, %(plain)s, %(streamed)s, %(permanent)s,
+        %(reason)s, %(retry_at)s, %(opened_at)s, %(now)s)
 ON CONFLICT (provider_name, provider_model) DO UPDATE
-   SET failure_count = h.failure_count + 1, is_permanent = excluded.is_permanent,
-       reason = excluded.reason, failed_at = excluded.failed_at,
-       retry_at = CASE WHEN excluded.retry_at IS NOT NULL THEN excluded.retry_at
-                       WHEN h.failure_count + 1 >= %(most)s THEN %(next_probe)s
-                       ELSE h.retry_at END
-RETURNING failure_count
+   SET failure_count = h.failure_count + excluded.failure_count,
+       stream_failure_count = h.stream_failure_count + excluded.stream_failure_count,
+       reason = excluded.reason,
+       failed_at = excluded.failed_at,
+       retry_at = CASE WHEN excluded.retry_at IS NULL
+                         OR h.opened_at IS NOT NULL AND excluded.opened_at IS NOT NULL
+                       THEN h.retry_at ELSE excluded.retry_at END,
+       is_permanent = CASE WHEN excluded.opened_at IS NULL THEN h.is_permanent
+                           ELSE excluded.is_permanent END,
+       is_for_streams = h.is_for_streams AND excluded.opened_at IS NULL,
+       opened_at = COALESCE(h.opened_at, excluded.opened_at)
+RETURNING failure_count, stream_failure_count, is_for_streams, opened_at, retry_at, failed_at
 """
 
 
 def note_failure(
-    provider_name: str, provider_model: str, error: ProviderError, *, now: datetime
-) -> None:
-    """Count a failure; leave the route out where it was one too many, or one that will stay."""
-    out_until = None
-    if error.permanent:
-        out_until = now + PERMANENT_FOR
-    elif error.retry_after_seconds:
-        wait = min(error.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
-        out_until = now + timedelta(seconds=wait)
+    provider_name: str,
+    provider_model: str,
+    error: ProviderError,
+    *,
+    is_stream: bool = False,
+    now: datetime,
+) -> Health:
+    """Note what a request has met, if it may tell of its route; return what is known then."""
+    opens = error.fault in (Fault.BROKEN, Fault.UNREACHABLE)
+    # A refusal came before any streaming: plain answers speak against it as well.
+    is_broken_stream = is_stream and error.fault is Fault.DOUBTFUL and not error.is_refusal
+    wait = timedelta(seconds=min(error.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
+    if not (opens or wait or error.fault is Fault.DOUBTFUL):
+        return Health()
+    retry_after = PROBE_EVERY if opens else wait
     row = db.fetch_row(
-        _NOTE_FAILURE,
+        _NOTE,
         {
             "provider": provider_name,
             "model": provider_model,
+            "plain": int(not wait and not is_broken_stream),
+            "streamed": int(is_broken_stream),
             "permanent": error.permanent,
             "reason": error.reason[:50],
-            "out_until": db.time_param(out_until) if out_until else None,
+            "retry_at": db.time_param(now + retry_after) if retry_after else None,
+            "opened_at": db.time_param(now) if opens else None,
             "now": db.time_param(now),
-            "most": FAILURES_TO_OPEN,
-            "next_probe": db.time_param(now + PROBE_EVERY),
         },
     )
+    assert row is not None, "the statement writes in any case"
+    health = Health.read(*row)
+    if opens and health.opened_at == now:
+        _say_opened(provider_name, provider_model, error)
+    return health
+
+
+def _say_opened(provider_name: str, provider_model: str, error: ProviderError) -> None:
+    # `broken` is for the staff: somebody has to see to a key or a route.
+    event = "provider.route.broken" if error.permanent else "provider.route.opened"
     fields = {"provider": provider_name, "model": provider_model, "reason": error.reason}
-    if error.permanent:
-        # For the staff: a key or a route has to be mended.
-        logger.error("provider.route.broken", extra=fields)
-    elif row and row[0] == FAILURES_TO_OPEN:
-        logger.error("provider.route.opened", extra=fields)
+    logger.error(event, extra=fields)
+
+
+def note_success(
+    provider_name: str, provider_model: str, health: Health, *, is_stream: bool, now: datetime
+) -> None:
+    """Begin to count anew after an answer; writes only where failures were counted.
+
+    What a probe has opened stays open: only a probe tells that anybody is answered again.
+    """
+    if health.failed_at is None:
+        return
+    is_over = Q(retry_at=None) | Q(retry_at__lte=now) | Q(retry_at__gt=_latest(now))
+    is_closed = Q(opened_at=None) & is_over
+    is_unproven = Q(is_for_streams=False, failure_count__lt=FAILURES_TO_OPEN)
+    rows = RouteHealth.objects.filter(
+        is_closed | ~Q(opened_at=None) & is_unproven,
+        provider_name=provider_name,
+        provider_model=provider_model,
+    )
+    is_old = health.failed_at <= now - FORGOTTEN_AFTER
+    if is_stream or health.is_open or is_old or not health.stream_failure_count:
+        rows.delete()
+    elif health.failure_count:
+        rows.update(failure_count=0)
+
+
+# --- What probes meet -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A probe that is one process's to make: what it has met the row as, and until when."""
+
+    is_stream: bool
+    until: datetime
+    opened_at: datetime | None
+
+
+_CLAIM = f"""
+UPDATE channels_routehealth
+   SET probe_until = %(until)s,
+       retry_at = CASE WHEN opened_at IS NULL THEN retry_at ELSE %(next)s END
+ WHERE {_THE_ROUTE}
+   AND CASE WHEN opened_at IS NOT NULL THEN retry_at <= %(now)s OR retry_at > %(latest)s
+            ELSE failure_count + stream_failure_count >= %(most)s
+                 AND (probe_until IS NULL OR probe_until <= %(now)s OR probe_until > %(latest)s) END
+RETURNING opened_at
+"""  # noqa: S608  # built from constants only
+
+
+def claim_probe(
+    provider_name: str, provider_model: str, health: Health, *, now: datetime, until: datetime
+) -> Claim | None:
+    """Take the probe that is due, which ends by `until`; None where none is, or another has it.
+
+    Of an open route the next one is due a second later, whatever became of this one.
+    """
+    is_stream = health.due_probe(now=now)
+    if is_stream is None:
+        return None
+    params = {
+        "provider": provider_name,
+        "model": provider_model,
+        "now": db.time_param(now),
+        "next": db.time_param(now + PROBE_EVERY),
+        "until": db.time_param(until),
+        "latest": db.time_param(_latest(now)),
+        "most": FAILURES_TO_OPEN,
+    }
+    row = db.fetch_row(_CLAIM, params)
+    return Claim(is_stream, until, row[0] and db.time_value(row[0])) if row else None
+
+
+# Only while its row is the one it was claimed of: a probe that hung until after the provider came
+# back must not undo what a later one has found.
+_FAILED = f"""
+UPDATE channels_routehealth
+   SET failure_count = CASE WHEN %(is_stream)s THEN failure_count
+                            WHEN failure_count < %(most)s THEN %(most)s
+                            ELSE failure_count + 1 END,
+       reason = %(reason)s,
+       failed_at = %(now)s,
+       is_permanent = %(permanent)s,
+       is_for_streams = CASE WHEN opened_at IS NULL THEN %(is_stream)s
+                             ELSE is_for_streams AND %(is_stream)s END,
+       retry_at = CASE WHEN opened_at IS NULL THEN %(next)s ELSE retry_at END,
+       opened_at = COALESCE(opened_at, %(now)s)
+ WHERE {_THE_ROUTE}
+   AND CASE WHEN opened_at IS NULL THEN probe_until = %(until)s ELSE opened_at = %(opened_at)s END
+RETURNING opened_at
+"""  # noqa: S608  # built from constants only
+
+
+def note_probe_failure(
+    provider_name: str, provider_model: str, error: ProviderError, claim: Claim, *, now: datetime
+) -> None:
+    """Open a route, or keep it open, as the gateway's own request has failed on it."""
+    row = db.fetch_row(
+        _FAILED,
+        {
+            "provider": provider_name,
+            "model": provider_model,
+            "is_stream": claim.is_stream,
+            "most": FAILURES_TO_OPEN,
+            "reason": error.reason[:50],
+            "permanent": error.permanent,
+            "now": db.time_param(now),
+            "next": db.time_param(now + PROBE_EVERY),
+            "until": db.time_param(claim.until),
+            "opened_at": claim.opened_at and db.time_param(claim.opened_at),
+        },
+    )
+    if row is not None and db.time_value(row[0]) == now:
+        _say_opened(provider_name, provider_model, error)
+
+
+# A plain answer tells nothing of streams, where these have failed or are left out.
+_CLEAR = f"""
+DELETE FROM channels_routehealth
+ WHERE {_THE_ROUTE}
+   AND (%(is_stream)s OR stream_failure_count = 0
+        OR opened_at IS NOT NULL AND NOT is_for_streams)
+RETURNING opened_at
+"""  # noqa: S608  # built from constants only
+_CLEAR_PLAIN = f"""
+UPDATE channels_routehealth SET failure_count = 0, probe_until = NULL WHERE {_THE_ROUTE}
+"""  # noqa: S608  # built from constants only
+
+
+def note_probe_success(provider_name: str, provider_model: str, claim: Claim) -> None:
+    """Let all traffic back to a route that has answered the gateway's own request."""
+    route = {"provider": provider_name, "model": provider_model}
+    row = db.fetch_row(_CLEAR, route | {"is_stream": claim.is_stream})
+    if row is None:
+        db.execute(_CLEAR_PLAIN, route)
+    elif row[0] is not None:
+        logger.info("provider.route.recovered", extra=route)

@@ -70,6 +70,8 @@ class Caller:
     account_id: int
     is_channel_enabled: bool
     is_account_enabled: bool
+    # Whether the installation has no other account, so that nobody is to be kept room for.
+    is_only_account: bool
     system_prompt: str
     prompt_version: int
     requests_per_minute: int
@@ -106,6 +108,7 @@ _OF_CHANNEL = {
     "account_id": "c.account_id",
     "is_channel_enabled": "c.is_enabled",
     "is_account_enabled": "a.is_enabled",
+    "is_only_account": ("NOT EXISTS (SELECT 1 FROM channels_account other WHERE other.id <> a.id)"),
     "system_prompt": "c.system_prompt",
     "prompt_version": "c.prompt_version",
     "requests_per_minute": _tighter("requests_per_minute"),
@@ -153,7 +156,8 @@ _CHANNEL_JOINS = """
 # What comes and goes without a change of these is told with them.
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
 _MARK = f"""concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin,
-                {_OF_CHANNEL["has_fixed_answers"]}, {_OF_CHANNEL["catalogue_mark"]})"""
+                {_OF_CHANNEL["has_fixed_answers"]}, {_OF_CHANNEL["is_only_account"]},
+                {_OF_CHANNEL["catalogue_mark"]})"""
 
 
 def _found_by_key(columns: Mapping[str, str]) -> Step:
@@ -243,7 +247,8 @@ def recall(digest: str) -> Caller | None:
 def read_caller(row: Sequence[Any]) -> Caller:
     """Return the caller in a row of `caller_step`."""
     mark, prefix, last_four, created, expires, mode, channel_id, *rest = row
-    name, account_id, is_channel_enabled, is_account_enabled, prompt, version, *rest = rest
+    name, account_id, is_channel_enabled, is_account_enabled, is_only_account, *rest = rest
+    prompt, version, *rest = rest
     requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *model = rest
     return Caller(
         mark=mark,
@@ -256,6 +261,7 @@ def read_caller(row: Sequence[Any]) -> Caller:
         account_id=account_id,
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
+        is_only_account=bool(is_only_account),
         system_prompt=prompt,
         prompt_version=version,
         requests_per_minute=requests_per_minute,

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
+
+class Fault(Enum):
+    """Whose fault a failed call is; channels/providers/faults.py decides, breaker.py acts on it."""
+
+    # Out at once, as every call would fail alike: somebody has to see to key, account or model.
+    BROKEN = "broken"
+    # Out at once: no connection.
+    UNREACHABLE = "unreachable"
+    # Out for as long as the provider asks.
+    LIMITED = "limited"
+    # About this request alone: another route may take it.
+    REQUEST = "request"
+    # The provider will not answer this message. Final: no other provider is asked.
+    DECLINED = "declined"
+    # Counted, and looked into where it goes on.
+    DOUBTFUL = "doubtful"
+
 
 class ProviderError(Exception):
     """One route failed.
 
-    `permanent` says that the next call would fail alike (wrong key, retired model);
-    `retry_after_seconds` is how long the provider itself asked to be left alone;
-    `is_request` says that it refused this one message, so that the route is not to blame.
+    `retry_after_seconds` is how long the provider itself asked to be left alone; `is_refusal` says
+    that the same request would be refused again.
     """
 
     def __init__(
         self,
         reason: str,
         *,
-        permanent: bool = False,
+        fault: Fault = Fault.DOUBTFUL,
         retry_after_seconds: float = 0,
-        is_request: bool = False,
+        is_refusal: bool = False,
     ) -> None:
         self.reason = reason
-        self.permanent = permanent
+        self.fault = fault
         self.retry_after_seconds = retry_after_seconds
-        self.is_request = is_request
+        self.is_refusal = is_refusal
         super().__init__(reason)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the next call will fail alike until somebody has seen to it."""
+        return self.fault is Fault.BROKEN
 
 
 class UnknownModel(Exception):

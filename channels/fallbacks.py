@@ -11,6 +11,7 @@ LONGEST_REPLY = 2_000
 # Code, title, when it is met.
 CAUSES = (
     ("provider_error", "The AI did not answer", "Every provider failed or broke off."),
+    ("content_filtered", "The AI declined to answer", "A provider's filter stopped the message."),
     ("daily_quota_reached", "Today's messages are used up", "Until midnight UTC."),
     ("credits_exhausted", "Credits are used up", "Until somebody adds credits."),
     ("rate_limited", "Too many messages in a minute", "For up to a minute."),

@@ -1,7 +1,7 @@
 """A real, tiny call through one route, to see whether it answers; nobody is charged for it.
 
 Past the breaker: a route that is left out is just the one that staff want to try. What comes of
-it changes nothing of the breaker's either; that is for real messages.
+it changes nothing of the breaker's either; that has probes of its own.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from channels import routes
 from channels.errors import ProviderError
 from channels.models import Route
-from channels.providers.base import ChatRequest, Completion, Patience, ProviderClient
+from channels.probes import REQUEST
+from channels.providers.base import Completion, Patience, ProviderClient
 from common import db
 
 DEADLINE_SECONDS = 10.0
-QUESTION = "Reply with the single word: pong"
-MAX_OUTPUT_TOKENS = 64
 NO_KEY = "no_key"
 
 # Plain words for the reasons of providers' clients (providers/, common/http.py).
 _WORDS = {
     NO_KEY: "The provider has no key: store one here, or set the environment variable it names.",
     "timeout": "No whole answer came in time.",
-    "connection": "The provider's server could not be reached, or it broke the connection off.",
+    "connection": "The provider's server could not be reached.",
+    "tls": "No secure connection: the provider's certificate is not trusted, or does not fit.",
+    "broken": "The connection broke off, or what came is no HTTP.",
     "private_address": "A private address: PROVIDER_ALLOW_PRIVATE_ADDRESSES would allow it.",
     "address": "The provider's address is no web address.",
     "garbage": "The answer is not of OpenAI's chat protocol. Does the address end in /v1?",
@@ -34,6 +35,8 @@ _WORDS = {
     "encoding": "The answer is compressed in a way that was not asked for.",
     "model_retired": "The provider no longer serves the model under this name.",
     "content_filter": "The provider's content filter refused the question.",
+    "request_too_large": "The provider says that even this short question is too large.",
+    "error_event": "The provider reported an error in the place of an answer.",
     "context_length_exceeded": "The provider says that even this short question is too long.",
     "status_400": "The provider refused the request as malformed.",
     "status_401": "The provider does not accept the key.",
@@ -86,13 +89,12 @@ def try_route(route: Route) -> Result:
 
 
 def _ask(client: ProviderClient, route: Route) -> Result:
-    request = ChatRequest([{"role": "user", "content": QUESTION}], MAX_OUTPUT_TOKENS)
     started = time.monotonic()
     until = started + DEADLINE_SECONDS
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
     completion, reason, is_permanent = None, "", False
     try:
-        completion = client.complete(request, patience=patience)
+        completion = client.complete(REQUEST, patience=patience)
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent
     duration_ms = round((time.monotonic() - started) * 1000)

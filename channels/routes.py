@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
 
-from channels import breaker
+from channels import breaker, probes
 from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller, ModelTerms
 from channels.errors import ProviderError
-from channels.models import FixedAnswer, Route
+from channels.models import FixedAnswer, Provider, Route
 from channels.providers.base import (
     ChatRequest,
     Completion,
@@ -26,9 +24,9 @@ from channels.providers.base import (
     ProviderClient,
 )
 from channels.providers.demo import DemoProvider
+from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.simulated import SimulatedProvider
 from channels.services import provider_context
 from common import crypto, db
@@ -36,26 +34,27 @@ from common.text import normalize_question
 
 logger = logging.getLogger("gateway.channels")
 
-# All enabled providers, also those without a route to this model: they tell an installation
-# without any provider (the demo answers) from a model that nobody serves. First the one of
-# PROVIDER_BASE_URL, which is no row of its own; each with what is known of its health.
-_LIST_ROUTES = """
-SELECT -1 AS step, 0 AS id, NULL, 'default', '', '', NULL, '', %(model_id)s,
-       h.failure_count, h.is_permanent, h.retry_at
+# All providers, also those without a route to this model, and those that are switched off: they
+# tell an installation without any provider (the demo answers) from a model that nobody serves.
+# First the one of PROVIDER_BASE_URL, which is no row of its own; each with what is known of its
+# health.
+_HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
+       h.failed_at"""
+_LIST_ROUTES = f"""
+SELECT -1 AS step, 0 AS id, NULL, 'default', TRUE, '', '', NULL, '', %(model_id)s, {_HEALTH}
   FROM (SELECT 1) AS always
   LEFT JOIN channels_routehealth h ON h.provider_name = 'default'
                                   AND h.provider_model = %(model_id)s
 UNION ALL
-SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.base_url, p.key_setting,
-       p.key_ciphertext, p.encryption_key_id, r.provider_model,
-       h.failure_count, h.is_permanent, h.retry_at
+SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.is_enabled, p.base_url,
+       p.key_setting, p.key_ciphertext, p.encryption_key_id, r.provider_model, {_HEALTH}
   FROM channels_provider p
-  LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s AND r.is_enabled
+  LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s
+                            AND r.is_enabled AND p.is_enabled
   LEFT JOIN channels_routehealth h ON h.provider_name = p.name
                                   AND h.provider_model = r.provider_model
- WHERE p.is_enabled
  ORDER BY step, id
-"""
+"""  # noqa: S608  # built from constants only
 
 
 class RouteRow(NamedTuple):
@@ -65,18 +64,21 @@ class RouteRow(NamedTuple):
     id: int
     provider_id: Any  # None: the one of PROVIDER_BASE_URL
     provider_name: str
+    is_enabled: bool
     base_url: str
     key_setting: str
     key_ciphertext: Any
     encryption_key_id: str
     provider_model: str | None
-    failure_count: int | None
-    is_permanent: bool | None
-    retry_at: Any
+    failure_count: int | None = None
+    stream_failure_count: int | None = None
+    is_for_streams: bool | None = None
+    opened_at: Any = None
+    retry_at: Any = None
+    failed_at: Any = None
 
     def health(self) -> Health:
-        retry_at = self.retry_at and breaker.believed(db.time_value(self.retry_at))
-        return Health(self.failure_count or 0, bool(self.is_permanent), retry_at)
+        return Health.read(*self[-6:])
 
 
 class GuardedRoute:
@@ -85,39 +87,72 @@ class GuardedRoute:
     def __init__(self, client: ProviderClient, provider_model: str, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
-        self.has_next = False
+        # All routes of the model, in their order.
+        self.siblings: Sequence[GuardedRoute] = (self,)
         self._client = client
         self._provider_model = provider_model
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        patience = self._share(patience)
-        return self._call(request, lambda asked: self._client.complete(asked, patience=patience))
+        def ask(asked: ChatRequest) -> Completion:
+            return self._client.complete(asked, patience=shared)
+
+        shared = self._share(patience, is_stream=False)
+        return self._call(request, ask, is_stream=False)
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        patience = self._share(patience)
-        return self._call(
-            request,
-            lambda asked: self._client.stream(asked, patience=patience, on_delta=on_delta),
-        )
+        def ask(asked: ChatRequest) -> Completion:
+            return self._client.stream(asked, patience=shared, on_delta=on_delta)
 
-    def _share(self, patience: Patience) -> Patience:
-        """Leave half of the time to the next route, should this one hang."""
-        return patience.halved(now=time.monotonic()) if self.has_next else patience
+        shared = self._share(patience, is_stream=True)
+        return self._call(request, ask, is_stream=True)
 
-    def _call(self, request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
+    def _share(self, patience: Patience, *, is_stream: bool) -> Patience:
+        """Leave half of the time to the next route, should this one hang.
+
+        One that is out is none: nobody's answer is to be cut short for the sake of it.
+        """
+        now = timezone.now()
+        later = self.siblings[self.siblings.index(self) + 1 :]
+        if all(route.health.is_out(is_stream=is_stream, now=now) for route in later):
+            return patience
+        return patience.halved(now=time.monotonic())
+
+    def _call(
+        self, request: ChatRequest, ask: Callable[[ChatRequest], Completion], *, is_stream: bool
+    ) -> Completion:
         route = self.provider_name, self._provider_model
-        if not breaker.may_call(*route, self.health, now=timezone.now()):
+        if self.health.is_open:
+            self._probe_if_due(self.health)
+        if self._is_left_out(is_stream=is_stream):
             raise ProviderError(BREAKER_OPEN)
         db.release_connection()
         try:
             completion = _ask_fitting(request, ask)
         except ProviderError as error:
-            if not error.is_request:
-                breaker.note_failure(*route, error, now=timezone.now())
-                db.release_connection()
+            now = timezone.now()
+            self._probe_if_due(breaker.note_failure(*route, error, is_stream=is_stream, now=now))
+            db.release_connection()
             raise
-        breaker.note_success(*route, self.health)
+        # An empty answer or a refusal speaks as little for a route as against it.
+        if completion.text.strip() or completion.tool_calls:
+            breaker.note_success(*route, self.health, is_stream=is_stream, now=timezone.now())
         return completion
+
+    def _probe_if_due(self, health: Health) -> None:
+        probes.start_if_due(self._client, self._provider_model, health, now=timezone.now())
+
+    def _is_left_out(self, *, is_stream: bool) -> bool:
+        """Tell whether this route is out; of routes that are all out, the first may be asked.
+
+        Until a probe has proven that it fails: better an error of its own than none at all.
+        """
+        now = timezone.now()
+        if not self.health.is_out(is_stream=is_stream, now=now):
+            return False
+        is_last_left = self is self.siblings[0] and all(
+            route.health.is_out(is_stream=is_stream, now=now) for route in self.siblings
+        )
+        return not (is_last_left and self.health.is_open and not self.health.is_proven)
 
 
 def _ask_fitting(request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
@@ -150,27 +185,56 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
     """Return who can answer this caller, in the order they are to be tried; may be empty.
 
     The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
-    The demo answers test keys, and everybody while no provider is configured at all. `simulate`
-    is a behaviour of channels.providers.simulated, for a test key.
+    The demo answers test keys, and everybody while no provider is set up at all. `simulate` is a
+    behaviour of channels.providers.simulated, for a test key.
     """
     if caller.is_test:
         return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
+    rows = _rows(caller.model, caller.catalogue_mark)
+    if not any(map(_is_set_up, rows)):
+        return [DemoProvider(is_test=False)]
     routes: list[GuardedRoute] = []
-    has_provider = False
-    for row in _rows(caller.model, caller.catalogue_mark):
-        api_key = _default_key() if row.provider_id is None else _provider_key(row)
-        if api_key is None:
+    for row in rows:
+        if not row.provider_model:
             continue
-        has_provider = True
-        if row.provider_model:
+        api_key = _default_key() if row.provider_id is None else _provider_key(row)
+        if api_key is not None:
             client = _client(row, api_key)
             routes.append(GuardedRoute(client, row.provider_model, row.health()))
-    if not has_provider:
-        return [DemoProvider(is_test=False)]
-    now = timezone.now()
-    keep_a_last_one(routes, now=now)
-    share_the_time(routes, now=now)
+    for route in routes:
+        route.siblings = routes
     return [*routes]
+
+
+def is_free(clients: Sequence[ProviderClient]) -> bool:
+    """Tell whether what these answer costs nothing, whatever the model's price: the demo does."""
+    return any(isinstance(client, DemoProvider) for client in clients)
+
+
+def is_demo() -> bool:
+    """Tell whether the demo answers live keys: no provider is set up, for any model."""
+    rows = Provider.objects.values_list("is_enabled", "key_setting", "encryption_key_id")
+    return not settings.PROVIDER_BASE_URL and not any(_has_key(*row) for row in rows)
+
+
+def _is_set_up(row: RouteRow) -> bool:
+    if row.provider_id is None:
+        return bool(settings.PROVIDER_BASE_URL)
+    return _has_key(bool(row.is_enabled), row.key_setting, row.encryption_key_id)
+
+
+def _has_key(is_enabled: bool, key_setting: str, encryption_key_id: str) -> bool:
+    """Tell whether a provider has a key, or needs none.
+
+    One that is switched off counts as having one, and so does a key that cannot be read: a visitor
+    never gets the demo because somebody paused a provider, or lost a key.
+    """
+    has_stored = bool(encryption_key_id)
+    return not is_enabled or has_stored or not key_setting or bool(_key_of_setting(key_setting))
+
+
+def _key_of_setting(name: str) -> str:
+    return settings.PROVIDER_KEYS.get(name) or ""
 
 
 def _client(row: RouteRow, api_key: str) -> ProviderClient:
@@ -198,7 +262,7 @@ def _rows(model: ModelTerms, mark: str | None) -> list[RouteRow]:
     rows = [RouteRow(*row) for row in found]
     # Rows newer than the mark do no harm, as the next caller brings another. But a failure, which
     # leaves no mark when it is over, may have come between the two.
-    if mark and all(row.failure_count is None for row in rows):
+    if mark and all(row.failed_at is None for row in rows):
         _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: rows}
     return rows
 
@@ -211,37 +275,15 @@ def client_of(route: Route) -> ProviderClient | None:
         id=route.pk,
         provider_id=provider.id,
         provider_name=provider.name,
+        is_enabled=provider.is_enabled,
         base_url=provider.base_url,
         key_setting=provider.key_setting,
         key_ciphertext=provider.key_ciphertext,
         encryption_key_id=provider.encryption_key_id,
         provider_model=route.provider_model,
-        failure_count=None,
-        is_permanent=None,
-        retry_at=None,
     )
     api_key = _provider_key(row)
     return None if api_key is None else _client(row, api_key)
-
-
-def keep_a_last_one(routes: list[GuardedRoute], *, now: datetime) -> None:
-    """Where every route is out for a permanent reason, let the first be tried all the same.
-
-    Better an error of its own than none at all; after five in a row, only once a second.
-    """
-    if routes and all(r.health.is_permanent and r.health.is_out(now=now) for r in routes):
-        routes[0].health = replace(routes[0].health, is_last_left=True)
-
-
-def share_the_time(routes: list[GuardedRoute], *, now: datetime) -> None:
-    """Tell each route whether another is to have its turn within the same deadline.
-
-    One that is out is none: nobody's answer is to be cut short for the sake of it.
-    """
-    has_next = False
-    for route in reversed(routes):
-        route.has_next = has_next
-        has_next = has_next or not route.health.is_out(now=now)
 
 
 def _default_key() -> str | None:
@@ -254,7 +296,7 @@ def _provider_key(row: RouteRow) -> str | None:
     if row.key_ciphertext is None:
         if not row.key_setting:
             return ""
-        return settings.PROVIDER_KEYS.get(row.key_setting) or None
+        return _key_of_setting(row.key_setting) or None
     try:
         context = provider_context(uuid.UUID(str(row.provider_id)))
         return crypto.decrypt(row.encryption_key_id, bytes(row.key_ciphertext), context=context)

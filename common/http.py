@@ -100,6 +100,9 @@ _REASONS = {
     pycurl.E_COULDNT_CONNECT: "connection",
     pycurl.E_FILESIZE_EXCEEDED: "too_large",
     pycurl.E_URL_MALFORMAT: "address",
+    pycurl.E_SSL_CONNECT_ERROR: "tls",
+    pycurl.E_PEER_FAILED_VERIFICATION: "tls",
+    pycurl.E_SSL_CACERT_BADFILE: "tls",
 }
 
 _NOT_IN_A_FIELD = re.compile("[\\r\\n\\0]")
@@ -382,7 +385,7 @@ def post(
     """POST `body` and return the whole answer, whatever its status.
 
     `deadline` is a time.monotonic() value that bounds looking up the name, connecting, sending,
-    headers and body together. Raises HttpError with reason `timeout`, `connection`,
+    headers and body together. Raises HttpError with reason `timeout`, `connection`, `tls`,
     `private_address`, `address`, `too_large`, `encoding` or `broken` (the answer ended early or is
     no HTTP). Never retries and never follows a redirect.
     """

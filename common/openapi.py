@@ -63,7 +63,7 @@ _MEANINGS = {
     411: "length_required: neither Content-Length nor Transfer-Encoding: chunked",
     413: "payload_too_large: a chunked body once the key is known",
     415: "unsupported_media_type",
-    422: "idempotency_key_reused",
+    422: "idempotency_key_reused, content_filtered",
     429: "rate_limited, daily_quota_reached",
     500: "provider_error, internal_error",
     503: "overloaded",

@@ -2,8 +2,8 @@
 
 Slots bound the work: a request holds one while it needs the CPU and the database, and gives it
 back while a provider talks, so that slow answers never hold up quick refusals. The call gate
-bounds what is in flight: past it a request is refused at once, and no channel takes more than
-half. Both shed load in one process; no limit or money depends on them.
+bounds what is in flight, and what of that is one account's or one channel's: past it a request is
+refused at once. Both shed load in one process; no limit or money depends on them.
 
 Requests of the API go in lanes, as many as keep the interpreter busy while others wait for the
 database. More beside them would only take it from each other, and have PostgreSQL do the same
@@ -362,28 +362,37 @@ def plain_answer(error: ApiError, start_response: StartResponse) -> list[bytes]:
 
 
 class CallGate:
-    """At most `limit` calls in flight, at most half of them for one owner."""
+    """At most `limit` calls in flight, and a share of them for one account.
 
-    def __init__(self, limit: int) -> None:
+    An only account may use all of them. Within its share, one channel has half.
+    """
+
+    def __init__(self, limit: int, per_account: int) -> None:
         self._limit = limit
-        self._most_for_one = max(1, limit // 2)
-        self._by_owner: Counter[Hashable] = Counter()
-        self._total = 0
+        self._per_account = min(limit, per_account)
+        self._taken: Counter[Hashable] = Counter()
         self._lock = threading.Lock()
 
     @contextmanager
-    def call(self, owner: Hashable) -> Iterator[None]:
+    def call(
+        self, account: Hashable, channel: Hashable, *, is_only_account: bool = False
+    ) -> Iterator[None]:
         """Hold a place for the block. Raises Overloaded at once where there is none."""
+        share = self._limit if is_only_account else self._per_account
+        bounds = {
+            "all": self._limit,
+            ("account", account): share,
+            ("channel", channel): max(1, share // 2),
+        }
         with self._lock:
-            if self._total >= self._limit or self._by_owner[owner] >= self._most_for_one:
+            if any(self._taken[whose] >= most for whose, most in bounds.items()):
                 raise Overloaded("Too many messages are being answered at the moment.")
-            self._total += 1
-            self._by_owner[owner] += 1
+            self._taken.update(bounds.keys())
         try:
             yield
         finally:
             with self._lock:
-                self._total -= 1
-                self._by_owner[owner] -= 1
-                if not self._by_owner[owner]:
-                    del self._by_owner[owner]
+                self._taken.subtract(bounds.keys())
+                for whose in bounds:
+                    if not self._taken[whose]:
+                        del self._taken[whose]

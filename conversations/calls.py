@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -25,7 +26,7 @@ from billing.holds import PlacedHold
 from billing.services import Settlement, Storing
 from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.providers.base import (
     ChatRequest,
     Completion,
@@ -38,7 +39,13 @@ from channels.providers.base import (
 from common import db, slots
 from common.errors import ApiError, Overloaded
 from common.tokens import estimate_tokens
-from conversations.errors import AnsweredTooLate, ProviderFailed, RequestRefused
+from conversations.errors import (
+    AnsweredTooLate,
+    ContentFiltered,
+    ProviderFailed,
+    RequestRefused,
+    Usage,
+)
 from conversations.prompts import Prompt
 
 logger = logging.getLogger("gateway.conversations")
@@ -72,18 +79,15 @@ class Begun:
     admitted_at: datetime
     provider_name: str
 
+    @classmethod
+    def of(cls, answer: Answer) -> Begun:
+        """Return the beginning of an answer that came without a piece."""
+        call = answer.call
+        return cls(call.hold.id, call.admitted_at, answer.reply.provider_name)
+
 
 # Hears a streamed answer: once that it has begun, then each piece.
 Tell = Callable[[Begun | Delta], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, and whether they had to be estimated."""
-
-    input_tokens: int
-    output_tokens: int
-    is_estimated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,14 @@ class Outcome:
 @cache
 def call_gate() -> slots.CallGate:
     """Return this process's bound on calls in flight."""
-    return slots.CallGate(settings.PROVIDER_CALLS)
+    return slots.CallGate(settings.PROVIDER_CALLS, settings.PROVIDER_CALLS_PER_ACCOUNT)
+
+
+def in_flight(caller: Caller) -> AbstractContextManager[None]:
+    """Take one of this process's calls for the block. Raises Overloaded where there is none."""
+    return call_gate().call(
+        caller.account_id, caller.channel_id, is_only_account=caller.is_only_account
+    )
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -171,16 +182,14 @@ def highest_price(caller: Caller, prompt: Prompt) -> int:
 class BrokenOff(ProviderFailed):
     """The provider broke off in mid-stream: too late for another route, and our own loss."""
 
-    def __init__(self, text: str, *, reason: str) -> None:
-        message = "The AI provider broke off its answer. Nothing was charged."
-        super().__init__(message, reason=reason)
-        self.text = text
+    default_message = "The AI provider broke off its answer. Nothing was charged."
 
 
 def make(call: HeldCall, tell: Tell | None) -> Reply:
     """Return the first route's answer, while neither a connection nor a slot is held.
 
-    Raises ProviderFailed, and BrokenOff once a piece of the answer has gone to the caller.
+    The answer may be empty (channels/providers/base.py). Raises ContentFiltered, ProviderFailed,
+    and BrokenOff once a piece of the answer has gone to the caller.
     """
     db.release_connection()
     started = time.monotonic()
@@ -213,9 +222,11 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
             logger.log(level, "provider.call.failed", extra=fields | {"permanent": error.permanent})
             if pieces:
                 said = "".join(map(text_of_delta, pieces))
-                raise BrokenOff(said, reason=error.reason) from error
+                raise BrokenOff(reason=error.reason, lost=_estimate(call, said)) from error
+            if error.fault is Fault.DECLINED:
+                raise ContentFiltered(reason=error.reason) from error
             errors.append(error)
-    if errors and all(error.is_request for error in errors):
+    if errors and all(error.is_refusal for error in errors):
         raise RequestRefused(errors[-1].reason)
     if not call.routes:
         logger.error("provider.route.missing")
@@ -271,9 +282,14 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
     )
     if is_believed:
         return Usage(told_input or 0, told_output or 0, False)
+    return _estimate(call, completion.all_text)
+
+
+def _estimate(call: HeldCall, text: str) -> Usage:
+    """Return the tokens of the prompt and of a text, by their lengths."""
     return Usage(
-        min(call.prompt.estimated_input_tokens, window),
-        min(estimate_tokens(completion.all_text), most_output),
+        min(call.prompt.estimated_input_tokens, call.caller.model.context_window_tokens),
+        min(estimate_tokens(text), call.prompt.request.max_output_tokens),
         True,
     )
 
@@ -281,10 +297,10 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
 # --- Settlement ---------------------------------------------------------------------------------
 
 
-def charge_of(call: HeldCall, reply: Reply) -> int:
-    """Return what an answer costs in micro-credits: its price, never above what is held."""
+def price_of(call: HeldCall, usage: Usage) -> int:
+    """Return what these tokens cost in micro-credits: their price, never above what is held."""
     price = call.caller.model.price(
-        input_tokens=reply.usage.input_tokens, output_tokens=reply.usage.output_tokens
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
     )
     return min(price, call.hold.amount_microcredits)
 
@@ -295,7 +311,7 @@ def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> 
         return billing.settle_free(hold=call.hold, now=now, storing=storing)
     return billing.capture_hold(
         hold=call.hold,
-        charge_microcredits=charge_of(call, reply),
+        charge_microcredits=price_of(call, reply.usage),
         now=now,
         reason=f"Reply by {call.caller.model.model_id}",
         request_id=call.hold.request_id,
@@ -334,13 +350,21 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
 def give_back(call: HeldCall, error: BaseException, *, now: datetime) -> None:
     """Release the hold of a call that got no whole answer.
 
-    What a provider had said before it broke off is booked to the operator.
+    What a provider has used for nothing is booked to the operator.
     """
-    if not isinstance(error, BrokenOff):
+    lost = error.lost if isinstance(error, ProviderFailed) else None
+    if lost is None:
         holds.release_hold(hold=call.hold, now=now)
         return
-    loss = call.caller.model.price(
-        input_tokens=call.prompt.estimated_input_tokens,
-        output_tokens=estimate_tokens(error.text),
+    billing.absorb_loss(
+        hold=call.hold,
+        loss_microcredits=price_of(call, lost),
+        now=now,
+        reason=_LOSSES.get(type(error), "The provider's answer was empty"),
     )
-    billing.absorb_loss(hold=call.hold, loss_microcredits=loss, now=now)
+
+
+_LOSSES = {
+    BrokenOff: "The provider broke off in mid-stream",
+    ContentFiltered: "The provider filtered its answer",
+}

@@ -20,7 +20,7 @@ from billing.services import Storing
 from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
-from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
+from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from conversations import calls, failures, idempotency
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
@@ -61,8 +61,8 @@ def complete_chat(
     Two short transactions with the provider's call between them, as for a chat. `render` makes
     the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
     piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
-    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted or ProviderFailed; each of them
-    charged nothing and stored no message.
+    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered or ProviderFailed;
+    each of them charged nothing and stored no message.
     """
     with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
         return _complete(caller, asked, request_id, render, tell)
@@ -78,7 +78,7 @@ def _complete(
     caller = with_model(caller, asked.model_id)
     prompt = build_prompt(caller, asked)
     with (
-        calls.call_gate().call(caller.channel_id),
+        calls.in_flight(caller),
         idempotency.claimed(
             caller, asked.idempotency_key, session_id="", is_stream=asked.is_stream
         ) as claim,
@@ -142,10 +142,12 @@ def _admit(
     request_id: str,
 ) -> HeldCall:
     now = timezone.now()
-    prompt = calls.within_means(caller, prompt, now=now)
+    is_free = routes.is_free(clients)
+    if not is_free:
+        prompt = calls.within_means(caller, prompt, now=now)
     hold = admission.place_hold(
         caller=caller,
-        amount_microcredits=calls.highest_price(caller, prompt),
+        amount_microcredits=0 if is_free else calls.highest_price(caller, prompt),
         now=now,
         expires_at=calls.hold_until(now, is_stream=asked.is_stream),
         request_id=request_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from common.errors import ApiError, InvalidRequest
 
 
@@ -35,10 +37,20 @@ class IdempotencyKeyReused(ApiError):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, and whether they had to be estimated."""
+
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool
+
+
 class ProviderFailed(ApiError):
     """Every route failed; nothing was charged and no message stored.
 
-    `reason` is a word of ProviderError's, for the channel's owner; callers do not see it.
+    `reason` is a word of ProviderError's, for the channel's owner; callers do not see it. `lost` is
+    what the provider used all the same, which is the operator's loss.
     """
 
     status = 500
@@ -52,10 +64,26 @@ class ProviderFailed(ApiError):
         message: str | None = None,
         *,
         reason: str = "",
-        headers: dict[str, str] | None = None,
+        lost: Usage | None = None,
+        may_retry: bool = True,
     ) -> None:
         self.reason = reason
-        super().__init__(message, headers=headers)
+        self.lost = lost
+        super().__init__(message, headers=None if may_retry else {"X-Should-Retry": "false"})
+
+
+class ContentFiltered(ProviderFailed):
+    """The provider declined to answer this message: final, so that no other one is asked."""
+
+    status = 422
+    code = "content_filtered"
+    default_message = (
+        "The AI provider declined to answer this message. Nothing was charged. "
+        "Please put it differently."
+    )
+
+    def __init__(self, *, reason: str, lost: Usage | None = None) -> None:
+        super().__init__(reason=reason, lost=lost, may_retry=False)
 
 
 class AnsweredTooLate(ProviderFailed):
@@ -71,7 +99,7 @@ class RequestRefused(ProviderFailed):
     default_message = "The AI provider refused this request. Nothing was charged."
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason=reason, headers={"X-Should-Retry": "false"})
+        super().__init__(reason=reason, may_retry=False)
 
 
 class ContextLengthExceeded(InvalidRequest):

@@ -19,10 +19,12 @@ from billing.services import Storing
 from channels import routes
 from channels.callers import Caller
 from channels.providers.base import ProviderClient
+from channels.providers.faults import CONTENT_FILTER, CUT_FINISHES, FILTERED_FINISHES
 from common import db
 from common.ids import uuid7
 from conversations import calls, failures, idempotency, selectors, turns
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
+from conversations.errors import ContentFiltered, ProviderFailed
 from conversations.idempotency import Claim
 from conversations.messages import STORE_TURN
 from conversations.prompts import Page, Prompt, build_prompt
@@ -64,8 +66,8 @@ def answer_message(
     transaction, lock or connection is held while the provider talks. `render` makes the body that
     is sent now and stored for replays; `tell` hears a streamed reply piece by piece. Raises
     Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
-    CreditsExhausted or
-    ProviderFailed; each of them charged nothing and stored no message.
+    CreditsExhausted, ContentFiltered or ProviderFailed; each of them charged nothing and stored no
+    message.
     """
     with (
         failures.recorded(
@@ -75,7 +77,7 @@ def answer_message(
             session_id=incoming.session_id,
             page_url=incoming.page.url,
         ),
-        calls.call_gate().call(caller.channel_id),
+        calls.in_flight(caller),
         idempotency.claimed(
             caller,
             incoming.idempotency_key,
@@ -87,6 +89,7 @@ def answer_message(
             return Outcome(claim.replay.encode(), answer=None)
         with admitted(caller, incoming, request_id) as admission:
             reply = calls.make(admission.call, tell)
+            require_text(reply)
             return store_turn(incoming, admission, reply, claim, render)
 
 
@@ -120,7 +123,7 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
     """
     now = timezone.now()
     clients, is_fixed = _list_clients(caller, incoming)
-    is_free = is_fixed or caller.is_test
+    is_free = is_fixed or caller.is_test or routes.is_free(clients)
     foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
     price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
     turn, hold, newest = _take(caller, incoming, request_id, ticket, now=now, price=price)
@@ -235,6 +238,23 @@ def _given_back_on_error(turn: Turn, hold: PlacedHold) -> Iterator[None]:
 
 
 # --- Settlement ---------------------------------------------------------------------------------
+
+
+def require_text(reply: Reply) -> None:
+    """Refuse an answer that shows a visitor nothing. Raises ContentFiltered or ProviderFailed."""
+    finish_reason = reply.completion.finish_reason
+    if reply.completion.text.strip():
+        return
+    if finish_reason.lower() in FILTERED_FINISHES:
+        raise ContentFiltered(reason=CONTENT_FILTER, lost=reply.usage)
+    is_cut = finish_reason.lower() in CUT_FINISHES
+    # Cut before the first word, it would be again: most often by hidden reasoning.
+    raise ProviderFailed(
+        "The AI provider's answer was empty. Nothing was charged.",
+        reason="empty_length" if is_cut else "no_text",
+        lost=reply.usage,
+        may_retry=not is_cut,
+    )
 
 
 def store_turn(

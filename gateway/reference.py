@@ -114,6 +114,11 @@ ERRORS = (
         "Use a new key for a new message.",
     ),
     ErrorRow(
+        conversations.ContentFiltered,
+        "The AI provider declined to answer this message. Nothing was charged.",
+        "Show the visitor that; the same message is declined again.",
+    ),
+    ErrorRow(
         common.RateLimited,
         "More requests than the channel may make a minute.",
         "Wait for Retry-After, then try again.",

@@ -447,6 +447,10 @@ if PROVIDER_STREAM_DEADLINE < PROVIDER_DEADLINE:
 PROVIDER_STREAM_SILENCE = 15
 # Calls to providers that one process has in flight at once; more are answered 503.
 PROVIDER_CALLS = read_int("PROVIDER_CALLS", 400, low=1, high=10_000)
+# How many of these one account may have; an installation's only account may have all.
+PROVIDER_CALLS_PER_ACCOUNT = read_int(
+    "PROVIDER_CALLS_PER_ACCOUNT", max(1, PROVIDER_CALLS // 2), low=1, high=10_000
+)
 HOLD_GRACE_SECONDS = 10
 SESSION_TTL = read_int("SESSION_TTL", 24 * 3600, low=60, high=366 * 24 * 3600)
 SESSION_RETENTION_DAYS = read_int("SESSION_RETENTION_DAYS", 30, low=1, high=36_500)

@@ -58,6 +58,7 @@ CHANGES: dict[str, Callable[[Site], Any]] = {
     "has_fixed_answers": lambda site: FixedAnswer.objects.create(
         channel=site.channel, question="Open?", question_normalized="open", answer="Yes."
     ),
+    "is_only_account": lambda site: Account.objects.create(name="Another"),
     "catalogue_mark": lambda site: Provider.objects.create(
         name="another", base_url="https://another.example/v1"
     ),

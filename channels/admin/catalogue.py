@@ -202,11 +202,17 @@ class RouteHealthAdmin(ReadOnlyAdmin):
     ordering = ("-failed_at",)
 
     @display(
-        description="state", label={"closed": "success", "open": "danger", "half-open": "warning"}
+        description="state",
+        label={
+            "closed": "success",
+            "open": "danger",
+            "open for streams": "danger",
+            "waiting": "warning",
+        },
     )
     def state(self, health: RouteHealth) -> str:
         return breaker.state_of(health, now=timezone.now())
 
-    @display(description="failures in a row", ordering="failure_count")
+    @display(description="failures in a row")
     def failures(self, health: RouteHealth) -> int:
-        return health.failure_count
+        return health.failure_count + health.stream_failure_count

@@ -106,11 +106,19 @@ class RouteHealth(models.Model):
 
     provider_name = models.CharField(max_length=50)
     provider_model = models.CharField(max_length=200)
+    # Doubtful failures in a row, those of streams apart.
     failure_count = models.PositiveIntegerField(default=0)
+    stream_failure_count = models.PositiveIntegerField(default=0, db_default=0)
     is_permanent = models.BooleanField(default=False)
     reason = models.CharField(max_length=50)
-    # Until then the route is left out; None while it is only being counted.
+    # Since when the route is left out until a probe is answered, be it for streams alone.
+    opened_at = models.DateTimeField(null=True, blank=True)
+    is_for_streams = models.BooleanField(default=False, db_default=False)
+    # When the next probe of an open route is due; otherwise, until when a provider wants to be left
+    # alone.
     retry_at = models.DateTimeField(null=True, blank=True)
+    # The probe of a route that is not open is one process's until then.
+    probe_until = models.DateTimeField(null=True, blank=True, editable=False)
     failed_at = models.DateTimeField()
     # When the operators were told by mail (alerts.py).
     alerted_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -19,7 +19,7 @@ class ChatRequest:
 
     `limit_name` is the protocol's name for `max_output_tokens`: newer models of OpenAI want
     `max_completion_tokens` and refuse the other. Only who set `takes_tool_calls` gets anything
-    but text; to all others, that is no answer.
+    but text; to all others, calls are no answer and a refusal is text.
     """
 
     messages: Sequence[ChatMessage]
@@ -42,7 +42,10 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. Token counts are None where the provider gave none that can be believed."""
+    """One answer. Token counts are None where the provider gave none that can be believed.
+
+    It may be empty where the finish reason says why: stopped at once, cut, filtered.
+    """
 
     text: str
     finish_reason: str
@@ -50,11 +53,12 @@ class Completion:
     output_tokens: int | None
     response_model: str = ""
     tool_calls: Sequence[dict[str, Any]] = ()
+    refusal: str = ""
 
     @property
     def all_text(self) -> str:
         """Everything the model wrote, arguments of tool calls included: what its tokens are of."""
-        return self.text + "".join(map(text_of_tool_call, self.tool_calls))
+        return self.text + self.refusal + "".join(map(text_of_tool_call, self.tool_calls))
 
 
 def text_of_content(content: Any) -> str:
@@ -74,7 +78,8 @@ def text_of_delta(delta: Delta) -> str:
     """Return what the model wrote of a piece."""
     if isinstance(delta, str):
         return delta
-    return "".join(map(text_of_tool_call, delta.get("tool_calls", ())))
+    refusal: str = delta.get("refusal", "")
+    return refusal + "".join(map(text_of_tool_call, delta.get("tool_calls", ())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ import re
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, text_of_content
 from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
+# Visitors and owners read it: how to connect a provider is said to the staff, on their pages.
 REPLY = (
-    "This is a demo reply: the gateway works, but no AI provider is connected yet.\n\n"
-    "You said: “{message}” (message {turn} of this conversation).\n\n"
-    "To get real answers, set `PROVIDER_BASE_URL` and `PROVIDER_API_KEY` (any OpenAI-compatible "
-    "provider, also Ollama or vLLM on your own machine), or `GROQ_API_KEY` or "
-    "`OPENROUTER_API_KEY`, and start the gateway again."
+    "This is a demo reply, free of charge: the gateway works, but no AI provider is connected "
+    "yet.\n\n"
+    "You said: “{message}” (message {turn} of this conversation)."
 )
 TEST_REPLY = (
     "This is a demo reply to a test key: free, deterministic and offline.\n\n"

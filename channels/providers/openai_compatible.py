@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from channels.errors import ProviderError
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
-from channels.providers.openai_errors import error_of
+from channels.providers.faults import Sent, error_in, error_of, explains_silence, unanswered
 from channels.providers.openai_stream import (
     StreamReader,
+    clean_text,
     finish_reason_of,
     parse_tool_calls,
     parse_usage,
@@ -48,39 +48,40 @@ class OpenAiCompatibleProvider:
         self._allow_private = allow_private
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+        sent = self._payload(request)
         try:
             response = http.post(
                 self._url,
                 headers=self._headers,
-                body=self._payload(request),
+                body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
                 allow_private=self._allow_private,
             )
         except http.HttpError as error:
-            raise ProviderError(error.reason) from error
+            raise unanswered(error) from error
         if response.status != 200:
-            raise error_of(response.status, response.headers, response.body)
-        return parse_completion(response.body, request)
+            raise error_of(response.status, response.headers, response.body, sent)
+        return parse_completion(response.body, request, sent)
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        options = {"stream": True, "stream_options": {"include_usage": True}}
+        sent = self._payload(request, stream=True, stream_options={"include_usage": True})
         try:
             with http.post_for_lines(
                 self._url,
                 headers=self._headers | {"Accept": "text/event-stream"},
-                body=self._payload(request, **options),
+                body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_STREAM_BYTES,
                 allow_private=self._allow_private,
             ) as answer:
                 if answer.status != 200:
-                    raise error_of(answer.status, answer.headers, answer.read())
-                return read_stream(answer, request, patience, on_delta)
+                    raise error_of(answer.status, answer.headers, answer.read(), sent)
+                return read_stream(answer, request, sent, patience, on_delta)
         except http.HttpError as error:
-            raise ProviderError(error.reason) from error
+            raise unanswered(error) from error
 
-    def _payload(self, request: ChatRequest, **options: Any) -> bytes:
+    def _payload(self, request: ChatRequest, **options: Any) -> Sent:
         payload = orjson.dumps(
             {
                 "model": self._provider_model,
@@ -92,23 +93,29 @@ class OpenAiCompatibleProvider:
         )
         # orjson's bytes keep the buffer they were written in, ten times as large; this is held for
         # as long as the provider takes.
-        return bytes(memoryview(payload))
+        return Sent(bytes(memoryview(payload)), self._provider_model, request.options.keys())
 
 
 def read_stream(
-    answer: http.LineStream, request: ChatRequest, patience: Patience, on_delta: OnDelta
+    answer: http.LineStream,
+    request: ChatRequest,
+    sent: Sent,
+    patience: Patience,
+    on_delta: OnDelta,
 ) -> Completion:
     """Read an answer as it arrives. Raises ProviderError, also where it breaks off."""
     if "text/event-stream" not in answer.headers.get("content-type", "").lower():
         # A provider that does not stream: its one answer is the one piece.
-        completion = parse_completion(answer.read(), request)
+        completion = parse_completion(answer.read(), request, sent)
         if completion.text:
             on_delta(completion.text)
+        if completion.refusal:
+            on_delta({"refusal": completion.refusal})
         if completion.tool_calls:
             calls = [{"index": n} | call for n, call in enumerate(completion.tool_calls)]
             on_delta({"tool_calls": calls})
         return completion
-    reader = StreamReader(on_delta, takes_tool_calls=request.takes_tool_calls)
+    reader = StreamReader(on_delta, sent, takes_tool_calls=request.takes_tool_calls)
 
     def next_deadline() -> float:
         if not reader.has_begun:
@@ -131,20 +138,27 @@ def _read_rest(answer: http.LineStream) -> None:
             pass
 
 
-def parse_completion(body: bytes, request: ChatRequest) -> Completion:
+def parse_completion(body: bytes, request: ChatRequest, sent: Sent) -> Completion:
     """Return the answer in a response body. Raises ProviderError where there is none."""
+    answer: Any = None
     try:
         answer = orjson.loads(body)
         choice = answer["choices"][0]
-        message = choice["message"]
+        may_be_empty = explains_silence(short_text(choice.get("finish_reason")))
+        # Filtered, an answer may lack its message, or that its content.
+        message = (choice.get("message") or {}) if may_be_empty else choice["message"]
         calls = parse_tool_calls(message.get("tool_calls")) if request.takes_tool_calls else ()
-        text = message.get("content") if calls else message["content"]
+        refusal = clean_text(message.get("refusal"))
+        is_bare = may_be_empty or calls or refusal
+        content = message.get("content") if is_bare else message["content"]
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise ProviderError("garbage") from None
-    # NUL cannot be stored by PostgreSQL and means nothing to a reader.
-    text = text.replace("\x00", "") if isinstance(text, str) else ""
-    if not text.strip() and not calls:
-        raise ProviderError("no_text")
+        raise error_in(answer, sent, otherwise="garbage") from None
+    text = clean_text(content)
+    if refusal and not request.takes_tool_calls:
+        text, refusal = text or refusal, ""
+    is_empty = not (text.strip() or refusal or calls)
+    if is_empty and not (may_be_empty and isinstance(content, str | None)):
+        raise error_in(answer, sent, otherwise="no_text")
     input_tokens, output_tokens = parse_usage(answer.get("usage"))
     return Completion(
         text=text,
@@ -153,4 +167,5 @@ def parse_completion(body: bytes, request: ChatRequest) -> Completion:
         output_tokens=output_tokens,
         response_model=short_text(answer.get("model")),
         tool_calls=calls,
+        refusal=refusal,
     )

@@ -12,15 +12,19 @@ import orjson
 
 from channels.errors import ProviderError
 from channels.providers.base import Completion, OnDelta
+from channels.providers.faults import Sent, error_in, explains_silence
 
 
 class StreamReader:
     """Takes a stream line by line, hands on its pieces, and knows the answer at its end."""
 
-    def __init__(self, on_delta: OnDelta, *, takes_tool_calls: bool = False) -> None:
+    def __init__(self, on_delta: OnDelta, sent: Sent, *, takes_tool_calls: bool = False) -> None:
         self._on_delta = on_delta
+        self._sent = sent
         self._takes_tool_calls = takes_tool_calls
         self._pieces: list[str] = []
+        self._refusal: list[str] = []
+        self._has_unread = False  # content that is no text
         self._tool_calls: dict[int, dict[str, Any]] = {}
         self._finish_reason = ""
         self._usage: tuple[int | None, int | None] = (None, None)
@@ -29,7 +33,7 @@ class StreamReader:
 
     @property
     def has_begun(self) -> bool:
-        return bool(self._pieces or self._tool_calls)
+        return bool(self._pieces or self._refusal or self._tool_calls)
 
     def read_line(self, line: bytes) -> bool:
         """Take one line; True where it ends the stream. Raises ProviderError for an error event."""
@@ -44,7 +48,7 @@ class StreamReader:
         except orjson.JSONDecodeError:
             raise ProviderError("garbage") from None
         if not isinstance(chunk, dict) or "error" in chunk:
-            raise ProviderError("error_event")
+            raise error_in(chunk, self._sent, otherwise="error_event")
         self._read_chunk(chunk)
         return False
 
@@ -52,9 +56,10 @@ class StreamReader:
         """Return the whole answer. Raises ProviderError where the stream had no proper end."""
         if not (self._is_done or self._finish_reason):
             raise ProviderError("broken")
-        text = "".join(self._pieces)
+        text, refusal = "".join(self._pieces), "".join(self._refusal)
         calls = parse_tool_calls([call for _, call in sorted(self._tool_calls.items())])
-        if not text.strip() and not calls:
+        is_empty = not (text.strip() or refusal or calls)
+        if is_empty and (self._has_unread or not explains_silence(self._finish_reason)):
             raise ProviderError("no_text")
         return Completion(
             text=text,
@@ -63,6 +68,7 @@ class StreamReader:
             output_tokens=self._usage[1],
             response_model=self._response_model,
             tool_calls=calls,
+            refusal=refusal,
         )
 
     def _read_chunk(self, chunk: dict[str, Any]) -> None:
@@ -80,9 +86,12 @@ class StreamReader:
             self._read_delta(delta)
 
     def _read_delta(self, delta: dict[str, Any]) -> None:
-        text = delta.get("content")
-        if isinstance(text, str) and (text := text.replace("\x00", "")):
+        content = delta.get("content")
+        self._has_unread |= not isinstance(content, str | None)
+        if text := clean_text(content):
             self._take(text)
+        if refusal := clean_text(delta.get("refusal")):
+            self._take_refusal(refusal)
         if self._takes_tool_calls and isinstance(delta.get("tool_calls"), list):
             self._take_tool_calls(delta["tool_calls"])
 
@@ -92,6 +101,13 @@ class StreamReader:
             return
         self._pieces.append(text)
         self._on_delta(text)
+
+    def _take_refusal(self, text: str) -> None:
+        if not self._takes_tool_calls:
+            self._take(text)
+            return
+        self._refusal.append(text)
+        self._on_delta({"refusal": text})
 
     def _take_tool_calls(self, pieces: list[Any]) -> None:
         taken = [self._join(number, piece) for number, piece in enumerate(pieces)]
@@ -152,6 +168,11 @@ def parse_usage(usage: Any) -> tuple[int | None, int | None]:
     return counts
 
 
+def clean_text(value: Any) -> str:
+    """Return a text without NUL, which PostgreSQL cannot store and no reader misses, or nothing."""
+    return value.replace("\x00", "") if isinstance(value, str) else ""
+
+
 def short_text(value: Any) -> str:
     """A short text field of the provider, or nothing: none of them may break a turn."""
-    return value.replace("\x00", "")[:200] if isinstance(value, str) else ""
+    return clean_text(value)[:200]

@@ -9,8 +9,8 @@ from django.core import mail
 from django.utils import timezone
 
 from channels import alerts, breaker
-from channels.breaker import Health
-from channels.errors import ProviderError
+from channels.breaker import Claim
+from channels.errors import Fault, ProviderError
 from channels.models import User
 from channels.tasks import alert_of_broken_routes
 
@@ -24,14 +24,14 @@ def _people() -> None:
     User.objects.create_superuser("gone@example.com", is_active=False)
 
 
-def fail(*, permanent: bool) -> None:
-    error = ProviderError("status_401", permanent=permanent)
+def fail(fault: Fault = Fault.BROKEN) -> None:
+    error = ProviderError("status_401", fault=fault)
     breaker.note_failure("groq", "llama", error, now=timezone.now())
 
 
 def test_a_broken_route_is_told_of_once() -> None:
-    fail(permanent=True)
-    fail(permanent=True)
+    fail()
+    fail()
     assert [alert_of_broken_routes(), alert_of_broken_routes()] == [1, 0]
     (sent,) = mail.outbox
     assert sent.to == ["boss@example.com"]
@@ -40,19 +40,21 @@ def test_a_broken_route_is_told_of_once() -> None:
 
 def test_a_route_that_broke_again_is_told_of_again() -> None:
     for _ in range(2):
-        fail(permanent=True)
+        fail()
         assert alert_of_broken_routes() == 1
-        breaker.note_success("groq", "llama", Health(failure_count=1))
+        now = timezone.now()
+        breaker.note_probe_success("groq", "llama", Claim(False, until=now, opened_at=now))
 
 
-def test_a_passing_failure_is_not_told_of() -> None:
+@pytest.mark.parametrize("fault", [Fault.DOUBTFUL, Fault.UNREACHABLE])
+def test_a_passing_failure_is_not_told_of(fault: Fault) -> None:
     for _ in range(9):
-        fail(permanent=False)
+        fail(fault)
     assert alert_of_broken_routes() == 0
 
 
 def test_a_lost_mail_server_delays_the_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    fail(permanent=True)
+    fail()
 
     def refuse(*args: Any) -> None:
         raise ConnectionRefusedError

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience
 from channels.providers.openai_compatible import MAX_ANSWER_BYTES, OpenAiCompatibleProvider
 from common import http
@@ -167,10 +168,7 @@ def test_tool_calls_are_an_answer_where_they_are_taken(say: Say, content: Any) -
     completion = ask(say(body), request=ChatRequest(MESSAGES, 123, takes_tool_calls=True))
     assert (completion.text, completion.finish_reason) == (content or "", "tool_calls")
     assert completion.tool_calls == (TOOL_CALL,)
-    if not (content or "").strip():
-        assert failure(say(body)).reason == "no_text"
-    else:
-        assert ask(say(body)).tool_calls == ()
+    assert ask(say(body)) == replace(completion, tool_calls=())
 
 
 @pytest.mark.parametrize(
@@ -261,7 +259,7 @@ def test_a_second_choice_is_not_looked_at(say: Say) -> None:
         b'"x"', b"{", b'{"choices": [{"message": {"content": "cut o', b"data: {}\n\n",
         b"[" * 100_000,
         b'{"choices": [{"message": {"content": "\\ud800"}}]}', b"NaN",
-        b'{"error": {"message": "quota", "code": 429}}', b'{"choices": null}', b'{"choices": []}',
+        b'{"error": {"message": "quota", "code": 529}}', b'{"choices": null}', b'{"choices": []}',
         b'{"choices": {}}', b'{"choices": "abc"}', b'{"choices": [null]}', b'{"choices": [[]]}',
         b'{"choices": ["abc"]}', b'{"choices": [{}]}', b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": []}]}', b'{"choices": [{"message": "abc"}]}',
@@ -274,26 +272,51 @@ def test_what_is_no_answer_is_garbage(say: Say, body: bytes) -> None:
     assert (error.reason, error.permanent) == ("garbage", False)
 
 
+EMPTY = [None, "", " \n\t", "\x00", "\u2003"]
+
+
+@pytest.mark.parametrize("content", [*EMPTY, 7, True, {}, {"text": "x"}, [], [{"text": "x"}]])
+@pytest.mark.parametrize("finish_reason", [None, "", "error", "unheard_of"])
+def test_nothing_without_a_reason_is_no_answer(say: Say, content: Any, finish_reason: Any) -> None:
+    error = failure(say(chat_answer(content=content, finish_reason=finish_reason)))
+    assert (error.reason, error.fault) == ("no_text", Fault.DOUBTFUL)
+
+
+@pytest.mark.parametrize("content", [7, True, {}, {"text": "x"}, [], [{"text": "x"}]])
+def test_what_cannot_be_read_is_not_empty(say: Say, content: Any) -> None:
+    assert failure(say(chat_answer(content=content))).reason == "no_text"
+
+
+@pytest.mark.parametrize("content", EMPTY)
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "SAFETY", "max_tokens"])
+def test_an_empty_answer_says_why(say: Say, content: Any, reason: str) -> None:
+    """Stop words that cut everything, a tiny limit, a filter: the request's own doing."""
+    completion = ask(say(chat_answer(content=content, finish_reason=reason)))
+    assert (completion.text.strip(), completion.finish_reason) == ("", reason)
+    assert completion.output_tokens == 12
+
+
+@pytest.mark.parametrize("choice", [{}, {"message": None}, {"message": {"role": "assistant"}}])
+def test_a_filtered_answer_may_lack_its_message(say: Say, choice: Any) -> None:
+    body = chat_answer(choices=[choice | {"finish_reason": "content_filter"}])
+    assert ask(say(body)).finish_reason == "content_filter"
+
+
+def test_a_refusal_is_text_to_who_takes_only_text(say: Say) -> None:
+    message = {"content": None, "refusal": "I can't help with that."}
+    server = say(chat_answer(choices=[{"message": message, "finish_reason": "stop"}]))
+    assert ask(server).text == "I can't help with that."
+    whole = ask(server, request=ChatRequest(MESSAGES, 123, takes_tool_calls=True))
+    assert (whole.text, whole.refusal) == ("", "I can't help with that.")
+
+
+def test_a_wrong_key_is_permanent(say: Say) -> None:
+    error = failure(say({"error": {"message": f"bad key {KEY}"}}, status="401 No"))
+    assert (error.reason, error.permanent) == ("status_401", True)
+
+
 @pytest.mark.parametrize(
-    "content",
-    [
-        None, "", " \n\t", "\x00", "\u2003", 7, True, {}, {"text": "x"}, [],
-        [{"type": "text", "text": "x"}],
-    ],
-)  # fmt: skip
-def test_an_answer_without_text_is_no_answer(say: Say, content: Any) -> None:
-    error = failure(say(chat_answer(content=content)))
-    assert (error.reason, error.permanent) == ("no_text", False)
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wrong_key_or_a_retired_model_is_permanent(say: Say, status: int) -> None:
-    error = failure(say({"error": {"message": f"bad key {KEY}"}}, status=f"{status} No"))
-    assert (error.reason, error.permanent) == (f"status_{status}", True)
-
-
-@pytest.mark.parametrize(
-    "status", [201, 204, 400, 402, 408, 413, 422, 429, 500, 502, 503, 504, 529]
+    "status", [201, 204, 400, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 529]
 )
 def test_other_statuses_may_pass(say: Say, status: int) -> None:
     body = b"" if status == 204 else orjson.dumps(chat_answer())

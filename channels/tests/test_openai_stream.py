@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatRequest, Completion, Delta, Patience
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 
@@ -140,7 +140,9 @@ def test_every_proper_end_is_taken(pieces: list[bytes]) -> None:
         ([chunk("Half")], "broken", ["Half"]),
         ([], "broken", []),
         ([DONE], "no_text", []),
-        ([chunk(" "), chunk(None, "stop"), DONE], "no_text", []),
+        ([chunk(" "), chunk(None, "unheard_of"), DONE], "no_text", []),
+        ([chunk(None, "stop").replace(b"null", b"[]", 1), DONE], "no_text", []),
+        ([b'data: {"error":{"code":"content_filter"}}\n\n'], "content_filter", []),
         (
             [chunk("Half"), b'data: {"error": {"message": "overloaded"}}\n\n', DONE],
             "error_event",
@@ -156,6 +158,27 @@ def test_every_improper_end_is_an_error(pieces: list[bytes], reason: str, texts:
     assert seen == texts
     assert isinstance(error, ProviderError)
     assert error.reason == reason
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
+def test_an_empty_stream_says_why(reason: str) -> None:
+    with served(chunk(""), chunk(" "), chunk(None, reason), USAGE_CHUNK, DONE) as url:
+        pieces, completion = ask(url)
+    assert (pieces, completion) == ([], Completion("", reason, 3, 2, "m1"))
+
+
+def test_a_refusal_is_handed_on_or_is_the_text() -> None:
+    piece = chunk("x").replace(b'"content"', b'"refusal"')
+    with served(piece, chunk(None, "stop"), DONE) as url:
+        pieces, completion = ask(url)
+    assert pieces == ["x"]
+    assert isinstance(completion, Completion)
+    assert (completion.text, completion.refusal) == ("x", "")
+    with served(piece, chunk(None, "stop"), DONE) as url:
+        pieces, completion = ask(url, takes_tool_calls=True)
+    assert pieces == [{"refusal": "x"}]
+    assert isinstance(completion, Completion)
+    assert (completion.text, completion.refusal) == ("", "x")
 
 
 def test_usage_that_cannot_be_is_none() -> None:
@@ -185,7 +208,7 @@ def test_an_error_status_is_told_apart() -> None:
     with served(b"{}", status="404 Not Found") as url:
         _, error = ask(url)
     assert isinstance(error, ProviderError)
-    assert (error.reason, error.permanent) == ("status_404", True)
+    assert (error.reason, error.fault) == ("status_404", Fault.DOUBTFUL)
 
 
 @pytest.mark.parametrize(
@@ -251,10 +274,9 @@ def test_tool_calls_are_handed_on_and_put_together() -> None:
 
 def test_tool_calls_are_no_answer_to_who_offered_none() -> None:
     with served(*TOOL_CHUNKS) as url:
-        pieces, error = ask(url)
+        pieces, completion = ask(url)
     assert pieces == []
-    assert isinstance(error, ProviderError)
-    assert error.reason == "no_text"
+    assert completion == Completion("", "tool_calls", 3, 2, "m1")
 
 
 def test_a_missing_index_is_the_place() -> None:

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from channels import breaker, route_tests, services
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from common import http
 from common.tests.stub_server import Peer, StubServer, answer
@@ -55,7 +55,7 @@ def test_an_answer_is_told_with_latency_and_tokens() -> None:
 
 
 def test_an_open_breaker_is_passed_by_and_left_alone() -> None:
-    error = ProviderError("status_401", permanent=True)
+    error = ProviderError("status_401", fault=Fault.BROKEN)
     breaker.note_failure("stub", "stub-model", error, now=timezone.now())
     with StubServer(answer(orjson.dumps(PONG))) as server:
         result = route_tests.try_route(route_to(server.url("/v1")))
@@ -69,7 +69,7 @@ def test_an_open_breaker_is_passed_by_and_left_alone() -> None:
     ("status", "words", "is_permanent"),
     [
         ("401 Unauthorized", "does not accept the key", True),
-        ("404 Not Found", "does not know the model", True),
+        ("404 Not Found", "does not know the model", False),
         ("429 Too Many Requests", "rate limit", False),
         ("503 Service Unavailable", "own server failed (HTTP 503)", False),
         ("418 Teapot", "answered HTTP 418", False),

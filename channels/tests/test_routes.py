@@ -11,10 +11,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from channels import breaker, routes, services
-from channels.errors import ProviderError
+from channels import breaker, probes, routes, services
+from channels.errors import Fault, ProviderError
 from channels.models import Provider, Route, RouteHealth
-from channels.providers.base import ChatRequest, Completion, Patience
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.tests.factories import Site
 from conftest import FakeProvider, reply
 
@@ -31,15 +31,21 @@ class Fake(FakeProvider):
         super().__init__()
         self.provider_name = provider_name
         self.patience: list[Patience] = []
+        self.streamed: list[ChatRequest] = []
         if provider_name in Fake.made:
             self.script = Fake.made[provider_name].script
             self.requests = Fake.made[provider_name].requests
             self.patience = Fake.made[provider_name].patience
+            self.streamed = Fake.made[provider_name].streamed
         Fake.made[provider_name] = self
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         self.patience.append(patience)
         return super().complete(request, patience=patience)
+
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        self.streamed.append(request)
+        return super().stream(request, patience=patience, on_delta=on_delta)
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +60,20 @@ def fakes(monkeypatch: pytest.MonkeyPatch, settings: Any, site: Site) -> dict[st
     return Fake.made
 
 
-def ask_all(site: Site) -> list[str]:
+def ask_all(site: Site, *, is_stream: bool = False) -> list[str]:
     """Try the routes in order, as a chat does; return what came of each."""
     outcomes = []
+    patience = Patience(0, 0, 0)
     for route in routes.list_routes(site.caller()):
         try:
-            answer: Completion | None = route.complete(ASK, patience=Patience(0, 0, 0))
+            if is_stream:
+                answer = route.stream(ASK, patience=patience, on_delta=lambda _: None)
+            else:
+                answer = route.complete(ASK, patience=patience)
         except ProviderError as error:
             outcomes.append(f"{route.provider_name}: {error.reason}")
             continue
-        assert answer
+        assert answer.text
         return [*outcomes, f"{route.provider_name}: ok"]
     return outcomes
 
@@ -75,86 +85,198 @@ def test_the_default_goes_first_and_the_next_takes_over(site: Site, fakes: dict[
     assert not RouteHealth.objects.exists()
 
 
-def test_a_failing_route_is_left_out_and_probed_once_a_second(
+def asked_by(fake: Fake) -> list[str]:
+    """Return who asked, in order: a tenant, or the gateway itself."""
+    return ["probe" if request is probes.REQUEST else "tenant" for request in fake.requests]
+
+
+def test_a_failing_route_is_probed_by_the_gateway_alone(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    for _ in range(6):
+        fakes["default"].fail()
+    for _ in range(5):
+        assert ask_all(site) == ["default: status_500", "second: ok"]
+    assert asked_by(fakes["default"]) == ["tenant"] * 5 + ["probe"]
+    for _ in range(3):
+        assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    clock.shift(1)
+    fakes["default"].fail()
+    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    assert asked_by(fakes["default"])[5:] == ["probe", "probe"]
+    clock.shift(1)
+    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    assert not RouteHealth.objects.exists()
+    assert ask_all(site) == ["default: ok"]
+
+
+def test_one_tenants_failures_take_the_route_from_nobody(
+    site: Site, stranger: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    """Whatever one can make a provider say: asked by the gateway, it is well."""
+    for _ in range(20):
+        script = [ProviderError("timeout") for _ in range(5)]
+        fakes["default"].script.extend([*script, reply("pong")])
+        for _ in range(5):
+            ask_all(site)
+        assert ask_all(stranger) == ["default: ok"]
+        clock.shift(0.1)
+    assert asked_by(fakes["default"]).count("probe") == 20
+    assert not RouteHealth.objects.exists()
+
+
+@pytest.mark.parametrize("fault", [Fault.REQUEST, Fault.DECLINED, Fault.LIMITED])
+def test_what_is_the_requests_own_is_not_the_routes(
+    site: Site, fakes: dict[str, Fake], fault: Fault
+) -> None:
+    for _ in range(6):
+        fakes["default"].fail("status_400", fault=fault)
+        assert ask_all(site) == ["default: status_400", "second: ok"]
+    assert not RouteHealth.objects.exists()
+
+
+@pytest.mark.parametrize("fault", [Fault.REQUEST, Fault.DECLINED])
+def test_a_probe_that_is_refused_for_what_it_says_was_answered(
+    site: Site, fakes: dict[str, Fake], fault: Fault
+) -> None:
+    for _ in range(5):
+        fakes["default"].fail()
+    fakes["default"].fail("status_400", fault=fault)
+    for _ in range(5):
+        ask_all(site)
+    assert not RouteHealth.objects.exists()
+
+
+def test_a_probe_that_meets_a_rate_limit_decides_nothing(
     site: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:
     for _ in range(5):
         fakes["default"].fail()
-        assert ask_all(site)[-1] == "second: ok"
+    limited = ProviderError("status_429", fault=Fault.LIMITED, retry_after_seconds=3)
+    fakes["default"].script.append(limited)
+    for _ in range(5):
+        ask_all(site)
     assert ask_all(site) == ["default: breaker_open", "second: ok"]
-    clock.shift(1)
-    fakes["default"].fail()
-    assert ask_all(site) == ["default: status_500", "second: ok"]
-    assert ask_all(site) == ["default: breaker_open", "second: ok"]
-    assert len(fakes["default"].prompts) == 6
-    clock.shift(1)
+    clock.shift(3)
     assert ask_all(site) == ["default: ok"]
-    assert ask_all(site) == ["default: ok"]
-
-
-def test_a_refused_message_is_not_the_routes_fault(site: Site, fakes: dict[str, Fake]) -> None:
-    for _ in range(6):
-        fakes["default"].script.append(ProviderError("content_filter", is_request=True))
-        assert ask_all(site) == ["default: content_filter", "second: ok"]
     assert not RouteHealth.objects.exists()
 
 
-def test_a_wrong_key_is_out_for_a_minute(site: Site, fakes: dict[str, Fake], clock: Any) -> None:
-    fakes["default"].script.append(ProviderError("status_401", permanent=True))
-    assert ask_all(site) == ["default: status_401", "second: ok"]
-    clock.shift(59)
-    assert ask_all(site) == ["default: breaker_open", "second: ok"]
+def test_streams_that_fail_leave_plain_answers_alone(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    def stream() -> list[str]:
+        return ask_all(site, is_stream=True)
+
+    for _ in range(4):
+        fakes["default"].fail("broken")
+        stream()
+        assert ask_all(site) == ["default: ok"]
+    fakes["default"].script.extend([ProviderError("broken"), ProviderError("broken")])
+    stream()
+    assert stream() == ["default: breaker_open", "second: ok"]
+    assert ask_all(site) == ["default: ok"]
     clock.shift(1)
+    stream()
+    assert stream() == ["default: ok"]
+    assert fakes["default"].streamed == [ASK] * 5 + [probes.REQUEST] * 2 + [ASK]
+
+
+def test_a_wrong_key_is_out_and_probed_once_a_second(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    for _ in range(2):
+        fakes["default"].fail("status_401", fault=Fault.BROKEN)
+    assert ask_all(site) == ["default: status_401", "second: ok"]
+    for _ in range(2):
+        assert ask_all(site) == ["default: breaker_open", "second: ok"]
+        clock.shift(1)
+        assert ask_all(site) == ["default: breaker_open", "second: ok"]
+    assert asked_by(fakes["default"]) == ["tenant", "probe", "probe"]
     assert ask_all(site) == ["default: ok"]
 
 
-def put_out(site: Site, *, permanent: bool, names: tuple[str, ...] = ("default", "second")) -> None:
-    """Note that these routes have failed just now, so that they are out."""
+def put_out(site: Site, *, names: tuple[str, ...] = ("default", "second")) -> None:
+    """Let probes of these routes have failed just now, so that they are out."""
     models = {"default": site.caller().model.model_id, "second": "m"}
+    now, error = timezone.now(), ProviderError("status_500")
     for name in names:
-        for _ in range(5):
-            error = ProviderError("status_404", permanent=permanent)
-            breaker.note_failure(name, models[name], error, now=timezone.now())
+        route = name, models[name]
+        known = [breaker.note_failure(*route, error, now=now) for _ in range(5)][-1]
+        claim = breaker.claim_probe(*route, known, now=now, until=now)
+        assert claim
+        breaker.note_probe_failure(*route, error, claim, now=now)
 
 
-def test_the_last_route_left_is_tried_once_a_second(
+def test_routes_that_are_all_out_are_probed_and_no_message_reaches_them(
     site: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:
-    put_out(site, permanent=True)
+    put_out(site)
     for _ in range(3):
         clock.shift(0.9)
         assert ask_all(site) == ["default: breaker_open", "second: breaker_open"]
         clock.shift(0.1)
-        fakes["default"].script.append(ProviderError("status_404", permanent=True))
-        assert ask_all(site) == ["default: status_404", "second: breaker_open"]
+        for fake in fakes.values():
+            fake.fail("status_404")
+        assert ask_all(site) == ["default: breaker_open", "second: breaker_open"]
+    assert asked_by(fakes["default"]) == ["probe"] * 3
     clock.shift(1)
-    fakes["default"].script.append(reply("I am back"))
-    assert ask_all(site) == ["default: ok"]
+    ask_all(site)
     assert ask_all(site) == ["default: ok"]
 
 
-def test_the_last_route_left_is_not_out_at_once(site: Site, fakes: dict[str, Fake]) -> None:
-    for name, model in (("default", site.caller().model.model_id), ("second", "m")):
-        error = ProviderError("status_401", permanent=True)
-        breaker.note_failure(name, model, error, now=timezone.now())
-    assert ask_all(site) == ["default: ok"]
+def test_the_last_route_left_is_asked_until_a_probe_has_failed(
+    site: Site, fakes: dict[str, Fake], clock: Any
+) -> None:
+    for _ in range(2):
+        for fake in fakes.values():
+            fake.fail("status_401", fault=Fault.BROKEN)
+        assert ask_all(site) == ["default: status_401", "second: status_401"]
+        assert ask_all(site) == ["default: ok"]
+        clock.shift(1)
+        ask_all(site)
+        RouteHealth.objects.all().delete()
+    for fake in fakes.values():
+        fake.fail("status_401", fault=Fault.BROKEN)
+    ask_all(site)
+    clock.shift(1)
+    for fake in fakes.values():
+        fake.fail("status_401", fault=Fault.BROKEN)
+    assert ask_all(site)[0] == "default: ok"  # asked beside the probe
+    assert ask_all(site) == ["default: breaker_open", "second: breaker_open"]
+
+
+def test_a_crash_of_a_probe_is_logged_and_harms_nobody(
+    site: Site, fakes: dict[str, Fake], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(routes, "OpenAiCompatibleProvider", Fake)
+    threads: list[Any] = []
+    monkeypatch.setattr(probes._threads, "start", threads.append)
+    monkeypatch.setattr("channels.probes.connection.close", lambda: None)
+    for _ in range(5):
+        fakes["second"].fail()
+    second = routes.list_routes(site.caller())[-1]
+    for _ in range(5):
+        with suppress(ProviderError):
+            second.complete(ASK, patience=Patience(0, 0, 0))
+    fakes["second"].script.append(RuntimeError("a bug"))
+    threads[0]()
+    assert "provider.probe.failed" in caplog.text
+    assert RouteHealth.objects.get().opened_at is None
 
 
 def test_what_is_known_of_an_idle_route_is_soon_out_of_date(
     site: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:
     """The first route is well again, and nobody has asked the second since both had failed."""
-    put_out(site, permanent=False, names=("second",))
-    clock.shift(11)
+    put_out(site, names=("second",))
+    clock.shift(15)
     before = routes.list_routes(site.caller())
     meanwhile = routes.list_routes(site.caller())
+    fakes["second"].fail("timeout")  # the probe's
     for listed in (before, meanwhile):
         assert listed[1].complete(ASK, patience=Patience(0, 0, 0)).text
-    put_out(site, permanent=False, names=("second",))
-    clock.shift(11)
-    fakes["default"].fail()
-    fakes["second"].fail("timeout")
-    assert ask_all(site) == ["default: status_500", "second: timeout"]
     fakes["default"].fail()
     assert ask_all(site) == ["default: status_500", "second: breaker_open"]
 
@@ -164,7 +286,7 @@ def test_a_route_that_hangs_leaves_half_of_the_time_to_the_next(
     site: Site, fakes: dict[str, Fake], clock: Any, is_second_out: bool, seconds: float
 ) -> None:
     if is_second_out:
-        put_out(site, permanent=False, names=("second",))
+        put_out(site, names=("second",))
     now = time.monotonic()
     patience = Patience(now + 60, now + 300, 15)
     for route in routes.list_routes(site.caller()):
@@ -246,7 +368,7 @@ def test_keys_are_kept_as_they_are_stored(site: Site) -> None:
 def test_a_context_too_long_for_the_provider_is_cut_once(
     site: Site, fakes: dict[str, Fake]
 ) -> None:
-    too_long = ProviderError("context_length_exceeded", is_request=True)
+    too_long = ProviderError("context_length_exceeded", fault=Fault.REQUEST)
     turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
     request = ChatRequest([*turns, *turns, {"role": "user", "content": "m"}], 10, turn_count=2)
     fakes["default"].script += [too_long, reply("It fits")]
@@ -267,7 +389,66 @@ def test_a_second_model_at_the_same_provider_has_a_breaker_of_its_own(
     Route.objects.create(
         model=site.channel.model, provider=provider, provider_model="m-new", position=1
     )
-    fakes["second"].script.append(ProviderError("status_404", permanent=True))
-    assert ask_all(site) == ["second: status_404", "second: ok"]
+    fakes["second"].fail("model_retired", fault=Fault.BROKEN)
+    assert ask_all(site) == ["second: model_retired", "second: ok"]
     assert ask_all(site) == ["second: breaker_open", "second: ok"]
     assert ask_all(site) == ["second: breaker_open", "second: ok"]
+
+
+# --- The demo -------------------------------------------------------------------------------------
+
+
+def names_of(site: Site) -> list[str]:
+    return [route.provider_name for route in routes.list_routes(site.caller())]
+
+
+@pytest.fixture
+def unset(settings: Any) -> Provider:
+    """Nothing is set up but one provider that wants a key and has none."""
+    settings.PROVIDER_BASE_URL = ""
+    settings.PROVIDER_KEYS = {}
+    Provider.objects.exclude(name="second").delete()
+    Provider.objects.update(key_setting="GROQ_API_KEY")
+    return Provider.objects.get()
+
+
+def test_the_demo_answers_while_nothing_is_set_up(site: Site, unset: Provider) -> None:
+    assert names_of(site) == ["demo"]
+    assert routes.is_demo()
+    assert routes.is_free(routes.list_routes(site.caller()))
+
+
+def test_a_provider_that_needs_no_key_is_one(site: Site, unset: Provider) -> None:
+    Provider.objects.update(key_setting="")
+    assert names_of(site) == ["second"]
+    assert not routes.is_demo()
+
+
+def test_a_key_in_the_environment_is_one(site: Site, unset: Provider, settings: Any) -> None:
+    settings.PROVIDER_KEYS = {"GROQ_API_KEY": "sk-1"}
+    assert names_of(site) == ["second"]
+    Provider.objects.update(is_enabled=False)
+    assert names_of(site) == []
+    assert not routes.is_demo()
+
+
+@pytest.mark.parametrize("fields", [{"is_enabled": False}, {"encryption_key_id": "gone"}])
+def test_the_demo_stands_in_for_no_provider_that_is_paused_or_whose_key_is_lost(
+    site: Site, unset: Provider, fields: dict[str, Any]
+) -> None:
+    services.set_provider_key(provider=unset, clear="sk-very-secret")
+    assert names_of(site) == ["second"]
+    Provider.objects.update(**fields)
+    assert names_of(site) == []
+    assert not routes.is_demo()
+
+
+def test_a_route_that_is_switched_off_brings_no_demo(site: Site, unset: Provider) -> None:
+    services.set_provider_key(provider=unset, clear="sk-very-secret")
+    Route.objects.update(is_enabled=False)
+    assert names_of(site) == []
+
+
+def test_a_switched_off_provider_hides_only_its_own_routes(site: Site) -> None:
+    Provider.objects.update(is_enabled=False)
+    assert names_of(site) == ["default"]

@@ -687,7 +687,7 @@ def test_an_unknown_certificate_gets_no_request(
     serve: Serve, tls: tuple[ssl.SSLContext, Path]
 ) -> None:
     server = serve(tls=tls[0])
-    assert refusal(server.url(scheme="https")) == "broken"
+    assert refusal(server.url(scheme="https")) == "tls"
     assert server.requests == []
 
 
@@ -697,7 +697,7 @@ def test_a_certificate_for_another_name_gets_no_request(
     monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
     server = serve(tls=tls[0])
     resolve_to(monkeypatch, "api.name.test", "127.0.0.1", port=server.port)
-    assert refusal(server.url(scheme="https", host="api.name.test")) == "broken"
+    assert refusal(server.url(scheme="https", host="api.name.test")) == "tls"
     assert server.requests == []
 
 
@@ -721,5 +721,5 @@ def test_plain_http_where_tls_is_spoken_is_broken(serve: Serve) -> None:
 
         thread = threading.Thread(target=accept)
         thread.start()
-        assert refusal(f"https://127.0.0.1:{listener.getsockname()[1]}/", seconds=3) == "broken"
+        assert refusal(f"https://127.0.0.1:{listener.getsockname()[1]}/", seconds=3) == "tls"
         thread.join(LATE)

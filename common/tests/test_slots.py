@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from queue import Empty, Queue
 from typing import Any
 
@@ -318,16 +318,53 @@ def test_handing_over_nothing_is_nothing() -> None:
         assert slots_module._held.slots is None
 
 
-def test_the_call_gate_refuses_at_once_and_keeps_half_for_others() -> None:
-    gate = CallGate(4)
-    with gate.call("a"), gate.call("a"):
-        with pytest.raises(Overloaded), gate.call("a"):
-            pass
-        with gate.call("b"), gate.call("c"), pytest.raises(Overloaded), gate.call("d"):
-            pass
-    assert not gate._by_owner
-    with gate.call("a"):
-        pass
+def held(gate: CallGate, *whose: tuple[str, str], is_only_account: bool = False) -> ExitStack:
+    """Hold a place for each account and channel; raises Overloaded where one has none."""
+    with ExitStack() as places:
+        for account, channel in whose:
+            places.enter_context(gate.call(account, channel, is_only_account=is_only_account))
+        return places.pop_all()
+
+
+def refuses(gate: CallGate, account: str, channel: str, *, is_only_account: bool = False) -> bool:
+    try:
+        held(gate, (account, channel), is_only_account=is_only_account).close()
+    except Overloaded:
+        return True
+    return False
+
+
+def test_an_account_has_half_of_the_calls_and_a_channel_half_of_these() -> None:
+    gate = CallGate(8, 4)
+    with held(gate, ("a", "a1"), ("a", "a1")):
+        assert refuses(gate, "a", "a1")
+        with held(gate, ("a", "a2"), ("a", "a2")):
+            assert refuses(gate, "a", "a3")  # channels are free
+            with held(gate, *[("b", "b1"), ("b", "b2")] * 2):
+                assert refuses(gate, "c", "c1")
+    assert not gate._taken
+    assert not refuses(gate, "a", "a1")
+
+
+def test_the_only_account_has_all_calls_and_a_channel_half() -> None:
+    gate = CallGate(8, 4)
+    places = [("a", f"a{n % 2}") for n in range(8)]
+    with held(gate, *places[:6], is_only_account=True):
+        # Then there is another one.
+        assert refuses(gate, "a", "a3")
+        assert not refuses(gate, "b", "b1")
+        with held(gate, *places[6:], is_only_account=True):
+            assert refuses(gate, "a", "a3", is_only_account=True)
+    with held(gate, *[("a", "a1")] * 4, is_only_account=True):
+        assert refuses(gate, "a", "a1", is_only_account=True)
+
+
+def test_a_refused_call_holds_nothing() -> None:
+    gate = CallGate(1, 1)
+    with held(gate, ("a", "a1")):
+        for _ in range(3):
+            assert refuses(gate, "b", "b1")
+    assert not gate._taken
 
 
 # --- bodies ---------------------------------------------------------------------------------

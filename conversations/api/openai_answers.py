@@ -29,10 +29,11 @@ def completion_id(reply_id: uuid.UUID) -> str:
 def render_completion(answer: Answer) -> bytes:
     """Return the response body of a completion."""
     completion = answer.reply.completion
+    has_other = completion.tool_calls or completion.refusal
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": completion.text or None,
-        "refusal": None,
+        "content": completion.text or (None if has_other else ""),
+        "refusal": completion.refusal or None,
     }
     if completion.tool_calls:
         message["tool_calls"] = completion.tool_calls
@@ -76,7 +77,8 @@ class Chunks:
     def end(self, outcome: Outcome) -> bytes:
         assert outcome.answer is not None, "a replay is no running stream"
         reply = outcome.answer.reply
-        return self._writer.end(reply.completion.finish_reason, describe_usage(reply.usage))
+        first, self._first = self._first, b""
+        return first + self._writer.end(reply.completion.finish_reason, describe_usage(reply.usage))
 
     def error(self, error: Exception) -> bytes:
         return _data(openai_error(stream_error(error)))
@@ -117,6 +119,8 @@ def replay_chunks(body: bytes, *, asked: Asked) -> Iterator[bytes]:
     yield writer.role()
     if choice["message"]["content"]:
         yield writer.choice({"content": choice["message"]["content"]})
+    if choice["message"].get("refusal"):
+        yield writer.choice({"refusal": choice["message"]["refusal"]})
     if calls := choice["message"].get("tool_calls"):
         yield writer.choice(
             {"tool_calls": [{"index": index} | call for index, call in enumerate(calls)]}

@@ -16,7 +16,8 @@ from rest_framework import serializers
 from common.errors import ApiError, InvalidRequest
 from common.money import format_credits
 from common.rendering import to_api_error
-from conversations.calls import Answer, Outcome, Usage
+from conversations.calls import Answer, Outcome
+from conversations.errors import Usage
 from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
 from conversations.selectors import HistoryRow

@@ -35,8 +35,13 @@ def stream_answer(
         events = streaming.frames(stream, form(first))
     else:
         assert isinstance(first, Outcome), "no piece goes before Begun"
-        headers["Idempotency-Replayed"] = "true"
-        events = replay(first.body)
+        if first.answer is None:
+            headers["Idempotency-Replayed"] = "true"
+            events = replay(first.body)
+        else:  # an answer of no piece
+            begun = Begun.of(first.answer)
+            headers["X-Gateway-Provider"] = begun.provider_name
+            events = [form(begun).end(first)]
     response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
     # Also where the caller is gone before the first event was asked for: a generator that never
     # ran cannot wait for its turn.

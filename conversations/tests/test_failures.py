@@ -61,7 +61,7 @@ def test_refusals_of_quota_and_credits_are_kept(
 def test_what_is_shed_under_load_costs_no_statement(
     api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "call_gate", lambda: CallGate(0))
+    monkeypatch.setattr(calls, "call_gate", lambda: CallGate(0, 0))
     assert api.chat().json()["code"] == "overloaded"
     assert not FailedRequest.objects.exists()
 

@@ -105,7 +105,7 @@ def test_a_call_holds_no_more_than_it_sends() -> None:
     provider._payload(request)
     tracemalloc.start()
     try:
-        payload = provider._payload(request)
-        assert tracemalloc.get_traced_memory()[0] < len(payload) + 2_000
+        sent = provider._payload(request)
+        assert tracemalloc.get_traced_memory()[0] < len(sent.body) + 2_000
     finally:
         tracemalloc.stop()

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from billing.models import CreditAccount, Hold
+from channels.errors import Fault
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
@@ -150,10 +151,10 @@ def test_a_failing_provider_is_502_and_costs_nothing(
 def test_what_every_provider_refuses_is_not_tried_again(
     api: ApiClient, provider: FakeProvider
 ) -> None:
-    provider.fail("status_400", is_request=True)
+    provider.fail("status_400", fault=Fault.REQUEST)
     response = complete(api)
     assert (response.status_code, response["X-Should-Retry"]) == (502, "false")
-    provider.fail("context_length_exceeded", is_request=True)
+    provider.fail("context_length_exceeded", fault=Fault.REQUEST)
     assert_error(complete(api), 400, "context_length_exceeded", "messages")
     assert_books_agree()
 

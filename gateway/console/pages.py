@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from channels.models import Channel, Provider
+from channels.models import Channel
+from channels.routes import is_demo
 from gateway import sites
 from gateway.console.access import Member
 from gateway.console.navigation import channel_tabs
@@ -37,17 +37,3 @@ def render_page(
         "providers_url": reverse("admin:channels_provider_changelist"),
     }
     return TemplateResponse(request, f"console/{template}", frame | context, status=status)
-
-
-def is_demo() -> bool:
-    """Tell whether only the built-in demo can answer, as no provider is set up with a key.
-
-    The rule of channels.routes.list_routes, for all models at once.
-    """
-    if settings.PROVIDER_BASE_URL:
-        return False
-    providers = Provider.objects.filter(is_enabled=True)
-    return not any(
-        stored or not setting or settings.PROVIDER_KEYS.get(setting)
-        for stored, setting in providers.values_list("encryption_key_id", "key_setting")
-    )

@@ -87,6 +87,7 @@ def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
         "row": row,
         "state": breaker.state_of(row, now=now),
         "words": route_tests.explain(row.reason),
+        "failures": row.failure_count + row.stream_failure_count,
     }
 
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 from billing import sums
 from billing.models import VerificationRun
 from channels.models import Account, RouteHealth
+from channels.routes import is_demo
 from common.money import show_credits
 from conversations import pulse
-from gateway.console.pages import is_demo
 from gateway.staff.pages import staff_url
 
 NEWEST = 8

@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from channels import breaker, route_tests
+from channels import breaker, probes, route_tests
 from channels.models import Route, RouteHealth
 from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
@@ -23,7 +23,7 @@ def test_route(request: HttpRequest, route_id: int) -> HttpResponseBase:
         title="Test a route",
         route=route,
         result=result,
-        question=route_tests.QUESTION,
+        question=probes.QUESTION,
         health=describe_breaker(route),
         back_url=staff_url("channels_route_changelist"),
     )

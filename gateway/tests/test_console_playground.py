@@ -184,7 +184,7 @@ def test_a_paid_message_ignores_the_simulation(
     assert "X-Simulate" not in events[0][1]["curl"]
 
 
-def test_without_credits_paid_is_refused_and_free_works(db: None) -> None:
+def test_without_credits_paid_is_refused_and_free_works(db: None, provider: FakeProvider) -> None:
     poor = make_site(
         owner="poor@example.com", credit_amount=0, fallback_replies={"credits_exhausted": "Sorry"}
     )

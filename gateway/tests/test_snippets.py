@@ -118,7 +118,9 @@ def test_a_failure_that_passes_is_tried_again_and_paid_once(
 
 
 @pytest.mark.parametrize("language", PLAIN)
-def test_a_refusal_is_said_with_its_code_and_the_owners_words(run: Run, language: str) -> None:
+def test_a_refusal_is_said_with_its_code_and_the_owners_words(
+    run: Run, provider: FakeProvider, language: str
+) -> None:
     poor = make_site(
         owner="poor@example.com", credit_amount=0, fallback_replies={"credits_exhausted": "Call us"}
     )
@@ -165,7 +167,9 @@ def test_a_stream_that_breaks_off_is_an_error(
 
 
 @pytest.mark.parametrize("language", PLAIN)
-def test_a_stream_that_never_begins_is_an_error(run: Run, language: str) -> None:
+def test_a_stream_that_never_begins_is_an_error(
+    run: Run, provider: FakeProvider, language: str
+) -> None:
     poor = make_site(owner="poor@example.com", credit_amount=0)
     assert "credits_exhausted" in run(language, "stream", poor.api_key, status=None)
 
@@ -202,7 +206,7 @@ def test_openais_python_client_answers_and_streams(run: Run) -> None:
     assert OPENING in run("openai-python", "stream")
 
 
-def test_openais_python_client_tells_errors(run: Run) -> None:
+def test_openais_python_client_tells_errors(run: Run, provider: FakeProvider) -> None:
     poor = make_site(owner="poor@example.com", credit_amount=0)
     assert "402 credits_exhausted: " in run("openai-python", "chat", poor.api_key, status=1)
     assert "credits_exhausted: " in run("openai-python", "stream", poor.api_key, status=1)

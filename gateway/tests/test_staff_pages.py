@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from channels import breaker, route_tests
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.models import Account, AuditEntry, Channel, LanguageModel, PromptVersion, Route, User
 from channels.providers.base import Completion
 from channels.route_tests import Result
@@ -372,7 +372,7 @@ def test_health_tells_what_is_wrong(
     FailedRequest.objects.create(
         channel=site.channel, is_test=False, error_code="provider_error", created_at=timezone.now()
     )
-    error = ProviderError("status_401", permanent=True)
+    error = ProviderError("status_401", fault=Fault.BROKEN)
     breaker.note_failure("groq", "llama", error, now=timezone.now())
     breaker.note_failure("groq", "other", ProviderError("timeout"), now=timezone.now())
     verification.verify_and_alert()

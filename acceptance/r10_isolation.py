@@ -1,0 +1,176 @@
+"""R10: whatever one account's requests make a provider say, no other account notices.
+
+Account A sends requests that only concern themselves, to both endpoints, plain and streamed;
+account B chats beside it. Then the provider really fails, and comes back while A goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+
+from acceptance.checks import Run
+from acceptance.clients import CHAT, ENDPOINTS, Answer, Client, at_moments, tally
+from acceptance.databases import value
+from acceptance.mock_faults import OWN_FAULTS, STRANGE_FAULTS
+from acceptance.processes import wait_until
+from acceptance.rig import CREDIT, PROBE, Mock, Rig, Server
+
+TIMES, TIMES_SHORT = 100, 4
+PER_SECOND = 10
+CHATS, CHATS_SHORT = 100, 20
+CLIENTS = 16
+DEADLINE = 4
+RECOVERY_SECONDS = 10
+# Five failures at this pace, and a probe.
+OPENING_SECONDS = 5.0
+OUTAGE_SECONDS = 3.0
+# What A goes on with while the provider is down and comes back: also what is doubtful.
+JUNK = ("stopwords", "flagged", "notools", "strange400", "garbage", "500")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A model with one route or two, and two accounts that ask for it."""
+
+    run: Run
+    rig: Rig
+    name: str
+    mocks: list[Mock]
+    attacker: Client
+    other: Client
+
+    def attack(self, fault: str, number: int) -> Answer:
+        """Send one of A's requests, at each endpoint in turn, every second one streamed."""
+        endpoint = ENDPOINTS[number // 2 % 2]
+        session = f"{self.name} {fault} {number}"
+        is_stream = bool(number % 2)
+        return self.attacker.ask(endpoint, f"fault:{fault} {number}", session, stream=is_stream)
+
+    def chat(self, number: int) -> Answer:
+        return self.other.ask(CHAT, f"hello {number}", f"{self.name} {number}")
+
+    def count_rows(self) -> int:
+        """Count what is known against this model's routes."""
+        statement = "SELECT COUNT(*) FROM channels_routehealth WHERE provider_model IN (%s, %s)"
+        return int(value(self.rig.database, statement, [self.name, "mock-model"]))
+
+    def probes(self, *, since: float) -> int:
+        """Return how often the gateway itself asked the first route since a moment."""
+        return sum(call.message == PROBE and call.at > since for call in self.mocks[0].calls())
+
+    @contextmanager
+    def junk(self) -> Iterator[None]:
+        """Let A send its junk at a steady pace during the block."""
+        stop = Event()
+
+        def send() -> None:
+            number = 0
+            while not stop.wait(1 / PER_SECOND):
+                self.attack(JUNK[number % len(JUNK)], number)
+                number += 1
+
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send)
+            try:
+                yield
+            finally:
+                stop.set()
+                sending.result()
+
+
+def check(run: Run) -> None:
+    settings = {"PROVIDER_ALLOW_PRIVATE_ADDRESSES": "true", "PROVIDER_DEADLINE": str(DEADLINE)}
+    with run.rig(settings) as rig:
+        server = rig.start_server()
+        for routes in (1, 2):
+            scene = make_scene(run, rig, server, routes)
+            check_requests(scene)
+            outages = [*STRANGE_FAULTS, "close", "401"]
+            for fault in outages if run.is_long else run.random.sample(outages, 2):
+                check_outage(scene, fault)
+
+
+def make_scene(run: Run, rig: Rig, server: Server, routes: int) -> Scene:
+    """Make a model, so breakers, of its own, and a channel for either account."""
+    name = f"routes-{routes}"
+    attacker, other = (
+        server.client(
+            rig.create_channel(
+                owner=f"{who}-{name}@example.com", microcredits=10**5 * CREDIT, model_id=name
+            )
+        )
+        for who in ("a", "b")
+    )
+    mocks = [rig.mock]
+    if routes == 2:
+        mocks.append(rig.add_route("second", name))
+    return Scene(run, rig, name, mocks, attacker, other)
+
+
+def check_requests(scene: Scene) -> None:
+    """A sends each kind of request, B chats beside it: no chat fails, no route is blamed."""
+    run, name = scene.run, scene.name
+    orders = [fault for fault in OWN_FAULTS for _ in range(run.count(TIMES, short=TIMES_SHORT))]
+    run.random.shuffle(orders)
+    seconds = len(orders) / PER_SECOND
+    chats = CHATS if run.is_long else CHATS_SHORT
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        sending = pool.submit(
+            at_moments,
+            CLIENTS,
+            [number / PER_SECOND for number in range(len(orders))],
+            lambda number: (orders[number], scene.attack(orders[number], number)),
+        )
+        moments = [number * seconds / chats for number in range(chats)]
+        chatting = pool.submit(at_moments, CLIENTS, moments, scene.chat)
+        attacks, answers = sending.result(), chatting.result()
+    run.report.figure(f"{name}: requests of A", len(attacks))
+    run.report.expect_equal(f"{name}: chats of B", tally(answers), {"200": chats})
+    run.report.expect_equal(f"{name}: rows of route health", scene.count_rows(), 0)
+    run.report.expect_equal(f"{name}: probes", scene.probes(since=started), 0)
+    strange = [f"{fault}: {a.status} {a.code}" for fault, a in attacks if not is_clear(a)]
+    run.report.expect(not strange, f"{name}: A got {sorted(set(strange))}")
+
+
+def is_clear(answer: Answer) -> bool:
+    """Whether a caller gets an answer or the reason there is none, and nothing of ours broke."""
+    known = ("", "provider_error", "content_filtered", "context_length_exceeded")
+    return answer.code in known and answer.status in (200, 400, 422, 500, 502)
+
+
+def check_outage(scene: Scene, fault: str) -> None:
+    """The provider fails for everybody; it is left alone until it is back, whatever A sends."""
+    report, name = scene.run.report, f"{scene.name}, {fault}"
+    with scene.junk():
+        for mock in scene.mocks:
+            mock.set(fault=fault)
+        opened = wait_until(
+            lambda: is_open(scene), seconds=OPENING_SECONDS, what=f"{name}: the breaker opens"
+        )
+        report.figure(f"{name}: open after_s", opened)
+        since = time.monotonic()
+        time.sleep(OUTAGE_SECONDS)
+        probes, passed = scene.probes(since=since), time.monotonic() - since
+        report.expect(probes <= passed + 1, f"{name}: {probes} probes in {passed:.1f} s")
+        for mock in scene.mocks:
+            mock.set(fault="")
+        closed = wait_until(
+            lambda: scene.chat(0).is_success, seconds=RECOVERY_SECONDS, what=f"{name}: back"
+        )
+        report.figure(f"{name}: back after_s", closed)
+        answers = [scene.chat(number) for number in range(CHATS_SHORT)]
+    report.expect_equal(f"{name}: chats once it is back", tally(answers), {"200": CHATS_SHORT})
+
+
+def is_open(scene: Scene) -> bool:
+    """Send a chat; tell whether it failed and reached no provider."""
+    message = f"{scene.name} {time.monotonic()}"
+    answer = scene.other.ask(CHAT, message, message)
+    reached = any(call.message == message for mock in scene.mocks for call in mock.calls())
+    return not answer.is_success and not reached

@@ -1,0 +1,102 @@
+"""The gateway asks a route itself: one fixed short request, with nothing of any tenant's in it.
+
+Only what comes of that opens a breaker, and closes it (channels/breaker.py). The provider's price
+for it is the operator's: it is logged, and in nobody's usage. A process that ends takes its probe
+with it; the next is due within seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from channels import breaker
+from channels.breaker import Claim, Health
+from channels.errors import Fault, ProviderError
+from channels.providers.base import ChatRequest, Completion, Patience, ProviderClient
+from common.threads import Threads
+
+logger = logging.getLogger("gateway.channels")
+
+QUESTION = "Reply with the single word: pong"
+REQUEST = ChatRequest([{"role": "user", "content": QUESTION}], max_output_tokens=64)
+# Below OUT_OF_DATE_AFTER by more than the time between two probes.
+LONGEST_SECONDS = 10.0
+# The provider took key and model, and spoke of the request.
+_ANSWERED = (Fault.REQUEST, Fault.DECLINED)
+
+_threads = Threads()
+
+
+def start_if_due(
+    client: ProviderClient, provider_model: str, health: Health, *, now: datetime
+) -> None:
+    """Probe a route on a thread of its own, if that is due and no other process does it."""
+    seconds = deadline_seconds()
+    until = now + timedelta(seconds=seconds)
+    route = client.provider_name, provider_model
+    claim = breaker.claim_probe(*route, health, now=now, until=until)
+    if claim is not None:
+        _run_beside(partial(_probe, client, provider_model, claim, seconds))
+
+
+def deadline_seconds() -> float:
+    """Return how long a probe may take: a quarter of what a message may, as it is a word long."""
+    return max(1.0, min(LONGEST_SECONDS, settings.PROVIDER_DEADLINE / 4))
+
+
+def _run_beside(task: Callable[[], object]) -> None:
+    def work() -> None:
+        try:
+            task()
+        except Exception:
+            # Whatever it was, such as a database that is away: the next probe will tell.
+            logger.exception("provider.probe.failed")
+        finally:
+            connection.close()
+
+    _threads.start(work)
+
+
+def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: float) -> None:
+    route = client.provider_name, provider_model
+    started = time.monotonic()
+    error: ProviderError | None = None
+    completion: Completion | None = None
+    try:
+        completion = _ask(client, claim.is_stream, until=started + seconds)
+    except ProviderError as raised:
+        error = raised
+    fields = {
+        "provider": client.provider_name,
+        "model": provider_model,
+        "is_stream": claim.is_stream,
+        "reason": error.reason if error else "",
+        "duration_ms": round((time.monotonic() - started) * 1000),
+        "input_tokens": completion and completion.input_tokens,
+        "output_tokens": completion and completion.output_tokens,
+    }
+    logger.info("provider.route.probed", extra=fields)
+    now = timezone.now()
+    if error is None or error.fault in _ANSWERED:
+        breaker.note_probe_success(*route, claim)
+    elif error.fault is Fault.LIMITED:
+        breaker.note_failure(*route, error, now=now)
+    else:
+        breaker.note_probe_failure(*route, error, claim, now=now)
+
+
+def _ask(client: ProviderClient, is_stream: bool, *, until: float) -> Completion:
+    patience = Patience(
+        first_token_by=until, stream_by=until, silence_seconds=settings.PROVIDER_STREAM_SILENCE
+    )
+    if is_stream:
+        return client.stream(REQUEST, patience=patience, on_delta=lambda _: None)
+    return client.complete(REQUEST, patience=patience)

@@ -1,0 +1,278 @@
+"""Whose fault a failed call is: the one table that decides it, for every shape of an error.
+
+Codes come before words, words before the status. A breaker is shared by all tenants, so what
+names anything that this request carries never counts against its route: another tenant's request
+carries something else. What no row names is doubtful, and the gateway finds out by itself
+(channels/probes.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from channels.errors import Fault, ProviderError
+from common.http import HttpError
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One row: codes, words, both regular expressions, or else a status, that mean a fault.
+
+    `statuses` bounds all of them. Without a `reason` the status is told.
+    """
+
+    fault: Fault
+    reason: str = ""
+    codes: str = ""
+    words: str = ""
+    statuses: Collection[int] = range(600)
+
+
+# The first row that fits decides. Those of the request come before those of the account: a refusal
+# of credits that asks for fewer max_tokens is about the request.
+SHAPES = (
+    Shape(
+        Fault.DECLINED,
+        CONTENT_FILTER,
+        codes=r"content_filter(ed)?|content_(policy_violation|blocked)|prohibited_content"
+        r"|responsibleaipolicyviolation|moderation(_blocked|_error)?|invalid_prompt"
+        r"|data_inspection_failed|guardrail_intervened",
+        words=r"content[ _-](management )?(policy|policies|filter)|\bmoderation\b|responsible ai"
+        r"|safety (system|filter|polic|setting|check|guideline)|usage (polic|guideline)"
+        r"|content exists risk|considered high risk"
+        r"|\b(prompt|input|messages?|text|content|request)\b.{0,60}"
+        r"\b(flagged|harmful|inappropriate|unsafe)"
+        r"|(inappropriate|prohibited|harmful|unsafe|sensitive|disallowed) content",
+    ),
+    Shape(
+        Fault.REQUEST,
+        CONTEXT_LENGTH_EXCEEDED,
+        codes=r"context_length_exceeded|exceed_context_size_error",
+        words=r"context[ _](length|size|window)|maximum context|too many tokens"
+        r"|\b(prompt|input|messages?|conversation|sequence)\b.{0,40}\b(is|are) too long"
+        r"|tokens.{0,20} too large for model|inputs? tokens \+ max_new_tokens"
+        r"|maximum (prompt|input) length|reduce the length",
+    ),
+    Shape(
+        Fault.REQUEST,
+        "request_too_large",
+        codes=r"request_too_large|string_above_max_length",
+        words=r"(request|payload|entity|body|message) (is )?too large"
+        r"|\b(text|string)\b.{0,40} too long"
+        r"|max(imum)?[ _](\w+[ _])?tokens(?! per)|token limit exceeded",
+    ),
+    Shape(
+        Fault.REQUEST,
+        codes=r"tool_use_failed|invalid_function_parameters|json_validate_failed"
+        r"|(unsupported|unknown|missing_required)_parameter|unsupported_value"
+        r"|invalid_(type|value|image)|image_parse_error",
+        words=r"\btools?\b|\btool_\w+|function[ _]call|images? (input|content|part)|image_url"
+        r"|support.{0,20}\bimages?\b|not a multi-?modal|mmproj"
+        r"|json[ _]schema|response_format|\bgrammar\b|structured output",
+    ),
+    Shape(
+        Fault.REQUEST,
+        words=r"\bparameters?\b|\bmessages?\[|messages (must|should|array|list)|roles? must"
+        r"|system role|chat template|input validation|\bstream_options\b"
+        r"|\b(temperature|top_p|top_k|min_p|logit_bias|logprobs|\w+_penalty)\b",
+        statuses=range(400, 500),
+    ),
+    Shape(
+        Fault.BROKEN,
+        "model_retired",
+        codes=r"model_(decommissioned|not_found|not_active|not_available|terms_required)"
+        r"|invalid_model|deploymentnotfound",
+        words=r"\bmodel\b.{0,80}\b(not found|not exist|decommissioned|retired|deprecated|unknown"
+        r"|no longer (available|supported|served)|not (a )?valid)"
+        r"|(unknown|invalid|no such) model|not a valid model|no endpoints found for",
+        statuses=(400, 403, 404),
+    ),
+    Shape(
+        Fault.BROKEN,
+        codes=r"api_key_invalid|invalid_api_key|insufficient_(user_)?(quota|balance)"
+        r"|exceeded_current_quota_error|billing_(hard_limit_reached|not_active)|arrearage"
+        r"|access_terminated|account_deactivated|deactivated_workspace"
+        r"|organization_(restricted|disabled)|unsupported_country_region_territory",
+        words=r"(api|subscription)[ _-]?key|credit balance|payment required|\bbilling\b"
+        r"|(insufficient|more|all available|out of) (credits?|balance|funds|quota)"
+        r"|exceeded your (current|monthly)|account.{0,40}(deactivated|disabled|suspended)"
+        r"|(country|region|territory|location)\b.{0,60}not (supported|available|allowed)",
+        statuses=(400, 402, 403, 404, 429),
+    ),
+    # Where neither code nor words tell.
+    Shape(Fault.BROKEN, statuses=(401,)),
+    Shape(Fault.REQUEST, statuses=(413,)),
+    Shape(Fault.LIMITED, statuses=(429,)),
+)
+_NAMES_REQUEST = Shape(Fault.REQUEST)
+# With these the same request would be refused again, whatever its reason.
+_REFUSALS = (400, 413, 422)
+
+# Why a call got no answer at all (common/http.py); the rest is doubtful.
+_UNANSWERED = {
+    "connection": Fault.UNREACHABLE,
+    "tls": Fault.UNREACHABLE,
+    "address": Fault.BROKEN,
+    "private_address": Fault.BROKEN,
+}
+
+# Finish reasons, in lower case, of an answer that may have no text. Others explain nothing.
+FILTERED_FINISHES = frozenset({
+    "content_filter", "content_filtered", "refusal", "safety", "prohibited_content", "blocklist",
+    "recitation", "guardrail_intervened",
+})  # fmt: skip
+CUT_FINISHES = frozenset({"length", "max_tokens", "model_length"})
+_STOPPED_FINISHES = frozenset({
+    "stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "tool_calls", "tool_use",
+    "function_call",
+})  # fmt: skip
+
+
+def explains_silence(finish_reason: str) -> bool:
+    """Return whether a finish reason makes an answer of one without text."""
+    return finish_reason.lower() in FILTERED_FINISHES | CUT_FINISHES | _STOPPED_FINISHES
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a provider was sent: the body, its own name for the model, the caller's options."""
+
+    body: bytes
+    model: str
+    options: Collection[str] = ()
+
+
+def unanswered(error: HttpError) -> ProviderError:
+    """Return the error of a call that got no whole answer."""
+    return ProviderError(error.reason, fault=_UNANSWERED.get(error.reason, Fault.DOUBTFUL))
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -> ProviderError:
+    """Return the error of an answer that is not 200. Header names are lower case."""
+    try:
+        said = _read(orjson.loads(body), sent)
+    except orjson.JSONDecodeError:
+        said = _Said()  # a page for people, say: its words may be about anything
+    shape = _find_shape(status, said, sent)
+    fault = shape.fault if shape else Fault.DOUBTFUL
+    return ProviderError(
+        (shape and shape.reason) or f"status_{status}",
+        fault=fault,
+        retry_after_seconds=_retry_after(headers) if fault is Fault.LIMITED else 0,
+        is_refusal=fault is Fault.REQUEST or (shape is None and status in _REFUSALS),
+    )
+
+
+def error_in(answer: Any, sent: Sent, *, otherwise: str) -> ProviderError:
+    """Return the error of a 200, or of an event of a stream, that holds no answer.
+
+    `otherwise` is its reason where the table has none.
+    """
+    error = answer.get("error") if isinstance(answer, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if type(code) is int and code in range(400, 600) else 0
+    shape = _find_shape(status, _read(error, sent), sent)
+    if shape is None:
+        return ProviderError(otherwise)
+    reason = shape.reason or (f"status_{status}" if status else otherwise)
+    return ProviderError(reason, fault=shape.fault, is_refusal=shape.fault is Fault.REQUEST)
+
+
+# --- Reading an error -----------------------------------------------------------------------------
+
+_CODE_MEMBERS = frozenset({"code", "type", "status", "reason", "error_type", "error_code"})
+_NAME_MEMBERS = frozenset({"param", "loc", "field"})
+# What providers quote of the request, or of what the model made of it.
+_QUOTING_MEMBERS = frozenset({"input", "flagged_input", "failed_generation", "ctx"})
+# Of names, these say nothing: where the body was wrong, and the model, which is the route's.
+_NO_NAMES = frozenset({"", "body", "model"})
+_DEEPEST = 8
+_MOST_WORDS = 4_000
+_QUOTATION = re.compile(r"""`[^`]*`|"[^"]*"|(?<!\w)'[^']*'(?!\w)""")
+
+
+@dataclass(slots=True)
+class _Said:
+    """Codes and words of an error body, and whether it names a member of the request."""
+
+    codes: list[str] = field(default_factory=list)
+    words: str = ""
+    names_request: bool = False
+
+
+def _read(answer: Any, sent: Sent) -> _Said:
+    """Collect codes and words wherever they stand: at the top, under `error`, in a list."""
+    said = _Said()
+    texts: list[str] = []
+    _collect(answer, said, texts, depth=0)
+    # A model may be called after tools; what is said of it is not about the request.
+    model = rf"(?<![\w-]){re.escape(sent.model)}(?![\w-])"
+    said.words = re.sub(model, " ", " ".join(texts)[:_MOST_WORDS])
+    return said
+
+
+def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
+    if isinstance(value, str):
+        texts.append(value)
+        if value.startswith("{"):  # the error of the provider behind this one, as JSON
+            with suppress(orjson.JSONDecodeError):
+                value = orjson.loads(value)
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for part in value:
+            _collect(part, said, texts, depth=depth + 1)
+    elif isinstance(value, dict):
+        said.codes += [str(value[name]) for name in _CODE_MEMBERS & value.keys()]
+        said.names_request |= any(map(_is_name, map(value.get, _NAME_MEMBERS)))
+        for name in value.keys() - _QUOTING_MEMBERS:
+            _collect(value[name], said, texts, depth=depth + 1)
+
+
+def _is_name(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return any(isinstance(name, str) and name not in _NO_NAMES for name in names)
+
+
+def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
+    shapes = [shape for shape in SHAPES if status in shape.statuses]
+    for shape in shapes:
+        if shape.codes and any(re.fullmatch(shape.codes, c, re.IGNORECASE) for c in said.codes):
+            return shape
+    for shape in shapes:
+        if shape.fault is not Fault.BROKEN and _find(shape.words, said.words):
+            return shape
+    if said.names_request or any(_find(rf"\b{re.escape(n)}\b", said.words) for n in sent.options):
+        return _NAMES_REQUEST
+    # What puts a route out at once must be the provider's own words: an error that quotes the
+    # request could be made to say that the key is wrong.
+    own_words = _QUOTATION.sub(" ", said.words)
+    asked = sent.body.decode(errors="replace").lower()
+    for shape in shapes:
+        found = _find(shape.words, own_words)
+        if shape.fault is Fault.BROKEN and found and found.lower() not in asked:
+            return shape
+    return next((shape for shape in shapes if not shape.codes and not shape.words), None)
+
+
+def _find(expression: str, text: str) -> str:
+    """Return what a regular expression finds; an empty one finds nothing."""
+    found = re.search(expression, text, re.IGNORECASE) if expression else None
+    return found.group() if found else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of Retry-After; 0 where there are none (dates are not honoured)."""
+    try:
+        return max(0.0, min(float(headers.get("retry-after", "0")), 3600.0))
+    except ValueError:
+        return 0.0

@@ -239,7 +239,7 @@ def test_what_is_held_at_once_of_a_stream_is_bounded(
     monkeypatch.setattr(http, "MAX_LINE_BYTES", 10)
 
     def handle(peer: Peer, request: Request) -> None:
-        peer.sendall(CHUNKED + chunk(b"x" * 9 + b"\n") + chunk(b"y" * 11) + chunk(b""))
+        peer.send(CHUNKED + chunk(b"x" * 9 + b"\n") + chunk(b"y" * 11) + chunk(b""))
 
     with StubServer(handle) as server, pytest.raises(HttpError, match="too_large"):
         read(server.url())

@@ -252,7 +252,7 @@ def test_the_database_refuses_to_replace_a_ledger_entry(
         account=site.channel.account, amount_microcredits=1, reason="x", actor="x", reference="r"
     )
     capture(place(site.caller()))
-    before = list(LedgerEntry.objects.order_by("id").values())
+    before: list[dict[str, Any]] = [*map(dict, LedgerEntry.objects.order_by("id").values())]
     victim = next(entry for entry in before if entry[displaced_by])
     # A new row that meets the old one in this column alone.
     free = {"id": 10**9, "sequence": 10**9, "reference": None, "hold_id": None}
@@ -268,7 +268,7 @@ def test_the_database_refuses_to_replace_a_ledger_entry(
         connection.cursor() as cursor,
     ):
         cursor.execute(statement, values)
-    assert list(LedgerEntry.objects.order_by("id").values()) == before
+    assert [*map(dict, LedgerEntry.objects.order_by("id").values())] == before
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no TRUNCATE")

@@ -17,7 +17,7 @@ from billing.models import Hold
 from billing.tests.test_services import differences
 from channels import breaker
 from channels import routes as channels_routes
-from channels.errors import ProviderError
+from channels.errors import Fault, ProviderError
 from channels.models import RouteHealth
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site, set_prices
@@ -155,21 +155,54 @@ def test_an_answer_of_that_time_is_replayed_and_never_charged_twice(
     assert IdempotencyRecord.objects.count() == 1
 
 
-@pytest.mark.parametrize("permanent", [False, True])
-def test_a_route_that_failed_then_is_asked(ahead: time_machine.Traveller, permanent: bool) -> None:
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.DOUBTFUL])
+def test_a_route_that_failed_then_is_asked_and_probed_at_once(
+    ahead: time_machine.Traveller, fault: Fault
+) -> None:
     site = make_site()
-    name = site.caller().model.model_id
-    error = ProviderError("status_401" if permanent else "status_500", permanent=permanent)
-    for _ in range(5):
-        breaker.note_failure("default", name, error, now=timezone.now())
+    route = "default", site.caller().model.model_id
+    error = ProviderError("status_500", fault=fault)
+    for _ in range(breaker.FAILURES_TO_OPEN):
+        health = breaker.note_failure(*route, error, now=timezone.now())
+    if fault is Fault.DOUBTFUL:
+        claim = claim_probe(route, health)
+        assert claim
+        breaker.note_probe_failure(*route, error, claim, now=timezone.now())
+    assert read_health(site).is_out(is_stream=False, now=timezone.now())
     set_right(ahead)
-    row = next(row for row in channels_routes._rows(site.caller().model, None) if row.step == -1)
-    assert breaker.may_call("default", name, row.health(), now=timezone.now())
-    breaker.note_failure("default", name, error, now=timezone.now())
-    health = RouteHealth.objects.get()
-    assert breaker.state_of(health, now=timezone.now()) == "open"
-    assert health.retry_at
-    assert health.retry_at <= timezone.now() + timedelta(seconds=60)
+    health = read_health(site)
+    assert not health.is_out(is_stream=False, now=timezone.now())
+    assert breaker.state_of(RouteHealth.objects.get(), now=timezone.now()) == "open"
+    claim = claim_probe(route, health)
+    assert claim
+    assert claim_probe(route, read_health(site)) is None  # the next is due a second later
+    breaker.note_probe_success(*route, claim)
+    assert not RouteHealth.objects.exists()
+
+
+def test_a_route_that_was_to_be_left_alone_then_is_asked_again(
+    ahead: time_machine.Traveller,
+) -> None:
+    site = make_site()
+    route = "default", site.caller().model.model_id
+    error = ProviderError("status_429", fault=Fault.LIMITED, retry_after_seconds=60)
+    breaker.note_failure(*route, error, now=timezone.now())
+    assert read_health(site).is_out(is_stream=False, now=timezone.now())
+    set_right(ahead)
+    health = read_health(site)
+    assert not health.is_out(is_stream=False, now=timezone.now())
+    breaker.note_success(*route, health, is_stream=False, now=timezone.now())
+    assert not RouteHealth.objects.exists()
+
+
+def read_health(site: Site) -> breaker.Health:
+    rows = channels_routes._rows(site.caller().model, None)
+    return next(row for row in rows if row.step == -1).health()
+
+
+def claim_probe(route: tuple[str, str], health: breaker.Health) -> breaker.Claim | None:
+    now = timezone.now()
+    return breaker.claim_probe(*route, health, now=now, until=now + timedelta(seconds=10))
 
 
 def test_a_conversation_of_that_time_goes_on_and_ends_a_day_later(

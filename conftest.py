@@ -18,7 +18,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 
 from billing import throttling
-from channels import callers
+from channels import callers, secret_checks
 from channels import routes as channels_routes
 from channels.errors import ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
@@ -56,6 +56,8 @@ def _fresh_process_memory() -> None:
     callers._kept.clear()
     channels_routes._kept = ("", {})
     floods._limiter.cache_clear()
+    # As after a start whose checks have passed.
+    secret_checks.note_fit()
 
 
 @pytest.fixture

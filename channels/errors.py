@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common.errors import Overloaded
+
 
 class ProviderError(Exception):
     """One route failed.
@@ -80,3 +82,15 @@ class InvitationGone(TeamRefusal):
 
 class InvitationForAnother(TeamRefusal):
     """The invitation was sent to another e-mail address."""
+
+
+class WrongSecrets(Overloaded):
+    """The settings hold other secrets than those the database was written with.
+
+    Which ones is in the log alone: the caller can do nothing about it.
+    """
+
+    default_message = (
+        "The gateway's secrets do not fit its database; nothing was written. Its operator finds "
+        "the setting to restore in the log, or by `manage.py check --database default`."
+    )

@@ -30,7 +30,7 @@ from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.providers.openai_errors import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.simulated import SimulatedProvider
-from channels.services import provider_context
+from channels.sealing import PROVIDER_KEYS
 from common import crypto, db
 from common.text import normalize_question
 
@@ -256,7 +256,7 @@ def _provider_key(row: RouteRow) -> str | None:
             return ""
         return settings.PROVIDER_KEYS.get(row.key_setting) or None
     try:
-        context = provider_context(uuid.UUID(str(row.provider_id)))
+        context = PROVIDER_KEYS.context(uuid.UUID(str(row.provider_id)))
         return crypto.decrypt(row.encryption_key_id, bytes(row.key_ciphertext), context=context)
     except crypto.DecryptionError as error:
         # One undecryptable row takes its own route out, no other.

@@ -28,6 +28,9 @@ from channels.models.people import (
     User,
     UserManager,
 )
+from channels.models.secrets import (
+    SecretCheck,
+)
 
 __all__ = [
     "MAX_SYSTEM_PROMPT_CHARACTERS",
@@ -46,6 +49,7 @@ __all__ = [
     "Provider",
     "Route",
     "RouteHealth",
+    "SecretCheck",
     "User",
     "UserManager",
     "refuse_reserved_name",

@@ -66,7 +66,7 @@ def accept(request: HttpRequest) -> HttpResponseRedirect:
     assert isinstance(user, User)  # login_required has seen to it
     try:
         membership = team.accept_invitation(
-            secret_digest=pending.digest(request),
+            secret_digests=pending.digests(request),
             user=user,
             actor=Actor(user.email, user, client_address(request)),
         )
@@ -81,9 +81,9 @@ def accept(request: HttpRequest) -> HttpResponseRedirect:
 @require_POST
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
     """Log out and keep the invitation, for who is logged in as somebody else."""
-    secret_digest = pending.digest(request)
+    secret_digests = pending.digests(request)
     logout(request)
-    request.session[pending.SESSION_KEY] = secret_digest
+    request.session[pending.SESSION_KEY] = secret_digests
     return redirect("join")
 
 

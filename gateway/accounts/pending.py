@@ -1,4 +1,4 @@
-"""The invitation whose link was opened in this browser, kept in the session by its digest."""
+"""The invitation whose link was opened in this browser, kept in the session by its digests."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from django.http import HttpRequest
 from channels import team
 from channels.models import Invitation
 
-SESSION_KEY = "invitation_digest"
+SESSION_KEY = "invitation_digests"
 
 
 def keep(request: HttpRequest, secret: str) -> None:
     """Remember the link that was opened; what the session holds opens nothing elsewhere."""
-    request.session[SESSION_KEY] = team.digest_of(secret)
+    request.session[SESSION_KEY] = team.digests_of(secret)
 
 
 def find_pending(request: HttpRequest | None) -> Invitation | None:
     """Return the invitation of this session while it can still be accepted."""
-    secret_digest = digest(request)
-    return team.find_invitation(secret_digest) if secret_digest else None
+    found = digests(request)
+    return team.find_invitation(found) if found else None
 
 
-def digest(request: HttpRequest | None) -> str:
-    """Return the digest of this session's invitation, whatever has become of it; else ''."""
-    session = getattr(request, "session", None)
-    return "" if session is None else str(session.get(SESSION_KEY, ""))
+def digests(request: HttpRequest | None) -> list[str]:
+    """Return the digests of this session's invitation, whatever has become of it; else none."""
+    session = getattr(request, "session", {})
+    return list(session.get(SESSION_KEY, []))

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from channels.models import User
-from gateway.accounts import pending
+from gateway.accounts import factor_secrets, pending
 
 ABOUT_PASSWORDS = "At least 8 characters; not only digits, and no password that many people use."
 _LABELS = {
@@ -123,6 +123,12 @@ class CodeAgainForm(_OurWords, factor_forms.ReauthenticateForm):
 
 class ActivateAppForm(_OurWords, ActivateTOTPForm):
     """The first code of a new authenticator app."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # allauth keeps it in the session in clear.
+        found: str = vars(self)["secret"]
+        self.secret: str = factor_secrets.keep_pending(context.request, found, user_id=self.user.pk)
 
 
 class AddPasskeyForm(_OurWords, AddWebAuthnForm):

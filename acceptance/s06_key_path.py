@@ -12,7 +12,7 @@ from acceptance.rig import CREDIT, Rig, Server
 MALFORMED = 1_000_000
 UNKNOWN = 1_000
 INJECTIONS = 200
-PAIRS = 2_000
+PAIRS, FEW_PAIRS = 2_000, 500
 WITHIN_SECONDS = 0.001
 TEXTS = (
     "' OR '1'='1", '" OR ""="', "'; DROP TABLE channels_apikey; --", "%27%20OR%201=1", "%(digest)s",
@@ -53,10 +53,13 @@ def expect_same_time(run: Run, rig: Rig, server: Server) -> None:
     """A revoked key, which the database knows, is refused as fast as one that it does not."""
     known = rig.create_channel(microcredits=CREDIT)
     rig.inside("shut", {"deed": "revoke", "channel_id": known.channel_id})
-    strange = rig.inside("new_keys", PAIRS)
+    strange = rig.inside("new_keys", PAIRS if run.is_long else FEW_PAIRS)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
-    for key in strange[: run.count(PAIRS, short=300)]:
-        for name, one in (("known", known.api_key), ("unknown", key)):
+    for key in strange:
+        pair = [("known", known.api_key), ("unknown", key)]
+        # Whatever one request leaves for the next to do must fall on both alike.
+        run.random.shuffle(pair)
+        for name, one in pair:
             began = time.perf_counter()
             answer = ask(server, {"X-API-Key": one})
             times[name].append(time.perf_counter() - began)

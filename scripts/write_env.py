@@ -112,8 +112,8 @@ def replace(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-# Without these an existing database cannot be used; a first password is of new ones alone.
-NEEDED = ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
+# What a database was written with. Another SECRET_KEY would only log people out.
+NEEDED = ("ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
 
 
 def require_no_database(path: Path) -> set[str]:

@@ -75,6 +75,7 @@ def test_asks_no_database_unless_told_to(
         ("ENCRYPTION_KEYS", " , "),
         ("KEY_DIGEST_PEPPER", "the-secret"),
         ("KEY_DIGEST_PEPPER", ""),
+        ("KEY_DIGEST_PEPPER_FALLBACKS", "the-secret"),
     ],
 )
 def test_malformed_secrets_are_named_and_not_quoted(

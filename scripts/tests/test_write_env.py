@@ -111,13 +111,13 @@ def test_a_lost_file_is_not_replaced_beside_a_database_in_use(path: Path, databa
     with pytest.raises(SystemExit) as refused:
         write_env.main([])
     words = str(refused.value)
-    assert "SECRET_KEY, ENCRYPTION_KEYS, KEY_DIGEST_PEPPER are not in .env" in words
+    assert "ENCRYPTION_KEYS, KEY_DIGEST_PEPPER are not in .env" in words
     assert f"already: {database}" in words
     assert "Restore .env" in words
     assert not path.exists()
 
 
-@pytest.mark.parametrize("lost", ["SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"])
+@pytest.mark.parametrize("lost", ["ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"])
 def test_a_lost_line_is_not_replaced_either(path: Path, database: Path, lost: str) -> None:
     write_env.write_secrets(path)
     kept = "".join(f"{name}={text}\n" for name, text in values(path).items() if name != lost)
@@ -125,6 +125,15 @@ def test_a_lost_line_is_not_replaced_either(path: Path, database: Path, lost: st
     with pytest.raises(SystemExit, match=f"^{lost} is not in .env"):
         write_env.main([])
     assert path.read_text() == kept
+
+
+def test_a_lost_secret_key_is_replaced_as_it_only_logs_people_out(
+    path: Path, database: Path
+) -> None:
+    path.write_text("ENCRYPTION_KEYS=kept\nKEY_DIGEST_PEPPER=kept\n")
+    write_env.main([])
+    assert values(path)["SECRET_KEY"]
+    assert values(path)["KEY_DIGEST_PEPPER"] == "kept"
 
 
 def test_a_database_without_people_is_new_enough(path: Path, database: Path) -> None:

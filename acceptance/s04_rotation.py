@@ -60,17 +60,19 @@ def check(run: Run) -> None:
     with run.rig() as rig:
         first = rig.start_server(workers=1)
         like = rig.create_channel(microcredits=10**6 * CREDIT)
-        count = run.count(CHANNELS, short=3_000)
+        count = run.count(CHANNELS, short=2_000)
         keys = rig.inside("fill", {"like": like.channel_id, "count": count})
         cookie = rig.inside("log_in", None)
         new = {**new_secrets(), "old": rig.env[RING].partition(":")[0]}
         new[RING] = new[RING].replace("k1:", "k2:")
         traffic = Traffic([*keys, like.api_key], [first])
         rounds = [[RING], [PEPPER], [SECRET_KEY]] if run.is_long else [[RING, PEPPER, SECRET_KEY]]
+        began = time.monotonic()
         with traffic.flowing():
             for settings in rounds:
                 rotate(run, rig, traffic, settings, new, cookie)
         run.report.figure("calls", tally(traffic.answers))
+        run.report.figure("a second", len(traffic.answers) / (time.monotonic() - began))
         strange = [answer for answer in traffic.answers if answer.status != 200]
         run.report.expect(not strange, f"while rotating: {tally(strange)} {strange[:1]}")
         needed = rig.inside("secrets_in_use", None)

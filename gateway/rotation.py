@@ -51,8 +51,11 @@ class Store(Protocol):
         """Return how many rows a pass looks at."""
         ...
 
-    def rewrite(self) -> Iterator[Batch]:
-        """Rewrite all rows that are not under the newest secrets, some at a time."""
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
+        """Rewrite all rows that are not under the newest secrets, some at a time.
+
+        What cannot be read is left alone, or its ciphertext is dropped.
+        """
         ...
 
     def left(self) -> Counter[Secret]:
@@ -74,7 +77,7 @@ class Column:
     def count(self) -> int:
         return self._outdated().count()
 
-    def rewrite(self) -> Iterator[Batch]:
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
         last: Any = None
         while True:
             with transaction.atomic():
@@ -82,7 +85,7 @@ class Column:
                 found = list((rows if last is None else rows.filter(pk__gt=last))[:BATCH])
                 if not found:
                     return
-                batch = self._rewrite(found)
+                batch = self._rewrite(found, drop_unreadable=drop_unreadable)
             last = found[-1].pk
             yield batch
 
@@ -99,7 +102,7 @@ class Column:
         return self.column.model._default_manager.all()
 
     def _sealed(self) -> QuerySet[Any]:
-        return self._rows().exclude(**{self.column.ciphertext: None})
+        return self._rows().exclude(encryption_key_id="")
 
     def _outdated(self) -> QuerySet[Any]:
         current = Q(encryption_key_id=newest(RING))
@@ -107,17 +110,24 @@ class Column:
             current &= Q(pepper_id=newest(PEPPER))
         return self._sealed().exclude(current)
 
-    def _rewrite(self, rows: list[Any]) -> Batch:
+    def _rewrite(self, rows: list[Any], *, drop_unreadable: bool) -> Batch:
         batch, opened = Batch(seen=len(rows)), []
         for row in rows:
             try:
                 opened.append((row, self.column.unseal(row)))
             except DecryptionError as error:
                 batch.unreadable.append(f"{self.label}: {row.pk}: {error}")
+                if drop_unreadable:
+                    self._drop(row)
         names = self.column.seal_all(opened)
         self._rows().bulk_update([row for row, _ in opened], names)
         batch.rewritten = len(opened)
         return batch
+
+    def _drop(self, row: Any) -> None:
+        field = self.column.model._meta.get_field(self.column.ciphertext)
+        nothing = {self.column.ciphertext: None if field.null else b"", "encryption_key_id": ""}
+        self._rows().filter(pk=row.pk).update(**nothing)
 
 
 class SecondFactors:
@@ -128,8 +138,8 @@ class SecondFactors:
     def count(self) -> int:
         return self._rows().count()
 
-    def rewrite(self) -> Iterator[Batch]:
-        last = 0
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
+        last = 0  # and nothing is dropped: a superuser takes a person's factor away (/admin/)
         while True:
             with transaction.atomic():
                 rows = self._rows().filter(pk__gt=last).order_by("pk")
@@ -175,9 +185,11 @@ class SecondFactors:
 
 def stores() -> list[Store]:
     """Return all tables that keep secrets."""
-    open_ones = Q(closed_at=None, expires_at__gt=timezone.now())
+    now = timezone.now()
+    open_ones = Q(closed_at=None, expires_at__gt=now)
+    lives_on = Q(revoked_at=None) | Q(revoked_at__gt=now)
     return [
-        Column(API_KEYS),
+        Column(API_KEYS, living=lives_on),
         Column(PROVIDER_KEYS),
         Column(INVITATIONS, living=open_ones),
         Column(CODES),
@@ -190,7 +202,7 @@ def newest(setting: str) -> str:
     return next(iter(secret_checks.check_values_of(setting)))
 
 
-def rewrite_all() -> Iterator[Batch]:
+def rewrite_all(*, drop_unreadable: bool = False) -> Iterator[Batch]:
     """Rewrite every table, and again what was locked meanwhile; wait as long as each batch took.
 
     So half of the time is left to others, on SQLite, where a batch keeps the only writer's lock.
@@ -198,7 +210,7 @@ def rewrite_all() -> Iterator[Batch]:
     for number in range(PASSES):
         rewritten, started = 0, time.monotonic()
         for store in stores():
-            for batch in store.rewrite():
+            for batch in store.rewrite(drop_unreadable=drop_unreadable):
                 # What cannot be read is met again in each pass, and said once.
                 yield batch if number == 0 else Batch(rewritten=batch.rewritten)
                 rewritten += batch.rewritten

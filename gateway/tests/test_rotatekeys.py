@@ -26,6 +26,7 @@ from channels.audit import COMMAND_LINE, Actor
 from channels.models import ApiKey, Invitation, Membership, Provider, SecretCheck, User
 from channels.sealing import API_KEYS, PROVIDER_KEYS
 from channels.tests.factories import Site, make_site
+from common.crypto import DecryptionError
 from conftest import ApiClient
 from gateway import rotation
 
@@ -77,10 +78,10 @@ class Installation:
         assert factor.wrap().validate_code("") is False  # read, and judged
 
 
-def rotate() -> Any:
+def rotate(*arguments: str) -> Any:
     out = StringIO()
     with suppress(SystemExit):
-        call_command("rotatekeys", "--json", stdout=out)
+        call_command("rotatekeys", "--json", *arguments, stdout=out)
     return json.loads(out.getvalue())
 
 
@@ -191,8 +192,25 @@ def test_what_cannot_be_read_keeps_its_key_and_nothing_else(settings: Settings) 
     assert str(row.id) in result["unreadable"][0]
     assert result["ENCRYPTION_KEYS"] == {"k2": 5, "t1": 1}
     assert ApiClient(installation.site.api_key).get("/api/key").status_code == 200
-    row.delete()
+    assert rotate("--drop-unreadable")["still_needed"] == []
+    drop_ring(settings)
+    assert secret_checks.find_problems() == []
+    assert ApiClient(installation.site.api_key).get("/api/key").status_code == 200
+    with pytest.raises(DecryptionError):
+        services.reveal_api_key(ApiKey.objects.get(id=row.id))
+    assert rotate()["unreadable"] == []
+
+
+def test_what_cannot_be_read_keeps_its_pepper_until_it_is_revoked(settings: Settings) -> None:
+    Installation()
+    row = ApiKey.objects.get(mode="live")
+    ApiKey.objects.filter(id=row.id).update(key_ciphertext=b"x" * 80)
+    add_pepper(settings)
+    assert len(rotate("--drop-unreadable")["still_needed"]) == 1
+    services.revoke_api_key(api_key=row)
     assert rotate()["still_needed"] == []
+    drop_pepper(settings)
+    assert secret_checks.find_problems() == []
 
 
 def test_an_open_invitation_without_a_ciphertext_keeps_its_pepper_until_it_ends(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from channels.secret_checks import PEPPER, RING
 from common.commands import ScriptCommand
 from common.progress import track
@@ -19,11 +21,23 @@ class Command(ScriptCommand):
         "See docs/how-to/rotate-secrets.md."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--drop-unreadable",
+            action="store_true",
+            help="forget ciphertexts that cannot be read, so that they need no key any more: API "
+            "keys, invitations and codes work on, provider keys have to be entered again",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         total = sum(store.count() for store in rotation.stores())
         rewritten, unreadable = 0, []
         batches = track(
-            rotation.rewrite_all(), total=total, label="rows", weigh=lambda batch: batch.seen
+            rotation.rewrite_all(drop_unreadable=options["drop_unreadable"]),
+            total=total,
+            label="rows",
+            weigh=lambda batch: batch.seen,
         )
         for batch in batches:
             rewritten += batch.rewritten
@@ -37,7 +51,7 @@ class Command(ScriptCommand):
             "still_needed": [f"{setting} {name}" for setting, name in kept],
         }
         self.report(options, result, _describe(result))
-        if unreadable or kept:
+        if kept or (unreadable and not options["drop_unreadable"]):
             raise SystemExit(1)
 
     @staticmethod
@@ -54,7 +68,7 @@ def _describe(result: dict[str, Any]) -> str:
     lines = [f"Rewrote {result['rewritten']:,} rows. Rows that need each secret now:"]
     for setting in (RING, PEPPER):
         lines += [f"  {setting} {name}: {count:,}" for name, count in result[setting].items()]
-    lines += [f"Cannot be read, and was left alone: {text}" for text in result["unreadable"]]
+    lines += [f"Cannot be read: {text}" for text in result["unreadable"]]
     if result["still_needed"]:
         lines.append(f"Keep: {', '.join(result['still_needed'])}. Then run this again.")
     else:

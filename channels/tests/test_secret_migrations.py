@@ -1,4 +1,4 @@
-"""Installations older than the check values: rows prove the secrets, or nothing is migrated."""
+"""Installations older than the check values: rows prove the secrets, or the migration stops."""
 
 from __future__ import annotations
 

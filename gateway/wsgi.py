@@ -14,7 +14,7 @@ from channels import secret_checks  # noqa: E402  # needs the settings
 from common.handler import Handler  # noqa: E402  # needs the settings
 
 application = Handler()
-checked = os.environ.get("GATEWAY_CHECKED")  # scripts/serve.py has checked before it forks
+checked = os.environ.get("GATEWAY_CHECKED")  # the launcher has checked before it forks
 try:
     if not checked:
         connection.ensure_connection()

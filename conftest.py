@@ -19,7 +19,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client, RequestFactory
 
 from billing import throttling
-from channels import callers, probes
+from channels import callers, probes, secret_checks
 from channels import routes as channels_routes
 from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
@@ -72,6 +72,8 @@ def _fresh_process_memory() -> None:
     callers._kept.clear()
     channels_routes._kept = ("", {})
     floods._limiter.cache_clear()
+    # As after a start whose checks have passed.
+    secret_checks.note_fit()
 
 
 @pytest.fixture(autouse=True)

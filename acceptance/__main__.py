@@ -39,6 +39,10 @@ from acceptance import (
     r07_one_session,
     r08_deploy,
     r10_isolation,
+    s03_crypto,
+    s04_rotation,
+    s05_revocation,
+    s06_key_path,
     s07_ssrf,
 )
 from acceptance.checks import Check, Run
@@ -62,6 +66,10 @@ R5 = Check("R5", "no storms", r05_no_storms.check)
 R6 = Check("R6", "bodies", r06_bodies.check, kinds=("pg",))
 R7 = Check("R7", "one session", r07_one_session.check)
 R8 = Check("R8", "deploy", r08_deploy.check, kinds=("pg",))
+S3 = Check("S3", "crypto", s03_crypto.check)
+S4 = Check("S4", "rotation", s04_rotation.check)
+S5 = Check("S5", "revocation", s05_revocation.check)
+S6 = Check("S6", "key path", s06_key_path.check)
 S7 = Check("S7", "SSRF", s07_ssrf.check)
 R10 = Check("R10", "isolation", r10_isolation.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
@@ -76,6 +84,7 @@ STAGES = [
     ([B2, B10], [B6, R8], [R5, S7, R10]),
     # Both are judged by milliseconds or by memory.
     ([R6, R4],),
+    ([S4, S3], [S5, S6]),
 ]
 CHECKS = {check.id: check for lanes in STAGES for lane in lanes for check in lane}
 KINDS = {"pg": ["pg"], "sqlite": ["sqlite"], "both": ["pg", "sqlite"]}

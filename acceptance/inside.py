@@ -72,7 +72,7 @@ def routes(wanted: list[dict[str, str]]) -> None:
 
 def main(command: str) -> None:
     django.setup()
-    from acceptance import b01_worker, b07_worker, b10_worker
+    from acceptance import b01_worker, b07_worker, b10_worker, secret_worker
 
     commands: dict[str, Callable[[Any], Any]] = {
         "channels": channels,
@@ -81,6 +81,16 @@ def main(command: str) -> None:
         "grant": b07_worker.grant_at_once,
         "load": b10_worker.load,
         "inject": b10_worker.inject,
+        "equal_nonces": secret_worker.equal_nonces,
+        "tamper": secret_worker.tamper,
+        "spoil": secret_worker.spoil,
+        "fill": secret_worker.fill,
+        "secrets_in_use": secret_worker.secrets_in_use,
+        "pepper_id": secret_worker.pepper_id,
+        "log_in": secret_worker.log_in,
+        "shut": secret_worker.shut,
+        "new_keys": secret_worker.new_keys,
+        "try_keys": secret_worker.try_keys,
     }
     json.dump(commands[command](json.load(sys.stdin)), sys.stdout)
 

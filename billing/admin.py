@@ -232,15 +232,31 @@ class RateWindowAdmin(ReadOnlyAdmin):
 class RedemptionCodeAdmin(ReadOnlyAdmin):
     """Codes are made on a page of their own, and switched off or on here."""
 
-    list_display = ("code", "amount", "redeemed", "state", "valid_until", "note", "created_by")
+    list_display = ("ending", "amount", "redeemed", "state", "valid_until", "note", "created_by")
     list_filter = ("is_enabled",)
     list_select_related = ("created_by",)
     list_per_page = 50
-    search_fields = ("code", "note")
+    search_fields = ("code_last_four", "note")
+    search_help_text = "A whole code, its last four letters, or words of the note."
     ordering = ("-id",)
     show_full_result_count = False
     actions = ("disable", "enable")
     actions_list = ("make",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RedemptionCode], search_term: str
+    ) -> tuple[QuerySet[RedemptionCode], bool]:
+        """Find a whole code too: what is stored of it cannot be searched by its letters."""
+        if found := redemptions.find_code(search_term):
+            return queryset.filter(id=found.id), False
+        results: tuple[QuerySet[RedemptionCode], bool] = super().get_search_results(
+            request, queryset, search_term
+        )
+        return results
+
+    @display(description="code", ordering="code_last_four")
+    def ending(self, code: RedemptionCode) -> str:
+        return code.masked
 
     @display(ordering="amount_microcredits")
     def amount(self, code: RedemptionCode) -> str:

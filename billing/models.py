@@ -181,7 +181,15 @@ class RedemptionCode(models.Model):
     That an account redeems it once is the ledger's own promise: the grant's reference is unique.
     """
 
-    code = models.CharField(max_length=40, unique=True)
+    # In clear, of a row that has just been made; no field.
+    code: str = ""
+    # What is typed is found by its digest; the ciphertext lets it be digested again. The code
+    # itself is shown once, when it is made, and by its ending afterwards.
+    code_digest = models.CharField(max_length=64, unique=True, editable=False)
+    pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
+    code_ciphertext = models.BinaryField(null=True, editable=False)
+    encryption_key_id = models.CharField(max_length=32, default="", db_default="", editable=False)
+    code_last_four = models.CharField(max_length=4, default="", db_default="", editable=False)
     amount_microcredits = models.BigIntegerField()
     max_redemptions = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
     redeemed_count = models.PositiveIntegerField(default=0, editable=False)
@@ -209,7 +217,12 @@ class RedemptionCode(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.code
+        return self.masked
+
+    @property
+    def masked(self) -> str:
+        """The code as it may be shown anywhere: `…HC4P`."""
+        return f"…{self.code_last_four}"
 
 
 class VerificationRun(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -15,9 +16,17 @@ from billing.models import CreditGrant, LedgerEntry, RedemptionCode
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account
+from channels.sealing import SealedColumn
 from common import floods
 from common.money import show_credits
 
+CODES = SealedColumn(
+    "redemption codes",
+    RedemptionCode,
+    "code_ciphertext",
+    digest="code_digest",
+    prefix="redemption code:",
+)
 # Without what looks alike: 0 and O, 1, I and L, 5 and S, 2 and Z, 8 and B, U and V.
 _ALPHABET = "34679ACDEFGHJKMNPQRTWXY"
 _GROUPS, _GROUP_LENGTH = 4, 4
@@ -54,13 +63,14 @@ def make_codes(
     credits_last_days: int | None = None,
     note: str = "",
 ) -> list[RedemptionCode]:
-    """Make so many codes of the same kind; the same reference makes them once.
+    """Make so many codes of the same kind and return them, this once with `code` in clear.
 
-    The audit log says how many, never which.
+    The same reference makes them once, and returns them again. The audit log says how many, never
+    which.
     """
     codes = [
-        RedemptionCode(
-            code=derive_code(reference, number),
+        _new_code(
+            derive_code(reference, number),
             amount_microcredits=amount_microcredits,
             max_redemptions=max_redemptions,
             valid_until=valid_until,
@@ -70,16 +80,39 @@ def make_codes(
         )
         for number in range(count)
     ]
+    if found := _find_made(codes):
+        return found
     amount = show_credits(amount_microcredits)
     target = f"{count} of {amount} credits, {max_redemptions} redemptions each: {note}"
     try:
         with transaction.atomic():
-            RedemptionCode.objects.bulk_create(codes)
+            _store(codes)
             audit.record("codes.made", actor=actor, account_id=None, target=target)
     except IntegrityError:
-        pass  # the same form, sent twice: they are there
-    made = RedemptionCode.objects.filter(code__in=[code.code for code in codes])
-    return list(made.order_by("id"))
+        return _find_made(codes)
+    return codes
+
+
+def _new_code(code: str, **fields: Any) -> RedemptionCode:
+    row = RedemptionCode(code_last_four=code[-4:], **fields)
+    row.code, row.code_digest = code, CODES.digests_of(code)[0]
+    return row
+
+
+def _find_made(codes: list[RedemptionCode]) -> list[RedemptionCode]:
+    """Return these codes as they are stored: the same form was sent before."""
+    clear = {digest: code.code for code in codes for digest in CODES.digests_of(code.code)}
+    found = list(RedemptionCode.objects.filter(code_digest__in=clear).order_by("id"))
+    for row in found:
+        row.code = clear[row.code_digest]
+    return found
+
+
+def _store(codes: list[RedemptionCode]) -> None:
+    """Store new codes; their ciphertexts are bound to the rows, which have numbers only then."""
+    RedemptionCode.objects.bulk_create(codes)
+    names = CODES.seal_all([(row, row.code) for row in codes])
+    RedemptionCode.objects.bulk_update(codes, names)
 
 
 @transaction.atomic
@@ -89,7 +122,7 @@ def set_enabled(*, code: RedemptionCode, is_enabled: bool, actor: Actor) -> bool
     if not changed.update(is_enabled=is_enabled):
         return False
     action = "code.enabled" if is_enabled else "code.disabled"
-    audit.record(action, actor=actor, account_id=None, target=f"Code {code.id} …{code.code[-4:]}")
+    audit.record(action, actor=actor, account_id=None, target=f"Code {code.id} {code.masked}")
     return True
 
 
@@ -109,11 +142,10 @@ def redeem(*, account: Account, text: str, actor: Actor) -> LedgerEntry:
 
 def find_code(text: str) -> RedemptionCode | None:
     """Return a code however it was typed: small letters, spaces, no hyphens."""
-    typed = text.strip().upper()
-    bare = "".join(filter(str.isalnum, typed))
+    bare = "".join(filter(str.isalnum, text.upper()))
     groups = range(0, len(bare), _GROUP_LENGTH)
     grouped = "-".join(bare[start : start + _GROUP_LENGTH] for start in groups)
-    return RedemptionCode.objects.filter(code__in={typed, grouped}).first()
+    return RedemptionCode.objects.filter(CODES.found_by(grouped)).first()
 
 
 @transaction.atomic
@@ -136,7 +168,7 @@ def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry
         entry, is_new = grants.grant_credits(
             account=account,
             amount_microcredits=code.amount_microcredits,
-            reason=f"Redemption code …{code.code[-4:]}",
+            reason=f"Redemption code {code.masked}",
             actor=actor,
             reference=reference,
             category=CreditGrant.Category.PROMOTION,

@@ -82,9 +82,9 @@ _ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
 # does not wait for the disk: a message's settlement, which comes later in the log, takes it along,
 # and after a crash of the database the last moments of what only reads are no loss.
 @cache
-def _find_and_count() -> Steps:
+def _find_and_count(*, by_many: bool = False) -> Steps:
     return Steps(
-        callers.caller_step(),
+        callers.caller_step(by_many=by_many),
         Step(
             "minute",
             ("second", "total", "history"),
@@ -99,17 +99,27 @@ def _find_and_count() -> Steps:
     )
 
 
-# The same for a caller who is known, if that still holds; where it does not, nothing is counted.
-_COUNT_KNOWN = Steps(
-    callers.KNOWN_CALLER,
-    Step(
-        "minute",
-        ("second", "total", "history"),
-        _counting("%(channel)s, %(bucket)s FROM caller WHERE mark = %(mark)s", "%(limit)s"),
-    ),
-    result="SELECT mark, second, total, history FROM caller LEFT JOIN minute ON TRUE",
-    awaits_disk=False,
-)
+def _count_known(known_caller: Step) -> Steps:
+    """Return the same for a caller who is known; where that holds no more, nothing is counted."""
+    return Steps(
+        known_caller,
+        Step(
+            "minute",
+            ("second", "total", "history"),
+            _counting("%(channel)s, %(bucket)s FROM caller WHERE mark = %(mark)s", "%(limit)s"),
+        ),
+        result="SELECT mark, second, total, history FROM caller LEFT JOIN minute ON TRUE",
+        awaits_disk=False,
+    )
+
+
+_COUNT_KNOWN = _count_known(callers.known_caller_step())
+
+
+@cache
+def _count_known_by_many() -> Steps:
+    return _count_known(callers.known_caller_step(by_many=True))
+
 
 _PEEK = """
 SELECT second, total, history FROM billing_ratewindow
@@ -196,7 +206,7 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
 
 def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]:
     """Return a key's caller, and the row of their window if their request was counted in it."""
-    digest = asked["digest"]
+    digest, by_many = asked["digest"], "digests" in asked
     if known := callers.recall(digest):
         told = {
             "mark": known.mark,
@@ -204,12 +214,13 @@ def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]
             "bucket": _bucket_of(known, bucket),
             "limit": known.requests_per_minute * asked["factor"],
         }
-        rows = _COUNT_KNOWN.run(asked | told)
+        rows = (_count_known_by_many() if by_many else _COUNT_KNOWN).run(asked | told)
         if not rows:
             return None, None
         if rows[0][0] == known.mark:
             return known, _if_counted(rows[0][1:])
-    rows = _find_and_count().run(asked | {"bucket": bucket, "test_bucket": _of_tests(bucket)})
+    buckets = {"bucket": bucket, "test_bucket": _of_tests(bucket)}
+    rows = _find_and_count(by_many=by_many).run(asked | buckets)
     if not rows:
         return None, None
     caller = callers.read_caller(rows[0][3:])

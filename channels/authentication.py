@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from channels import keys
+from channels import keys, secret_checks
 from channels.callers import Caller
 from common import floods
 from common.errors import InvalidApiKey, MissingApiKey
@@ -15,7 +15,8 @@ from common.errors import InvalidApiKey, MissingApiKey
 class ApiKeyAuthentication(BaseAuthentication):
     """Sets `request.auth` to the Caller; there is no user behind an API request.
 
-    Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys.
+    Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys;
+    WrongSecrets where no key can be known.
     """
 
     def find_caller(self, request: Request, key: str) -> Caller | None:
@@ -28,6 +29,8 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:
+            # Under another pepper every key is unknown: that is no fault of the caller's.
+            secret_checks.require_fit()
             floods.count_failed_key(request._request)
             raise InvalidApiKey
         request._request.log_fields = {  # type: ignore[attr-defined]  # read by the access log

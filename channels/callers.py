@@ -13,7 +13,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from common import crypto, db
+from channels.sealing import API_KEYS
+from common import db
 from common.money import price_of
 from common.steps import Step
 
@@ -160,12 +161,13 @@ _MARK = f"""concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin,
                 {_OF_CHANNEL["catalogue_mark"]})"""
 
 
-def _found_by_key(columns: Mapping[str, str]) -> Step:
-    """Return the step that finds a living key's caller.
+def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
+    """Return the step that finds a living key's caller, by one digest or by many.
 
     By hand, as every request begins with it: the same query through the ORM costs three times
     the CPU. The unique index on key_digest finds the row, the joins are by primary key.
     """
+    is_the_key = db.among("k.key_digest", "digests") if by_many else "k.key_digest = %(digest)s"
     return Step(
         "caller",
         tuple(columns),
@@ -173,22 +175,26 @@ def _found_by_key(columns: Mapping[str, str]) -> Step:
   FROM channels_apikey k
   JOIN channels_channel c ON c.id = k.channel_id
   {_CHANNEL_JOINS}
- WHERE k.key_digest = %(digest)s
+ WHERE {is_the_key}
    AND (k.revoked_at IS NULL OR k.revoked_at > %(now)s)
    AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
 """,  # noqa: S608  # built from constants only
     )
 
 
-# Whether the key still lives, and whether what was known of its caller still holds.
-KNOWN_CALLER = _found_by_key({"mark": _MARK})
+@cache
+def known_caller_step(*, by_many: bool = False) -> Step:
+    """Return the step that tells whether the key still lives, and its caller is still the same."""
+    return _found_by_key({"mark": _MARK}, by_many=by_many)
 
 
 @cache
-def caller_step() -> Step:
+def caller_step(*, by_many: bool = False) -> Step:
     """Return the step that reads all there is to know of a living key's caller."""
     columns = _OF_KEY | _OF_CHANNEL
-    return _found_by_key(columns | {"mark": _MARK} if db.is_postgresql() else columns)
+    if db.is_postgresql():
+        columns = columns | {"mark": _MARK}
+    return _found_by_key(columns, by_many=by_many)
 
 
 _FIND_CHANNEL_CALLER = f"""
@@ -200,13 +206,19 @@ SELECT {", ".join((_OF_NO_KEY | _OF_CHANNEL).values())}
 
 
 def params_of(key: str) -> dict[str, Any]:
-    """Return the parameters of both steps for this key, living now."""
-    return {"digest": crypto.digest(key), "now": db.time_param(timezone.now())}
+    """Return the parameters of both steps for this key, living now.
+
+    `digests` is there while a pepper is being rotated, and the steps have to be those `by_many`.
+    """
+    digests = API_KEYS.digests_of(key)
+    params = {"digest": digests[0], "now": db.time_param(timezone.now())}
+    return params if len(digests) == 1 else params | {"digests": db.list_param(digests)}
 
 
 def find_caller(key: str) -> Caller | None:
     """Return the caller who holds this key now, or None where there is no such living key."""
-    row = db.fetch_row(caller_step().sql, params_of(key))
+    params = params_of(key)
+    row = db.fetch_row(caller_step(by_many="digests" in params).sql, params)
     return read_caller(row) if row else None
 
 
@@ -236,7 +248,7 @@ def keep(digest: str, caller: Caller) -> None:
 
 
 def recall(digest: str) -> Caller | None:
-    """Return whom the key belonged to, to be believed only if KNOWN_CALLER finds the same mark.
+    """Return whom the key belonged to; to be believed if `known_caller_step` finds the same mark.
 
     Not to read all of it anew with each request is a fifth of what that costs PostgreSQL. Only of
     callers that were enabled.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
-from channels.models import ApiKey, Provider
+from channels import secret_checks
 from common import crypto, db
 from common.commands import INSTALLATION
 
@@ -25,29 +25,37 @@ def check_secrets(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register(Tags.database)
-def check_key_ring(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Name every encryption key that a stored row needs and ENCRYPTION_KEYS does not hold."""
+@register(Tags.database, "secrets")
+def check_stored_secrets(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Name every secret that stored rows need and the settings do not hold."""
     if not databases:
         return []
     try:
-        stored = _stored_key_ids()
-        known = set(crypto.known_key_ids())
+        problems = secret_checks.find_problems()
     except DatabaseError:
         return []  # no tables yet, or no database: migrations and /readyz speak of that
     except ImproperlyConfigured:
         return []  # check_secrets speaks of that
+    ids = {secret_checks.RING: "channels.E001", secret_checks.PEPPER: "channels.E004"}
+    found: list[CheckMessage] = [
+        Error(problem.words, hint=problem.hint, id=ids[problem.setting]) for problem in problems
+    ]
+    return found + _worn_out()
+
+
+def _worn_out() -> list[CheckMessage]:
+    """Warn of an encryption key that has been used so often that its nonces may soon meet."""
     return [
-        Error(
-            f"The database holds keys encrypted with '{key_id}', which is not in ENCRYPTION_KEYS.",
-            hint=(
-                "Start with the .env (or secrets) this database was made with: add "
-                f"'{key_id}:<its key>' at the end of ENCRYPTION_KEYS. Without it those API keys "
-                "cannot be shown again."
-            ),
-            id="channels.E001",
+        Warning(
+            f"The encryption key '{row.name}' has encrypted about {row.encryptions:,} values; "
+            f"it is safe up to twice {secret_checks.MOST_ENCRYPTIONS:,}.",
+            hint="Put a new key in front of ENCRYPTION_KEYS (docs/how-to/rotate-secrets.md).",
+            id="channels.W001",
         )
-        for key_id in sorted(stored - known)
+        for row in secret_checks.list_recorded()
+        if row.encryptions >= secret_checks.MOST_ENCRYPTIONS
     ]
 
 
@@ -77,14 +85,3 @@ def check_catalogue_triggers(
             id="channels.E003",
         )
     ]
-
-
-def _stored_key_ids() -> set[str]:
-    api_keys = ApiKey.objects.order_by().values_list("encryption_key_id", flat=True).distinct()
-    providers = (
-        Provider.objects.exclude(key_ciphertext=None)
-        .order_by()
-        .values_list("encryption_key_id", flat=True)
-        .distinct()
-    )
-    return set(api_keys) | set(providers)

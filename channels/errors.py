@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from common.errors import Overloaded
+
 
 class Fault(Enum):
     """Whose fault a failed call is; channels/providers/faults.py decides, breaker.py acts on it."""
@@ -103,3 +105,15 @@ class InvitationGone(TeamRefusal):
 
 class InvitationForAnother(TeamRefusal):
     """The invitation was sent to another e-mail address."""
+
+
+class WrongSecrets(Overloaded):
+    """The settings hold other secrets than those the database was written with.
+
+    Which ones is in the log alone: the caller can do nothing about it.
+    """
+
+    default_message = (
+        "The gateway's secrets do not fit its database; nothing was written. Its operator finds "
+        "the setting to restore in the log, or by `manage.py check --database default`."
+    )

@@ -28,7 +28,7 @@ from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.providers.simulated import SimulatedProvider
-from channels.services import provider_context
+from channels.sealing import PROVIDER_KEYS
 from common import crypto, db
 from common.text import normalize_question
 
@@ -298,7 +298,7 @@ def _provider_key(row: RouteRow) -> str | None:
             return ""
         return _key_of_setting(row.key_setting) or None
     try:
-        context = provider_context(uuid.UUID(str(row.provider_id)))
+        context = PROVIDER_KEYS.context(uuid.UUID(str(row.provider_id)))
         return crypto.decrypt(row.encryption_key_id, bytes(row.key_ciphertext), context=context)
     except crypto.DecryptionError as error:
         # One undecryptable row takes its own route out, no other.

@@ -37,7 +37,7 @@ from channels.models import (
     Provider,
     User,
 )
-from common import crypto
+from channels.sealing import API_KEYS, PROVIDER_KEYS
 
 logger = logging.getLogger("gateway.channels")
 
@@ -288,11 +288,8 @@ def issue_api_key(
         mode=ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE,
         key_prefix=keys.key_prefix(is_test=is_test),
         key_last_four=clear[-4:],
-        key_digest=crypto.digest(clear),
     )
-    record.encryption_key_id, record.key_ciphertext = crypto.encrypt(
-        clear, context=_key_context(record)
-    )
+    API_KEYS.seal(record, clear)
     try:
         with transaction.atomic():
             record.save(force_insert=True)
@@ -336,9 +333,7 @@ def note_key_copied(*, api_key: ApiKey, actor: Actor) -> None:
 
 def reveal_api_key(api_key: ApiKey) -> str:
     """Return a key's clear text. Raises common.crypto.DecryptionError."""
-    return crypto.decrypt(
-        api_key.encryption_key_id, bytes(api_key.key_ciphertext), context=_key_context(api_key)
-    )
+    return API_KEYS.unseal(api_key)
 
 
 @transaction.atomic
@@ -364,10 +359,6 @@ def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any
     )
 
 
-def _key_context(record: ApiKey) -> str:
-    return f"channels_apikey.key_ciphertext.{record.id}"
-
-
 # --- Providers ---------------------------------------------------------------------------------
 
 
@@ -375,16 +366,9 @@ def _key_context(record: ApiKey) -> str:
 def set_provider_key(*, provider: Provider, clear: str, actor: Actor = COMMAND_LINE) -> None:
     """Store a provider's key encrypted, or forget it for ''."""
     if clear:
-        provider.encryption_key_id, provider.key_ciphertext = crypto.encrypt(
-            clear, context=provider_context(provider.id)
-        )
+        PROVIDER_KEYS.seal(provider, clear)
     else:
         provider.encryption_key_id, provider.key_ciphertext = "", None
     provider.save(update_fields=["encryption_key_id", "key_ciphertext"])
     action = "provider.key_set" if clear else "provider.key_forgotten"
     audit.record(action, actor=actor, account_id=None, target=provider.name)
-
-
-def provider_context(provider_id: uuid.UUID) -> str:
-    """Return what a provider's encrypted key is bound to."""
-    return f"channels_provider.key_ciphertext.{provider_id}"

@@ -24,7 +24,7 @@ from channels.errors import (
     TooManyInvitations,
 )
 from channels.models import Account, Invitation, Membership, User
-from common import crypto
+from channels.sealing import INVITATIONS
 from common.clock import HONEST_SKEW
 
 LIFETIME = timedelta(days=7)
@@ -59,15 +59,15 @@ def list_invitations(account: Account) -> list[Invitation]:
     return list(open_ones.select_related("invited_by").order_by("-created_at"))
 
 
-def digest_of(secret: str) -> str:
+def digests_of(secret: str) -> list[str]:
     """Return what an invitation's secret is found by; it opens nothing by itself."""
-    return crypto.digest(f"invitation:{secret}")
+    return INVITATIONS.digests_of(secret)
 
 
-def find_invitation(secret_digest: str) -> Invitation | None:
+def find_invitation(secret_digests: list[str]) -> Invitation | None:
     """Return the invitation that can still be accepted, or None."""
     found = Invitation.objects.filter(
-        secret_digest=secret_digest, closed_at=None, expires_at__gt=timezone.now()
+        secret_digest__in=secret_digests, closed_at=None, expires_at__gt=timezone.now()
     )
     return found.select_related("account", "invited_by").first()
 
@@ -103,10 +103,12 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
         account=account,
         email=email,
         role=role,
-        secret_digest=digest_of(secret),
+        secret_digest=digests_of(secret)[0],
         invited_by=actor.user,
         expires_at=now + LIFETIME,
     )
+    # Its ciphertext is bound to the row, which has its number only now.
+    invitation.save(update_fields=INVITATIONS.seal(invitation, secret))
     _record("member.invited", invitation, actor, role=(None, role))
     return SentInvitation(invitation, secret)
 
@@ -127,9 +129,8 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
         raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
     _count_mail(invitation.account, current.email)
     secret = _new_secret()
-    current.secret_digest = digest_of(secret)
     current.expires_at = now + LIFETIME
-    current.save(update_fields=["secret_digest", "expires_at"])
+    current.save(update_fields=[*INVITATIONS.seal(current, secret), "expires_at"])
     _record("member.invited_again", current, actor)
     return SentInvitation(current, secret)
 
@@ -163,12 +164,13 @@ def _count_mail(account: Account, email: str) -> None:
 
 
 @transaction.atomic
-def accept_invitation(*, secret_digest: str, user: User, actor: Actor) -> Membership:
+def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) -> Membership:
     """Make the invited person a member; accepting again returns the same membership.
 
     Who is a member already keeps their role. Raises InvitationGone, InvitationForAnother.
     """
-    found = Invitation.objects.filter(secret_digest=secret_digest).select_related("account").first()
+    invitations = Invitation.objects.filter(secret_digest__in=secret_digests)
+    found = invitations.select_related("account").first()
     if found is None:
         raise InvitationGone("This invitation does not exist any more.")
     if found.email.lower() != user.email.lower():

@@ -2,6 +2,9 @@
 
 Three separate secrets, so that losing or rotating one does not cost the others: Django's
 SECRET_KEY, the key ring (ENCRYPTION_KEYS) and the digest pepper (KEY_DIGEST_PEPPER).
+
+Pure: no database. What is stored is sealed by channels/sealing.py, which also makes sure that the
+database and this process mean the same secrets.
 """
 
 from __future__ import annotations
@@ -90,17 +93,73 @@ def _associated_data(context: str, key_id: str) -> bytes:
 
 def digest(secret: str) -> str:
     """Return the keyed look-up digest (HMAC-SHA-256 under the pepper) of a secret, in hex."""
-    return hmac.digest(_pepper(settings.KEY_DIGEST_PEPPER), secret.encode(), "sha256").hex()
+    return _digest(_peppers()[0], secret)
+
+
+def digests(secret: str) -> list[str]:
+    """Return what a secret may be stored as: its digest, then those under earlier peppers."""
+    return [_digest(pepper, secret) for pepper in _peppers()]
+
+
+def _digest(pepper: bytes, secret: str) -> str:
+    return hmac.digest(pepper, secret.encode(), "sha256").hex()
+
+
+def _peppers() -> list[bytes]:
+    return _parse_peppers(settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS)
 
 
 @lru_cache(maxsize=8)
-def _pepper(text: str) -> bytes:
+def _parse_peppers(text: str, fallbacks: str) -> list[bytes]:
+    first = _parse_pepper("KEY_DIGEST_PEPPER", text)
+    others = [
+        _parse_pepper("KEY_DIGEST_PEPPER_FALLBACKS", part.strip())
+        for part in fallbacks.split(",")
+        if part.strip()
+    ]
+    return list(dict.fromkeys([first, *others]))
+
+
+def _parse_pepper(setting: str, text: str) -> bytes:
     try:
         pepper = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         pepper = b""
     if len(pepper) < 32:
         raise ImproperlyConfigured(
-            "KEY_DIGEST_PEPPER must be at least 32 random bytes in base64; `make setup` writes one."
+            f"{setting} must be at least 32 random bytes in base64; `make setup` writes one. "
+            "Several earlier ones are separated by commas."
+            if setting.endswith("FALLBACKS")
+            else f"{setting} must be at least 32 random bytes in base64; `make setup` writes one."
         )
     return pepper
+
+
+# --- Check values -------------------------------------------------------------------------------
+
+# An HMAC under the secret itself: it tells two secrets apart, and says no more about one than the
+# ciphertexts and digests beside it do.
+_CHECK = b"gateway check value"
+PEPPER_ID_CHARACTERS = 12
+
+
+def check_values_of_ring() -> dict[str, str]:
+    """Return the check value of each key of the ring by its id, the one that encrypts first."""
+    return dict(_check_values_of_ring(settings.ENCRYPTION_KEYS))
+
+
+@lru_cache(maxsize=8)
+def _check_values_of_ring(text: str) -> dict[str, str]:
+    return {
+        key_id: hmac.digest(key, _CHECK + f"|{key_id}".encode(), "sha256").hex()
+        for key_id, key in parse_key_ring(text).items()
+    }
+
+
+def check_values_of_peppers() -> dict[str, str]:
+    """Return the check value of each pepper by its id, the one that digests first.
+
+    A pepper has no name of its own: its id is the beginning of its check value.
+    """
+    values = [hmac.digest(pepper, _CHECK, "sha256").hex() for pepper in _peppers()]
+    return {value[:PEPPER_ID_CHARACTERS]: value for value in values}

@@ -87,13 +87,16 @@ def uuid_param(value: uuid.UUID) -> Any:
 
 def uuids_param(values: Iterable[uuid.UUID]) -> Any:
     """Return ids as one parameter, for `among`."""
-    if is_postgresql():
-        return list(values)
-    return json.dumps([value.hex for value in values])
+    return list_param(list(values) if is_postgresql() else [value.hex for value in values])
+
+
+def list_param(values: list[Any]) -> Any:
+    """Return values as one parameter, for `among`."""
+    return values if is_postgresql() else json.dumps(values)
 
 
 def among(column: str, name: str) -> str:
-    """Return the condition that a column is among the ids of a named parameter."""
+    """Return the condition that a column is among the values of a named parameter."""
     if is_postgresql():
         return f"{column} = ANY(%({name})s)"
     return f"{column} IN (SELECT value FROM json_each(%({name})s))"  # noqa: S608  # our own names

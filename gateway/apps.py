@@ -11,6 +11,9 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         import gateway.checks  # noqa: F401  # registers the checks
+        from gateway.accounts import factor_secrets
+
+        factor_secrets.install()
 
 
 class StaffAdminConfig(SimpleAdminConfig):

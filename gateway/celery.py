@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import SystemCheckError
+
+from common.commands import ScriptCommand
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 try:
@@ -77,3 +82,15 @@ app.conf.update(
     **broker_settings(settings.CELERY_BROKER_URL),
 )
 app.autodiscover_tasks()
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # the library has no types
+def refuse_a_broken_installation(**kwargs: Any) -> None:
+    """Run the checks that commands run before they write; Celery's own leave the database out."""
+    command = ScriptCommand()
+    try:
+        command.check(**command.get_check_kwargs({}))
+    except SystemCheckError as error:
+        print(error, file=sys.stderr)
+        # Whatever else is raised here, Celery would log and pass over.
+        raise SystemExit(1) from None

@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
+from channels import secret_checks
 from common import db
 from gateway import heartbeat
 
@@ -151,6 +152,8 @@ def _ask_database() -> None:
         connection.close()
         pool.check()
         _ask_once()
+    # A start without the database could not see whether its secrets fit; looked at once.
+    secret_checks.require_fit()
 
 
 def _ask_once() -> None:

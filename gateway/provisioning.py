@@ -75,12 +75,12 @@ def grant(account: Account, microcredits: int | None) -> None:
 def first_run() -> dict[str, Any]:
     """Make the first account once and return how to use it.
 
-    The first login may see the staff admin too: on a fresh installation it is the operator.
+    The first login may see the staff admin too: on a fresh installation it is the operator. Its
+    password is returned the first time only; pages ask for another one until it is changed.
     """
-    user = User.objects.filter(email=FIRST_EMAIL).first()
-    is_new = user is None and not User.objects.exists()
+    is_new = not User.objects.exists()
     if is_new:
-        user = User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
+        User.objects.create_superuser(FIRST_EMAIL, settings.FIRST_LOGIN_PASSWORD or None)
         create_channel(
             owner_email=FIRST_EMAIL,
             model_id="",
@@ -88,6 +88,8 @@ def first_run() -> dict[str, Any]:
             name="My website",
             system_prompt=FIRST_PROMPT,
         )
+    password = _first_password()
+    User.objects.filter(email=FIRST_EMAIL).update(has_first_password=password is not None)
     keys = {
         key.mode: channels.reveal_api_key(key)
         for key in ApiKey.objects.filter(
@@ -97,13 +99,13 @@ def first_run() -> dict[str, Any]:
     return {
         "created": is_new,
         "email": FIRST_EMAIL,
-        "password": first_password(),
+        "password": password if is_new else None,
         "api_key": keys.get("live"),
         "test_key": keys.get("test"),
     }
 
 
-def first_password() -> str | None:
+def _first_password() -> str | None:
     """Return the first login's password while it is still the one that set-up chose."""
     user = User.objects.filter(email=FIRST_EMAIL).first()
     chosen: str = settings.FIRST_LOGIN_PASSWORD

@@ -45,6 +45,9 @@ for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
             f"{_name} is not set. `make setup` writes the secrets of a new installation to .env; "
             "an existing one must be started with the secrets it was made with."
         )
+# What a rotation needs for a while: earlier values, which still open what was made under them.
+SECRET_KEY_FALLBACKS = read_list("SECRET_KEY_FALLBACKS")
+KEY_DIGEST_PEPPER_FALLBACKS = env.str("KEY_DIGEST_PEPPER_FALLBACKS", "")
 
 ALLOWED_HOSTS = read_hosts("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_FAILURE_VIEW = "gateway.refusals.csrf_failure"

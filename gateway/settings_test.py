@@ -13,6 +13,7 @@ os.environ |= {
     "SECRET_KEY": "only-for-tests-" + "x" * 50,
     "ENCRYPTION_KEYS": "t1:" + base64.b64encode(b"e" * 32).decode(),
     "KEY_DIGEST_PEPPER": base64.b64encode(b"p" * 32).decode(),
+    "SECRET_KEY_FALLBACKS": "", "KEY_DIGEST_PEPPER_FALLBACKS": "",
     "LOG_LEVEL": "WARNING",
     "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
     # Empty is as good as unset, and keeps the developer's .env out.

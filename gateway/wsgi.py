@@ -5,19 +5,24 @@ import os
 
 import django
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, connection
+from django.db import DatabaseError, connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 django.setup(set_prefix=False)
 
+from channels import secret_checks  # noqa: E402  # needs the settings
 from common.handler import Handler  # noqa: E402  # needs the settings
 
 application = Handler()
+checked = os.environ.get("GATEWAY_CHECKED")  # the launcher has checked before it forks
 try:
-    if not os.environ.get("GATEWAY_CHECKED"):  # scripts/serve.py has checked before it forks
+    if not checked:
         connection.ensure_connection()
-        # Raises SystemCheckError, whose text says what to mend.
+        # Raises SystemCheckError, whose text says what to fix.
         BaseCommand().check(databases=["default"])
-except OperationalError as error:
+        secret_checks.require_fit()
+    elif checked == "with the database":
+        secret_checks.note_fit()
+except DatabaseError as error:
     # A database that is away is no reason to stay away too: /readyz says so until it is back.
     logging.getLogger("gateway.wsgi").error("database.unreachable", extra={"reason": str(error)})

@@ -1,7 +1,8 @@
-"""Write the secrets of a new installation to .env, once. Standard library only.
+"""Write the secrets of a new installation to .env, once.
 
-An existing file keeps every line; secrets that it lacks are added. `--print` writes a set of
-new secrets to standard output instead, for commands that need some but keep none.
+An existing file keeps every line; secrets that it lacks are added. Beside a database that is in
+use none is: what it holds was written with others. `--print` writes a set of new secrets to
+standard output instead, for commands that need some but keep none.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import sqlite3
 import string
 import sys
+from collections.abc import Set
+from contextlib import closing
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -67,13 +71,17 @@ def as_lines(values: dict[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
-def write_secrets(path: Path) -> list[str]:
-    """Create `path`, or add what it lacks; return the names that were written."""
-    if create(path, HEADER + as_lines(values := new_secrets()) + DOORS):
+def write_secrets(path: Path, *, elsewhere: Set[str] = frozenset()) -> list[str]:
+    """Create `path`, or add what it lacks; return the names that were written.
+
+    What is set elsewhere is not written.
+    """
+    values = {name: value for name, value in new_secrets().items() if name not in elsewhere}
+    if create(path, HEADER + as_lines(values) + DOORS):
         return list(values)
     text = path.read_text(encoding="utf-8")
     present = names_set_in(text)
-    missing = {name: value for name, value in new_secrets().items() if name not in present}
+    missing = {name: value for name, value in values.items() if name not in present}
     if missing:
         if text and not text.endswith("\n"):
             text += "\n"
@@ -104,13 +112,97 @@ def replace(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+# What a database was written with. Another SECRET_KEY would only log people out.
+NEEDED = ("ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
+
+
+def require_no_database(path: Path) -> set[str]:
+    """Return the names that are set in some file or the environment.
+
+    Exits with advice where secrets are missing, and a database that is in use is there.
+    """
+    # The server reads another file where ENV_FILE names one.
+    files = [path, Path(os.environ.get("ENV_FILE", os.devnull))]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    present = names_set_in(text) | names_set_in(as_lines(dict(os.environ)))
+    missing = [name for name in NEEDED if name not in present]
+    if missing and (database := find_database_in_use(text)):
+        raise SystemExit(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {path.name}, but "
+            f"there is a database already: {database}.\n"
+            "New secrets would make its API keys, provider keys and second factors useless, so "
+            "none were written.\n"
+            f"Restore {path.name} from your copy of it. To start over with an empty database "
+            "instead, move this one away first\n"
+            "(or choose another DATA_DIR or DATABASE_URL), then run this again."
+        )
+    return present
+
+
+def find_database_in_use(text: str) -> str:
+    """Return the place of the database these settings lead to, if accounts are in it, else ''."""
+    url, data_dir = (read_setting(name, text) for name in ("DATABASE_URL", "DATA_DIR"))
+    if url.startswith(("postgres://", "postgresql://", "psql://", "pgsql://")):
+        return postgresql_in_use(url)
+    file = Path(data_dir or BASE_DIR / "var") / "gateway.sqlite3"
+    if url.startswith("sqlite:///"):
+        file = Path(url.removeprefix("sqlite:///"))
+    return sqlite_in_use(file if file.is_absolute() else BASE_DIR / file)
+
+
+def read_setting(name: str, text: str) -> str:
+    """Return a setting of the environment, or else of the file's text; also by NAME_FILE."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        found, _, value = line.strip().removeprefix("export ").partition("=")
+        values.setdefault(found.strip(), value.strip().strip("'\""))
+    values |= os.environ
+    kept_in = Path(values.get(f"{name}_FILE") or os.devnull)
+    if kept_in.is_file():
+        return kept_in.read_text(encoding="utf-8").strip()
+    return values.get(name, "")
+
+
+IN_USE = "SELECT EXISTS (SELECT 1 FROM channels_user)"
+
+
+def sqlite_in_use(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    try:
+        # Not read-only: the latest rows may be in the log beside the file.
+        with closing(sqlite3.connect(file, timeout=5)) as connection:
+            return str(file) if connection.execute(IN_USE).fetchone()[0] else ""
+    except sqlite3.OperationalError as error:
+        # An empty file, or one that was never migrated.
+        return "" if "no such table" in str(error) else f"{file} ({error})"
+    except sqlite3.DatabaseError as error:
+        return f"{file} ({error})"
+
+
+def postgresql_in_use(url: str) -> str:
+    """Ask the server; one that is away says nothing, and every start asks it again."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        with psycopg.connect(url, connect_timeout=3) as connection:
+            row = connection.execute(IN_USE).fetchone()
+    except psycopg.Error:
+        return ""
+    # Without the password that the address may hold.
+    name = conninfo_to_dict(url).get("dbname", "")
+    return f"{name} on PostgreSQL" if row and row[0] else ""
+
+
 def main(arguments: list[str]) -> None:
     if arguments == ["--print"]:
         sys.stdout.write(as_lines(new_secrets()))
         return
-    written = write_secrets(BASE_DIR / ".env")
+    path = BASE_DIR / ".env"
+    written = write_secrets(path, elsewhere=require_no_database(path))
     if written:
-        print(f"Wrote {', '.join(written)} to .env (readable by you only; keep a copy).")
+        print(f"Wrote {', '.join(written)} to {path.name} (readable by you only; keep a copy).")
 
 
 if __name__ == "__main__":

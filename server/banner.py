@@ -48,7 +48,9 @@ def first_banner(config: Config, report: dict[str, Any]) -> str:
     if report.get("email"):
         lines.append(f"  Sign in with             {report['email']}")
     if report.get("password"):
-        lines.append(f"  and the password         {report['password']}")
+        lines.append(f"  and the password         {report['password']}  (shown this once)")
+    elif report.get("email"):
+        lines.append(f"  A lost password          manage.py changepassword {report['email']}")
     if report.get("api_key"):
         lines += ["", "  Try it:", "", curl_line(config, report["api_key"])]
     lines += [

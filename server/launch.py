@@ -51,7 +51,8 @@ def main() -> NoReturn:
 
 def serve(config: Config, report: dict[str, Any]) -> int:
     """Run the workers until the server is stopped; return the exit status."""
-    os.environ["GATEWAY_CHECKED"] = "1"  # workers need not check again
+    # Workers need not check again, but what only the database knows where it was away.
+    os.environ["GATEWAY_CHECKED"] = f"with{'out' * report.get('is_away', False)} the database"
     logging.getLogger("_granian").setLevel(logging.WARNING)
     gc.collect()
     gc.freeze()  # what the workers inherit stays shared instead of being copied by collections

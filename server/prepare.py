@@ -99,7 +99,9 @@ def prepare(sender: Connection, first_run: bool) -> None:
         # Without its database a server can still say so (/readyz), and recovers by itself.
         away = isinstance(error, OperationalError) and not first_run
         sender.send(
-            {"warning": f"Starting without the database.\n{text}"} if away else {"problem": text}
+            {"warning": f"Starting without the database.\n{text}", "is_away": True}
+            if away
+            else {"problem": text}
         )
 
 
@@ -115,6 +117,8 @@ def prepared(first_run: bool) -> dict[str, Any]:
     collect_static()
     pending = migrations_are_pending()
     if pending and first_run:
+        # Nothing is migrated under another installation's secrets.
+        call_command("check", tags=["secrets"], databases=["default"], stdout=io.StringIO())
         call_command("migrate", interactive=False, verbosity=0)
     # Warnings of the checks go to standard error, errors raise.
     call_command("check", databases=["default"], stdout=io.StringIO())

@@ -29,6 +29,9 @@ from channels.models.people import (
     User,
     UserManager,
 )
+from channels.models.secrets import (
+    SecretCheck,
+)
 
 __all__ = [
     "MAX_SYSTEM_PROMPT_CHARACTERS",
@@ -49,6 +52,7 @@ __all__ = [
     "Provider",
     "Route",
     "RouteHealth",
+    "SecretCheck",
     "User",
     "UserManager",
     "refuse_reserved_name",

@@ -126,6 +126,8 @@ class ApiKey(models.Model):
     key_prefix = models.CharField(max_length=32)
     key_last_four = models.CharField(max_length=4)
     key_digest = models.CharField(max_length=64, unique=True)
+    # Of KEY_DIGEST_PEPPER; '' where the key is older than these ids.
+    pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
     key_ciphertext = models.BinaryField()
     encryption_key_id = models.CharField(max_length=32, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -49,6 +49,8 @@ class User(AbstractUser):
 
     username = None  # type: ignore[assignment]  # Django's documented way to drop the field
     email = models.EmailField("e-mail address", unique=True)
+    # Whether the password is still the one that set-up chose and printed; pages remind of it.
+    has_first_password = models.BooleanField(default=False, db_default=False, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -66,6 +68,11 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Set another password, in any of the ways there are: it is the person's own."""
+        super().set_password(raw_password)
+        self.has_first_password = False
 
 
 class Account(models.Model):
@@ -112,6 +119,10 @@ class Invitation(models.Model):
     email = models.EmailField("e-mail address")
     role = models.CharField(max_length=8, choices=Membership.Role.choices)
     secret_digest = models.CharField(max_length=64, unique=True, editable=False)
+    pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
+    # To be digested again under another pepper; none where the invitation is older than that.
+    secret_ciphertext = models.BinaryField(null=True, editable=False)
+    encryption_key_id = models.CharField(max_length=32, default="", db_default="", editable=False)
     invited_by = models.ForeignKey(
         User, models.SET_NULL, null=True, related_name="+", editable=False
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from django.core import checks
@@ -10,7 +11,7 @@ from django.core.checks import CheckMessage
 from django.db import DatabaseError, connection
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from channels import services
+from channels import secret_checks, services
 from channels.models import ApiKey, Provider
 from channels.tests.factories import Site
 
@@ -33,7 +34,7 @@ def test_is_silent_while_every_key_is_there(site: Site, settings: Settings) -> N
 
 
 def test_names_each_missing_key_once(site: Site, stranger: Site, settings: Settings) -> None:
-    settings.ENCRYPTION_KEYS = ring("z9", "m5")
+    settings.ENCRYPTION_KEYS = f"{ring('z9', 'm5')},{settings.ENCRYPTION_KEYS}"
     provider = Provider.objects.get(name="groq")
     services.set_provider_key(provider=provider, clear="sk-x")
     settings.ENCRYPTION_KEYS = ring("m5")
@@ -74,6 +75,7 @@ def test_asks_no_database_unless_told_to(
         ("ENCRYPTION_KEYS", " , "),
         ("KEY_DIGEST_PEPPER", "the-secret"),
         ("KEY_DIGEST_PEPPER", ""),
+        ("KEY_DIGEST_PEPPER_FALLBACKS", "the-secret"),
     ],
 )
 def test_malformed_secrets_are_named_and_not_quoted(
@@ -89,10 +91,10 @@ def test_malformed_secrets_are_named_and_not_quoted(
 def test_a_database_that_is_away_or_empty_is_not_its_subject(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def lost() -> set[str]:
+    def lost() -> list[Any]:
         raise DatabaseError("no such table")
 
-    monkeypatch.setattr("channels.checks._stored_key_ids", lost)
+    monkeypatch.setattr(secret_checks, "list_recorded", lost)
     assert run() == []
 
 

@@ -359,7 +359,7 @@ def test_an_unreadable_provider_key_takes_out_its_own_route_alone(
     Route.objects.create(model=site.channel.model, provider=other, provider_model="m", position=1)
     lost = base64.b64encode(b"l" * 32).decode()
     present = settings.ENCRYPTION_KEYS
-    settings.ENCRYPTION_KEYS = f"lost:{lost}"
+    settings.ENCRYPTION_KEYS = f"lost:{lost},{present}"
     services.set_provider_key(provider=provider, clear="sk-secret")
     settings.ENCRYPTION_KEYS = present
     with caplog.at_level(logging.ERROR, logger="gateway.channels"):

@@ -41,7 +41,7 @@ def person(email: str = "guest@example.com") -> User:
 
 def accept(secret: str, user: User) -> Membership:
     return team.accept_invitation(
-        secret_digest=team.digest_of(secret), user=user, actor=Actor(user.email, user)
+        secret_digests=team.digests_of(secret), user=user, actor=Actor(user.email, user)
     )
 
 
@@ -108,7 +108,7 @@ def test_a_link_ends_after_a_week(
 ) -> None:
     secret, user = invite(account, owner), person()
     clock.shift(timedelta(days=7))
-    assert team.find_invitation(team.digest_of(secret)) is None
+    assert team.find_invitation(team.digests_of(secret)) is None
     with pytest.raises(InvitationGone):
         accept(secret, user)
     assert accept(invite(account, owner), user).role == "editor"

@@ -259,6 +259,9 @@ def test_the_statements_are_short_enough_for_the_driver_to_keep_them_parsed(site
     chat = [
         throttling._find_and_count(),
         throttling._COUNT_KNOWN,
+        # The same while a pepper is being rotated.
+        throttling._find_and_count(by_many=True),
+        throttling._count_known_by_many(),
         admission._placing(lease.step, lease.columns, lease.source),
         services._capturing(STORE_TURN),
     ]

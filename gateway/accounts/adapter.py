@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import smtplib
 from typing import Any
@@ -28,9 +27,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from channels import daily_counts, team
 from channels.models import User
-from common import crypto
 from common.floods import client_address
-from gateway.accounts import events, pending, sessions, signup
+from gateway.accounts import events, factor_secrets, pending, sessions, signup
 from gateway.accounts.recent import is_login_recent
 from gateway.public_address import with_public_links
 
@@ -242,23 +240,17 @@ def _is_another_users(email_address: EmailAddress) -> bool:
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
-    """Secrets of second factors under the key ring that keeps API keys."""
+    """Secrets of second factors under the key ring that keeps API keys, each bound to its row."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
         "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",
     }
 
     def encrypt(self, text: str) -> str:
-        key_id, sealed = crypto.encrypt(text, context=_FACTOR_CONTEXT)
-        return f"{key_id}:{base64.b64encode(sealed).decode()}"
+        return factor_secrets.seal(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        key_id, _, sealed = encrypted_text.rpartition(":")
-        return crypto.decrypt(key_id, base64.b64decode(sealed), context=_FACTOR_CONTEXT)
+        return factor_secrets.unseal(encrypted_text)
 
     def _get_site_name(self) -> str:
         return str(settings.SITE_NAME)
-
-
-# allauth does not say whose secret it is.
-_FACTOR_CONTEXT = "mfa_authenticator.data"

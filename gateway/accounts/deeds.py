@@ -22,11 +22,8 @@ PAGES = frozenset(
         "mfa_download_recovery_codes",
         # Its answer shows two keys.
         "console:new_channel",
-        # Codes are worth credits to whoever reads them.
+        # Its answer shows codes, which are worth credits to whoever reads them.
         "admin:make_codes",
-        "admin:codes_made",
-        "admin:billing_redemptioncode_changelist",
-        "admin:billing_redemptioncode_change",
         # Other people's rights and ways to log in, and where a provider's key goes.
         "admin:channels_user_add",
         "admin:auth_user_password_change",

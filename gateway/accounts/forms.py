@@ -31,7 +31,7 @@ from django.http.response import HttpResponseBase
 
 from channels import daily_counts
 from channels.models import User
-from gateway.accounts import events, pending
+from gateway.accounts import events, factor_secrets, pending
 
 ABOUT_PASSWORDS = "At least 8 characters; not only digits, and no password that many people use."
 _LABELS = {
@@ -203,6 +203,12 @@ class CodeAgainForm(_RecordedCode, _OurWords, factor_forms.ReauthenticateForm):
 
 class ActivateAppForm(_OurWords, ActivateTOTPForm):
     """The first code of a new authenticator app."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # allauth keeps it in the session in clear.
+        found: str = vars(self)["secret"]
+        self.secret: str = factor_secrets.keep_pending(context.request, found, user_id=self.user.pk)
 
     def clean_code(self) -> str:
         code: str = super().clean_code()

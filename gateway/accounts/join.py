@@ -66,7 +66,7 @@ def accept(request: HttpRequest) -> HttpResponseRedirect:
     if "invitation" not in request.POST:
         return pending.accept(request, user)
     invitation = _find_own(request, user)
-    return pending.accept(request, user, secret_digest=invitation.secret_digest)
+    return pending.accept(request, user, secret_digests=[invitation.secret_digest])
 
 
 @require_POST
@@ -96,9 +96,9 @@ def _user_of(request: HttpRequest) -> User:
 @require_POST
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
     """Log out and keep the invitation, for who is logged in as somebody else."""
-    secret_digest = pending.digest(request)
+    secret_digests = pending.digests(request)
     get_adapter(request).logout(request)
-    request.session[pending.SESSION_KEY] = secret_digest
+    request.session[pending.SESSION_KEY] = secret_digests
     return redirect("join")
 
 

@@ -1,4 +1,4 @@
-"""What this browser is in the middle of: an invitation, by its digest; a reset of a password."""
+"""What this browser is in the middle of: an invitation, by its digests; a reset of a password."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from channels.models import Invitation, User
 from gateway.accounts import events
 from gateway.console.access import ACCOUNT_SESSION_KEY
 
-SESSION_KEY = "invitation_digest"
+SESSION_KEY = "invitation_digests"
 # The address that asked for a link to reset a password, for another mail.
 RESET_SESSION_KEY = "reset_email"
 
 
 def keep(request: HttpRequest, secret: str) -> None:
     """Remember the link that was opened; what the session holds opens nothing elsewhere."""
-    request.session[SESSION_KEY] = team.digest_of(secret)
+    request.session[SESSION_KEY] = team.digests_of(secret)
 
 
 def find_pending(request: HttpRequest | None) -> Invitation | None:
     """Return the invitation of this session while it can still be accepted."""
-    secret_digest = digest(request)
-    return team.find_invitation(secret_digest) if secret_digest else None
+    found = digests(request)
+    return team.find_invitation(found) if found else None
 
 
-def digest(request: HttpRequest | None) -> str:
-    """Return the digest of this session's invitation, whatever has become of it; else ''."""
-    session = getattr(request, "session", None)
-    return "" if session is None else str(session.get(SESSION_KEY, ""))
+def digests(request: HttpRequest | None) -> list[str]:
+    """Return the digests of this session's invitation, whatever has become of it; else none."""
+    session = getattr(request, "session", {})
+    return list(session.get(SESSION_KEY, []))
 
 
 def accept(
-    request: HttpRequest, user: User, *, secret_digest: str | None = None
+    request: HttpRequest, user: User, *, secret_digests: list[str] | None = None
 ) -> HttpResponseRedirect:
     """Make the person a member by this session's invitation, or another, and lead them in."""
     actor = events.actor_of(request, user)
-    wanted = digest(request) if secret_digest is None else secret_digest
+    wanted = digests(request) if secret_digests is None else secret_digests
     try:
-        membership = team.accept_invitation(secret_digest=wanted, user=user, actor=actor)
+        membership = team.accept_invitation(secret_digests=wanted, user=user, actor=actor)
     except TeamRefusal as refusal:
         messages.error(request, str(refusal))
         return redirect("join")

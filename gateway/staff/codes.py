@@ -7,18 +7,13 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
 from django.utils import timezone
 
 from billing import redemptions
-from billing.models import RedemptionCode
 from common.forms import CreditsField, DayField, LabelledForm
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
-
-_MADE = "made_redemption_codes"
 
 
 class CodesForm(LabelledForm):
@@ -62,7 +57,7 @@ class CodesForm(LabelledForm):
 
 @staff_page("billing.add_redemptioncode")
 def make(request: HttpRequest) -> HttpResponseBase:
-    """Make codes; they are shown on the next page, and in the list."""
+    """Make codes and show them, this once; sent again, the same form shows the same codes."""
     fresh = {"token": uuid.uuid4()}
     form = CodesForm(request.POST if request.method == "POST" else None, initial=fresh)
     if request.method != "POST" or not form.is_valid():
@@ -83,21 +78,11 @@ def make(request: HttpRequest) -> HttpResponseBase:
         credits_last_days=data["credits_last_days"],
         note=data["note"],
     )
-    request.session[_MADE] = [code.id for code in made]
-    messages.success(request, "1 code made." if len(made) == 1 else f"{len(made)} codes made.")
-    return redirect(staff_url("codes_made"))
-
-
-@staff_page("billing.view_redemptioncode")
-def made(request: HttpRequest) -> HttpResponseBase:
-    """Show the codes that this person made last, to be copied together."""
-    ids = request.session.get(_MADE, [])
-    codes = RedemptionCode.objects.filter(id__in=ids).order_by("id")
     return render_staff_page(
         request,
         "codes_made.html",
         title="New redemption codes",
-        codes=codes,
-        text="\n".join(code.code for code in codes),
+        count=len(made),
+        text="\n".join(code.code for code in made),
         list_url=staff_url("billing_redemptioncode_changelist"),
     )

@@ -10,7 +10,6 @@ urlpatterns: list[URLPattern] = [
     path("credits/book/", credits_desk.book, name="credits_desk"),
     path("credits/booked/", credits_desk.booked, name="credits_booked"),
     path("credits/codes/", codes.make, name="make_codes"),
-    path("credits/codes/made/", codes.made, name="codes_made"),
     path("accounts/<int:account_id>/timeline/", timeline.timeline, name="timeline"),
     path("accounts/<int:account_id>/view/", owner_view.start, name="view_as_owner"),
     path("routes/<int:route_id>/test/", route_tests.test_route, name="test_route"),

@@ -64,7 +64,8 @@ HARMLESS = {
     "admin:credits_booked",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "
     "admin:billing_redemptioncode_add admin:billing_redemptioncode_delete "
-    "admin:billing_redemptioncode_history "
+    "admin:billing_redemptioncode_history admin:billing_redemptioncode_changelist "
+    "admin:billing_redemptioncode_change "
     "admin:channels_account_view_console",
     "leads on to the credits": "admin:billing_creditaccount_add_credits "
     "admin:billing_creditaccount_correct_credits admin:billing_creditaccount_deduct_credits "

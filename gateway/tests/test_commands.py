@@ -13,6 +13,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -385,7 +386,7 @@ def test_firstrun_makes_the_first_login_once(settings: Settings, provider: FakeP
     assert ApiClient(first["api_key"]).chat().json()["credits"]["remaining"] == "999.000000"
     assert first["test_key"].startswith("amgai_test_")
     before = row_counts()
-    assert run_json("firstrun") == first | {"created": False}
+    assert run_json("firstrun") == first | {"created": False, "password": None}
     assert row_counts() == before
     assert "already" in run("firstrun")
 
@@ -394,11 +395,38 @@ def test_firstrun_keeps_a_changed_password_to_itself(settings: Settings) -> None
     settings.FIRST_LOGIN_PASSWORD = "chosen-by-setup"
     run("firstrun")
     user = User.objects.get()
+    assert user.has_first_password
     user.set_password("my own now")
     user.save()
     assert run_json("firstrun")["password"] is None
     user.refresh_from_db()
     assert user.check_password("my own now")
+    assert not user.has_first_password
+
+
+def test_pages_ask_for_another_password_until_there_is_one(
+    settings: Settings, client: Client
+) -> None:
+    settings.FIRST_LOGIN_PASSWORD = "chosen-by-setup"
+    run("firstrun")
+    form = {"login": "owner@example.com", "password": "chosen-by-setup"}
+    assert client.post("/accounts/login/", form).status_code == 302
+    asks = "still has the password that set-up chose"
+    for page in ("/", "/admin/", "/credits/"):
+        assert asks in client.get(page, follow=True).content.decode()
+    new = dict.fromkeys(("password1", "password2"), "my-own-password-now")
+    new["oldpassword"] = "chosen-by-setup"
+    assert client.post("/accounts/password/change/", new).status_code == 302
+    assert not User.objects.get().has_first_password
+    assert asks not in client.get("/").content.decode()
+
+
+def test_a_password_of_before_the_reminder_is_noticed(settings: Settings) -> None:
+    settings.FIRST_LOGIN_PASSWORD = "chosen-by-setup"
+    run("firstrun")
+    User.objects.update(has_first_password=False)
+    assert "chosen-by-setup" not in run("firstrun")
+    assert User.objects.get().has_first_password
 
 
 def test_firstrun_leaves_an_installation_with_people_alone(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import redemptions
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from channels import breaker, route_tests
 from channels.errors import Fault, ProviderError
@@ -297,14 +299,33 @@ def code_form(**changes: Any) -> dict[str, Any]:
 
 def test_codes_are_made_once_and_shown(admin_client: Client) -> None:
     sent = code_form()
-    response = admin_client.post("/admin/credits/codes/", sent, follow=True)
-    admin_client.post("/admin/credits/codes/", sent)
-    codes = RedemptionCode.objects.all()
+    shown = [
+        re.findall(r"(?:[A-Z0-9]{4}-){3}[A-Z0-9]{4}", text_of(response))
+        for response in (admin_client.post("/admin/credits/codes/", sent) for _ in range(2))
+    ]
+    codes = list(RedemptionCode.objects.order_by("id"))
+    assert shown[0] == shown[1]
+    assert [redemptions.find_code(text) for text in shown[0]] == codes
     assert len(codes) == 3
     for code in codes:
-        assert code.code in text_of(response)
         assert code.amount_microcredits == 2_500_000
         assert code.created_by is not None
+
+
+def test_codes_are_shown_once_and_found_by_ending_or_whole(admin_client: Client) -> None:
+    admin_client.post("/admin/credits/codes/", code_form(token=str(uuid.uuid4()), count="1"))
+    made = admin_client.post("/admin/credits/codes/", code_form(count="1"))
+    (text,) = re.findall(r"(?:[A-Z0-9]{4}-){3}[A-Z0-9]{4}", text_of(made))
+    (other,) = RedemptionCode.objects.exclude(id=redemptions.find_code(text).id)  # type: ignore[union-attr]
+    page = reverse("admin:billing_redemptioncode_changelist")
+    for query in ("", text, text.lower(), text[-4:]):
+        response = admin_client.get(page, {"q": query})
+        found = [row.masked for row in response.context["cl"].result_list]
+        assert found == [f"…{text[-4:]}"] + [other.masked] * (query == "")
+        assert (text in text_of(response)) is (query == text)
+        assert f"…{text[-4:]}" in text_of(response)
+    detail = reverse("admin:billing_redemptioncode_change", args=[other.id])
+    assert other.code_digest not in text_of(admin_client.get(detail))
 
 
 @pytest.mark.parametrize(

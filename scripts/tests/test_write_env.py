@@ -1,11 +1,15 @@
 """The secrets of a new installation are written once and never changed."""
 
 import base64
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
+from channels.models import User
 from scripts import write_env
 
 NAMES = ["SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER", "FIRST_LOGIN_PASSWORD"]
@@ -83,3 +87,108 @@ def test_takes_back_reading_rights_of_others(path: Path) -> None:
 
 def test_a_commented_secret_counts_as_missing() -> None:
     assert write_env.names_set_in("#SECRET_KEY=x\nexport PORT='1'\nHOST=''\nnonsense") == {"PORT"}
+
+
+# --- Beside a database that is there already ------------------------------------------------------
+
+
+@pytest.fixture
+def database(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The database of an installation whose `.env` is lost."""
+    for name in (*NAMES, "DATABASE_URL", "ENV_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(path.parent))
+    monkeypatch.setattr(write_env, "BASE_DIR", path.parent)
+    file = path.parent / "gateway.sqlite3"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE channels_user (id)")
+        connection.execute("INSERT INTO channels_user VALUES (1)")
+        connection.commit()
+    return file
+
+
+def test_a_lost_file_is_not_replaced_beside_a_database_in_use(path: Path, database: Path) -> None:
+    with pytest.raises(SystemExit) as refused:
+        write_env.main([])
+    words = str(refused.value)
+    assert "ENCRYPTION_KEYS, KEY_DIGEST_PEPPER are not in .env" in words
+    assert f"already: {database}" in words
+    assert "Restore .env" in words
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("lost", ["ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"])
+def test_a_lost_line_is_not_replaced_either(path: Path, database: Path, lost: str) -> None:
+    write_env.write_secrets(path)
+    kept = "".join(f"{name}={text}\n" for name, text in values(path).items() if name != lost)
+    path.write_text(kept)
+    with pytest.raises(SystemExit, match=f"^{lost} is not in .env"):
+        write_env.main([])
+    assert path.read_text() == kept
+
+
+def test_a_lost_secret_key_is_replaced_as_it_only_logs_people_out(
+    path: Path, database: Path
+) -> None:
+    path.write_text("ENCRYPTION_KEYS=kept\nKEY_DIGEST_PEPPER=kept\n")
+    write_env.main([])
+    assert values(path)["SECRET_KEY"]
+    assert values(path)["KEY_DIGEST_PEPPER"] == "kept"
+
+
+def test_a_database_without_people_is_new_enough(path: Path, database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM channels_user")
+        connection.commit()
+    write_env.main([])
+    assert list(values(path))[:4] == NAMES
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but longer than a header" * 9])
+def test_a_file_that_is_no_database_is_judged_by_what_it_is(
+    path: Path, database: Path, content: bytes
+) -> None:
+    database.write_bytes(content)
+    if content:
+        with pytest.raises(SystemExit, match="not a database"):
+            write_env.main([])
+    else:
+        write_env.main([])
+        assert path.exists()
+
+
+def test_secrets_from_elsewhere_need_no_file(
+    path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = path.parent / "gateway.env"
+    other.write_text("SECRET_KEY=kept\nENCRYPTION_KEYS=kept\n")
+    monkeypatch.setenv("ENV_FILE", str(other))
+    monkeypatch.setenv("KEY_DIGEST_PEPPER_FILE", "/run/secrets/pepper")
+    write_env.main([])
+    assert list(values(path)) == ["FIRST_LOGIN_PASSWORD", "ALLOW_SIGNUP", "SIGNUP_CREDITS"]
+
+
+def test_the_database_is_found_where_the_settings_say(
+    path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATA_DIR")
+    elsewhere = path.parent / "else.sqlite3"
+    database.rename(elsewhere)
+    path.write_text(f"export DATABASE_URL='sqlite:///{elsewhere}'\n")
+    with pytest.raises(SystemExit, match=r"else\.sqlite3"):
+        write_env.main([])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks the server")
+def test_a_server_is_asked_too(path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = connection.settings_dict
+    url = f"postgres://{asked['USER']}:{asked['PASSWORD']}@{asked['HOST']}:{asked['PORT']}"
+    monkeypatch.setenv("DATABASE_URL", f"{url}/{asked['NAME']}")
+    User.objects.all().delete()
+    write_env.require_no_database(path)
+    User.objects.create_user("owner@example.com")
+    with pytest.raises(SystemExit, match=f"already: {asked['NAME']} on PostgreSQL"):
+        write_env.main([])
+    monkeypatch.setenv("DATABASE_URL", f"{url}/no_such_database")
+    write_env.require_no_database(path)

@@ -7,6 +7,9 @@ from typing import Any
 from common.commands import ScriptCommand
 from gateway import provisioning
 
+# What is said of the password once it has been shown.
+NOT_AGAIN = "shown once; set another by: manage.py changepassword EMAIL"
+
 
 class Command(ScriptCommand):
     help = "Make a first account with a channel, keys and 1,000 credits, unless there are users."
@@ -14,7 +17,8 @@ class Command(ScriptCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         result = provisioning.first_run()
         lines = ["Made the first account." if result["created"] else "There are accounts already."]
+        shown = result | {"password": result["password"] or NOT_AGAIN}
         lines += [
-            f"{name:9} {result[name]}" for name in ("email", "password", "api_key", "test_key")
+            f"{name:9} {shown[name]}" for name in ("email", "password", "api_key", "test_key")
         ]
         self.report(options, result, "\n".join(lines))

@@ -1,0 +1,29 @@
+"""S3: no nonce twice; a ciphertext moved or changed opens nothing; a damaged row is its own."""
+
+from __future__ import annotations
+
+from acceptance.checks import Run
+from acceptance.clients import tally
+from acceptance.rig import CREDIT, Wanted
+
+ENCRYPTIONS = 1_000_000
+CHANNELS = 20
+
+
+def check(run: Run) -> None:
+    with run.rig() as rig:
+        encryptions = run.count(ENCRYPTIONS, short=200_000)
+        run.report.figure("encryptions", encryptions)
+        run.report.expect_equal("equal nonces", rig.inside("equal_nonces", encryptions), 0)
+        tampered = rig.inside("tamper", run.seed)
+        run.report.figure("tampered", tampered["tries"])
+        run.report.expect_equal("tampered and opened", tampered["opened"], 0)
+        run.report.expect_equal("rows tampered with", tampered["rows"], 8)
+        spoilt, *others = rig.create_channels(
+            [Wanted(owner=f"{n}@example.com", microcredits=CREDIT) for n in range(CHANNELS)]
+        )
+        shown = rig.inside("spoil", spoilt.channel_id)
+        run.report.expect_equal("keys shown", shown, {"own": 0, "others": 2 * len(others)})
+        server = rig.start_server(workers=1)
+        answers = [server.client(one).chat("hello", "s") for one in (spoilt, *others)]
+        run.report.expect_equal("chats beside the damage", tally(answers), {"200": CHANNELS})

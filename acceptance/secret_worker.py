@@ -1,0 +1,277 @@
+"""What S3 to S6 do inside the gateway's own code, in its settings (acceptance/inside.py)."""
+
+from __future__ import annotations
+
+import random
+import string
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+# --- S3 -------------------------------------------------------------------------------------------
+
+
+def equal_nonces(count: int) -> int:
+    """Encrypt so often; return how many nonces had been there before."""
+    from common import crypto
+
+    seen = {crypto.encrypt("a secret", context="c")[1][: crypto.NONCE_BYTES] for _ in range(count)}
+    return count - len(seen)
+
+
+def tamper(seed: int) -> dict[str, int]:
+    """Try each ciphertext with a bit flipped, in other rows and in other columns."""
+    from django.db import transaction
+
+    tries = opened = 0
+    draw = random.Random(seed)
+    with transaction.atomic():
+        rows = list(_sealed_rows())
+        for column, row, sealed in rows:
+            for place in draw.sample(range(len(sealed) * 8), 64):
+                tries += 1
+                opened += _opens(column, row, _flipped(sealed, place))
+            for other_column, other, _ in rows:
+                if (other_column, other.pk) != (column, row.pk):
+                    tries += 1
+                    opened += _opens(other_column, other, sealed, row.encryption_key_id)
+        transaction.set_rollback(True)
+    return {"tries": tries, "opened": opened, "rows": len(rows)}
+
+
+def _sealed_rows() -> Iterator[tuple[Any, Any, bytes]]:
+    """Make a few rows of every sealed column, and yield each with its ciphertext."""
+    from billing import redemptions
+    from channels import services, team
+    from channels.audit import COMMAND_LINE
+    from channels.models import Membership, Provider
+    from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS
+
+    account = services.ensure_account(owner_email="tampered@example.com")
+    channel, issued = services.create_channel_with_keys(account=account, name="Tampered")
+    for one in issued:
+        yield API_KEYS, one.record, bytes(one.record.key_ciphertext)
+    for provider in Provider.objects.order_by("name")[:2]:
+        services.set_provider_key(provider=provider, clear=f"sk-{channel.id}")
+        yield PROVIDER_KEYS, provider, bytes(provider.key_ciphertext or b"")
+    for name in ("a", "b"):
+        invited = team.invite(
+            account=account,
+            email=f"{name}@example.com",
+            role=Membership.Role.VIEWER,
+            actor=COMMAND_LINE,
+        )
+        yield INVITATIONS, invited.record, bytes(invited.record.secret_ciphertext or b"")
+    for code in redemptions.make_codes(
+        reference="tampered", count=2, amount_microcredits=1, actor=COMMAND_LINE
+    ):
+        yield redemptions.CODES, code, bytes(code.code_ciphertext or b"")
+
+
+def _flipped(sealed: bytes, place: int) -> bytes:
+    changed = bytearray(sealed)
+    changed[place // 8] ^= 1 << place % 8
+    return bytes(changed)
+
+
+def _opens(column: Any, row: Any, sealed: bytes, key_id: str = "") -> bool:
+    from common import crypto
+
+    try:
+        crypto.decrypt(key_id or row.encryption_key_id, sealed, context=column.context(row.pk))
+    except crypto.DecryptionError:
+        return False
+    return True
+
+
+def spoil(channel_id: str) -> dict[str, int]:
+    """Damage one channel's keys; return how many keys of all channels can be shown."""
+    from channels import services
+    from channels.models import ApiKey
+    from common import crypto
+
+    ApiKey.objects.filter(channel_id=channel_id).update(key_ciphertext=b"x" * 80)
+    shown = {"own": 0, "others": 0}
+    for row in ApiKey.objects.all():
+        try:
+            services.reveal_api_key(row)
+            shown["own" if str(row.channel_id) == channel_id else "others"] += 1
+        except crypto.DecryptionError:
+            pass
+    return shown
+
+
+# --- S4 -------------------------------------------------------------------------------------------
+
+
+def fill(wanted: dict[str, Any]) -> list[str]:
+    """Add so many channels like a given one, each with a key; return the keys."""
+    from django.db import transaction
+
+    from channels import keys
+    from channels.models import ApiKey, Channel
+    from channels.sealing import API_KEYS
+
+    like = Channel.objects.get(id=wanted["like"])
+    names = ("account", "model", "requests_per_minute", "daily_quota", "system_prompt")
+    fields = {name: getattr(like, name) for name in names}
+    channels = [Channel(name=f"Filler {n}", **fields) for n in range(wanted["count"])]
+    clear = [keys.generate_key(is_test=False) for _ in channels]
+    rows = [
+        ApiKey(
+            id=uuid.uuid4(),
+            channel=channel,
+            mode="live",
+            key_prefix=keys.key_prefix(is_test=False),
+            key_last_four=key[-4:],
+        )
+        for channel, key in zip(channels, clear, strict=True)
+    ]
+    with transaction.atomic():
+        Channel.objects.bulk_create(channels, batch_size=500)
+        API_KEYS.seal_all(list(zip(rows, clear, strict=True)))
+        ApiKey.objects.bulk_create(rows, batch_size=500)
+    return clear
+
+
+def secrets_in_use(_: Any) -> dict[str, dict[str, int]]:
+    """Return how many rows need each secret, by setting and id."""
+    from gateway import rotation
+
+    found: dict[str, dict[str, int]] = {}
+    for (setting, name), count in rotation.count_left().items():
+        found.setdefault(setting, {})[name] = count
+    return found
+
+
+def pepper_id(_: Any) -> str:
+    """Return the id of the pepper that is digested with."""
+    from channels.secret_checks import PEPPER
+    from gateway import rotation
+
+    return rotation.newest(PEPPER)
+
+
+def log_in(_: Any) -> str:
+    """Return the cookie of a person who has just logged in."""
+    from django.contrib.auth import login
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
+
+    from channels.models import User
+
+    request = HttpRequest()
+    request.session = SessionStore()
+    user = User.objects.order_by("id")[0]
+    login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    request.session.save()
+    return str(request.session.session_key)
+
+
+# --- S5 -------------------------------------------------------------------------------------------
+
+
+def shut(wanted: dict[str, Any]) -> float:
+    """Revoke a key, switch a channel or an account off, or rotate a key; return when it was done.
+
+    Of a rotation, when the old key ends. As time.time() of this machine.
+    """
+    from django.utils import timezone
+
+    from channels import services
+    from channels.audit import COMMAND_LINE
+    from channels.models import Account, ApiKey, Channel
+
+    channel = Channel.objects.get(id=wanted["channel_id"])
+    key = ApiKey.objects.get(channel=channel, mode="live")
+    if wanted["deed"] == "rotate":
+        overlap = timedelta(seconds=wanted["seconds"])
+        services.rotate_api_key(api_key=key, overlap=overlap, actor=COMMAND_LINE)
+        key.refresh_from_db()
+        assert key.revoked_at is not None
+        return key.revoked_at.timestamp()
+    if wanted["deed"] == "revoke":
+        services.revoke_api_key(api_key=key, at=timezone.now())
+    elif wanted["deed"] == "channel":
+        services.update_channel(channel_id=str(channel.id), is_enabled=False)
+    else:
+        Account.objects.filter(id=channel.account_id).update(is_enabled=False)
+    return time.time()
+
+
+# --- S6 -------------------------------------------------------------------------------------------
+
+
+def new_keys(count: int) -> list[str]:
+    """Return well-formed keys that nobody holds."""
+    from channels import keys
+
+    return [keys.generate_key(is_test=False) for _ in range(count)]
+
+
+def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
+    """Try malformed keys, and well-formed unknown ones; return what was accepted and asked."""
+    from django.db import connection
+    from django.test import RequestFactory
+    from rest_framework.request import Request
+
+    from billing.throttling import ReadThrottle
+    from channels import callers, keys
+    from channels.authentication import ApiKeyAuthentication
+    from common.errors import InvalidApiKey, MissingApiKey
+
+    statements: list[str] = []
+
+    def count(execute: Any, sql: str, *more: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *more)
+
+    class Door(ApiKeyAuthentication):
+        def find_caller(self, request: Request, key: str) -> Any:
+            return ReadThrottle().find_and_count(key)[0]
+
+    def is_accepted(key: str) -> bool:
+        request = RequestFactory().get("/", headers={"X-API-Key": key})
+        try:
+            Door().authenticate(Request(request))
+        except (InvalidApiKey, MissingApiKey):
+            return False
+        return True
+
+    draw = random.Random(wanted["seed"])
+    good = keys.generate_key(is_test=False)
+    with connection.execute_wrapper(count):
+        accepted = sum(is_accepted(_misspelt(good, draw)) for _ in range(wanted["malformed"]))
+        asked = len(statements)
+        is_accepted(keys.generate_key(is_test=False))  # says whether the secrets fit, once
+        statements.clear()
+        unknown = sum(
+            is_accepted(keys.generate_key(is_test=False)) for _ in range(wanted["unknown"])
+        )
+    with connection.cursor() as cursor:
+        explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
+        cursor.execute(explain + callers.caller_step().sql, callers.params_of(good))
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    return {
+        "accepted": accepted + unknown,
+        "asked": asked,
+        "asked_for_unknown": len(statements),
+        "plan": plan,
+    }
+
+
+def _misspelt(key: str, draw: random.Random) -> str:
+    """Return the key with one thing wrong: a letter, the length, the prefix, or all of it."""
+    place, letter = draw.randrange(len(key)), draw.choice(string.printable.strip())
+    wrong = draw.choice(
+        (
+            key[:place] + letter + key[place + 1 :],
+            key[:place],
+            key + letter,
+            key.replace("amgai_", draw.choice(("amgai", "AMGAI_", "amgai_tes_", "sk-", ""))),
+            "".join(draw.choices(string.printable.strip(), k=draw.randrange(1, 200))),
+        )
+    )
+    return wrong if wrong != key else key[1:]

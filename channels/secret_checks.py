@@ -1,0 +1,203 @@
+"""The database and the settings must mean the same secrets, or nothing is written.
+
+Whoever writes under an encryption key or a pepper leaves its check value in the same transaction
+(`require_ours`), so that the database itself says which secrets it needs. Every start compares
+them (channels/checks.py). Installations older than the check values were proven by their rows when
+they were migrated (channels/migrations/0010).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from channels.errors import WrongSecrets
+from channels.models import ApiKey, Provider, SecretCheck
+from common import crypto, db
+
+logger = logging.getLogger("gateway.secrets")
+
+RING, PEPPER = "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"
+# Random nonces of 96 bits are good for 2^32 encryptions under one key (NIST SP 800-38D, 8.3).
+MOST_ENCRYPTIONS = 2**31
+# One of so many encryptions is counted, for all of them: exact counting would make every writer
+# wait for the same row. At 2^31 the standard deviation is 0.6 %.
+COUNTED_AT_ONCE = 2**16
+
+# The shared lock keeps the row of a secret until the write under it is committed: `forget` waits
+# for it. It does not keep other writers off.
+_RECORDED = "SELECT setting, name, check_value, encryptions FROM channels_secretcheck"
+# Held while a new secret is recorded, so that of two installations only one is the first.
+_RECORDING_LOCK = 6_277_101_735
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One secret that the database needs."""
+
+    setting: str
+    name: str
+    check_value: str
+    encryptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A secret of the settings that is not the database's: which, and what to do."""
+
+    setting: str
+    words: str
+    hint: str
+
+
+def list_recorded(*, is_shared: bool = False) -> list[Recorded]:
+    """Return what the database says it needs; locked against `forget` where asked to."""
+    lock = " FOR KEY SHARE" if is_shared and db.is_postgresql() else ""
+    return [Recorded(*row) for row in db.fetch_rows(f"{_RECORDED} ORDER BY id{lock}", ())]
+
+
+def find_problems() -> list[Problem]:
+    """Return what is wrong with the secrets of this process."""
+    recorded = list_recorded()
+    unrecorded = _key_ids_of_rows() - {row.name for row in recorded if row.setting == RING}
+    # Rows that were copied in by hand: whether their key is ours, only opening them would tell.
+    missing = unrecorded - check_values_of(RING).keys()
+    return _compare(recorded) + [_missing(key_id) for key_id in sorted(missing)]
+
+
+def check_values_of(setting: str) -> dict[str, str]:
+    """Return the check values of this process's secrets by their ids, the one that writes first."""
+    of_ring = setting == RING
+    return crypto.check_values_of_ring() if of_ring else crypto.check_values_of_peppers()
+
+
+def require_ours() -> None:
+    """Make sure that what is about to be written is written under this database's secrets.
+
+    To be called in the transaction that writes. Raises WrongSecrets.
+    """
+    recorded = list_recorded(is_shared=True)
+    _refuse(_compare(recorded))
+    if not _current() <= {(row.setting, row.name, row.check_value) for row in recorded}:
+        _record()
+
+
+def require_fit() -> None:
+    """Raise WrongSecrets unless the secrets have been found to fit, once in this process.
+
+    For who is about to say that a key is wrong: a server may have started without its database,
+    and then it is the first to see that the pepper is another one's.
+    """
+    global _is_known_to_fit
+    if not _is_known_to_fit:
+        _refuse(find_problems())
+        _is_known_to_fit = True
+
+
+def note_fit() -> None:
+    """Remember that the checks of the start have found the secrets to fit."""
+    global _is_known_to_fit
+    _is_known_to_fit = True
+
+
+_is_known_to_fit = False
+
+
+def count_encryption(key_id: str) -> None:
+    """Count one encryption under a key."""
+    if secrets.randbelow(COUNTED_AT_ONCE) == 0:
+        row = SecretCheck.objects.filter(setting=RING, name=key_id)
+        row.update(encryptions=F("encryptions") + COUNTED_AT_ONCE)
+
+
+def forget(setting: str, name: str, *, is_needed: Any) -> bool:
+    """Stop asking for a secret that no row needs any more; return whether it is forgotten.
+
+    `is_needed` is asked while nobody can write under the secret.
+    """
+    with transaction.atomic():
+        row = SecretCheck.objects.select_for_update().filter(setting=setting, name=name).first()
+        if row is None or is_needed():
+            return False
+        row.delete()
+        return True
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        for problem in problems:
+            logger.error("secrets.refused", extra={"reason": f"{problem.words} {problem.hint}"})
+        raise WrongSecrets
+
+
+def _current() -> set[tuple[str, str, str]]:
+    """Return what is recorded of the secrets that this process writes with."""
+    return {(one, *next(iter(check_values_of(one).items()))) for one in (RING, PEPPER)}
+
+
+def _compare(recorded: list[Recorded]) -> list[Problem]:
+    """Return which secrets are missing or others, by their check values."""
+    ring, peppers = check_values_of(RING), check_values_of(PEPPER)
+    problems = []
+    for row in recorded:
+        if row.setting == RING and row.name not in ring:
+            problems.append(_missing(row.name))
+        elif row.setting == RING and row.check_value != ring[row.name]:
+            problems.append(_another(row.name))
+        elif row.setting == PEPPER and row.check_value not in peppers.values():
+            problems.append(_another_pepper())
+    return problems
+
+
+def _record() -> None:
+    """Record the secrets that this process writes with."""
+    with transaction.atomic():
+        if db.is_postgresql():
+            db.fetch_row("SELECT pg_advisory_xact_lock(%s)", (_RECORDING_LOCK,))
+        _refuse(_compare(list_recorded(is_shared=True)))
+        for setting, name, check_value in sorted(_current()):
+            SecretCheck.objects.get_or_create(
+                setting=setting, name=name, defaults={"check_value": check_value}
+            )
+
+
+def _key_ids_of_rows() -> set[str]:
+    stored = (ApiKey.objects.all(), Provider.objects.exclude(key_ciphertext=None))
+    lists = [rows.order_by().values_list("encryption_key_id", flat=True) for rows in stored]
+    return {key_id for ids in lists for key_id in ids.distinct() if key_id}
+
+
+_RESTORE = "Start with the .env (or secrets) this database was made with"
+
+
+def _missing(key_id: str) -> Problem:
+    return Problem(
+        RING,
+        f"The database holds keys encrypted with '{key_id}', which is not in ENCRYPTION_KEYS.",
+        f"{_RESTORE}: add '{key_id}:<its key>' at the end of ENCRYPTION_KEYS. Without it those "
+        "API keys cannot be shown again.",
+    )
+
+
+def _another(key_id: str) -> Problem:
+    return Problem(
+        RING,
+        f"The key '{key_id}' in ENCRYPTION_KEYS is not the one this database was written with.",
+        f"{_RESTORE}. Two installations may call different keys '{key_id}'; a new key needs an id "
+        "of its own.",
+    )
+
+
+def _another_pepper() -> Problem:
+    return Problem(
+        PEPPER,
+        "KEY_DIGEST_PEPPER is not the one this database was written with: no API key would be "
+        "known.",
+        f"{_RESTORE}, or, while the pepper is being rotated, with the earlier one in "
+        "KEY_DIGEST_PEPPER_FALLBACKS (docs/how-to/rotate-secrets.md).",
+    )

@@ -1,0 +1,76 @@
+"""Moves everything that is stored to the newest encryption key and pepper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from channels.secret_checks import PEPPER, RING
+from common.commands import ScriptCommand
+from common.progress import track
+from gateway import rotation
+
+
+class Command(ScriptCommand):
+    help = (
+        "Rewrite what is stored under an older key of ENCRYPTION_KEYS, or found by an older "
+        "pepper, under the newest ones; then say which are needed still. While the gateway "
+        "serves, as often as you like: what was done stays done. "
+        "See docs/how-to/rotate-secrets.md."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--drop-unreadable",
+            action="store_true",
+            help="forget ciphertexts that cannot be read, so that they need no key any more: API "
+            "keys, invitations and codes work on, provider keys have to be entered again",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        total = sum(store.count() for store in rotation.stores())
+        rewritten, unreadable = 0, []
+        batches = track(
+            rotation.rewrite_all(drop_unreadable=options["drop_unreadable"]),
+            total=total,
+            label="rows",
+            weigh=lambda batch: batch.seen,
+        )
+        for batch in batches:
+            rewritten += batch.rewritten
+            unreadable += batch.unreadable
+        kept = rotation.forget_unused()
+        left = rotation.count_left()
+        result = {
+            "rewritten": rewritten,
+            "unreadable": unreadable,
+            **{setting: self._of(setting, left) for setting in (RING, PEPPER)},
+            "still_needed": [f"{setting} {name}" for setting, name in kept],
+        }
+        self.report(options, result, _describe(result))
+        if kept or (unreadable and not options["drop_unreadable"]):
+            raise SystemExit(1)
+
+    @staticmethod
+    def _of(setting: str, left: Counter[rotation.Secret]) -> dict[str, int]:
+        """Return the rows under each secret of a setting, the newest also where it has none."""
+        counts = {rotation.newest(setting): 0}
+        for (whose, name), count in sorted(left.items()):
+            if whose == setting:
+                counts[name or "older than these ids"] = count
+        return counts
+
+
+def _describe(result: dict[str, Any]) -> str:
+    lines = [f"Rewrote {result['rewritten']:,} rows. Rows that need each secret now:"]
+    for setting in (RING, PEPPER):
+        lines += [f"  {setting} {name}: {count:,}" for name, count in result[setting].items()]
+    lines += [f"Cannot be read: {text}" for text in result["unreadable"]]
+    if result["still_needed"]:
+        lines.append(f"Keep: {', '.join(result['still_needed'])}. Then run this again.")
+    else:
+        lines.append("Older keys and peppers can be taken out of the settings.")
+    return "\n".join(lines)

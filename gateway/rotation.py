@@ -1,0 +1,245 @@
+"""Rewriting what is stored under the newest encryption key and pepper, while the gateway serves.
+
+Everything that has to be known stands in the rows, so a rotation that was killed goes on where it
+was. Rows are rewritten under their locks, a few at a time; whoever changes one meanwhile is neither
+overwritten nor kept waiting for more than a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from allauth.mfa.models import Authenticator
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from billing.redemptions import CODES
+from channels import sealing, second_factors, secret_checks
+from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS, SealedColumn
+from channels.secret_checks import PEPPER, RING
+from common.crypto import DecryptionError
+
+BATCH = 100
+# Rows that somebody else had locked are met again in the next pass.
+PASSES = 20
+
+# A secret of the settings, as in `(RING, "k1")`; a pepper without an id is one from before the ids.
+Secret = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What came of a few rows: how many were looked at and rewritten, and which cannot be read."""
+
+    seen: int = 0
+    rewritten: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+class Store(Protocol):
+    """A table that keeps secrets."""
+
+    @property
+    def label(self) -> str: ...
+
+    def count(self) -> int:
+        """Return how many rows a pass looks at."""
+        ...
+
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
+        """Rewrite all rows that are not under the newest secrets, some at a time.
+
+        What cannot be read is left alone, or its ciphertext is dropped.
+        """
+        ...
+
+    def left(self) -> Counter[Secret]:
+        """Return how many rows need each secret."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The rows of one sealed column; what `living` leaves out is looked for by nobody any more."""
+
+    column: SealedColumn
+    living: Q = field(default_factory=Q)
+
+    @property
+    def label(self) -> str:
+        return self.column.label
+
+    def count(self) -> int:
+        return self._outdated().count()
+
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
+        last: Any = None
+        while True:
+            with transaction.atomic():
+                rows = self._outdated().order_by("pk").select_for_update(skip_locked=True)
+                found = list((rows if last is None else rows.filter(pk__gt=last))[:BATCH])
+                if not found:
+                    return
+                batch = self._rewrite(found, drop_unreadable=drop_unreadable)
+            last = found[-1].pk
+            yield batch
+
+    def left(self) -> Counter[Secret]:
+        counts: Counter[Secret] = Counter()
+        for name, count in _grouped(self._sealed(), "encryption_key_id"):
+            counts[RING, name] += count
+        if self.column.digest:
+            for name, count in _grouped(self._rows().filter(self.living), "pepper_id"):
+                counts[PEPPER, name] += count
+        return counts
+
+    def _rows(self) -> QuerySet[Any]:
+        return self.column.model._default_manager.all()
+
+    def _sealed(self) -> QuerySet[Any]:
+        return self._rows().exclude(encryption_key_id="")
+
+    def _outdated(self) -> QuerySet[Any]:
+        current = Q(encryption_key_id=newest(RING))
+        if self.column.digest:
+            current &= Q(pepper_id=newest(PEPPER))
+        return self._sealed().exclude(current)
+
+    def _rewrite(self, rows: list[Any], *, drop_unreadable: bool) -> Batch:
+        batch, opened = Batch(seen=len(rows)), []
+        for row in rows:
+            try:
+                opened.append((row, self.column.unseal(row)))
+            except DecryptionError as error:
+                batch.unreadable.append(f"{self.label}: {row.pk}: {error}")
+                if drop_unreadable:
+                    self._drop(row)
+        names = self.column.seal_all(opened)
+        self._rows().bulk_update([row for row, _ in opened], names)
+        batch.rewritten = len(opened)
+        return batch
+
+    def _drop(self, row: Any) -> None:
+        field = self.column.model._meta.get_field(self.column.ciphertext)
+        nothing = {self.column.ciphertext: None if field.null else b"", "encryption_key_id": ""}
+        self._rows().filter(pk=row.pk).update(**nothing)
+
+
+class SecondFactors:
+    """The secrets in the log-in library's own table, whose texts say what they need."""
+
+    label = "second factors"
+
+    def count(self) -> int:
+        return self._rows().count()
+
+    def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
+        last = 0  # and nothing is dropped: a superuser takes a person's factor away (/admin/)
+        while True:
+            with transaction.atomic():
+                rows = self._rows().filter(pk__gt=last).order_by("pk")
+                found = list(rows.select_for_update(skip_locked=True)[:BATCH])
+                if not found:
+                    return
+                batch = Batch(seen=len(found))
+                for factor in found:
+                    self._rewrite(factor, batch)
+            last = found[-1].pk
+            yield batch
+
+    def left(self) -> Counter[Secret]:
+        texts = (self._text(factor) for factor in self._rows().iterator())
+        return Counter((RING, second_factors.key_id_of(text)) for text in texts)
+
+    def _rewrite(self, factor: Authenticator, batch: Batch) -> None:
+        text = self._text(factor)
+        if second_factors.is_bound(text) and second_factors.key_id_of(text) == newest(RING):
+            return
+        context = second_factors.context_of(user_id=factor.user_id, kind=factor.type)
+        try:
+            clear = second_factors.open_text(text, context=context)
+        except DecryptionError as error:
+            batch.unreadable.append(f"{self.label}: {factor.pk}: {error}")
+            return
+        sealed = sealing.encrypt(clear, context=context)
+        factor.data[second_factors.MEMBERS[factor.type]] = second_factors.text_of(*sealed)
+        factor.save(update_fields=["data"])
+        batch.rewritten += 1
+
+    @staticmethod
+    def _rows() -> QuerySet[Authenticator]:
+        rows: QuerySet[Authenticator] = Authenticator.objects.filter(
+            type__in=second_factors.MEMBERS
+        )
+        return rows
+
+    @staticmethod
+    def _text(factor: Authenticator) -> str:
+        return str(factor.data.get(second_factors.MEMBERS[factor.type], ""))
+
+
+def stores() -> list[Store]:
+    """Return all tables that keep secrets."""
+    now = timezone.now()
+    open_ones = Q(closed_at=None, expires_at__gt=now)
+    lives_on = Q(revoked_at=None) | Q(revoked_at__gt=now)
+    return [
+        Column(API_KEYS, living=lives_on),
+        Column(PROVIDER_KEYS),
+        Column(INVITATIONS, living=open_ones),
+        Column(CODES),
+        SecondFactors(),
+    ]
+
+
+def newest(setting: str) -> str:
+    """Return the id of the secret that is written with."""
+    return next(iter(secret_checks.check_values_of(setting)))
+
+
+def rewrite_all(*, drop_unreadable: bool = False) -> Iterator[Batch]:
+    """Rewrite every table, and again what was locked meanwhile; wait as long as each batch took.
+
+    So half of the time is left to others, on SQLite, where a batch keeps the only writer's lock.
+    """
+    for number in range(PASSES):
+        rewritten, started = 0, time.monotonic()
+        for store in stores():
+            for batch in store.rewrite(drop_unreadable=drop_unreadable):
+                # What cannot be read is met again in each pass, and said once.
+                yield batch if number == 0 else Batch(rewritten=batch.rewritten)
+                rewritten += batch.rewritten
+                time.sleep(time.monotonic() - started)
+                started = time.monotonic()
+        if not rewritten:
+            return
+
+
+def count_left(store_list: list[Store] | None = None) -> Counter[Secret]:
+    """Return how many rows need each secret, in all tables."""
+    return sum((store.left() for store in store_list or stores()), Counter())
+
+
+def forget_unused() -> list[Secret]:
+    """Stop asking for secrets that no row needs; return those that are asked for still."""
+    kept = []
+    for row in secret_checks.list_recorded():
+        if row.name == newest(row.setting):
+            continue
+
+        def is_needed(secret: Secret = (row.setting, row.name)) -> bool:
+            left = count_left()
+            return bool(left[secret] or (secret[0] == PEPPER and left[PEPPER, ""]))
+
+        if not secret_checks.forget(row.setting, row.name, is_needed=is_needed):
+            kept.append((row.setting, row.name))
+    return kept
+
+
+def _grouped(rows: QuerySet[Any], name: str) -> list[tuple[str, int]]:
+    return list(rows.order_by().values_list(name).annotate(Count("pk")))

@@ -162,8 +162,9 @@ def test_a_route_that_failed_then_is_asked_and_probed_at_once(
     site = make_site()
     route = "default", site.caller().model.model_id
     error = ProviderError("status_500", fault=fault)
-    for _ in range(breaker.FAILURES_TO_OPEN):
-        health = breaker.note_failure(*route, error, now=timezone.now())
+    for _ in range(breaker.FAILURES_TO_OPEN - 1):
+        breaker.note_failure(*route, error, now=timezone.now())
+    health = breaker.note_failure(*route, error, now=timezone.now())
     if fault is Fault.DOUBTFUL:
         claim = claim_probe(route, health)
         assert claim

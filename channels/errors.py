@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+
 
 class Fault(Enum):
     """Whose fault a failed call is; channels/providers/faults.py decides, breaker.py acts on it."""
@@ -77,6 +79,14 @@ class MadeBefore(Exception):
     """What was asked for under this id exists already: a form that was sent twice."""
 
 
+class PlanLimitReached(ValidationError):
+    """The account has as many of something as its plan allows; says how to get more."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+        super().__init__({NON_FIELD_ERRORS: [sentence]})
+
+
 class TeamRefusal(Exception):
     """A change to an account's team is refused; the message says why, to the person who asked."""
 
@@ -95,6 +105,10 @@ class AlreadyInvited(TeamRefusal):
 
 class TooManyInvitations(TeamRefusal):
     """The account has sent as many invitations as it may for now."""
+
+
+class TeamFull(TeamRefusal):
+    """The account has as many members and invitations as its plan allows."""
 
 
 class InvitationGone(TeamRefusal):

@@ -247,7 +247,7 @@ def rename_account(*, account: Account, name: str, actor: Actor) -> None:
 @transaction.atomic
 def require_second_factor(*, account: Account, is_required: bool, actor: Actor) -> None:
     """Have every member set up a second factor before they can go on, or no longer."""
-    _lock(account)
+    limits.lock_account(account.id)
     changed = Account.objects.filter(id=account.id, requires_second_factor=not is_required)
     if changed.update(requires_second_factor=is_required):
         audit.record(

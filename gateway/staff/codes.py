@@ -60,7 +60,8 @@ class CodesForm(LabelledForm):
         return last_day
 
 
-@staff_page("billing.add_redemptioncode")
+# A code is worth credits to whoever redeems it, its maker among them.
+@staff_page("billing.add_redemptioncode", "billing.add_ledgerentry")
 def make(request: HttpRequest) -> HttpResponseBase:
     """Make codes; they are shown on the next page, and in the list."""
     fresh = {"token": uuid.uuid4()}

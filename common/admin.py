@@ -12,20 +12,33 @@ from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
+from common.forms import PLAIN_WORDS
+
 # Before the database's own bound, which is a number nobody knows.
 _not_too_large = MaxValueValidator(1_000_000_000, "Must be at most 1,000,000,000.")
 _not_too_large.code = "too_large"
-_SENTENCES = {
-    "min_value": "Must be at least %(limit_value)s.",
-    "max_value": "Must be at most %(limit_value)s.",
-    "max_length": "Must have at most %(limit_value)d characters; it has %(show_value)d.",
-}
 # What the links of a filter end in.
 _LOOKUPS = ("", "__exact", "__id__exact", "__isnull")
 
 
-class StaffAdmin(ModelAdmin):
-    """A page of the staff admin: its filters and no others, our titles, our sentences."""
+class PlainWords:
+    """Mixed into a page or its rows: says what is wrong in our words."""
+
+    def formfield_for_dbfield(
+        self, db_field: Field, request: HttpRequest, **options: Any
+    ) -> forms.Field | None:
+        field: forms.Field | None = super().formfield_for_dbfield(  # type: ignore[misc]
+            db_field, request, **options
+        )
+        if field is not None:
+            field.error_messages |= PLAIN_WORDS
+        if isinstance(field, forms.IntegerField):
+            field.validators.append(_not_too_large)
+        return field
+
+
+class StaffAdmin(PlainWords, ModelAdmin):
+    """A page of the staff admin: its filters and no others, our titles, our words."""
 
     # Columns that links of ours filter by, beside those of `list_filter`.
     linked_filters: tuple[str, ...] = ()
@@ -41,16 +54,6 @@ class StaffAdmin(ModelAdmin):
         return lookup in {
             f"{name}{ending}" for name in (*names, *self.linked_filters) for ending in _LOOKUPS
         }
-
-    def formfield_for_dbfield(
-        self, db_field: Field, request: HttpRequest, **options: Any
-    ) -> forms.Field | None:
-        field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **options)
-        if field is not None:
-            field.error_messages |= _SENTENCES
-        if isinstance(field, forms.IntegerField):
-            field.validators.append(_not_too_large)
-        return field
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 from channels import breaker, services
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
-from common.admin import ReadOnlyAdmin
+from common.admin import PlainWords, ReadOnlyAdmin
 from common.forms import CreditsField
 from common.money import show_credits
 
@@ -60,7 +60,7 @@ class LanguageModelForm(ModelForm):
         )
 
 
-class RouteInline(TabularInline):
+class RouteInline(PlainWords, TabularInline):
     model = Route
     extra = 0
     tab = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -128,6 +129,18 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
                 person=User.objects.get(pk=id),
             )
         return answer
+
+    def note(
+        self,
+        request: HttpRequest,
+        obj: User,
+        deed: str,
+        changes: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
+        """Write it in the log of each account the person is in, too: it may be a way into it."""
+        audit.record_for_person(
+            f"user.{deed}", actor=actor_of(request), person=obj, changes=changes
+        )
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Passwords and addresses of staff are changed by superusers alone: they open doors."""

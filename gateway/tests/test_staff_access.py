@@ -16,6 +16,7 @@ from channels.models import (
     ApiKey,
     AuditEntry,
     Channel,
+    LanguageModel,
     Plan,
     PromptVersion,
     Provider,
@@ -241,6 +242,25 @@ def test_an_account_is_disabled_with_a_reason_its_owner_reads(site: Site) -> Non
     assert ApiClient(site.api_key).get("/api/key").status_code == 200
 
 
+def test_a_superuser_who_takes_over_a_log_in_is_in_its_accounts_log(
+    site: Site, admin_client: Client
+) -> None:
+    owner = User.objects.get(email="owner@example.com")
+    password = {"password1": "correct-horse-9", "password2": "correct-horse-9"}
+    page = reverse("admin:auth_user_password_change", args=[owner.pk])
+    sent = password | {"usable_password": "true"}
+    assert admin_client.post(page, sent | {"password2": "other"}).status_code == 200
+    assert not entries(site, "password.set_by_staff")
+    assert admin_client.post(page, sent).status_code == 302
+    assert entries(site, "password.set_by_staff")[0].target == "owner@example.com"
+    none = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    form = {"email": "mine@example.com", "is_active": "on"} | none
+    admin_client.post(reverse("admin:channels_user_change", args=[owner.pk]), form)
+    (entry,) = entries(site, "user.updated")
+    assert entry.changes == {"email": ["owner@example.com", "mine@example.com"]}
+    assert "correct-horse" not in str(list(AuditEntry.objects.values_list("changes")))
+
+
 def test_a_person_added_without_superuser_chooses_the_password_by_mail() -> None:
     client = staff("add_user", "change_user")
     page = reverse("admin:channels_user_add")
@@ -399,3 +419,14 @@ def test_what_is_wrong_is_said_in_our_words(
     assert words in text
     assert "2147483647" not in text
     assert "Ensure this value" not in text
+
+
+def test_rows_within_a_page_and_pages_of_our_own_say_it_too(admin_client: Client) -> None:
+    model = LanguageModel.objects.all()[0]
+    page = reverse("admin:channels_languagemodel_change", args=[model.pk])
+    form = {"routes-TOTAL_FORMS": "1", "routes-INITIAL_FORMS": "0", "routes-0-position": "9" * 12}
+    asked = text_of(admin_client.post(page, form))
+    asked += text_of(admin_client.post("/admin/credits/codes/", {"count": "0", "note": "x" * 151}))
+    for words in ("1,000,000,000", "Must be at least 1.", "at most 150 characters; it has 151."):
+        assert words in asked
+    assert "Ensure this value" not in asked

@@ -140,7 +140,7 @@ def urls_of(model: type[Model]) -> Iterator[str]:
         wanted = pattern.pattern.converters
         if wanted and row is None:
             continue
-        yield reverse(f"admin:{pattern.name}", args=[row.pk for _ in wanted] if row else [])
+        yield reverse(f"admin:{pattern.name}", args=[getattr(row, "pk", None) for _ in wanted])
 
 
 def lookups_of(model: type[Model]) -> Iterator[str]:

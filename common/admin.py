@@ -55,6 +55,14 @@ class StaffAdmin(PlainWords, ModelAdmin):
             f"{name}{ending}" for name in (*names, *self.linked_filters) for ending in _LOOKUPS
         }
 
+    def get_form(
+        self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
+    ) -> type[forms.ModelForm]:
+        form: type[forms.ModelForm] = super().get_form(request, obj, change=change, **options)
+        for field in form.base_fields.values():  # those that a form declares itself, too
+            field.error_messages |= PLAIN_WORDS
+        return form
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -69,9 +69,10 @@ class ChannelForm(ModelForm):
         changed = set(self.changed_data)
         fields = {name: self.cleaned_data[name] for name in changed - _REPLIES.keys()}
         if changed & _REPLIES.keys():
-            fields["fallback_replies"] = self.instance.fallback_replies | {
+            replies = self.instance.fallback_replies | {
                 code: self.cleaned_data[f"reply_{code}"] for code in fallbacks.CODES
             }
+            fields["fallback_replies"] = {code: text for code, text in replies.items() if text}
         return fields
 
 

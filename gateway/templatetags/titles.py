@@ -15,17 +15,17 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def page_trail(context: RequestContext) -> list[dict[str, Any]]:
-    """Return the parts of the title: group, list, row; none on a page that is no model's."""
+    """Return the parts of the title: group and list, or list and row; none where no model is."""
     opts = context.get("opts")
     place = navigation.find_place(opts.label_lower) if opts else None
     if opts is None or place is None:
         return []
     group, name = place
     link = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
-    trail: list[dict[str, Any]] = [{"title": group}, {"title": name, "link": link}]
+    listed = {"title": name, "link": link}
     row = context.get("original") or context.get("object")
     if row and not isinstance(row, str):
-        trail.append({"title": str(row)})
-    elif context.get("add"):
-        trail.append({"title": context.get("title")})
-    return trail
+        return [listed, {"title": str(row)}]
+    if context.get("add"):
+        return [listed, {"title": context.get("title")}]
+    return [{"title": group}, listed]

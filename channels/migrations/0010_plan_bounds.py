@@ -6,7 +6,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0008_addresses_without_userinfo"),
+        ("channels", "0009_login_sessions_second_factors_daily_counts"),
+        ("channels", "0009_routehealth_probes"),
     ]
 
     operations = [

@@ -27,6 +27,7 @@ from billing.models import (
     VerificationRun,
 )
 from billing.statements import signed_microcredits
+from channels.admin.auditing import BOOK_CREDITS
 from channels.audit import Actor
 from channels.models import User
 from common.admin import BigTableAdmin, ReadOnlyAdmin
@@ -83,7 +84,7 @@ class CreditAccountAdmin(ReadOnlyAdmin):
         )
 
     def has_book_permission(self, request: HttpRequest, object_id: object = None) -> bool:
-        return request.user.has_perm("billing.add_ledgerentry")
+        return request.user.has_perm(BOOK_CREDITS)
 
     def has_explain_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("billing.view_ledgerentry")
@@ -278,7 +279,7 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
         return "Over" if code.valid_until and code.valid_until <= timezone.now() else "Open"
 
     def has_make_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("billing.add_redemptioncode")
+        return request.user.has_perms(("billing.add_redemptioncode", BOOK_CREDITS))
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.change_redemptioncode")
@@ -291,7 +292,10 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     def disable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
         self._switch(request, queryset, is_enabled=False)
 
-    @admin.action(description="Switch the selected codes on", permissions=["switch"])
+    def has_switch_on_permission(self, request: HttpRequest) -> bool:
+        return self.has_switch_permission(request) and request.user.has_perm(BOOK_CREDITS)
+
+    @admin.action(description="Switch the selected codes on", permissions=["switch_on"])
     def enable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
         self._switch(request, queryset, is_enabled=True)
 

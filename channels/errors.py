@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+
 from common.errors import Overloaded
 
 
@@ -79,6 +81,14 @@ class MadeBefore(Exception):
     """What was asked for under this id exists already: a form that was sent twice."""
 
 
+class PlanLimitReached(ValidationError):
+    """The account has as many of something as its plan allows; says how to get more."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+        super().__init__({NON_FIELD_ERRORS: [sentence]})
+
+
 class TeamRefusal(Exception):
     """A change to an account's team is refused; the message says why, to the person who asked."""
 
@@ -97,6 +107,10 @@ class AlreadyInvited(TeamRefusal):
 
 class TooManyInvitations(TeamRefusal):
     """The account has sent as many invitations as it may for now."""
+
+
+class TeamFull(TeamRefusal):
+    """The account has as many members and invitations as its plan allows."""
 
 
 class InvitationGone(TeamRefusal):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from channels import audit
+from channels import audit, limits
 from channels.audit import Actor
 from channels.models import Channel, FixedAnswer
 from common.text import normalize_question
@@ -18,11 +18,14 @@ def add_fixed_answer(
 ) -> tuple[FixedAnswer, bool]:
     """Add an answer; return it and whether it is new, as the very same one is added once.
 
-    Raises ValidationError naming what is wrong: also a question that has another answer.
+    Raises ValidationError naming what is wrong, also a question that has another answer, and
+    PlanLimitReached.
     """
+    account = limits.lock_account_of(channel)
     same = find_match(channel=channel, text=question)
     if same is not None and (same.question, same.answer) == (question, answer):
         return same, False
+    limits.refuse_beyond(account, limits.SAVED_REPLIES)
     added = FixedAnswer(channel=channel, question=question, answer=answer)
     _save(added)
     _record("fixed_answer.added", added, actor, answer=(None, answer))

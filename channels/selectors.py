@@ -1,7 +1,8 @@
-"""Reads of the catalogue and of keys."""
+"""Reads of the catalogue, of keys, and of channels and accounts that somebody looks for."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 from django.db.models import Exists, Q, QuerySet
 
 from channels.callers import Caller, ModelTerms
-from channels.models import ApiKey, LanguageModel
+from channels.models import ApiKey, Channel, LanguageModel, Membership
 from common.money import format_credits
 
 
@@ -91,3 +92,45 @@ def usable_keys(now: datetime) -> QuerySet[ApiKey]:
     return ApiKey.objects.filter(
         Q(revoked_at=None) | Q(revoked_at__gt=now), Q(expires_at=None) | Q(expires_at__gt=now)
     ).defer("key_ciphertext", "key_digest")
+
+
+# --- Looked for by staff ----------------------------------------------------------------------
+
+
+def accounts_matching(term: str) -> Q:
+    """Return which accounts a term means: name, a member's address, or a channel's own marks."""
+    members = Membership.objects.filter(user__email__icontains=term)
+    channels = Channel.objects.filter(_channel_itself(term))
+    return (
+        Q(name__icontains=term)
+        | Q(id__in=members.values("account_id"))
+        | Q(id__in=channels.values("account_id"))
+    )
+
+
+def channels_matching(term: str) -> Q:
+    """Return which channels a term means: their own marks, or their account's."""
+    members = Membership.objects.filter(user__email__icontains=term)
+    return (
+        _channel_itself(term)
+        | Q(account__name__icontains=term)
+        | Q(account_id__in=members.values("account_id"))
+    )
+
+
+def _channel_itself(term: str) -> Q:
+    """Return which channels have this in their name or site, this id, or a key with this end."""
+    found = Q(name__icontains=term) | Q(site_url__icontains=term)
+    if ending := key_ending(term):
+        with_key = ApiKey.objects.filter(key_last_four=ending)
+        found |= Q(id__in=with_key.values("channel_id"))
+    try:
+        return found | Q(id=uuid.UUID(term))
+    except ValueError:
+        return found
+
+
+def key_ending(term: str) -> str:
+    """Return the end of a key, typed alone or with its mask (`amgai_…x7Qf`); '' for all else."""
+    found = re.fullmatch(r"(?:.*…)?([0-9A-Za-z]{4})", term.strip())
+    return found[1] if found else ""

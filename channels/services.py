@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, Q
 from django.utils import timezone
 
-from channels import audit, keys, selectors
+from channels import audit, keys, limits, selectors
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import (
     ChannelChanged,
@@ -95,11 +95,14 @@ def create_channel(
 ) -> Channel:
     """Make a channel; `model_id` defaults to the first model of the catalogue.
 
-    Raises UnknownModel, and ValidationError naming each field that is wrong.
+    Raises UnknownModel, PlanLimitReached, and ValidationError naming each field that is wrong.
     """
+    locked = limits.lock_account(account.id)
     model = get_model(model_id, account_id=account.id)
     channel = Channel(account=account, name=name, model=model, **fields)
     channel.full_clean()
+    limits.refuse_beyond(locked, limits.CHANNELS)
+    limits.refuse_beyond(locked, limits.PROMPT_VERSIONS)
     channel.save(force_insert=True)
     PromptVersion.objects.create(
         channel=channel, number=1, text=channel.system_prompt, author=actor.user
@@ -143,18 +146,18 @@ def update_channel(
     model_id: str = "",
     actor: Actor = COMMAND_LINE,
     prompt_note: str = "",
+    move_reason: str = "",
     expected_digest: str = "",
     **fields: Any,
 ) -> Channel:
     """Change the given fields of a channel; the next request sees them.
 
-    A changed system prompt becomes a version of its own, with `prompt_note`. Raises
-    UnknownChannel, UnknownModel, ValidationError naming each field that is wrong, and
-    ChannelChanged where `expected_digest` (see digest_fields) is not that of the stored fields.
+    A changed system prompt becomes a version of its own, with `prompt_note`. With another `account`
+    the channel moves, and its keys end (see move_channel). Raises UnknownChannel, UnknownModel,
+    PlanLimitReached, ValidationError naming each field that is wrong, and ChannelChanged where
+    `expected_digest` (see digest_fields) is not that of the stored fields.
     """
-    channel = get_channel(channel_id)
-    # The row's lock: of two editors the second builds on what the first has saved.
-    channel = Channel.objects.select_for_update(of=["self"]).get(id=channel.id)
+    channel, account = _lock_channel(channel_id, fields.get("account"))
     if model_id:
         fields["model"] = get_model(model_id, account_id=channel.account_id)
     if expected_digest and expected_digest != digest_fields(channel, fields):
@@ -167,21 +170,74 @@ def update_channel(
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
         return channel
+    if "account" in changes:
+        _move(channel, before["account"], account, actor, reason=move_reason)
+        del changes["account"]
     if "system_prompt" in changes:
+        limits.refuse_beyond(account, limits.PROMPT_VERSIONS)
         channel.prompt_version = _keep_prompt(channel, author=actor.user, note=prompt_note)
         changes["system_prompt"] = (
             f"version {channel.prompt_version - 1}",
             f"version {channel.prompt_version}",
         )
     channel.save()
-    audit.record(
-        "channel.updated",
-        actor=actor,
-        account_id=channel.account_id,
-        channel=channel,
-        changes=changes,
-    )
+    if changes:
+        audit.record(
+            "channel.updated",
+            actor=actor,
+            account_id=channel.account_id,
+            channel=channel,
+            changes=changes,
+        )
     return channel
+
+
+def _lock_channel(channel_id: str, target: Account | None) -> tuple[Channel, Account]:
+    """Lock a channel and its account, or the one it is to move to; return both.
+
+    The row's lock: of two editors the second builds on what the first has saved.
+    """
+    channel = get_channel(channel_id)
+    account_id = channel.account_id
+    target_id = target.id if target else account_id
+    # In one order, so that no two moves wait for each other.
+    locked = {one: limits.lock_account(one) for one in sorted({account_id, target_id})}
+    rows = Channel.objects.select_for_update(of=["self"]).select_related("account")
+    found = rows.filter(id=channel.id, account_id=account_id).first()
+    if found is None:  # moved or deleted since it was read
+        raise UnknownChannel(f"There is no channel '{channel_id}'.")
+    return found, locked[target_id]
+
+
+def move_channel(*, channel: Channel, owner_email: str, reason: str, actor: Actor) -> Channel:
+    """Give a channel to the account this person owns; its conversations and prompts go with it.
+
+    Its keys are revoked, as those who hold them are of the other account. Both accounts' audit logs
+    say so. Raises UnknownAccount, and ValidationError where the account's plan does not take it.
+    """
+    account = get_account(owner_email=owner_email)
+    return update_channel(
+        channel_id=str(channel.id), account=account, move_reason=reason, actor=actor
+    )
+
+
+def _move(channel: Channel, left: Account, entered: Account, actor: Actor, *, reason: str) -> None:
+    limits.refuse_beyond(entered, limits.CHANNELS)
+    brought = channel.prompt_versions.count(), channel.fixed_answers.count()
+    limits.refuse_beyond(entered, limits.PROMPT_VERSIONS, adding=brought[0])
+    limits.refuse_beyond(entered, limits.SAVED_REPLIES, adding=brought[1])
+    for api_key in selectors.usable_keys(timezone.now()).filter(channel=channel):
+        revoke_api_key(api_key=api_key, actor=actor)
+    # Neither account's members are told the name of the other.
+    for account, moved in ((left, (left.name, None)), (entered, (None, entered.name))):
+        audit.record(
+            "channel.moved",
+            actor=actor,
+            account_id=account.id,
+            channel=channel,
+            target=f"{channel.name} ({channel.id})",
+            changes={"account": moved, "reason": (None, reason)},
+        )
 
 
 def _clean(channel: Channel, names: set[str]) -> None:
@@ -279,8 +335,12 @@ def issue_api_key(
 ) -> IssuedKey:
     """Make a key for a channel and store it encrypted.
 
-    Raises MadeBefore where a key has the given id.
+    Raises MadeBefore where a key has the given id, PlanLimitReached, and UnknownChannel where the
+    channel has just left its account.
     """
+    if key_id and ApiKey.objects.filter(id=key_id).exists():
+        raise MadeBefore
+    limits.refuse_beyond(limits.lock_account_of(channel), limits.KEYS)
     clear = keys.generate_key(is_test=is_test)
     record = ApiKey(
         id=key_id or uuid.uuid4(),
@@ -304,7 +364,10 @@ def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> Issu
     """Make a new key of the same kind; the given one works on for `overlap`, then no more.
 
     Raises KeyNotActive for a key that ends already: of two rotations at once, one makes a key.
+    Raises PlanLimitReached.
     """
+    # Before the key's own row: whoever moves a channel takes them in this order too.
+    limits.lock_account_of(api_key.channel)
     ends_at = timezone.now() + overlap
     lives_on = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     active = ApiKey.objects.filter(lives_on, id=api_key.id, revoked_at=None)

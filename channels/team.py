@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from channels import audit, daily_counts
+from channels import audit, daily_counts, limits
 from channels.audit import Actor
 from channels.errors import (
     AlreadyInvited,
@@ -21,6 +21,8 @@ from channels.errors import (
     InvitationForAnother,
     InvitationGone,
     LastOwner,
+    PlanLimitReached,
+    TeamFull,
     TooManyInvitations,
 )
 from channels.models import Account, Invitation, Membership, User
@@ -87,15 +89,16 @@ def list_invitations_to(user: User) -> list[Invitation]:
 def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInvitation:
     """Ask somebody into the account; one open invitation an address.
 
-    Raises AlreadyMember, AlreadyInvited, TooManyInvitations.
+    Raises AlreadyMember, AlreadyInvited, TooManyInvitations, TeamFull.
     """
-    _lock(account)
+    locked = limits.lock_account(account.id)
     now = timezone.now()
     if account.memberships.filter(user__email__iexact=email).exists():
         raise AlreadyMember(f"{email} is in this account already.")
     earlier = account.invitations.filter(email__iexact=email, closed_at=None)
     if earlier.filter(expires_at__gt=now).exists():
         raise AlreadyInvited(f"{email} has been invited already. You can send the mail again.")
+    _keep_within_plan(locked)
     _count_mail(account, email)
     earlier.update(closed_at=now)
     secret = _new_secret()
@@ -117,9 +120,10 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
 def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     """Give an open invitation another secret and 7 days from now; the earlier link ends.
 
-    Raises InvitationGone, and TooManyInvitations within a minute of the last one or past the day's.
+    Raises InvitationGone, TooManyInvitations within a minute of the last one or past the day's, and
+    TeamFull where it had run out and others took its place.
     """
-    _lock(invitation.account)
+    locked = limits.lock_account(invitation.account_id)
     now = timezone.now()
     current = _open(invitation).first()
     if current is None:
@@ -127,6 +131,8 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     # One that was sent in the future was sent by a clock that ran ahead.
     if -HONEST_SKEW <= now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
         raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
+    if current.expires_at <= now:
+        _keep_within_plan(locked)
     _count_mail(invitation.account, current.email)
     secret = _new_secret()
     current.expires_at = now + LIFETIME
@@ -175,7 +181,7 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
         raise InvitationGone("This invitation does not exist any more.")
     if found.email.lower() != user.email.lower():
         raise InvitationForAnother(f"This invitation is for {found.email}.")
-    _lock(found.account)
+    limits.lock_account(found.account_id)
     membership = found.account.memberships.filter(user=user).first()
     is_open = _open(found).filter(expires_at__gt=timezone.now())
     if is_open.update(closed_at=timezone.now()):
@@ -203,7 +209,7 @@ def _open(invitation: Invitation) -> QuerySet[Invitation]:
 @transaction.atomic
 def change_role(*, membership: Membership, role: Role, actor: Actor) -> None:
     """Give a member another role. Raises LastOwner."""
-    _lock(membership.account)
+    limits.lock_account(membership.account_id)
     current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
     if current is None or current.role == role:
         return
@@ -216,7 +222,7 @@ def change_role(*, membership: Membership, role: Role, actor: Actor) -> None:
 @transaction.atomic
 def remove_member(*, membership: Membership, actor: Actor) -> None:
     """Take a member out of the account, or let them leave. Raises LastOwner."""
-    _lock(membership.account)
+    limits.lock_account(membership.account_id)
     current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
     if current is None:
         return
@@ -230,7 +236,7 @@ def remove_member(*, membership: Membership, actor: Actor) -> None:
 @transaction.atomic
 def rename_account(*, account: Account, name: str, actor: Actor) -> None:
     """Call the account something else."""
-    _lock(account)
+    limits.lock_account(account.id)
     before = Account.objects.values_list("name", flat=True).get(id=account.id)
     if before == name:
         return
@@ -243,7 +249,7 @@ def rename_account(*, account: Account, name: str, actor: Actor) -> None:
 @transaction.atomic
 def require_second_factor(*, account: Account, is_required: bool, actor: Actor) -> None:
     """Have every member set up a second factor before they can go on, or no longer."""
-    _lock(account)
+    limits.lock_account(account.id)
     changed = Account.objects.filter(id=account.id, requires_second_factor=not is_required)
     if changed.update(requires_second_factor=is_required):
         audit.record(
@@ -261,9 +267,11 @@ def _keep_an_owner(membership: Membership) -> None:
         )
 
 
-def _lock(account: Account) -> None:
-    # On SQLite the transaction itself holds the only write lock.
-    Account.objects.select_for_update().get(id=account.id)
+def _keep_within_plan(account: Account) -> None:
+    try:
+        limits.refuse_beyond(account, limits.SEATS)
+    except PlanLimitReached as refusal:
+        raise TeamFull(refusal.sentence) from None
 
 
 def _record(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.checks import Tags
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
@@ -77,5 +77,6 @@ def _describe(error: ValidationError) -> str:
     if not hasattr(error, "error_dict"):
         return " ".join(error.messages)
     return " ".join(
-        f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()
+        " ".join([*([] if name == NON_FIELD_ERRORS else [f"{name}:"]), *messages])
+        for name, messages in error.message_dict.items()
     )

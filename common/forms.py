@@ -10,6 +10,13 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 
 from common.money import InvalidAmount, parse_credits, show_credits
 
+# Instead of Django's, by the code of what is wrong.
+PLAIN_WORDS = {
+    "min_value": "Must be at least %(limit_value)s.",
+    "max_value": "Must be at most %(limit_value)s.",
+    "max_length": "Must have at most %(limit_value)d characters; it has %(show_value)d.",
+}
+
 
 class CreditsField(forms.CharField):
     """An amount of credits with up to six decimals; its value is whole micro-credits."""
@@ -57,7 +64,9 @@ class DayField(forms.DateField):
 
 
 class LabelledForm(forms.Form):
-    """A form without colons after its labels, as the pages draw them themselves."""
+    """A form in plain words, without colons after its labels, as the pages draw them themselves."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"label_suffix": ""} | options)
+        for field in self.fields.values():
+            field.error_messages |= PLAIN_WORDS

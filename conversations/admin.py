@@ -1,10 +1,12 @@
-"""Staff pages of sessions, messages, failures and feedback, read-only."""
+"""Staff pages of sessions, messages, failures and feedback, read-only and without text."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 from unfold.decorators import display
 
+from channels.admin.texts import TextAdmin
+from channels.models import Channel
 from common.admin import BigTableAdmin
 from common.money import show_credits
 from conversations.models import (
@@ -37,22 +39,28 @@ class ChatSessionAdmin(RecordAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(RecordAdmin):
-    list_display = ("created_at", "channel", "who", "excerpt", "provider_name", "tokens", "charged")
+class MessageAdmin(TextAdmin, RecordAdmin):
+    list_display = ("created_at", "channel", "who", "kept", "provider_name", "tokens", "charged")
     list_filter = ("role", "is_test", "is_estimated")
     list_select_related = ("session", "channel")
     search_fields = ("request_id", "session__session_id")
     ordering = ("-id",)
+    exclude = ("content", "page_url", "page_title")
+
+    def texts_of(self, row: Message) -> list[tuple[str, str]]:
+        if row.role == Message.Role.ASSISTANT:
+            return [("Reply", row.content)]
+        return [("Message", row.content), ("Page", f"{row.page_title}\n{row.page_url}".strip())]
 
     @display(description="role", label={"User": "info", "Assistant": "primary"})
     def who(self, message: Message) -> str:
         return message.get_role_display()
 
     @display(description="text")
-    def excerpt(self, message: Message) -> str:
+    def kept(self, message: Message) -> str:
         if message.session_id is None:
-            return "(not kept)"
-        return "(erased)" if message.erased_at else message.content[:80]
+            return "Not kept"
+        return "Erased" if message.erased_at else "Kept"
 
     @display(description="tokens in / out")
     def tokens(self, message: Message) -> str:
@@ -75,12 +83,22 @@ class FailedRequestAdmin(RecordAdmin):
 
 
 @admin.register(Feedback)
-class FeedbackAdmin(RecordAdmin):
-    list_display = ("updated_at", "thumb", "note", "author")
+class FeedbackAdmin(TextAdmin, RecordAdmin):
+    list_display = ("updated_at", "thumb", "has_note", "author")
     list_filter = ("rating",)
     list_select_related = ("author",)
-    search_fields = ("note",)
     ordering = ("-id",)
+    exclude = ("note",)
+
+    def texts_of(self, row: Feedback) -> list[tuple[str, str]]:
+        return [("Note", row.note)]
+
+    def channel_of(self, row: Feedback) -> Channel:
+        return row.message.channel
+
+    @display(description="note", boolean=True)
+    def has_note(self, feedback: Feedback) -> bool:
+        return bool(feedback.note)
 
     @display(description="thumb", label={"Thumb up": "success", "Thumb down": "danger"})
     def thumb(self, feedback: Feedback) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,8 +16,10 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from channels.admin.auditing import AuditedAdmin
+from channels import selectors
+from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
 from channels.models import Account, Membership
 from common.admin import SuperuserWrites
 from common.money import show_credits
@@ -45,6 +48,33 @@ class MembershipInline(SuperuserWrites, TabularInline):
     tab = True
 
 
+class AccountForm(forms.ModelForm):
+    """An account, and why it is disabled: its members want to know."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Needed to disable it. The account's members read it in their audit log.",
+    )
+
+    class Meta:
+        model = Account
+        fields = ("name", "plan", "is_enabled")
+        help_texts = {
+            "is_enabled": "Off: every API request with any of its keys is refused at once (403 "
+            "site_disabled). Replies being written are finished and charged. Its members can "
+            "still log in, read and export; nothing is deleted, and monthly grants go on.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        is_disabled = "is_enabled" in self.changed_data and not data.get("is_enabled")
+        if is_disabled and self.instance.pk and not data.get("reason"):
+            self.add_error("reason", "Say why the account is disabled: its members will ask.")
+        return data
+
+
 @admin.register(Account)
 class AccountAdmin(AuditedAdmin):
     list_display = (
@@ -64,8 +94,11 @@ class AccountAdmin(AuditedAdmin):
     list_per_page = 25
     show_full_result_count = False
     ordering = ("-id",)
-    search_fields = ("name", "members__email")
-    fields = ("name", "plan", "is_enabled", "created_at", "balance", "held")
+    form = AccountForm
+    # What is searched is said by accounts_matching; this shows the box.
+    search_fields = ("name",)
+    search_help_text = "Name, a member's address, a channel's name, site or id, the end of a key"
+    fields = ("name", "plan", "is_enabled", "reason", "created_at", "balance", "held")
     readonly_fields = ("created_at", "balance", "held")
     inlines = (MembershipInline,)
     actions = ("book_credits",)
@@ -74,6 +107,23 @@ class AccountAdmin(AuditedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Books and audit log outlive everything: an account is switched off instead."""
         return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Account], search_term: str
+    ) -> tuple[QuerySet[Account], bool]:
+        if not search_term:
+            return queryset, False
+        return queryset.filter(selectors.accounts_matching(search_term)), False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        """A plan grants credits: only who may book them says which an account is on."""
+        fixed = super().get_readonly_fields(request, obj)
+        return fixed if request.user.has_perm(BOOK_CREDITS) else (*fixed, "plan")
+
+    def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        fields = super().get_fields(request, obj)
+        may_disable = obj is not None and self.has_change_permission(request, obj)
+        return [name for name in fields if name != "reason" or may_disable]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AccountList
@@ -130,7 +180,7 @@ class AccountAdmin(AuditedAdmin):
     # --- Credits: every one of these leads to a page that asks, shows and only then books ------
 
     def has_book_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("billing.add_ledgerentry")
+        return request.user.has_perm(BOOK_CREDITS)
 
     def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("billing.view_ledgerentry")

@@ -8,12 +8,15 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account, User
+from common.admin import StaffAdmin
 from common.floods import client_address
+
+# The permission of billing that every way to give credits needs.
+BOOK_CREDITS = "billing.add_ledgerentry"
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -40,7 +43,7 @@ def _value(value: Any) -> Any:
     return value
 
 
-class AuditedAdmin(ModelAdmin):
+class AuditedAdmin(StaffAdmin):
     """Writes an entry for each row that is added, changed or deleted here, inlines too."""
 
     secret_fields: tuple[str, ...] = ()

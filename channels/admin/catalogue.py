@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 from channels import breaker, services
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
-from common.admin import ReadOnlyAdmin
+from common.admin import PlainWords, ReadOnlyAdmin
 from common.forms import CreditsField
 from common.money import show_credits
 
@@ -60,7 +60,7 @@ class LanguageModelForm(ModelForm):
         )
 
 
-class RouteInline(TabularInline):
+class RouteInline(PlainWords, TabularInline):
     model = Route
     extra = 0
     tab = True
@@ -139,11 +139,22 @@ class ProviderAdmin(AuditedAdmin):
     search_fields = ("name", "base_url")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
-        """Where a key goes is for superusers: a changed address would carry it to another host."""
+        """Only superusers say where keys and visitors' texts go.
+
+        Another address would carry both to its host, another key would let its holder read along
+        at the provider. Others may prepare a provider, which stays off, and switch one off.
+        """
         fixed = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:
             return fixed
-        return (*fixed, "key_setting") if obj is None else (*fixed, "key_setting", "base_url")
+        fixed = (*fixed, "key_setting", "new_key")
+        if obj is None:
+            return (*fixed, "is_enabled")
+        return (*fixed, "base_url") if obj.is_enabled else (*fixed, "base_url", "is_enabled")
+
+    def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        fields = super().get_fields(request, obj)
+        return [name for name in fields if name != "new_key" or request.user.is_superuser]
 
     @display(
         description="key",
@@ -167,6 +178,8 @@ class ProviderAdmin(AuditedAdmin):
         return "On" if provider.is_enabled else "Off"
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        if not change and not request.user.is_superuser:
+            obj.is_enabled = False
         super().save_model(request, obj, form, change)
         new_key: Any = form.cleaned_data.get("new_key")
         if new_key:

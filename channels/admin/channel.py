@@ -1,30 +1,45 @@
-"""Staff pages of channels, their own answers and keys; changes go through channels.services."""
+"""Staff pages of channels, prompts, saved replies and keys; changes go through the services."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
-from unfold.admin import TabularInline
-from unfold.decorators import display
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
-from channels import services
+from channels import fallbacks, fixed_answers, selectors, services
 from channels.admin.auditing import AuditedAdmin, actor_of
+from channels.admin.texts import ReasonForm, TextAdmin
+from channels.errors import UnknownAccount
 from channels.models import ApiKey, Channel, FixedAnswer, LanguageModel, PromptVersion
 from common.admin import ReadOnlyAdmin
 
-
-class FixedAnswerInline(TabularInline):
-    model = FixedAnswer
-    extra = 0
-    tab = True
+_REPLIES = {
+    f"reply_{code}": forms.CharField(
+        label=title,
+        help_text=f"{when} Code: {code}",
+        required=False,
+        max_length=fallbacks.LONGEST_REPLY,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+    )
+    for code, title, when in fallbacks.CAUSES
+}
 
 
 class ChannelForm(ModelForm):
+    """A channel, with a field of its own for each of its fallback replies."""
+
     class Meta:
         model = Channel
         fields = (
@@ -36,8 +51,12 @@ class ChannelForm(ModelForm):
             "system_prompt",
             "requests_per_minute",
             "daily_quota",
-            "fallback_replies",
         )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for code, text in self.instance.fallback_replies.items():
+            self.initial.setdefault(f"reply_{code}", text)
 
     def clean_model(self) -> LanguageModel:
         model: LanguageModel = self.cleaned_data["model"]
@@ -45,21 +64,63 @@ class ChannelForm(ModelForm):
             raise ValidationError("This model is switched off. Choose another.")
         return model
 
+    def changes(self) -> dict[str, Any]:
+        """Return the channel's fields that a valid form changes, as they shall be."""
+        changed = set(self.changed_data)
+        fields = {name: self.cleaned_data[name] for name in changed - _REPLIES.keys()}
+        if changed & _REPLIES.keys():
+            replies = self.instance.fallback_replies | {
+                code: self.cleaned_data[f"reply_{code}"] for code in fallbacks.CODES
+            }
+            fields["fallback_replies"] = {code: text for code, text in replies.items() if text}
+        return fields
+
+
+# Both are what Django's metaclass makes of a class body, which could not be written in a loop.
+ChannelForm.declared_fields |= _REPLIES
+ChannelForm.base_fields |= _REPLIES
+
+
+class MoveForm(ReasonForm):
+    """Where a channel goes, and why."""
+
+    owner_email = forms.EmailField(
+        label="E-mail address of an owner of the other account",
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+    field_order = ("owner_email", "reason")
+
 
 @admin.register(Channel)
 class ChannelAdmin(AuditedAdmin):
     """Holds, sessions and keys hang on a channel: it is switched off here, never deleted."""
 
     form = ChannelForm
-    inlines = (FixedAnswerInline,)
     list_display = ("name", "account", "model", "state", "requests_per_minute", "daily_quota")
     list_filter = ("is_enabled", "model")
+    linked_filters = ("account",)
     list_select_related = ("account", "model")
     list_per_page = 50
     show_full_result_count = False
     ordering = ("-id",)
-    search_fields = ("name", "account__name", "site_url", "id")
+    # What is searched is said by channels_matching; this shows the box.
+    search_fields = ("name",)
+    search_help_text = "Name, site, id, account, a member's address, or the end of a key"
     autocomplete_fields = ("account",)
+    actions_detail = ("move",)
+    fieldsets = (
+        (None, {"fields": ("account", "name", "site_url", "is_enabled", "model")}),
+        ("Limits", {"fields": (("requests_per_minute", "daily_quota"),)}),
+        ("Prompt", {"fields": ("system_prompt",)}),
+        (
+            "Fallback replies",
+            {
+                "classes": ("collapse",),
+                "description": "What a visitor is shown in place of an error. Empty: nothing.",
+                "fields": tuple(_REPLIES),
+            },
+        ),
+    )
 
     @display(description="state", ordering="is_enabled", label={"On": "success", "Off": "danger"})
     def state(self, channel: Channel) -> str:
@@ -68,49 +129,119 @@ class ChannelAdmin(AuditedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Channel], search_term: str
+    ) -> tuple[QuerySet[Channel], bool]:
+        if not search_term:
+            return queryset, False
+        return queryset.filter(selectors.channels_matching(search_term)), False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        """The prompt is the owner's text: superusers alone see and change it here."""
+        found = super().get_fieldsets(request, obj)
+        if request.user.is_superuser:
+            return found
+        return [one for one in found if "system_prompt" not in one[1]["fields"]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        """A channel is moved on a page of its own: with it go its conversations."""
+        fixed = super().get_readonly_fields(request, obj)
+        return (*fixed, "account") if obj else fixed
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Let the services keep the prompt's versions and the audit log."""
-        actor = actor_of(request)
+        actor, fields = actor_of(request), form.changes()
         if change:
-            changed = {name: form.cleaned_data[name] for name in form.changed_data}
             services.update_channel(
-                channel_id=str(obj.pk), actor=actor, prompt_note="By staff", **changed
+                channel_id=str(obj.pk), actor=actor, prompt_note="By staff", **fields
             )
             return
-        fields = dict(form.cleaned_data)
-        model = fields.pop("model")
+        fields |= {"account": form.cleaned_data["account"], "name": form.cleaned_data["name"]}
+        model = form.cleaned_data["model"]
+        fields = {name: value for name, value in fields.items() if name != "model"}
         services.create_channel(actor=actor, model_id=model.model_id, id=obj.pk, **fields)
         obj._state.adding = False
 
+    # --- Moving -------------------------------------------------------------------------------
+
+    def has_move_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    @action(description="Move to another account", icon="move_item", permissions=["move"])
+    def move(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say what moving does; then do it, with an entry in both accounts' audit logs."""
+        channel = self.get_object(request, unquote(object_id))
+        if channel is None:
+            raise Http404
+        form = MoveForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            try:
+                services.move_channel(channel=channel, actor=actor_of(request), **form.cleaned_data)
+            except (UnknownAccount, ValidationError) as error:
+                form.add_error("owner_email", str(getattr(error, "message", error)))
+            else:
+                self.message_user(request, f"{channel.name} was moved, and its keys are revoked.")
+                return redirect("admin:channels_channel_change", channel.pk)
+        context = self.admin_site.each_context(request) | {
+            "title": "Move a channel",
+            "opts": self.opts,
+            "original": channel,
+            "form": form,
+        }
+        status = 422 if form.is_bound else 200
+        return TemplateResponse(request, "staff/move_channel.html", context, status=status)
+
 
 @admin.register(PromptVersion)
-class PromptVersionAdmin(ReadOnlyAdmin):
+class PromptVersionAdmin(TextAdmin):
     list_display = ("channel", "number", "author", "note", "created_at")
     list_select_related = ("channel", "author")
     search_fields = ("channel__name",)
+    fields = list_display
     ordering = ("-id",)
     show_full_result_count = False
+
+    def texts_of(self, row: PromptVersion) -> list[tuple[str, str]]:
+        return [(f"System prompt, version {row.number}", row.text)]
 
 
 @admin.register(FixedAnswer)
 class FixedAnswerAdmin(AuditedAdmin):
+    """Written by owners; here they can be looked at and, where it must be, deleted."""
+
     list_display = ("question", "channel")
     list_select_related = ("channel",)
-    show_full_result_count = False
     search_fields = ("question", "channel__name")
-    autocomplete_fields = ("channel",)
+    fields = ("channel", "question", "answer")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: FixedAnswer) -> None:
+        fixed_answers.delete_fixed_answer(fixed_answer=obj, actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for one in queryset.select_related("channel"):
+            self.delete_model(request, one)
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     """Keys are issued with their channel; here they can be looked at and revoked."""
 
-    list_display = ("masked_key", "mode_badge", "channel", "created_at", "expires_at", "revoked_at")
+    list_display = ("masked_key", "mode_badge", "state", "channel", "created_at", "ends_at")
     list_filter = ("mode",)
     list_select_related = ("channel",)
     list_per_page = 50
     show_full_result_count = False
     search_fields = ("key_last_four", "channel__name")
+    search_help_text = "The end of a key, or the name of its channel"
+    ordering = ("-created_at", "-id")
     fields = (
         "channel",
         "mode",
@@ -129,6 +260,29 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     @display(description="mode", ordering="mode", label={"Live": "success", "Test": "info"})
     def mode_badge(self, api_key: ApiKey) -> str:
         return api_key.get_mode_display()
+
+    @display(
+        description="state", label={"Works": "success", "Ends soon": "warning", "Ended": "danger"}
+    )
+    def state(self, api_key: ApiKey) -> str:
+        ends_at = self.ends_at(api_key)
+        if ends_at is None:
+            return "Works"
+        return "Ends soon" if ends_at > timezone.now() else "Ended"
+
+    @display(description="ends")
+    def ends_at(self, api_key: ApiKey) -> datetime | None:
+        return min(filter(None, (api_key.revoked_at, api_key.expires_at)), default=None)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
+    ) -> tuple[QuerySet[ApiKey], bool]:
+        """Find a key as it is shown too: `amgai_…x7Qf`."""
+        ending = selectors.key_ending(search_term)
+        found: tuple[QuerySet[ApiKey], bool] = super().get_search_results(
+            request, queryset, ending or search_term
+        )
+        return found
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("channels.change_apikey")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -17,8 +18,8 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from channels import audit
-from channels.admin.auditing import AuditedAdmin, actor_of
+from channels import audit, limits
+from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin, actor_of
 from channels.models import Invitation, Membership, Plan, User
 from common.admin import ReadOnlyAdmin, SuperuserWrites
 from common.forms import CreditsField
@@ -46,6 +47,9 @@ class PersonForm(UserChangeForm):
             )
 
 
+_BY_LINK = "The person chooses a password by the link of “Forgot your password?”."
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     form = PersonForm
@@ -70,7 +74,23 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
+    def get_form(
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **options: Any
+    ) -> type[ModelForm]:
+        """Only superusers choose a password: with an address, it would be somebody's log-in."""
+        if obj is None and not request.user.is_superuser:
+            options |= {"form": ModelForm, "fields": ["email"]}
+        form: type[ModelForm] = super().get_form(request, obj, change=change, **options)
+        return form
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None and not request.user.is_superuser:
+            return ((None, {"fields": ("email",), "description": _BY_LINK}),)
+        return super().get_fieldsets(request, obj)
+
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        if not change and not request.user.is_superuser:
+            obj.set_unusable_password()
         super().save_model(request, obj, form, change)
         if "email" in form.changed_data:
             User.objects.vouch_for(obj)
@@ -109,6 +129,18 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
                 person=User.objects.get(pk=id),
             )
         return answer
+
+    def note(
+        self,
+        request: HttpRequest,
+        obj: User,
+        deed: str,
+        changes: Mapping[str, tuple[Any, Any]] | None = None,
+    ) -> None:
+        """Write it in the log of each account the person is in, too: it may be a way into it."""
+        audit.record_for_person(
+            f"user.{deed}", actor=actor_of(request), person=obj, changes=changes
+        )
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Passwords and addresses of staff are changed by superusers alone: they open doors."""
@@ -178,16 +210,36 @@ class PlanForm(ModelForm):
             "requests_per_minute",
             "daily_quota",
             "monthly_grant_microcredits",
+            *(bound.field for bound in limits.BOUNDS),
             "models_allowed",
         )
         widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
+        help_texts = {bound.field: f"Empty: {bound.usual:,}." for bound in limits.BOUNDS}
 
 
 @admin.register(Plan)
 class PlanAdmin(AuditedAdmin):
     form = PlanForm
-    list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant")
+    list_display = ("name", "requests_per_minute", "daily_quota", "monthly_grant", "max_channels")
+    fieldsets = (
+        (None, {"fields": ("name", "monthly_grant_microcredits")}),
+        (
+            "For each channel",
+            {"fields": (("requests_per_minute", "daily_quota"), "models_allowed")},
+        ),
+        (
+            "For the account as a whole",
+            {"fields": tuple(bound.field for bound in limits.BOUNDS)},
+        ),
+    )
     search_fields = ("name",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> Any:
+        """What a plan grants is booked month by month: only who may book credits sets it."""
+        fixed = super().get_readonly_fields(request, obj)
+        if request.user.has_perm(BOOK_CREDITS):
+            return fixed
+        return (*fixed, "monthly_grant_microcredits")
 
     @display(description="credits a month", ordering="monthly_grant_microcredits")
     def monthly_grant(self, plan: Plan) -> str:

@@ -92,6 +92,8 @@ class FixedAnswer(models.Model):
     answer = models.TextField(max_length=8_000, validators=[MaxLengthValidator(8_000)])
 
     class Meta:
+        verbose_name = "saved reply"
+        verbose_name_plural = "saved replies"
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["channel", "question_normalized"], name="channels_fixedanswer_unique"

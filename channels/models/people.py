@@ -145,12 +145,22 @@ class Invitation(models.Model):
         return f"{self.email} into {self.account_id}: {self.role}"
 
 
+def _bound(name: str) -> models.PositiveIntegerField[int | None, int | None]:
+    return models.PositiveIntegerField(
+        name, null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+
+
 class Plan(models.Model):
     """What an account may at most do, and what it is granted each month; channels only tighten."""
 
     name = models.CharField(max_length=60, unique=True)
     requests_per_minute = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no limit."
+        "requests a minute for each channel",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Empty: no limit.",
     )
     daily_quota = models.PositiveIntegerField(
         "messages a day for each channel",
@@ -163,6 +173,12 @@ class Plan(models.Model):
         default=0,
         help_text="Granted for each UTC month, gone at its end. 1 credit = 1,000,000.",
     )
+    # Bounds of an account as a whole (channels/limits.py).
+    max_channels = _bound("channels of an account")
+    max_keys = _bound("keys of an account, working or made in the last 24 hours")
+    max_prompt_versions = _bound("prompt versions of an account")
+    max_saved_replies = _bound("saved replies of an account")
+    max_members = _bound("members and open invitations of an account")
     models_allowed = models.ManyToManyField(
         LanguageModel, blank=True, related_name="plans", help_text="None chosen: all."
     )

@@ -24,6 +24,7 @@ from gateway.console.access import Member, member_page
 from gateway.console.filters import FilterForm, start_of
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
+from gateway.console.staff_view import note_reading
 
 EDITOR = Membership.Role.EDITOR
 
@@ -63,6 +64,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
     form = ConversationsForm(request.GET, account=member.account)
     form.is_valid()
     search = form.search(member.account)
+    note_reading(member, "first lines of conversations")
     after = Place.parse(request.GET.get("after", ""))
     page = transcripts.list_sessions(search, after=after)
     return render_page(
@@ -86,6 +88,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
 def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse:
     """Show one session as a chat."""
     session = _get_session(member, session_pk)
+    note_reading(member, f"conversation {session.session_id}", channel=session.channel)
     before = request.GET.get("before", "")
     transcript = transcripts.get_transcript(
         session, before=int(before) if before.isdecimal() and len(before) < 10 else None
@@ -171,6 +174,7 @@ def export_all(request: HttpRequest, member: Member, kind: str) -> HttpResponseB
     form = ConversationsForm(request.GET, account=member.account)
     if not form.is_valid():
         raise Http404
+    note_reading(member, f"all conversations, as {kind}")
     sessions = transcripts.iterate_transcripts(form.search(member.account))
     return conversation_files.answer(sessions, name="conversations", kind=kind)
 
@@ -181,6 +185,7 @@ def export_one(
 ) -> HttpResponseBase:
     """Send one session."""
     session = _get_session(member, session_pk)
+    note_reading(member, f"conversation {session.session_id}, as {kind}", channel=session.channel)
     sessions = transcripts.with_messages([session])
     return conversation_files.answer(sessions, name=f"conversation-{session_pk}", kind=kind)
 

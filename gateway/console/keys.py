@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from channels import services
-from channels.errors import KeyNotActive, MadeBefore
+from channels.errors import KeyNotActive, MadeBefore, PlanLimitReached
 from channels.models import ApiKey, Channel
 from channels.services import IssuedKey
 from common.crypto import DecryptionError
@@ -149,6 +149,9 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
     except (ValueError, MadeBefore):
         messages.info(request, "This form was sent before; the key it made is in the list.")
         return redirect("console:keys", channel.id)
+    except PlanLimitReached as refusal:
+        messages.error(request, refusal.sentence)
+        return redirect("console:keys", channel.id)
     return render_keys(request, member, channel, fresh=(issued,))
 
 
@@ -169,6 +172,9 @@ def rotate_key(
         )
     except KeyNotActive:
         messages.error(request, f"{key.masked} ends already: it was rotated or revoked before.")
+        return redirect("console:keys", channel.id)
+    except PlanLimitReached as refusal:
+        messages.error(request, refusal.sentence)
         return redirect("console:keys", channel.id)
     return render_keys(request, member, channel, fresh=(issued,))
 

@@ -12,13 +12,14 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from channels import diffs, services
-from channels.errors import ChannelChanged
+from channels.errors import ChannelChanged, PlanLimitReached
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
 from common.tokens import estimate_tokens
 from gateway.console.access import Member, Role, channel_page
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors, words_of_conflict
 from gateway.console.pages import render_page
+from gateway.console.staff_view import note_reading
 
 VERSIONS_PER_PAGE = 20
 
@@ -48,6 +49,7 @@ class PromptForm(forms.Form):
 @channel_page()
 def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show the prompt to edit, and its versions."""
+    note_reading(member, "system prompt", channel=channel)
     digest = services.digest_fields(channel, ["system_prompt"])
     form = PromptForm(initial={"system_prompt": channel.system_prompt, "digest": digest})
     return _render(request, member, channel, form)
@@ -119,6 +121,7 @@ def prompt_version(
 ) -> HttpResponse:
     """Show one version, and what has changed since."""
     version = _get_version(channel, number)
+    note_reading(member, f"system prompt, version {number}", channel=channel)
     return render_page(
         request,
         member,
@@ -140,12 +143,16 @@ def restore_prompt(
 ) -> HttpResponse:
     """Make an earlier version's text the prompt again; done twice it is done once."""
     version = _get_version(channel, number)
-    saved = services.update_channel(
-        channel_id=str(channel.id),
-        actor=member.actor,
-        prompt_note=f"Back to version {number}",
-        system_prompt=version.text,
-    )
+    try:
+        saved = services.update_channel(
+            channel_id=str(channel.id),
+            actor=member.actor,
+            prompt_note=f"Back to version {number}",
+            system_prompt=version.text,
+        )
+    except PlanLimitReached as refusal:
+        messages.error(request, refusal.sentence)
+        return redirect("console:prompt", channel.id)
     if saved.prompt_version == channel.prompt_version:
         messages.info(request, f"The prompt already has the text of version {number}.")
     else:

@@ -1,14 +1,43 @@
-"""The way back from looking at an account as staff."""
+"""Looking at an account as staff: what is written down of it, and the way back."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import path, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from gateway.console.access import STAFF_VIEW_SESSION_KEY, Role
+from channels import audit
+from channels.models import AuditEntry, Channel
+from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role
+
+# A page that refreshes itself is read once.
+_ONE_READING = timedelta(minutes=10)
+
+
+def note_reading(member: Member, target: str, *, channel: Channel | None = None) -> None:
+    """Say in the account's audit log that a guest of the staff reads this; nothing for members."""
+    if not member.is_staff_view:
+        return
+    entries = AuditEntry.objects.filter(
+        account=member.account,
+        actor=member.user,
+        action="staff.read_text",
+        target=target[:200],
+        created_at__gt=timezone.now() - _ONE_READING,
+    )
+    if not entries.exists():
+        audit.record(
+            "staff.read_text",
+            actor=member.actor,
+            account_id=member.account.id,
+            channel=channel,
+            target=target,
+        )
 
 
 @require_POST

@@ -55,7 +55,8 @@ class CodesForm(LabelledForm):
         return last_day
 
 
-@staff_page("billing.add_redemptioncode")
+# A code is worth credits to whoever redeems it, its maker among them.
+@staff_page("billing.add_redemptioncode", "billing.add_ledgerentry")
 def make(request: HttpRequest) -> HttpResponseBase:
     """Make codes and show them, this once; sent again, the same form shows the same codes."""
     fresh = {"token": uuid.uuid4()}

@@ -17,7 +17,7 @@ _GROUPS = (
         ("channels.invitation", "Invitations", "mail"),
         ("channels.channel", "Channels", "hub"),
         ("channels.apikey", "Keys", "key"),
-        ("channels.fixedanswer", "Own answers", "quickreply"),
+        ("channels.fixedanswer", "Saved replies", "quickreply"),
         ("channels.promptversion", "Prompt versions", "edit_note"),
     ),
     (
@@ -55,6 +55,15 @@ _GROUPS = (
         ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),
     ),
 )
+
+
+def find_place(label: str) -> tuple[str, str] | None:
+    """Return the group and the name under which a model such as `channels.plan` is listed."""
+    for group, *models in _GROUPS:
+        for name, title, _ in models:
+            if name == label:
+                return group, title
+    return None
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

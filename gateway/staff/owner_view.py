@@ -1,4 +1,4 @@
-"""«View as owner»: the console of an account, read-only, with an entry in the audit log.
+"""“View as owner”: the console of an account, read-only, with entries in the audit log.
 
 Never a log-in as somebody else: the staff member stays who they are, sees no key and can change
 nothing (gateway/console/access.py).
@@ -6,30 +6,51 @@ nothing (gateway/console/access.py).
 
 from __future__ import annotations
 
+from django import forms
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 
 from channels import audit
 from channels.models import Account
+from common.forms import LabelledForm
 from gateway.console.access import STAFF_VIEW_PERMISSIONS, STAFF_VIEW_SESSION_KEY
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
+
+
+class VisitForm(LabelledForm):
+    """Why somebody of the staff looks at an account, if they say so."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="The account's members read it in their audit log.",
+    )
 
 
 @staff_page(*STAFF_VIEW_PERMISSIONS)
 def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
     """Ask, then note it in the account's own audit log and open its console."""
     account = get_object_or_404(Account, id=account_id)
-    if request.method != "POST":
+    form = VisitForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
         return render_staff_page(
             request,
             "view_as_owner.html",
             title=f"View {account.name} as its owner sees it",
+            status=422 if form.is_bound else 200,
             account=account,
+            form=form,
             back_url=staff_url("channels_account_change", account.id),
         )
+    reason = form.cleaned_data["reason"]
     audit.record(
-        "staff.viewed_account", actor=actor_of(request), account_id=account.id, target=account.name
+        "staff.viewed_account",
+        actor=actor_of(request),
+        account_id=account.id,
+        target=account.name,
+        changes={"reason": (None, reason)} if reason else None,
     )
     request.session[STAFF_VIEW_SESSION_KEY] = account.id
     return redirect("console:index")

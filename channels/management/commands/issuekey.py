@@ -34,6 +34,7 @@ class Command(ScriptCommand):
             end = timezone.now() + timedelta(seconds=max(0, options["overlap_seconds"]))
             for api_key in earlier:
                 services.revoke_api_key(api_key=api_key, at=end)
-        issued = services.issue_api_key(channel=channel, is_test=options["test"])
+        with clear_errors():
+            issued = services.issue_api_key(channel=channel, is_test=options["test"])
         result = {"channel_id": str(channel.id), "key": issued.clear, "mode": issued.record.mode}
         self.report(options, result, f"{issued.record.mode} key {issued.clear}")

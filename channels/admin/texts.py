@@ -1,0 +1,75 @@
+"""Staff pages of rows that hold what people wrote: shown on request only, and noted.
+
+Lists and pages of such rows have no text. Who needs it gives a reason, and the account's audit log
+says who read what, when and why, before anything is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.utils import unquote
+from django.http import Http404, HttpRequest
+from django.template.response import TemplateResponse
+from unfold.decorators import action
+
+from channels import audit
+from channels.admin.auditing import actor_of
+from channels.models import Channel
+from common.admin import ReadOnlyAdmin
+from common.forms import LabelledForm
+
+
+class ReasonForm(LabelledForm):
+    """Why somebody of the staff reads what others wrote."""
+
+    reason = forms.CharField(
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="The account's members read it in their audit log.",
+    )
+
+
+class TextAdmin(ReadOnlyAdmin):
+    """Mixed in before other read-only pages; `fields` must leave the text out."""
+
+    actions_detail = ("read_text",)
+
+    def texts_of(self, row: Any) -> list[tuple[str, str]]:
+        """Return a row's texts with their labels."""
+        raise NotImplementedError
+
+    def channel_of(self, row: Any) -> Channel:
+        """Return the channel, and so the account, that a row belongs to."""
+        channel: Channel = row.channel
+        return channel
+
+    @action(description="Read the text", icon="visibility", permissions=["view"])
+    def read_text(self, request: HttpRequest, object_id: str) -> TemplateResponse:
+        """Ask for a reason; then write the entry, and only then show the text."""
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        is_read = form.is_valid()
+        if is_read:
+            channel = self.channel_of(row)
+            audit.record(
+                "staff.read_text",
+                actor=actor_of(request),
+                account_id=channel.account_id,
+                channel=channel,
+                target=f"{self.opts.verbose_name} {row.pk}",
+                changes={"reason": (None, form.cleaned_data["reason"])},
+            )
+        context = self.admin_site.each_context(request) | {
+            "title": "Read the text",
+            "opts": self.opts,
+            "original": row,
+            "form": form,
+            "texts": self.texts_of(row) if is_read else None,
+            "channel": self.channel_of(row),
+        }
+        status = 422 if form.is_bound and not is_read else 200
+        return TemplateResponse(request, "staff/read_text.html", context, status=status)

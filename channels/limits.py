@@ -1,0 +1,126 @@
+"""How much an account may have, by its plan.
+
+Counted under the lock of the account's row, in the transaction that adds: two that add at once take
+turns, so the bound is exact. Whoever adds takes this lock before any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from channels.errors import PlanLimitReached, UnknownChannel
+from channels.models import (
+    Account,
+    ApiKey,
+    Channel,
+    FixedAnswer,
+    Invitation,
+    Membership,
+    PromptVersion,
+)
+from channels.selectors import usable_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something that an account can have many of.
+
+    `usual` holds without a plan, and where the plan says nothing: far above what people need, far
+    below what would burden others.
+    """
+
+    field: str
+    usual: int
+    words: str
+    how_to_make_room: str
+    count: Callable[[int], int]
+
+    def most(self, account: Account) -> int:
+        """Return how many the account may have."""
+        chosen = getattr(account.plan, self.field, None)
+        return self.usual if chosen is None else int(chosen)
+
+
+def lock_account(account_id: int) -> Account:
+    """Return the account with its plan, locked until the transaction ends.
+
+    Rows that refer to the account can still be added, such as the holds of a chat. On SQLite the
+    transaction itself holds the only write lock.
+    """
+    locked = Account.objects.select_for_update(of=["self"], no_key=True)
+    return locked.select_related("plan").get(id=account_id)
+
+
+def lock_account_of(channel: Channel) -> Account:
+    """Lock a channel's account. Raises UnknownChannel where it has just left that account."""
+    account = lock_account(channel.account_id)
+    if not Channel.objects.filter(id=channel.id, account_id=account.id).exists():
+        raise UnknownChannel(f"There is no channel '{channel.id}'.")
+    return account
+
+
+def refuse_beyond(account: Account, bound: Bound, *, adding: int = 1) -> None:
+    """Raise PlanLimitReached unless the locked account has room for so many more."""
+    most = bound.most(account)
+    if bound.count(account.id) + adding > most:
+        raise PlanLimitReached(
+            f"This account may have at most {most:,} {bound.words}. {bound.how_to_make_room}, "
+            "or ask the operator of this gateway for a larger plan."
+        )
+
+
+def _count_keys(account_id: int) -> int:
+    """Count keys that work, and those made in the last day, so that none are made without end."""
+    now = timezone.now()
+    counted = Q(id__in=usable_keys(now).values("id")) | Q(created_at__gt=now - timedelta(days=1))
+    return ApiKey.objects.filter(counted, channel__account_id=account_id).count()
+
+
+def _count_seats(account_id: int) -> int:
+    open_ones = Invitation.objects.filter(
+        account_id=account_id, closed_at=None, expires_at__gt=timezone.now()
+    )
+    return Membership.objects.filter(account_id=account_id).count() + open_ones.count()
+
+
+CHANNELS = Bound(
+    "max_channels",
+    500,
+    "channels",
+    "Delete one that never took a message",
+    lambda account_id: Channel.objects.filter(account_id=account_id).count(),
+)
+KEYS = Bound(
+    "max_keys",
+    2_000,
+    "keys that work or were made in the last 24 hours",
+    "Revoke keys nobody uses and try again tomorrow",
+    _count_keys,
+)
+PROMPT_VERSIONS = Bound(
+    "max_prompt_versions",
+    10_000,
+    "versions of system prompts, which are kept for good",
+    "Keep the prompts as they are",
+    lambda account_id: PromptVersion.objects.filter(channel__account_id=account_id).count(),
+)
+SAVED_REPLIES = Bound(
+    "max_saved_replies",
+    5_000,
+    "saved replies",
+    "Delete some",
+    lambda account_id: FixedAnswer.objects.filter(channel__account_id=account_id).count(),
+)
+SEATS = Bound(
+    "max_members",
+    100,
+    "members and open invitations",
+    "Remove a member or withdraw an invitation",
+    _count_seats,
+)
+BOUNDS = (CHANNELS, KEYS, PROMPT_VERSIONS, SAVED_REPLIES, SEATS)

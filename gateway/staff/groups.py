@@ -1,0 +1,81 @@
+"""Ready-made groups for the staff, so that not everybody has to be a superuser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
+
+# What people wrote: opened with a reason alone, and not by who only checks the books.
+_TEXTS = ("message", "promptversion", "feedback", "fixedanswer")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    # Finds an account, looks at it as its owner does, reads what was said with a reason, disables
+    # an account, revokes a key.
+    "Support": (
+        "channels.view_account", "channels.change_account", "channels.view_user",
+        "channels.view_membership", "channels.view_invitation", "channels.view_channel",
+        "channels.change_channel", "channels.view_apikey", "channels.change_apikey",
+        "channels.view_fixedanswer", "channels.view_promptversion", "channels.view_auditentry",
+        "channels.view_plan", "billing.view_creditaccount", "billing.view_ledgerentry",
+        "billing.view_dailyusage", "conversations.view_chatsession", "conversations.view_message",
+        "conversations.view_failedrequest", "conversations.view_feedback",
+    ),
+    # Books credits, makes codes, keeps plans.
+    "Billing": (
+        "channels.view_account", "channels.change_account", "channels.view_plan",
+        "channels.add_plan", "channels.change_plan", "billing.view_creditaccount",
+        "billing.view_ledgerentry", "billing.add_ledgerentry", "billing.view_creditgrant",
+        "billing.view_hold", "billing.view_dailyusage", "billing.view_redemptioncode",
+        "billing.add_redemptioncode", "billing.change_redemptioncode",
+        "billing.view_verificationrun", "billing.add_verificationrun",
+    ),
+    # Keeps models, prices and routes; a new provider stays off until a superuser turns it on.
+    "Catalogue": (
+        "channels.view_languagemodel", "channels.add_languagemodel",
+        "channels.change_languagemodel", "channels.view_provider", "channels.add_provider",
+        "channels.change_provider", "channels.view_route", "channels.add_route",
+        "channels.change_route", "channels.delete_route", "channels.view_routehealth",
+        "billing.view_verificationrun",
+    ),
+}  # fmt: skip
+# Looks at everything but what people wrote, and changes nothing.
+AUDITOR = "Auditor"
+_OUR_APPS = ("channels", "billing", "conversations")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one group."""
+
+    name: str
+    is_new: bool
+    permission_count: int
+
+
+@transaction.atomic
+def make_groups(*, reset: bool = False) -> list[Outcome]:
+    """Make the groups that are missing; one that is there stays as the operator has it.
+
+    With `reset` it gets the permissions it has here, and no others.
+    """
+    outcomes = []
+    for name in (*GROUPS, AUDITOR):
+        group, is_new = Group.objects.get_or_create(name=name)
+        if is_new or reset:
+            group.permissions.set(_permissions(name))
+        outcomes.append(Outcome(name, is_new, group.permissions.count()))
+    return outcomes
+
+
+def _permissions(name: str) -> list[Permission]:
+    ours = Permission.objects.filter(content_type__app_label__in=_OUR_APPS)
+    if name == AUDITOR:
+        texts = [f"view_{model}" for model in _TEXTS]
+        return list(ours.filter(codename__startswith="view_").exclude(codename__in=texts))
+    by_label = {
+        f"{one.content_type.app_label}.{one.codename}": one
+        for one in ours.select_related("content_type")
+    }
+    return [by_label[label] for label in GROUPS[name]]

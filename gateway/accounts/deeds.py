@@ -35,8 +35,12 @@ PAGES = frozenset(
         "admin:channels_provider_add",
         "admin:channels_provider_delete",
         "admin:mfa_authenticator_delete",
-        # A stranger's conversations.
+        # A stranger's conversations and prompts, and who owns a channel.
         "admin:view_as_owner",
+        "admin:conversations_message_read_text",
+        "admin:conversations_feedback_read_text",
+        "admin:channels_promptversion_read_text",
+        "admin:channels_channel_move",
     }
 )
 # Asks where something is sent; the page itself shows nothing that it should not.

@@ -10,14 +10,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import services, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
 from conversations.retirement import retire_channel
-from gateway.console.access import Member, Role, channel_page, member_page
+from gateway.console.access import Member, Role, channel_page, member_page, post_only
 from gateway.console.channel_forms import NewChannelForm, SettingsForm
 from gateway.console.keys import render_keys
 from gateway.console.pages import render_page
@@ -85,8 +84,8 @@ def channel(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
     return _render_settings(request, member, channel, _filled_form(channel))
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def save_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Save the settings, unless somebody else has since the page was opened."""
     form = SettingsForm(channel, request.POST)
@@ -159,8 +158,8 @@ def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
     return False
 
 
-@require_POST
 @channel_page(needs=Role.OWNER)
+@post_only
 def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Delete a channel that never took a message."""
     if not _is_confirmed(request, channel):
@@ -171,11 +170,11 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
         return redirect("console:channel", channel.id)
     messages.success(request, f"The channel «{channel.name}» is deleted.")
-    return redirect("console:index")
+    return redirect(member.url("index"))
 
 
-@require_POST
 @channel_page(needs=Role.OWNER)
+@post_only
 def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Switch off, revoke all keys, erase all transcripts."""
     if _is_confirmed(request, channel):

@@ -11,12 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils.http import urlencode
-from django.views.decorators.http import require_POST
 
 from channels import fixed_answers as services
 from channels.models import Channel, FixedAnswer
 from common.text import normalize_question
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors
 from gateway.console.pages import render_page
@@ -45,8 +44,8 @@ def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> Htt
     return _render_list(request, member, channel, FixedAnswerForm())
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Add an answer; the same one sent twice is added once."""
     form = FixedAnswerForm(request.POST)
@@ -137,8 +136,8 @@ def edit_answer(
     )
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def delete_answer(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:

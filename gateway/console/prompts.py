@@ -9,13 +9,12 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import diffs, services
 from channels.errors import ChannelChanged
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
 from common.tokens import estimate_tokens
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors, words_of_conflict
 from gateway.console.pages import render_page
@@ -53,8 +52,8 @@ def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpRespon
     return _render(request, member, channel, form)
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Make the text the channel's prompt, as a new version; the same text makes none."""
     form = PromptForm(request.POST)
@@ -133,8 +132,8 @@ def prompt_version(
     )
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def restore_prompt(
     request: HttpRequest, member: Member, channel: Channel, number: int
 ) -> HttpResponse:

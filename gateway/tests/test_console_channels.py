@@ -19,6 +19,7 @@ from conversations.models import ChatSession, FailedRequest, IdempotencyRecord, 
 from gateway import verification
 from gateway.tests.console_clients import (
     UNKNOWN,
+    account_page,
     assert_same_404,
     member_client,
     owner_client,
@@ -280,7 +281,7 @@ def test_a_channel_that_was_never_used_can_go(site: Site) -> None:
     client.post(page_of(site, "delete/"), {"confirmation": "shop"})
     assert Channel.objects.count() == 1
     response = client.post(page_of(site, "delete/"), {"confirmation": "Shop"})
-    assert response["Location"] == "/"
+    assert response["Location"] == account_page(site)
     assert (Channel.objects.count(), ApiKey.objects.count()) == (0, 0)
     entry = AuditEntry.objects.get(action="channel.deleted")
     assert entry.target.startswith("Shop (")

@@ -20,6 +20,7 @@ from conversations import reports
 from conversations.models import FailedRequest, Message
 from gateway import charts
 from gateway.charts import Series
+from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +28,7 @@ FORMULA = '=HYPERLINK("https://evil.example")'
 
 
 def log_in(email: str = "owner@example.com") -> Client:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email=email))
     return client
 
@@ -223,9 +224,9 @@ def test_the_page_takes_few_queries(
             channel=site.channel, is_test=False, error_code="overloaded", created_at=timezone.now()
         )
     with django_assert_max_num_queries(12):
-        owner.get("/usage/")
+        owner.get(account_page(site, "usage/"))
     with django_assert_max_num_queries(11):
-        owner.get("/usage/pages/")
+        owner.get(account_page(site, "usage/pages/"))
 
 
 # --- Charts ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from django.shortcuts import redirect
 from django.urls import path
 
 from channels.models import Account, Membership
+from common.forms import PlainForm
 from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
@@ -50,7 +51,7 @@ class ConversationsForm(FilterForm):
         )
 
 
-class FeedbackForm(forms.Form):
+class FeedbackForm(PlainForm):
     """A thumb and a note about one reply."""
 
     rating = forms.TypedChoiceField(choices=Feedback.Rating.choices, coerce=int)

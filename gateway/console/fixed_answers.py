@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 
 from channels import fixed_answers as services
 from channels.models import Channel, FixedAnswer
+from common.forms import PlainForm
 from common.text import normalize_question
 from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.channel_forms import PlainText
@@ -24,7 +25,7 @@ from gateway.console.terms import read_term
 ANSWERS_PER_PAGE = 50
 
 
-class FixedAnswerForm(forms.Form):
+class FixedAnswerForm(PlainForm):
     """A question and the answer to it."""
 
     question = forms.CharField(

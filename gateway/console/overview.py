@@ -37,6 +37,8 @@ class Card:
     channel: Channel
     activity: Activity
     live_key: ApiKey | None
+    # The most answers a day on any card of the page: all charts have this scale.
+    most_a_day: int
 
     @cached_property
     def credits_today(self) -> str:
@@ -46,7 +48,7 @@ class Card:
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
         label = "Answers a day in the last 7 days, today last: " + ", ".join(map(str, counts))
-        return sparkline(counts, label=label)
+        return sparkline(counts, label=label, most=self.most_a_day)
 
 
 @member_page()
@@ -104,7 +106,10 @@ def make_cards(channels: list[Channel], now: datetime) -> list[Card]:
     ids = [channel.id for channel in channels]
     activity = list_activity(channel_ids=ids, now=now)
     live_keys = selectors.list_live_keys(channel_ids=ids, now=now)
-    return [Card(channel, activity[channel.id], live_keys.get(channel.id)) for channel in channels]
+    most = max((count for one in activity.values() for count in one.requests_by_day), default=0)
+    return [
+        Card(channel, activity[channel.id], live_keys.get(channel.id), most) for channel in channels
+    ]
 
 
 # --- Words for the balance ------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from django.utils import timezone
 from channels import team as services
 from channels.errors import LastOwner, TeamRefusal
 from channels.models import Invitation, Membership
+from common.forms import PlainForm
 from gateway.accounts import mail
 from gateway.accounts.context import has_mail_server
 from gateway.console.access import Member, Role, member_page, post_only
@@ -29,7 +30,7 @@ ROLES = {
 }
 
 
-class InvitationForm(forms.Form):
+class InvitationForm(PlainForm):
     """Whom to ask in, and as what."""
 
     email = forms.EmailField(
@@ -40,13 +41,13 @@ class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
 
 
-class RoleForm(forms.Form):
+class RoleForm(PlainForm):
     """A member's new role."""
 
     role = forms.ChoiceField(choices=Role.choices)
 
 
-class NameForm(forms.Form):
+class NameForm(PlainForm):
     """What the account is called."""
 
     name = forms.CharField(
@@ -108,6 +109,7 @@ def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> Ht
 def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
     email = sent.record.email
     if not has_mail_server():
+        messages.success(request, f"{email} is invited.")
         # Into the answer and nowhere else: a redirect would need it in the session.
         link = mail.invitation_link(request, sent.secret)
         return _page(request, member, new_link=link, new_link_email=email)

@@ -136,8 +136,9 @@ def test_each_link_and_form_of_a_page_leads_to_the_account_it_shows(both: Both) 
 
 # What a form of the walk has to hold to be taken.
 GOOD = {
-    "name": "Changed", "email": "new@example.com", "role": "viewer", "threshold": "7", "confirm": "yes",
-    "is_enabled": "off", "rating": "1", "overlap": "0", "mode": "test", "message": "Hello!",
+    "name": "Changed", "email": "new@example.com", "role": "viewer", "threshold": "7",
+    "confirm": "yes", "is_enabled": "off", "rating": "1", "overlap": "0", "mode": "test",
+    "message": "Hello!",
 }  # fmt: skip
 
 
@@ -155,7 +156,10 @@ def test_each_form_acts_on_the_account_of_its_page_whatever_another_tab_does(bot
     for form in {one.action: one for one in forms}.values():
         fields = form.fields | {name: GOOD[name] for name in form.fields if name in GOOD}
         response = both.client.post(form.action, fields)
-        assert response.status_code in (200, 302, 400, 409, 422), (form.action, response.status_code)
+        assert response.status_code in (200, 302, 400, 409, 422), (
+            form.action,
+            response.status_code,
+        )
         if response.status_code == 302:
             led = account_of(response["Location"], form.action, (both.ours, both.other))
             assert led == str(both.ours.account.pk), (form.action, response["Location"])

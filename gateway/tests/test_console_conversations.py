@@ -196,9 +196,9 @@ def test_wrong_filters_are_said_beside_the_field(owner: Client) -> None:
     page = owner.get(LIST, {"first": "yesterday", "channel": "x", "text": "a\0"})
     assert page.status_code == 200
     text = page.content.decode()
-    assert "Enter a valid date." in text
-    assert "Select a valid choice." in text
-    assert "Null characters are not allowed." in text
+    assert "Enter a day, as in 2026-11-28." in text
+    assert "Choose one of those offered." in text
+    assert "Remove the NUL character" in text
     assert owner.get(LIST + "export.csv", {"channel": "x"}).status_code == 404
 
 
@@ -361,9 +361,9 @@ def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) ->
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"rating": 7}, "Select a valid choice"),
-        ({"rating": 1, "note": "x" * 2001}, "at most 2000 characters"),
-        ({}, "This field is required"),
+        ({"rating": 7}, "Choose one of those offered."),
+        ({"rating": 1, "note": "x" * 2001}, "at most 2,000 characters"),
+        ({}, "Choose one of those offered."),
     ],
 )
 def test_wrong_feedback_is_said(

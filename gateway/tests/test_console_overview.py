@@ -378,3 +378,18 @@ def test_the_key_on_the_card_is_masked_and_the_newest(site: Site) -> None:
     assert issued.clear not in page
     services.revoke_api_key(api_key=issued.record)
     assert key.masked in text_of(owner_client(site))
+
+
+def test_small_charts_of_channels_share_one_scale(site: Site, api: ApiClient) -> None:
+    for number in range(4):
+        api.chat(session_id=f"s{number}")
+    quiet = make_site(name="Quiet")
+    ApiClient(quiet.api_key).chat()
+    cards = owner_client(site).get(account_page(site)).context["cards"]
+    heights = {
+        card.channel.name: max(
+            float(found) for found in re.findall(r'height="([\d.]+)"', str(card.chart))
+        )
+        for card in cards
+    }
+    assert heights["Shop"] == 4 * heights["Quiet"]

@@ -86,11 +86,11 @@ def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakePro
     ("query", "words"),
     [
         ("range=own", "Choose a day."),
-        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a valid date."),
+        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
         ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
         ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
-        ("range=century", "Select a valid choice."),
-        ("channel=nonsense", "Select a valid choice."),
+        ("range=century", "Choose one of those offered."),
+        ("channel=nonsense", "Choose one of those offered."),
     ],
 )
 def test_wrong_filters_are_said_beside_the_field(owner: Client, query: str, words: str) -> None:

@@ -231,9 +231,9 @@ def test_the_ledger_is_exported_piece_by_piece(
         grants.grant_credits(
             account=site.channel.account, amount_microcredits=number + 1, reason="x", actor="test"
         )
-    whole = b"".join(client.get("/credits/export.csv")).decode()
+    whole = b"".join(client.get(account_page(site, "credits/export.csv"))).decode()
     monkeypatch.setattr(statements, "ENTRIES_A_READ", 2)
-    assert b"".join(client.get("/credits/export.csv")).decode() == whole
+    assert b"".join(client.get(account_page(site, "credits/export.csv"))).decode() == whole
     numbers = [int(line.split(",")[0]) for line in whole.splitlines()[1:]]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) >= 5

@@ -38,19 +38,19 @@ FLAT = "All are flat within 10 %."
 FILLER = "Filler %"
 OWN_MESSAGES = 2_000
 PAGES = {
-    "overview": "/",
-    "usage 7 d": "/usage/",
-    "usage 30 d": "/usage/?range=30d",
-    "top pages 30 d": "/usage/pages/?range=30d",
-    "conversations": "/conversations/",
-    "with a word": "/conversations/?text=parcel",
-    "with errors": "/conversations/?errors_only=on",
-    "one conversation": "/conversations/{session}/",
-    "credits": "/credits/",
-    "audit log": "/audit-log/",
+    "overview": "/a/{account}/",
+    "usage 7 d": "/a/{account}/usage/",
+    "usage 30 d": "/a/{account}/usage/?range=30d",
+    "top pages 30 d": "/a/{account}/usage/pages/?range=30d",
+    "conversations": "/a/{account}/conversations/",
+    "with a word": "/a/{account}/conversations/?text=parcel",
+    "with errors": "/a/{account}/conversations/?errors_only=on",
+    "one conversation": "/a/{account}/conversations/{session}/",
+    "credits": "/a/{account}/credits/",
+    "audit log": "/a/{account}/audit-log/",
     "channel": "/channels/{channel}/",
     "keys": "/channels/{channel}/keys/",
-    "team": "/team/",
+    "team": "/a/{account}/team/",
 }
 GATEWAY, DATABASE = "chat, gateway CPU", "chat, PostgreSQL CPU"
 MESSAGES, OWN, CHANNELS = "messages", "messages of the account itself", "channels"

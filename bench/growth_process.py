@@ -123,7 +123,9 @@ def _viewers(pages: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], objec
     client.force_login(User.objects.get(email=OWNER))
     session = ChatSession.objects.filter(channel__name=CHANNEL).earliest("id")
     for name, template in pages.items():
-        path = template.format(session=session.pk, channel=session.channel_id)
+        path = template.format(
+            account=session.channel.account_id, session=session.pk, channel=session.channel_id
+        )
         yield name, partial(view, client, path)
 
 

@@ -12,10 +12,10 @@ from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from common.forms import PLAIN_WORDS
+from common.forms import set_plain_words
 
 # Before the database's own bound, which is a number nobody knows.
-_not_too_large = MaxValueValidator(1_000_000_000, "Must be at most 1,000,000,000.")
+_not_too_large = MaxValueValidator(1_000_000_000, "Enter 1,000,000,000 or less.")
 _not_too_large.code = "too_large"
 # What the links of a filter end in.
 _LOOKUPS = ("", "__exact", "__id__exact", "__isnull")
@@ -31,7 +31,7 @@ class PlainWords:
             db_field, request, **options
         )
         if field is not None:
-            field.error_messages |= PLAIN_WORDS
+            set_plain_words(field)
         if isinstance(field, forms.IntegerField):
             field.validators.append(_not_too_large)
         return field
@@ -60,7 +60,7 @@ class StaffAdmin(PlainWords, ModelAdmin):
     ) -> type[forms.ModelForm]:
         form: type[forms.ModelForm] = super().get_form(request, obj, change=change, **options)
         for field in form.base_fields.values():  # those that a form declares itself, too
-            field.error_messages |= PLAIN_WORDS
+            set_plain_words(field)
         return form
 
     def changelist_view(

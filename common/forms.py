@@ -10,13 +10,6 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 
 from common.money import InvalidAmount, parse_credits, show_credits
 
-# Instead of Django's, by the code of what is wrong.
-PLAIN_WORDS = {
-    "min_value": "Must be at least %(limit_value)s.",
-    "max_value": "Must be at most %(limit_value)s.",
-    "max_length": "Must have at most %(limit_value)d characters; it has %(show_value)d.",
-}
-
 
 class CreditsField(forms.CharField):
     """An amount of credits with up to six decimals; its value is whole micro-credits."""
@@ -63,10 +56,58 @@ class DayField(forms.DateField):
     ]
 
 
-class LabelledForm(forms.Form):
-    """A form in plain words, without colons after its labels, as the pages draw them themselves."""
+class PlainForm(forms.Form):
+    """A form whose errors say in our words how to put them right; a field's own words stay."""
+
+    def full_clean(self) -> None:
+        for field in self.fields.values():
+            set_plain_words(field)
+        super().full_clean()
+
+
+def set_plain_words(field: forms.Field) -> None:
+    """Let a field's errors say in our words how to put them right, where it has none of its own."""
+    theirs = _words_of_django(field)
+    for code, words in _words(field).items():
+        if field.error_messages.get(code) in (None, theirs.get(code)):
+            field.error_messages[code] = words
+
+
+def _words_of_django(field: forms.Field) -> dict[str, Any]:
+    classes = [one for one in type(field).__mro__ if one.__module__.startswith("django.")]
+    found: dict[str, Any] = {}
+    for one in reversed(classes):
+        found |= getattr(one, "default_error_messages", {})
+    return found
+
+
+def _words(field: forms.Field) -> dict[str, str]:
+    """Return what to say of a field, by the code of what is wrong with it."""
+    words = {
+        "required": "Fill this in.",
+        "null_characters_not_allowed": "Remove the NUL character: it cannot be stored.",
+    }
+    if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
+        words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of those offered.")
+    elif isinstance(field, forms.IntegerField):
+        words["invalid"] = "Enter a whole number, as in 60."
+        # Validators fill in the bound: a model may have a narrower one than the field.
+        words["min_value"] = "Enter %(limit_value)s or more."
+        words["max_value"] = "Enter %(limit_value)s or less."
+    elif isinstance(field, forms.DateField):
+        words["invalid"] = "Enter a day, as in 2026-11-28."
+    elif isinstance(field, forms.EmailField):
+        words["invalid"] = "Enter an e-mail address, as in name@example.com."
+    elif isinstance(field, forms.UUIDField):
+        words["invalid"] = "The form is damaged. Reload the page and try again."
+    if isinstance(field, forms.CharField) and field.max_length:
+        # The validator fills in how many there are.
+        words["max_length"] = f"Use at most {field.max_length:,} characters, not %(show_value)d."
+    return words
+
+
+class LabelledForm(PlainForm):
+    """A form without colons after its labels, as the pages draw them themselves."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"label_suffix": ""} | options)
-        for field in self.fields.values():
-            field.error_messages |= PLAIN_WORDS

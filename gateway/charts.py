@@ -13,12 +13,14 @@ from django.utils.safestring import SafeString
 _BAR, _GAP, _HEIGHT = 8, 3, 40
 
 
-def sparkline(values: Sequence[int], *, label: str) -> SafeString:
-    """Return small bars, the tallest as high as the drawing; `label` says them to screen readers.
+def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString:
+    """Return small bars; one of `most` is as high as the drawing, so that charts can be compared.
+
+    `label` says them to screen readers.
 
     A day without anything still shows a hairline, so that the days can be counted.
     """
-    most = max(values, default=0) or 1
+    most = max(most, *values, 1)
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
     bars = format_html_join(
         "",

@@ -23,6 +23,10 @@ def scripts(request: HttpRequest) -> str:
     return static("dashboard/dashboard.js")
 
 
+def draft_scripts(request: HttpRequest) -> str:
+    return static("dashboard/drafts.js")
+
+
 def staff_styles(request: HttpRequest) -> str:
     return static("dashboard/credits.css")
 

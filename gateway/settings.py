@@ -378,7 +378,7 @@ _LOOKS: dict[str, Any] = {
     ],
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": ["gateway.dashboard.styles"],
-    "SCRIPTS": ["gateway.dashboard.scripts"],
+    "SCRIPTS": ["gateway.dashboard.scripts", "gateway.dashboard.draft_scripts"],
 }
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",

@@ -1,7 +1,9 @@
 """Who may see and do what in the console: one decorator on every view, one look-up of channels.
 
 A view says the least role it needs and gets a `Member`, whose account is the only one it may
-read. What belongs to others is answered as what does not exist: 404.
+read. The address names that account, by its id or by a channel's, so that a page, its forms and
+its links stay with it whatever another tab does (decision 0033). What belongs to others is
+answered as what does not exist: 404.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import Resolver404, resolve, reverse
 
 from channels.audit import Actor
 from channels.models import Account, Channel, Membership, User
@@ -25,6 +29,7 @@ from common.floods import client_address
 Role = Membership.Role
 # What each role may do contains what those before it may.
 _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
+# Which account short addresses lead to; pages never ask it.
 ACCOUNT_SESSION_KEY = "console_account_id"
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 
@@ -63,6 +68,15 @@ class Member:
     def is_owner(self) -> bool:
         return self.can(Role.OWNER)
 
+    def url(self, name: str, *args: Any) -> str:
+        """Return the address of a page of this member's account."""
+        return reverse(f"console:{name}", args=(self.account.id, *args))
+
+    @property
+    def home_url(self) -> str:
+        """The account's overview, where a refusal leads back to."""
+        return self.url("index")
+
     @property
     def actor(self) -> Actor:
         """This member as the audit log names them."""
@@ -74,21 +88,42 @@ PageView = Callable[..., HttpResponseBase]
 
 
 def member_page(*, needs: Role = Role.VIEWER) -> Callable[[MemberView[P]], PageView]:
-    """Let in members with the role; the view gets `(request, member, ...)`."""
+    """Let in members of the account the address names; the view gets `(request, member, ...)`.
+
+    A short address, which names none, leads to the account the person chose last. A form sent to
+    one is taken only from a person with a single account: there it can mean no other.
+    """
 
     def decorate(view: MemberView[P]) -> PageView:
         @login_required
         @wraps(view)
-        def page(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            member = find_member(request)
+        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            account_id = kwargs.pop("account_id", None)
+            member = find_member(request, account_id)
             if member is None:
                 return redirect("console:no_account")
-            return view(request, _let_in(request, member, needs), *args, **kwargs)
+            is_clear = request.method == "POST" and len(member.accounts) == 1
+            if account_id is None and not is_clear:
+                return _lead_to_account(request, member)
+            _let_in(request, member, view, needs)
+            return view(request, member, *args, **kwargs)
 
         page.needs_role = needs  # type: ignore[attr-defined]  # a test asks every view for it
+        page.is_of_account = True  # type: ignore[attr-defined]  # urls.py gives it both addresses
         return page
 
     return decorate
+
+
+def _lead_to_account(request: HttpRequest, member: Member) -> HttpResponseRedirect:
+    """Go on at the same page's address in the member's account."""
+    if request.method == "POST":
+        messages.error(
+            request,
+            "Nothing was changed: the form did not say which of your accounts it was for. "
+            f"This is {member.account.name}; check that it is the one you mean, and send it again.",
+        )
+    return redirect(f"/a/{member.account.id}{request.get_full_path()}")
 
 
 def channel_page(
@@ -106,7 +141,7 @@ def channel_page(
             request: HttpRequest, channel_id: uuid.UUID, *args: Any, **kwargs: Any
         ) -> HttpResponseBase:
             member, channel = find_channel(request, channel_id)
-            member = _let_in(request, member, needs)
+            _let_in(request, member, view, needs)
             return view(request, member, channel, *args, **kwargs)
 
         page.needs_role = needs  # type: ignore[attr-defined]
@@ -115,32 +150,70 @@ def channel_page(
     return decorate
 
 
-def _let_in(request: HttpRequest, member: Member, needs: Role) -> Member:
+def post_only(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
+    """Take POST alone; whoever opens the address, as after a log-in, is led to its page.
+
+    Stands below the decorator that says who may, so that a stranger learns nothing from it.
+    """
+
+    @wraps(view)
+    def page(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        request = args[0]
+        assert isinstance(request, HttpRequest)
+        if request.method in ("GET", "HEAD"):
+            return redirect(_page_above(request))
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return view(*args, **kwargs)
+
+    page.is_post_only = True  # type: ignore[attr-defined]
+    return page
+
+
+def _page_above(request: HttpRequest) -> str:
+    """Return the nearest address above the request's that can be read, with the same query."""
+    path = request.path_info
+    while path != "/":
+        path = path.rstrip("/").rpartition("/")[0] + "/"
+        try:
+            view = resolve(path).func
+        except Resolver404:
+            continue
+        if not getattr(view, "is_post_only", False):
+            break
+    query = request.META.get("QUERY_STRING")
+    return f"{path}?{query}" if query else path
+
+
+def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -> None:
+    # The sidebar is made from it (navigation.py), and a refusal's way back.
+    request.member = member  # type: ignore[attr-defined]
     is_write = request.method not in ("GET", "HEAD")
+    if not is_write and getattr(view, "is_post_only", False):
+        return  # it leads to its page, which has a role of its own
     if not (member.can(needs) or (member.is_staff_view and needs == Role.VIEWER and not is_write)):
         raise PermissionDenied(
             "You are looking at this account as staff: nothing can be changed from here."
             if member.is_staff_view
-            else f"This needs the role «{needs.label.lower()}»; yours is "
-            f"«{member.role.label.lower()}». An owner of the account can change that."
+            else f"This needs the role “{needs.label.lower()}”; yours is "
+            f"“{member.role.label.lower()}”. An owner of the account can change that."
         )
-    # The sidebar is made from it (navigation.py).
-    request.member = member  # type: ignore[attr-defined]
-    return member
 
 
-def find_member(request: HttpRequest) -> Member | None:
-    """Return the person in the account they are working in; None where they have none."""
-    user = _user_of(request)
-    staff_view = _find_staff_view(request, user)
-    if staff_view is not None:
-        return staff_view
-    memberships = _memberships(user)
-    if not memberships:
-        return None
-    wanted = request.session.get(ACCOUNT_SESSION_KEY)
-    chosen = next((one for one in memberships if one.account_id == wanted), memberships[0])
-    return _member(request, user, memberships, chosen)
+def find_member(request: HttpRequest, account_id: int | None = None) -> Member | None:
+    """Return the person in an account: the one they chose last where none is named.
+
+    None where they have no account at all. Raises Http404 for an account that is not theirs.
+    """
+    members = _list_members(request)
+    if account_id is not None:
+        if account_id not in members:
+            raise Http404
+        return members[account_id]
+    for name in (STAFF_VIEW_SESSION_KEY, ACCOUNT_SESSION_KEY):
+        if request.session.get(name) in members:
+            return members[request.session[name]]
+    return next(iter(members.values()), None)
 
 
 def find_channel(request: HttpRequest, channel_id: uuid.UUID) -> tuple[Member, Channel]:
@@ -148,53 +221,36 @@ def find_channel(request: HttpRequest, channel_id: uuid.UUID) -> tuple[Member, C
 
     Raises Http404 for every other channel.
     """
-    user = _user_of(request)
+    members = _list_members(request)
     channels = Channel.objects.select_related("model", "account__plan")
-    staff_view = _find_staff_view(request, user)
-    if staff_view is not None:
-        own = channels.filter(id=channel_id, account_id=staff_view.account.id).first()
-        if own is None:
-            raise Http404
-        return staff_view, own
-    memberships = _memberships(user)
-    by_account = {one.account_id: one for one in memberships}
-    channel = channels.filter(id=channel_id, account_id__in=list(by_account)).first()
+    channel = channels.filter(id=channel_id, account_id__in=list(members)).first()
     if channel is None:
         raise Http404
-    return _member(request, user, memberships, by_account[channel.account_id]), channel
+    return members[channel.account_id], channel
 
 
-def _memberships(user: User) -> list[Membership]:
+def _list_members(request: HttpRequest) -> dict[int, Member]:
+    """Return the person in each account they may see, by the account's id."""
+    user = request.user
+    assert isinstance(user, User)  # login_required has seen to it
+    address = client_address(request)
     found = Membership.objects.filter(user=user).select_related("account__plan").order_by("id")
-    return list(found)
-
-
-def _member(
-    request: HttpRequest, user: User, memberships: list[Membership], chosen: Membership
-) -> Member:
+    memberships = list(found)
     accounts = tuple(one.account for one in memberships)
-    return Member(user, chosen.account, Role(chosen.role), accounts, client_address(request))
+    members = {
+        one.account_id: Member(user, one.account, Role(one.role), accounts, address)
+        for one in memberships
+    }
+    viewed = _find_viewed_account(request, user)
+    if viewed is not None:
+        # Also where they are a member themselves: they came to look.
+        members[viewed.id] = Member(user, viewed, Role.VIEWER, (viewed,), address, True)
+    return members
 
 
-def _find_staff_view(request: HttpRequest, user: User) -> Member | None:
-    """Return the staff member as a guest of the account they chose to look at, if they did."""
+def _find_viewed_account(request: HttpRequest, user: User) -> Account | None:
+    """Return the account that a staff member chose to look at, if they did and still may."""
     account_id = request.session.get(STAFF_VIEW_SESSION_KEY)
     if account_id is None or not (user.is_staff and user.has_perms(STAFF_VIEW_PERMISSIONS)):
         return None
-    account = Account.objects.select_related("plan").filter(id=account_id).first()
-    if account is None:
-        return None
-    return Member(user, account, Role.VIEWER, (account,), client_address(request), True)
-
-
-def _user_of(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # login_required has seen to it
-    return request.user
-
-
-def switch_account(request: HttpRequest, member: Member, account_id: int) -> HttpResponseRedirect:
-    """Work in another of the person's accounts from now on. Raises Http404 for others."""
-    if account_id not in {account.id for account in member.accounts}:
-        raise Http404
-    request.session[ACCOUNT_SESSION_KEY] = account_id
-    return redirect("console:index")
+    return Account.objects.select_related("plan").filter(id=account_id).first()

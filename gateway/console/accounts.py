@@ -8,13 +8,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import team
 from channels.models import User
 from common.floods import client_address
 from gateway.accounts import signup
-from gateway.console.access import Member, find_member, member_page, switch_account
+from gateway.console.access import ACCOUNT_SESSION_KEY, Role, find_member, post_only
 from gateway.console.pages import render_page
 
 
@@ -28,19 +27,29 @@ def no_account(request: HttpRequest) -> HttpResponse:
     return render_page(request, None, "no_account.html", title="No account yet")
 
 
-@require_POST
-@member_page()
-def switch(request: HttpRequest, member: Member) -> HttpResponseRedirect:
-    """Go on in another of one's accounts."""
+@login_required
+@post_only
+def switch(request: HttpRequest) -> HttpResponseRedirect:
+    """Go on in another of one's accounts; short addresses lead there from now on.
+
+    Raises Http404 for an account that is not theirs.
+    """
     try:
         account_id = int(request.POST.get("account", ""))
     except ValueError:
         raise Http404 from None
-    return switch_account(request, member, account_id)
+    member = find_member(request, account_id)
+    assert member is not None  # an account was named
+    request.session[ACCOUNT_SESSION_KEY] = account_id
+    return redirect(member.url("index"))
 
 
-@require_POST
+# Everybody who has logged in: it looks the account up among their own.
+switch.needs_role = Role.VIEWER  # type: ignore[attr-defined]
+
+
 @login_required
+@post_only
 def create(request: HttpRequest) -> HttpResponseRedirect:
     """Give a person without any account one of their own, where people may sign up."""
     user = request.user

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.core.validators import URLValidator
 
 from channels import selectors
+from channels.diffs import DiffLine, diff_lines
 from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
 from channels.models import Account, Channel, LanguageModel
+from common.forms import PlainForm
 from common.ids import uuid7
 from common.money import show_credits
 
@@ -20,6 +23,39 @@ class PlainText(forms.CharField):
     def to_python(self, value: Any) -> str:
         text = str(value or "").replace("\r\n", "\n").replace("\r", "\n")
         return super().to_python(text) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field that two people have set to different values, as lines of both, side by side."""
+
+    label: str
+    theirs: list[DiffLine]
+    yours: list[DiffLine]
+
+
+def list_differences(theirs: forms.Form, yours: forms.Form) -> list[Difference]:
+    """Return the fields that can be seen in which two fillings of a form differ."""
+    pairs = [
+        (str(theirs[name].label), _text(theirs[name]), _text(yours[name]))
+        for name in theirs.fields
+        if not theirs[name].is_hidden
+    ]
+    return [_compare(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def _text(field: forms.BoundField) -> str:
+    value = field.value()
+    return "" if value is None else str(value).replace("\r\n", "\n")
+
+
+def _compare(label: str, theirs: str, yours: str) -> Difference:
+    lines = diff_lines(theirs, yours)
+    return Difference(
+        label,
+        [line for line in lines if line.sign != "+"],
+        [line for line in lines if line.sign != "-"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +116,31 @@ class ModelPicker:
         ]
 
 
-class NewChannelForm(ModelPicker, forms.Form):
+class SiteAddressField(forms.CharField):
+    """A web address; one without a scheme, as people type it, is taken as https."""
+
+    default_validators: ClassVar = [
+        URLValidator(
+            schemes=["http", "https"],
+            message="Enter a web address, as in https://shop.example.com",
+        )
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="Site address",
+            required=False,
+            max_length=200,
+            help_text="Where it is used, as in https://shop.example.com",
+            widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
+        )
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return text if not text or "://" in text else f"https://{text}"
+
+
+class NewChannelForm(ModelPicker, PlainForm):
     """What a channel needs to begin with; the rest has sensible values."""
 
     # The channel's id to be: the same form sent twice makes one channel.
@@ -88,13 +148,7 @@ class NewChannelForm(ModelPicker, forms.Form):
     name = forms.CharField(
         max_length=120, help_text="How you will find it here. Callers and visitors do not see it."
     )
-    site_url = forms.CharField(
-        label="Site address",
-        required=False,
-        max_length=200,
-        help_text="Where it is used, as in https://shop.example.com",
-        widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
-    )
+    site_url = SiteAddressField()
     model = ModelField()
 
     def __init__(self, account: Account, *args: Any, **kwargs: Any) -> None:
@@ -108,18 +162,12 @@ class NewChannelForm(ModelPicker, forms.Form):
         return form
 
 
-class SettingsForm(ModelPicker, forms.Form):
+class SettingsForm(ModelPicker, PlainForm):
     """A channel's settings but its prompt; `digest` is that of the values it was filled with."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     name = forms.CharField(max_length=120)
-    site_url = forms.CharField(
-        label="Site address",
-        required=False,
-        max_length=200,
-        help_text="Where it is used, as in https://shop.example.com",
-        widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
-    )
+    site_url = SiteAddressField()
     model = ModelField()
     requests_per_minute = forms.IntegerField(min_value=1, max_value=100_000)
     daily_quota = forms.IntegerField(label="Messages a day", min_value=1, max_value=2_147_483_647)

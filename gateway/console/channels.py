@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -10,16 +11,21 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import services, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
 from conversations.retirement import retire_channel
-from gateway.console.access import Member, Role, channel_page, member_page
-from gateway.console.channel_forms import NewChannelForm, SettingsForm
+from gateway.console.access import Member, Role, channel_page, member_page, post_only
+from gateway.console.channel_forms import (
+    Difference,
+    NewChannelForm,
+    SettingsForm,
+    list_differences,
+)
 from gateway.console.keys import render_keys
+from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 
 # More of them are on the page Team.
@@ -44,6 +50,7 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
     except ValidationError as error:
         add_errors(form, error)
         return _render_new(request, member, form, status=422)
+    messages.success(request, f"{channel.name} is created.")
     return render_keys(request, member, channel, fresh=tuple(issued))
 
 
@@ -85,8 +92,8 @@ def channel(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
     return _render_settings(request, member, channel, _filled_form(channel))
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def save_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Save the settings, unless somebody else has since the page was opened."""
     form = SettingsForm(channel, request.POST)
@@ -100,12 +107,11 @@ def save_channel(request: HttpRequest, member: Member, channel: Channel) -> Http
             **form.changes(),
         )
     except ChannelChanged:
-        form.add_error(None, words_of_conflict(channel))
-        return _render_settings(request, member, channel, form, status=409)
+        return _render_conflict(request, member, channel)
     except ValidationError as error:
         add_errors(form, error)
         return _render_settings(request, member, channel, form, status=422)
-    messages.success(request, "Saved. The next call sees it.")
+    messages.success(request, "Saved. Changes apply to the next request.")
     return redirect("console:channel", channel.id)
 
 
@@ -117,20 +123,38 @@ def _filled_form(channel: Channel) -> SettingsForm:
     return SettingsForm(channel, initial=values | replies | model | {"digest": digest})
 
 
+def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show what was sent beside what another has saved; sent again it replaces that."""
+    channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    stored = _filled_form(channel)
+    data = request.POST.copy()
+    data["digest"] = stored["digest"].value()
+    form = SettingsForm(channel, data)
+    form.add_error(None, words_of_conflict(channel))
+    return _render_settings(
+        request, member, channel, form, status=409, differences=list_differences(stored, form)
+    )
+
+
 def words_of_conflict(channel: Channel) -> str:
     """Say who came between, as far as the audit log knows."""
     entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
     last = entries.filter(action="channel.updated").order_by("-id").first()
     who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
     return (
-        f"Nothing was saved, because this has changed since you opened the page: {who}. "
-        "What you entered is still here. Open the page in another tab to see the present values, "
-        "then enter your change there."
+        f"Nothing was saved yet, because this has changed since you opened the page: {who}. "
+        "What you entered is still here. Save again to replace theirs with it."
     )
 
 
 def _render_settings(
-    request: HttpRequest, member: Member, channel: Channel, form: SettingsForm, *, status: int = 200
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: SettingsForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
 ) -> HttpResponse:
     if form.is_bound:  # the frame shows what is stored, not what was tried
         channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
@@ -145,6 +169,8 @@ def _render_settings(
         members=people[:MOST_MEMBERS],
         more_members=len(people[MOST_MEMBERS:]),
         was_used=channel.daily_usage.exists(),
+        differences=differences,
+        theirs_url=console_url("channel", channel.id),
         status=status,
     )
 
@@ -159,8 +185,8 @@ def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
     return False
 
 
-@require_POST
 @channel_page(needs=Role.OWNER)
+@post_only
 def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Delete a channel that never took a message."""
     if not _is_confirmed(request, channel):
@@ -171,11 +197,11 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
         return redirect("console:channel", channel.id)
     messages.success(request, f"The channel «{channel.name}» is deleted.")
-    return redirect("console:index")
+    return redirect(member.url("index"))
 
 
-@require_POST
 @channel_page(needs=Role.OWNER)
+@post_only
 def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Switch off, revoke all keys, erase all transcripts."""
     if _is_confirmed(request, channel):

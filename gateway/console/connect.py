@@ -11,7 +11,6 @@ import orjson
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from channels import callers, selectors, services
 from channels.callers import Caller
@@ -23,7 +22,7 @@ from common.rendering import error_body
 from conversations.api import serializers
 from gateway import reference, snippets
 from gateway.api import to_logged_error
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.keys import get_key
 from gateway.console.pages import render_page
@@ -64,8 +63,8 @@ def _newest_of_each_mode(channel: Channel) -> list[ApiKey]:
 # --- Test this key --------------------------------------------------------------------------------
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResponse:
     """Make a real, short call with a key of the channel; tell what came of it, errors included.
 

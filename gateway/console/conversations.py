@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -12,15 +13,15 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels.models import Account, Membership
+from common.forms import PlainForm
 from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
 from gateway.console import conversation_files
-from gateway.console.access import Member, member_page
+from gateway.console.access import Member, member_page, post_only
 from gateway.console.filters import FilterForm, start_of
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
@@ -51,7 +52,7 @@ class ConversationsForm(FilterForm):
         )
 
 
-class FeedbackForm(forms.Form):
+class FeedbackForm(PlainForm):
     """A thumb and a note about one reply."""
 
     rating = forms.TypedChoiceField(choices=Feedback.Rating.choices, coerce=int)
@@ -76,6 +77,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         search=search,
         page=page,
         query=form.query(),
+        list_query=_list_query(request),
         next_query=form.query(after=str(page.following)) if page.following else "",
         is_first=after is None,
         # A search is not repeated every few seconds.
@@ -104,7 +106,15 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
         is_live=not before and session.closed_at is None,
         ratings=Feedback.Rating.choices,
         channel_url=console_url("channel", session.channel_id),
+        list_query=_list_query(request),
+        own_url=_conversation_url(request, member, session_pk),
     )
+
+
+def _list_query(request: HttpRequest) -> str:
+    """Return the filters and the place in the list, which a conversation's address carries."""
+    names = (*ConversationsForm.base_fields, "after")
+    return urlencode({name: request.GET[name] for name in names if request.GET.get(name)})
 
 
 def _describe(item: Message | FailedRequest) -> dict[str, Any]:
@@ -135,27 +145,37 @@ def _get_session(member: Member, session_pk: int) -> ChatSession:
     return found
 
 
-@require_POST
 @member_page(needs=EDITOR)
 def rate(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpResponse:
-    """Keep what the team thinks of a reply."""
+    """Keep what the team thinks of a reply; opened like a page, it leads to the reply."""
     reply = transcripts.find_reply(account_id=member.account.id, message_id=message_id)
     if reply is None:
         raise Http404
+    if request.method == "POST":
+        _keep_feedback(request, member, reply)
+    return redirect(f"{_conversation_url(request, member, reply.session_id)}#reply-{reply.id}")
+
+
+def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> None:
     form = FeedbackForm(request.POST)
     if form.is_valid():
         feedback.rate_reply(message=reply, **form.cleaned_data, author=member.user)
-        messages.success(request, "Kept what you think of this reply.")
-    else:
-        said = " ".join(
-            f"{name.title()}: {error}" for name, errors in form.errors.items() for error in errors
-        )
-        messages.error(request, f"Nothing was kept. {said}")
-    return redirect(f"{console_url('conversation', reply.session_id)}#reply-{reply.id}")
+        messages.success(request, "Saved what you think of this reply.")
+        return
+    said = " ".join(
+        f"{name.title()}: {error}" for name, errors in form.errors.items() for error in errors
+    )
+    messages.error(request, f"Nothing was saved. {said}")
 
 
-@require_POST
+def _conversation_url(request: HttpRequest, member: Member, session_pk: int | None) -> str:
+    """Return a conversation's address with what leads back to the list."""
+    query = _list_query(request)
+    return member.url("conversation", session_pk) + (f"?{query}" if query else "")
+
+
 @member_page(needs=EDITOR)
+@post_only
 def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse:
     """Erase a session's text for good, once it was confirmed."""
     session = _get_session(member, session_pk)
@@ -165,7 +185,7 @@ def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse
         count = retention.erase_session(session=session, actor=member.actor)
         words = f"Erased the text of {count} messages; tokens and credits are kept."
         messages.success(request, words if count else "The text was erased already.")
-    return redirect(console_url("conversation", session_pk))
+    return redirect(_conversation_url(request, member, session_pk))
 
 
 @member_page()

@@ -11,7 +11,7 @@ from django import forms
 from django.http import QueryDict
 
 from channels.models import Account, Channel
-from common.forms import DayField
+from common.forms import DayField, PlainForm
 
 MOST_DAYS = 366
 DAY = forms.DateInput(attrs={"type": "date"})
@@ -22,7 +22,7 @@ def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-class FilterForm(forms.Form):
+class FilterForm(PlainForm):
     """Which channel, which days, live or test; what is wrong is said beside its field."""
 
     channel = forms.ChoiceField(required=False)

@@ -11,12 +11,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils.http import urlencode
-from django.views.decorators.http import require_POST
 
 from channels import fixed_answers as services
 from channels.models import Channel, FixedAnswer
+from common.forms import PlainForm
 from common.text import normalize_question
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.channel_forms import PlainText
 from gateway.console.channels import add_errors
 from gateway.console.pages import render_page
@@ -25,7 +25,7 @@ from gateway.console.terms import read_term
 ANSWERS_PER_PAGE = 50
 
 
-class FixedAnswerForm(forms.Form):
+class FixedAnswerForm(PlainForm):
     """A question and the answer to it."""
 
     question = forms.CharField(
@@ -45,8 +45,8 @@ def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> Htt
     return _render_list(request, member, channel, FixedAnswerForm())
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Add an answer; the same one sent twice is added once."""
     form = FixedAnswerForm(request.POST)
@@ -137,8 +137,8 @@ def edit_answer(
     )
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def delete_answer(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:

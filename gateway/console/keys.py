@@ -12,14 +12,13 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from channels import services
 from channels.errors import KeyNotActive, MadeBefore, PlanLimitReached
 from channels.models import ApiKey, Channel
 from channels.services import IssuedKey
 from common.crypto import DecryptionError
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.navigation import channel_tabs
 from gateway.console.pages import render_page
 
@@ -95,8 +94,8 @@ def get_key(channel: Channel, key_id: uuid.UUID) -> ApiKey:
 # --- Reveal and copy ------------------------------------------------------------------------------
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def show_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
@@ -116,8 +115,8 @@ def show_key(
     return _json({"key": clear})
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def note_copied(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
@@ -133,8 +132,8 @@ def _json(answer: dict[str, str], status: int = 200) -> JsonResponse:
 # --- New, rotated, revoked ------------------------------------------------------------------------
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Make a key and show it; the form carries its id, so that it is made once."""
     mode = request.POST.get("mode")
@@ -155,8 +154,8 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
     return render_keys(request, member, channel, fresh=(issued,))
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def rotate_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:
@@ -179,8 +178,8 @@ def rotate_key(
     return render_keys(request, member, channel, fresh=(issued,))
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def revoke_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:

@@ -13,7 +13,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from billing import redemptions, statements, warnings
 from billing.balance import get_balance
@@ -25,7 +24,7 @@ from channels.selectors import models_allowed
 from common.forms import CreditsField, DayField, LabelledForm
 from common.money import format_credits, show_credits
 from common.spreadsheets import csv_response
-from gateway.console.access import Member, Role, member_page
+from gateway.console.access import Member, Role, member_page, post_only
 from gateway.console.pages import render_page
 
 CSV_HEADER = (
@@ -225,8 +224,8 @@ def _csv_rows(entries: Iterator[LedgerEntry]) -> Iterator[tuple[Any, ...]]:
         )
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Redeem a code; what is wrong is said beside the field."""
     form = RedeemForm(request.POST)
@@ -240,12 +239,12 @@ def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
         else:
             amount = show_credits(entry.amount_microcredits)
             messages.success(request, f"Added {amount} credits.")
-            return redirect("console:credits")
+            return redirect(member.url("credits"))
     return _render(request, member, redeem=form)
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Change below which balance the owners are warned."""
     form = ThresholdForm(request.POST)
@@ -256,7 +255,7 @@ def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
         account=member.account, threshold_microcredits=threshold, actor=member.actor
     )
     messages.success(request, f"Owners are warned below {show_credits(threshold)} credits.")
-    return redirect("console:credits")
+    return redirect(member.url("credits"))
 
 
 urlpatterns = [

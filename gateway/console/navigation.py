@@ -42,8 +42,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     if member is None:
         return []
     groups = [
-        {"title": "", "items": [_item(request, *page) for page in _ACCOUNT_PAGES]},
-        {"title": "Account", "items": [_item(request, *page) for page in _TEAM_PAGES]},
+        {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
+        {"title": "Account", "items": [_item(request, member, *page) for page in _TEAM_PAGES]},
         {
             "title": "Help",
             "items": [{"title": "API reference", "icon": "menu_book", "link": reverse("docs")}],
@@ -55,10 +55,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
-def _item(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, Any]:
-    link = console_url(name)
+def _item(request: HttpRequest, member: Member, title: str, icon: str, name: str) -> dict[str, Any]:
+    link = member.url(name)
     is_active = request.path == link or (name != "index" and request.path.startswith(link))
-    if name == "index" and request.path.startswith("/channels/"):
+    if name == "index" and request.path.startswith(("/channels/", f"{link}channels/")):
         is_active = True
     return {"title": title, "icon": icon, "link": link, "active": is_active}
 

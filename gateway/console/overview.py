@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
 
 from billing.balance import Balance, Runway, get_balance, get_runway
 from channels import selectors, services
@@ -23,7 +22,7 @@ from common.money import show_credits
 from conversations.activity import Activity, last_used, list_activity
 from gateway.charts import sparkline
 from gateway.console import onboarding
-from gateway.console.access import Member, Role, channel_page, member_page
+from gateway.console.access import Member, Role, channel_page, member_page, post_only
 from gateway.console.pages import render_page
 from gateway.console.terms import read_term
 
@@ -38,6 +37,8 @@ class Card:
     channel: Channel
     activity: Activity
     live_key: ApiKey | None
+    # The most answers a day on any card of the page: all charts have this scale.
+    most_a_day: int
 
     @cached_property
     def credits_today(self) -> str:
@@ -47,7 +48,7 @@ class Card:
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
         label = "Answers a day in the last 7 days, today last: " + ", ".join(map(str, counts))
-        return sparkline(counts, label=label)
+        return sparkline(counts, label=label, most=self.most_a_day)
 
 
 @member_page()
@@ -105,7 +106,10 @@ def make_cards(channels: list[Channel], now: datetime) -> list[Card]:
     ids = [channel.id for channel in channels]
     activity = list_activity(channel_ids=ids, now=now)
     live_keys = selectors.list_live_keys(channel_ids=ids, now=now)
-    return [Card(channel, activity[channel.id], live_keys.get(channel.id)) for channel in channels]
+    most = max((count for one in activity.values() for count in one.requests_by_day), default=0)
+    return [
+        Card(channel, activity[channel.id], live_keys.get(channel.id), most) for channel in channels
+    ]
 
 
 # --- Words for the balance ------------------------------------------------------------------------
@@ -150,8 +154,8 @@ def _first_end(balance: Balance, runway: Runway) -> datetime | None:
 # --- Deeds ----------------------------------------------------------------------------------------
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Switch a channel on or off, as the form says; a second one of the same changes nothing."""
     wanted = request.POST.get("is_enabled")
@@ -164,16 +168,16 @@ def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         # The switch stands on the overview and among the channel's settings.
         if "settings" in request.POST:
             return redirect("console:channel", channel.id)
-        return redirect("console:index")
+        return redirect(member.url("index"))
     return JsonResponse({"is_enabled": channel.is_enabled})
 
 
-@require_POST
 @member_page(needs=Role.EDITOR)
+@post_only
 def dismiss_checklist(request: HttpRequest, member: Member) -> HttpResponse:
     """Take the checklist away for everybody in the account."""
     onboarding.dismiss(member)
-    return redirect("console:index")
+    return redirect(member.url("index"))
 
 
 urlpatterns = [

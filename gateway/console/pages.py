@@ -33,6 +33,8 @@ def render_page(
         "channel": channel,
         "channel_tabs": channel_tabs(request, channel) if channel else [],
         "is_demo": member is not None and is_demo(),
+        "brand_href": member.home_url if member else reverse("console:index"),
+        "search_url": member.url("search") if member else "",
         # Reversed here: in a template the console's own name would come first.
         "providers_url": reverse("admin:channels_provider_changelist"),
     }

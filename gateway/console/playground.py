@@ -12,7 +12,6 @@ import orjson
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import callers
 from channels.callers import Caller
@@ -24,7 +23,7 @@ from conversations.api.streams import stream_answer
 from conversations.api.views import ChatEvents, replay_events
 from gateway import snippets
 from gateway.api import error_response
-from gateway.console.access import Member, Role, channel_page
+from gateway.console.access import Member, Role, channel_page, post_only
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
 from gateway.public_address import site_url
@@ -52,8 +51,8 @@ def session_prefix(member: Member) -> str:
     return f"playground-{member.user.pk}-"
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def send(request: HttpRequest, member: Member, channel: Channel) -> HttpResponseBase:
     """Answer one message with the events of POST /api/chat, after one that says how to repeat it.
 

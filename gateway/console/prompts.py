@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -9,22 +11,23 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from channels import diffs, services
 from channels.errors import ChannelChanged, PlanLimitReached
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
+from common.forms import PlainForm
 from common.tokens import estimate_tokens
-from gateway.console.access import Member, Role, channel_page
-from gateway.console.channel_forms import PlainText
+from gateway.console.access import Member, Role, channel_page, post_only
+from gateway.console.channel_forms import Difference, PlainText, list_differences
 from gateway.console.channels import add_errors, words_of_conflict
+from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 from gateway.console.staff_view import note_reading
 
 VERSIONS_PER_PAGE = 20
 
 
-class PromptForm(forms.Form):
+class PromptForm(PlainForm):
     """The prompt's text; `digest` is that of the one the page was opened with."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
@@ -50,13 +53,16 @@ class PromptForm(forms.Form):
 def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show the prompt to edit, and its versions."""
     note_reading(member, "system prompt", channel=channel)
+    return _render(request, member, channel, _filled_form(channel))
+
+
+def _filled_form(channel: Channel) -> PromptForm:
     digest = services.digest_fields(channel, ["system_prompt"])
-    form = PromptForm(initial={"system_prompt": channel.system_prompt, "digest": digest})
-    return _render(request, member, channel, form)
+    return PromptForm(initial={"system_prompt": channel.system_prompt, "digest": digest})
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Make the text the channel's prompt, as a new version; the same text makes none."""
     form = PromptForm(request.POST)
@@ -75,8 +81,7 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
             system_prompt=data["system_prompt"],
         )
     except ChannelChanged:
-        form.add_error(None, words_of_conflict(channel))
-        return _render(request, member, channel, form, status=409)
+        return _render_conflict(request, member, channel)
     except ValidationError as error:
         add_errors(form, error)
         return _render(request, member, channel, form, status=422)
@@ -84,8 +89,26 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
     return redirect("console:prompt", channel.id)
 
 
+def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show what was sent beside what another has saved; sent again it becomes the next version."""
+    channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    stored = _filled_form(channel)
+    data = request.POST.copy()
+    data["digest"] = stored["digest"].value()
+    form = PromptForm(data)
+    form.add_error(None, words_of_conflict(channel))
+    prompts = [one for one in list_differences(stored, form) if one.label == "System prompt"]
+    return _render(request, member, channel, form, status=409, differences=prompts)
+
+
 def _render(
-    request: HttpRequest, member: Member, channel: Channel, form: PromptForm, *, status: int = 200
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: PromptForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
 ) -> HttpResponse:
     versions = PromptVersion.objects.filter(channel=channel).select_related("author").defer("text")
     page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
@@ -99,6 +122,8 @@ def _render(
         page=page,
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
         tokens=estimate_tokens(channel.system_prompt),
+        differences=differences,
+        theirs_url=console_url("prompt", channel.id),
         status=status,
     )
 
@@ -136,8 +161,8 @@ def prompt_version(
     )
 
 
-@require_POST
 @channel_page(needs=Role.EDITOR)
+@post_only
 def restore_prompt(
     request: HttpRequest, member: Member, channel: Channel, number: int
 ) -> HttpResponse:

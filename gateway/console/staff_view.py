@@ -9,11 +9,10 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from channels import audit
 from channels.models import AuditEntry, Channel
-from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role
+from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role, post_only
 
 # A page that refreshes itself is read once.
 _ONE_READING = timedelta(minutes=10)
@@ -40,11 +39,18 @@ def note_reading(member: Member, target: str, *, channel: Channel | None = None)
         )
 
 
-@require_POST
 @login_required
+@post_only
 def leave(request: HttpRequest) -> HttpResponseRedirect:
-    """Stop looking; back to the account in the staff admin, or to one's own console."""
-    account_id = request.session.pop(STAFF_VIEW_SESSION_KEY, None)
+    """Stop looking; back to the account in the staff admin, or to one's own console.
+
+    Another tab may have begun to look at another account since: that goes on.
+    """
+    viewed = request.session.get(STAFF_VIEW_SESSION_KEY)
+    named = request.POST.get("account", "")
+    account_id = int(named) if named.isdecimal() and len(named) < 19 else viewed
+    if account_id == viewed:
+        request.session.pop(STAFF_VIEW_SESSION_KEY, None)
     if account_id is None or not request.user.is_staff:
         return redirect("console:index")
     return redirect(reverse("admin:channels_account_change", args=[account_id]))

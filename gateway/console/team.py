@@ -12,14 +12,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from channels import team as services
 from channels.errors import LastOwner, TeamRefusal
 from channels.models import Invitation, Membership
+from common.forms import PlainForm
 from gateway.accounts import mail
 from gateway.accounts.context import has_mail_server
-from gateway.console.access import Member, Role, member_page
+from gateway.console.access import Member, Role, member_page, post_only
 from gateway.console.pages import render_page
 
 # What each role may do, beside its name.
@@ -30,7 +30,7 @@ ROLES = {
 }
 
 
-class InvitationForm(forms.Form):
+class InvitationForm(PlainForm):
     """Whom to ask in, and as what."""
 
     email = forms.EmailField(
@@ -41,13 +41,13 @@ class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
 
 
-class RoleForm(forms.Form):
+class RoleForm(PlainForm):
     """A member's new role."""
 
     role = forms.ChoiceField(choices=Role.choices)
 
 
-class NameForm(forms.Form):
+class NameForm(PlainForm):
     """What the account is called."""
 
     name = forms.CharField(
@@ -74,8 +74,8 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
     return render_page(request, member, "team.html", title="Team", **rows | context)
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def invite(request: HttpRequest, member: Member) -> HttpResponse:
     """Ask somebody in by mail; without a mail server show the link, this once."""
     form = InvitationForm(request.POST)
@@ -93,8 +93,8 @@ def invite(request: HttpRequest, member: Member) -> HttpResponse:
     return _page(request, member, invitation_form=form)
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
     """Send an invitation with a new link; the earlier link ends."""
     invitation = _get_invitation(member, invitation_id)
@@ -102,13 +102,14 @@ def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> Ht
         sent = services.renew_invitation(invitation=invitation, actor=member.actor)
     except TeamRefusal as refusal:
         messages.error(request, str(refusal))
-        return redirect("console:team")
+        return redirect(member.url("team"))
     return _deliver(request, member, sent)
 
 
 def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
     email = sent.record.email
     if not has_mail_server():
+        messages.success(request, f"{email} is invited.")
         # Into the answer and nowhere else: a redirect would need it in the session.
         link = mail.invitation_link(request, sent.secret)
         return _page(request, member, new_link=link, new_link_email=email)
@@ -117,17 +118,17 @@ def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation
     else:
         text = f"The mail to {email} could not be sent. Check the address, or try again later."
         messages.error(request, text)
-    return redirect("console:team")
+    return redirect(member.url("team"))
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
     """End an invitation."""
     invitation = _get_invitation(member, invitation_id)
     services.withdraw_invitation(invitation=invitation, actor=member.actor)
     messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
-    return redirect("console:team")
+    return redirect(member.url("team"))
 
 
 def _get_invitation(member: Member, invitation_id: int) -> Invitation:
@@ -137,46 +138,48 @@ def _get_invitation(member: Member, invitation_id: int) -> Invitation:
     return found
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def change_role(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
     """Give a member another role."""
     membership = _get_membership(member, membership_id)
     form = RoleForm(request.POST)
     if not form.is_valid():
         messages.error(request, "There is no such role.")
-        return redirect("console:team")
+        return redirect(member.url("team"))
     role = Role(form.cleaned_data["role"])
-    return _try(
-        request,
-        partial(services.change_role, membership=membership, role=role, actor=member.actor),
-        f"{membership.user.email} is now {role.label.lower()}.",
-    )
+    action = partial(services.change_role, membership=membership, role=role, actor=member.actor)
+    done = f"{membership.user.email} is now {role.label.lower()}."
+    return _try(request, member, action, done)
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
     """Take a member out of the account."""
     membership = _get_membership(member, membership_id)
-    return _try(
-        request,
-        partial(services.remove_member, membership=membership, actor=member.actor),
-        f"{membership.user.email} is no longer in this account.",
-    )
+    done = f"{membership.user.email} is no longer in this account."
+    return _remove(request, member, membership, done)
 
 
-@require_POST
 @member_page()
+@post_only
 def leave(request: HttpRequest, member: Member) -> HttpResponse:
     """Leave the account oneself."""
     own = member.account.memberships.filter(user=member.user).first()
     if own is None:
         raise Http404
     own.account, own.user = member.account, member.user
-    done = f"You have left {member.account.name}."
-    action = partial(services.remove_member, membership=own, actor=member.actor)
-    return _try(request, action, done, then="console:index")
+    return _remove(request, member, own, f"You have left {member.account.name}.")
+
+
+def _remove(
+    request: HttpRequest, member: Member, membership: Membership, done: str
+) -> HttpResponse:
+    is_self = membership.user_id == member.user.id
+    action = partial(services.remove_member, membership=membership, actor=member.actor)
+    # Whoever is out goes on in another account of theirs.
+    return _try(request, member, action, done, then="console:index" if is_self else "")
 
 
 def _get_membership(member: Member, membership_id: int) -> Membership:
@@ -188,19 +191,24 @@ def _get_membership(member: Member, membership_id: int) -> Membership:
 
 
 def _try(
-    request: HttpRequest, action: Callable[[], None], done: str, *, then: str = "console:team"
+    request: HttpRequest,
+    member: Member,
+    action: Callable[[], None],
+    done: str,
+    *,
+    then: str = "",
 ) -> HttpResponse:
     try:
         action()
     except LastOwner as refusal:
         messages.error(request, str(refusal))
-        return redirect("console:team")
+        return redirect(member.url("team"))
     messages.success(request, done)
-    return redirect(then)
+    return redirect(then or member.url("team"))
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def rename(request: HttpRequest, member: Member) -> HttpResponse:
     """Call the account something else."""
     form = NameForm(request.POST)
@@ -209,11 +217,11 @@ def rename(request: HttpRequest, member: Member) -> HttpResponse:
     name = form.cleaned_data["name"]
     services.rename_account(account=member.account, name=name, actor=member.actor)
     messages.success(request, f"The account is now called {name}.")
-    return redirect("console:team")
+    return redirect(member.url("team"))
 
 
-@require_POST
 @member_page(needs=Role.OWNER)
+@post_only
 def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
     """Require a second factor of every member, or no longer."""
     is_required = request.POST.get("required") == "yes"
@@ -224,7 +232,7 @@ def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
         "Every member now needs a second factor" if is_required else "A second factor is optional"
     )
     messages.success(request, f"{said} in {member.account.name}.")
-    return redirect("console:team")
+    return redirect(member.url("team"))
 
 
 urlpatterns = [

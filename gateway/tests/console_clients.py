@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -14,13 +15,26 @@ from gateway.console.access import STAFF_VIEW_SESSION_KEY
 UNKNOWN = "0190a000-0000-7000-8000-000000000000"
 
 
+class ConsoleClient(Client):
+    """A browser at the console: a short address leads it to the same page of the account."""
+
+    def get(self, path: Any, *args: Any, **more: Any) -> Any:
+        response = super().get(path, *args, **more)
+        asked = response.request["PATH_INFO"]
+        leads_on = response.status_code == 302 and re.fullmatch(
+            rf"/a/\d+{re.escape(asked)}(\?.*)?", response["Location"]
+        )
+        more.pop("data", None)
+        return super().get(response["Location"], **more) if leads_on else response
+
+
 def owner_of(site: Site) -> User:
     return User.objects.get(memberships__account_id=site.account_id, memberships__role="owner")
 
 
-def log_in(user: User, *, seconds_ago: int | None = 0) -> Client:
+def log_in(user: User, *, seconds_ago: int | None = 0) -> ConsoleClient:
     """Return the browser of a person who entered the password that long ago; None: never here."""
-    client = Client()
+    client = ConsoleClient()
     client.force_login(user)
     session = client.session
     records = session["account_authentication_methods"]
@@ -51,6 +65,10 @@ def staff_guest(site: Site) -> Client:
     session[STAFF_VIEW_SESSION_KEY] = site.account_id
     session.save()
     return client
+
+
+def account_page(site: Site, rest: str = "") -> str:
+    return f"/a/{site.account_id}/{rest}"
 
 
 def page_of(site: Site, rest: str = "") -> str:

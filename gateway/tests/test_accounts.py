@@ -27,6 +27,7 @@ from channels.models import Account, AuditEntry, Membership, User
 from conftest import run_in_threads
 from gateway.accounts import signup
 from gateway.accounts.recent import is_login_recent, reauthentication_url
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
@@ -199,7 +200,7 @@ def test_accounts_are_named_after_people(email: str, name: str) -> None:
 
 def test_who_a_command_makes_chooses_a_password_and_comes_in() -> None:
     services.ensure_account(owner_email="Shop@Example.com")
-    client = Client()
+    client = ConsoleClient()
     client.post("/accounts/password/reset/", {"email": "shop@example.com"})
     page = client.get(link_in_mail())["Location"]
     client.post(page, {"password1": PASSWORD, "password2": PASSWORD})
@@ -208,7 +209,7 @@ def test_who_a_command_makes_chooses_a_password_and_comes_in() -> None:
 
 def test_a_reset_link_proves_the_address() -> None:
     sign_up()
-    client = Client()
+    client = ConsoleClient()
     client.post("/accounts/password/reset/", {"email": "anna.smith@example.com"})
     page = client.get(link_in_mail())["Location"]
     new = "another-good-password"
@@ -368,7 +369,7 @@ def test_the_apps_secret_is_set_up_by_its_owner_and_kept_encrypted() -> None:
 
 def test_djangos_own_log_in_form_takes_nobody(guarded: User) -> None:
     form = {"username": guarded.email, "email": guarded.email, "password": PASSWORD}
-    client = Client()
+    client = ConsoleClient()
     assert client.post("/admin/login/", form)["Location"].startswith("/accounts/login/")
     assert not is_in(client)
     # Nor through the session of a colleague without a second factor.
@@ -395,7 +396,7 @@ def test_staff_change_their_password_where_attempts_are_counted(admin_client: Cl
 def test_log_in_leads_nowhere_else(url: str) -> None:
     User.objects.create_superuser("anna@example.com", PASSWORD)
     form = {"login": "anna@example.com", "password": PASSWORD, "next": url}
-    client = Client()
+    client = ConsoleClient()
     assert client.post("/accounts/login/", form)["Location"] == "/"
     assert client.get("/admin/login/", {"next": url})["Location"] == "/admin/"
     assert client.get("/admin/login/", {"next": "/admin/auth/"})["Location"] == "/admin/auth/"
@@ -410,7 +411,7 @@ def some_address() -> str:
 
 
 def attempt(email: str, password: str, address: str, host: str = "testserver") -> str:
-    client = Client()
+    client = ConsoleClient()
     response = client.post(
         "/accounts/login/",
         {"login": email, "password": password},
@@ -463,7 +464,7 @@ OWN_PAGES += ["2fa/webauthn/", "2fa/webauthn/add/", "reauthenticate/"]
 
 @pytest.mark.parametrize("page", OPEN_PAGES + OWN_PAGES)
 def test_pages_hold_nothing_that_the_policy_forbids(page: str) -> None:
-    client = Client()
+    client = ConsoleClient()
     if page in OWN_PAGES:
         log_in(User.objects.create_user("anna@example.com", PASSWORD).email, client=client)
     response = client.get(f"/accounts/{page}")

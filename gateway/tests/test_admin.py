@@ -32,6 +32,7 @@ from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider, reply
 from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
 from gateway import verification
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -135,7 +136,7 @@ def test_an_account_with_books_cannot_be_deleted(filled: Site, admin_client: Cli
 
 
 def log_in(email: str, password: str = "correct-horse") -> Client:
-    client = Client()
+    client = ConsoleClient()
     client.post("/accounts/login/", {"login": email, "password": password})
     return client
 
@@ -162,7 +163,7 @@ def test_staff_log_in_and_others_do_not() -> None:
 
 
 def test_an_owner_who_is_signed_in_elsewhere_sees_no_staff_page(filled: Site) -> None:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email="owner@example.com"))
     for model in REGISTERED:
         response = client.get(address(model, "changelist"))

@@ -19,6 +19,7 @@ from conversations.models import ChatSession, FailedRequest, IdempotencyRecord, 
 from gateway import verification
 from gateway.tests.console_clients import (
     UNKNOWN,
+    account_page,
     assert_same_404,
     member_client,
     owner_client,
@@ -87,13 +88,13 @@ def test_a_strangers_id_in_the_form_tells_nothing_and_changes_nothing(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": ""}, "This field is required."),
+        ({"name": ""}, "Fill this in."),
         ({"name": "x" * 121}, "at most 120 characters"),
-        ({"name": "a\x00b"}, "Null characters are not allowed."),
-        ({"site_url": "javascript:alert(1)"}, "Enter a valid URL."),
+        ({"name": "a\x00b"}, "Remove the NUL character"),
+        ({"site_url": "javascript:alert(1)"}, "Enter a web address, as in"),
         ({"model": "gpt-5"}, "Choose one of the models shown here."),
         ({"model": ""}, "Choose a model."),
-        ({"id": "x"}, "Enter a valid UUID."),
+        ({"id": "x"}, "The form is damaged. Reload the page"),
     ],
 )
 def test_a_wrong_field_is_named_beside_it(site: Site, wrong: dict[str, str], words: str) -> None:
@@ -280,7 +281,7 @@ def test_a_channel_that_was_never_used_can_go(site: Site) -> None:
     client.post(page_of(site, "delete/"), {"confirmation": "shop"})
     assert Channel.objects.count() == 1
     response = client.post(page_of(site, "delete/"), {"confirmation": "Shop"})
-    assert response["Location"] == "/"
+    assert response["Location"] == account_page(site)
     assert (Channel.objects.count(), ApiKey.objects.count()) == (0, 0)
     entry = AuditEntry.objects.get(action="channel.deleted")
     assert entry.target.startswith("Shop (")
@@ -335,3 +336,70 @@ def test_the_pages_take_few_queries(site: Site, django_assert_max_num_queries: A
     for address in (page_of(site), "/channels/new/"):
         with django_assert_max_num_queries(12):
             client.get(address)
+
+
+# --- Words, addresses, conflicts ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("shop.example.com", "https://shop.example.com"),
+        ("shop.example.com:8443/a", "https://shop.example.com:8443/a"),
+        ("http://shop.example.com", "http://shop.example.com"),
+        ("", ""),
+    ],
+)
+def test_a_site_address_without_a_scheme_is_taken_as_https(
+    site: Site, typed: str, stored: str
+) -> None:
+    client = owner_client(site)
+    client.post(page_of(site, "save/"), settings_form(client, site, site_url=typed))
+    assert Channel.objects.get(id=site.channel.id).site_url == stored
+
+
+@pytest.mark.parametrize("typed", ["javascript:alert(1)", "ftp://x.example", "no address"])
+def test_what_is_no_web_address_stays_refused(site: Site, typed: str) -> None:
+    client = owner_client(site)
+    response = client.post(page_of(site, "save/"), settings_form(client, site, site_url=typed))
+    assert response.status_code == 422
+    assert response.context["form"].errors["site_url"] == [
+        "Enter a web address, as in https://shop.example.com"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("daily_quota", "9" * 12, "Enter 2,147,483,647 or less."),
+        ("daily_quota", "0", "Enter 1 or more."),
+        ("requests_per_minute", "many", "Enter a whole number, as in 60."),
+        ("requests_per_minute", "", "Fill this in."),
+        ("name", "x" * 121, "Use at most 120 characters, not 121."),
+        ("name", "a\x00b", "Remove the NUL character: it cannot be stored."),
+        ("model", "gpt-5", "Choose one of the models shown here."),
+    ],
+)
+def test_errors_say_how_to_put_them_right(site: Site, field: str, value: str, words: str) -> None:
+    client = owner_client(site)
+    form = settings_form(client, site) | {field: value}
+    response = client.post(page_of(site, "save/"), form)
+    assert response.context["form"].errors[field] == [words]
+
+
+def test_a_conflict_shows_both_and_lets_one_keep_either(site: Site) -> None:
+    client, editor = owner_client(site), member_client(site, "editor")
+    mine = settings_form(client, site, name="Mine", daily_quota="5")
+    editor.post(page_of(site, "save/"), settings_form(editor, site, name="Theirs"))
+    response = client.post(page_of(site, "save/"), mine)
+    assert response.status_code == 409
+    shown = {
+        one.label: ["".join(text for text, _ in line.parts) for line in (*one.theirs, *one.yours)]
+        for one in response.context["differences"]
+    }
+    assert shown == {"Name": ["Theirs", "Mine"], "Messages a day": ["1000", "5"]}
+    assert "Keep theirs, discard mine" in response.content.decode()
+    again = mine | {"digest": response.context["form"]["digest"].value()}
+    assert client.post(page_of(site, "save/"), again).status_code == 302
+    channel = Channel.objects.get(id=site.channel.id)
+    assert (channel.name, channel.daily_quota) == ("Mine", 5)

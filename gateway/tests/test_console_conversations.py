@@ -16,6 +16,7 @@ from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
 from conversations import transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +31,7 @@ UNKNOWN = [999_999, 2**63]
 
 
 def log_in(email: str = "owner@example.com") -> Client:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email=email))
     return client
 
@@ -195,9 +196,9 @@ def test_wrong_filters_are_said_beside_the_field(owner: Client) -> None:
     page = owner.get(LIST, {"first": "yesterday", "channel": "x", "text": "a\0"})
     assert page.status_code == 200
     text = page.content.decode()
-    assert "Enter a valid date." in text
-    assert "Select a valid choice." in text
-    assert "Null characters are not allowed." in text
+    assert "Enter a day, as in 2026-11-28." in text
+    assert "Choose one of those offered." in text
+    assert "Remove the NUL character" in text
     assert owner.get(LIST + "export.csv", {"channel": "x"}).status_code == 404
 
 
@@ -207,9 +208,9 @@ def test_the_list_takes_few_queries(
     for index in range(8):
         ApiClient(site.api_key).chat(session_id=f"s{index}")
     with django_assert_max_num_queries(11):
-        owner.get(LIST)
+        owner.get(account_page(site, "conversations/"))
     with django_assert_max_num_queries(12):
-        owner.get(LIST, {"text": "hello", "errors_only": "on"})
+        owner.get(account_page(site, "conversations/"), {"text": "hello", "errors_only": "on"})
 
 
 # --- One conversation -----------------------------------------------------------------------------
@@ -294,10 +295,10 @@ def test_long_conversations_are_read_in_parts(
 
 
 def test_a_conversation_takes_few_queries(
-    owner: Client, session: ChatSession, django_assert_max_num_queries: Any
+    site: Site, owner: Client, session: ChatSession, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(9):
-        owner.get(f"{LIST}{session.pk}/")
+        owner.get(account_page(site, f"conversations/{session.pk}/"))
 
 
 def test_a_strangers_conversation_is_as_unknown_as_any(
@@ -360,9 +361,9 @@ def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) ->
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"rating": 7}, "Select a valid choice"),
-        ({"rating": 1, "note": "x" * 2001}, "at most 2000 characters"),
-        ({}, "This field is required"),
+        ({"rating": 7}, "Choose one of those offered."),
+        ({"rating": 1, "note": "x" * 2001}, "at most 2,000 characters"),
+        ({}, "Choose one of those offered."),
     ],
 )
 def test_wrong_feedback_is_said(
@@ -414,11 +415,12 @@ def test_erasing_keeps_the_books_and_says_so_in_the_log(
     assert "s1" not in entries[0].target
 
 
-def test_erasing_must_be_confirmed(owner: Client, session: ChatSession) -> None:
+def test_erasing_must_be_confirmed(site: Site, owner: Client, session: ChatSession) -> None:
     page = owner.post(f"{LIST}{session.pk}/erase/", follow=True)
     assert "tick the box" in page.content.decode()
     assert Message.objects.filter(erased_at=None).count() == 2
-    assert owner.get(f"{LIST}{session.pk}/erase/").status_code == 405
+    address = account_page(site, f"conversations/{session.pk}/")
+    assert owner.get(f"{address}erase/")["Location"] == address
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -458,3 +460,35 @@ def test_a_long_session_is_exported_piece_by_piece(
     monkeypatch.setattr(transcripts, "MESSAGES_A_READ", 1)
     assert [streamed(owner.get(f"{LIST}export.{kind}")) for kind in ("jsonl", "csv")] == whole
     assert len(json.loads(whole[0].splitlines()[0])["messages"]) == session.message_count
+
+
+# --- The way back ---------------------------------------------------------------------------------
+
+
+def test_going_back_keeps_the_filters_and_the_place(
+    site: Site, owner: Client, session: ChatSession
+) -> None:
+    filters = "text=hello&traffic=live&after=2999-01-01T00%3A00%3A00%2B00%3A00%7E9"
+    escaped = filters.replace("&", "&amp;")
+    one = account_page(site, f"conversations/{session.pk}/")
+    listed = owner.get(account_page(site, f"conversations/?{filters}")).content.decode()
+    assert f'href="{one}?{escaped}"' in listed
+    page = owner.get(f"{one}?{filters}").content.decode()
+    assert f'href="{account_page(site, "conversations/")}?{escaped}"' in page
+    reply = Message.objects.get(role="assistant")
+    rated = owner.post(
+        account_page(site, f"conversations/replies/{reply.pk}/feedback/?{filters}"),
+        {"rating": "1"},
+    )
+    assert rated["Location"] == f"{one}?{filters}#reply-{reply.pk}"
+    erased = owner.post(f"{one}erase/?{filters}", {"confirm": "yes"})
+    assert erased["Location"] == f"{one}?{filters}"
+
+
+def test_a_rating_opened_like_a_page_leads_to_its_reply(
+    site: Site, owner: Client, session: ChatSession
+) -> None:
+    reply = Message.objects.get(role="assistant")
+    opened = owner.get(account_page(site, f"conversations/replies/{reply.pk}/feedback/"))
+    one = account_page(site, f"conversations/{session.pk}/")
+    assert opened["Location"] == f"{one}#reply-{reply.pk}"

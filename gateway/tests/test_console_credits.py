@@ -18,6 +18,7 @@ from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, Membership, Plan, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
+from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +29,7 @@ def client_of(site: Site, role: str = "owner") -> Client:
     user = User.objects.filter(email=f"{role}@example.com").first()
     user = user or User.objects.create_user(f"{role}@example.com")
     Membership.objects.get_or_create(account_id=site.account_id, user=user, defaults={"role": role})
-    client = Client()
+    client = ConsoleClient()
     client.force_login(user)
     return client
 
@@ -79,7 +80,7 @@ def test_what_is_left_of_a_grant_counts_charges_not_yet_allocated(
 def test_an_account_without_credits_is_told_what_to_expect(site: Site) -> None:
     user = User.objects.create_user("new@example.com")
     services.ensure_account(owner_email=user.email)
-    client = Client()
+    client = ConsoleClient()
     client.force_login(user)
     text = text_of(client.get("/credits/"))
     assert "Nothing has been booked yet" in text
@@ -216,9 +217,10 @@ def test_pages_take_few_queries(
     Plan.objects.create(name="B")
     client = client_of(site)
     with django_assert_max_num_queries(15):
-        client.get("/credits/")
+        client.get(account_page(site, "credits/"))
     with django_assert_max_num_queries(15):
-        client.get("/credits/?first_day=2026-01-01&last_day=2030-01-01&before=20")
+        query = "?first_day=2026-01-01&last_day=2030-01-01&before=20"
+        client.get(account_page(site, f"credits/{query}"))
 
 
 def test_the_ledger_is_exported_piece_by_piece(
@@ -229,9 +231,9 @@ def test_the_ledger_is_exported_piece_by_piece(
         grants.grant_credits(
             account=site.channel.account, amount_microcredits=number + 1, reason="x", actor="test"
         )
-    whole = b"".join(client.get("/credits/export.csv")).decode()
+    whole = b"".join(client.get(account_page(site, "credits/export.csv"))).decode()
     monkeypatch.setattr(statements, "ENTRIES_A_READ", 2)
-    assert b"".join(client.get("/credits/export.csv")).decode() == whole
+    assert b"".join(client.get(account_page(site, "credits/export.csv"))).decode() == whole
     numbers = [int(line.split(",")[0]) for line in whole.splitlines()[1:]]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) >= 5

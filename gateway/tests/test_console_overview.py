@@ -23,6 +23,7 @@ from conversations.activity import list_activity
 from conversations.models import FailedRequest, Message
 from gateway.tests.console_clients import (
     UNKNOWN,
+    account_page,
     assert_same_404,
     log_in,
     member_client,
@@ -110,7 +111,7 @@ def test_a_page_of_many_channels_takes_few_queries(
     client.get("/")
     for query in ("", "?sort=name&page=2", "?q=shop"):
         with django_assert_max_num_queries(15):
-            assert client.get("/" + query).status_code == 200
+            assert client.get(account_page(site, query)).status_code == 200
 
 
 def test_channels_are_paginated_searched_and_sorted(site: Site, provider: FakeProvider) -> None:
@@ -297,12 +298,12 @@ def test_the_switch_works_at_once_and_is_audited(
     assert api.chat().json()["code"] == "site_disabled"
     assert AuditEntry.objects.filter(action="channel.updated").count() == 1
     response = client.post(page_of(site, "switch/"), {"is_enabled": "on"})
-    assert response["Location"] == "/"
+    assert response["Location"] == account_page(site)
     response = client.post(page_of(site, "switch/"), {"is_enabled": "on", "settings": "1"})
     assert response["Location"] == page_of(site)
     assert api.chat().status_code == 200
     assert client.post(page_of(site, "switch/"), {"is_enabled": "maybe"}).status_code == 400
-    assert client.get(page_of(site, "switch/")).status_code == 405
+    assert client.get(page_of(site, "switch/"))["Location"] == page_of(site)
 
 
 def test_who_may_not_edit_has_no_switch(site: Site, stranger: Site) -> None:
@@ -349,7 +350,7 @@ def test_the_checklist_can_be_hidden_once_for_all(site: Site) -> None:
     client = owner_client(site)
     assert "Getting started" in text_of(client)
     for _ in range(2):
-        assert client.post("/checklist/dismiss/")["Location"] == "/"
+        assert client.post("/checklist/dismiss/")["Location"] == account_page(site)
     assert "Getting started" not in text_of(client)
     assert AuditEntry.objects.filter(action="checklist.dismissed").count() == 1
 
@@ -359,12 +360,12 @@ def test_an_account_without_channels_is_led_to_its_first() -> None:
     client = log_in(User.objects.get(email="new@example.com"))
     page = text_of(client)
     assert "No channel yet" in page
-    assert 'href="/channels/new/"' in page
+    assert f'href="/a/{account.id}/channels/new/"' in page
     assert done_in(page) == []
     viewer = User.objects.create_user("viewer@example.com")
     account.memberships.create(user=viewer, role="viewer")
     page = text_of(log_in(viewer))
-    assert 'href="/channels/new/"' not in page
+    assert "/channels/new/" not in page
     assert Message.objects.count() == 0
 
 
@@ -377,3 +378,18 @@ def test_the_key_on_the_card_is_masked_and_the_newest(site: Site) -> None:
     assert issued.clear not in page
     services.revoke_api_key(api_key=issued.record)
     assert key.masked in text_of(owner_client(site))
+
+
+def test_small_charts_of_channels_share_one_scale(site: Site, api: ApiClient) -> None:
+    for number in range(4):
+        api.chat(session_id=f"s{number}")
+    quiet = make_site(name="Quiet")
+    ApiClient(quiet.api_key).chat()
+    cards = owner_client(site).get(account_page(site)).context["cards"]
+    heights = {
+        card.channel.name: max(
+            float(found) for found in re.findall(r'height="([\d.]+)"', str(card.chart))
+        )
+        for card in cards
+    }
+    assert heights["Shop"] == 4 * heights["Quiet"]

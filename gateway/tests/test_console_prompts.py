@@ -76,7 +76,7 @@ def test_a_prompt_has_a_limit_in_characters_not_bytes(site: Site) -> None:
     assert len(stored(site).system_prompt) == 16_000
     response = save(client, site, "x" * 16_001)
     assert response.status_code == 422
-    assert "16000" in str(response.context["form"].errors["system_prompt"])
+    assert "16,000" in str(response.context["form"].errors["system_prompt"])
     assert save(client, site, "a\x00b").status_code == 422
     assert save(client, site, "x", note="n" * 201).status_code == 422
     assert stored(site).prompt_version == 2
@@ -92,6 +92,12 @@ def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
     assert "editor@example.com saved it" in page
     assert ">\nMine</textarea>" in page
     assert stored(site).system_prompt == "Theirs"
+    # Both stand side by side, and the page can be sent again to keep one's own.
+    (both,) = response.context["differences"]
+    assert [line.parts[0][0] for line in (*both.theirs, *both.yours)] == ["Theirs", "Mine"]
+    fresh = response.context["form"]["digest"].value()
+    assert save(client, site, "Mine", digest=fresh).status_code == 302
+    assert stored(site).system_prompt == "Mine"
 
 
 def test_versions_are_compared_and_brought_back_once(site: Site) -> None:

@@ -20,6 +20,7 @@ from conversations import reports
 from conversations.models import FailedRequest, Message
 from gateway import charts
 from gateway.charts import Series
+from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +28,7 @@ FORMULA = '=HYPERLINK("https://evil.example")'
 
 
 def log_in(email: str = "owner@example.com") -> Client:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email=email))
     return client
 
@@ -85,11 +86,11 @@ def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakePro
     ("query", "words"),
     [
         ("range=own", "Choose a day."),
-        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a valid date."),
+        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
         ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
         ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
-        ("range=century", "Select a valid choice."),
-        ("channel=nonsense", "Select a valid choice."),
+        ("range=century", "Choose one of those offered."),
+        ("channel=nonsense", "Choose one of those offered."),
     ],
 )
 def test_wrong_filters_are_said_beside_the_field(owner: Client, query: str, words: str) -> None:
@@ -223,9 +224,9 @@ def test_the_page_takes_few_queries(
             channel=site.channel, is_test=False, error_code="overloaded", created_at=timezone.now()
         )
     with django_assert_max_num_queries(12):
-        owner.get("/usage/")
+        owner.get(account_page(site, "usage/"))
     with django_assert_max_num_queries(11):
-        owner.get("/usage/pages/")
+        owner.get(account_page(site, "usage/pages/"))
 
 
 # --- Charts ---------------------------------------------------------------------------------------

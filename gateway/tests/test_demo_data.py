@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.test import Client
 
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, FailedRequest, Message
 from gateway import demodata, provisioning, verification
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +56,7 @@ def test_the_first_login_sees_a_good_share() -> None:
     run(*SMALL)
     account = Account.objects.get(members__email=provisioning.FIRST_EMAIL)
     assert Message.objects.filter(channel__account=account).exists()
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email=provisioning.FIRST_EMAIL))
     for path in ("/usage/?range=30d", "/conversations/"):
         assert client.get(path).status_code == 200

@@ -13,6 +13,7 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from conftest import FakeProvider
 from gateway.staff import urls as staff_urls
+from gateway.tests.console_clients import ConsoleClient
 from gateway.tests.test_policies import CONSOLE
 from gateway.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of
 
@@ -43,7 +44,7 @@ FORM_NAMES = (
 
 
 def client_of(user: User) -> Client:
-    client = Client(raise_request_exception=True)
+    client = ConsoleClient(raise_request_exception=True)
     client.force_login(user)
     return client
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 
 from channels.models import User
 from channels.tests.factories import Site
 from common.middleware import path_for_log
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.django_db
     ["/", "/conversations/", "/credits/", "/credits/export.csv", "/team/", "/no/such/", "/admin/"],
 )
 def test_no_cache_keeps_a_page(path: str, site: Site) -> None:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email="owner@example.com"))
     response = client.get(path)
     assert "no-store" in response["Cache-Control"]
@@ -40,7 +41,7 @@ def test_no_cache_keeps_a_page(path: str, site: Site) -> None:
     ],
 )
 def test_a_day_at_the_end_of_time_is_no_fault(path: str, day: str, site: Site) -> None:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email="owner@example.com"))
     response = client.get(path.format(day))
     assert response.status_code < 500

@@ -398,11 +398,11 @@ def test_fallback_replies_have_a_field_each(site: Site, admin_client: Client) ->
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("daily_quota", "99999999999", "Must be at most 1,000,000,000."),
-        ("daily_quota", "0", "Must be at least 1."),
-        ("requests_per_minute", "-3", "Must be at least"),
-        ("name", "x" * 200, "Must have at most 120 characters; it has 200."),
-        ("reply_rate_limited", "x" * 2_001, "Must have at most 2000 characters; it has 2001."),
+        ("daily_quota", "99999999999", "Enter 1,000,000,000 or less."),
+        ("daily_quota", "0", "Enter 1 or more."),
+        ("requests_per_minute", "-3", "or more."),
+        ("name", "x" * 200, "Use at most 120 characters, not 200."),
+        ("reply_rate_limited", "x" * 2_001, "Use at most 2,000 characters, not 2001."),
     ],
 )
 def test_what_is_wrong_is_said_in_our_words(
@@ -427,6 +427,6 @@ def test_rows_within_a_page_and_pages_of_our_own_say_it_too(admin_client: Client
     form = {"routes-TOTAL_FORMS": "1", "routes-INITIAL_FORMS": "0", "routes-0-position": "9" * 12}
     asked = text_of(admin_client.post(page, form))
     asked += text_of(admin_client.post("/admin/credits/codes/", {"count": "0", "note": "x" * 151}))
-    for words in ("1,000,000,000", "Must be at least 1.", "at most 150 characters; it has 151."):
+    for words in ("1,000,000,000", "Enter 1 or more.", "at most 150 characters, not 151."):
         assert words in asked
     assert "Ensure this value" not in asked

@@ -24,6 +24,7 @@ from conftest import ApiClient, FakeProvider
 from conversations.models import FailedRequest
 from gateway import tasks, verification
 from gateway.staff import urls, worker
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -198,7 +199,7 @@ def test_every_page_needs_a_permission(site: Site) -> None:
 
 
 def test_nobody_else_sees_the_staffs_pages(site: Site) -> None:
-    owner = Client()
+    owner = ConsoleClient()
     owner.force_login(User.objects.get(email="owner@example.com"))
     for address in pages(site):
         for client in (Client(), owner):

@@ -8,6 +8,7 @@ from django.test import Client
 
 from channels.models import Membership, Provider, User
 from channels.tests.factories import Site
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def staff(*permissions: str) -> tuple[User, Client]:
     user = User.objects.create_user("helper@example.com", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
+    client = ConsoleClient()
     client.force_login(user)
     return user, client
 

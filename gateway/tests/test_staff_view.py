@@ -13,6 +13,7 @@ from channels.models import AuditEntry, User
 from channels.tests.factories import Site
 from gateway.console import urls as console_urls
 from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +25,7 @@ PAGES: list[Any] = [page for page in console_urls.urlpatterns if isinstance(page
 def staff(*permissions: str) -> Client:
     user = User.objects.create_user("staff@example.com", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
+    client = ConsoleClient()
     client.force_login(user)
     return client
 
@@ -84,11 +85,11 @@ def test_a_guest_cannot_write_anything(guest: Client, site: Site) -> None:
 
 def address_of(pattern: Any, site: Site) -> str | None:
     """Return the address of a page of the console, about the site's channel where it needs one."""
+    known = {"channel_id": site.channel.id, "account_id": site.account_id}
     wanted = set(pattern.pattern.converters)
-    if wanted - {"channel_id"}:
+    if wanted - set(known):
         return None
-    values = {"channel_id": site.channel.id} if wanted else {}
-    return reverse(f"console:{pattern.name}", kwargs=values)
+    return reverse(f"console:{pattern.name}", kwargs={name: known[name] for name in wanted})
 
 
 def test_a_guest_sees_no_key(guest: Client, site: Site) -> None:
@@ -108,7 +109,7 @@ def test_a_guest_sees_no_other_accounts_channel(guest: Client, stranger: Site) -
 
 
 def test_leaving_leads_back_to_the_account(guest: Client, site: Site) -> None:
-    assert guest.get(reverse("console:leave_staff_view")).status_code == 405
+    assert guest.get(reverse("console:leave_staff_view"))["Location"] == "/"
     response = guest.post(reverse("console:leave_staff_view"))
     assert response["Location"] == reverse("admin:channels_account_change", args=[site.account_id])
     assert STAFF_VIEW_SESSION_KEY not in guest.session
@@ -131,7 +132,7 @@ def test_a_permission_taken_away_ends_the_view_at_once(guest: Client, site: Site
 
 
 def test_owners_cannot_get_there(site: Site) -> None:
-    client = Client()
+    client = ConsoleClient()
     client.force_login(User.objects.get(email="owner@example.com"))
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.post(url)["Location"].startswith("/admin/login/")

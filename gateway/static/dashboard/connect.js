@@ -23,19 +23,13 @@
     if (isShown) return;
     button.disabled = true;
     try {
-      const { ok, answer } = await gateway.post(button.dataset.reveal, {
-        // Where to come back to after a log-in, if one is asked for first.
-        next: location.pathname,
-      });
-      if (ok && answer.key) {
-        fill(answer.key);
-        show(button, true);
-        gateway.toast("The key is in all the code below.");
-      } else if (!answer.redirect) {
-        gateway.toast(answer.error || "The key could not be shown. Reload the page and try again.");
-      }
+      // Where to come back to after a log-in, if one is asked for first.
+      const { key } = await gateway.post(button.dataset.reveal, { next: location.pathname });
+      fill(key);
+      show(button, true);
+      gateway.toast("The key is in all the code below.");
     } catch (error) {
-      gateway.toast("The gateway could not be reached.");
+      gateway.tell(error);
     } finally {
       button.disabled = false;
     }
@@ -85,11 +79,10 @@
     const dialog = form.closest("dialog");
     if (dialog) dialog.close();
     try {
-      const { ok, answer } = await gateway.post(form.action, new FormData(form));
-      if (ok && answer.status) target.replaceChildren(describe(answer));
-      else target.textContent = "This could not be tried. Reload the page and try again.";
+      target.replaceChildren(describe(await gateway.post(form.action, new FormData(form))));
     } catch (error) {
-      target.textContent = "The gateway could not be reached.";
+      target.replaceChildren();
+      gateway.tell(error);
     } finally {
       button.disabled = false;
     }

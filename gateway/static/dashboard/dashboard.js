@@ -9,12 +9,18 @@
   toasts.setAttribute("role", "status");
   document.addEventListener("DOMContentLoaded", () => document.body.append(toasts));
 
-  function toast(text) {
+  function toast(text, link) {
     const line = document.createElement("div");
     line.className = "gw-toast";
     line.textContent = text;
+    if (link) {
+      const anchor = document.createElement("a");
+      anchor.href = link.href;
+      anchor.textContent = link.text;
+      line.append(" ", anchor);
+    }
     toasts.append(line);
-    setTimeout(() => line.remove(), 4000);
+    setTimeout(() => line.remove(), link ? 30_000 : 4000);
   }
 
   function csrfToken() {
@@ -22,20 +28,76 @@
     return field ? field.value : "";
   }
 
-  async function post(url, fields) {
-    const body = new URLSearchParams(fields || {});
-    const response = await fetch(url, {
-      method: "POST",
-      body,
-      headers: { "X-CSRFToken": csrfToken(), Accept: "application/json" },
-    });
-    const kind = response.headers.get("Content-Type") || "";
-    const answer = kind.includes("json") ? await response.json() : {};
-    if (answer.redirect) {
-      location.assign(answer.redirect);
+  // Why a request did not do what was asked, in words for the person at the page.
+  class Refusal extends Error {
+    constructor(message, more) {
+      super(message);
+      Object.assign(this, { isLoggedOut: false, isLeaving: false }, more);
     }
-    return { ok: response.ok, status: response.status, answer };
   }
+
+  const LOGGED_OUT = "You have been logged out. Nothing was changed.";
+  const BECAUSE = {
+    403: "Your log-in has changed, or may not do this any more. Reload the page.",
+    404: "This is no longer here. Reload the page.",
+  };
+
+  // Sends a form's fields and returns the response. Only a log-in that has ended redirects a
+  // script's request: followed, it would look like an answer. Throws Refusal.
+  async function request(url, fields, options) {
+    let response;
+    try {
+      response = await fetch(url, {
+        method: "POST",
+        body: new URLSearchParams(fields || {}),
+        redirect: "manual",
+        headers: { "X-CSRFToken": csrfToken(), Accept: "application/json" },
+        ...options,
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refusal("The gateway could not be reached. Try again in a moment.");
+    }
+    if (response.type === "opaqueredirect" || response.status === 401) {
+      throw new Refusal(LOGGED_OUT, { isLoggedOut: true });
+    }
+    return response;
+  }
+
+  // Sends a form's fields and returns the JSON that answers it. Throws Refusal for all else.
+  async function post(url, fields) {
+    const response = await request(url, fields);
+    const isJson = (response.headers.get("Content-Type") || "").includes("json");
+    const answer = isJson ? await response.json().catch(() => null) : null;
+    if (answer && answer.redirect) {
+      location.assign(answer.redirect);
+      throw new Refusal("", { isLeaving: true });
+    }
+    if (response.ok && answer) return answer;
+    const words = BECAUSE[response.status] || `The gateway could not do this (status ${response.status}). Try again.`;
+    throw new Refusal((answer && answer.error) || words);
+  }
+
+  // Says what came of a request that was refused.
+  function tell(error) {
+    if (error.isLeaving) return;
+    if (error.isLoggedOut) toast(error.message, { href: location.pathname + location.search, text: "Log in again" });
+    else toast(error instanceof Refusal ? error.message : "Something broke. Reload the page and try again.");
+  }
+
+  // Parts of a page that renew themselves stay as they are when the log-in has ended.
+  let isLoggedOut = false;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (isLoggedOut) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    const asked = new URL(requestConfig.path, location.href).pathname;
+    if (!xhr.responseURL || new URL(xhr.responseURL).pathname === asked) return;
+    event.detail.shouldSwap = false;
+    isLoggedOut = true;
+    tell(new Refusal("You have been logged out.", { isLoggedOut: true }));
+  });
 
   async function copy(text) {
     if (navigator.clipboard && window.isSecureContext) {
@@ -65,7 +127,7 @@
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
 
-  window.gateway = { toast, post, copy, csrfToken, credits, wait };
+  window.gateway = { toast, request, post, tell, copy, credits, wait, wake };
 
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.
@@ -147,12 +209,14 @@
       }
     });
   });
-  window.addEventListener("pageshow", (event) => {
-    if (!event.persisted) return;
+  function wake() {
     for (const form of document.querySelectorAll("form[data-sent]")) {
       delete form.dataset.sent;
       for (const button of form.querySelectorAll("button")) button.disabled = false;
     }
+  }
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) wake();
   });
 
   // data-count="#id": a counter of the characters of a text field, in the element.

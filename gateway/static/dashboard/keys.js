@@ -14,10 +14,7 @@
   async function fetchKey(box, isCopy) {
     const fields = { next: location.pathname + location.search };
     if (isCopy) fields.copy = "1";
-    const { ok, answer } = await gateway.post(box.dataset.keyUrl, fields);
-    if (ok && answer.key) return answer.key;
-    if (!answer.redirect) gateway.toast(answer.error || "The key could not be read. Load the page again.");
-    return null;
+    return (await gateway.post(box.dataset.keyUrl, fields)).key;
   }
 
   function show(box, text, isShown) {
@@ -29,25 +26,21 @@
 
   function hide(box) {
     clearTimeout(box.hideLater);
-    show(box, box.dataset.masked, false);
+    show(box, box.querySelector("[data-key-text]").dataset.masked, false);
   }
 
   async function reveal(box) {
-    const text = box.querySelector("[data-key-text]");
-    box.dataset.masked = box.dataset.masked || text.textContent;
     if (box.querySelector("[data-key-reveal]").getAttribute("aria-pressed") === "true") {
       hide(box);
       return;
     }
     const key = await fetchKey(box, false);
-    if (!key) return;
     show(box, key, true);
     box.hideLater = setTimeout(() => hide(box), SHOWN_MS);
   }
 
   async function copy(box) {
     const key = await fetchKey(box, true);
-    if (!key) return;
     try {
       await gateway.copy(key);
       gateway.toast("Copied. Keep the key in your backend.");
@@ -59,10 +52,10 @@
   document.addEventListener("click", (event) => {
     // data-key-note: a key that is in the page in clear was copied by dashboard.js.
     const note = event.target.closest("[data-key-note]");
-    if (note) gateway.post(note.dataset.keyNote).catch(() => {});
+    if (note) gateway.post(note.dataset.keyNote).catch(gateway.tell);
     const box = event.target.closest("[data-key-url]");
     if (!box) return;
     const deed = event.target.closest("[data-key-copy]") ? copy : event.target.closest("[data-key-reveal]") ? reveal : null;
-    if (deed) deed(box).catch(() => gateway.toast("The gateway did not answer. Try again."));
+    if (deed) deed(box).catch(gateway.tell);
   });
 })();

@@ -13,13 +13,12 @@
       if (button.disabled) return;
       button.disabled = true;
       try {
-        const { ok, answer } = await gateway.post(form.action, { is_enabled: button.value });
-        if (!ok) throw new Error("refused");
+        const answer = await gateway.post(form.action, { is_enabled: button.value });
         button.setAttribute("aria-checked", String(answer.is_enabled));
         button.value = answer.is_enabled ? "off" : "on";
         gateway.toast(answer.is_enabled ? "Switched on." : "Switched off: the next call is refused.");
       } catch (error) {
-        gateway.toast("That did not work. Load the page again.");
+        gateway.tell(error);
       } finally {
         button.disabled = false;
         button.focus();

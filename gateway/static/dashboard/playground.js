@@ -112,26 +112,20 @@
   async function refused(response) {
     const kind = response.headers.get("Content-Type") || "";
     if (kind.includes("json")) return problem(await response.json(), response.status);
-    if (response.redirected) return problem({ error: "You have been logged out. Reload the page to log in again." }, 401);
     if (response.status === 403) return problem({ error: "Your log-in may not do this any more. Reload the page." }, 403);
     return problem({}, response.status);
   }
 
   async function ask(message) {
     const started = performance.now();
-    const body = new URLSearchParams({ message, conversation, mode: mode(), simulate: simulate.value });
+    const fields = { message, conversation, mode: mode(), simulate: simulate.value };
     busy = new AbortController();
     const bubble = say("assistant", "");
     bubble.append(element("span", "gw-busy"));
     let firstAfter = 0;
     let curl = "";
     let hasEnded = false;
-    const response = await fetch(form.action, {
-      method: "POST",
-      body,
-      headers: { "X-CSRFToken": gateway.csrfToken(), Accept: "text/event-stream, application/json" },
-      signal: busy.signal,
-    });
+    const response = await gateway.request(form.action, fields, { signal: busy.signal });
     if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
       bubble.remove();
       await refused(response);
@@ -172,7 +166,8 @@
     const message = field.value.trim();
     if (busy || !message) return;
     field.value = "";
-    say("user", message);
+    gateway.forget(form);
+    const said = say("user", message);
     sendButton.disabled = true;
     try {
       await ask(message);
@@ -181,7 +176,15 @@
       if (error.name !== "AbortError") {
         const waiting = chat.querySelector(".gw-busy");
         if (waiting) waiting.closest("li").remove();
-        problem({ error: "The gateway could not be reached, or the connection was lost." }, 0);
+        if (error.isLoggedOut) {
+          // It was never sent: back into the field, unless somebody has begun the next one.
+          said.remove();
+          if (!field.value) field.value = message;
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+          gateway.tell(error);
+        } else {
+          problem({ error: "The gateway could not be reached, or the connection was lost." }, 0);
+        }
       }
     } finally {
       busy = null;

@@ -1,0 +1,176 @@
+// What somebody types stays in this tab until it is saved: a log-in that has ended in between, a
+// refusal or a closed page does not lose it.
+//   form[data-keep]   kept while typed, put back when the form is shown again; data-keep="message"
+//                     keeps these fields alone. Passwords and files never are.
+//   form[data-guard]  asks before the page is left with changes in it
+//   form[data-unsaved]  shows what was refused: unsaved from the start
+// A page says with [data-saved] that the form sent before it was taken.
+(function () {
+  "use strict";
+
+  const PREFIX = "gateway.draft:";
+  const NEVER = ["password", "file", "submit", "button"];
+
+  function read(key) {
+    try {
+      return JSON.parse(sessionStorage.getItem(key));
+    } catch (error) {
+      return null; // storage can be forbidden, or hold another program's text
+    }
+  }
+
+  function write(key, draft) {
+    try {
+      if (draft) sessionStorage.setItem(key, JSON.stringify(draft));
+      else sessionStorage.removeItem(key);
+    } catch (error) {
+      // Forbidden or full: then nothing is kept.
+    }
+  }
+
+  function keys() {
+    try {
+      return Object.keys(sessionStorage).filter((key) => key.startsWith(PREFIX));
+    } catch (error) {
+      return [];
+    }
+  }
+
+  function user() {
+    const main = document.getElementById("gw-main");
+    return (main && main.dataset.user) || "";
+  }
+
+  function keyOf(form) {
+    return PREFIX + new URL(form.getAttribute("action") || location.href, location.href).pathname;
+  }
+
+  function kept(form) {
+    const only = (form.dataset.keep || "").split(" ").filter(Boolean);
+    return [...form.elements].filter(
+      (field) =>
+        field.name && field.name !== "csrfmiddlewaretoken" && !NEVER.includes(field.type) && (!only.length || only.includes(field.name)),
+    );
+  }
+
+  function isChoice(field) {
+    return field.type === "radio" || field.type === "checkbox";
+  }
+
+  // Pairs of name and value; of a choice the chosen ones.
+  function valuesOf(form) {
+    return kept(form)
+      .filter((field) => !isChoice(field) || field.checked)
+      .map((field) => [field.name, field.value]);
+  }
+
+  // What can be seen of it: the hidden rest is new on each page.
+  function seen(form, values) {
+    const hidden = new Set(kept(form).filter((field) => field.type === "hidden").map((field) => field.name));
+    return JSON.stringify(values.filter(([name]) => !hidden.has(name)));
+  }
+
+  function putBack(form, values) {
+    for (const field of kept(form)) {
+      const found = values.filter(([name]) => name === field.name).map(([, value]) => value);
+      if (isChoice(field)) field.checked = found.includes(field.value);
+      else if (found.length) field.value = found[0];
+      const folded = field.closest("details:not([open])");
+      if (folded && field.value !== field.defaultValue) folded.open = true;
+      if (field.dataset.count) field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  }
+
+  function notice(form) {
+    const box = document.createElement("div");
+    box.className = "gw-alert gw-alert-warn gw-row-between";
+    box.setAttribute("role", "status");
+    const words = document.createElement("span");
+    words.textContent = "What you typed before is back in this form. It is not saved yet.";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "gw-btn gw-btn-small";
+    button.textContent = "Discard it";
+    button.addEventListener("click", () => {
+      forget(form);
+      location.assign(location.pathname + location.search);
+    });
+    box.append(words, button);
+    form.prepend(box);
+  }
+
+  function forget(form) {
+    write(keyOf(form), null);
+    form.gwIsLeaving = true;
+  }
+
+  function begin(form) {
+    if (form.gwAtFirst !== undefined) return;
+    const values = valuesOf(form);
+    form.gwAtFirst = seen(form, values);
+    const key = keyOf(form);
+    const draft = read(key);
+    if (!draft) return;
+    if (form.dataset.unsaved !== undefined) {
+      // The page has what was typed, and newer hidden values.
+      write(key, { user: user(), values, isSent: false });
+    } else if (seen(form, draft.values) === form.gwAtFirst) {
+      write(key, null);
+    } else {
+      putBack(form, draft.values);
+      notice(form);
+    }
+  }
+
+  function beginAll() {
+    for (const form of document.querySelectorAll("form[data-keep]")) begin(form);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const isSaved = Boolean(document.querySelector("[data-saved]"));
+    for (const key of keys()) {
+      const draft = read(key);
+      // A page without a user is the log-in, or says what went wrong.
+      if (!draft || (user() && (draft.user !== user() || (draft.isSent && isSaved)))) write(key, null);
+      else if (draft.isSent) write(key, { ...draft, isSent: false });
+    }
+    if (user()) beginAll();
+    document.addEventListener("htmx:afterSettle", beginAll);
+  });
+
+  document.addEventListener("input", (event) => {
+    const form = event.target.form;
+    if (!form || form.dataset.keep === undefined || !user()) return;
+    form.gwIsLeaving = false;
+    write(keyOf(form), { user: user(), values: valuesOf(form), isSent: false });
+  });
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented) return;
+    if (/\/log-?out\//.test(form.getAttribute("action") || "")) for (const key of keys()) write(key, null);
+    if (form.dataset.keep === undefined || form.method !== "post") return;
+    form.gwIsLeaving = true;
+    write(keyOf(form), { user: user(), values: valuesOf(form), isSent: true });
+  });
+
+  function isUnsaved(form) {
+    if (form.gwIsLeaving || form.gwAtFirst === undefined) return false;
+    return form.dataset.unsaved !== undefined || seen(form, valuesOf(form)) !== form.gwAtFirst;
+  }
+
+  window.addEventListener("beforeunload", (event) => {
+    if (![...document.querySelectorAll("form[data-guard]")].some(isUnsaved)) return;
+    event.preventDefault();
+    event.returnValue = true;
+    // Whoever stays can use the buttons again.
+    setTimeout(window.gateway.wake);
+  });
+  // data-discard on a link: leaves without what was typed.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-discard]")) return;
+    for (const form of document.querySelectorAll("form[data-keep]")) forget(form);
+  });
+
+  window.gateway.forget = forget;
+})();

@@ -74,7 +74,6 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         balance=balance,
-        available=show_credits(balance.available),
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
         spent=show_credits(runway.spent_microcredits),

@@ -19,7 +19,7 @@ from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
-from gateway.console import conversation_files
+from gateway.console import conversation_files, trials
 from gateway.console.access import Member, member_page
 from gateway.console.filters import FilterForm, start_of
 from gateway.console.navigation import console_url
@@ -79,7 +79,15 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         # A search is not repeated every few seconds.
         is_live=after is None and not search.looks_inside,
         scanned=transcripts.SCANNED_AT_ONCE,
+        test_traffic=_test_traffic(search) if not page.rows else "",
+        test_query=form.query(traffic="test"),
     )
+
+
+def _test_traffic(search: Search) -> str:
+    """Say what an empty list of live conversations leaves out."""
+    is_counted = not (search.is_test or search.looks_inside)
+    return trials.describe_conversations(search) if is_counted else ""
 
 
 @member_page()

@@ -21,11 +21,14 @@ from channels import selectors, services
 from channels.models import ApiKey, Channel
 from common.money import show_credits
 from conversations.activity import Activity, last_used, list_activity
+from conversations.reports import Scope
 from gateway.charts import sparkline
 from gateway.console import onboarding
 from gateway.console.access import Member, Role, channel_page, member_page
+from gateway.console.filters import days_back
 from gateway.console.pages import render_page
 from gateway.console.terms import read_term
+from gateway.console.trials import Trials, find_trials
 
 CARDS_PER_PAGE = 24
 SORTS = {"recent": "Recently used", "name": "Name"}
@@ -58,17 +61,19 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     counts = own.aggregate(all=Count("id"), off=Count("id", filter=Q(is_enabled=False)))
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
-    query, sort = read_term(request, "q", most=120), read_sort(request)
-    page = Paginator(_listed(own, query, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    search, sort = read_term(request, "q", most=120), read_sort(request)
+    page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    cards = make_cards(list(page), now)
     return render_page(
         request,
         member,
         "overview.html",
         title="Overview",
-        cards=make_cards(list(page), now),
+        cards=cards,
+        trials=None if search or page.number > 1 else _find_trials(member, cards, now),
         page=page,
-        query=urlencode({"q": query, "sort": sort}),
-        search=query,
+        query=urlencode({"q": search, "sort": sort}),
+        search=search,
         sort=sort,
         sorts=SORTS,
         channel_count=counts["all"],
@@ -82,6 +87,14 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ends_at=_first_end(balance, runway),
         checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
     )
+
+
+def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | None:
+    """Return what test keys did in the days of the charts, where those show nothing."""
+    if not cards or any(any(card.activity.requests_by_day) for card in cards):
+        return None
+    starts_at, ends_at = days_back(now, 7)
+    return find_trials(Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at))
 
 
 def read_sort(request: HttpRequest) -> str:

@@ -24,6 +24,7 @@ from gateway.console.access import Member, member_page
 from gateway.console.downloads import download
 from gateway.console.filters import FilterForm, days_back, start_of
 from gateway.console.pages import render_page
+from gateway.console.trials import find_trials
 
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
 _DAYS = {"7d": 7, "30d": 30}
@@ -112,6 +113,8 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         channel_lines=[_linked(form, "channel", line) for line in report.channels],
         model_lines=[_linked(form, "model", line) for line in report.models],
         comparison=comparison,
+        trials=None if scope.is_test or report.total.request_count else find_trials(scope),
+        test_query=form.query(traffic="test"),
     )
 
 

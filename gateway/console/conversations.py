@@ -14,6 +14,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.views.decorators.http import require_POST
 
+from billing.days import start_of
 from channels.models import Account, Membership
 from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
@@ -21,7 +22,7 @@ from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
 from gateway.console import conversation_files, trials
 from gateway.console.access import Member, member_page
-from gateway.console.filters import FilterForm, start_of
+from gateway.console.filters import FilterForm
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 

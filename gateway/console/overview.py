@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from billing.balance import Balance, Runway, get_balance, get_runway
+from billing.days import RECENT_DAYS, last_days
 from channels import selectors, services
 from channels.models import ApiKey, Channel
 from common.money import show_credits
@@ -25,7 +26,6 @@ from conversations.reports import Scope
 from gateway.charts import sparkline
 from gateway.console import onboarding
 from gateway.console.access import Member, Role, channel_page, member_page
-from gateway.console.filters import days_back
 from gateway.console.pages import render_page
 from gateway.console.terms import read_term
 from gateway.console.trials import Trials, find_trials
@@ -49,7 +49,9 @@ class Card:
     @cached_property
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
-        label = "Answers a day in the last 7 days, today last: " + ", ".join(map(str, counts))
+        label = f"Answers a day in the last {RECENT_DAYS} days, today last: " + ", ".join(
+            map(str, counts)
+        )
         return sparkline(counts, label=label)
 
 
@@ -93,7 +95,7 @@ def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | N
     """Return what test keys did in the days of the charts, where those show nothing."""
     if not cards or any(any(card.activity.requests_by_day) for card in cards):
         return None
-    starts_at, ends_at = days_back(now, 7)
+    starts_at, ends_at = last_days(now)
     return find_trials(Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at))
 
 
@@ -130,7 +132,7 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
     if balance.is_exhausted:
         return "Used up: channels answer “credits_exhausted” until credits are added."
     if not runway.spent_microcredits:
-        return "Nothing was spent in the last 7 days."
+        return f"Nothing was spent in the last {RECENT_DAYS} days."
     if runway.until is None:
         return f"Lasts for more than five years at {pace_words(runway)}."
     if runway.until == now.date():
@@ -143,8 +145,8 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
 
 def pace_words(runway: Runway) -> str:
     """Name the time the pace was taken from."""
-    if runway.is_week:
-        return "this week's pace"
+    if runway.is_whole:
+        return f"the pace of the last {RECENT_DAYS} days"
     hours = max(1, round(runway.span / timedelta(hours=1)))
     if hours >= 48:
         return f"the pace of the last {round(hours / 24)} days"

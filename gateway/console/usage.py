@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
+from billing.days import last_days, start_of
 from channels.models import Account, LanguageModel
 from common.money import format_credits
 from common.plans import snapshot
@@ -22,7 +23,7 @@ from gateway import charts
 from gateway.charts import Series
 from gateway.console.access import Member, member_page
 from gateway.console.downloads import download
-from gateway.console.filters import FilterForm, days_back, start_of
+from gateway.console.filters import FilterForm
 from gateway.console.pages import render_page
 from gateway.console.trials import find_trials
 
@@ -70,7 +71,7 @@ class UsageForm(FilterForm):
         if self.chosen_range == "own":
             first, last = self.value("first"), self.value("last")
             return start_of(first), start_of(last) + timedelta(days=1)
-        return days_back(now, _DAYS[self.chosen_range])
+        return last_days(now, _DAYS[self.chosen_range])
 
     def scope(self, account: Account) -> Scope:
         starts_at, ends_at = self.period(timezone.now())

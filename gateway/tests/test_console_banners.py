@@ -79,3 +79,21 @@ def test_a_strangers_empty_account_is_not_spoken_of(
 def test_the_api_answers_as_before(site: Site, connected: None) -> None:
     CreditAccount.objects.update(balance_microcredits=0)
     assert ApiClient(site.api_key).chat().json()["code"] == "credits_exhausted"
+
+
+def test_owners_read_who_answers_and_that_it_is_free(site: Site) -> None:
+    client = owner_client(site)
+    for page in all_pages(site):
+        text = text_of(client, page)
+        assert text.count("No AI provider is connected yet: replies are demo texts, free") == 1
+        assert "PROVIDER_BASE_URL" not in text, page
+        assert "/admin/channels/provider/" not in text, page
+
+
+def test_staff_are_led_to_where_a_provider_is_connected(site: Site) -> None:
+    assert "/admin/channels/provider/" in text_of(staff_guest(site), "/")
+
+
+def test_nothing_is_said_of_the_demo_once_a_provider_answers(site: Site, connected: None) -> None:
+    client = owner_client(site)
+    assert all("demo texts" not in text_of(client, page) for page in all_pages(site))

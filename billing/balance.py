@@ -10,12 +10,11 @@ from django.db.models import Min, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from billing import grants, holds, selectors
-from billing.days import utc_day
+from billing.days import last_days, utc_day
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Channel
 
 DAY = timedelta(days=1)
-WEEK = timedelta(days=7)
 # Beyond that a date says nothing.
 LONGEST_RUNWAY_DAYS = 5 * 365
 
@@ -53,16 +52,14 @@ class Balance:
 class Runway:
     """What was charged in which time, up to now, and the UTC day credits last until at that pace.
 
-    `span` is a week, or the time since the account's first entry, a day at least.
+    `span` is the time since the last 7 days began, or since the account's first entry, if that was
+    later: then the pace is no whole one. A day at least.
     """
 
     spent_microcredits: int
     span: timedelta
+    is_whole: bool
     until: date | None
-
-    @property
-    def is_week(self) -> bool:
-        return self.span == WEEK
 
 
 def get_balance(*, account_id: int, now: datetime) -> Balance:
@@ -114,20 +111,17 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
 
 
 def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
-    """Return the pace of the last seven days' charges, and how long the balance lasts at it.
+    """Return what was charged in the last seven days, and how long the balance lasts at that pace.
 
     Of an account that is not as old, the pace is that of the time since its first entry, a day at
     least.
     """
-    spent = selectors.sum_charges(account_id=account_id, starts_at=now - WEEK)
-    span = _span(balance.first_entry_at, now)
-    return Runway(spent, span, _lasts_until(balance.available, spent, span, now))
-
-
-def _span(first_entry_at: datetime | None, now: datetime) -> timedelta:
-    if first_entry_at is None:
-        return WEEK
-    return min(WEEK, max(DAY, now - first_entry_at))
+    starts_at, _ = last_days(now)
+    spent = selectors.sum_charges(account_id=account_id, starts_at=starts_at)
+    first = balance.first_entry_at or starts_at
+    is_whole = first <= starts_at
+    span = now - starts_at if is_whole else max(DAY, now - first)
+    return Runway(spent, span, is_whole, _lasts_until(balance.available, spent, span, now))
 
 
 def _lasts_until(available: int, spent: int, span: timedelta, now: datetime) -> date | None:

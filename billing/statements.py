@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing import selectors
-from billing.days import utc_day
+from billing.days import start_of, utc_day
 from billing.models import Book, CreditGrant, Hold, LedgerEntry
 from common import db
 
@@ -90,10 +90,10 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
     if chosen.kind:
         entries = entries.filter(kind=chosen.kind)
     if chosen.first_day:
-        start = _midnight(chosen.first_day)
+        start = start_of(chosen.first_day)
         entries = selectors.entries_since(entries, account_id=account_id, moment=start)
     if chosen.last_day:
-        end = _midnight(chosen.last_day) + timedelta(days=1)
+        end = start_of(chosen.last_day) + timedelta(days=1)
         entries = selectors.entries_before(entries, account_id=account_id, moment=end)
     return entries.order_by("-sequence")
 
@@ -150,7 +150,3 @@ def signed_microcredits(entry: LedgerEntry) -> int:
     if entry.credit == Book.CUSTOMER:
         return entry.amount_microcredits
     return -entry.amount_microcredits if entry.debit == Book.CUSTOMER else 0
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

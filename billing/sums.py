@@ -43,6 +43,13 @@ def count_messages_today(*, now: datetime) -> tuple[int, int]:
     return sums["live"], sums["test"]
 
 
+def count_what_is_proven() -> int:
+    """Return about how many entries and messages a proof of the books reads."""
+    entries = CreditAccount.objects.aggregate(sum=Sum("entry_count", default=0))["sum"]
+    messages = DailyUsage.objects.aggregate(sum=Sum("message_count", default=0))["sum"]
+    return int(entries + messages)
+
+
 def count_open_holds(*, now: datetime) -> tuple[int, int]:
     """Return how many holds are open, and how many of those should have ended by now."""
     counts = Hold.objects.filter(state=Hold.State.HELD).aggregate(

@@ -5,25 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from billing.days import utc_day
+from billing.days import RECENT_DAYS, last_days
 from channels.models import Channel
 from common import db
 from conversations import rollups
 from conversations.models import Message
 from conversations.rollups import Chosen
 
-DAYS = 7
-
 
 @dataclass(frozen=True, slots=True)
 class Activity:
     """A channel's replies and charges of today (UTC), its replies a day, oldest first."""
 
-    requests_by_day: tuple[int, ...] = (0,) * DAYS
+    requests_by_day: tuple[int, ...] = (0,) * RECENT_DAYS
     charged_today_microcredits: int = 0
     errors_today: int = 0
 
@@ -61,9 +59,9 @@ def _latest_reply(replies: QuerySet[Message]) -> Subquery:
 _COUNTS = ", ".join(
     f"SUM(CASE WHEN error_code = '' AND starts_at >= %(day{number})s"
     f" AND starts_at < %(day{number + 1})s THEN request_count ELSE 0 END)"
-    for number in range(DAYS)
+    for number in range(RECENT_DAYS)
 )
-_LAST_DAY = f"starts_at >= %(day{DAYS - 1})s"
+_LAST_DAY = f"starts_at >= %(day{RECENT_DAYS - 1})s"
 _BY_CHANNEL = f"""
 SELECT channel_id, {_COUNTS},
        SUM(CASE WHEN {_LAST_DAY} THEN charged_microcredits ELSE 0 END),
@@ -91,5 +89,5 @@ def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uu
 
 def _midnights(now: datetime) -> list[datetime]:
     """Return where each of the last days begins, and where the last of them ends (UTC)."""
-    today = datetime.combine(utc_day(now), time(), UTC)
-    return [today + timedelta(days=offset) for offset in range(1 - DAYS, 2)]
+    first, _ = last_days(now)
+    return [first + timedelta(days=number) for number in range(RECENT_DAYS + 1)]

@@ -1,8 +1,8 @@
 """Conversations as the team reads them: found, listed newest first, read, exported.
 
 Everything is reached through the account's channels. A list goes on from the last session shown
-(a keyset) and never counts; a search reads at most `SCANNED_AT_ONCE` sessions at a time and says
-from where to go on.
+(a keyset) and never counts them all; a search reads at most `SCANNED_AT_ONCE` sessions at a time
+and says from where to go on.
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     latest = _latest(search, after, SESSIONS_ON_A_PAGE + 1)
     sessions = list(_sessions([place.session_pk for place, _ in latest]))
     return _whole_page(sessions) or SessionPage(_rows(sessions), None)
+
+
+def count_sessions(search: Search, *, most: int) -> int:
+    """Return how many sessions there are, counting no further than `most`; looks into none."""
+    return len(_latest(search, None, most))
 
 
 def _whole_page(sessions: list[ChatSession]) -> SessionPage | None:

@@ -106,7 +106,7 @@ def line_chart(
 ) -> SafeString:
     """Return a line for each series, with gaps where nothing was measured."""
     known = [value for one in series for value in one.values if value is not None]
-    axis = _Axis(max(known, default=0))
+    axis = _Axis(max(known, default=0), is_whole=all(isinstance(value, int) for value in known))
     step = _PLOT_WIDTH / max(1, len(labels))
     drawn = format_html_join(
         "",
@@ -200,9 +200,17 @@ def _frame(
         '<line class="gw-gridline" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<text x="{}" y="{}" text-anchor="end">{}</text>',
         (
-            (_LEFT, _WIDTH - _RIGHT, y, y, _LEFT - 6, y + 4, show(axis.tick * number))
-            for number in range(axis.count + 1)
-            for y in (axis.y(axis.tick * number),)
+            (
+                _LEFT,
+                _WIDTH - _RIGHT,
+                y,
+                y,
+                _LEFT - 6,
+                y + 4,
+                show(value) if value else "0",
+            )
+            for value in (axis.tick * number for number in range(axis.count + 1))
+            for y in (axis.y(value),)
         ),
     )
     step = _PLOT_WIDTH / max(1, len(labels))

@@ -14,15 +14,16 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 
+from billing.days import start_of
 from channels.models import Account, Membership
 from common.forms import PlainForm
 from common.money import show_credits
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
-from gateway.console import conversation_files
+from gateway.console import conversation_files, trials
 from gateway.console.access import Member, member_page, post_only
-from gateway.console.filters import FilterForm, start_of
+from gateway.console.filters import FilterForm
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 from gateway.console.staff_view import note_reading
@@ -83,7 +84,15 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         # A search is not repeated every few seconds.
         is_live=after is None and not search.looks_inside,
         scanned=transcripts.SCANNED_AT_ONCE,
+        test_traffic=_test_traffic(search) if not page.rows else "",
+        test_query=form.query(traffic="test"),
     )
+
+
+def _test_traffic(search: Search) -> str:
+    """Say what an empty list of live conversations leaves out."""
+    is_counted = not (search.is_test or search.looks_inside)
+    return trials.describe_conversations(search) if is_counted else ""
 
 
 @member_page()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,11 +14,6 @@ from common.forms import DayField, PlainForm
 
 MOST_DAYS = 366
 DAY = forms.DateInput(attrs={"type": "date"})
-
-
-def start_of(day: date) -> datetime:
-    """Return the first moment of a UTC day."""
-    return datetime.combine(day, time(), UTC)
 
 
 class FilterForm(PlainForm):
@@ -65,9 +59,3 @@ class FilterForm(PlainForm):
         """Return the filters as a query string, with some of them changed."""
         values = {name: self.data.get(name, "") for name in self.fields} | changes
         return urlencode({name: value for name, value in values.items() if value})
-
-
-def days_back(now: datetime, days: int) -> tuple[datetime, datetime]:
-    """Return the beginning and end of the last UTC days, today among them."""
-    tomorrow = start_of(now.astimezone(UTC).date()) + timedelta(days=1)
-    return tomorrow - timedelta(days=days), tomorrow

@@ -24,6 +24,7 @@ from channels.selectors import models_allowed
 from common.forms import CreditsField, DayField, LabelledForm
 from common.money import format_credits, show_credits
 from common.spreadsheets import csv_response
+from gateway import mail_state
 from gateway.console.access import Member, Role, member_page, post_only
 from gateway.console.pages import render_page
 
@@ -82,10 +83,7 @@ class RedeemForm(LabelledForm):
 
 
 class ThresholdForm(LabelledForm):
-    threshold = CreditsField(
-        label="Warn below",
-        help_text="In credits. The account's owners get one e-mail when less is available.",
-    )
+    threshold = CreditsField(label="Warn below", help_text="In credits.")
 
 
 @member_page()
@@ -133,6 +131,7 @@ def _render(
         threshold_form=threshold or ThresholdForm(initial={"threshold": balance.low_balance}),
         plans=_describe_plans(account),
         prices=_describe_prices(account),
+        mail_obstacle=mail_state.find_obstacle(),
     )
 
 
@@ -254,7 +253,8 @@ def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
     warnings.set_low_balance(
         account=member.account, threshold_microcredits=threshold, actor=member.actor
     )
-    messages.success(request, f"Owners are warned below {show_credits(threshold)} credits.")
+    words = "An account is low below" if mail_state.find_obstacle() else "Owners are warned below"
+    messages.success(request, f"{words} {show_credits(threshold)} credits.")
     return redirect(member.url("credits"))
 
 

@@ -16,15 +16,18 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from billing.balance import Balance, Runway, get_balance, get_runway
+from billing.days import RECENT_DAYS, last_days
 from channels import selectors, services
 from channels.models import ApiKey, Channel
 from common.money import show_credits
 from conversations.activity import Activity, last_used, list_activity
+from conversations.reports import Scope
 from gateway.charts import sparkline
 from gateway.console import onboarding
 from gateway.console.access import Member, Role, channel_page, member_page, post_only
 from gateway.console.pages import render_page
 from gateway.console.terms import read_term
+from gateway.console.trials import Trials, find_trials
 
 CARDS_PER_PAGE = 24
 SORTS = {"recent": "Recently used", "name": "Name"}
@@ -47,7 +50,9 @@ class Card:
     @cached_property
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
-        label = "Answers a day in the last 7 days, today last: " + ", ".join(map(str, counts))
+        label = f"Answers a day in the last {RECENT_DAYS} days, today last: " + ", ".join(
+            map(str, counts)
+        )
         return sparkline(counts, label=label, most=self.most_a_day)
 
 
@@ -59,23 +64,24 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     counts = own.aggregate(all=Count("id"), off=Count("id", filter=Q(is_enabled=False)))
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
-    query, sort = read_term(request, "q", most=120), read_sort(request)
-    page = Paginator(_listed(own, query, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    search, sort = read_term(request, "q", most=120), read_sort(request)
+    page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    cards = make_cards(list(page), now)
     return render_page(
         request,
         member,
         "overview.html",
         title="Overview",
-        cards=make_cards(list(page), now),
+        cards=cards,
+        trials=None if search or page.number > 1 else _find_trials(member, cards, now),
         page=page,
-        query=urlencode({"q": query, "sort": sort}),
-        search=query,
+        query=urlencode({"q": search, "sort": sort}),
+        search=search,
         sort=sort,
         sorts=SORTS,
         channel_count=counts["all"],
         off_count=counts["off"],
         balance=balance,
-        available=show_credits(balance.available),
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
         spent=show_credits(runway.spent_microcredits),
@@ -84,6 +90,14 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ends_at=_first_end(balance, runway),
         checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
     )
+
+
+def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | None:
+    """Return what test keys did in the days of the charts, where those show nothing."""
+    if not cards or any(any(card.activity.requests_by_day) for card in cards):
+        return None
+    starts_at, ends_at = last_days(now)
+    return find_trials(Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at))
 
 
 def read_sort(request: HttpRequest) -> str:
@@ -122,7 +136,7 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
     if balance.is_exhausted:
         return "Used up: channels answer “credits_exhausted” until credits are added."
     if not runway.spent_microcredits:
-        return "Nothing was spent in the last 7 days."
+        return f"Nothing was spent in the last {RECENT_DAYS} days."
     if runway.until is None:
         return f"Lasts for more than five years at {pace_words(runway)}."
     if runway.until == now.date():
@@ -135,8 +149,8 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
 
 def pace_words(runway: Runway) -> str:
     """Name the time the pace was taken from."""
-    if runway.is_week:
-        return "this week's pace"
+    if runway.is_whole:
+        return f"the pace of the last {RECENT_DAYS} days"
     hours = max(1, round(runway.span / timedelta(hours=1)))
     if hours >= 48:
         return f"the pace of the last {round(hours / 24)} days"

@@ -7,9 +7,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 
+from billing.balance import Balance, get_balance
 from channels.models import Channel
 from channels.routes import is_demo
+from common.money import show_credits
 from gateway import sites
 from gateway.console.access import Member
 from gateway.console.navigation import channel_tabs
@@ -22,15 +25,23 @@ def render_page(
     *,
     title: str,
     channel: Channel | None = None,
+    balance: Balance | None = None,
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
-    """Return `templates/console/<template>` in the console's frame, with the channel's tabs."""
+    """Return `templates/console/<template>` in the console's frame, with the channel's tabs.
+
+    The banners need the account's balance: read here, unless the page has read it.
+    """
     request.current_app = sites.console.name
+    if balance is None and member is not None:
+        balance = get_balance(account_id=member.account.id, now=timezone.now())
     frame = sites.console.each_context(request) | {
         "title": title,
         "member": member,
         "channel": channel,
+        "balance": balance,
+        "available": show_credits(balance.available) if balance else "",
         "channel_tabs": channel_tabs(request, channel) if channel else [],
         "is_demo": member is not None and is_demo(),
         "brand_href": member.home_url if member else reverse("console:index"),

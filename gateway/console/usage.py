@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
+from billing.days import last_days, start_of
 from channels.models import Account, LanguageModel
-from common.money import format_credits
+from common.money import format_credits, show_credits
 from common.plans import snapshot
 from common.spreadsheets import lines
 from conversations import reports
@@ -22,8 +23,10 @@ from gateway import charts
 from gateway.charts import Series
 from gateway.console.access import Member, member_page
 from gateway.console.downloads import download
-from gateway.console.filters import FilterForm, days_back, start_of
+from gateway.console.filters import FilterForm
 from gateway.console.pages import render_page
+from gateway.console.trials import find_trials
+from gateway.templatetags.durations import duration
 
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
 _DAYS = {"7d": 7, "30d": 30}
@@ -69,7 +72,7 @@ class UsageForm(FilterForm):
         if self.chosen_range == "own":
             first, last = self.value("first"), self.value("last")
             return start_of(first), start_of(last) + timedelta(days=1)
-        return days_back(now, _DAYS[self.chosen_range])
+        return last_days(now, _DAYS[self.chosen_range])
 
     def scope(self, account: Account) -> Scope:
         starts_at, ends_at = self.period(timezone.now())
@@ -112,6 +115,8 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         channel_lines=[_linked(form, "channel", line) for line in report.channels],
         model_lines=[_linked(form, "model", line) for line in report.models],
         comparison=comparison,
+        trials=None if scope.is_test or report.total.request_count else find_trials(scope),
+        test_query=form.query(traffic="test"),
     )
 
 
@@ -154,24 +159,30 @@ def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
         Series("Errors", [line.error_count for line in of], "gw-series-bad"),
     ]
     latency = [
-        Series("Median (p50), s", [_seconds(line.p50_ms) for line in of], "gw-series-2"),
-        Series("p95, s", [_seconds(line.p95_ms) for line in of], "gw-series-3"),
+        Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2"),
+        Series("p95", [line.p95_ms for line in of], "gw-series-3"),
     ]
-    credits_charged = [Series("Credits", [line.charged_microcredits / 1e6 for line in of])]
-    each = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
+    charged = [Series("Credits", [line.charged_microcredits for line in of])]
+    by = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
+    bars, curve = charts.bar_chart, charts.line_chart
     return [
-        _chart("Requests", charts.bar_chart, labels, requests, f"Requests and errors {each}"),
-        _chart("Latency", charts.line_chart, labels, latency, f"Seconds to answer {each}")
+        _chart("Requests", bars, labels, requests, f"Requests and errors {by}", _count),
+        _chart("Latency", curve, labels, latency, f"Time to answer {by}", duration)
         | {"flat": _flat_latency(report.total)},
-        _chart("Credits", charts.line_chart, labels, credits_charged, f"Credits charged {each}")
+        _chart("Credits", curve, labels, charged, f"Credits charged {by}", _credits)
         | {"flat": "No credits were charged in this time."},
     ]
 
 
 def _chart(
-    title: str, draw: Any, labels: list[str], series: list[Series], description: str
+    title: str,
+    draw: Any,
+    labels: list[str],
+    series: list[Series],
+    description: str,
+    show: Callable[[float], str],
 ) -> dict[str, Any]:
-    drawn = draw(labels, series, title=description, show=_figure)
+    drawn = draw(labels, series, title=description, show=show)
     is_flat = not any(value for one in series for value in one.values)
     return {"title": title, "drawing": drawn, "legend": charts.legend(series), "is_flat": is_flat}
 
@@ -180,8 +191,12 @@ def _flat_latency(total: Line) -> str:
     return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _credits(microcredits: float) -> str:
+    return show_credits(round(microcredits))
 
 
 def _label(scope: Scope, line: Line) -> str:

@@ -14,6 +14,7 @@ from channels.models import Account, RouteHealth
 from channels.routes import is_demo
 from common.money import show_credits
 from conversations import pulse
+from gateway import heartbeat, mail_state
 from gateway.staff.pages import staff_url
 
 NEWEST = 8
@@ -33,6 +34,10 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
+        context["mail_obstacle"] = mail_state.find_obstacle()
+        context["is_worker_away"] = not heartbeat.is_worker_alive(
+            heartbeat.worker_seen_at(), now=now
+        )
     if may("channels.view_account"):
         context["newest"] = Account.objects.select_related("plan").order_by("-id")[:NEWEST]
     return context

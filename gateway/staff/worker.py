@@ -6,24 +6,25 @@ time that every command with checks needs to start.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from celery.exceptions import CeleryError
-from django.conf import settings
 from kombu.exceptions import KombuError, OperationalError
 
-from gateway import tasks
+from gateway import heartbeat, tasks
 from gateway.celery import app
 
 TIMEOUT_SECONDS = 1.0
 
 
-def describe() -> dict[str, Any]:
-    """Return what the settings and this machine's files say; asks no worker."""
+def describe(now: datetime) -> dict[str, Any]:
+    """Return what the settings say, and the worker's last sign of life; asks no worker."""
+    seen_at = heartbeat.worker_seen_at()
     return {
         "broker": app.conf.broker_url.split("://")[0],
-        "schedule_written_at": _schedule_written_at(),
+        "worker_seen_at": seen_at,
+        "is_worker_alive": heartbeat.is_worker_alive(seen_at, now=now),
         "schedule": [
             {"name": name, "every": _every(entry["schedule"])}
             for name, entry in app.conf.beat_schedule.items()
@@ -45,14 +46,6 @@ def find_workers() -> list[str]:
 def queue_proof() -> None:
     """Have a worker prove the books."""
     tasks.verify_ledger.delay()
-
-
-def _schedule_written_at() -> datetime | None:
-    """Return when a worker on this machine last noted what it had started; None if unknown."""
-    name = app.conf.beat_schedule_filename
-    folder = settings.DATA_DIR
-    times = [file.stat().st_mtime for file in folder.glob(f"{name.rsplit('/', 1)[-1]}*")]
-    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def _every(schedule: Any) -> str:

@@ -18,7 +18,8 @@ from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, Membership, Plan, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
-from gateway.tests.console_clients import ConsoleClient, account_page
+from gateway import heartbeat
+from gateway.tests.console_clients import ConsoleClient, account_page, staff_guest
 
 pytestmark = pytest.mark.django_db
 
@@ -197,6 +198,47 @@ def test_an_owner_sets_the_low_balance_warning(site: Site) -> None:
     assert row.low_balance_microcredits == 100_500_000
     entry = AuditEntry.objects.get(action="credits.warning_changed")
     assert entry.changes == {"warn below": ["10", "100.5"]}
+
+
+MAIL_SERVER = "django.core.mail.backends.smtp.EmailBackend"
+NO_MAIL_SERVER = "django.core.mail.backends.console.EmailBackend"
+PROMISE = "owners get one e-mail when less is available"
+
+
+@pytest.mark.parametrize(
+    ("backend", "has_worker", "owners_read", "staff_read"),
+    [
+        (NO_MAIL_SERVER, True, "no mail server. Contact the operator.", "EMAIL_URL"),
+        (MAIL_SERVER, False, "worker is not running. Contact the operator.", "make worker"),
+    ],
+)
+def test_no_mail_is_promised_that_nobody_sends(
+    site: Site, settings: Any, backend: str, has_worker: bool, owners_read: str, staff_read: str
+) -> None:
+    settings.EMAIL_BACKEND = backend
+    if has_worker:
+        heartbeat.beat()
+    client = client_of(site)
+    text = text_of(client.get("/credits/"))
+    assert PROMISE not in text
+    assert owners_read in text
+    assert staff_read not in text
+    said = text_of(client.post("/credits/threshold/", {"threshold": "5"}, follow=True))
+    assert "Owners are warned" not in said
+    text = text_of(staff_guest(site).get("/credits/"))
+    assert staff_read in text
+    assert "Contact the operator" not in text
+
+
+def test_mail_is_promised_where_it_is_sent(site: Site, settings: Any) -> None:
+    settings.EMAIL_BACKEND = MAIL_SERVER
+    heartbeat.beat()
+    client = client_of(site)
+    text = text_of(client.get("/credits/"))
+    assert PROMISE in text
+    assert "not sent" not in text
+    said = text_of(client.post("/credits/threshold/", {"threshold": "5"}, follow=True))
+    assert "Owners are warned below 5 credits." in said
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1,5", "1e99", "0.0000001", "NaN"])

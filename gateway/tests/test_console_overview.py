@@ -172,11 +172,12 @@ def old_site(clock: time_machine.Traveller, db: None) -> Site:
 
 
 def test_the_runway_is_that_of_the_last_seven_days(old_site: Site) -> None:
-    charge(old_site, amount=10, days_ago=7.5)
-    charge(old_site, amount=14, days_ago=6)
-    # 76 credits at 2 a day are 38 days from 5 May.
+    # Before the first of the seven days of UTC, and on it: it is noon.
+    charge(old_site, amount=10, days_ago=6.6)
+    charge(old_site, amount=14, days_ago=6.4)
+    # 76 credits at 14 in six and a half days are 35 days from 5 May.
     page = text_of(owner_client(old_site))
-    assert "Lasts until about 12 June at this week&#x27;s pace." in page
+    assert "Lasts until about 9 June at the pace of the last 7 days." in page
     assert '<span class="gw-stat-value">76</span>' in page
 
 
@@ -184,8 +185,8 @@ def test_the_runway_is_that_of_the_last_seven_days(old_site: Site) -> None:
     ("spent", "words"),
     [
         ([], "Nothing was spent in the last 7 days."),
-        ([(1, 6)], "Lasts until about 28 March 2028 at this week&#x27;s pace."),
-        ([(95, 1)], "Lasts until later today at this week&#x27;s pace."),
+        ([(1, 6)], "Lasts until about 8 February 2028 at the pace of the last 7 days."),
+        ([(95, 1)], "Lasts until later today at the pace of the last 7 days."),
         ([(100, 1)], "Used up: channels answer “credits_exhausted” until credits are added."),
     ],
 )
@@ -197,11 +198,28 @@ def test_sensible_words_for_every_pace(
     assert words in text_of(owner_client(old_site))
 
 
+def test_the_last_seven_days_are_those_of_the_page_usage(
+    old_site: Site, provider: FakeProvider, clock: time_machine.Traveller
+) -> None:
+    now = timezone.now()
+    for hours in (169, 167, 6.5 * 24 + 1, 6.5 * 24, 6.5 * 24 - 1, 1):
+        clock.move_to(now - timedelta(hours=hours))
+        assert ApiClient(old_site.api_key).chat(session_id=str(hours)).status_code == 200
+    clock.move_to(now)
+    client = owner_client(old_site)
+    overview, usage = client.get("/"), client.get("/usage/?range=7d")
+    assert overview.context["spent"] == usage.context["report"].total.credits == "3"
+    days = usage.context["report"].times
+    (card,) = overview.context["cards"]
+    assert card.activity.requests_by_day == tuple(line.reply_count for line in days)
+    assert "Days of UTC, today included." in overview.content.decode()
+
+
 def test_a_very_long_runway_names_no_date(old_site: Site) -> None:
     account = Account.objects.get(id=old_site.account_id)
     grants.grant_credits(account=account, amount_microcredits=10**12, reason="much")
     charge(old_site, amount=1, days_ago=1)
-    assert "Lasts for more than five years at this week&#x27;s pace." in text_of(
+    assert "Lasts for more than five years at the pace of the last 7 days." in text_of(
         owner_client(old_site)
     )
 
@@ -234,7 +252,6 @@ def test_an_account_without_credits_is_told_so() -> None:
     assert "No credits have been granted yet." in page
     assert "This account has no credits yet" in page
     assert "Redeem a code" in page
-    assert "No credits are available: live keys are answered" in text_of(client, "/credits/")
 
 
 def test_warnings_stand_above(site: Site) -> None:

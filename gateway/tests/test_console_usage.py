@@ -13,13 +13,14 @@ from django.test import Client
 from django.utils import timezone
 
 from channels.models import Membership, User
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site, make_site, set_prices
 from common import spreadsheets
 from conftest import ApiClient, FakeProvider, reply, run_in_threads
 from conversations import reports
 from conversations.models import FailedRequest, Message
 from gateway import charts
 from gateway.charts import Series
+from gateway.templatetags.durations import duration
 from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db
@@ -207,7 +208,8 @@ def test_totals_equal_the_ledger_while_answers_come_in(
 
     def and_an_answer(scope: Any) -> Any:
         report = get_report(scope)
-        run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
+        if not scope.is_test:
+            run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
         return report
 
     monkeypatch.setattr(reports, "get_report", and_an_answer)
@@ -296,3 +298,50 @@ def test_axes_of_counts_have_whole_numbers(most: int) -> None:
     axis = [part.split("<")[0] for part in drawn.split('text-anchor="end">')[1:]]
     assert axis
     assert all(tick.isdecimal() for tick in axis)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (0, "under 1 ms"),
+        (1, "1 ms"),
+        (999, "999 ms"),
+        (1_000, "1 s"),
+        (1_250, "1.25 s"),
+        (2_500, "2.5 s"),
+        (12_340, "12.3 s"),
+        (100_000, "100 s"),
+        (1_250_000, "1,250 s"),
+    ],
+)
+def test_times_are_in_three_digits(milliseconds: int, words: str) -> None:
+    assert duration(milliseconds) == words
+
+
+@pytest.mark.parametrize("took", [3, 40, 845, 2_500, 31_000])
+def test_a_time_is_the_same_figure_wherever_it_stands(
+    site: Site, owner: Client, provider: FakeProvider, took: int
+) -> None:
+    ApiClient(site.api_key).chat()
+    Message.objects.update(duration_ms=took)
+    page = owner.get("/usage/")
+    said = duration(page.context["report"].total.p50_ms)
+    latency = next(chart for chart in page.context["charts"] if chart["title"] == "Latency")
+    assert f": Median (p50) {said}<" in latency["drawing"]
+    assert page.content.decode().count(f">{said}<") >= 4
+    axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
+    assert axis[0] == "0"
+    assert len(set(axis)) == len(axis)
+    assert all(tick.endswith((" ms", " s")) for tick in axis[1:])
+    assert took >= 1_000 or all(tick.endswith(" ms") or tick == "1 s" for tick in axis[1:])
+
+
+def test_credits_are_the_same_figure_in_chart_and_table(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    set_prices(price_per_reply_microcredits=1_234_567)
+    ApiClient(site.api_key).chat()
+    page = owner.get("/usage/")
+    chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
+    assert ": Credits 1.234567<" in chart["drawing"]
+    assert page.context["report"].total.credits == "1.234567"

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import redemptions
-from billing.models import CreditAccount, LedgerEntry, RedemptionCode
+from billing.models import CreditAccount, LedgerEntry, RedemptionCode, VerificationRun
 from channels import breaker, route_tests
 from channels.errors import Fault, ProviderError
 from channels.models import Account, AuditEntry, Channel, LanguageModel, PromptVersion, Route, User
@@ -22,8 +22,8 @@ from channels.route_tests import Result
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
 from conversations.models import FailedRequest
-from gateway import tasks, verification
-from gateway.staff import urls, worker
+from gateway import heartbeat, tasks, verification
+from gateway.staff import health, urls, worker
 from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
@@ -406,12 +406,10 @@ def test_health_tells_what_is_wrong(
     assert response.context["hour"].requests == 2
 
 
-def test_the_books_are_proven_by_a_worker_or_it_is_said_how(
-    admin_client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+def test_the_books_are_proven_by_a_worker_where_there_is_one(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "find_workers", list)
-    without = text_of(admin_client.post("/admin/health/verify/", follow=True))
-    assert "manage.py verifyledger" in without
     asked = text_of(admin_client.post("/admin/health/workers/", follow=True))
     assert "No worker answers" in asked
     queued: list[bool] = []
@@ -420,7 +418,41 @@ def test_the_books_are_proven_by_a_worker_or_it_is_said_how(
     assert "A worker is proving" in text_of(admin_client.post("/admin/health/verify/", follow=True))
     assert "celery@here" in text_of(admin_client.post("/admin/health/workers/", follow=True))
     assert queued == [True]
+    assert not VerificationRun.objects.exists()
     assert admin_client.get("/admin/health/verify/").status_code == 405
+
+
+def test_small_books_are_proven_without_a_worker(
+    admin_client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "find_workers", list)
+    agreed = text_of(admin_client.post("/admin/health/verify/", follow=True))
+    assert "The books agree in every place." in agreed
+    assert VerificationRun.objects.get().entry_count == 1
+    CreditAccount.objects.update(spent_microcredits=1)
+    differing = text_of(admin_client.post("/admin/health/verify/", follow=True))
+    assert re.search(r"The books disagree in \d+ places?\.", differing)
+    assert VerificationRun.objects.filter(difference_count__gt=0).count() == 1
+
+
+def test_how_large_books_are_proven_without_a_worker_is_said(
+    admin_client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "find_workers", list)
+    monkeypatch.setattr(health, "PROVEN_AT_ONCE", 1)
+    assert ApiClient(site.test_key).chat().status_code == 200
+    without = text_of(admin_client.post("/admin/health/verify/", follow=True))
+    assert "manage.py verifyledger" in without
+    assert not VerificationRun.objects.exists()
+
+
+def test_a_missing_worker_is_named_with_what_to_do(admin_client: Client) -> None:
+    for page in ("/admin/", "/admin/health/"):
+        assert "No worker is running" in text_of(admin_client.get(page)), page
+    heartbeat.beat()
+    for page in ("/admin/", "/admin/health/"):
+        assert "No worker is running" not in text_of(admin_client.get(page)), page
+    assert "The worker last showed itself at" in text_of(admin_client.get("/admin/health/"))
 
 
 # --- The catalogue and channels -------------------------------------------------------------------

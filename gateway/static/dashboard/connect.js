@@ -52,7 +52,7 @@
     list.append(...line("Status", isGood ? "200: the key works" : `${result.status} ${result.code}`));
     if (!isGood) list.append(...line("Because", result.error));
     if (result.retry_after) list.append(...line("Try again in", gateway.wait(result.retry_after)));
-    list.append(...line("Time", `${(result.latency_ms / 1000).toFixed(2)} s`));
+    list.append(...line("Time", gateway.duration(result.latency_ms)));
     if (isGood) {
       list.append(...line("Tokens", `${result.usage.prompt_tokens} in, ${result.usage.completion_tokens} out`));
       list.append(...line("Credits", `${gateway.credits(result.credits.charged)} charged, ${gateway.credits(result.credits.remaining)} left`));

@@ -127,7 +127,16 @@
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
 
-  window.gateway = { toast, request, post, tell, copy, credits, wait, wake };
+  // In three digits, as templatetags/durations.py has it.
+  function duration(milliseconds) {
+    const ms = Math.round(milliseconds);
+    if (!ms) return "under 1 ms";
+    if (ms < 1000) return `${ms} ms`;
+    const digits = ms < 10000 ? 2 : ms < 100000 ? 1 : 0;
+    return `${(ms / 1000).toLocaleString("en", { maximumFractionDigits: digits })} s`;
+  }
+
+  window.gateway = { toast, request, post, tell, copy, credits, duration, wait, wake };
 
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.

@@ -72,10 +72,6 @@
     return box;
   }
 
-  function seconds(milliseconds) {
-    return `${(milliseconds / 1000).toFixed(2)} s`;
-  }
-
   function problem(answer, status, curl) {
     const item = say("bad", answer.error || "Something broke. Reload the page and try again.");
     const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
@@ -145,7 +141,7 @@
         hasEnded = true;
         bubble.textContent = data.reply;
         note([
-          `first word after ${seconds(firstAfter)}, all after ${seconds(performance.now() - started)}`,
+          `first word after ${gateway.duration(firstAfter)}, all after ${gateway.duration(performance.now() - started)}`,
           `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
           `credits: ${gateway.credits(data.credits.charged)} charged, ${gateway.credits(data.credits.remaining)} left`,
           `by ${response.headers.get("X-Gateway-Provider") || "?"}`,

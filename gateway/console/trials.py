@@ -1,0 +1,50 @@
+"""What test keys did, in words, for pages that show live traffic alone and would look empty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from conversations import reports, transcripts
+from conversations.reports import Scope
+from conversations.transcripts import Search
+
+# Beyond that the number says nothing: whoever has as many knows where to look.
+MOST_COUNTED = 100
+
+
+class Trials(NamedTuple):
+    """Some words, '' where test keys did nothing, and the page of the console that shows it."""
+
+    words: str
+    page: str
+
+
+def find_trials(scope: Scope) -> Trials:
+    """Return what test keys did in a scope: conversations, else requests, as those to /v1 are."""
+    words = ""
+    if not (scope.model_id or scope.page_url):  # which conversations are not told apart by
+        words = describe_conversations(
+            Search(
+                account_id=scope.account_id,
+                channel_id=scope.channel_id,
+                starts_at=scope.starts_at,
+                ends_at=scope.ends_at,
+            )
+        )
+    if words:
+        return Trials(words, "conversations")
+    report = reports.get_report(replace(scope, is_test=True))
+    return Trials(_words(report.total.request_count, "request"), "usage")
+
+
+def describe_conversations(search: Search) -> str:
+    """Return how many conversations with test keys a search would find; '' if none."""
+    count = transcripts.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
+    if count > MOST_COUNTED:
+        return f"More than {MOST_COUNTED} conversations with test keys"
+    return _words(count, "conversation")
+
+
+def _words(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'} with test keys" if count else ""

@@ -151,7 +151,7 @@ def test_each_form_acts_on_the_account_of_its_page_whatever_another_tab_does(bot
         for form in page.forms
         if form.method == "post" and "logout" not in form.action and "switch" not in form.action
         # Leaving and ending would keep the others from being tried.
-        if not re.search(r"/(leave|delete|retire|remove|withdraw)/", form.action)
+        if not re.search(r"/(leave|delete|retire|remove|withdraw|second-factor)/", form.action)
     ]
     for form in {one.action: one for one in forms}.values():
         fields = form.fields | {name: GOOD[name] for name in form.fields if name in GOOD}

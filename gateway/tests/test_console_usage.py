@@ -136,7 +136,7 @@ def test_a_strangers_channel_is_as_unknown_as_any(
     theirs = owner.get("/usage/", {"channel": str(stranger.channel.id)})
     unknown = owner.get("/usage/", {"channel": str(uuid.uuid4())})
     for page in (theirs, unknown):
-        assert "is not one of the available choices" in page.content.decode()
+        assert "Choose one of those offered." in page.content.decode()
         assert page.context["report"].total.request_count == 0
         assert b"Stranger" not in page.content
     for path in ("days.csv", "requests.csv"):

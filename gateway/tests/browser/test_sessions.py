@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from django.contrib.sessions.models import Session
 from playwright.sync_api import Dialog, expect
 
-from channels.models import ApiKey, Channel
+from channels.models import ApiKey, Channel, LoginSession
 from gateway.tests.browser.conftest import PASSWORD, NewVisitor, Watched
 from gateway.tests.browser.test_journeys import site_with_people
 
@@ -30,7 +29,7 @@ def test_no_control_claims_what_an_ended_log_in_did_not_do(visitor: NewVisitor) 
     owner = visitor(email="owner@example.com")
     page = owner.open("/")
     toast = page.locator(".gw-toast").last
-    Session.objects.all().delete()
+    LoginSession.objects.all().delete()
     switch = page.get_by_role("switch")
     switch.click()
     expect(toast).to_have_text(LOGGED_OUT)
@@ -48,7 +47,7 @@ def test_no_control_claims_what_an_ended_log_in_did_not_do(visitor: NewVisitor) 
     expect(page.get_by_role("switch")).to_be_visible()
 
     page = owner.open(f"/channels/{site.channel.id}/connect/")
-    Session.objects.all().delete()
+    LoginSession.objects.all().delete()
     page.locator("[data-reveal]").first.click()
     expect(page.locator(".gw-toast").last).to_have_text(LOGGED_OUT)
     expect(page.locator("[data-reveal]").first).to_have_attribute("aria-pressed", "false")
@@ -63,7 +62,7 @@ def test_what_was_typed_survives_the_log_in(visitor: NewVisitor) -> None:
     owner = visitor(email="owner@example.com")
     page = owner.open(f"/channels/{site.channel.id}/prompt/")
     page.get_by_label("System prompt").fill("You sell tea.\nBe brief.")
-    Session.objects.all().delete()
+    LoginSession.objects.all().delete()
     page.get_by_role("button", name="Save as a new version").click()
     log_in_again(owner)
     expect(page).to_have_url(re.compile(f"/channels/{site.channel.id}/prompt/$"))
@@ -80,7 +79,7 @@ def test_what_was_typed_survives_the_log_in(visitor: NewVisitor) -> None:
     # The playground puts a message that was never sent back into its field.
     page = owner.open(f"/channels/{site.channel.id}/playground/")
     page.get_by_role("textbox", name="Message").fill("Where is my parcel?")
-    Session.objects.all().delete()
+    LoginSession.objects.all().delete()
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("textbox", name="Message")).to_have_value("Where is my parcel?")
     expect(page.locator(".gw-toast").last).to_have_text(LOGGED_OUT)

@@ -73,6 +73,16 @@ def set_plain_words(field: forms.Field) -> None:
             field.error_messages[code] = words
 
 
+class _Words(str):
+    """Words in which a validator fills in its bound; whole numbers with commas."""
+
+    __slots__ = ()
+
+    def __mod__(self, params: Any) -> str:
+        shown = {name: f"{v:,}" if isinstance(v, int) else v for name, v in params.items()}
+        return super().__mod__(shown)
+
+
 def _words_of_django(field: forms.Field) -> dict[str, Any]:
     classes = [one for one in type(field).__mro__ if one.__module__.startswith("django.")]
     found: dict[str, Any] = {}
@@ -91,9 +101,8 @@ def _words(field: forms.Field) -> dict[str, str]:
         words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of those offered.")
     elif isinstance(field, forms.IntegerField):
         words["invalid"] = "Enter a whole number, as in 60."
-        # Validators fill in the bound: a model may have a narrower one than the field.
-        words["min_value"] = "Enter %(limit_value)s or more."
-        words["max_value"] = "Enter %(limit_value)s or less."
+        words["min_value"] = _Words("Enter %(limit_value)s or more.")
+        words["max_value"] = _Words("Enter %(limit_value)s or less.")
     elif isinstance(field, forms.DateField):
         words["invalid"] = "Enter a day, as in 2026-11-28."
     elif isinstance(field, forms.EmailField):
@@ -101,8 +110,7 @@ def _words(field: forms.Field) -> dict[str, str]:
     elif isinstance(field, forms.UUIDField):
         words["invalid"] = "The form is damaged. Reload the page and try again."
     if isinstance(field, forms.CharField) and field.max_length:
-        # The validator fills in how many there are.
-        words["max_length"] = f"Use at most {field.max_length:,} characters, not %(show_value)d."
+        words["max_length"] = _Words("Use at most %(limit_value)s characters, not %(show_value)s.")
     return words
 
 

@@ -468,7 +468,7 @@ def test_a_long_session_is_exported_piece_by_piece(
 def test_going_back_keeps_the_filters_and_the_place(
     site: Site, owner: Client, session: ChatSession
 ) -> None:
-    filters = "traffic=live&text=deliver&after=2999-01-01T00%3A00%3A00%2B00%3A00%7E9"
+    filters = "traffic=live&text=deliver&after=2999-01-01T00%3A00%3A00%2B00%3A00~9"
     escaped = filters.replace("&", "&amp;")
     one = account_page(site, f"conversations/{session.pk}/")
     listed = owner.get(account_page(site, f"conversations/?{filters}")).content.decode()

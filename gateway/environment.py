@@ -22,7 +22,7 @@ TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 # The launcher reads these itself, before Django: from the environment and .env, from no other file.
 NEVER_FROM_FILES = {
     "HOST", "PORT", "WORKERS", "THREADS", "PROVIDER_CALLS", "DATA_DIR",
-    "PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE",
+    "PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE", "ALLOW_PLAIN_HTTP",
 }  # fmt: skip
 # Every setting that was read: where it is not set, this is what holds.
 known: dict[str, str] = {}

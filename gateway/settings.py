@@ -63,6 +63,7 @@ DATA_DIR = Path(read_text("DATA_DIR", str(BASE_DIR / "var")))
 HOST = read_text("HOST", "127.0.0.1")
 PORT = read_int("PORT", 8000, low=1, high=65_535)
 WORKERS = read_int("WORKERS", 2, low=1, high=1024)
+ALLOW_PLAIN_HTTP = env.bool("ALLOW_PLAIN_HTTP", False)
 ROOT_URLCONF = "gateway.urls"
 WSGI_APPLICATION = "gateway.wsgi.application"
 

@@ -75,7 +75,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
     def get_form(
-        self, request: HttpRequest, obj: User | None = None, change: bool = False, **options: Any
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
     ) -> type[ModelForm]:
         """Only superusers choose a password: with an address, it would be somebody's log-in."""
         if obj is None and not request.user.is_superuser:
@@ -160,7 +160,7 @@ def _may_touch(request: HttpRequest, obj: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(SuperuserWrites, DjangoGroupAdmin, AuditedAdmin):
+class GroupAdmin(SuperuserWrites, AuditedAdmin, DjangoGroupAdmin):
     """Who may change a group may give every power to its members, themselves among them."""
 
     filter_horizontal = ()

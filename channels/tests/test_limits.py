@@ -180,8 +180,8 @@ def test_who_was_invited_in_time_gets_the_seat_that_was_kept(site: Site) -> None
         actor=COMMAND_LINE,
     )
     guest = User.objects.create_user("guest@example.com")
-    digest = team.digest_of(sent.secret)
-    team.accept_invitation(secret_digest=digest, user=guest, actor=COMMAND_LINE)
+    digests = team.digests_of(sent.secret)
+    team.accept_invitation(secret_digests=digests, user=guest, actor=COMMAND_LINE)
     assert limits.SEATS.count(site.account_id) == 2
 
 

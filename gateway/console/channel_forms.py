@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.core.validators import URLValidator
@@ -119,7 +119,7 @@ class ModelPicker:
 class SiteAddressField(forms.CharField):
     """A web address; one without a scheme, as people type it, is taken as https."""
 
-    default_validators: ClassVar = [
+    default_validators = [
         URLValidator(
             schemes=["http", "https"],
             message="Enter a web address, as in https://shop.example.com",

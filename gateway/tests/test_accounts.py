@@ -369,9 +369,9 @@ def test_the_apps_secret_is_set_up_by_its_owner_and_kept_encrypted() -> None:
 
 def test_djangos_own_log_in_form_takes_nobody(guarded: User) -> None:
     form = {"username": guarded.email, "email": guarded.email, "password": PASSWORD}
-    client = ConsoleClient()
-    assert client.post("/admin/login/", form)["Location"].startswith("/accounts/login/")
-    assert not is_in(client)
+    stranger = ConsoleClient()
+    assert stranger.post("/admin/login/", form)["Location"].startswith("/accounts/login/")
+    assert not is_in(stranger)
     # Nor through the session of a colleague without a second factor.
     colleague = User.objects.create_superuser("colleague@example.com", PASSWORD)
     client = log_in(colleague.email)

@@ -84,11 +84,19 @@ def try_route(route: Route) -> Result:
     client = routes.client_of(route)
     if client is None:
         return Result(route.provider.name, route.provider_model, 0, reason=NO_KEY)
+    return _ask(client, route.provider_model)
+
+
+def try_default(model_id: str) -> Result:
+    """Ask the provider of PROVIDER_BASE_URL the same, for a model."""
+    client = routes.default_client_of(model_id)
+    if client is None:
+        return Result(routes.DEFAULT_PROVIDER, model_id, 0, reason=NO_KEY)
+    return _ask(client, model_id)
+
+
+def _ask(client: ProviderClient, provider_model: str) -> Result:
     db.release_connection()
-    return _ask(client, route)
-
-
-def _ask(client: ProviderClient, route: Route) -> Result:
     started = time.monotonic()
     until = started + DEADLINE_SECONDS
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
@@ -98,5 +106,5 @@ def _ask(client: ProviderClient, route: Route) -> Result:
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent
     duration_ms = round((time.monotonic() - started) * 1000)
-    names = route.provider.name, route.provider_model
+    names = client.provider_name, provider_model
     return Result(*names, duration_ms, completion, reason, is_permanent)

@@ -34,6 +34,9 @@ from common.text import normalize_question
 
 logger = logging.getLogger("gateway.channels")
 
+# The name of the provider of PROVIDER_BASE_URL, which is no row of its own.
+DEFAULT_PROVIDER = "default"
+
 # All providers, also those without a route to this model, and those that are switched off: they
 # tell an installation without any provider (the demo answers) from a model that nobody serves.
 # First the one of PROVIDER_BASE_URL, which is no row of its own; each with what is known of its
@@ -283,6 +286,24 @@ def client_of(route: Route) -> ProviderClient | None:
         provider_model=route.provider_model,
     )
     api_key = _provider_key(row)
+    return None if api_key is None else _client(row, api_key)
+
+
+def default_client_of(model_id: str) -> ProviderClient | None:
+    """Return the client of PROVIDER_BASE_URL for a model, past its breaker; None if it is unset."""
+    row = RouteRow(
+        step=-1,
+        id=0,
+        provider_id=None,
+        provider_name=DEFAULT_PROVIDER,
+        is_enabled=True,
+        base_url="",
+        key_setting="",
+        key_ciphertext=None,
+        encryption_key_id="",
+        provider_model=model_id,
+    )
+    api_key = _default_key()
     return None if api_key is None else _client(row, api_key)
 
 

@@ -21,11 +21,13 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 from channels import breaker, services
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
+from channels.routes import DEFAULT_PROVIDER
 from common.admin import PlainWords, ReadOnlyAdmin
 from common.forms import CreditsField
 from common.money import show_credits
 
-_ON_OFF = {"On": "success", "Off": "danger"}
+_ON_OFF = {"On": "success", "Off": "danger", "Not in use": "warning"}
+MISSING = "Missing in the environment"
 
 
 def _price_field(label: str) -> CreditsField:
@@ -115,6 +117,45 @@ class LanguageModelAdmin(AuditedAdmin):
         return "On" if model.is_enabled else "Off"
 
 
+def environment_address() -> str:
+    """Return where the provider of PROVIDER_BASE_URL is, '' without one; a query may hold a key."""
+    return str(settings.PROVIDER_BASE_URL).partition("?")[0]
+
+
+class EnvironmentAdmin(AuditedAdmin):
+    """Shows the provider of PROVIDER_BASE_URL, which is no row, above the list."""
+
+    list_before_template = "staff/environment_provider.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        shown = {
+            "environment_name": DEFAULT_PROVIDER,
+            "environment_address": environment_address(),
+            "environment_has_key": bool(settings.PROVIDER_API_KEY),
+        }
+        answer: HttpResponse = super().changelist_view(request, (extra_context or {}) | shown)
+        return answer
+
+
+def _state(is_enabled: bool, provider: Provider) -> str:
+    """Return what becomes of it: a provider that misses its key is asked by nobody."""
+    if not is_enabled:
+        return "Off"
+    is_used = provider.is_enabled and _key_source(provider) != MISSING
+    return "On" if is_used else "Not in use"
+
+
+def _key_source(provider: Provider) -> str:
+    if provider.key_ciphertext is not None:
+        return "Stored here"
+    if not provider.key_setting:
+        return "None"
+    is_set = bool(settings.PROVIDER_KEYS.get(provider.key_setting))
+    return "From the environment" if is_set else MISSING
+
+
 class ProviderForm(ModelForm):
     """The key goes in and never comes out."""
 
@@ -131,7 +172,7 @@ class ProviderForm(ModelForm):
 
 
 @admin.register(Provider)
-class ProviderAdmin(AuditedAdmin):
+class ProviderAdmin(EnvironmentAdmin):
     form = ProviderForm
     secret_fields = ("new_key",)
     list_display = ("name", "base_url", "key_source", "state")
@@ -161,21 +202,16 @@ class ProviderAdmin(AuditedAdmin):
         label={
             "Stored here": "success",
             "From the environment": "success",
-            "Missing in the environment": "warning",
+            MISSING: "warning",
             "None": "info",
         },
     )
     def key_source(self, provider: Provider) -> str:
-        if provider.key_ciphertext is not None:
-            return "Stored here"
-        if not provider.key_setting:
-            return "None"
-        is_set = bool(settings.PROVIDER_KEYS.get(provider.key_setting))
-        return "From the environment" if is_set else "Missing in the environment"
+        return _key_source(provider)
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, provider: Provider) -> str:
-        return "On" if provider.is_enabled else "Off"
+        return _state(provider.is_enabled, provider)
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
         if not change and not request.user.is_superuser:
@@ -187,7 +223,7 @@ class ProviderAdmin(AuditedAdmin):
 
 
 @admin.register(Route)
-class RouteAdmin(AuditedAdmin):
+class RouteAdmin(EnvironmentAdmin):
     list_display = ("model", "provider", "provider_model", "position", "state", "test_link")
     list_filter = ("is_enabled", "provider", "model")
     list_select_related = ("model", "provider")
@@ -196,7 +232,7 @@ class RouteAdmin(AuditedAdmin):
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, route: Route) -> str:
-        return "On" if route.is_enabled else "Off"
+        return _state(route.is_enabled, route.provider)
 
     @display(description="try it")
     def test_link(self, route: Route) -> SafeString:

@@ -1,14 +1,18 @@
-"""The button «Test route»."""
+"""The button “Test route”."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from typing import Any
+
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from channels import breaker, probes, route_tests
-from channels.models import Route, RouteHealth
+from channels import breaker, probes, route_tests, routes
+from channels.admin.catalogue import environment_address
+from channels.models import LanguageModel, Provider, Route, RouteHealth
+from channels.route_tests import Result
 from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 
@@ -17,6 +21,28 @@ def test_route(request: HttpRequest, route_id: int) -> HttpResponseBase:
     """Say what a test does; when it is asked for by POST, make the call and show how it went."""
     route = get_object_or_404(Route.objects.select_related("model", "provider"), id=route_id)
     result = route_tests.try_route(route) if request.method == "POST" else None
+    return _render(request, route, result)
+
+
+@staff_page("channels.change_route")
+def test_environment(request: HttpRequest) -> HttpResponseBase:
+    """The same for the provider of PROVIDER_BASE_URL, with a choice of the model."""
+    address = environment_address()
+    models = list(LanguageModel.objects.filter(is_enabled=True))
+    wanted = request.POST.get("model")
+    model = next((one for one in models if wanted in (None, one.model_id)), None)
+    if not address or model is None:
+        raise Http404
+    # As the other routes are shown; neither is stored.
+    provider = Provider(name=routes.DEFAULT_PROVIDER, base_url=address)
+    route = Route(model=model, provider=provider, provider_model=model.model_id)
+    result = route_tests.try_default(model.model_id) if request.method == "POST" else None
+    return _render(request, route, result, models=models)
+
+
+def _render(
+    request: HttpRequest, route: Route, result: Result | None, **context: Any
+) -> HttpResponseBase:
     return render_staff_page(
         request,
         "test_route.html",
@@ -26,6 +52,7 @@ def test_route(request: HttpRequest, route_id: int) -> HttpResponseBase:
         question=probes.QUESTION,
         health=describe_breaker(route),
         back_url=staff_url("channels_route_changelist"),
+        **context,
     )
 
 

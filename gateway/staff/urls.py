@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern] = [
     path("accounts/<int:account_id>/timeline/", timeline.timeline, name="timeline"),
     path("accounts/<int:account_id>/view/", owner_view.start, name="view_as_owner"),
     path("routes/<int:route_id>/test/", route_tests.test_route, name="test_route"),
+    path("routes/environment/test/", route_tests.test_environment, name="test_environment"),
     path("health/", health.health, name="health"),
     path("health/verify/", health.verify, name="verify_now"),
     path("health/workers/", health.workers, name="ask_workers"),

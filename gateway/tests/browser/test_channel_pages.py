@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from channels.models import Channel
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient
+from conversations.models import ChatSession, Message
 from gateway.tests.browser.conftest import LOOKS, NewVisitor, Watched, serious_findings, shoot
 from gateway.tests.console_clients import owner_client, page_of
 
@@ -130,4 +131,32 @@ def test_the_playground_leads_to_its_own_conversation(open_site: Site, visitor: 
     expect(page.get_by_text("tokens:")).to_be_visible()
     page.locator("[data-list]").click()
     expect(page.get_by_role("link", name="Where is my parcel?")).to_be_visible()
+    watched.assert_clean()
+
+
+def test_charts_on_a_phone_show_today(open_site: Site, visitor: NewVisitor) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open("/usage/")
+    # The only bar is today's.
+    expect(page.locator(".gw-usage-chart .gw-bar")).to_be_in_viewport(ratio=0.9)
+    watched.assert_clean()
+
+
+def test_paragraphs_and_lists_of_a_transcript_stand_apart(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    text = "One.\n\nTwo.\n\n- a\n- b\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\nEnd."
+    Message.objects.filter(role="assistant").update(content=text)
+    session = ChatSession.objects.get()
+    watched = enter(visitor, open_site)
+    page = watched.open(f"/conversations/{session.pk}/")
+    for kind in ("p:nth-child(2)", "ul", "table", "p:last-child"):
+        block = page.locator(f".gw-prose > {kind}")
+        gap = block.evaluate(
+            "one => one.getBoundingClientRect().top"
+            " - one.previousElementSibling.getBoundingClientRect().bottom"
+        )
+        assert gap >= 8, kind
     watched.assert_clean()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import hypothesis
 import pytest
 import time_machine
 from allauth.account.internal.flows.login import record_authentication
@@ -25,6 +26,12 @@ from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
 from channels.tests.factories import Site, make_site
 from common import floods
+
+# How long an example takes says what else the machine does.
+hypothesis.settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any_machine")
 
 _flush = BaseDatabaseOperations.execute_sql_flush
 

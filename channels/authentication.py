@@ -39,9 +39,6 @@ class ApiKeyAuthentication(BaseAuthentication):
         }
         return None, caller
 
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="api"'
-
 
 def caller_of(request: Request) -> Caller:
     """Return who is calling, once ApiKeyAuthentication has let the request in."""

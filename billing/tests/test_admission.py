@@ -129,7 +129,7 @@ def placed_while_changing(model: type[Model], caller: Caller, **change: Any) -> 
             model._default_manager.update(**change)
             asked = pool.submit(attempt_and_close)
             wait_for_a_waiting_backend()
-        return asked.result(timeout=20)
+        return asked.result(timeout=60)
 
 
 def wait_for_a_waiting_backend() -> None:
@@ -137,7 +137,7 @@ def wait_for_a_waiting_backend() -> None:
 SELECT COUNT(*) FROM pg_stat_activity
  WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while time.monotonic() < give_up_at:
         with connection.cursor() as cursor:
             cursor.execute(waiting)

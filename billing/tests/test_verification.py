@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
+from django.utils import timezone
 
-from billing.models import CreditAccount, DailyUsage, Hold, VerificationRun
-from channels.models import Channel, User
+from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry, VerificationRun
+from channels.models import Account, Channel, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, Message
@@ -50,6 +51,41 @@ def test_finds_one_fault_of_one_micro_credit(
         cursor.execute(fault)
         assert cursor.rowcount >= 1
     assert verification.verify().difference_count >= 1
+
+
+def add_entry(site: Site, **more: Any) -> None:
+    """Append what the database takes, though no service of ours would write it."""
+    LedgerEntry.objects.create(
+        **{
+            "credit_account_id": site.account_id,
+            "sequence": 2,
+            "kind": "adjustment",
+            "debit": "issuance",
+            "credit": "customer",
+            "amount_microcredits": 5,
+            "balance_after_microcredits": 100_000_005,
+            "created_at": timezone.now(),
+        }
+        | more
+    )
+
+
+def test_finds_what_does_not_follow_in_the_ledger(site: Site) -> None:
+    add_entry(site, sequence=4, balance_after_microcredits=100_000_006)
+    CreditAccount.objects.update(balance_microcredits=100_000_006, entry_count=4)
+    found = verification.verify().details
+    account = f"account {site.account_id}"
+    assert f"{account}: entry 4 where 2 was expected" in found
+    assert f"{account}: entry 4 says balance 100000006, the entries come to 100000005" in found
+
+
+def test_finds_a_balance_that_no_entry_explains(site: Site) -> None:
+    account = Account.objects.create(name="From nowhere")
+    CreditAccount.objects.create(account=account, balance_microcredits=7, entry_count=0)
+    assert (
+        f"account {account.id}: balance 7 after 0 entries, but it has none"
+        in verification.verify().details
+    )
 
 
 # What PostgreSQL does not refuse by itself (docs/decisions/0023).

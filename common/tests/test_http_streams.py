@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from common.http import HttpError
 from common.tests.stub_server import Peer, Request, StubServer, answer
 
 Ask = Callable[..., bytes]
+LATE = 60.0  # ends a test that hangs
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -31,7 +33,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def options(seconds: float = 10, **more: Any) -> dict[str, Any]:
+def options(seconds: float = LATE, **more: Any) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     usual: dict[str, Any] = {"headers": {}, "body": b"{}", "max_bytes": 2**20}
     return usual | {"deadline": deadline, "allow_private": True} | more
@@ -42,7 +44,7 @@ def ask_whole(url: str, **more: Any) -> bytes:
 
 
 def ask_by_line(
-    url: str, *, silence: float = 10, seen: list[bytes] | None = None, **more: Any
+    url: str, *, silence: float = LATE, seen: list[bytes] | None = None, **more: Any
 ) -> bytes:
     seen = [] if seen is None else seen
     with http.post_for_lines(url, **options(**more)) as stream:
@@ -128,7 +130,7 @@ def test_lines_are_handed_on_as_they_arrive() -> None:
         peer.send(CHUNKED)
         for number in range(3):
             peer.send(chunk(b"line %d\r\n" % number))
-            assert read.acquire(timeout=5)
+            assert read.acquire(timeout=LATE)
         peer.send(chunk(b"half a li"))
         peer.pause(0.02)
         peer.send(chunk(b"ne\nand a rest") + b"0\r\n\r\n")
@@ -137,7 +139,7 @@ def test_lines_are_handed_on_as_they_arrive() -> None:
         for _ in range(2):
             lines = []
             with http.post_for_lines(server.url(), **options()) as stream:
-                for line in stream.lines(lambda: time.monotonic() + 10):
+                for line in stream.lines(lambda: time.monotonic() + LATE):
                     lines.append(line)
                     read.release()
             assert lines == [b"line 0", b"line 1", b"line 2", b"half a line", b"and a rest"]
@@ -146,21 +148,32 @@ def test_lines_are_handed_on_as_they_arrive() -> None:
         assert server.connection_count == 1
 
 
-def test_each_wait_has_a_deadline_of_its_own() -> None:
+def test_each_wait_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = threading.Semaphore(0)
+    ahead = 0.0
+
+    def now() -> float:
+        return time.monotonic() + ahead
+
+    monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=now))
+
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)
         for _ in range(5):
             peer.send(chunk(b"x\n"))
-            peer.pause(0.1)
-        peer.pause(10)
+            assert read.acquire(timeout=LATE)
+        peer.pause(LATE)
 
-    with StubServer(handle) as server:
-        seen: list[bytes] = []
-        started = time.monotonic()
+    with StubServer(handle) as server, http.post_for_lines(server.url(), **options()) as stream:
+        silence = LATE
+        lines = stream.lines(lambda: now() + silence)
+        for _ in range(5):
+            assert next(lines) == b"x"
+            ahead += 2 * LATE  # past the deadline of the beginning, and of each wait so far
+            read.release()
+        silence = 0.1
         with pytest.raises(HttpError, match="timeout"):
-            ask_by_line(server.url(), seconds=0.3, silence=0.3, seen=seen)
-        assert seen == [b"x"] * 5
-        assert 0.6 < time.monotonic() - started < 5
+            next(lines)
 
 
 def test_what_came_before_a_break_is_handed_on_first() -> None:
@@ -178,15 +191,18 @@ def test_what_came_before_a_break_is_handed_on_first() -> None:
 
 
 def test_an_answer_that_was_left_early_ends_its_connection() -> None:
+    left = threading.Semaphore(0)
+
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED + chunk(b"one\n"))
-        peer.pause(0.05)
+        assert left.acquire(timeout=LATE)
         peer.send(chunk(b"two\n") + b"0\r\n\r\n")
 
     with StubServer(handle) as server:
         for count in (1, 2):
             with http.post_for_lines(server.url(), **options()) as stream:
-                assert next(stream.lines(lambda: time.monotonic() + 10)) == b"one"
+                assert next(stream.lines(lambda: time.monotonic() + LATE)) == b"one"
+            left.release()
             assert server.connection_count == count
 
 

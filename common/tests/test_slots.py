@@ -6,8 +6,9 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from queue import Empty, Queue
+from contextlib import ExitStack
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ from common.slots import (
     handed_over,
     slot_given_back,
 )
+
+LATE = 60.0  # ends a test that hangs
 
 
 class Body:
@@ -122,6 +125,13 @@ def test_a_slot_is_given_back_while_a_request_only_waits() -> None:
         pass  # outside of any request there is nothing to give back
 
 
+def wait_for_line(places: Places, length: int) -> None:
+    give_up_at = time.monotonic() + LATE
+    while len(places._line) < length:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.001)
+
+
 class Line:
     """An application whose requests stay inside until they are told to go."""
 
@@ -137,9 +147,9 @@ class Line:
         self.inside.put(path)
         if path == "/api/waits":
             with slot_given_back():
-                self.waits.wait(10)
+                self.waits.wait(LATE)
             self.inside.put("/api/back")
-        self.going.wait(10)
+        self.going.wait(LATE)
         return Body([], streaming=False)
 
     def send(self, *paths: str) -> None:
@@ -149,24 +159,23 @@ class Line:
             self.threads.append(thread)
 
     def next_inside(self) -> str:
-        return self.inside.get(timeout=5)
+        return self.inside.get(timeout=LATE)
 
-    def is_quiet(self) -> bool:
-        """Whether nobody gets in for a while; late on a busy machine, it is right all the same."""
-        with suppress(Empty):
-            return not self.inside.get(timeout=0.1)
-        return True
+    def next_waiting(self) -> None:
+        """Wait until one stands in line for a lane; meanwhile nobody got in."""
+        wait_for_line(self.slots._lanes, 1)
+        assert self.inside.empty()
 
 
 @pytest.fixture
 def line(monkeypatch: Any) -> Iterator[Line]:
-    monkeypatch.setattr(slots_module, "LANE_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(slots_module, "LANE_WAIT_SECONDS", LATE)
     made = Line()
     yield made
     made.going.set()
     made.waits.set()
     for thread in made.threads:
-        thread.join(10)
+        thread.join(LATE)
     assert made.slots._lanes.taken == made.slots._places.taken == 0
 
 
@@ -174,7 +183,7 @@ def test_two_requests_of_the_api_are_worked_on_and_the_next_one_waits(line: Line
     line.send("/api/a", "/api/b")
     assert {line.next_inside(), line.next_inside()} == {"/api/a", "/api/b"}
     line.send("/api/c")
-    assert line.is_quiet()
+    line.next_waiting()
     line.going.set()
     assert line.next_inside() == "/api/c"
 
@@ -194,7 +203,7 @@ def test_a_call_that_waits_for_its_provider_leaves_its_lane_and_takes_one_again(
     line.send("/api/a", "/api/b")
     assert {line.next_inside(), line.next_inside()} == {"/api/a", "/api/b"}
     line.waits.set()
-    assert line.is_quiet()
+    line.next_waiting()
     line.going.set()
     assert line.next_inside() == "/api/back"
 
@@ -231,11 +240,19 @@ def test_a_slot_is_handed_over_to_the_thread_that_does_the_work() -> None:
     assert slots._places.taken == 0
 
 
+@pytest.fixture
+def stopped_clocks(monkeypatch: Any) -> None:
+    """A stay that is measured takes exactly as long as the test says."""
+    stopped = SimpleNamespace(perf_counter=lambda: 100.0, thread_time=lambda: 100.0)
+    monkeypatch.setattr(slots_module, "time", stopped)
+
+
 def measure(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
     """Have a stay measured as if it had been so long."""
-    lanes.measure(Lane(time.perf_counter() - seconds, time.thread_time() - cpu_seconds))
+    lanes.measure(Lane(100.0 - seconds, 100.0 - cpu_seconds))
 
 
+@pytest.mark.usefixtures("stopped_clocks")
 def test_there_are_as_many_lanes_as_keep_the_interpreter_busy() -> None:
     lanes = Lanes(64)
     assert lanes.count == 2
@@ -258,6 +275,7 @@ def test_every_kind_of_stay_is_measured(stays_of_a_message: int) -> None:
     assert measured == set(range(stays_of_a_message))
 
 
+@pytest.mark.usefixtures("stopped_clocks")
 def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
     lanes = Lanes(64)
     for number in range(3000):
@@ -266,6 +284,7 @@ def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.usefixtures("stopped_clocks")
 def test_there_are_no_more_lanes_than_slots_and_never_less_than_two(most: int) -> None:
     lanes = Lanes(most)
     for _ in range(1000):
@@ -278,7 +297,7 @@ def test_new_lanes_are_for_those_who_wait_first() -> None:
     came: list[int] = []
 
     def work(number: int) -> None:
-        assert lanes.enter(5)
+        assert lanes.enter(LATE)
         came.append(number)
         lanes.leave()
 
@@ -288,11 +307,10 @@ def test_new_lanes_are_for_those_who_wait_first() -> None:
     for number in range(4):
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
-        while len(lanes._line) <= number:
-            time.sleep(0.001)
+        wait_for_line(lanes, number + 1)
     lanes.leave()
     for thread in threads:
-        thread.join(5)
+        thread.join(LATE)
     assert came == [0, 1, 2, 3]
 
 
@@ -408,7 +426,7 @@ class HeldBack:
 
     def read(self, size: int) -> bytes:
         self.is_waited_for.set()
-        self.left.wait(10)
+        self.left.wait(LATE)
         return b"a"
 
 
@@ -428,13 +446,13 @@ class SlowClients:
         self.bodies.append(body)
         self.threads.append(threading.Thread(target=self.slots, args=(environ, ignore)))
         self.threads[-1].start()
-        assert body.is_waited_for.wait(10)
+        assert body.is_waited_for.wait(LATE)
 
     def leave(self) -> None:
         for body in self.bodies:
             body.left.set()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(LATE)
 
 
 @pytest.fixture
@@ -457,7 +475,7 @@ def test_a_body_that_does_not_come_is_answered_holds_no_slot_and_is_not_waited_f
     assert slow_clients.slots._places.taken == 0
     assert not slow_clients.slots.drain(0)
     monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
-    assert slow_clients.answers.get(timeout=10)[0] == 400
+    assert slow_clients.answers.get(timeout=LATE)[0] == 400
     assert slow_clients.slots.drain(10)
     slow_clients.leave()
     assert slow_clients.slots.drain(0)
@@ -470,7 +488,7 @@ def test_where_half_the_places_are_taken_nobody_is_waited_for_as_long(
     monkeypatch.setattr(bodies, "SHORT_PATIENCE_SECONDS", 0.0)
     slow_clients.send()
     slow_clients.send()
-    assert [slow_clients.answers.get(timeout=10)[0] for _ in range(2)] == [400, 400]
+    assert [slow_clients.answers.get(timeout=LATE)[0] for _ in range(2)] == [400, 400]
 
 
 def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatch: Any) -> None:
@@ -493,10 +511,10 @@ def test_a_process_in_which_many_wait_for_nobody_asks_to_be_replaced(
     monkeypatch.setattr(bodies, "WORN_READS", 2)
     monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
     slow_clients.send()
-    assert slow_clients.answers.get(timeout=10)[0] == 400
+    assert slow_clients.answers.get(timeout=LATE)[0] == 400
     assert not worn.is_set()
     slow_clients.send()
-    assert worn.wait(10)
+    assert worn.wait(LATE)
 
 
 class Counted(io.BytesIO):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -11,6 +12,8 @@ from queue import SimpleQueue
 import pytest
 
 from common.threads import Threads
+
+LATE = 60.0  # ends a test that hangs
 
 
 @pytest.fixture
@@ -24,16 +27,14 @@ def run(threads: Threads) -> threading.Thread:
     """Return the thread that ran a task."""
     ran: SimpleQueue[threading.Thread] = SimpleQueue()
     threads.start(lambda: ran.put(threading.current_thread()))
-    return ran.get(timeout=5)
+    return ran.get(timeout=LATE)
 
 
 def wait_for(waiting: int, threads: Threads) -> None:
-    gone = threading.Event()
-    for _ in range(5000):
-        if len(threads._waiting) == waiting:
-            return
-        gone.wait(0.001)
-    raise TimeoutError(f"{len(threads._waiting)} wait instead of {waiting}")
+    give_up_at = time.monotonic() + LATE
+    while len(threads._waiting) != waiting:
+        assert time.monotonic() < give_up_at, f"{len(threads._waiting)} wait, not {waiting}"
+        time.sleep(0.001)
 
 
 def test_the_thread_of_a_task_that_is_done_does_the_next() -> None:
@@ -47,8 +48,8 @@ def test_the_thread_of_a_task_that_is_done_does_the_next() -> None:
 def test_tasks_at_the_same_time_have_threads_of_their_own() -> None:
     threads, meeting = Threads(), threading.Barrier(5)
     for _ in range(4):
-        threads.start(lambda: meeting.wait(5))
-    meeting.wait(5)
+        threads.start(lambda: meeting.wait(LATE))
+    meeting.wait(LATE)
     wait_for(4, threads)
 
 
@@ -69,9 +70,9 @@ def test_a_thread_that_is_one_too_many_ends_with_its_task() -> None:
     threads, going_on = Threads(most_waiting=1), threading.Event()
     first = run(threads)
     wait_for(1, threads)
-    threads.start(lambda: going_on.wait(5))
+    threads.start(lambda: going_on.wait(LATE))
     second = run(threads)
     wait_for(1, threads)
     going_on.set()
-    first.join(5)
+    first.join(LATE)
     assert (first.is_alive(), second.is_alive()) == (False, True)

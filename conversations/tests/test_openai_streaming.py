@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import orjson
@@ -161,14 +160,20 @@ def slowly(provider: FakeProvider, wait: Any) -> None:
 
 
 def test_a_caller_who_hangs_up_pays_for_the_whole_answer(
-    live: ApiClient, provider: FakeProvider
+    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    slowly(provider, lambda: go_on.wait(10))
+    finish = streaming.Stream.finish
+
+    def go_on_and_finish(running: streaming.Stream[Any]) -> None:
+        go_on.set()
+        finish(running)
+
+    monkeypatch.setattr(streaming.Stream, "finish", go_on_and_finish)
+    slowly(provider, lambda: go_on.wait(60))
     provider.script.append(reply("One two three"))
     response = complete(live, stream=True)
     assert b"One " in next(iter(response.streaming_content))
-    threading.Timer(0.1, go_on.set).start()
     response.close()
     assert Message.objects.get().charged_microcredits == 1_000_000
     assert_books_agree()
@@ -178,10 +183,15 @@ def test_silence_is_filled_with_comments(
     live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
-    slowly(provider, lambda: time.sleep(0.2))
-    body = complete(live, stream=True).getvalue()
-    assert body.count(streaming.KEEP_ALIVE) >= 2
-    assert parse(body)[-1] == "[DONE]"
+    filled = threading.Semaphore(0)
+    slowly(provider, lambda: filled.acquire(timeout=60))
+    frames = []
+    for frame in complete(live, stream=True).streaming_content:
+        frames.append(frame)
+        if frame == streaming.KEEP_ALIVE:
+            filled.release()
+    assert frames.count(streaming.KEEP_ALIVE) >= 2
+    assert parse(b"".join(frames))[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize("tool_calls", [(), (CALL,)])

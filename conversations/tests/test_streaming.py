@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import orjson
@@ -122,15 +121,22 @@ def test_a_second_route_takes_over_only_before_the_first_piece(
 
 
 def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
-    live: ApiClient, provider: FakeProvider
+    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
+    finish = streaming.Stream.finish
+
+    def go_on_and_finish(running: streaming.Stream[Any]) -> None:
+        go_on.set()
+        finish(running)
+
+    monkeypatch.setattr(streaming.Stream, "finish", go_on_and_finish)
     original = provider.stream
 
     def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
         def pause(text: Delta) -> None:
             on_delta(text)
-            assert go_on.wait(10)
+            assert go_on.wait(60)
 
         return original(*args, on_delta=pause, **kwargs)
 
@@ -138,7 +144,6 @@ def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
     provider.script.append(reply("One two three"))
     response = live.chat(stream=True)
     assert next(iter(response.streaming_content)) == streaming.delta("One ")
-    threading.Timer(0.1, go_on.set).start()
     response.close()
     assert [m["content"] for m in live.history()] == ["Hello!", "One two three"]
     assert Message.objects.get(role="assistant").charged_microcredits == 1_000_000
@@ -149,19 +154,24 @@ def test_silence_is_filled_with_comments(
     live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    filled = threading.Semaphore(0)
     original = provider.stream
 
     def slow(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
         def pause(text: Delta) -> None:
             on_delta(text)
-            time.sleep(0.2)
+            assert filled.acquire(timeout=60)
 
         return original(*args, on_delta=pause, **kwargs)
 
     provider.stream = slow  # type: ignore[method-assign]
-    body = live.chat(stream=True).getvalue()
-    assert body.count(streaming.KEEP_ALIVE) >= 2
-    assert [name for name, _ in parse(body)] == ["delta", "delta", "done"]
+    frames = []
+    for frame in live.chat(stream=True).streaming_content:
+        frames.append(frame)
+        if frame == streaming.KEEP_ALIVE:
+            filled.release()
+    assert frames.count(streaming.KEEP_ALIVE) >= 2
+    assert [name for name, _ in parse(b"".join(frames))] == ["delta", "delta", "done"]
 
 
 class Plain:
@@ -184,12 +194,12 @@ def test_pieces_that_wait_already_leave_together_and_none_waits_for_others() -> 
         for piece in ("a", "b", "c"):
             tell(piece)
         told.set()
-        assert going_on.wait(10)
+        assert going_on.wait(60)
         tell("d")
         return b"end"
 
     stream = streaming.Stream(run)
-    assert told.wait(10)
+    assert told.wait(60)
     events = streaming.frames(stream, Plain())
     assert next(events) == b"abc"
     going_on.set()

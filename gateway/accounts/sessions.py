@@ -80,9 +80,7 @@ def _mark(row: LoginSession) -> str:
 def end_others(request: HttpRequest, user: User) -> int:
     """End this person's sessions but the one of this request; returns how many."""
     others = LoginSession.objects.filter(user=user)
-    if key := request.session.session_key:
-        others = others.exclude(session_key=key)
-    return others.delete()[0]
+    return others.exclude(session_key=request.session.session_key).delete()[0]
 
 
 # --- Pages ----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_without_a_broker_messages_are_files_that_workers_find(
     with Connection(  # type: ignore[no-untyped-call]
         made["broker_url"], transport_options=options
     ) as worker:
-        message = worker.SimpleQueue("celery").get(timeout=5)
+        message = worker.SimpleQueue("celery").get(timeout=60)
         assert message.payload == {"task": "x"}
         message.ack()
     assert list(Path(options["data_folder_in"]).iterdir()) == []

@@ -89,6 +89,15 @@ def test_another_session_is_ended_at_once(anna: User) -> None:
     assert is_in(here)
 
 
+def test_ending_the_session_of_this_browser_is_a_log_out(anna: User) -> None:
+    here, there = browser(anna), browser(anna, IPHONE)
+    mark = mark_of(here, "Firefox on Linux")
+    answer = here.post("/accounts/sessions/end/", {"session": mark})
+    assert answer["Location"] == "/accounts/login/"
+    assert not is_in(here)
+    assert is_in(there)
+
+
 def test_log_out_everywhere_is_everywhere(anna: User) -> None:
     here, there = browser(anna), browser(anna, IPHONE)
     other = browser(User.objects.create_user("other@example.com", PASSWORD))

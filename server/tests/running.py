@@ -70,8 +70,9 @@ class Running:
             stderr=stderr,
             preexec_fn=preexec_fn,  # noqa: PLW1509  # this process has forked no thread that matters
         )
+        self._collecting = threading.Thread(target=self._collect, daemon=True)
         if self.process.stdout:
-            threading.Thread(target=self._collect, daemon=True).start()
+            self._collecting.start()
 
     def _collect(self) -> None:
         assert self.process.stdout
@@ -92,7 +93,8 @@ class Running:
     def end(self) -> tuple[int, str]:
         """Wait for the end; return status and output."""
         status = self.process.wait(SECONDS)
-        time.sleep(0.1)  # the last lines are read by a thread
+        if self.process.stdout:
+            self._collecting.join(SECONDS)  # it reads the last lines
         return status, "".join(self.output)
 
     def is_alive(self) -> bool:

@@ -6,7 +6,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from conftest import need_command
 from server.config import Config, require_free_port
-from server.tests.running import Running, wait_until
+from server.tests.running import Running, is_running, wait_until
 
 
 def test_refuses_settings_that_are_no_numbers(monkeypatch: Any) -> None:
@@ -48,9 +47,10 @@ def test_a_first_start_prints_a_command_that_works(start: Callable[..., Running]
 def test_serves_again_after_its_workers_are_killed(start: Callable[..., Running]) -> None:
     running = start().serving()
     for _ in range(3):
-        for pid in running.workers():
+        killed = running.workers()
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
+        wait_until(lambda: not any(map(is_running, killed)), "they are gone")  # noqa: B023
         running.wait_until_alive()
     assert running.process.poll() is None
 

@@ -112,7 +112,7 @@ def test_a_hang_up_is_ignored_under_nohup(start: Callable[..., Running]) -> None
     running = start(preexec_fn=ignore).serving()
     os.kill(running.process.pid, HUP)
     signal_each(running.workers(), HUP)
-    assert running.is_alive()
+    running.wait_until_alive()
     os.kill(running.process.pid, TERM)
     assert running.end()[0] == 0
 

@@ -94,5 +94,5 @@ def test_the_pages_take_few_queries(site: Site, django_assert_max_num_queries: A
     client = owner_client(site)
     for page in PAGES:
         client.get(page)
-        with django_assert_max_num_queries(16):
+        with django_assert_max_num_queries(21):
             client.get(page)

@@ -59,7 +59,7 @@ HARMLESS = {
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
-    "admin:ask_workers admin:channels_route_try_it",
+    "admin:ask_workers admin:channels_route_try_it admin:test_environment",
     "booked with a reason and a preview, in the books for good": "admin:credits_desk "
     "admin:credits_booked",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "

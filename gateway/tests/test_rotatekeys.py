@@ -202,6 +202,19 @@ def test_what_cannot_be_read_keeps_its_key_and_nothing_else(settings: Settings) 
     assert rotate()["unreadable"] == []
 
 
+def test_a_second_factor_that_cannot_be_read_is_named_and_keeps_its_key(
+    settings: Settings,
+) -> None:
+    Installation()
+    factor = Authenticator.objects.get()
+    kept = {name: f"{text[:-8]}AAAAAAA=" for name, text in factor.data.items()}
+    Authenticator.objects.update(data=kept)
+    add_ring(settings)
+    result = rotate()
+    assert result["still_needed"] == ["ENCRYPTION_KEYS t1"]
+    assert [str(factor.pk) in words for words in result["unreadable"]] == [True]
+
+
 def test_what_cannot_be_read_keeps_its_pepper_until_it_is_revoked(settings: Settings) -> None:
     Installation()
     row = ApiKey.objects.get(mode="live")

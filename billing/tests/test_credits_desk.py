@@ -45,6 +45,16 @@ def test_a_preview_books_nothing_and_counts_what_is_held(site: Site) -> None:
     assert LedgerEntry.objects.count() == 1
 
 
+def test_a_booking_of_nothing_or_under_a_used_reference_says_why_not(site: Site) -> None:
+    assert "must not be 0" in book(site, Booking(0, "r")).refusal
+    assert book(site, Booking(CREDIT, "r")).is_new
+    other = book(site, Booking(2 * CREDIT, "r"))
+    assert (other.entry, other.is_new) == (None, False)
+    assert other.refusal
+    assert balance_of(site.channel.account) == 101 * CREDIT
+    assert differences() == []
+
+
 def test_a_booking_says_who_and_why_in_ledger_and_audit_log(site: Site) -> None:
     person = User.objects.create_user("staff@example.com")
     actor = Actor(person.email, person, "192.0.2.1")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing import grants, holds, services, throttling
+from billing import grants, holds, redemptions, services, throttling
 from billing.errors import CodeRefused
-from billing.models import CreditAccount, LedgerEntry, RateWindow
+from billing.models import CreditAccount, LedgerEntry, RateWindow, RedemptionCode
 from billing.tests.test_grants import give
 from billing.tests.test_redemptions import make, redeem
 from billing.tests.test_services import balance, differences, place, release
@@ -68,30 +68,33 @@ def test_a_month_that_another_machine_grants_under_another_plan_is_granted_once(
         Plan.objects.filter(id=plan.id).update(monthly_grant_microcredits=900)
         assert grants.grant_monthly_credits(now=timezone.now()) == 1
 
-    with first(grants, "_grant_month", change_and_grant):
+    with first(grants, "grant_credits", change_and_grant):
         assert grants.grant_monthly_credits(now=timezone.now()) == 0
     assert balance() == (900, 0)
     assert differences() == []
 
 
-@pytest.mark.parametrize("seconds", [0, 1])
-def test_a_code_that_the_same_account_redeems_meanwhile_is_used(
-    site: Site, clock: Any, seconds: int
-) -> None:
-    """A second later the same code's credits would last until another moment."""
-    (code,) = make(max_redemptions=5, credits_last_days=30)
+@pytest.mark.parametrize("amount", [CREDIT, 7])
+def test_a_code_that_the_same_account_redeems_meanwhile_is_used(site: Site, amount: int) -> None:
+    """Also where the rival's entry of that reference is another: nothing is granted twice."""
+    (code,) = make(max_redemptions=5)
     account = site.channel.account
 
-    def redeem_first() -> None:
-        redeem(account, code)
-        clock.shift(seconds)
+    def grant_first() -> None:
+        grants.grant_credits(
+            account=account, amount_microcredits=amount, reason="r", reference=f"code:{code.id}"
+        )
 
-    with (
-        first(grants, "grant_credits", redeem_first),
-        pytest.raises(CodeRefused, match="already"),
-    ):
+    with first(grants, "grant_credits", grant_first), pytest.raises(CodeRefused, match="already"):
         redeem(account, code)
     assert differences() == []
+
+
+def test_codes_that_the_same_form_makes_meanwhile_are_made_once() -> None:
+    made: list[RedemptionCode] = []
+    with first(redemptions, "show_credits", lambda: made.extend(make(3))):
+        assert [code.code for code in make(3)] == [code.code for code in made]
+    assert RedemptionCode.objects.count() == 3
 
 
 def test_all_ended_holds_are_freed_however_many_there_are(

@@ -84,6 +84,23 @@ def test_a_fixed_answer_after_the_end_of_its_hold_is_not_stored(
     expect_nothing_done()
 
 
+def test_an_answer_to_a_session_that_was_erased_meanwhile_is_paid_but_kept_nowhere(
+    api: ApiClient, provider: FakeProvider
+) -> None:
+    headers = {"Idempotency-Key": "k1"}
+
+    def erase_and_answer() -> Any:
+        assert api.erase().status_code == 204
+        return reply("A secret")
+
+    provider.script.append(erase_and_answer)
+    assert api.chat(headers=headers).json()["reply"] == "A secret"
+    assert LedgerEntry.objects.filter(kind="charge").count() == 1
+    assert not IdempotencyRecord.objects.exists()
+    assert api.history() == []
+    assert differences() == []
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_stream_that_breaks_off_after_the_end_of_its_hold_is_nobodys_loss(
     api: ApiClient, provider: FakeProvider

@@ -183,9 +183,12 @@ def test_a_database_that_was_restarted_is_ready_at_once(
 ) -> None:
     """However many broken connections it has left in the pool."""
 
+    all_have_one = threading.Barrier(4)
+
     def use(_: int) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(0.2)")
+            cursor.execute("SELECT 1")
+            all_have_one.wait(60)
 
     run_in_threads(use, 4)
     with connection.cursor() as cursor:

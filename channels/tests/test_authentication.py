@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from channels import services
+from channels import callers, services
 from channels.callers import find_caller
 from channels.keys import generate_key
 from channels.models import Account, ApiKey, LanguageModel
@@ -250,3 +251,15 @@ def test_a_revoked_key_of_a_disabled_channel_is_401(site: Site) -> None:
     services.update_channel(channel_id=str(site.channel.id), is_enabled=False)
     services.revoke_api_key(api_key=key_record(site))
     assert status_of(site.api_key) == 401
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_test", [False, True])
+def test_a_channel_is_a_caller_without_a_key_for_people_who_may_use_it(
+    site: Site, is_test: bool
+) -> None:
+    caller = callers.find_channel_caller(channel_id=site.channel.id, is_test=is_test)
+    assert caller
+    assert (caller.channel_id, caller.account_id) == (site.channel.id, site.account_id)
+    assert (caller.is_test, caller.key_masked) == (is_test, "…")
+    assert callers.find_channel_caller(channel_id=uuid.uuid4(), is_test=is_test) is None

@@ -17,6 +17,7 @@ from channels.errors import ProviderError
 from channels.models import FixedAnswer
 from channels.providers.fixed import FixedAnswerProvider
 from channels.tests.factories import Site
+from common import db
 from conftest import ApiClient, FakeProvider, reply
 from conversations import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, Message
@@ -139,20 +140,16 @@ def test_a_key_that_is_freed_as_it_is_looked_at_is_in_progress_still(
 ) -> None:
     headers = {"Idempotency-Key": "k1"}
     assert api.chat(headers=headers).status_code == 200
-    fetch_row = idempotency.db.fetch_row
+    fetch_row = db.fetch_row
 
-    def fetch_and_free(sql: str, *params: Any) -> Any:
-        row = fetch_row(sql, *params)
+    def fetch_and_free(sql: str, params: Any) -> Any:
+        row = fetch_row(sql, params)
         if sql is idempotency._CLAIM:
             IdempotencyRecord.objects.all().delete()
         return row
 
     with monkeypatch.context() as patched:
-        patched.setattr(
-            idempotency,
-            "db",
-            SimpleNamespace(**vars(idempotency.db) | {"fetch_row": fetch_and_free}),
-        )
+        patched.setattr(db, "fetch_row", fetch_and_free)
         response = api.chat(headers=headers)
     assert (response.status_code, error_code(response)) == (409, "request_in_progress")
     assert api.chat(headers=headers).status_code == 200

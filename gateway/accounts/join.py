@@ -16,11 +16,11 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
 from channels import team
 from channels.models import Invitation, User
 from gateway.accounts import events, pending
+from gateway.console.access import post_only
 
 
 @never_cache
@@ -58,8 +58,8 @@ def _context(request: HttpRequest, invitation: Invitation) -> dict[str, Any]:
     }
 
 
-@require_POST
 @login_required
+@post_only
 def accept(request: HttpRequest) -> HttpResponseRedirect:
     """Become a member and go on in that account: by this browser's link, or one from the list."""
     user = _user_of(request)
@@ -69,8 +69,8 @@ def accept(request: HttpRequest) -> HttpResponseRedirect:
     return pending.accept(request, user, secret_digests=[invitation.secret_digest])
 
 
-@require_POST
 @login_required
+@post_only
 def decline(request: HttpRequest) -> HttpResponseRedirect:
     """Turn an invitation from the list down."""
     user = _user_of(request)
@@ -93,7 +93,7 @@ def _user_of(request: HttpRequest) -> User:
     return request.user
 
 
-@require_POST
+@post_only
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
     """Log out and keep the invitation, for who is logged in as somebody else."""
     secret_digests = pending.digests(request)

@@ -7,10 +7,11 @@ from allauth.account.stages import EmailVerificationStage, LoginStageController
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.views.decorators.http import require_POST
+
+from gateway.console.access import post_only
 
 
-@require_POST
+@post_only
 def send_again(request: HttpRequest) -> HttpResponseRedirect:
     """Mail the link again, once a minute at most; to an address that is taken, what it got before.
 

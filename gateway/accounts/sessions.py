@@ -16,11 +16,12 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from channels.models import LoginSession, User
 from gateway.accounts import events
 from gateway.accounts.store import end_of
+from gateway.console.access import post_only
 
 # The first that is found, so that those which name another as well come before it.
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")
@@ -106,8 +107,8 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
     return render(request, "account/sessions.html", {"sessions": found})
 
 
-@require_POST
 @login_required
+@post_only
 def end_session(request: HttpRequest) -> HttpResponseRedirect:
     """End one of the person's sessions; this one is a log-out."""
     user = _user_of(request)
@@ -123,8 +124,8 @@ def end_session(request: HttpRequest) -> HttpResponseRedirect:
     return redirect("account_sessions")
 
 
-@require_POST
 @login_required
+@post_only
 def end_all_sessions(request: HttpRequest) -> HttpResponseRedirect:
     """Log the person out everywhere, here too."""
     user = _user_of(request)
@@ -133,7 +134,7 @@ def end_all_sessions(request: HttpRequest) -> HttpResponseRedirect:
     return log_out(request)
 
 
-@require_POST
+@post_only
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
     """Log out, from wherever the button stood; without a log-in just lead to its page."""
     logout(request)

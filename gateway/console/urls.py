@@ -27,7 +27,6 @@ from gateway.console import (
     team,
     usage,
 )
-from gateway.console.access import post_only
 
 
 def _addresses(pages: list[URLPattern]) -> Iterator[URLPattern]:
@@ -64,5 +63,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
         ]
     ),
     # The frame links to it by the admin's name.
-    path("log-out/", post_only(log_out), name="logout"),
+    path("log-out/", log_out, name="logout"),
 ]

@@ -18,7 +18,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from billing import sums
 from billing.models import VerificationRun
@@ -26,6 +25,7 @@ from channels import breaker, route_tests
 from channels.models import RouteHealth
 from conversations import pulse
 from gateway import verification
+from gateway.console.access import post_only
 from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 RUNS_SHOWN = 7
@@ -107,8 +107,8 @@ def _database_version() -> str:
     return ".".join(map(str, connection.get_database_version()))
 
 
-@require_POST
 @staff_page("billing.add_verificationrun")
+@post_only
 def verify(request: HttpRequest) -> HttpResponseBase:
     """Have a worker prove the books; where none answers, prove small ones, else say how to."""
     from gateway.staff import worker
@@ -125,8 +125,8 @@ def verify(request: HttpRequest) -> HttpResponseBase:
     return redirect(staff_url("health"))
 
 
-@require_POST
 @staff_page("billing.view_verificationrun")
+@post_only
 def workers(request: HttpRequest) -> HttpResponseBase:
     """Ask the workers whether they are there; takes a second."""
     from gateway.staff import worker

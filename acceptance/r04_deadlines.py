@@ -81,7 +81,12 @@ def expect_large_ones_cut(scene: Scene) -> None:
     scene.ask("warm", (*LARGE,), streams=(False, True))
     for is_stream in (False, True):
         with measured(worker) as growth:
-            answers = scene.ask(f"large{is_stream:d}", (*LARGE,), streams=(is_stream,))
+            # One fault after the other: what counts is how much a call may take, not how many do.
+            answers = [
+                answer
+                for fault in LARGE
+                for answer in scene.ask(f"{fault}{is_stream:d}", (fault,), streams=(is_stream,))
+            ]
         name = "stream_mib" if is_stream else "plain_mib"
         report.figure(name, growth.mib)
         report.expect(all(is_failure(answer) for answer in answers), f"{name}: {tally(answers)}")

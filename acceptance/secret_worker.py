@@ -157,10 +157,10 @@ def pepper_id(_: Any) -> str:
 def log_in(_: Any) -> str:
     """Return the cookie of a person who has just logged in."""
     from django.contrib.auth import login
-    from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
 
     from channels.models import User
+    from gateway.accounts.store import SessionStore
 
     request = HttpRequest()
     request.session = SessionStore()

@@ -138,6 +138,7 @@ def test_charts_on_a_phone_show_today(open_site: Site, visitor: NewVisitor) -> N
     ApiClient(open_site.api_key).chat("Hello!")
     watched = enter(visitor, open_site, width=390)
     page = watched.open("/usage/")
+    page.locator(".gw-usage-chart").first.scroll_into_view_if_needed()
     # The only bar is today's.
     expect(page.locator(".gw-usage-chart .gw-bar")).to_be_in_viewport(ratio=0.9)
     watched.assert_clean()

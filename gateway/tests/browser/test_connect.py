@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from channels.models import ApiKey, User
 from channels.tests.factories import Site, make_site
+from conftest import FakeProvider
 from conversations.models import ChatSession
 from gateway.tests.browser.conftest import LOOKS, PASSWORD, NewVisitor, Watched, shoot
 
@@ -56,7 +57,9 @@ def test_a_free_conversation_streams_and_says_what_it_took(owner: Watched, shop:
     owner.assert_clean()
 
 
-def test_the_paid_mode_is_chosen_and_named(owner: Watched, shop: Site) -> None:
+def test_the_paid_mode_is_chosen_and_named(
+    owner: Watched, shop: Site, provider: FakeProvider
+) -> None:
     page = owner.open(path_to("playground", shop))
     before = page.locator("[data-session]").inner_text()
     page.get_by_label("Paid").check()
@@ -81,7 +84,9 @@ def test_a_broken_stream_and_a_refusal_are_told_in_words(owner: Watched, shop: S
     owner.expect_error("429")
 
 
-def test_keys_are_tried_with_one_click_or_two(owner: Watched, shop: Site) -> None:
+def test_keys_are_tried_with_one_click_or_two(
+    owner: Watched, shop: Site, provider: FakeProvider
+) -> None:
     page = owner.open(path_to("connect", shop))
     page.get_by_role("button", name="Test this key (free)").click()
     expect(page.locator(".gw-test-result .gw-alert")).to_contain_text("0 charged, 100 left")

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from billing.models import CreditAccount, LedgerEntry
 from channels.models import ApiKey, AuditEntry, Channel, Membership, User
 from channels.tests.factories import Site, make_site
+from conftest import FakeProvider
 from gateway.tests.browser.conftest import PASSWORD, NewVisitor, Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -51,7 +52,9 @@ def confirm_address(watched: Watched, mailoutbox: Any) -> None:
     watched.page.get_by_role("button", name="Yes, confirm").click()
 
 
-def test_from_sign_up_to_the_first_charge(visitor: NewVisitor, mailoutbox: Any) -> None:
+def test_from_sign_up_to_the_first_charge(
+    visitor: NewVisitor, mailoutbox: Any, provider: FakeProvider
+) -> None:
     ann = visitor()
     page = ann.open("/accounts/signup/")
     page.get_by_label("E-mail address").fill("ann@example.com")
@@ -81,7 +84,7 @@ def test_from_sign_up_to_the_first_charge(visitor: NewVisitor, mailoutbox: Any) 
     page.get_by_role("link", name="Conversations").click()
     page.get_by_role("link", name=re.compile("Hello from Ann")).first.click()
     expect(page.get_by_text("Hello from Ann").first).to_be_visible()
-    expect(page.get_by_text("demo reply").first).to_be_visible()
+    expect(page.get_by_text("Reply 1").first).to_be_visible()
     page.get_by_role("link", name="Credits", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("Charge")).first).to_contain_text("99")
     charge = LedgerEntry.objects.get(kind="charge")
@@ -125,7 +128,9 @@ def test_the_switch_of_a_card_works_at_once(visitor: NewVisitor) -> None:
     owner.assert_clean()
 
 
-def test_the_playground_streams_and_says_what_it_cost(visitor: NewVisitor) -> None:
+def test_the_playground_streams_and_says_what_it_cost(
+    visitor: NewVisitor, provider: FakeProvider
+) -> None:
     site = site_with_people()
     owner = visitor(email="owner@example.com")
     page = owner.open(f"/channels/{site.channel.id}/playground/")

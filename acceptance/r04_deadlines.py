@@ -85,7 +85,8 @@ def expect_large_ones_cut(scene: Scene) -> None:
     (worker,) = scene.server.worker_pids()
     report = scene.run.report
     # What the first calls of a process need once and for all is no growth.
-    scene.ask("warm", (*LARGE,), streams=(False, True))
+    for number in range(3):
+        scene.ask(f"warm{number}", (*LARGE,), streams=(False, True), together=False)
     for is_stream in (False, True):
         with measured(worker) as growth:
             # One after the other: what counts is how much a call may take, not how many there are.
@@ -104,7 +105,7 @@ def expect_large_ones_cut(scene: Scene) -> None:
 def reasons(run: Run) -> Iterator[tuple[str, int]]:
     """Yield what the log must say, and how often: all answers above, plain ones at least."""
     models = MODELS if run.is_long else MODELS_SHORT
-    plain = 2 * models * CALLS_OF_A_MODEL  # warming, and measured
+    plain = 4 * models * CALLS_OF_A_MODEL  # warming three times, and measured
     for reason in sorted(set(LARGE.values())):
         yield reason, plain * [*LARGE.values()].count(reason)
 

@@ -395,7 +395,7 @@ def post(
 
 
 # The longest line of a stream, and the largest answer that turned out not to be one: so much of it
-# is held at once, and put together again and again.
+# is held at once.
 MAX_LINE_BYTES = 1024 * 1024
 
 
@@ -409,15 +409,20 @@ class LineStream:
 
     def lines(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
         """Yield lines as they arrive, without their ends; `next_deadline` bounds each wait."""
-        rest = b""
+        held: list[bytes] = []  # of a line that has not ended yet: put together once, at its end
+        size = 0
         for piece in self._pieces(next_deadline):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield line.removesuffix(b"\r")
-            if len(rest) > MAX_LINE_BYTES:
+            held.append(piece)
+            size += len(piece)
+            if b"\n" in piece:
+                *lines, rest = b"".join(held).split(b"\n")
+                held, size = [rest], len(rest)
+                for line in lines:
+                    yield line.removesuffix(b"\r")
+            if size > MAX_LINE_BYTES:
                 raise HttpError("too_large")
-        if rest:
-            yield rest
+        if size:
+            yield b"".join(held)
 
     def read(self) -> bytes:
         """Return the whole body, where it turned out not to be a stream."""

@@ -64,7 +64,7 @@ test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL ch
 # Enough for every branch of the files that pyproject.toml lists; CI measures as it runs all tests.
 COVERING := billing channels common conversations $(addprefix gateway/tests/test_,$(addsuffix .py,\
     accounts asking_again console_team log_in_sessions mail_bounds rotatekeys second_factors \
-    second_factor_required secret_key_overlap security_events))
+    second_factor_required secret_key_overlap security_events staff_pages))
 
 .PHONY: coverage
 coverage: setup-dev  ## no untested branch in money, limits, authentication, crypto (DATABASE_URL adds PostgreSQL)

@@ -39,7 +39,9 @@ class StaffSite(UnfoldAdminSite):
         """Log out as everywhere else, so that it is written down."""
         from gateway.accounts.sessions import log_out
 
-        return log_out(request)
+        response = log_out(request)
+        assert isinstance(response, HttpResponse), "it leads on"
+        return response
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Leave it to the page that counts attempts."""

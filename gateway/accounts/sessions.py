@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -109,7 +110,7 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @post_only
-def end_session(request: HttpRequest) -> HttpResponseRedirect:
+def end_session(request: HttpRequest) -> HttpResponseBase:
     """End one of the person's sessions; this one is a log-out."""
     user = _user_of(request)
     row = next((one for one in _rows(user) if _mark(one) == request.POST.get("session")), None)
@@ -126,7 +127,7 @@ def end_session(request: HttpRequest) -> HttpResponseRedirect:
 
 @login_required
 @post_only
-def end_all_sessions(request: HttpRequest) -> HttpResponseRedirect:
+def end_all_sessions(request: HttpRequest) -> HttpResponseBase:
     """Log the person out everywhere, here too."""
     user = _user_of(request)
     count = end_others(request, user) + 1

@@ -196,7 +196,7 @@ def _say_opened(provider_name: str, provider_model: str, error: ProviderError) -
 def note_success(
     provider_name: str, provider_model: str, health: Health, *, is_stream: bool, now: datetime
 ) -> None:
-    """Begin to count anew after an answer; writes only where failures were counted.
+    """Start the count again after an answer; writes only where failures were counted.
 
     What a probe has opened stays open: only a probe tells that anybody is answered again.
     """

@@ -228,7 +228,7 @@ def _move(channel: Channel, left: Account, entered: Account, actor: Actor, *, re
     limits.refuse_beyond(entered, limits.SAVED_REPLIES, adding=brought[1])
     for api_key in selectors.usable_keys(timezone.now()).filter(channel=channel):
         revoke_api_key(api_key=api_key, actor=actor)
-    # Neither account's members are told the name of the other.
+    # Neither account's log names the other account.
     for account, moved in ((left, (left.name, None)), (entered, (None, entered.name))):
         audit.record(
             "channel.moved",

@@ -75,7 +75,7 @@ def path_for_log(request: HttpRequest) -> str:
 def keep_trusted_scheme(meta: dict[str, Any]) -> None:
     """Leave in X-Forwarded-Proto what the outermost trusted proxy wrote; Django reads the first.
 
-    Most proxies write the header anew; some add to what the caller has sent.
+    Most proxies replace the header; some add to what the caller has sent.
     """
     entries = meta.get("HTTP_X_FORWARDED_PROTO", "").split(",")
     if len(entries) > 1:

@@ -1,7 +1,7 @@
 """One worker: the application on Granian's HTTP server, from its fork to its end.
 
 Granian's own worker hands every stop signal to a queue of one place and waits for room in it,
-holding the interpreter: the third signal stops all threads for good. Here it is told once.
+holding the interpreter: the third signal stops all threads for good. Here Granian gets one signal.
 """
 
 from __future__ import annotations

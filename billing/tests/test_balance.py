@@ -1,4 +1,4 @@
-"""What an account is told it has, and until when that lasts."""
+"""What the console says an account has, and until when that lasts."""
 
 from __future__ import annotations
 

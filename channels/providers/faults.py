@@ -27,7 +27,7 @@ CONTENT_FILTER = "content_filter"
 class Shape:
     """One row: codes, words, both regular expressions, or else a status, that mean a fault.
 
-    `statuses` bounds all of them. Without a `reason` the status is told.
+    `statuses` bounds all of them. Without a `reason`, the error names the status.
     """
 
     fault: Fault

@@ -56,7 +56,7 @@ def record_failure(request: HttpRequest, name: str) -> None:
 
 
 def record_limit(request: HttpRequest, user: User | None) -> None:
-    """Write down that somebody is told to wait: once a minute for a person or an address."""
+    """Log that somebody has to wait: once a minute for a person or an address."""
     address = client_address(request)
     who = f"user {user.pk}" if user else counted_as(address)
     if not is_first_this_minute("login.limited", who):

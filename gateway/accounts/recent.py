@@ -1,4 +1,4 @@
-"""Has the person at the keyboard proven of late who they are, and how are they asked again?"""
+"""Has the person at the keyboard recently proven who they are, and how does a page ask again?"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class SessionStore(DatabaseStore):
         Of the data nothing is written, so that a request beside this one loses none of its own.
         """
         row, now = self.row, timezone.now()
-        # Seen in the future, it was by a clock that is set right now: written anew.
+        # Seen in the future, it was by a clock that has been corrected since: write it again.
         if row is None or -HONEST_SKEW <= now - row.last_seen_at < PAUSE_BETWEEN_WRITES:
             return
         before, row.last_seen_at = row.last_seen_at, now

@@ -1,4 +1,4 @@
-"""However the server is told to stop, calls in flight are answered and it ends."""
+"""Whatever signal stops the server, it answers the calls in flight and ends."""
 
 import fcntl
 import os

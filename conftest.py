@@ -23,7 +23,14 @@ from billing import throttling
 from channels import callers, probes, secret_checks
 from channels import routes as channels_routes
 from channels.errors import Fault, ProviderError
-from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience
+from channels.providers.base import (
+    ChatMessage,
+    ChatRequest,
+    Completion,
+    OnDelta,
+    Patience,
+    Usage,
+)
 from channels.tests.factories import Site, make_site
 from common import floods
 
@@ -202,8 +209,9 @@ def reply(
     refusal: str = "",
 ) -> Completion:
     """Return a provider's answer."""
-    counts = input_tokens, output_tokens
-    return Completion(text, finish_reason, *counts, "fake-model", tool_calls, refusal)
+    is_told = input_tokens is not None and output_tokens is not None
+    usage = Usage(input_tokens or 0, output_tokens or 0) if is_told else None
+    return Completion(text, finish_reason, usage, "fake-model", tool_calls, refusal)
 
 
 @pytest.fixture

@@ -80,8 +80,8 @@ def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: f
         "is_stream": claim.is_stream,
         "reason": error.reason if error else "",
         "duration_ms": round((time.monotonic() - started) * 1000),
-        "input_tokens": completion and completion.input_tokens,
-        "output_tokens": completion and completion.output_tokens,
+        "input_tokens": completion and completion.usage and completion.usage.input_tokens,
+        "output_tokens": completion and completion.usage and completion.usage.output_tokens,
     }
     logger.info("provider.route.probed", extra=fields)
     now = timezone.now()

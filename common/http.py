@@ -159,6 +159,10 @@ class _Connection:
         self._pieces.clear()
         return came
 
+    def peek(self) -> bytes:
+        """Return the same, and leave it there."""
+        return b"".join(self._pieces)
+
     def reason_of(self, code: int) -> str:
         """Return the word for an error of libcurl."""
         if self._refused and code == pycurl.E_COULDNT_CONNECT:
@@ -408,21 +412,32 @@ class LineStream:
         self._deadline = deadline
 
     def lines(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
-        """Yield lines as they arrive, without their ends; `next_deadline` bounds each wait."""
+        """Yield lines as they arrive, without their ends (CR, LF or both).
+
+        `next_deadline` bounds each wait.
+        """
         held: list[bytes] = []  # of a line that has not ended yet: put together once, at its end
         size = 0
-        for piece in self._pieces(next_deadline):
+        was_return = False
+        for came in self._pieces(next_deadline):
+            piece = came[1:] if was_return and came[:1] == b"\n" else came
+            was_return = came[-1:] == b"\r"
+            if b"\r" in piece:
+                piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             held.append(piece)
             size += len(piece)
             if b"\n" in piece:
                 *lines, rest = b"".join(held).split(b"\n")
                 held, size = [rest], len(rest)
-                for line in lines:
-                    yield line.removesuffix(b"\r")
+                yield from lines
             if size > MAX_LINE_BYTES:
                 raise HttpError("too_large")
         if size:
             yield b"".join(held)
+
+    def first_bytes(self) -> bytes:
+        """Return what has come of the body and was not read yet, and leave it there."""
+        return self._connection.peek()
 
     def read(self) -> bytes:
         """Return the whole body, where it turned out not to be a stream."""

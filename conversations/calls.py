@@ -34,6 +34,7 @@ from channels.providers.base import (
     OnDelta,
     Patience,
     ProviderClient,
+    Usage,
     text_of_delta,
 )
 from common import db, slots
@@ -44,7 +45,6 @@ from conversations.errors import (
     ContentFiltered,
     ProviderFailed,
     RequestRefused,
-    Usage,
 )
 from conversations.prompts import Prompt
 
@@ -271,17 +271,11 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
     does within `completion_tokens`. Where a provider thinks on beyond it, as a few do, the caller
     pays for what can be seen. https://developers.openai.com/api/docs/guides/reasoning
     """
+    told = completion.usage
     window = call.caller.model.context_window_tokens
-    most_output = call.prompt.request.max_output_tokens
-    told_input, told_output = completion.input_tokens, completion.output_tokens
-    is_believed = (
-        told_input is not None
-        and told_output is not None
-        and told_input <= window
-        and told_output <= most_output + OUTPUT_TOLERANCE_TOKENS
-    )
-    if is_believed:
-        return Usage(told_input or 0, told_output or 0, False)
+    most_output = call.prompt.request.max_output_tokens + OUTPUT_TOLERANCE_TOKENS
+    if told and told.input_tokens <= window and told.output_tokens <= most_output:
+        return told
     return _estimate(call, completion.all_text)
 
 
@@ -290,7 +284,7 @@ def _estimate(call: HeldCall, text: str) -> Usage:
     return Usage(
         min(call.prompt.estimated_input_tokens, call.caller.model.context_window_tokens),
         min(estimate_tokens(text), call.prompt.request.max_output_tokens),
-        True,
+        is_estimated=True,
     )
 
 

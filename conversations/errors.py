@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from channels.providers.base import Usage
 from common.errors import ApiError, InvalidRequest
 
 
@@ -35,15 +34,6 @@ class IdempotencyKeyReused(ApiError):
     default_message = (
         "This Idempotency-Key was used with another body. Send a new key with a new message."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, and whether they had to be estimated."""
-
-    input_tokens: int
-    output_tokens: int
-    is_estimated: bool
 
 
 class ProviderFailed(ApiError):

@@ -140,9 +140,7 @@ def build_stateless_prompt(
     most = sum(most_tokens(text) for message in everything for text in _json_of(message))
     most += sum(_MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS for text in offered)
     return Prompt(
-        request=ChatRequest(
-            everything, room, options, limit_name=limit_name, takes_tool_calls=True
-        ),
+        request=ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True),
         most_input_tokens=min(most, model.context_window_tokens),
         estimated_input_tokens=sum(map(estimate_tokens, [*texts, *offered])),
     )

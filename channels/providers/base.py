@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 # A message on the wire: `role`, `content` and what else the protocol knows.
 ChatMessage = Mapping[str, Any]
-# A piece of a streamed answer: text, or other members of the protocol's `delta` (`tool_calls`).
+# A piece of a streamed answer: text alone, or members of the protocol's `delta`. `logprobs` stands
+# among them, though the protocol has it beside the delta.
 Delta = str | dict[str, Any]
 OnDelta = Callable[[Delta], None]
 
@@ -18,15 +19,17 @@ class ChatRequest:
     """What a model is asked; `options` are handed on as they are.
 
     `limit_name` is the protocol's name for `max_output_tokens`: newer models of OpenAI want
-    `max_completion_tokens` and refuse the other. Only who set `takes_tool_calls` gets anything
-    but text; to all others, calls are no answer and a refusal is text.
+    `max_completion_tokens` and refuse the other. A transparent request gets all that the provider
+    says; any other gets text: a refusal is text, tool calls and reasoning are none. Where it also
+    `hides_thinking`, a leading `<think>` block is no text either.
     """
 
     messages: Sequence[ChatMessage]
     max_output_tokens: int
     options: Mapping[str, Any] = field(default_factory=dict)
     limit_name: str = "max_tokens"
-    takes_tool_calls: bool = False
+    is_transparent: bool = False
+    hides_thinking: bool = False
     # Earlier exchanges, of two messages each, right before the last message: what may be left out.
     turn_count: int = 0
 
@@ -41,24 +44,52 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """One answer. Token counts are None where the provider gave none that can be believed.
+class Usage:
+    """Tokens of one call: cached ones are part of the input, reasoning is part of the output.
 
-    It may be empty where the finish reason says why: stopped at once, cut, filtered.
+    These two are None where nobody told. `is_estimated`: no provider's figures, but ours.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer, whatever shape it came in (channels/providers/answers.py).
+
+    It may be empty where the finish reason says why: stopped at once, cut, filtered. `usage` is
+    None where the provider gave none that can be read. `members` holds what else a transparent
+    request gets to see of the message, such as `reasoning_content`, by the provider's own names.
     """
 
     text: str
     finish_reason: str
-    input_tokens: int | None
-    output_tokens: int | None
+    usage: Usage | None
     response_model: str = ""
     tool_calls: Sequence[dict[str, Any]] = ()
     refusal: str = ""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: Any = None
 
     @property
     def all_text(self) -> str:
         """Everything the model wrote, arguments of tool calls included: what its tokens are of."""
-        return self.text + self.refusal + "".join(map(text_of_tool_call, self.tool_calls))
+        calls = "".join(map(text_of_tool_call, self.tool_calls))
+        return self.text + self.refusal + calls + text_of_reasoning(self.members)
+
+
+# What providers call the text of a model's reasoning; some send it twice, under both names.
+REASONING_NAMES = ("reasoning_content", "reasoning")
+
+
+def text_of_reasoning(message: Mapping[str, Any]) -> str:
+    """Return the reasoning in a message or a piece of it."""
+    texts = (message.get(name) for name in REASONING_NAMES)
+    return next((text for text in texts if text and isinstance(text, str)), "")
 
 
 def text_of_content(content: Any) -> str:
@@ -78,8 +109,9 @@ def text_of_delta(delta: Delta) -> str:
     """Return what the model wrote of a piece."""
     if isinstance(delta, str):
         return delta
-    refusal: str = delta.get("refusal", "")
-    return refusal + "".join(map(text_of_tool_call, delta.get("tool_calls", ())))
+    written = (delta.get("content") or "") + (delta.get("refusal") or "")
+    calls = "".join(map(text_of_tool_call, delta.get("tool_calls", ())))
+    return written + calls + text_of_reasoning(delta)
 
 
 @dataclass(frozen=True, slots=True)

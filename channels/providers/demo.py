@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, text_of_content
+from channels.providers.base import (
+    ChatRequest,
+    Completion,
+    OnDelta,
+    Patience,
+    Usage,
+    text_of_content,
+)
 from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 # Visitors and owners read it: how to connect a provider is said to the staff, on their pages.
@@ -39,8 +46,7 @@ class DemoProvider:
         return Completion(
             text=text,
             finish_reason="stop" if text == whole else "length",
-            input_tokens=sum(map(estimate_tokens, texts)),
-            output_tokens=estimate_tokens(text),
+            usage=Usage(sum(map(estimate_tokens, texts)), estimate_tokens(text)),
             response_model="demo",
         )
 

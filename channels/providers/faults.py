@@ -172,12 +172,11 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -
     )
 
 
-def error_in(answer: Any, sent: Sent, *, otherwise: str) -> ProviderError:
-    """Return the error of a 200, or of an event of a stream, that holds no answer.
+def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
+    """Return the error that a 200, or an event of a stream, brings in place of an answer.
 
     `otherwise` is its reason where the table has none.
     """
-    error = answer.get("error") if isinstance(answer, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     status = code if type(code) is int and code in range(400, 600) else 0
     shape = _find_shape(status, _read(error, sent), sent)

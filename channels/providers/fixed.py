@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, Usage
 
 
 class FixedAnswerProvider:
@@ -14,8 +14,8 @@ class FixedAnswerProvider:
         self._answer = answer
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        return Completion(self._answer, "stop", 0, 0, response_model="fixed")
+        return Completion(self._answer, "stop", Usage(0, 0), response_model="fixed")
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         on_delta(self._answer)
-        return Completion(self._answer, "stop", 0, 0, response_model="fixed")
+        return Completion(self._answer, "stop", Usage(0, 0), response_model="fixed")

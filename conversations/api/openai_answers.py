@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from channels.providers.base import Delta
+from channels.providers.base import Completion, Delta
 from common.openai_shape import openai_error
 from conversations.api.serializers import describe_usage, stream_error
 from conversations.calls import Answer, Begun, Outcome
@@ -29,14 +29,6 @@ def completion_id(reply_id: uuid.UUID) -> str:
 def render_completion(answer: Answer) -> bytes:
     """Return the response body of a completion."""
     completion = answer.reply.completion
-    has_other = completion.tool_calls or completion.refusal
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": completion.text or (None if has_other else ""),
-        "refusal": completion.refusal or None,
-    }
-    if completion.tool_calls:
-        message["tool_calls"] = completion.tool_calls
     return orjson.dumps(
         {
             "id": completion_id(answer.call.hold.id),
@@ -46,14 +38,28 @@ def render_completion(answer: Answer) -> bytes:
             "choices": [
                 {
                     "index": 0,
-                    "message": message,
-                    "logprobs": None,
+                    "message": message_of(completion),
+                    "logprobs": completion.logprobs,
                     "finish_reason": completion.finish_reason,
                 }
             ],
             "usage": describe_usage(answer.reply.usage),
         }
     )
+
+
+def message_of(completion: Completion) -> dict[str, Any]:
+    """Return what the model said, as a message of the protocol."""
+    has_other = completion.tool_calls or completion.refusal
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": completion.text or (None if has_other else ""),
+        "refusal": completion.refusal or None,
+        **completion.members,
+    }
+    if completion.tool_calls:
+        message["tool_calls"] = completion.tool_calls
+    return message
 
 
 class Chunks:
@@ -96,8 +102,13 @@ class ChunkWriter:
         return self.choice({"role": "assistant", "content": "", "refusal": None})
 
     def choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        """Return the chunk of a piece."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        """Return the chunk of a piece; log probabilities go beside what they are of."""
+        choice = {
+            "index": 0,
+            "delta": {name: value for name, value in delta.items() if name != "logprobs"},
+            "logprobs": delta.get("logprobs"),
+            "finish_reason": finish_reason,
+        }
         no_usage = {"usage": None} if self._includes_usage else {}
         return _data(self._head | {"choices": [choice]} | no_usage)
 
@@ -117,14 +128,11 @@ def replay_chunks(body: bytes, *, asked: Asked) -> Iterator[bytes]:
     writer = ChunkWriter(head, includes_usage=asked.includes_usage)
     (choice,) = stored["choices"]
     yield writer.role()
-    if choice["message"]["content"]:
-        yield writer.choice({"content": choice["message"]["content"]})
-    if choice["message"].get("refusal"):
-        yield writer.choice({"refusal": choice["message"]["refusal"]})
-    if calls := choice["message"].get("tool_calls"):
-        yield writer.choice(
-            {"tool_calls": [{"index": index} | call for index, call in enumerate(calls)]}
-        )
+    said = {name: value for name, value in choice["message"].items() if value and name != "role"}
+    if calls := said.get("tool_calls"):
+        said["tool_calls"] = [{"index": index} | call for index, call in enumerate(calls)]
+    if said:
+        yield writer.choice(said | {"logprobs": choice["logprobs"]})
     yield writer.end(choice["finish_reason"], stored["usage"])
 
 

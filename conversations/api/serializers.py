@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
+from channels.providers.base import Usage
 from common.errors import ApiError, InvalidRequest
 from common.money import format_credits
 from common.rendering import to_api_error
 from conversations.calls import Answer, Outcome
-from conversations.errors import Usage
 from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
 from conversations.selectors import HistoryRow
@@ -66,10 +66,26 @@ class ChatRequestSchema(serializers.Serializer[Any]):
     )
 
 
+class CachedTokensSchema(serializers.Serializer[Any]):
+    cached_tokens = serializers.IntegerField(help_text="Of the prompt; part of `prompt_tokens`.")
+
+
+class ReasoningTokensSchema(serializers.Serializer[Any]):
+    reasoning_tokens = serializers.IntegerField(
+        help_text="Thought before the answer; part of `completion_tokens`."
+    )
+
+
 class UsageSchema(serializers.Serializer[Any]):
     prompt_tokens = serializers.IntegerField()
     completion_tokens = serializers.IntegerField()
     total_tokens = serializers.IntegerField()
+    prompt_tokens_details = CachedTokensSchema(
+        required=False, help_text="Present where the provider tells."
+    )
+    completion_tokens_details = ReasoningTokensSchema(
+        required=False, help_text="Present where the provider tells."
+    )
     estimated = serializers.BooleanField(
         required=False, help_text="Present and true where the provider reported no usage."
     )
@@ -194,6 +210,10 @@ def describe_usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return counts | {"estimated": True} if usage.is_estimated else counts
 
 

@@ -1,0 +1,140 @@
+"""Tool calls as the protocol has them, from whatever pieces a provider sends.
+
+Providers differ in how they cut and mark them: OpenAI sends an index with each piece, the id and
+name with the first. Others send no index, or 0 for all; no id, or an empty one; arguments as an
+object; and members of their own that have to come back with the next turn, such as Gemini's
+thought signatures.
+Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+
+from channels.errors import ProviderError
+from channels.providers.texts import Text, paired, short_text, writable
+
+# What of a call, or of its function, is put together here; all else is passed on as it comes.
+_OF_CALL = frozenset({"index", "id", "type", "function"})
+_OF_FUNCTION = frozenset({"name", "arguments"})
+
+
+class ToolCalls:
+    """Puts calls together piece by piece; each gets the index of its place and an id."""
+
+    def __init__(self) -> None:
+        self._calls: list[dict[str, Any]] = []
+        self._arguments: list[Text] = []
+        self._by_index: dict[int, int] = {}  # the provider's index, and where its latest call is
+        self._made_ids: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def take(self, pieces: Any) -> list[dict[str, Any]]:
+        """Add pieces, and return them as they go out. Raises ProviderError for what is no call."""
+        if isinstance(pieces, dict):
+            pieces = [pieces]
+        if not isinstance(pieces, list):
+            raise ProviderError("garbage")
+        return [self._take(piece) for piece in pieces]
+
+    def finish(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return all calls, and the pieces that complete those without arguments.
+
+        Raises ProviderError where a call has no name.
+        """
+        last = []
+        for index, (call, arguments) in enumerate(zip(self._calls, self._arguments, strict=True)):
+            if not call["function"]["name"]:
+                raise ProviderError("garbage")
+            rest = arguments.flush() or ("{}" if arguments.is_empty else "")
+            if rest:
+                arguments.keep(rest)
+                last.append({"index": index, "function": {"arguments": rest}})
+            call["function"]["arguments"] = arguments.whole()
+        return self._calls, last
+
+    def _take(self, piece: Any) -> dict[str, Any]:
+        function = (piece.get("function") or {}) if isinstance(piece, dict) else None
+        if not isinstance(function, dict):
+            raise ProviderError("garbage")
+        call_id, name = _text(piece.get("id")), _text(function.get("name"))
+        place = self._find(piece.get("index"), call_id, name)
+        out: dict[str, Any] = {}
+        if place == len(self._calls):
+            out["id"] = call_id or self._make_id(place)
+            out["type"] = short_text(piece.get("type")) or "function"
+            self._calls.append(out | {"function": {"name": "", "arguments": ""}})
+            self._arguments.append(Text())
+        call = self._calls[place]
+        parts = _others(function, _OF_FUNCTION)
+        call["function"] |= parts
+        if name and name != call["function"]["name"]:  # some tell it with every piece
+            call["function"]["name"] += name
+            parts["name"] = name
+        if arguments := self._arguments[place].take(_arguments(function.get("arguments"))):
+            parts["arguments"] = arguments
+        others = _others(piece, _OF_CALL)
+        call |= others
+        return {"index": place} | out | others | {"function": parts}
+
+    def _find(self, index: Any, call_id: str, name: str) -> int:
+        """Return the place of a piece's call: that of a new one where it begins one."""
+        last = max(0, len(self._calls) - 1)
+        if type(index) is not int:
+            place = last
+        elif index in self._by_index:
+            place = self._by_index[index]
+        else:
+            place = len(self._calls) if call_id or name else last
+        if place < len(self._calls) and self._begins_another(place, call_id, name):
+            place = len(self._calls)
+        if type(index) is int:
+            self._by_index[index] = place
+        return place
+
+    def _begins_another(self, place: int, call_id: str, name: str) -> bool:
+        call = self._calls[place]
+        if call_id and place not in self._made_ids:
+            return bool(call_id != call["id"])
+        if not name or not call["function"]["name"]:
+            return False
+        # The same name once more may be the same call, if that lacks the rest of its arguments.
+        return name != call["function"]["name"] or _is_whole(self._arguments[place].whole())
+
+    def _make_id(self, place: int) -> str:
+        self._made_ids.add(place)
+        return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def _others(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {name: writable(value[name]) for name in value if name not in known}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ProviderError("garbage")
+    return paired(value.replace("\x00", ""))
+
+
+def _arguments(value: Any) -> str:
+    """Return arguments as JSON text; some providers send the object itself."""
+    if isinstance(value, dict | list):
+        return orjson.dumps(writable(value)).decode()
+    if not isinstance(value, str | None):
+        raise ProviderError("garbage")
+    return value or ""
+
+
+def _is_whole(arguments: str) -> bool:
+    try:
+        orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -64,7 +64,8 @@ class AnswerReader:
         finish_reason = short_text(choice.get("finish_reason"))
         error = piece.get("error") or choice.get("error")
         if error or is_error or ("choices" not in piece and _is_error(piece)):
-            raise error_in(error or piece, self._sent, otherwise="error_event")
+            reason = "garbage" if is_whole else "error_event"
+            raise error_in(error or piece, self._sent, otherwise=reason)
         if finish_reason.lower() in _FAILED_FINISHES:
             raise ProviderError("error_event")
         has_message = isinstance(choice.get("message") or choice.get("delta"), dict)

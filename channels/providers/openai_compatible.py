@@ -12,7 +12,7 @@ import orjson
 from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import Sent, error_of, unanswered
-from channels.providers.openai_stream import read_stream, read_whole
+from channels.providers.openai_stream import is_event_stream, read_stream, read_whole
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -72,7 +72,10 @@ class OpenAiCompatibleProvider:
                 if not is_success(answer.status):
                     raise error_of(answer.status, answer.headers, answer.read(), sent)
                 reader = AnswerReader(request, sent, on_delta)
-                read_stream(answer, reader, patience)
+                if is_event_stream(answer):
+                    read_stream(answer, reader, patience)
+                else:  # a provider that does not stream: its one answer is the one piece
+                    read_whole(answer.read(), reader)
                 return reader.completion()
         except http.HttpError as error:
             raise unanswered(error) from error

@@ -23,6 +23,7 @@ WAIT_AFTER_FINISH_SECONDS = 1.0
 # So many lines may one event's data have.
 _MOST_LINES = 64
 _DONE = b"[DONE]"
+_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -37,10 +38,6 @@ def read_whole(body: bytes, reader: AnswerReader) -> None:
 
 def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patience) -> None:
     """Read an answer as it arrives. Raises ProviderError or HttpError where it breaks off."""
-    if not _is_event_stream(answer):
-        # A provider that does not stream: its one answer is the one piece.
-        read_whole(answer.read(), reader)
-        return
     last_heard = 0.0
 
     def next_deadline() -> float:
@@ -67,12 +64,12 @@ def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patienc
     _read_rest(answer)
 
 
-def _is_event_stream(answer: http.LineStream) -> bool:
+def is_event_stream(answer: http.LineStream) -> bool:
     """Tell by the first bytes: some label a stream as JSON or text, and a whole answer as one."""
     first = answer.first_bytes().removeprefix(_BYTE_ORDER_MARK).lstrip()
-    if not first:
-        return "text/event-stream" in answer.headers.get("content-type", "").lower()
-    return first[:1] not in (b"{", b"[")
+    if "text/event-stream" in answer.headers.get("content-type", "").lower():
+        return first[:1] not in (b"{", b"[")
+    return any(first.startswith(mark) for mark in _BEGINNINGS)
 
 
 def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:

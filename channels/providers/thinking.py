@@ -19,6 +19,7 @@ class ThoughtFilter:
     def __init__(self) -> None:
         self._held = ""  # what may still become a tag, or is white space before one
         self._closing = ""  # the tag that ends the block we are in
+        self._has_removed = False
         self._is_over = False
 
     def take(self, piece: str) -> str:
@@ -32,8 +33,8 @@ class ThoughtFilter:
                 if end < 0:
                     self._held = self._held[-_LONGEST_TAG:]
                     return ""
-                self._held = self._held[end + len(self._closing) :].lstrip()
-                self._closing = ""
+                self._held = self._held[end + len(self._closing) :]
+                self._closing, self._has_removed = "", True
             found = _OPENING.match(self._held)
             if found is None:
                 break
@@ -41,13 +42,17 @@ class ThoughtFilter:
             self._held = self._held[found.end() :]
         if _may_become_tag(self._held):
             return ""
-        self._is_over = True
-        return self.flush()
+        text = self.flush()
+        # White space after a block belongs to it, also where text follows in a later piece.
+        self._is_over = bool(text)
+        return text
 
     def flush(self) -> str:
         """Return what was held back and was no thought."""
         held, self._held = self._held, ""
-        return "" if self._closing else held
+        if self._closing:
+            return ""
+        return held.lstrip() if self._has_removed else held
 
 
 def _may_become_tag(text: str) -> bool:

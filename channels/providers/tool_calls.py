@@ -10,6 +10,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -42,7 +43,7 @@ class ToolCalls:
             raise ProviderError("garbage")
         return [self._take(piece) for piece in pieces]
 
-    def finish(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def finish(self) -> tuple[Sequence[dict[str, Any]], list[dict[str, Any]]]:
         """Return all calls, and the pieces that complete those without arguments.
 
         Raises ProviderError where a call has no name.
@@ -56,7 +57,7 @@ class ToolCalls:
                 arguments.keep(rest)
                 last.append({"index": index, "function": {"arguments": rest}})
             call["function"]["arguments"] = arguments.whole()
-        return self._calls, last
+        return tuple(self._calls), last
 
     def _take(self, piece: Any) -> dict[str, Any]:
         function = (piece.get("function") or {}) if isinstance(piece, dict) else None
@@ -73,6 +74,8 @@ class ToolCalls:
         call = self._calls[place]
         parts = _others(function, _OF_FUNCTION)
         call["function"] |= parts
+        if out:
+            parts["arguments"] = ""  # as the protocol begins a call
         if name and name != call["function"]["name"]:  # some tell it with every piece
             call["function"]["name"] += name
             parts["name"] = name

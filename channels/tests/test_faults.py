@@ -125,7 +125,7 @@ def test_tells_whose_fault_it_is(fault: Fault, status: int, body: Any) -> None:
     ],
 )
 def test_an_error_under_status_200_is_read_alike(error: Any, fault: Fault, reason: str) -> None:
-    found = error_in({"error": error}, SENT, otherwise="error_event")
+    found = error_in(error, SENT, otherwise="error_event")
     assert (found.fault, found.reason) == (fault, reason)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from channels.errors import Fault, ProviderError
-from channels.providers.base import ChatRequest, Completion, Delta, Patience
+from channels.providers.base import ChatRequest, Completion, Delta, Patience, Usage
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 
 Piece = bytes | float
@@ -72,7 +72,7 @@ def ask(
     first: float = LATE,
     silence: float = LATE,
     whole: float = LATE,
-    takes_tool_calls: bool = False,
+    is_transparent: bool = False,
 ) -> tuple[list[Delta], Completion | ProviderError]:
     provider = OpenAiCompatibleProvider(
         provider_name="p", base_url=base_url, api_key="k", provider_model="m", allow_private=True
@@ -81,7 +81,7 @@ def ask(
     pieces: list[Delta] = []
     try:
         completion = provider.stream(
-            ChatRequest([{"role": "user", "content": "Hi"}], 10, takes_tool_calls=takes_tool_calls),
+            ChatRequest([{"role": "user", "content": "Hi"}], 10, is_transparent=is_transparent),
             patience=Patience(now + first, now + whole, silence),
             on_delta=pieces.append,
         )
@@ -110,7 +110,7 @@ def test_reads_text_usage_and_end() -> None:
     ) as url:
         pieces, completion = ask(url)
     assert pieces == ["He", "llo"]
-    assert completion == Completion("Hello", "stop", 3, 2, "m1")
+    assert completion == Completion("Hello", "stop", Usage(3, 2), "m1")
 
 
 def test_characters_split_between_packets_survive() -> None:
@@ -147,7 +147,7 @@ def test_every_proper_end_is_taken(pieces: list[bytes]) -> None:
         ([], "broken", []),
         ([DONE], "no_text", []),
         ([chunk(" "), chunk(None, "unheard_of"), DONE], "no_text", []),
-        ([chunk(None, "stop").replace(b"null", b"[]", 1), DONE], "no_text", []),
+        ([chunk(None, "stop").replace(b"null", b"[7]", 1), DONE], "no_text", []),
         ([b'data: {"error":{"code":"content_filter"}}\n\n'], "content_filter", []),
         (
             [chunk("Half"), b'data: {"error": {"message": "overloaded"}}\n\n', DONE],
@@ -155,7 +155,7 @@ def test_every_proper_end_is_taken(pieces: list[bytes]) -> None:
             ["Half"],
         ),
         ([b"data: <<<\n\n"], "garbage", []),
-        ([b"data: 5\n\n"], "error_event", []),
+        ([b"data: 5\n\n"], "garbage", []),
     ],
 )
 def test_every_improper_end_is_an_error(pieces: list[bytes], reason: str, texts: list[str]) -> None:
@@ -170,7 +170,7 @@ def test_every_improper_end_is_an_error(pieces: list[bytes], reason: str, texts:
 def test_an_empty_stream_says_why(reason: str) -> None:
     with served(chunk(""), chunk(" "), chunk(None, reason), USAGE_CHUNK, DONE) as url:
         pieces, completion = ask(url)
-    assert (pieces, completion) == ([], Completion("", reason, 3, 2, "m1"))
+    assert (pieces, completion) == ([], Completion("", reason, Usage(3, 2), "m1"))
 
 
 def test_a_refusal_is_handed_on_or_is_the_text() -> None:
@@ -181,7 +181,7 @@ def test_a_refusal_is_handed_on_or_is_the_text() -> None:
     assert isinstance(completion, Completion)
     assert (completion.text, completion.refusal) == ("x", "")
     with served(piece, chunk(None, "stop"), DONE) as url:
-        pieces, completion = ask(url, takes_tool_calls=True)
+        pieces, completion = ask(url, is_transparent=True)
     assert pieces == [{"refusal": "x"}]
     assert isinstance(completion, Completion)
     assert (completion.text, completion.refusal) == ("", "x")
@@ -192,7 +192,7 @@ def test_usage_that_cannot_be_is_none() -> None:
     with served(chunk("Hi", "stop", usage), DONE) as url:
         _, completion = ask(url)
     assert isinstance(completion, Completion)
-    assert completion.input_tokens is None
+    assert completion.usage is None
 
 
 def test_a_plain_answer_is_one_piece() -> None:
@@ -264,14 +264,15 @@ TOOL_CALLS = (
 
 def test_tool_calls_are_handed_on_and_put_together() -> None:
     with served(*TOOL_CHUNKS) as url:
-        pieces, completion = ask(url, takes_tool_calls=True)
-    assert completion == Completion("", "tool_calls", 3, 2, "m1", tool_calls=TOOL_CALLS)
+        pieces, completion = ask(url, is_transparent=True)
+    assert completion == Completion("", "tool_calls", Usage(3, 2), "m1", tool_calls=TOOL_CALLS)
     first = {"index": 0, "id": "c1", "type": "function"}
     assert pieces[:2] == [
         {"tool_calls": [first | {"function": {"name": "f", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
     ]
-    assert len(pieces) == 4
+    assert pieces[-1] == {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]}
+    assert len(pieces) == 5
     assert completion.all_text == 'f{"a":1}g{}'
 
 
@@ -279,13 +280,13 @@ def test_tool_calls_are_no_answer_to_who_offered_none() -> None:
     with served(*TOOL_CHUNKS) as url:
         pieces, completion = ask(url)
     assert pieces == []
-    assert completion == Completion("", "tool_calls", 3, 2, "m1")
+    assert completion == Completion("", "tool_calls", Usage(3, 2), "m1")
 
 
 def test_a_missing_index_is_the_place() -> None:
     calls = '[{"id":"c1","function":{"name":"f","arguments":"{}"}},{"function":{"name":"g"}}]'
     with served(tool_chunk(calls, '"stop"')) as url:
-        (piece,), completion = ask(url, takes_tool_calls=True)
+        (piece, _), completion = ask(url, is_transparent=True)
     assert isinstance(piece, dict)
     assert [call["index"] for call in piece["tool_calls"]] == [0, 1]
     assert isinstance(completion, Completion)
@@ -297,14 +298,14 @@ def test_a_missing_index_is_the_place() -> None:
 )
 def test_odd_tool_calls_are_garbage(calls: str) -> None:
     with served(tool_chunk(calls), chunk(None, "tool_calls"), DONE) as url:
-        _, error = ask(url, takes_tool_calls=True)
+        _, error = ask(url, is_transparent=True)
     assert isinstance(error, ProviderError)
     assert error.reason == "garbage"
 
 
 def test_a_break_among_tool_calls_is_broken() -> None:
     with served(*TOOL_CHUNKS[:2]) as url:
-        pieces, error = ask(url, takes_tool_calls=True)
+        pieces, error = ask(url, is_transparent=True)
     assert len(pieces) == 2
     assert isinstance(error, ProviderError)
     assert error.reason == "broken"
@@ -316,8 +317,8 @@ def test_a_provider_that_does_not_stream_gives_its_calls_in_one_piece() -> None:
         b'[{"id":"c1","function":{"name":"f","arguments":"{}"}}]}}]}'
     )
     with served(body, content_type="application/json") as url:
-        pieces, completion = ask(url, takes_tool_calls=True)
+        pieces, completion = ask(url, is_transparent=True)
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    assert pieces == ["Wait.", {"tool_calls": [{"index": 0} | call]}]
+    assert pieces == [{"content": "Wait.", "tool_calls": [{"index": 0} | call]}]
     assert isinstance(completion, Completion)
     assert (completion.finish_reason, completion.tool_calls) == ("tool_calls", (call,))

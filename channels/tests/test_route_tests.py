@@ -45,7 +45,9 @@ def test_an_answer_is_told_with_latency_and_tokens() -> None:
         result = route_tests.try_route(route_to(server.url("/v1")))
         request = server.requests[0]
     assert result.completion is not None
-    assert (result.completion.text, result.completion.input_tokens) == ("pong", 9)
+    assert result.completion.text == "pong"
+    assert result.completion.usage is not None
+    assert result.completion.usage.input_tokens == 9
     assert result.reason == result.words == ""
     assert request.headers["authorization"] == f"Bearer {KEY}"
     body = orjson.loads(request.body)

@@ -149,12 +149,12 @@ def test_tool_calls_are_an_answer(api: ApiClient, provider: FakeProvider) -> Non
         "refusal": None,
         "tool_calls": [CALL],
     }
-    assert provider.requests[0].takes_tool_calls
+    assert provider.requests[0].is_transparent
 
 
 def test_a_chat_takes_no_tool_calls(api: ApiClient, provider: FakeProvider) -> None:
     api.chat()
-    assert not provider.requests[0].takes_tool_calls
+    assert not provider.requests[0].is_transparent
 
 
 def test_answers_with_a_slash_and_without_a_session(api: ApiClient, provider: FakeProvider) -> None:

@@ -17,7 +17,7 @@ from billing.models import CreditAccount, LedgerEntry, RedemptionCode, Verificat
 from channels import breaker, route_tests
 from channels.errors import Fault, ProviderError
 from channels.models import Account, AuditEntry, Channel, LanguageModel, PromptVersion, Route, User
-from channels.providers.base import Completion
+from channels.providers.base import Completion, Usage
 from channels.route_tests import Result
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
@@ -372,7 +372,7 @@ def test_a_route_is_tested_by_a_click(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     route = Route.objects.select_related("provider").all()[0]
-    completion = Completion("<b>pong</b>", "stop", 9, None, "real")
+    completion = Completion("<b>pong</b>", "stop", Usage(9, 2), "real")
     names = route.provider.name, route.provider_model
     answers = iter([Result(*names, 42, completion), Result(*names, 5, None, "status_401", True)])
     monkeypatch.setattr(route_tests, "try_route", lambda route: next(answers))

@@ -1,0 +1,298 @@
+"""Answers in every shape: whole and in pieces they come to the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from channels.errors import ProviderError
+from channels.providers.answers import AnswerReader, read_usage
+from channels.providers.base import (
+    ChatRequest,
+    Completion,
+    Delta,
+    Usage,
+    text_of_delta,
+)
+from channels.providers.faults import Sent
+from channels.providers.texts import parse_json
+from channels.providers.thinking import ThoughtFilter
+
+SENT = Sent(b"{}", "m")
+TRANSPARENT = ChatRequest([], 100, is_transparent=True)
+CHAT = ChatRequest([], 100, hides_thinking=True)
+
+
+def read(*pieces: dict[str, Any], request: ChatRequest = TRANSPARENT) -> Completion:
+    return heard(*pieces, request=request)[1]
+
+
+def heard(
+    *pieces: dict[str, Any], request: ChatRequest = TRANSPARENT
+) -> tuple[list[Delta], Completion]:
+    deltas: list[Delta] = []
+    reader = AnswerReader(request, SENT, deltas.append)
+    for piece in pieces:
+        reader.read(parse_json(orjson.dumps(piece)))
+    return deltas, reader.completion()
+
+
+def whole(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": None} | message, "finish_reason": "stop"}]}
+
+
+def delta(**members: Any) -> dict[str, Any]:
+    return {"choices": [{"delta": members}]}
+
+
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+def call(name: str, arguments: Any = "{}", **more: Any) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": arguments}} | more
+
+
+# --- Content --------------------------------------------------------------------------------------
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+    {"type": "text", "text": "Hello "},
+    "you",
+    {"type": "reference", "reference_ids": [1]},
+]
+
+
+def test_text_parts_are_joined_and_thoughts_are_no_text() -> None:
+    completion = read(whole(content=PARTS))
+    assert completion.text == "Hello you"
+    assert completion.members == {"reasoning_content": "Hm."}
+    assert read(whole(content=PARTS), request=CHAT).members == {}
+
+
+def test_parts_in_a_stream_are_read_alike() -> None:
+    pieces = [delta(content=[part]) for part in PARTS]
+    deltas, completion = heard(*pieces, END)
+    assert completion == read(whole(content=PARTS))
+    assert deltas == [{"reasoning_content": "Hm."}, "Hello ", "you"]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_keeps_its_name(name: str) -> None:
+    deltas, completion = heard(delta(**{name: "Let "}), delta(**{name: "me."}), delta(content="Hi"))
+    assert deltas == [{name: "Let "}, {name: "me."}, "Hi"]
+    assert completion.members == {name: "Let me."}
+    assert completion.all_text == "HiLet me."
+
+
+def test_reasoning_is_a_beginning_that_a_chat_does_not_see() -> None:
+    deltas: list[Delta] = []
+    reader = AnswerReader(CHAT, SENT, deltas.append)
+    reader.read(delta(role="assistant", content=""))
+    assert not reader.has_begun
+    reader.read(delta(reasoning_content="Let me see."))
+    assert reader.has_begun
+    reader.read(delta(content="Hi"))
+    assert deltas == ["Hi"]
+
+
+def test_half_characters_are_put_together() -> None:
+    reader = AnswerReader(TRANSPARENT, SENT)
+    for text in (b"\\ud83d", b"\\ude00 \\ud83d", b"x"):
+        reader.read(parse_json(b'{"choices": [{"delta": {"content": "' + text + b'"}}]}'))
+    reader.read(END)
+    assert reader.completion().text == "\U0001f600 �x"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'\xef\xbb\xbf{"choices": [{"message": {"content": "Hi"}}]}', "Hi"),
+        (b'{"score": NaN, "choices": [{"message": {"content": "Hi"}}]}', "Hi"),
+        (b'{"choices": [{"message": {"content": "H\xff"}}]}', "H�"),
+        (b'{"choices": [{"message": {"content": "H\\ud800"}}]}', "H�"),
+        (b'{"error": null, "choices": [{"message": {"content": "Hi"}}]}', "Hi"),
+        (b'{"choices": [{"delta": {"content": "Hi"}}]}', "Hi"),
+    ],
+)
+def test_what_is_not_quite_json_is_read(data: bytes, text: str) -> None:
+    reader = AnswerReader(TRANSPARENT, SENT)
+    reader.read(parse_json(data), is_whole=True)
+    assert reader.completion().text == text
+
+
+def test_a_message_that_repeats_the_stream_is_not_read_twice() -> None:
+    last = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    assert read(delta(content="Hi"), last).text == "Hi"
+    assert read(last).text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        {"choices": [{"message": {"content": "Half"}, "finish_reason": "error"}]},
+        {"choices": [{"message": {"content": "Half"}, "error": {"code": 502, "message": "x"}}]},
+        {"choices": [{"delta": {"content": "Half"}, "finish_reason": "ERROR"}]},
+        {"object": "error", "message": "broke"},
+        {"detail": "Internal error"},
+        [{"error": {"code": 503, "message": "overloaded"}}],
+    ],
+)
+def test_an_error_in_place_of_an_answer_is_one(piece: Any) -> None:
+    reader = AnswerReader(TRANSPARENT, SENT)
+    with pytest.raises(ProviderError):
+        reader.read(piece)
+
+
+# --- Thoughts within the text ---------------------------------------------------------------------
+
+THOUGHTS = [
+    ("<think>Hm.</think>\n\nHi", "Hi"),
+    ("\n<THINK>a < b</THINK>Hi <think>", "Hi <think>"),
+    ("<think>a</think><think>b</think> Hi", "Hi"),
+    ("<thinking>a</think>b</thinking>Hi", "Hi"),
+    ("<thin ice", "<thin ice"),
+    ("< think", "< think"),
+    ("Use <think>.", "Use <think>."),
+    ("<think>never closed", ""),
+    ("<", "<"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), THOUGHTS)
+def test_thoughts_are_left_out_however_they_are_cut(text: str, shown: str) -> None:
+    for size in (1, 2, 5, 100):
+        thoughts = ThoughtFilter()
+        cut = [text[at : at + size] for at in range(0, len(text), size)]
+        assert "".join(map(thoughts.take, cut)) + thoughts.flush() == shown
+
+
+def test_thoughts_stay_for_who_sees_all() -> None:
+    text = "<think>Hm.</think>Hi"
+    assert read(delta(content=text), END).text == text
+    assert read(delta(content=text), END, request=CHAT).text == "Hi"
+
+
+# --- Tool calls -----------------------------------------------------------------------------------
+
+A, B = call("a", '{"x":1}', id="c1"), call("b", '{"y":2}', id="c2")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [[A, B]],
+        [[A], [B]],
+        [[A | {"index": 0}], [B | {"index": 0}]],
+        [[A | {"index": 0}, B | {"index": 1}]],
+        [[A | {"index": 3}], [B | {"index": 7}]],
+        [
+            [call("a", "", id="c1", index=0)],
+            [call("b", '{"y"', id="c2", index=1)],
+            [{"index": 0, "function": {"arguments": '{"x":1}'}}],
+            [{"index": 1, "function": {"arguments": ":2}"}}],
+        ],
+        [
+            [call("a", '{"x"', id="c1")],
+            [{"function": {"arguments": ":1}"}}],
+            [call("b", '{"y"', id="c2"), {"function": {"arguments": ":2}"}}],
+        ],
+        [[call("a", '{"x"', id="c1")], [call("a", ":1}", id="c1")], [B]],
+        [[call("a", {"x": 1}, id="c1")], [call("b", {"y": 2}, id="c2")]],
+    ],
+)
+def test_calls_are_told_apart(pieces: list[list[dict[str, Any]]]) -> None:
+    deltas, completion = heard(*[delta(tool_calls=calls) for calls in pieces], END)
+    expected = (A | {"type": "function"}, B | {"type": "function"})
+    assert completion.tool_calls == expected
+    assert put_together(deltas) == list(expected)
+
+
+def put_together(deltas: list[Delta]) -> list[dict[str, Any]]:
+    """Return the calls as a client of OpenAI puts them together: by their index alone."""
+    calls: dict[int, dict[str, Any]] = {}
+    for piece in (piece for d in deltas if isinstance(d, dict) for piece in d["tool_calls"]):
+        new = {"id": "", "type": "", "function": {"name": "", "arguments": ""}}
+        made = calls.setdefault(piece["index"], new)
+        for name in ("id", "type"):
+            made[name] = piece.get(name) or made[name]
+        for name in ("name", "arguments"):
+            made["function"][name] += piece["function"].get(name, "")
+    return [made for _, made in sorted(calls.items())]
+
+
+@pytest.mark.parametrize("more", [{}, {"id": ""}, {"id": None, "index": 0}])
+def test_calls_without_an_id_get_one_each(more: dict[str, Any]) -> None:
+    pieces = [delta(tool_calls=[call("f", '{"x":1}') | more])] * 2
+    deltas, completion = heard(*pieces, END)
+    first, second = completion.tool_calls
+    assert first["id"] != second["id"]
+    assert first["id"].startswith("call_")
+    assert put_together(deltas) == [first, second]
+
+
+def test_members_of_a_call_that_nobody_knows_are_kept() -> None:
+    signature = {"extra_content": {"google": {"thought_signature": "s1"}}}
+    deltas, completion = heard(delta(tool_calls=[A | signature]), END)
+    assert completion.tool_calls == (A | signature | {"type": "function"},)
+    assert signature.items() <= deltas[0]["tool_calls"][0].items()  # type: ignore[index, call-overload]
+
+
+# --- Usage ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 5}, Usage(9, 5)),
+        ({"prompt_tokens": 9.0, "completion_tokens": 5.0}, Usage(9, 5)),
+        ({"input_tokens": 9, "output_tokens": 5}, Usage(9, 5)),
+        ({"prompt_tokens": 9, "completion_tokens": 664, "total_tokens": 1994}, Usage(9, 1985)),
+        ({"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 3}, Usage(9, 5)),
+        ({"prompt_tokens": 9, "total_tokens": 14}, Usage(9, 5)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 4},
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            Usage(9, 5, 4, 3),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 99},
+            Usage(9, 5, 9),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": None}, Usage(9, 5)),
+        ({"prompt_tokens": -9, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 9.5, "completion_tokens": 5}, None),
+        ({"prompt_tokens": float("nan"), "completion_tokens": 5}, None),
+        ({"prompt_tokens": float("inf"), "completion_tokens": 5}, None),
+        ({"prompt_tokens": True, "completion_tokens": 5}, None),
+        ({}, None),
+    ],
+)
+def test_usage_is_read_wherever_it_stands(told: dict[str, Any], usage: Usage | None) -> None:
+    assert read_usage(told) == usage
+
+
+@pytest.mark.parametrize("place", ["top", "choice", "groq"])
+def test_usage_may_come_in_other_places(place: str) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 5}
+    last = {
+        "top": {"choices": [], "usage": usage},
+        "choice": {"choices": [{"delta": {}, "usage": usage}]},
+        "groq": {"choices": [], "x_groq": {"usage": usage}},
+    }[place]
+    assert read(delta(content="Hi"), END, last).usage == Usage(9, 5)
+
+
+def test_log_probabilities_go_beside_their_piece_and_add_up() -> None:
+    first = {"choices": [{"delta": {"content": "H"}, "logprobs": {"content": [{"token": "H"}]}}]}
+    second = {"choices": [{"delta": {"content": "i"}, "logprobs": {"content": [{"token": "i"}]}}]}
+    deltas, completion = heard(first, second, END)
+    assert completion.logprobs == {"content": [{"token": "H"}, {"token": "i"}]}
+    assert "".join(map(text_of_delta, deltas)) == "Hi"
+    assert deltas[0] == {"content": "H", "logprobs": {"content": [{"token": "H"}]}}

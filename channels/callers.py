@@ -30,20 +30,27 @@ class ModelTerms:
     per_reply: int
     per_1k_input: int
     per_1k_output: int
+    # None: cached input costs as much as any other.
+    per_1k_cached_input: int | None
+    hides_thinking: bool
+    # How long its answer may take to begin; 0: as long as any.
+    first_token_seconds: int
 
     @property
     def is_flat(self) -> bool:
         """Whether a reply costs the same however long it and its prompt are."""
         return not (self.per_1k_input or self.per_1k_output)
 
-    def price(self, *, input_tokens: int, output_tokens: int) -> int:
-        """Return the price of a reply in micro-credits."""
+    def price(self, *, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
+        """Return the price of a reply in micro-credits; cached tokens are part of the input."""
         return price_of(
             per_reply=self.per_reply,
             per_1k_input=self.per_1k_input,
             per_1k_output=self.per_1k_output,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
+            per_1k_cached_input=self.per_1k_cached_input,
+            cached_input_tokens=cached_input_tokens,
         )
 
     def affordable_output_tokens(self, available_microcredits: int, *, input_tokens: int) -> int:
@@ -129,6 +136,9 @@ _OF_CHANNEL = {
     "per_reply": "m.price_per_reply_microcredits",
     "per_1k_input": "m.price_per_1k_input_tokens_microcredits",
     "per_1k_output": "m.price_per_1k_output_tokens_microcredits",
+    "per_1k_cached_input": "m.price_per_1k_cached_input_tokens_microcredits",
+    "hides_thinking": "m.hides_thinking",
+    "first_token_seconds": "m.first_token_seconds",
 }
 _OF_KEY = {
     "mark": "NULL",

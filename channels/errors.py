@@ -30,7 +30,8 @@ class ProviderError(Exception):
     """One route failed.
 
     `retry_after_seconds` is how long the provider itself asked to be left alone; `is_refusal` says
-    that the same request would be refused again.
+    that the same request would be refused again. `status` and `words` are what the provider said,
+    where it said no in so many words; the words may quote the request, so nobody gets to see them.
     """
 
     def __init__(
@@ -40,7 +41,13 @@ class ProviderError(Exception):
         fault: Fault = Fault.DOUBTFUL,
         retry_after_seconds: float = 0,
         is_refusal: bool = False,
+        status: int = 0,
+        words: str = "",
     ) -> None:
+        # Whether the answer had begun, so that the call cannot be made once more.
+        self.has_begun = False
+        self.status = status
+        self.words = words
         self.reason = reason
         self.fault = fault
         self.retry_after_seconds = retry_after_seconds

@@ -17,10 +17,11 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from channels import breaker
+from channels import adaptation, breaker
 from channels.breaker import Claim, Health
 from channels.errors import Fault, ProviderError
-from channels.providers.base import ChatRequest, Completion, Patience, ProviderClient
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from common.threads import Threads
 
 logger = logging.getLogger("gateway.channels")
@@ -36,15 +37,18 @@ _threads = Threads()
 
 
 def start_if_due(
-    client: ProviderClient, provider_model: str, health: Health, *, now: datetime
+    client: OpenAiCompatibleProvider, health: Health, *, now: datetime, is_slow: bool
 ) -> None:
-    """Probe a route on a thread of its own, if that is due and no other process does it."""
+    """Probe a route on a thread of its own, if that is due and no other process does it.
+
+    A slow model may think for longer than a probe waits, so that its time-out proves nothing.
+    """
     seconds = deadline_seconds()
     until = now + timedelta(seconds=seconds)
-    route = client.provider_name, provider_model
+    route = client.provider_name, client.provider_model
     claim = breaker.claim_probe(*route, health, now=now, until=until)
     if claim is not None:
-        _run_beside(partial(_probe, client, provider_model, claim, seconds))
+        _run_beside(partial(_probe, client, claim, seconds, is_slow))
 
 
 def deadline_seconds() -> float:
@@ -65,8 +69,8 @@ def _run_beside(task: Callable[[], object]) -> None:
     _threads.start(work)
 
 
-def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: float) -> None:
-    route = client.provider_name, provider_model
+def _probe(client: OpenAiCompatibleProvider, claim: Claim, seconds: float, is_slow: bool) -> None:
+    route = client.provider_name, client.provider_model
     started = time.monotonic()
     error: ProviderError | None = None
     completion: Completion | None = None
@@ -76,7 +80,7 @@ def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: f
         error = raised
     fields = {
         "provider": client.provider_name,
-        "model": provider_model,
+        "model": client.provider_model,
         "is_stream": claim.is_stream,
         "reason": error.reason if error else "",
         "duration_ms": round((time.monotonic() - started) * 1000),
@@ -85,7 +89,7 @@ def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: f
     }
     logger.info("provider.route.probed", extra=fields)
     now = timezone.now()
-    if error is None or error.fault in _ANSWERED:
+    if error is None or error.fault in _ANSWERED or (is_slow and error.reason == "timeout"):
         breaker.note_probe_success(*route, claim)
     elif error.fault is Fault.LIMITED:
         breaker.note_failure(*route, error, now=now)
@@ -93,10 +97,9 @@ def _probe(client: ProviderClient, provider_model: str, claim: Claim, seconds: f
         breaker.note_probe_failure(*route, error, claim, now=now)
 
 
-def _ask(client: ProviderClient, is_stream: bool, *, until: float) -> Completion:
+def _ask(client: OpenAiCompatibleProvider, is_stream: bool, *, until: float) -> Completion:
     patience = Patience(
         first_token_by=until, stream_by=until, silence_seconds=settings.PROVIDER_STREAM_SILENCE
     )
-    if is_stream:
-        return client.stream(REQUEST, patience=patience, on_delta=lambda _: None)
-    return client.complete(REQUEST, patience=patience)
+    on_delta: OnDelta | None = (lambda _: None) if is_stream else None
+    return adaptation.ask(client, REQUEST, patience=patience, on_delta=on_delta)

@@ -10,11 +10,12 @@ import re
 import time
 from dataclasses import dataclass
 
-from channels import routes
+from channels import adaptation, routes
 from channels.errors import ProviderError
 from channels.models import Route
 from channels.probes import REQUEST
-from channels.providers.base import Completion, Patience, ProviderClient
+from channels.providers.base import Completion, Patience
+from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from common import db
 
 DEADLINE_SECONDS = 10.0
@@ -84,7 +85,7 @@ def try_route(route: Route) -> Result:
     client = routes.client_of(route)
     if client is None:
         return Result(route.provider.name, route.provider_model, 0, reason=NO_KEY)
-    return _ask(client, route.provider_model)
+    return _ask(client)
 
 
 def try_default(model_id: str) -> Result:
@@ -92,19 +93,19 @@ def try_default(model_id: str) -> Result:
     client = routes.default_client_of(model_id)
     if client is None:
         return Result(routes.DEFAULT_PROVIDER, model_id, 0, reason=NO_KEY)
-    return _ask(client, model_id)
+    return _ask(client)
 
 
-def _ask(client: ProviderClient, provider_model: str) -> Result:
+def _ask(client: OpenAiCompatibleProvider) -> Result:
     db.release_connection()
     started = time.monotonic()
     until = started + DEADLINE_SECONDS
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
     completion, reason, is_permanent = None, "", False
     try:
-        completion = client.complete(REQUEST, patience=patience)
+        completion = adaptation.ask(client, REQUEST, patience=patience)
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent
     duration_ms = round((time.monotonic() - started) * 1000)
-    names = client.provider_name, provider_model
+    names = client.provider_name, client.provider_model
     return Result(*names, duration_ms, completion, reason, is_permanent)

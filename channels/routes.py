@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
 
-from channels import breaker, probes
+from channels import adaptation, breaker, probes
 from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller, ModelTerms
 from channels.errors import ProviderError
@@ -24,10 +24,10 @@ from channels.providers.base import (
     ProviderClient,
 )
 from channels.providers.demo import DemoProvider
-from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.providers.simulated import SimulatedProvider
+from channels.providers.traits import Traits
 from channels.sealing import PROVIDER_KEYS
 from common import crypto, db
 from common.text import normalize_question
@@ -39,21 +39,29 @@ DEFAULT_PROVIDER = "default"
 
 # All providers, also those without a route to this model, and those that are switched off: they
 # tell an installation without any provider (the demo answers) from a model that nobody serves.
-# First the one of PROVIDER_BASE_URL, which is no row of its own; each with what is known of its
-# health.
+# First the one of PROVIDER_BASE_URL, which is no row of its own; each with how it wants to be asked
+# and what is known of its health.
+_TRAITS = """t.has_stream_options, t.system_messages, t.has_text_content,
+       t.context_window_tokens, t.max_output_tokens"""
 _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
        h.failed_at"""
 _LIST_ROUTES = f"""
-SELECT -1 AS step, 0 AS id, NULL, 'default', TRUE, '', '', NULL, '', %(model_id)s, {_HEALTH}
+SELECT -1 AS step, 0 AS id, NULL, 'default', TRUE, '', '', NULL, '', %(model_id)s,
+       t.limit_name, {_TRAITS}, {_HEALTH}
   FROM (SELECT 1) AS always
+  LEFT JOIN channels_routetraits t ON t.provider_name = 'default'
+                                  AND t.provider_model = %(model_id)s
   LEFT JOIN channels_routehealth h ON h.provider_name = 'default'
                                   AND h.provider_model = %(model_id)s
 UNION ALL
 SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.is_enabled, p.base_url,
-       p.key_setting, p.key_ciphertext, p.encryption_key_id, r.provider_model, {_HEALTH}
+       p.key_setting, p.key_ciphertext, p.encryption_key_id, r.provider_model,
+       COALESCE(NULLIF(r.limit_name, ''), t.limit_name), {_TRAITS}, {_HEALTH}
   FROM channels_provider p
   LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s
                             AND r.is_enabled AND p.is_enabled
+  LEFT JOIN channels_routetraits t ON t.provider_name = p.name
+                                  AND t.provider_model = r.provider_model
   LEFT JOIN channels_routehealth h ON h.provider_name = p.name
                                   AND h.provider_model = r.provider_model
  ORDER BY step, id
@@ -73,12 +81,29 @@ class RouteRow(NamedTuple):
     key_ciphertext: Any
     encryption_key_id: str
     provider_model: str | None
+    # None where nothing was learned.
+    limit_name: str | None = None
+    has_stream_options: bool | None = None
+    system_messages: str | None = None
+    has_text_content: bool | None = None
+    context_window_tokens: int | None = None
+    max_output_tokens: int | None = None
     failure_count: int | None = None
     stream_failure_count: int | None = None
     is_for_streams: bool | None = None
     opened_at: Any = None
     retry_at: Any = None
     failed_at: Any = None
+
+    def traits(self) -> Traits:
+        return Traits(
+            limit_name=self.limit_name or "",
+            has_stream_options=self.has_stream_options is None or bool(self.has_stream_options),
+            system_messages=self.system_messages or "",
+            has_text_content=bool(self.has_text_content),
+            context_window_tokens=self.context_window_tokens,
+            max_output_tokens=self.max_output_tokens,
+        )
 
     def health(self) -> Health:
         return Health.read(*self[-6:])
@@ -87,27 +112,18 @@ class RouteRow(NamedTuple):
 class GuardedRoute:
     """A provider behind its breaker: not called while it is out, and watched when it is."""
 
-    def __init__(self, client: ProviderClient, provider_model: str, health: Health) -> None:
+    def __init__(self, client: OpenAiCompatibleProvider, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
         # All routes of the model, in their order.
         self.siblings: Sequence[GuardedRoute] = (self,)
         self._client = client
-        self._provider_model = provider_model
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        def ask(asked: ChatRequest) -> Completion:
-            return self._client.complete(asked, patience=shared)
-
-        shared = self._share(patience, is_stream=False)
-        return self._call(request, ask, is_stream=False)
+        return self._call(request, patience, None)
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        def ask(asked: ChatRequest) -> Completion:
-            return self._client.stream(asked, patience=shared, on_delta=on_delta)
-
-        shared = self._share(patience, is_stream=True)
-        return self._call(request, ask, is_stream=True)
+        return self._call(request, patience, on_delta)
 
     def _share(self, patience: Patience, *, is_stream: bool) -> Patience:
         """Leave half of the time to the next route, should this one hang.
@@ -121,28 +137,36 @@ class GuardedRoute:
         return patience.halved(now=time.monotonic())
 
     def _call(
-        self, request: ChatRequest, ask: Callable[[ChatRequest], Completion], *, is_stream: bool
+        self, request: ChatRequest, patience: Patience, on_delta: OnDelta | None
     ) -> Completion:
-        route = self.provider_name, self._provider_model
+        is_stream = on_delta is not None
+        patience = self._share(patience, is_stream=is_stream)
+        route = self.provider_name, self._client.provider_model
         if self.health.is_open:
-            self._probe_if_due(self.health)
+            self._probe_if_due(self.health, is_slow=patience.is_long)
         if self._is_left_out(is_stream=is_stream):
             raise ProviderError(BREAKER_OPEN)
         db.release_connection()
         try:
-            completion = _ask_fitting(request, ask)
+            completion = adaptation.ask(self._client, request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
-            now = timezone.now()
-            self._probe_if_due(breaker.note_failure(*route, error, is_stream=is_stream, now=now))
-            db.release_connection()
+            # The time of a model that thinks in silence is no sign of an outage.
+            if not (patience.is_long and error.reason == "timeout"):
+                self._note_failure(error, is_stream=is_stream, is_slow=patience.is_long)
             raise
         # An empty answer or a refusal speaks as little for a route as against it.
         if completion.text.strip() or completion.tool_calls:
             breaker.note_success(*route, self.health, is_stream=is_stream, now=timezone.now())
         return completion
 
-    def _probe_if_due(self, health: Health) -> None:
-        probes.start_if_due(self._client, self._provider_model, health, now=timezone.now())
+    def _note_failure(self, error: ProviderError, *, is_stream: bool, is_slow: bool) -> None:
+        route = self.provider_name, self._client.provider_model
+        health = breaker.note_failure(*route, error, is_stream=is_stream, now=timezone.now())
+        self._probe_if_due(health, is_slow=is_slow)
+        db.release_connection()
+
+    def _probe_if_due(self, health: Health, *, is_slow: bool) -> None:
+        probes.start_if_due(self._client, health, now=timezone.now(), is_slow=is_slow)
 
     def _is_left_out(self, *, is_stream: bool) -> bool:
         """Tell whether this route is out; of routes that are all out, the first may be asked.
@@ -156,21 +180,6 @@ class GuardedRoute:
             route.health.is_out(is_stream=is_stream, now=now) for route in self.siblings
         )
         return not (is_last_left and self.health.is_open and not self.health.is_proven)
-
-
-def _ask_fitting(request: ChatRequest, ask: Callable[[ChatRequest], Completion]) -> Completion:
-    """Ask; where the provider says that the context is too long, once more with fewer turns.
-
-    Token counts are estimates until a provider has told its own, and every tokenizer differs.
-    """
-    try:
-        return ask(request)
-    except ProviderError as error:
-        shorter = request.with_fewer_turns()
-        if error.reason != CONTEXT_LENGTH_EXCEEDED or shorter is None:
-            raise
-        logger.info("provider.context.shortened", extra={"turns_left": shorter.turn_count})
-        return ask(shorter)
 
 
 def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
@@ -203,7 +212,7 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
         api_key = _default_key() if row.provider_id is None else _provider_key(row)
         if api_key is not None:
             client = _client(row, api_key)
-            routes.append(GuardedRoute(client, row.provider_model, row.health()))
+            routes.append(GuardedRoute(client, row.health()))
     for route in routes:
         route.siblings = routes
     return [*routes]
@@ -240,7 +249,7 @@ def _key_of_setting(name: str) -> str:
     return settings.PROVIDER_KEYS.get(name) or ""
 
 
-def _client(row: RouteRow, api_key: str) -> ProviderClient:
+def _client(row: RouteRow, api_key: str) -> OpenAiCompatibleProvider:
     is_default = row.provider_id is None
     return OpenAiCompatibleProvider(
         provider_name=row.provider_name,
@@ -249,6 +258,7 @@ def _client(row: RouteRow, api_key: str) -> ProviderClient:
         provider_model=row.provider_model or "",
         # The operator wrote the default's address down; Ollama and vLLM live on private ones.
         allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
+        traits=row.traits(),
     )
 
 
@@ -270,7 +280,7 @@ def _rows(model: ModelTerms, mark: str | None) -> list[RouteRow]:
     return rows
 
 
-def client_of(route: Route) -> ProviderClient | None:
+def client_of(route: Route) -> OpenAiCompatibleProvider | None:
     """Return the client of one route, past its breaker; None where its provider has no key."""
     provider = route.provider
     row = RouteRow(
@@ -289,7 +299,7 @@ def client_of(route: Route) -> ProviderClient | None:
     return None if api_key is None else _client(row, api_key)
 
 
-def default_client_of(model_id: str) -> ProviderClient | None:
+def default_client_of(model_id: str) -> OpenAiCompatibleProvider | None:
     """Return the client of PROVIDER_BASE_URL for a model, past its breaker; None if it is unset."""
     row = RouteRow(
         step=-1,

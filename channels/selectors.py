@@ -59,11 +59,22 @@ def _terms(models: QuerySet[LanguageModel]) -> QuerySet[LanguageModel, Any]:
         "price_per_reply_microcredits",
         "price_per_1k_input_tokens_microcredits",
         "price_per_1k_output_tokens_microcredits",
+        "price_per_1k_cached_input_tokens_microcredits",
+        "hides_thinking",
+        "first_token_seconds",
     )
 
 
 def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
     """Return one model as callers see it; prices are decimal credits."""
+    price = {
+        "per_reply": format_credits(model.price_per_reply_microcredits),
+        "per_1k_input_tokens": format_credits(model.price_per_1k_input_tokens_microcredits),
+        "per_1k_output_tokens": format_credits(model.price_per_1k_output_tokens_microcredits),
+    }
+    cached = model.price_per_1k_cached_input_tokens_microcredits
+    if cached is not None:
+        price["per_1k_cached_input_tokens"] = format_credits(cached)
     return {
         "id": model.model_id,
         "name": model.name,
@@ -71,11 +82,7 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
         "max_output_tokens": model.max_output_tokens,
         "speed_tps": model.speed_tps,
         "best_for": model.best_for,
-        "price": {
-            "per_reply": format_credits(model.price_per_reply_microcredits),
-            "per_1k_input_tokens": format_credits(model.price_per_1k_input_tokens_microcredits),
-            "per_1k_output_tokens": format_credits(model.price_per_1k_output_tokens_microcredits),
-        },
+        "price": price,
         "current": is_current,
     }
 

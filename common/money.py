@@ -57,12 +57,20 @@ def price_of(
     per_1k_output: int,
     input_tokens: int,
     output_tokens: int,
+    per_1k_cached_input: int | None = None,
+    cached_input_tokens: int = 0,
 ) -> int:
     """Return the price of one reply in micro-credits; fractions are rounded up once, at the end.
 
-    The three prices are micro-credits: per reply, and per 1,000 input and output tokens.
+    The prices are micro-credits: per reply, and per 1,000 input and output tokens. Cached tokens
+    are part of the input, and cost as much as any other where they have no price of their own.
     """
-    token_price_in_thousandths = per_1k_input * input_tokens + per_1k_output * output_tokens
+    cached = 0 if per_1k_cached_input is None else min(cached_input_tokens, input_tokens)
+    token_price_in_thousandths = (
+        per_1k_input * (input_tokens - cached)
+        + (per_1k_cached_input or 0) * cached
+        + per_1k_output * output_tokens
+    )
     return per_reply - (-token_price_in_thousandths // 1000)
 
 

@@ -25,7 +25,7 @@ from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
 from billing.services import Settlement, Storing
 from channels.breaker import BREAKER_OPEN
-from channels.callers import Caller
+from channels.callers import Caller, ModelTerms
 from channels.errors import Fault, ProviderError
 from channels.providers.base import (
     ChatRequest,
@@ -133,10 +133,16 @@ def in_flight(caller: Caller) -> AbstractContextManager[None]:
 # --- Admission ----------------------------------------------------------------------------------
 
 
-def hold_until(now: datetime, *, is_stream: bool) -> datetime:
+def hold_until(now: datetime, model: ModelTerms, *, is_stream: bool) -> datetime:
     """Return when the hold of a call that begins now expires."""
-    deadline = settings.PROVIDER_STREAM_DEADLINE if is_stream else settings.PROVIDER_DEADLINE
+    deadline = settings.PROVIDER_STREAM_DEADLINE if is_stream else _first_token_seconds(model)
     return now + timedelta(seconds=deadline + settings.HOLD_GRACE_SECONDS)
+
+
+def _first_token_seconds(model: ModelTerms) -> float:
+    """Return how long an answer may take: a plain one in all, a streamed one to its first token."""
+    usual: float = settings.PROVIDER_DEADLINE
+    return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
 
 
 def freeing_up(caller: Caller, admit: Callable[[], T]) -> T:
@@ -201,10 +207,12 @@ def make(call: HeldCall, tell: Tell | None) -> Reply:
 
 def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
     now = time.monotonic()
+    first_token_seconds = _first_token_seconds(call.caller.model)
     patience = Patience(
-        first_token_by=now + settings.PROVIDER_DEADLINE,
+        first_token_by=now + first_token_seconds,
         stream_by=now + settings.PROVIDER_STREAM_DEADLINE,
         silence_seconds=settings.PROVIDER_STREAM_SILENCE,
+        is_long=first_token_seconds > settings.PROVIDER_DEADLINE,
     )
     pieces: list[Delta] = []
     errors: list[ProviderError] = []
@@ -294,7 +302,9 @@ def _estimate(call: HeldCall, text: str) -> Usage:
 def price_of(call: HeldCall, usage: Usage) -> int:
     """Return what these tokens cost in micro-credits: their price, never above what is held."""
     price = call.caller.model.price(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens or 0,
     )
     return min(price, call.hold.amount_microcredits)
 
@@ -332,10 +342,13 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
         "finish_reason": reply.completion.finish_reason,
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
+        "cached_input_tokens": reply.usage.cached_input_tokens,
+        "reasoning_tokens": reply.usage.reasoning_tokens,
         "is_estimated": reply.usage.is_estimated,
         "price_per_reply": model.per_reply,
         "price_per_1k_input": model.per_1k_input,
         "price_per_1k_output": model.per_1k_output,
+        "price_per_1k_cached_input": model.per_1k_cached_input,
         "duration_ms": int(reply.duration_seconds * 1000),
         "prompt_version": caller.prompt_version,
     }

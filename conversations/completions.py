@@ -149,7 +149,7 @@ def _admit(
         caller=caller,
         amount_microcredits=0 if is_free else calls.highest_price(caller, prompt),
         now=now,
-        expires_at=calls.hold_until(now, is_stream=asked.is_stream),
+        expires_at=calls.hold_until(now, caller.model, is_stream=asked.is_stream),
         request_id=request_id,
     )
     return HeldCall(caller, hold, prompt, clients, now)

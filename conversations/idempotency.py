@@ -88,6 +88,8 @@ def claimed(
 def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     now = timezone.now()
     waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
+    # Later than the hold of its call can end, so that two claims never both charge.
+    end = calls.hold_until(waited, caller.model, is_stream=is_stream) + timedelta(seconds=5)
     params = {
         # A claim from the future is of a clock that was wrong, and may be taken over. Not what came
         # of one: that would be charged again.
@@ -98,8 +100,7 @@ def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
         "fingerprint": key.fingerprint,
         "session_id": session_id,
         "now": db.time_param(now),
-        # Later than the hold of its call can end, so that two claims never both charge.
-        "end": db.time_param(calls.hold_until(waited, is_stream=is_stream) + timedelta(seconds=5)),
+        "end": db.time_param(end),
     }
     row = db.fetch_row(_CLAIM, params)
     if row is not None:

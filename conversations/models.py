@@ -108,11 +108,16 @@ class Message(models.Model):
     finish_reason = models.CharField(max_length=200, blank=True)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
+    # Part of the input, part of the output; null where the provider does not tell.
+    cached_input_tokens = models.BigIntegerField(null=True, blank=True)
+    reasoning_tokens = models.BigIntegerField(null=True, blank=True)
     is_estimated = models.BooleanField(default=False)
     charged_microcredits = models.BigIntegerField(default=0)
     price_per_reply = models.BigIntegerField(default=0)
     price_per_1k_input = models.BigIntegerField(default=0)
     price_per_1k_output = models.BigIntegerField(default=0)
+    # Null: cached input cost as much as any other.
+    price_per_1k_cached_input = models.BigIntegerField(null=True, blank=True)
     duration_ms = models.IntegerField(default=0)
     # Which version of the channel's system prompt it was given under; 0 for older replies.
     prompt_version = models.IntegerField(default=0, db_default=0)

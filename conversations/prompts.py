@@ -97,7 +97,9 @@ def build_prompt(
     messages = first + [part for turn in reversed(turns) for part in _as_messages(turn)] + last
     most = sum(most_tokens(part["content"]) for part in messages)
     return Prompt(
-        request=ChatRequest(messages, room, turn_count=len(turns)),
+        request=ChatRequest(
+            messages, room, hides_thinking=model.hides_thinking, turn_count=len(turns)
+        ),
         most_input_tokens=min(most, model.context_window_tokens),
         estimated_input_tokens=sum(estimate_tokens(part["content"]) for part in messages),
     )

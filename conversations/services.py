@@ -212,7 +212,7 @@ def _take(
         amount_microcredits=price,
         now=now,
         # Of hold and lease: a turn that can no longer be charged can no longer be stored either.
-        expires_at=calls.hold_until(now, is_stream=incoming.is_stream),
+        expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
         request_id=request_id,
         opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
     )

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from billing.models import LedgerEntry
 from channels.callers import Caller
+from channels.providers.base import Usage
 from common import db
 from common.money import format_credits
 from conversations import rollups
@@ -58,28 +59,46 @@ def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
 
 def _describe_receipt(message: Message) -> dict[str, Any]:
     entry = LedgerEntry.objects.filter(hold_id=message.id).first()
+    usage = Usage(
+        message.input_tokens,
+        message.output_tokens,
+        cached_input_tokens=message.cached_input_tokens,
+        reasoning_tokens=message.reasoning_tokens,
+    )
+    price = {
+        "per_reply": format_credits(message.price_per_reply),
+        "per_1k_input_tokens": format_credits(message.price_per_1k_input),
+        "per_1k_output_tokens": format_credits(message.price_per_1k_output),
+    }
+    if message.price_per_1k_cached_input is not None:
+        price["per_1k_cached_input_tokens"] = format_credits(message.price_per_1k_cached_input)
     return {
         "message_id": str(message.id),
         "request_id": message.request_id,
         "created_at": message.created_at.isoformat().replace("+00:00", "Z"),
         "model": message.request_model,
         "provider": message.provider_name,
-        "usage": {
-            "prompt_tokens": message.input_tokens,
-            "completion_tokens": message.output_tokens,
-            "total_tokens": message.input_tokens + message.output_tokens,
-            "estimated": message.is_estimated,
-        },
-        "price": {
-            "per_reply": format_credits(message.price_per_reply),
-            "per_1k_input_tokens": format_credits(message.price_per_1k_input),
-            "per_1k_output_tokens": format_credits(message.price_per_1k_output),
-        },
+        "usage": describe_tokens(usage) | {"estimated": message.is_estimated},
+        "price": price,
         "credits": {
             "charged": format_credits(message.charged_microcredits),
             "balance_after": (format_credits(entry.balance_after_microcredits) if entry else None),
         },
     }
+
+
+def describe_tokens(usage: Usage) -> dict[str, Any]:
+    """Return the tokens of a call as callers see them; of some, only where the provider told."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
 
 
 _COLUMNS = (

@@ -51,6 +51,9 @@ class PriceSchema(serializers.Serializer[Any]):
     per_reply = serializers.CharField()
     per_1k_input_tokens = serializers.CharField()
     per_1k_output_tokens = serializers.CharField()
+    per_1k_cached_input_tokens = serializers.CharField(
+        required=False, help_text="Present where cached input has a price of its own."
+    )
 
 
 class ModelSchema(serializers.Serializer[Any]):

@@ -10,6 +10,7 @@ from channels.models.catalogue import (
     Provider,
     Route,
     RouteHealth,
+    RouteTraits,
     refuse_reserved_name,
     refuse_userinfo,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Provider",
     "Route",
     "RouteHealth",
+    "RouteTraits",
     "SecretCheck",
     "User",
     "UserManager",

@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 
+# The protocol's two names for how long an answer may be.
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 
 
@@ -42,6 +44,22 @@ class LanguageModel(models.Model):
     price_per_reply_microcredits = models.PositiveBigIntegerField(default=1_000_000)
     price_per_1k_input_tokens_microcredits = models.PositiveBigIntegerField(default=0)
     price_per_1k_output_tokens_microcredits = models.PositiveBigIntegerField(default=0)
+    price_per_1k_cached_input_tokens_microcredits = models.PositiveBigIntegerField(
+        null=True, blank=True
+    )
+    hides_thinking = models.BooleanField(
+        "leaves out thinking",
+        default=True,
+        db_default=True,
+        help_text="Remove a leading <think>…</think> from replies to visitors. /v1 is untouched.",
+    )
+    first_token_seconds = models.PositiveIntegerField(
+        "seconds to the first token",
+        default=0,
+        db_default=0,
+        help_text="For a model that thinks for minutes without showing it: how long to wait for "
+        "its answer to begin, up to PROVIDER_STREAM_DEADLINE. 0: PROVIDER_DEADLINE, as usual.",
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is the default.")
 
@@ -86,6 +104,15 @@ class Route(models.Model):
     model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="routes")
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
     provider_model = models.CharField("name at the provider", max_length=200)
+    limit_name = models.CharField(
+        "name of the answer's limit",
+        max_length=21,
+        blank=True,
+        default="",
+        db_default="",
+        choices=[(name, name) for name in LIMIT_NAMES],
+        help_text="Leave empty: the gateway learns which of them this route takes.",
+    )
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
     is_enabled = models.BooleanField("enabled", default=True)
 
@@ -99,6 +126,35 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} at {self.provider}"
+
+
+class RouteTraits(models.Model):
+    """What a route refused of how the gateway asks, and takes instead (channels/adaptation.py).
+
+    A provider may have no row of its own, so it goes by names. Triggers forget it when the route's
+    name at the provider or the provider's address is edited (migration 0014).
+    """
+
+    provider_name = models.CharField(max_length=50)
+    provider_model = models.CharField(max_length=200)
+    limit_name = models.CharField(max_length=21, blank=True)
+    has_stream_options = models.BooleanField(default=True)
+    system_messages = models.CharField(max_length=4, blank=True)
+    has_text_content = models.BooleanField(default=False)
+    context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    learned_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "route traits"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["provider_name", "provider_model"], name="channels_routetraits_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider_model} at {self.provider_name}"
 
 
 class RouteHealth(models.Model):

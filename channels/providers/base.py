@@ -35,9 +35,21 @@ class ChatRequest:
 
     def with_fewer_turns(self) -> ChatRequest | None:
         """Return the request without the older half of its turns; None where there are none."""
-        if not self.turn_count:
-            return None
-        kept = self.turn_count // 2
+        return self._with_turns(self.turn_count // 2) if self.turn_count else None
+
+    def with_less_room(self, least_tokens: int) -> ChatRequest | None:
+        """Return the request with half of the room for its answer; None where that is too little.
+
+        The least room is in tokens.
+        """
+        room = self.max_output_tokens // 2
+        return replace(self, max_output_tokens=room) if room >= least_tokens else None
+
+    def without_oldest_turn(self) -> ChatRequest:
+        """Return the request without the first of its turns; it must have one."""
+        return self._with_turns(self.turn_count - 1)
+
+    def _with_turns(self, kept: int) -> ChatRequest:
         first = len(self.messages) - 1 - 2 * self.turn_count
         messages = [*self.messages[:first], *self.messages[len(self.messages) - 1 - 2 * kept :]]
         return replace(self, messages=messages, turn_count=kept)
@@ -119,12 +131,14 @@ class Patience:
     """How long a call may take; moments are time.monotonic() values.
 
     A plain answer must be whole by `first_token_by`. A stream must have begun by then, may then
-    be silent for `silence_seconds`, and ends by `stream_by` at the latest.
+    be silent for `silence_seconds`, and ends by `stream_by` at the latest. It `is_long` for a model
+    that may think in silence for longer than others take to answer.
     """
 
     first_token_by: float
     stream_by: float
     silence_seconds: float
+    is_long: bool = False
 
     def halved(self, *, now: float) -> Patience:
         """Return the same with half of the time left until there has to be an answer."""

@@ -169,6 +169,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -
         fault=fault,
         retry_after_seconds=_retry_after(headers) if fault is Fault.LIMITED else 0,
         is_refusal=fault is Fault.REQUEST or (shape is None and status in _REFUSALS),
+        status=status,
+        words=said.words,
     )
 
 
@@ -179,11 +181,17 @@ def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
     """
     code = error.get("code") if isinstance(error, dict) else None
     status = code if type(code) is int and code in range(400, 600) else 0
-    shape = _find_shape(status, _read(error, sent), sent)
+    said = _read(error, sent)
+    shape = _find_shape(status, said, sent)
     if shape is None:
-        return ProviderError(otherwise)
-    reason = shape.reason or (f"status_{status}" if status else otherwise)
-    return ProviderError(reason, fault=shape.fault, is_refusal=shape.fault is Fault.REQUEST)
+        return ProviderError(otherwise, status=status, words=said.words)
+    return ProviderError(
+        shape.reason or (f"status_{status}" if status else otherwise),
+        fault=shape.fault,
+        is_refusal=shape.fault is Fault.REQUEST,
+        status=status,
+        words=said.words,
+    )
 
 
 # --- Reading an error -----------------------------------------------------------------------------
@@ -233,6 +241,8 @@ def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
     elif isinstance(value, dict):
         said.codes += [str(value[name]) for name in _CODE_MEMBERS & value.keys()]
         said.names_request |= any(map(_is_name, map(value.get, _NAME_MEMBERS)))
+        if type(value.get("n_ctx")) is int:  # llama.cpp's window
+            texts.append(f"n_ctx {value['n_ctx']}")
         for name in value.keys() - _QUOTING_MEMBERS:
             _collect(value[name], said, texts, depth=depth + 1)
 

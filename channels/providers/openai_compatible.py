@@ -9,10 +9,12 @@ from typing import Any
 
 import orjson
 
+from channels.errors import ProviderError
 from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import Sent, error_of, unanswered
 from channels.providers.openai_stream import is_event_stream, read_stream, read_whole
+from channels.providers.traits import PLAIN, Traits, adapted
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -30,13 +32,16 @@ class OpenAiCompatibleProvider:
         api_key: str,
         provider_model: str,
         allow_private: bool,
+        traits: Traits = PLAIN,
     ) -> None:
         self.provider_name = provider_name
+        self.provider_model = provider_model
+        # How the route wants to be asked; whoever learns more sets them (channels/adaptation.py).
+        self.traits = traits
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._provider_model = provider_model
         self._allow_private = allow_private
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
@@ -59,7 +64,9 @@ class OpenAiCompatibleProvider:
         return reader.completion()
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        sent = self._payload(request, stream=True, stream_options={"include_usage": True})
+        has_options = self.traits.has_stream_options
+        options = {"stream_options": {"include_usage": True}} if has_options else {}
+        sent = self._payload(request, stream=True, **options)
         try:
             with http.post_for_lines(
                 self._url,
@@ -72,18 +79,23 @@ class OpenAiCompatibleProvider:
                 if not is_success(answer.status):
                     raise error_of(answer.status, answer.headers, answer.read(), sent)
                 reader = AnswerReader(request, sent, on_delta)
-                if is_event_stream(answer):
-                    read_stream(answer, reader, patience)
-                else:  # a provider that does not stream: its one answer is the one piece
-                    read_whole(answer.read(), reader)
-                return reader.completion()
+                try:
+                    if is_event_stream(answer):
+                        read_stream(answer, reader, patience)
+                    else:  # a provider that does not stream: its one answer is the one piece
+                        read_whole(answer.read(), reader)
+                    return reader.completion()
+                except ProviderError as error:
+                    error.has_begun = reader.has_begun
+                    raise
         except http.HttpError as error:
             raise unanswered(error) from error
 
     def _payload(self, request: ChatRequest, **options: Any) -> Sent:
+        request = adapted(request, self.traits)
         payload = orjson.dumps(
             {
-                "model": self._provider_model,
+                "model": self.provider_model,
                 "messages": request.messages,
                 request.limit_name: request.max_output_tokens,
                 **request.options,
@@ -92,7 +104,7 @@ class OpenAiCompatibleProvider:
         )
         # orjson's bytes keep the buffer they were written in, ten times as large; this is held for
         # as long as the provider takes.
-        return Sent(bytes(memoryview(payload)), self._provider_model, request.options.keys())
+        return Sent(bytes(memoryview(payload)), self.provider_model, request.options.keys())
 
 
 def is_success(status: int) -> bool:

@@ -90,9 +90,9 @@ def test_reasoning_is_a_beginning_that_a_chat_does_not_see() -> None:
     deltas: list[Delta] = []
     reader = AnswerReader(CHAT, SENT, deltas.append)
     reader.read(delta(role="assistant", content=""))
-    assert not reader.has_begun
+    begun = [reader.has_begun]
     reader.read(delta(reasoning_content="Let me see."))
-    assert reader.has_begun
+    assert [*begun, reader.has_begun] == [False, True]
     reader.read(delta(content="Hi"))
     assert deltas == ["Hi"]
 
@@ -237,7 +237,9 @@ def test_members_of_a_call_that_nobody_knows_are_kept() -> None:
     signature = {"extra_content": {"google": {"thought_signature": "s1"}}}
     deltas, completion = heard(delta(tool_calls=[A | signature]), END)
     assert completion.tool_calls == (A | signature | {"type": "function"},)
-    assert signature.items() <= deltas[0]["tool_calls"][0].items()  # type: ignore[index, call-overload]
+    (piece,) = deltas
+    assert isinstance(piece, dict)
+    assert signature.items() <= piece["tool_calls"][0].items()
 
 
 # --- Usage ----------------------------------------------------------------------------------------
@@ -281,12 +283,12 @@ def test_usage_is_read_wherever_it_stands(told: dict[str, Any], usage: Usage | N
 @pytest.mark.parametrize("place", ["top", "choice", "groq"])
 def test_usage_may_come_in_other_places(place: str) -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 5}
-    last = {
+    places: dict[str, dict[str, Any]] = {
         "top": {"choices": [], "usage": usage},
         "choice": {"choices": [{"delta": {}, "usage": usage}]},
         "groq": {"choices": [], "x_groq": {"usage": usage}},
-    }[place]
-    assert read(delta(content="Hi"), END, last).usage == Usage(9, 5)
+    }
+    assert read(delta(content="Hi"), END, places[place]).usage == Usage(9, 5)
 
 
 def test_log_probabilities_go_beside_their_piece_and_add_up() -> None:

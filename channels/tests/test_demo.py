@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience
+from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience, Usage
 from channels.providers.demo import DemoProvider
 from common.tokens import estimate_tokens
 
@@ -46,5 +46,4 @@ def test_quotes_at_most_200_characters() -> None:
 
 def test_usage_is_four_characters_a_token() -> None:
     completion = ask("abcd", "abcde", "a")
-    assert completion.input_tokens == 1 + 2 + 1
-    assert completion.output_tokens == estimate_tokens(completion.text)
+    assert completion.usage == Usage(1 + 2 + 1, estimate_tokens(completion.text))

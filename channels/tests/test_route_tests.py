@@ -13,6 +13,7 @@ from django.utils import timezone
 from channels import breaker, route_tests, services
 from channels.errors import Fault, ProviderError
 from channels.models import LanguageModel, Provider, Route, RouteHealth
+from channels.providers.traits import PLAIN
 from common import http
 from common.tests.stub_server import Peer, StubServer, answer
 
@@ -121,7 +122,8 @@ def test_no_transaction_is_open_while_the_provider_is_asked() -> None:
     seen: list[bool] = []
 
     class Watching:
-        provider_name = "stub"
+        provider_name = provider_model = "stub"
+        traits = PLAIN
 
         def complete(self, request: Any, *, patience: Any) -> Any:
             seen.append(connection.in_atomic_block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from channels import breaker, probes, routes, services
 from channels.errors import Fault, ProviderError
 from channels.models import Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from channels.providers.traits import Traits
 from channels.tests.factories import Site
 from conftest import FakeProvider, reply
 
@@ -30,6 +32,8 @@ class Fake(FakeProvider):
     def __init__(self, *, provider_name: str, **more: Any) -> None:
         super().__init__()
         self.provider_name = provider_name
+        self.provider_model = str(more["provider_model"])
+        self.traits: Traits = more["traits"]
         self.patience: list[Patience] = []
         self.streamed: list[ChatRequest] = []
         if provider_name in Fake.made:
@@ -370,20 +374,21 @@ def test_keys_are_kept_as_they_are_stored(site: Site) -> None:
     assert "very-secret" not in repr(routes._kept)
 
 
-def test_a_context_too_long_for_the_provider_is_cut_once(
+def test_a_context_too_long_for_the_provider_is_cut_until_it_fits(
     site: Site, fakes: dict[str, Fake]
 ) -> None:
     too_long = ProviderError("context_length_exceeded", fault=Fault.REQUEST)
     turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
-    request = ChatRequest([*turns, *turns, {"role": "user", "content": "m"}], 10, turn_count=2)
+    request = ChatRequest([*turns, *turns, {"role": "user", "content": "m"}], 100, turn_count=2)
     fakes["default"].script += [too_long, reply("It fits")]
     (route, *_) = routes.list_routes(site.caller())
-    assert route.complete(request, patience=Patience(0, 0, 0)).text == "It fits"
+    soon = Patience(time.monotonic() + 60, time.monotonic() + 60, 60)
+    assert route.complete(request, patience=soon).text == "It fits"
     assert [len(prompt) for prompt in fakes["default"].prompts] == [5, 3]
-    fakes["default"].script += [too_long, too_long]
+    fakes["default"].script += [too_long] * 3
     with pytest.raises(ProviderError, match="context_length_exceeded"):
-        route.complete(request, patience=Patience(0, 0, 0))
-    assert len(fakes["default"].prompts) == 4
+        route.complete(request, patience=soon)
+    assert [len(prompt) for prompt in fakes["default"].prompts[2:]] == [5, 3, 1]
 
 
 def test_a_second_model_at_the_same_provider_has_a_breaker_of_its_own(

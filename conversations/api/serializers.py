@@ -22,6 +22,7 @@ from conversations.idempotency import Key, fingerprint
 from conversations.prompts import Page
 from conversations.selectors import HistoryRow
 from conversations.services import Incoming
+from conversations.usage import describe_tokens
 
 logger = logging.getLogger("gateway.conversations")
 
@@ -205,15 +206,7 @@ def _has_surrogate(text: str) -> bool:
 
 def describe_usage(usage: Usage) -> dict[str, Any]:
     """Return the tokens of a call, in the words both endpoints use."""
-    counts: dict[str, Any] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-    if usage.cached_input_tokens is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
-    if usage.reasoning_tokens is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    counts = describe_tokens(usage)
     return counts | {"estimated": True} if usage.is_estimated else counts
 
 

@@ -51,7 +51,7 @@ def die_in_mid_call(site: Site, *, is_stream: bool = False, amount: int = 1_000_
         caller=caller,
         amount_microcredits=amount,
         now=now,
-        expires_at=calls.hold_until(now, is_stream=is_stream),
+        expires_at=calls.hold_until(now, caller.model, is_stream=is_stream),
         request_id="killed",
         opening=turns.opening(caller=caller, session_id="s1", now=now, ticket=None),
     )

@@ -1,0 +1,108 @@
+"""Asks a provider the way its route takes it, and remembers for all processes what it learns.
+
+A refusal of how the gateway asks, rather than of what is asked, is followed by another try at
+once. It costs nothing but its time: providers charge for answers. What was learned is kept when the
+provider has taken the request that way.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+
+from django.db import Error as AnyDatabaseError
+from django.utils import timezone
+
+from channels.errors import ProviderError
+from channels.models import RouteTraits
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
+from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
+from channels.providers.lessons import learn
+from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.traits import Traits
+from common import db
+
+logger = logging.getLogger("gateway.channels")
+
+# One for each thing there is to learn, and for halving a long conversation.
+MOST_TRIES = 12
+# An answer is made shorter down to this, where a provider does not say what would fit.
+_SHORTEST_ANSWER_TOKENS = 64
+
+
+def ask(
+    client: OpenAiCompatibleProvider,
+    request: ChatRequest,
+    *,
+    patience: Patience,
+    on_delta: OnDelta | None = None,
+) -> Completion:
+    """Return the answer to a request, however the provider wants to be asked.
+
+    Raises ProviderError, of the last try. No connection to the database is held but at the end,
+    where something was learned.
+    """
+    before, has_tried_shorter = client.traits, False
+    for left in reversed(range(MOST_TRIES)):
+        try:
+            if on_delta is None:
+                completion = client.complete(request, patience=patience)
+            else:
+                completion = client.stream(request, patience=patience, on_delta=on_delta)
+        except ProviderError as error:
+            if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
+                raise
+            traits = learn(error, request, client.traits)
+            if traits is not None:
+                client.traits = traits
+                continue
+            shorter = _shorter(error, request, has_tried_shorter=has_tried_shorter)
+            if shorter is None:
+                raise
+            request, has_tried_shorter = shorter, True
+            logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
+        else:
+            remember(client, before)
+            return completion
+    raise AssertionError("the last try returns or raises")
+
+
+def _shorter(
+    error: ProviderError, request: ChatRequest, *, has_tried_shorter: bool
+) -> ChatRequest | None:
+    """Return the request with fewer turns, then with less room, where that may be its fault.
+
+    Token counts are estimates until a provider has told its own, and every tokenizer differs. A
+    refusal that nobody understands may mean the length too, so that it is worth one try.
+    """
+    if error.reason == CONTEXT_LENGTH_EXCEEDED:
+        return request.with_fewer_turns() or request.with_less_room(_SHORTEST_ANSWER_TOKENS)
+    is_unknown = error.status in (400, 422) and error.reason == f"status_{error.status}"
+    return request.with_fewer_turns() if is_unknown and not has_tried_shorter else None
+
+
+def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
+    """Keep for every process what was learned of a route since it had the traits of before.
+
+    Never fails: it can be learned again.
+    """
+    learned = {
+        name: value
+        for name, value in asdict(client.traits).items()
+        if value != getattr(before, name)
+    }
+    if not learned:
+        return
+    route = {"provider_name": client.provider_name, "provider_model": client.provider_model}
+    logger.info("provider.route.learned", extra=route | learned)
+    try:
+        RouteTraits.objects.update_or_create(
+            provider_name=client.provider_name,
+            provider_model=client.provider_model,
+            defaults=learned | {"learned_at": timezone.now()},
+        )
+    except AnyDatabaseError:
+        logger.warning("provider.route.not_remembered", extra=route)
+    finally:
+        db.release_connection()

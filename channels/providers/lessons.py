@@ -1,0 +1,133 @@
+"""What a refusal teaches about a route: that it wants to be asked otherwise.
+
+A lesson only says what to try next. It is kept once the provider has taken the request that way
+(channels/adaptation.py), so that nothing a tenant writes into a message can teach a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from channels.errors import ProviderError
+from channels.providers.base import ChatRequest
+from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits
+
+_LIMIT_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_NOT_TAKEN = re.compile(
+    r"unsupported|not (supported|permitted|allowed|recognized)|unknown|unrecogni[sz]ed|unexpected"
+    r"|extra (inputs|fields)|extra_forbidden|deprecated|\buse\b",
+    re.IGNORECASE,
+)
+_TEXT_WANTED = re.compile(
+    r"(expected|should be|must be|not) an? (valid )?str(ing)?\b|invalid type: (sequence|array|list)"
+    r"|content\b.{0,60}\b(must|should) be (a )?(str|string|text)\b",
+    re.IGNORECASE,
+)
+_ONE_SYSTEM = re.compile(
+    r"system (message|prompt|role|content)s?.{0,80}\b(first|begin\w*|start|once|single|one)\b"
+    r"|multiple system"
+    r"|(one|single|first|multiple|more than one).{0,40}\bsystem\b|\bdeveloper\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_SYSTEM = re.compile(
+    r"system\W{0,3} ?(role|message|prompt|instruction)?s?.{0,40}(not|n't|un|in)[ -]?"
+    r"(supported|allowed|valid|enabled)|(invalid|unsupported|unknown) role.{0,20}system"
+    r"|roles must alternate|system role",
+    re.IGNORECASE | re.DOTALL,
+)
+# How large the route's window is, or its longest answer, in the providers' own sentences.
+_WINDOW = re.compile(
+    r"(?:maximum |max )?context (?:length|window|size)(?: is| of|:)* ?\(?(\d[\d,]*)"
+    r"|model with (\d[\d,]*) maximum context|max_new_tokens. must be <= (\d[\d,]*)"
+    r"|tokens > (\d[\d,]*) maximum|n_ctx\D{1,4}(\d[\d,]*)|maximum of (\d[\d,]*) tokens",
+    re.IGNORECASE,
+)
+_LONGEST_ANSWER = re.compile(
+    r"(?:less than(?: or equal to)?|at most|<=|maximum(?: value)?(?: is| of)?|max(?:imum)? allowed"
+    r"(?: is)?|up to|[\[(]1, ?|> ) ?`?(\d[\d,]*)",
+    re.IGNORECASE,
+)
+_NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tokens", re.IGNORECASE)
+
+
+def learn(error: ProviderError, request: ChatRequest, traits: Traits) -> Traits | None:
+    """Return how to ask after this refusal of a request that was put that way; None: not again."""
+    if error.status not in (400, 404, 413, 422, 500):
+        return None
+    for lesson in _LESSONS:
+        learned = lesson(error.words, request, traits)
+        if learned is not None and learned != traits:
+            return learned
+    return None
+
+
+def _window(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    found = _number(_WINDOW, words, request)
+    if found is None or found >= (traits.context_window_tokens or 10**9):
+        return None
+    return replace(traits, context_window_tokens=found)
+
+
+def _longest_answer(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    if not _NAMES_LIMIT.search(words):
+        return None
+    asked = min(request.max_output_tokens, traits.max_output_tokens or 10**9)
+    numbers = [int(text.replace(",", "")) for text in _LONGEST_ANSWER.findall(words)]
+    smaller = [number for number in numbers if 0 < number < asked]
+    return replace(traits, max_output_tokens=max(smaller)) if smaller else None
+
+
+def _limit_name(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    sent = traits.limit_name or request.limit_name
+    is_named = re.search(rf"\b{sent}\b", words)
+    return (
+        replace(traits, limit_name=_LIMIT_NAMES[sent])
+        if is_named and _NOT_TAKEN.search(words)
+        else None
+    )
+
+
+def _stream_options(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    return replace(traits, has_stream_options=False) if "stream_options" in words else None
+
+
+def _text_content(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    has_parts = any(isinstance(message.get("content"), list) for message in request.messages)
+    is_wanted = has_parts and _TEXT_WANTED.search(words)
+    return replace(traits, has_text_content=True) if is_wanted else None
+
+
+def _system_messages(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    roles = [message["role"] for message in request.messages]
+    if not {"system", "developer"} & set(roles):
+        return None
+    is_one_already = traits.system_messages or (
+        "developer" not in roles and "system" not in roles[1:]
+    )
+    if _ONE_SYSTEM.search(words) and not is_one_already:
+        return replace(traits, system_messages=ONE_SYSTEM_MESSAGE)
+    if _NO_SYSTEM.search(words):
+        return replace(traits, system_messages=NO_SYSTEM_ROLE)
+    return None
+
+
+_LESSONS: tuple[Callable[[str, ChatRequest, Traits], Traits | None], ...] = (
+    _window,
+    _stream_options,
+    _longest_answer,
+    _limit_name,
+    _system_messages,
+    _text_content,
+)
+
+
+def _number(pattern: re.Pattern[str], words: str, request: ChatRequest) -> int | None:
+    """Return the number in a provider's sentence, unless the request itself has that sentence."""
+    found = pattern.search(words)
+    if found is None or any(
+        found[0].lower() in str(message.get("content")).lower() for message in request.messages
+    ):
+        return None
+    return int(next(group for group in found.groups() if group).replace(",", ""))

@@ -1,0 +1,97 @@
+"""A provider that answers with recorded shapes.
+
+A request names the shape it wants in its last user message, so that the same request can be sent
+to the provider itself and through the gateway. Anything else, a probe of the gateway's say, gets a
+plain answer.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from common.tests.stub_server import Peer, Request, StubServer
+from conversations.tests.recorded import SHAPES
+from conversations.tests.recorded.shapes import Shape
+
+ANYTHING_ELSE = "openai/plain"
+_NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
+# Written after a shape's name: its stream comes byte by byte, cut within lines and characters.
+BYTE_BY_BYTE = " byte by byte"
+
+
+class RecordedProvider:
+    """Plays shapes, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._lock = threading.Lock()
+        self._asked: list[dict[str, Any]] = []
+
+    def forget(self) -> None:
+        with self._lock:
+            self._asked.clear()
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return list(self._asked)
+
+    def answer(self, peer: Peer, request: Request) -> None:
+        body = orjson.loads(request.body)
+        with self._lock:
+            self._asked.append(body)
+        said = text_of_last_message(body)
+        shape = choose(said, body)
+        is_stream = bool(body.get("stream")) and shape.stream is not None
+        if not is_stream and shape.plain is None:
+            shape = SHAPES[ANYTHING_ELSE]
+        payload = (shape.stream if is_stream else shape.plain) or b""
+        kind = shape.stream_type if is_stream else shape.content_type
+        peer.send(head(shape, kind))
+        for piece in cut(payload, byte_by_byte=said.endswith(BYTE_BY_BYTE)):
+            peer.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        peer.send(b"0\r\n\r\n")
+
+
+def head(shape: Shape, content_type: str) -> bytes:
+    rows = {"Content-Type": content_type, "Transfer-Encoding": "chunked"} | dict(shape.headers)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in rows.items())
+    return f"HTTP/1.1 {shape.status} Recorded\r\n{lines}\r\n".encode()
+
+
+def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
+    """Cut a body into the pieces that it is sent in: an event each, or a byte each."""
+    if byte_by_byte:
+        yield from (payload[n : n + 1] for n in range(len(payload)))
+    else:
+        yield from (event for event in re.split(rb"(?<=\n\n)", payload) if event)
+
+
+def text_of_last_message(body: dict[str, Any]) -> str:
+    """Return what the user said last, the first of its parts where it has several."""
+    content = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
+    return content[0]["text"] if isinstance(content, list) else content
+
+
+def choose(said: str, body: dict[str, Any]) -> Shape:
+    """Return the shape that a request gets."""
+    named = [SHAPES[name] for name in _NAME.findall(said) if name in SHAPES]
+    shape = named[-1] if named else SHAPES[ANYTHING_ELSE]
+    if shape.only_if is not None and not shape.only_if(body):
+        return SHAPES[shape.otherwise]
+    return shape
+
+
+@contextmanager
+def recorded_provider() -> Iterator[RecordedProvider]:
+    """Run one on loopback for the block."""
+    provider = RecordedProvider()
+    with StubServer(provider.answer) as server:
+        provider.url = server.url("/v1")
+        yield provider

@@ -1,0 +1,162 @@
+"""What a provider answers, byte for byte, and what the gateway must make of it.
+
+One module per family holds its shapes as a table. The shapes follow what the provider documents or
+what people have reported of it (`source`); all values are made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+# More than one byte a character, so that a stream can be cut in the middle of one.
+TEXT = "Crème brûlée costs 7 €. 🍮"
+PIECES = ("Crème ", "brûlée ", "costs 7 €. ", "🍮")
+QUESTION = "What does it cost?"
+THOUGHTS = "A dessert… they want its price."
+REFUSAL = "I cannot help with that, sorry."
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+TOOLS = {"tools": [WEATHER]}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer as a caller of /v1 must get it, plain, streamed and replayed.
+
+    `tokens` are (input, output) as they are charged; None where the provider tells none, so that
+    they are estimated. `text` is None where the message has no content. A tool call's `id` is None
+    where the gateway has to make one.
+    """
+
+    text: str | None = TEXT
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    # Member of the message -> its text. None of it is part of the reply.
+    reasoning: Mapping[str, str] = field(default_factory=dict)
+    tokens: tuple[int, int] | None = (31, 12)
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    logprobs: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An error as a caller must get it; `code` is None where it is the provider's own business.
+
+    More than one status where the contract leaves it open. `says` is in the message, `hides` is
+    not.
+    """
+
+    statuses: tuple[int, ...]
+    code: str | None
+    param: str | None = None
+    says: str = ""
+    hides: tuple[str, ...] = ()
+
+
+FAILED = Refused((502,), "provider_error")
+FILTERED = Refused((422,), "content_filtered")
+TOO_LONG = Refused((400,), "context_length_exceeded", "messages")
+# A request that no route takes, where the provider's status is not 400.
+CALLERS_ERROR = Refused((400, 413, 422), None)
+CHAT_FAILED = Refused((500,), "provider_error")
+
+# What the route is held to have done (channels/providers/faults.py): not even noted, counted as
+# one of five, out at once, or left alone for the time that the provider asked for.
+Fault = Literal["nothing", "doubtful", "at once", "waits"]
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One thing that a provider says, and what must come of it.
+
+    `plain` is the body of an answer in one piece, `stream` that of a streamed one; without a
+    `stream`, a request for one gets `plain`, as providers do with errors. None for `chat`: nothing
+    that /api/chat sends brings this about; "" for a reply is `v1`'s text.
+    """
+
+    name: str
+    source: str
+    v1: Said | Refused
+    plain: bytes | None = None
+    stream: bytes | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    stream_type: str = "text/event-stream"
+    chat: str | Refused | None = ""
+    fault: Fault = "nothing"
+    # Members that a request must have for a provider to answer so.
+    request: Body = field(default_factory=dict)
+    # With it, only requests of this kind are answered so; all others as by the shape `otherwise`.
+    only_if: Callable[[Body], bool] | None = None
+    otherwise: str = ""
+
+    def is_answered(self) -> bool:
+        return isinstance(self.v1, Said)
+
+
+def error(name: str, source: str, status: int, said: Any, **more: Any) -> Shape:
+    """Return a refusal: plain JSON, also where a stream was asked for.
+
+    By default it is a failure of the provider that counts as doubtful.
+    """
+    defaults: dict[str, Any] = {"v1": FAILED, "chat": CHAT_FAILED, "fault": "doubtful"}
+    if more.get("v1") == FILTERED:
+        defaults |= {"chat": FILTERED}
+    body = said if isinstance(said, bytes) else dumps(said)
+    return Shape(name, source, plain=body, status=status, **(defaults | more))
+
+
+def dumps(value: Any) -> bytes:
+    return orjson.dumps(value)
+
+
+def sse(*events: Any, done: bool = True) -> bytes:
+    """Return an event stream: objects as JSON, bytes as they are."""
+    rows = [e if isinstance(e, bytes) else b"data: " + dumps(e) + b"\n\n" for e in events]
+    return b"".join(rows) + (b"data: [DONE]\n\n" if done else b"")
+
+
+def call(city: str, *, call_id: str | None, **more: Any) -> dict[str, Any]:
+    """Return a tool call as a caller of /v1 gets it."""
+    function = {"name": "weather", "arguments": f'{{"city":"{city}"}}'}
+    return {"id": call_id, "type": "function", "function": function} | more
+
+
+def has_system(body: Body) -> bool:
+    return any(message["role"] == "system" for message in body["messages"])
+
+
+def has_stream_options(body: Body) -> bool:
+    return "stream_options" in body
+
+
+def has_max_tokens(body: Body) -> bool:
+    return "max_tokens" in body
+
+
+def asks_for_more_than(limit: int) -> Callable[[Body], bool]:
+    """Tell requests that ask for a longer answer than this many tokens."""
+    return lambda body: body.get("max_tokens", body.get("max_completion_tokens", 0)) > limit
+
+
+def has_parts(body: Body) -> bool:
+    return any(isinstance(message.get("content"), list) for message in body["messages"])
+
+
+def has_earlier_turns(body: Body) -> bool:
+    return sum(message["role"] == "user" for message in body["messages"]) > 1

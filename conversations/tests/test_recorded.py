@@ -1,0 +1,417 @@
+"""Recorded shapes of providers through /v1 and /api/chat: what comes of each, and who pays.
+
+A shape declares what must come of it (recorded/shapes.py); nothing here knows any provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from billing.models import CreditAccount, Hold, LedgerEntry
+from channels.models import RouteHealth
+from channels.tests.factories import make_site, set_prices
+from conftest import ApiClient
+from conversations.models import Message
+from conversations.tests import test_openai_streaming, test_streaming
+from conversations.tests.recorded import SHAPES
+from conversations.tests.recorded.provider import (
+    BYTE_BY_BYTE,
+    RecordedProvider,
+    recorded_provider,
+)
+from conversations.tests.recorded.shapes import (
+    TEXT,
+    TOO_LONG,
+    Refused,
+    Said,
+    Shape,
+    has_earlier_turns,
+)
+from conversations.tests.test_openai import assert_books_agree, complete
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GRANTED = 100_000_000
+PER_TOKEN_IN, PER_TOKEN_OUT = 400, 1_000
+PRICES = {
+    "price_per_1k_input_tokens_microcredits": PER_TOKEN_IN * 1_000,
+    "price_per_1k_output_tokens_microcredits": PER_TOKEN_OUT * 1_000,
+}
+# A message's members that are not its reasoning.
+KNOWN_MEMBERS = {"role", "content", "refusal", "tool_calls", "annotations", "audio"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RecordedProvider]:
+    with recorded_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def recorded(server: RecordedProvider, settings: Any) -> RecordedProvider:
+    server.forget()
+    settings.PROVIDER_BASE_URL = server.url
+    return server
+
+
+@pytest.fixture
+def live() -> ApiClient:
+    # With a prompt of the channel's own, messages have other places for the provider.
+    site = make_site(system_prompt="Be kind.")
+    set_prices(**PRICES)
+    return ApiClient(site.api_key)
+
+
+def shapes(*, plain: bool = False, stream: bool = False, chat: bool = False) -> Any:
+    """Parametrize over the shapes that can be played so."""
+    found = [
+        pytest.param(shape, id=shape.name)
+        for shape in SHAPES.values()
+        if (shape.plain is not None or not plain)
+        and (shape.stream is not None or not (stream and shape.is_answered()))
+        and (shape.chat is not None or not chat)
+    ]
+    return pytest.mark.parametrize("shape", found)
+
+
+# --- /v1 ------------------------------------------------------------------------------------------
+
+
+@shapes(plain=True)
+def test_v1_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = ask(live, shape)
+    expect_v1(shape, response, heard_plainly)
+    expect_outcome(shape, is_charged=shape.is_answered())
+    if shape.is_answered():
+        again = ask(live, shape)
+        assert again["Idempotency-Replayed"] == "true"
+        assert again.content == response.content
+        expect_outcome(shape, is_charged=True)
+
+
+@shapes(stream=True)
+def test_v1_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = ask(live, shape, stream=True, stream_options={"include_usage": True})
+    expect_v1(shape, response, heard_streaming)
+    expect_outcome(shape, is_charged=shape.is_answered())
+    if shape.is_answered():
+        again = ask(live, shape, stream=True, stream_options={"include_usage": True})
+        assert again["Idempotency-Replayed"] == "true"
+        expect_v1(shape, again, heard_streaming)
+        expect_outcome(shape, is_charged=True)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(SHAPES[name], id=name)
+        for name in (
+            "openai/plain",
+            "openai/tools",
+            "openrouter/reasoning",
+            "mistral/reasoning",
+            "gemini/tools",
+            "odd/carriage-returns",
+            "odd/both-line-ends",
+            "odd/byte-order-mark",
+            "odd/split-pair",
+        )
+    ],
+)
+def test_v1_streamed_byte_by_byte(
+    live: ApiClient, recorded: RecordedProvider, shape: Shape
+) -> None:
+    messages = [{"role": "user", "content": shape.name + BYTE_BY_BYTE}]
+    more = {"stream": True, "stream_options": {"include_usage": True}, "messages": messages}
+    expect_v1(shape, ask(live, shape, **more), heard_streaming)
+    expect_outcome(shape, is_charged=True)
+
+
+def test_v1_hands_a_signed_call_back_as_it_came(
+    live: ApiClient, recorded: RecordedProvider
+) -> None:
+    shape = SHAPES["gemini/tools"]
+    message = ask(live, shape).json()["choices"][0]["message"]
+    results = [
+        {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+        for call in message["tool_calls"]
+    ]
+    question = {"role": "user", "content": shape.name}
+    complete(live, [question, message, *results], **shape.request)
+    sent = recorded.asked[-1]["messages"][-3]
+    assert sent["tool_calls"] == message["tool_calls"]
+    assert sent["tool_calls"][0]["extra_content"] == shape.v1.tool_calls[0]["extra_content"]  # type: ignore[union-attr]
+
+
+def ask(live: ApiClient, shape: Shape, **more: Any) -> Any:
+    """Ask for a shape, always with the same idempotency key."""
+    body = dict(shape.request) | more
+    messages = body.pop("messages", [{"role": "user", "content": shape.name}])
+    return complete(live, messages, headers={"Idempotency-Key": "k"}, **body)
+
+
+def expect_v1(shape: Shape, response: Any, hear: Any) -> None:
+    if isinstance(shape.v1, Refused):
+        expect_refusal(shape.v1, *error_of(response), is_v1=True)
+        return
+    assert response.status_code == 200, response.content
+    heard = hear(response)
+    assert isinstance(shape.v1, Said)
+    expect_said(shape.v1, heard)
+
+
+def heard_plainly(response: Any) -> dict[str, Any]:
+    body = response.json()
+    (choice,) = body["choices"]
+    return heard(choice["message"], choice, body["usage"])
+
+
+def heard_streaming(response: Any) -> dict[str, Any]:
+    """Put a stream together as clients do."""
+    assert response["Content-Type"] == "text/event-stream"
+    *chunks, done = test_openai_streaming.parse(whole_body(response))
+    assert done == "[DONE]", done
+    message: dict[str, Any] = {"content": None, "refusal": None}
+    calls: dict[int, dict[str, Any]] = {}
+    last: dict[str, Any] = {}
+    logprobs: dict[str, Any] = {}
+    for choice in (chunk["choices"][0] for chunk in chunks if chunk["choices"]):
+        delta = dict(choice["delta"])
+        for piece in delta.pop("tool_calls", None) or ():
+            add(calls.setdefault(piece["index"], {}), piece)
+        add(message, delta)
+        add(logprobs, choice.get("logprobs") or {})
+        last = choice if choice["finish_reason"] else last
+    if calls:
+        message["tool_calls"] = [
+            {name: value for name, value in call.items() if name != "index"}
+            for _, call in sorted(calls.items())
+        ]
+    if calls or message["refusal"]:
+        message["content"] = message["content"] or None
+    message["refusal"] = message["refusal"] or None
+    usage = next(chunk["usage"] for chunk in reversed(chunks) if chunk["usage"])
+    return heard(message, last | {"logprobs": logprobs or None}, usage)
+
+
+def add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Add a piece: texts and lists grow, objects grow by their members, ids and names stay."""
+    for name, value in piece.items():
+        known = whole.get(name)
+        if known is None:
+            whole[name] = dict(value) if isinstance(value, dict) else value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            add(known, value)
+        elif isinstance(known, str | list) and name not in ("id", "type", "role"):
+            whole[name] = known + value if value else known
+
+
+def heard(message: dict[str, Any], choice: dict[str, Any], usage: Any) -> dict[str, Any]:
+    others = {name: text_of(message[name]) for name in message.keys() - KNOWN_MEMBERS}
+    return {
+        "text": message["content"],
+        "finish_reason": choice["finish_reason"],
+        "refusal": message["refusal"],
+        "tool_calls": message.get("tool_calls", []),
+        "reasoning": {name: text for name, text in others.items() if text},
+        "logprobs": choice["logprobs"],
+        "usage": usage,
+    }
+
+
+def text_of(value: Any) -> str:
+    """Return the text of reasoning: a string, or a list of details."""
+    if isinstance(value, list):
+        return "".join(part.get("text") or "" for part in value)
+    return value or ""
+
+
+def expect_said(said: Said, heard: dict[str, Any]) -> None:
+    calls = [dict(call) for call in said.tool_calls]
+    for call, wanted in zip(heard["tool_calls"], calls, strict=False):
+        if wanted["id"] is None:
+            assert call["id"].startswith("call_"), call
+            wanted["id"] = call["id"]
+    ids = [call["id"] for call in heard["tool_calls"]]
+    assert len(set(ids)) == len(ids)
+    told = {name: heard[name] for name in heard if name != "usage"}
+    assert told == {
+        "text": said.text,
+        "finish_reason": said.finish_reason,
+        "refusal": said.refusal,
+        "tool_calls": calls,
+        "reasoning": dict(said.reasoning),
+        "logprobs": said.logprobs,
+    }
+    expect_usage(said, heard["usage"])
+
+
+def expect_usage(said: Said, usage: dict[str, Any]) -> None:
+    if said.tokens is None:
+        assert usage["estimated"] is True
+        return
+    tokens_in, tokens_out = said.tokens
+    assert usage["prompt_tokens"] == tokens_in
+    assert usage["completion_tokens"] == tokens_out
+    assert usage["total_tokens"] == tokens_in + tokens_out
+    assert "estimated" not in usage
+    assert not [name for name in usage if "cost" in name]
+    if said.cached_tokens is not None:
+        assert usage["prompt_tokens_details"]["cached_tokens"] == said.cached_tokens
+    if said.reasoning_tokens is not None:
+        assert usage["completion_tokens_details"]["reasoning_tokens"] == said.reasoning_tokens
+
+
+# --- /api/chat ------------------------------------------------------------------------------------
+
+
+@shapes(plain=True, chat=True)
+def test_chat_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = live.chat(shape.name)
+    if isinstance(shape.chat, Refused):
+        expect_refusal(shape.chat, *error_of(response), is_v1=False)
+    else:
+        assert response.status_code == 200, response.content
+        expect_reply(shape, response.json())
+    expect_chat_outcome(live, shape)
+
+
+@shapes(stream=True, chat=True)
+def test_chat_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = live.chat(shape.name, stream=True)
+    if isinstance(shape.chat, Refused):
+        expect_refusal(shape.chat, *error_of(response), is_v1=False)
+    else:
+        assert response.status_code == 200, response.content
+        *deltas, (name, done) = test_streaming.parse(whole_body(response))
+        assert name == "done", done
+        assert "".join(data["text"] for _, data in deltas) == done["reply"]
+        expect_reply(shape, done)
+    expect_chat_outcome(live, shape)
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shape, id=shape.name)
+        for shape in SHAPES.values()
+        if shape.v1 == TOO_LONG and shape.plain is not None
+    ],
+)
+def test_a_long_session_goes_on(
+    live: ApiClient,
+    recorded: RecordedProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    shape: Shape,
+    is_stream: bool,
+) -> None:
+    for _ in range(3):
+        assert live.chat("Hello!").status_code == 200
+    # From here on the provider refuses whatever has earlier turns.
+    object.__setattr__(shape, "only_if", has_earlier_turns)
+    object.__setattr__(shape, "otherwise", "openai/plain")
+    try:
+        response = live.chat(shape.name, stream=is_stream)
+        body = whole_body(response) if response.streaming else response.content
+    finally:
+        object.__setattr__(shape, "only_if", None)
+    assert response.status_code == 200, body
+    assert TEXT in body.decode()
+    assert not RouteHealth.objects.exists()
+    assert_books_agree()
+
+
+def expect_reply(shape: Shape, body: dict[str, Any]) -> None:
+    said = shape.v1
+    assert isinstance(said, Said)
+    assert body["reply"] == (shape.chat or said.text)
+    assert body["finish_reason"] == said.finish_reason
+    if said.tokens is None:
+        assert body["usage"]["estimated"] is True
+    else:
+        usage = body["usage"]
+        assert (usage["prompt_tokens"], usage["completion_tokens"]) == said.tokens
+
+
+def expect_chat_outcome(live: ApiClient, shape: Shape) -> None:
+    expect_outcome(shape, is_charged=not isinstance(shape.chat, Refused))
+    if isinstance(shape.chat, Refused):
+        assert live.history() == []
+        if isinstance(shape.v1, Said) and shape.v1.tokens:
+            # What the provider used for nothing is the operator's.
+            loss = LedgerEntry.objects.get(kind="absorbed")
+            assert loss.amount_microcredits == price(shape.v1.tokens)
+    else:
+        reply = shape.chat or shape.v1.text  # type: ignore[union-attr]
+        assert [message["content"] for message in live.history()] == [shape.name, reply]
+
+
+# --- What both have in common ---------------------------------------------------------------------
+
+
+def whole_body(response: Any) -> bytes:
+    body: bytes = response.getvalue()
+    return body
+
+
+def error_of(response: Any) -> tuple[int | None, dict[str, Any]]:
+    """Return an error's status and body; no status where it came after a piece of the answer."""
+    if not response.streaming:
+        assert response.status_code != 200, response.content
+        body = response.json()
+        return response.status_code, body.get("error") if "code" not in body else body
+    body = whole_body(response)
+    if body.startswith(b"event:"):
+        name, error = test_streaming.parse(body)[-1]
+        assert name == "error", body
+        return None, error
+    error = test_openai_streaming.parse(body)[-1]
+    assert error != "[DONE]", body
+    return None, error["error"]
+
+
+def expect_refusal(
+    refused: Refused, status: int | None, body: dict[str, Any], *, is_v1: bool
+) -> None:
+    message = body["message"] if is_v1 else body["error"]
+    assert status is None or status in refused.statuses, body
+    if refused.code is not None:
+        assert body["code"] == refused.code, body
+    if refused.param is not None:
+        assert body["param"] == refused.param
+    assert refused.says in message
+    assert not [secret for secret in refused.hides if secret in message]
+
+
+def price(tokens: tuple[int, int]) -> int:
+    return 1_000_000 + tokens[0] * PER_TOKEN_IN + tokens[1] * PER_TOKEN_OUT
+
+
+def expect_outcome(shape: Shape, *, is_charged: bool) -> None:
+    """Check the balance, the hold, the ledger and what is held against the route."""
+    spent = GRANTED - CreditAccount.objects.get().balance_microcredits
+    assert Hold.objects.get().state == ("captured" if is_charged else "released")
+    if not is_charged:
+        assert spent == 0
+        assert not Message.objects.exists()
+    elif isinstance(shape.v1, Said) and shape.v1.tokens:
+        assert spent == price(shape.v1.tokens)
+    assert_books_agree()
+    assert fault_of_route() == shape.fault
+
+
+def fault_of_route() -> str:
+    row = RouteHealth.objects.first()
+    if row is None:
+        return "nothing"
+    if row.opened_at:
+        return "at once"
+    if row.retry_at and row.retry_at > timezone.now():
+        return "waits"
+    assert row.failure_count + row.stream_failure_count == 1
+    return "doubtful"

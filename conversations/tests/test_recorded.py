@@ -5,7 +5,7 @@ A shape declares what must come of it (recorded/shapes.py); nothing here knows a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,11 +29,13 @@ from conversations.tests.recorded.shapes import (
     Refused,
     Said,
     Shape,
-    has_earlier_turns,
+    has_long_history,
 )
 from conversations.tests.test_openai import assert_books_agree, complete
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# A stream is written by a thread of its own, which a transaction of the test's would hold up.
+streams = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 GRANTED = 100_000_000
 PER_TOKEN_IN, PER_TOKEN_OUT = 400, 1_000
@@ -43,6 +45,17 @@ PRICES = {
 }
 # A message's members that are not its reasoning.
 KNOWN_MEMBERS = {"role", "content", "refusal", "tool_calls", "annotations", "audio"}
+CUT_ANYWHERE = {
+    "openai/plain",
+    "openai/tools",
+    "openrouter/reasoning",
+    "mistral/reasoning",
+    "gemini/tools",
+    "odd/carriage-returns",
+    "odd/both-line-ends",
+    "odd/byte-order-mark",
+    "odd/split-pair",
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +79,16 @@ def live() -> ApiClient:
     return ApiClient(site.api_key)
 
 
-def shapes(*, plain: bool = False, stream: bool = False, chat: bool = False) -> Any:
+def shapes(fits: Callable[[Shape], bool] = lambda shape: True) -> pytest.MarkDecorator:
     """Parametrize over the shapes that can be played so."""
-    found = [
-        pytest.param(shape, id=shape.name)
-        for shape in SHAPES.values()
-        if (shape.plain is not None or not plain)
-        and (shape.stream is not None or not (stream and shape.is_answered()))
-        and (shape.chat is not None or not chat)
-    ]
+    found = [pytest.param(shape, id=name) for name, shape in SHAPES.items() if fits(shape)]
     return pytest.mark.parametrize("shape", found)
 
 
 # --- /v1 ------------------------------------------------------------------------------------------
 
 
-@shapes(plain=True)
+@shapes(lambda shape: shape.plain is not None)
 def test_v1_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
     response = ask(live, shape)
     expect_v1(shape, response, heard_plainly)
@@ -93,7 +100,8 @@ def test_v1_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> 
         expect_outcome(shape, is_charged=True)
 
 
-@shapes(stream=True)
+@streams
+@shapes()
 def test_v1_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
     response = ask(live, shape, stream=True, stream_options={"include_usage": True})
     expect_v1(shape, response, heard_streaming)
@@ -105,23 +113,8 @@ def test_v1_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) 
         expect_outcome(shape, is_charged=True)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        pytest.param(SHAPES[name], id=name)
-        for name in (
-            "openai/plain",
-            "openai/tools",
-            "openrouter/reasoning",
-            "mistral/reasoning",
-            "gemini/tools",
-            "odd/carriage-returns",
-            "odd/both-line-ends",
-            "odd/byte-order-mark",
-            "odd/split-pair",
-        )
-    ],
-)
+@streams
+@shapes(lambda shape: shape.name in CUT_ANYWHERE)
 def test_v1_streamed_byte_by_byte(
     live: ApiClient, recorded: RecordedProvider, shape: Shape
 ) -> None:
@@ -173,7 +166,7 @@ def heard_plainly(response: Any) -> dict[str, Any]:
 def heard_streaming(response: Any) -> dict[str, Any]:
     """Put a stream together as clients do."""
     assert response["Content-Type"] == "text/event-stream"
-    *chunks, done = test_openai_streaming.parse(whole_body(response))
+    *chunks, done = test_openai_streaming.parse(response.getvalue())
     assert done == "[DONE]", done
     message: dict[str, Any] = {"content": None, "refusal": None}
     calls: dict[int, dict[str, Any]] = {}
@@ -269,7 +262,7 @@ def expect_usage(said: Said, usage: dict[str, Any]) -> None:
 # --- /api/chat ------------------------------------------------------------------------------------
 
 
-@shapes(plain=True, chat=True)
+@shapes(lambda shape: shape.plain is not None and shape.chat is not None)
 def test_chat_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
     response = live.chat(shape.name)
     if isinstance(shape.chat, Refused):
@@ -280,46 +273,32 @@ def test_chat_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -
     expect_chat_outcome(live, shape)
 
 
-@shapes(stream=True, chat=True)
+@streams
+@shapes(lambda shape: shape.chat is not None)
 def test_chat_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
     response = live.chat(shape.name, stream=True)
     if isinstance(shape.chat, Refused):
         expect_refusal(shape.chat, *error_of(response), is_v1=False)
     else:
         assert response.status_code == 200, response.content
-        *deltas, (name, done) = test_streaming.parse(whole_body(response))
+        *deltas, (name, done) = test_streaming.parse(response.getvalue())
         assert name == "done", done
         assert "".join(data["text"] for _, data in deltas) == done["reply"]
         expect_reply(shape, done)
     expect_chat_outcome(live, shape)
 
 
+@streams
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
-@pytest.mark.parametrize(
-    "shape",
-    [
-        pytest.param(shape, id=shape.name)
-        for shape in SHAPES.values()
-        if shape.v1 == TOO_LONG and shape.plain is not None
-    ],
-)
+@shapes(lambda shape: shape.v1 == TOO_LONG and shape.plain is not None)
 def test_a_long_session_goes_on(
-    live: ApiClient,
-    recorded: RecordedProvider,
-    monkeypatch: pytest.MonkeyPatch,
-    shape: Shape,
-    is_stream: bool,
+    live: ApiClient, recorded: RecordedProvider, shape: Shape, is_stream: bool
 ) -> None:
     for _ in range(3):
         assert live.chat("Hello!").status_code == 200
-    # From here on the provider refuses whatever has earlier turns.
-    object.__setattr__(shape, "only_if", has_earlier_turns)
-    object.__setattr__(shape, "otherwise", "openai/plain")
-    try:
-        response = live.chat(shape.name, stream=is_stream)
-        body = whole_body(response) if response.streaming else response.content
-    finally:
-        object.__setattr__(shape, "only_if", None)
+    recorded.only_if = has_long_history
+    response = live.chat(shape.name, stream=is_stream)
+    body = response.getvalue() if response.streaming else response.content
     assert response.status_code == 200, body
     assert TEXT in body.decode()
     assert not RouteHealth.objects.exists()
@@ -354,18 +333,13 @@ def expect_chat_outcome(live: ApiClient, shape: Shape) -> None:
 # --- What both have in common ---------------------------------------------------------------------
 
 
-def whole_body(response: Any) -> bytes:
-    body: bytes = response.getvalue()
-    return body
-
-
 def error_of(response: Any) -> tuple[int | None, dict[str, Any]]:
     """Return an error's status and body; no status where it came after a piece of the answer."""
     if not response.streaming:
         assert response.status_code != 200, response.content
         body = response.json()
         return response.status_code, body.get("error") if "code" not in body else body
-    body = whole_body(response)
+    body = response.getvalue()
     if body.startswith(b"event:"):
         name, error = test_streaming.parse(body)[-1]
         assert name == "error", body

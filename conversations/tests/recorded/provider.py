@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import orjson
 
 from common.tests.stub_server import Peer, Request, StubServer
 from conversations.tests.recorded import SHAPES
-from conversations.tests.recorded.shapes import Shape
+from conversations.tests.recorded.shapes import Body, Shape
 
 ANYTHING_ELSE = "openai/plain"
 _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
@@ -30,12 +30,15 @@ class RecordedProvider:
 
     def __init__(self) -> None:
         self.url = ""
+        # Set, it bounds every shape to requests of this kind, as a shape's own `only_if` does.
+        self.only_if: Callable[[Body], bool] | None = None
         self._lock = threading.Lock()
         self._asked: list[dict[str, Any]] = []
 
     def forget(self) -> None:
         with self._lock:
             self._asked.clear()
+            self.only_if = None
 
     @property
     def asked(self) -> list[dict[str, Any]]:
@@ -47,7 +50,7 @@ class RecordedProvider:
         with self._lock:
             self._asked.append(body)
         said = text_of_last_message(body)
-        shape = choose(said, body)
+        shape = choose(said, body, self.only_if)
         is_stream = bool(body.get("stream")) and shape.stream is not None
         if not is_stream and shape.plain is None:
             shape = SHAPES[ANYTHING_ELSE]
@@ -79,12 +82,13 @@ def text_of_last_message(body: dict[str, Any]) -> str:
     return content[0]["text"] if isinstance(content, list) else content
 
 
-def choose(said: str, body: dict[str, Any]) -> Shape:
+def choose(said: str, body: Body, only_if: Callable[[Body], bool] | None) -> Shape:
     """Return the shape that a request gets."""
     named = [SHAPES[name] for name in _NAME.findall(said) if name in SHAPES]
     shape = named[-1] if named else SHAPES[ANYTHING_ELSE]
-    if shape.only_if is not None and not shape.only_if(body):
-        return SHAPES[shape.otherwise]
+    fits = only_if or shape.only_if
+    if fits is not None and not fits(body):
+        return SHAPES[shape.otherwise or ANYTHING_ELSE]
     return shape
 
 

@@ -83,9 +83,10 @@ Body = Mapping[str, Any]
 class Shape:
     """One thing that a provider says, and what must come of it.
 
-    `plain` is the body of an answer in one piece, `stream` that of a streamed one; without a
-    `stream`, a request for one gets `plain`, as providers do with errors. None for `chat`: nothing
-    that /api/chat sends brings this about; "" for a reply is `v1`'s text.
+    `plain` is the body of an answer in one piece, `stream` that of a streamed one. Without a
+    `stream`, a request for one gets `plain`: so come errors, and answers of whoever cannot stream.
+    `chat` is the reply of /api/chat: "" where it is `v1`'s text, None where nothing that /api/chat
+    sends brings this about.
     """
 
     name: str
@@ -158,5 +159,5 @@ def has_parts(body: Body) -> bool:
     return any(isinstance(message.get("content"), list) for message in body["messages"])
 
 
-def has_earlier_turns(body: Body) -> bool:
-    return sum(message["role"] == "user" for message in body["messages"]) > 1
+def has_long_history(body: Body) -> bool:
+    return sum(message["role"] == "user" for message in body["messages"]) > 2

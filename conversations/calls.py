@@ -73,21 +73,21 @@ class HeldCall:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What goes before the first piece of a streamed answer: its id, its time, who gives it."""
+    """A streamed call has been admitted and begins: its id and its time."""
 
     reply_id: uuid.UUID
     admitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The first piece of a streamed answer follows: who gives it."""
+
     provider_name: str
 
-    @classmethod
-    def of(cls, answer: Answer) -> Begun:
-        """Return the beginning of an answer that came without a piece."""
-        call = answer.call
-        return cls(call.hold.id, call.admitted_at, answer.reply.provider_name)
 
-
-# Hears a streamed answer: once that it has begun, then each piece.
-Tell = Callable[[Begun | Delta], None]
+# Hears a streamed answer: that the call begins, who answers, then each piece.
+Tell = Callable[[Begun | Answering | Delta], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +199,8 @@ def make(call: HeldCall, tell: Tell | None) -> Reply:
     """
     db.release_connection()
     started = time.monotonic()
+    if tell is not None:
+        tell(Begun(call.hold.id, call.admitted_at))
     with slots.slot_given_back():
         provider_name, completion = _call_provider(call, tell)
     usage = measure_usage(call, completion)
@@ -219,8 +221,8 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
     for route in call.routes:
         if time.monotonic() >= patience.first_token_by:
             break
-        begun = Begun(call.hold.id, call.admitted_at, route.provider_name)
-        on_delta = _keep_and_tell(begun, pieces, tell) if tell else None
+        answering = Answering(route.provider_name)
+        on_delta = _keep_and_tell(answering, pieces, tell) if tell else None
         try:
             return route.provider_name, _ask(route, call.prompt.request, patience, on_delta)
         except ProviderError as error:
@@ -260,12 +262,12 @@ def _ask(
     return route.stream(request, patience=patience, on_delta=on_delta)
 
 
-def _keep_and_tell(begun: Begun, pieces: list[Delta], tell: Tell) -> OnDelta:
+def _keep_and_tell(answering: Answering, pieces: list[Delta], tell: Tell) -> OnDelta:
     """Return what keeps each piece in `pieces`, so that a loss can be reckoned, and tells it."""
 
     def take(delta: Delta) -> None:
         if not pieces:
-            tell(begun)
+            tell(answering)
         pieces.append(delta)
         tell(delta)
 

@@ -21,13 +21,14 @@ from django.db import connection
 from channels.providers.base import Delta
 from common import slots
 from common.threads import Threads
-from conversations.calls import Begun, Tell
+from conversations.calls import Answering, Begun, Tell
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-# Long enough to cost nothing, short enough for proxies that close silent connections.
-KEEP_ALIVE_SECONDS = 15.0
+# Short enough for proxies that close silent connections. For so long after a call has begun, a
+# failure can still be an answer with its status; then comments tell that it goes on.
+KEEP_ALIVE_SECONDS = 10.0
 KEEP_ALIVE = b": keep-alive\n\n"
 # Pieces in one write: of those that wait for a slow reader not all at once.
 MOST_AT_ONCE = 64
@@ -36,13 +37,13 @@ _threads = Threads()
 
 
 class Stream(Generic[T]):
-    """A running turn: that it has begun, then pieces, then its result or what it raised.
+    """A running turn: that it has begun, who answers, pieces, then its result or what it raised.
 
     It takes a slot for itself, and the request that starts it gives its own back.
     """
 
     def __init__(self, run: Callable[[Tell], T]) -> None:
-        self._items: SimpleQueue[Begun | Delta | T | BaseException] = SimpleQueue()
+        self._items: SimpleQueue[Begun | Answering | Delta | T | BaseException] = SimpleQueue()
         self._turn = threading.Lock()
         self._turn.acquire()  # until it has ended
         context = contextvars.copy_context()
@@ -63,11 +64,11 @@ class Stream(Generic[T]):
             finally:
                 self._turn.release()
 
-    def next(self, timeout: float | None = None) -> Begun | Delta | T | BaseException:
+    def next(self, timeout: float | None = None) -> Begun | Answering | Delta | T | BaseException:
         """Return the next item, result or error. Raises queue.Empty after `timeout` seconds."""
         return self._items.get(timeout=timeout)
 
-    def next_ones(self, timeout: float) -> list[Begun | Delta | T | BaseException]:
+    def next_ones(self, timeout: float) -> list[Begun | Answering | Delta | T | BaseException]:
         """Return the next item and those that wait behind it already; raises as `next` does."""
         items = [self._items.get(timeout=timeout)]
         while len(items) < MOST_AT_ONCE and not self._items.empty():
@@ -107,7 +108,7 @@ def delta(text: str) -> bytes:
 
 
 def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
-    """Yield the events of a stream that has begun, as soon as they arrive.
+    """Yield the events of a stream that has begun, as soon as they arrive, and comments meanwhile.
 
     Ends with its result or one error. Closing it early waits for the turn, not for a reader.
     """
@@ -121,15 +122,14 @@ def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
             pieces = [form.delta(item) for item in items if isinstance(item, str | dict)]
             if pieces:
                 yield b"".join(pieces)
-            if len(pieces) < len(items):
+            last = items[-1]
+            if not isinstance(last, Begun | Answering | str | dict):
                 break
-        item = items[-1]
-        if isinstance(item, Exception):
-            yield form.error(item)
-        elif isinstance(item, BaseException):
-            raise item
+        if isinstance(last, Exception):
+            yield form.error(last)
+        elif isinstance(last, BaseException):
+            raise last
         else:
-            assert not isinstance(item, Begun | str | dict), "the turn has ended"
-            yield form.end(item)
+            yield form.end(last)
     finally:
         stream.finish()

@@ -57,10 +57,14 @@ SHAPES = (
         Fault.REQUEST,
         CONTEXT_LENGTH_EXCEEDED,
         codes=r"context_length_exceeded|exceed_context_size_error",
-        words=r"context[ _](length|size|window)|maximum context|too many tokens"
+        words=r"context[ _](length|size|window|limit)|maximum context|too many (input )?tokens"
         r"|\b(prompt|input|messages?|conversation|sequence)\b.{0,40}\b(is|are) too long"
-        r"|tokens.{0,20} too large for model|inputs? tokens \+ max_new_tokens"
+        r"|tokens.{0,20} too large for model|inputs?\W+tokens \+ \W?max_new_tokens"
+        r"|token count.{0,40}exceed|exceeds? the maximum (number of )?(\w+ )?tokens"
+        r"|(prompt|input)( token)?s? (length|count).{0,40}exceed|longer than the (maximum|model)"
         r"|maximum (prompt|input) length|reduce the length",
+        # A rate limit that counts tokens reads alike.
+        statuses=(*range(429), *range(430, 600)),
     ),
     Shape(
         Fault.REQUEST,
@@ -91,8 +95,9 @@ SHAPES = (
         "model_retired",
         codes=r"model_(decommissioned|not_found|not_active|not_available|terms_required)"
         r"|invalid_model|deploymentnotfound",
-        words=r"\bmodel\b.{0,80}\b(not found|not exist|decommissioned|retired|deprecated|unknown"
+        words=r"\bmodels?\b.{0,80}\b(not found|not exist|decommissioned|retired|deprecated|unknown"
         r"|no longer (available|supported|served)|not (a )?valid)"
+        r"|model (identifier|id|name)\b.{0,20}\binvalid"
         r"|(unknown|invalid|no such) model|not a valid model|no endpoints found for",
         statuses=(400, 403, 404),
     ),
@@ -104,6 +109,7 @@ SHAPES = (
         r"|organization_(restricted|disabled)|unsupported_country_region_territory",
         words=r"(api|subscription)[ _-]?key|credit balance|payment required|\bbilling\b"
         r"|(insufficient|more|all available|out of) (credits?|balance|funds|quota)"
+        r"|(n't|not) have any credits|purchase credits"
         r"|exceeded your (current|monthly)|account.{0,40}(deactivated|disabled|suspended)"
         r"|(country|region|territory|location)\b.{0,60}not (supported|available|allowed)",
         statuses=(400, 402, 403, 404, 429),
@@ -221,9 +227,10 @@ def _read(answer: Any, sent: Sent) -> _Said:
     said = _Said()
     texts: list[str] = []
     _collect(answer, said, texts, depth=0)
-    # A model may be called after tools; what is said of it is not about the request.
+    # A model may be called after tools, and a link may lead to the page for bills: what is said of
+    # them is not about the request, or the account.
     model = rf"(?<![\w-]){re.escape(sent.model)}(?![\w-])"
-    said.words = re.sub(model, " ", " ".join(texts)[:_MOST_WORDS])
+    said.words = re.sub(rf"{model}|https?://\S+", " ", " ".join(texts)[:_MOST_WORDS])
     return said
 
 

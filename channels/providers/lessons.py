@@ -40,8 +40,9 @@ _NO_SYSTEM = re.compile(
 # How large the route's window is, or its longest answer, in the providers' own sentences.
 _WINDOW = re.compile(
     r"(?:maximum |max )?context (?:length|window|size)(?: is| of|:)* ?\(?(\d[\d,]*)"
-    r"|model with (\d[\d,]*) maximum context|max_new_tokens. must be <= (\d[\d,]*)"
-    r"|tokens > (\d[\d,]*) maximum|n_ctx\D{1,4}(\d[\d,]*)|maximum of (\d[\d,]*) tokens",
+    r"|model with (\d[\d,]*) maximum context|max_new_tokens\W? must be <= (\d[\d,]*)"
+    r"|tokens > (\d[\d,]*) maximum|maximum (?:prompt|input) length is (\d[\d,]*)"
+    r"|tokens allowed \(?(\d[\d,]*)|n_ctx\D{1,4}(\d[\d,]*)|maximum of (\d[\d,]*) tokens",
     re.IGNORECASE,
 )
 _LONGEST_ANSWER = re.compile(
@@ -54,7 +55,7 @@ _NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tok
 
 def learn(error: ProviderError, request: ChatRequest, traits: Traits) -> Traits | None:
     """Return how to ask after this refusal of a request that was put that way; None: not again."""
-    if error.status not in (400, 404, 413, 422, 500):
+    if error.status not in (0, 400, 404, 413, 422, 500):  # 0: an event in place of a stream
         return None
     for lesson in _LESSONS:
         learned = lesson(error.words, request, traits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_NAMES = ("think", "thinking", "thought")
+_NAMES = ("think", "thinking", "thought", "reasoning")
 _OPENING = re.compile(rf"\s*<({'|'.join(_NAMES)})>", re.IGNORECASE)
 _LONGEST_TAG = max(map(len, _NAMES)) + len("</>")
 

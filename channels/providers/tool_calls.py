@@ -115,7 +115,8 @@ class ToolCalls:
 
 
 def _others(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    return {name: writable(value[name]) for name in value if name not in known}
+    others = {name: value[name] for name in value if name not in known}
+    return {name: writable(other) for name, other in others.items() if other is not None}
 
 
 def _text(value: Any) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import chain
+from queue import Empty
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from common import db
 from conversations import streaming
-from conversations.calls import Begun, Outcome, Tell
+from conversations.calls import Answering, Begun, Outcome, Tell
 from conversations.streaming import Format, Stream
 
 
@@ -19,31 +22,47 @@ def stream_answer(
     form: Callable[[Begun], Format[Outcome]],
     replay: Callable[[bytes], Iterable[bytes]],
 ) -> HttpResponseBase:
-    """Answer with events; what fails before the first piece is raised as ever.
+    """Answer with events; what fails before the call, or soon after its start, is raised as ever.
 
     `form` writes an answer that has begun, `replay` one that was stored earlier.
     """
     db.release_connection()
     stream = Stream(run)
     first = stream.next()
-    if isinstance(first, BaseException):
-        raise first
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     events: Iterable[bytes]
     if isinstance(first, Begun):
-        headers["X-Gateway-Provider"] = first.provider_name
-        events = streaming.frames(stream, form(first))
+        written = form(first)
+        events = _begin(stream, written, headers)
+    elif isinstance(first, BaseException):
+        raise first
     else:
         assert isinstance(first, Outcome), "no piece goes before Begun"
-        if first.answer is None:
-            headers["Idempotency-Replayed"] = "true"
-            events = replay(first.body)
-        else:  # an answer of no piece
-            begun = Begun.of(first.answer)
-            headers["X-Gateway-Provider"] = begun.provider_name
-            events = [form(begun).end(first)]
+        headers["Idempotency-Replayed"] = "true"
+        events = replay(first.body)
     response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
     # Also where the caller is gone before the first event was asked for: a generator that never
     # ran cannot wait for its turn.
     response._resource_closers.append(stream.finish)  # type: ignore[attr-defined]  # Django's own
     return response
+
+
+def _begin(
+    stream: Stream[Outcome], form: Format[Outcome], headers: dict[str, str]
+) -> Iterable[bytes]:
+    """Return the events of a call that has begun; who answers goes into `headers`, if in time.
+
+    Raises what the call raises by then. Later, a failure is an event.
+    """
+    with suppress(Empty):
+        item = stream.next(timeout=streaming.KEEP_ALIVE_SECONDS)
+        if isinstance(item, BaseException):
+            raise item
+        if isinstance(item, Outcome):  # an answer of no piece
+            assert item.answer is not None, "a replay does not begin"
+            headers["X-Gateway-Provider"] = item.answer.reply.provider_name
+            return [form.end(item)]
+        assert isinstance(item, Answering), "no piece goes before who answers"
+        headers["X-Gateway-Provider"] = item.provider_name
+        return streaming.frames(stream, form)
+    return chain([streaming.KEEP_ALIVE], streaming.frames(stream, form))

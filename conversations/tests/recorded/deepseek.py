@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from conversations.tests.recorded.shapes import (
+    CHAT_FAILED,
+    FAILED,
     FILTERED,
     PIECES,
     TEXT,
@@ -153,7 +155,10 @@ SHAPES = (
         "https://api-docs.deepseek.com/api/create-chat-completion",
         plain=plain({"content": "".join(PIECES[:2])}, "insufficient_system_resource"),
         stream=sse(FIRST, *TEXT_CHUNKS[:2], chunk({}, "insufficient_system_resource")),
-        v1=Said("".join(PIECES[:2]), "insufficient_system_resource", cached_tokens=24),
+        # Half an answer, which the provider gave up.
+        v1=FAILED,
+        chat=CHAT_FAILED,
+        fault="doubtful",
     ),
     error(
         "deepseek/too-long",

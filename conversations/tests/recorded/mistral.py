@@ -96,7 +96,7 @@ SHAPES = (
             *TEXT_CHUNKS[2:],
             chunk("", "stop"),
         ),
-        v1=Said(),
+        v1=Said(reasoning={"reasoning_content": THOUGHTS}),
     ),
     Shape(
         "mistral/tools",

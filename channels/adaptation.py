@@ -15,12 +15,12 @@ from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.errors import ProviderError
-from channels.models import RouteTraits
+from channels.models import Route, RouteTraits
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.lessons import learn
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from channels.providers.traits import Traits
+from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits
 from common import db
 
 logger = logging.getLogger("gateway.channels")
@@ -44,6 +44,7 @@ def ask(
     where something was learned.
     """
     before, has_tried_shorter = client.traits, False
+    tried = {before}
     for left in reversed(range(MOST_TRIES)):
         try:
             if on_delta is None:
@@ -54,8 +55,9 @@ def ask(
             if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
                 raise
             traits = learn(error, request, client.traits)
-            if traits is not None:
+            if traits is not None and traits not in tried:
                 client.traits = traits
+                tried.add(traits)
                 continue
             shorter = _shorter(error, request, has_tried_shorter=has_tried_shorter)
             if shorter is None:
@@ -106,3 +108,27 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
         logger.warning("provider.route.not_remembered", extra=route)
     finally:
         db.release_connection()
+
+
+def describe(route: Route) -> str:
+    """Return in words what was learned of a route; empty where nothing was."""
+    traits = RouteTraits.objects.filter(
+        provider_name=route.provider.name, provider_model=route.provider_model
+    ).first()
+    if traits is None:
+        return ""
+    limit, window = traits.max_output_tokens, traits.context_window_tokens
+    systems = {
+        ONE_SYSTEM_MESSAGE: "takes one system message, the first",
+        NO_SYSTEM_ROLE: "takes no system message; its text goes in front of the first message",
+    }
+    parts = [
+        traits.limit_name and f"calls the answer's limit {traits.limit_name}",
+        "" if traits.has_stream_options else "takes no stream_options, so that usage is estimated",
+        systems.get(traits.system_messages, ""),
+        "takes content as text only" if traits.has_text_content else "",
+        f"has a context window of {window:,} tokens" if window else "",
+        f"answers with at most {limit:,} tokens" if limit else "",
+    ]
+    said = "; ".join(filter(None, parts))
+    return f"{said[:1].upper()}{said[1:]}. Since {traits.learned_at:%Y-%m-%d %H:%M} UTC."

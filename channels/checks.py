@@ -61,10 +61,11 @@ def _worn_out() -> list[CheckMessage]:
 
 _COUNT_TRIGGERS = {
     "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' "
-    "AND tbl_name IN ('channels_provider', 'channels_route') AND name LIKE '%_new_mark'",
+    "AND tbl_name IN ('channels_provider', 'channels_route', 'channels_routetraits') "
+    "AND name LIKE '%_new_mark'",
     # One trigger for all three events.
     "postgresql": "SELECT 3 * COUNT(*) FROM pg_trigger WHERE tgenabled <> 'D' AND tgname IN "
-    "('channels_provider_new_mark', 'channels_route_new_mark')",
+    "('channels_provider_new_mark', 'channels_route_new_mark', 'channels_routetraits_new_mark')",
 }
 
 
@@ -75,7 +76,7 @@ def check_catalogue_triggers(
     """Without its triggers, a change of providers or routes would reach no running process."""
     if not databases:
         return []
-    if db.count_triggers("channels_catalogueversion", _COUNT_TRIGGERS) in {6, None}:
+    if db.count_triggers("channels_catalogueversion", _COUNT_TRIGGERS) in {9, None}:
         return []
     return [
         Error(

@@ -91,6 +91,17 @@ def read_text(name: str, default: str = "") -> str:
     return text.strip() or default
 
 
+def read_key(name: str) -> str:
+    """Return the key of a provider; it is sent as a header, which takes no other characters."""
+    text = read_text(name)
+    if any(not "!" <= character <= "~" for character in text):
+        raise ImproperlyConfigured(
+            f"{name} must be a key as the provider shows it: letters, digits and signs of ASCII, "
+            "without spaces."
+        )
+    return text
+
+
 def read_list(name: str, default: str = "") -> list[str]:
     """Return a comma-separated setting."""
     return [part.strip() for part in read_text(name, default).split(",") if part.strip()]

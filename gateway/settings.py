@@ -20,6 +20,7 @@ from gateway.environment import (
     read_env_file,
     read_hosts,
     read_int,
+    read_key,
     read_list,
     read_origin,
     read_text,
@@ -436,9 +437,11 @@ if "@" in _provider.netloc:
     )
 if not _provider.hostname:
     raise ImproperlyConfigured("PROVIDER_BASE_URL must name a host: https://api.example.com/v1.")
-PROVIDER_API_KEY = read_text("PROVIDER_API_KEY")
+if _provider.fragment:
+    raise ImproperlyConfigured("PROVIDER_BASE_URL must have no fragment (the part from # on).")
+PROVIDER_API_KEY = read_key("PROVIDER_API_KEY")
 # The keys of seeded providers, by the name of the setting that their row carries.
-PROVIDER_KEYS = {name: read_text(name) for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
+PROVIDER_KEYS = {name: read_key(name) for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
 PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
 PROVIDER_STREAM_DEADLINE = read_int("PROVIDER_STREAM_DEADLINE", 300, low=1, high=3600)

@@ -18,7 +18,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from channels import breaker, services
+from channels import adaptation, breaker, services
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
@@ -44,6 +44,12 @@ class LanguageModelForm(ModelForm):
     price_per_reply_microcredits = _price_field("Price of a reply (credits)")
     price_per_1k_input_tokens_microcredits = _price_field("Price of 1,000 input tokens (credits)")
     price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
+    price_per_1k_cached_input_tokens_microcredits = CreditsField(
+        label="Price of 1,000 cached input tokens (credits)",
+        help_text="Empty: the same as other input.",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+    )
 
     class Meta:
         model = LanguageModel
@@ -57,9 +63,24 @@ class LanguageModelForm(ModelForm):
             "price_per_reply_microcredits",
             "price_per_1k_input_tokens_microcredits",
             "price_per_1k_output_tokens_microcredits",
+            "price_per_1k_cached_input_tokens_microcredits",
+            "hides_thinking",
+            "first_token_seconds",
             "is_enabled",
             "position",
         )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a price of cached input above that of input: the hold counts all as input."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        cached = cleaned.get("price_per_1k_cached_input_tokens_microcredits")
+        price = cleaned.get("price_per_1k_input_tokens_microcredits")
+        if cached is not None and price is not None and cached > price:
+            self.add_error(
+                "price_per_1k_cached_input_tokens_microcredits",
+                "Must not be above the price of input.",
+            )
+        return cleaned
 
 
 class RouteInline(PlainWords, TabularInline):
@@ -86,6 +107,7 @@ class LanguageModelAdmin(AuditedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "model_id", "best_for", ("is_enabled", "position"))}),
         ("Sizes", {"fields": (("context_window_tokens", "max_output_tokens"), "speed_tps")}),
+        ("Thinking", {"fields": ("hides_thinking", "first_token_seconds")}),
         (
             "Prices",
             {
@@ -93,6 +115,7 @@ class LanguageModelAdmin(AuditedAdmin):
                     "price_per_reply_microcredits",
                     "price_per_1k_input_tokens_microcredits",
                     "price_per_1k_output_tokens_microcredits",
+                    "price_per_1k_cached_input_tokens_microcredits",
                 )
             },
         ),
@@ -229,6 +252,12 @@ class RouteAdmin(EnvironmentAdmin):
     list_select_related = ("model", "provider")
     search_fields = ("provider_model",)
     actions_detail = ("try_it",)
+    readonly_fields = ("learned",)
+
+    @display(description="learned")
+    def learned(self, route: Route) -> str:
+        """Say how this route wants to be asked otherwise; an edit of the route forgets it."""
+        return adaptation.describe(route) or "Nothing: it takes requests as they are."
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, route: Route) -> str:

@@ -35,18 +35,18 @@ def create_on_sqlite():
                 AFTER {event} ON {table} BEGIN {NEW_MARK}; END
                 """
     yield f"""
-        CREATE TRIGGER channels_route_forget AFTER UPDATE OF provider_model ON channels_route
+        CREATE TRIGGER IF NOT EXISTS channels_route_forget AFTER UPDATE OF provider_model ON channels_route
         BEGIN {FORGET_ROUTE}; END
         """
     yield f"""
-        CREATE TRIGGER channels_provider_forget AFTER UPDATE OF base_url ON channels_provider
+        CREATE TRIGGER IF NOT EXISTS channels_provider_forget AFTER UPDATE OF base_url ON channels_provider
         BEGIN {FORGET_PROVIDER}; END
         """
 
 
 def create_on_postgresql():
     yield """
-        CREATE TRIGGER channels_routetraits_new_mark
+        CREATE OR REPLACE TRIGGER channels_routetraits_new_mark
         AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON channels_routetraits
         FOR EACH STATEMENT EXECUTE FUNCTION channels_new_catalogue_mark()
         """
@@ -55,11 +55,11 @@ def create_on_postgresql():
         ("channels_provider", "base_url", FORGET_PROVIDER),
     ):
         yield f"""
-            CREATE FUNCTION {table}_forget_traits() RETURNS trigger
+            CREATE OR REPLACE FUNCTION {table}_forget_traits() RETURNS trigger
             LANGUAGE plpgsql AS $$ BEGIN {forget}; RETURN NULL; END $$
             """
         yield f"""
-            CREATE TRIGGER {table}_forget AFTER UPDATE OF {column} ON {table}
+            CREATE OR REPLACE TRIGGER {table}_forget AFTER UPDATE OF {column} ON {table}
             FOR EACH ROW EXECUTE FUNCTION {table}_forget_traits()
             """
 
@@ -68,9 +68,9 @@ def drop_triggers(apps, schema_editor):
     is_postgresql = schema_editor.connection.vendor == "postgresql"
     for table in ("channels_route", "channels_provider"):
         on_table = f"ON {table}" if is_postgresql else ""
-        schema_editor.execute(f"DROP TRIGGER {table}_forget {on_table}")
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_forget {on_table}")
         if is_postgresql:
-            schema_editor.execute(f"DROP FUNCTION {table}_forget_traits")
+            schema_editor.execute(f"DROP FUNCTION IF EXISTS {table}_forget_traits")
 
 
 class Migration(migrations.Migration):

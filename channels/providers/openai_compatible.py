@@ -21,6 +21,13 @@ MAX_ANSWER_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 16 * 1024 * 1024
 
 
+def chat_url(base_url: str) -> str:
+    """Return where chats go: below the base, which may name it already, before any query."""
+    base, mark, query = base_url.partition("?")
+    base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return f"{base}/chat/completions{mark}{query}"
+
+
 class OpenAiCompatibleProvider:
     """One provider's address and key, and its name for the model."""
 
@@ -38,9 +45,11 @@ class OpenAiCompatibleProvider:
         self.provider_model = provider_model
         # How the route wants to be asked; whoever learns more sets them (channels/adaptation.py).
         self.traits = traits
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._url = chat_url(base_url)
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if api_key:
+        if api_key and "api-version=" in self._url:  # Azure, which takes a bearer for its own token
+            self._headers["api-key"] = api_key
+        elif api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._allow_private = allow_private
 

@@ -95,11 +95,13 @@ def _fitted(request: ChatRequest, traits: Traits) -> ChatRequest:
     window = traits.context_window_tokens
     if window is None:
         return replace(request, max_output_tokens=room)
-    if request.turn_count:  # as conversations/prompts.py reckons
+    if not request.is_transparent:  # as conversations/prompts.py reckons
         room = min(room, window // 4)
-        while request.turn_count and _size(request) > window - room:
-            request = request.without_oldest_turn()
-    room = max(_SHORTEST_ANSWER_TOKENS, min(room, window - _size(request)))
+    while request.turn_count and _size(request) > window - room:
+        request = request.without_oldest_turn()
+    # Sizes are estimates, and a chat template adds some tokens of its own.
+    left = window - window // 32 - _size(request)
+    room = max(_SHORTEST_ANSWER_TOKENS, min(room, left))
     return replace(request, max_output_tokens=room)
 
 

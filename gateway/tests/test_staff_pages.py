@@ -471,6 +471,7 @@ def test_prices_are_typed_in_credits_and_audited(admin_client: Client) -> None:
         "speed_tps": model.speed_tps,
         "best_for": model.best_for,
         "price_per_reply_microcredits": "0.25",
+        "first_token_seconds": 0,
         "price_per_1k_input_tokens_microcredits": "0.000001",
         "price_per_1k_output_tokens_microcredits": "0",
         "is_enabled": "on",

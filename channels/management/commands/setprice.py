@@ -14,6 +14,7 @@ _FIELDS = {
     "per_reply": "price_per_reply_microcredits",
     "per_1k_input": "price_per_1k_input_tokens_microcredits",
     "per_1k_output": "price_per_1k_output_tokens_microcredits",
+    "per_1k_cached_input": "price_per_1k_cached_input_tokens_microcredits",
 }
 
 
@@ -26,13 +27,15 @@ class Command(ScriptCommand):
         parser.add_argument("--per-reply", type=credits_argument)
         parser.add_argument("--per-1k-input", type=credits_argument)
         parser.add_argument("--per-1k-output", type=credits_argument)
+        parser.add_argument("--per-1k-cached-input", type=credits_argument)
 
     def handle(self, *args: Any, **options: Any) -> None:
         prices = {
             field: options[name] for name, field in _FIELDS.items() if options[name] is not None
         }
         if not prices:
-            raise CommandError("Give at least one of --per-reply, --per-1k-input, --per-1k-output.")
+            options_there = ", ".join(f"--{name.replace('_', '-')}" for name in _FIELDS)
+            raise CommandError(f"Give at least one of {options_there}.")
         with clear_errors(UnknownModel):
             model = services.set_price(model_id=options["model"], **prices)
         described = selectors.describe_model(model, is_current=False)

@@ -1,0 +1,306 @@
+"""A provider that refuses how the gateway asks is asked otherwise, and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from channels import adaptation
+from channels.errors import ProviderError
+from channels.models import LanguageModel, Provider, Route, RouteHealth, RouteTraits
+from channels.providers.base import ChatRequest
+from channels.providers.lessons import learn
+from channels.providers.openai_compatible import chat_url
+from channels.providers.traits import (
+    NO_SYSTEM_ROLE,
+    ONE_SYSTEM_MESSAGE,
+    PLAIN,
+    Traits,
+    adapted,
+    arranged,
+)
+from channels.tests.factories import make_site
+from common.tests.stub_server import Peer, Request, StubServer, answer
+from conftest import ApiClient, Site
+from conversations.tests.test_openai import complete
+
+pytestmark = pytest.mark.django_db
+
+Rule = Callable[[dict[str, Any]], str]
+HELLO = {"choices": [{"message": {"content": "Hello!"}, "finish_reason": "stop"}]}
+
+
+class Strict:
+    """A provider that says in its own words what it does not take, and answers all else."""
+
+    def __init__(self) -> None:
+        self.rules: list[tuple[int, Rule]] = []
+        self.bodies: list[dict[str, Any]] = []
+
+    def refuse(self, status: int, rule: Rule) -> None:
+        self.rules.append((status, rule))
+
+    def handle(self, peer: Peer, request: Request) -> None:
+        body = orjson.loads(request.body)
+        self.bodies.append(body)
+        for status, rule in self.rules:
+            if message := rule(body):
+                error = orjson.dumps({"error": {"message": message}})
+                peer.send(answer(error, status=f"{status} No"))
+                return
+        if body.get("stream"):
+            events = b'data: {"choices": [{"delta": {"content": "Hello!"}}]}\n\ndata: [DONE]\n\n'
+            peer.send(answer(events, Content_Type="text/event-stream"))
+        else:
+            peer.send(answer(orjson.dumps(HELLO)))
+
+
+@pytest.fixture
+def strict(settings: Any) -> Iterator[Strict]:
+    provider = Strict()
+    with StubServer(provider.handle) as server:
+        settings.PROVIDER_BASE_URL = server.url("/v1")
+        yield provider
+
+
+@pytest.fixture
+def live() -> ApiClient:
+    return ApiClient(make_site().api_key)
+
+
+def unsupported_limit(body: dict[str, Any]) -> str:
+    if "max_tokens" not in body:
+        return ""
+    return (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. "
+        "Use 'max_completion_tokens' instead."
+    )
+
+
+def test_the_newer_name_of_the_limit_is_learned_once(live: ApiClient, strict: Strict) -> None:
+    strict.refuse(400, unsupported_limit)
+    assert live.chat().status_code == 200
+    assert ["max_completion_tokens" in body for body in strict.bodies] == [False, True]
+    assert live.chat().status_code == 200
+    assert len(strict.bodies) == 3
+    assert RouteTraits.objects.get().limit_name == "max_completion_tokens"
+    assert not RouteHealth.objects.exists()
+
+
+def test_the_older_name_of_the_limit_is_learned_too(live: ApiClient, strict: Strict) -> None:
+    strict.refuse(
+        422,
+        lambda body: (
+            "max_completion_tokens: Extra inputs are not permitted"
+            if "max_completion_tokens" in body
+            else ""
+        ),
+    )
+    assert complete(live, max_completion_tokens=5).status_code == 200
+    assert strict.bodies[-1]["max_tokens"] == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_without_its_options_is_estimated(live: ApiClient, strict: Strict) -> None:
+    strict.refuse(422, lambda body: "stream_options" if "stream_options" in body else "")
+    response = live.chat(stream=True)
+    assert b'"estimated":true' in response.getvalue()
+    assert RouteTraits.objects.get().has_stream_options is False
+    assert live.chat(stream=True).status_code == 200
+    assert len(strict.bodies) == 3
+
+
+def one_system_message(body: dict[str, Any]) -> str:
+    roles = [message["role"] for message in body["messages"]]
+    return "System message must be at the beginning." if "system" in roles[1:] else ""
+
+
+def no_system_role(body: dict[str, Any]) -> str:
+    roles = [message["role"] for message in body["messages"]]
+    return "System role not supported" if "system" in roles else ""
+
+
+MINE = {"role": "system", "content": "Speak French."}
+USER = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+
+
+def test_system_messages_are_joined_below_the_channels(strict: Strict, site: Site) -> None:
+    site.channel.system_prompt = "You are a shop's assistant."
+    site.channel.save()
+    strict.refuse(400, one_system_message)
+    assert complete(ApiClient(site.api_key), messages=[MINE, USER]).status_code == 200
+    assert strict.bodies[-1]["messages"] == [
+        {"role": "system", "content": "You are a shop's assistant.\n\nSpeak French."},
+        USER,
+    ]
+    strict.refuse(400, no_system_role)
+    assert complete(ApiClient(site.api_key), messages=[MINE, USER]).status_code == 200
+    first = {"type": "text", "text": "You are a shop's assistant.\n\nSpeak French."}
+    assert strict.bodies[-1]["messages"] == [{"role": "user", "content": [first, *USER["content"]]}]
+    assert RouteTraits.objects.get().system_messages == NO_SYSTEM_ROLE
+
+
+def test_text_parts_are_joined_for_a_provider_that_takes_strings(
+    live: ApiClient, strict: Strict
+) -> None:
+    strict.refuse(
+        422,
+        lambda body: (
+            "messages[0]: invalid type: sequence, expected a string"
+            if isinstance(body["messages"][-1]["content"], list)
+            else ""
+        ),
+    )
+    assert complete(live, messages=[USER]).status_code == 200
+    assert strict.bodies[-1]["messages"][-1] == {"role": "user", "content": "Hello"}
+
+
+def small_window(body: dict[str, Any]) -> str:
+    if body["max_tokens"] <= 4_076:
+        return ""
+    return (
+        f"'max_tokens' is too large: {body['max_tokens']}. This model's maximum context length is "
+        "4096 tokens and your request has 20 input tokens."
+    )
+
+
+def test_a_small_window_is_learned_and_kept_to(live: ApiClient, strict: Strict) -> None:
+    strict.refuse(400, small_window)
+    assert live.chat().status_code == 200
+    assert live.chat().status_code == 200
+    assert len(strict.bodies) == 3
+    assert RouteTraits.objects.get().context_window_tokens == 4096
+    assert all(body["max_tokens"] <= 4096 for body in strict.bodies[1:])
+
+
+def test_the_longest_answer_is_learned(live: ApiClient, strict: Strict) -> None:
+    strict.refuse(
+        400,
+        lambda body: (
+            "`max_tokens` must be less than or equal to `1,024`"
+            if body["max_tokens"] > 1024
+            else ""
+        ),
+    )
+    assert live.chat().status_code == 200
+    assert strict.bodies[-1]["max_tokens"] == 1024
+
+
+def test_nothing_is_learned_from_what_is_refused_all_the_same(
+    live: ApiClient, strict: Strict
+) -> None:
+    strict.refuse(400, lambda body: "max_tokens: unknown. max_completion_tokens: unknown.")
+    assert live.chat().status_code == 500
+    assert not RouteTraits.objects.exists()
+    assert len(strict.bodies) <= 3
+
+
+def test_a_callers_words_teach_no_window(live: ApiClient, strict: Strict) -> None:
+    words = "maximum context length is 300 tokens"
+    seen: list[int] = []
+
+    def quote(body: dict[str, Any]) -> str:
+        seen.append(body["max_tokens"])
+        return f"Cannot read: {words}" if len(seen) == 1 else ""
+
+    strict.refuse(400, quote)
+    complete(live, messages=[{"role": "user", "content": words}])
+    assert not RouteTraits.objects.exists()
+
+
+def test_what_was_learned_is_forgotten_when_the_route_is_edited() -> None:
+    provider = Provider.objects.create(name="strict", base_url="https://one.example/v1")
+    route = Route.objects.create(
+        model=LanguageModel.objects.all()[0], provider=provider, provider_model="m"
+    )
+
+    def learned() -> str:
+        RouteTraits.objects.update_or_create(
+            provider_name="strict",
+            provider_model="m",
+            defaults={"limit_name": "max_tokens", "learned_at": "2026-04-05T12:00:00Z"},
+        )
+        return adaptation.describe(route)
+
+    assert "max_tokens" in learned()
+    provider.save(update_fields=["is_enabled"])
+    assert adaptation.describe(route)
+    provider.base_url = "https://two.example/v1"
+    provider.save()
+    assert adaptation.describe(route) == ""
+    assert learned()
+    route.provider_model = "m2"
+    route.save()
+    assert not RouteTraits.objects.exists()
+
+
+# --- Without a provider ---------------------------------------------------------------------------
+
+
+def request_of(*turns: str, room: int = 8_192) -> ChatRequest:
+    earlier = [{"role": role, "content": text} for text in turns for role in ("user", "assistant")]
+    system = {"role": "system", "content": "Be kind."}
+    last = {"role": "user", "content": "And now?"}
+    return ChatRequest([system, *earlier, last], room, turn_count=len(turns))
+
+
+def test_a_conversation_loses_its_oldest_turns_to_a_small_window() -> None:
+    request = request_of("a " * 4_000, "b " * 4_000, "c " * 400)
+    fitted = adapted(request, Traits(context_window_tokens=4_096))
+    assert [message["content"][0] for message in fitted.messages] == ["B", "c", "c", "A"]
+    assert fitted.max_output_tokens == 1_024
+
+
+def test_a_message_too_long_for_any_answer_still_asks_for_one() -> None:
+    request = ChatRequest([{"role": "user", "content": "x" * 100_000}], 100)
+    assert adapted(request, Traits(context_window_tokens=1_000)).max_output_tokens == 16
+
+
+def test_places_of_messages_are_those_of_the_callers() -> None:
+    messages = [MINE, USER, MINE]
+    assert [place for _, place in arranged(messages, PLAIN)] == [0, 1, 2]
+    joined = arranged(messages, Traits(system_messages=ONE_SYSTEM_MESSAGE))
+    assert [place for _, place in joined] == [None, 1]
+    alone = arranged([MINE], Traits(system_messages=NO_SYSTEM_ROLE))
+    assert alone == [({"role": "user", "content": "Speak French."}, 0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "window"),
+    [
+        ("This model's maximum context length is 4096 tokens. However, you requested", 4096),
+        ("too large for model with 32,768 maximum context length", 32768),
+        ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000", 4096),
+        ("prompt is too long: 210000 tokens > 200000 maximum", 200000),
+        ("the request exceeds the available context size. n_ctx 2048", 2048),
+        ("exceeds the maximum number of tokens allowed (1048576).", 1048576),
+    ],
+)
+def test_a_window_is_read_in_every_providers_words(words: str, window: int) -> None:
+    error = ProviderError("x", status=400, words=words)
+    learned = learn(error, ChatRequest([], 100), PLAIN)
+    assert learned == Traits(context_window_tokens=window)
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://h/v1", "https://h/v1/chat/completions"),
+        ("https://h/v1/", "https://h/v1/chat/completions"),
+        ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
+        ("https://h/v1/chat/completions/", "https://h/v1/chat/completions"),
+        (
+            "https://h/openai/deployments/d?api-version=2024-10-21",
+            "https://h/openai/deployments/d/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "https://h/d/chat/completions?api-version=2024-10-21",
+            "https://h/d/chat/completions?api-version=2024-10-21",
+        ),
+    ],
+)
+def test_an_address_may_name_the_chat_itself(base: str, url: str) -> None:
+    assert chat_url(base) == url

@@ -472,6 +472,7 @@ def test_prices_are_typed_in_credits_and_audited(admin_client: Client) -> None:
         "best_for": model.best_for,
         "price_per_reply_microcredits": "0.25",
         "first_token_seconds": 0,
+        "hides_thinking": "on",
         "price_per_1k_input_tokens_microcredits": "0.000001",
         "price_per_1k_output_tokens_microcredits": "0",
         "is_enabled": "on",

@@ -19,7 +19,7 @@ from common.text import normalize_question
 def add_fixed_answer(
     *, channel: Channel, question: str, answer: str, actor: Actor
 ) -> tuple[FixedAnswer, bool]:
-    """Add an answer; return it and whether it is new, as the very same one is added once.
+    """Add a saved reply; return it and whether it is new, as the very same one is added once.
 
     Raises ValidationError naming what is wrong, also a question that has another answer, and
     PlanLimitReached.

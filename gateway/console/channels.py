@@ -196,7 +196,7 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
     except ChannelInUse:
         messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
         return redirect("console:channel", channel.id)
-    messages.success(request, f"The channel «{channel.name}» is deleted.")
+    messages.success(request, f"The channel “{channel.name}” is deleted.")
     return redirect(member.url("index"))
 
 

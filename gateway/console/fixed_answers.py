@@ -1,4 +1,4 @@
-"""Own answers of a channel: what visitors get without the AI, and free."""
+"""Saved replies of a channel: what visitors get without the AI, and free."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> Htt
 @channel_page(needs=Role.EDITOR)
 @post_only
 def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Add an answer; the same one sent twice is added once."""
+    """Add a saved reply; the same one sent twice is added once."""
     form = FixedAnswerForm(request.POST)
     if form.is_valid():
         try:
@@ -93,7 +93,7 @@ def _render_list(
         request,
         member,
         "fixed_answers.html",
-        title="Own answers",
+        title="Saved replies",
         channel=channel,
         form=form,
         page=Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page")),
@@ -183,7 +183,7 @@ def _render_one(
         request,
         member,
         "fixed_answer.html",
-        title="Own answer",
+        title="Saved reply",
         channel=channel,
         form=form,
         differences=differences,
@@ -200,7 +200,7 @@ def delete_answer(
     """Delete one answer."""
     stored = _get_answer(channel, answer_id)
     services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
-    messages.success(request, f"Deleted: «{stored.question}». The model answers that again.")
+    messages.success(request, f"Deleted: “{stored.question}”. The model answers that again.")
     return redirect("console:fixed_answers", channel.id)
 
 

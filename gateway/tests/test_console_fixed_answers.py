@@ -1,4 +1,4 @@
-"""Own answers: added once, changed, deleted, tried; what the box says is what visitors get."""
+"""Saved replies: added once, changed, deleted, tried; what the box says is what visitors get."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_an_added_answer_is_what_visitors_get_free(
 def test_the_box_says_which_question_matches(site: Site, tried: str) -> None:
     add(site)
     page = owner_client(site).get(page_of(site, PAGE), {"try": tried}).content.decode()
-    assert "Your own answer" in page
-    assert "It is the question «When are you open?»." in page
+    assert "Your saved reply" in page
+    assert "It is the question “When are you open?”." in page
 
 
 @pytest.mark.parametrize("tried", ["When do you open?", "???", "open"])
@@ -161,7 +161,7 @@ def test_viewers_and_guests_read_and_change_nothing(site: Site) -> None:
     for client in (member_client(site, "viewer"), staff_guest(site)):
         page = client.get(page_of(site, PAGE)).content.decode()
         assert "9 to 5." in page
-        assert "Add an answer" not in page
+        assert "Add a saved reply" not in page
         form = {"question": "q", "answer": "a"}
         for address in (
             page_of(site, PAGE + "add/"),

@@ -136,7 +136,7 @@ def test_two_people_do_not_share_a_conversation(client: Client, live_site: Site)
 
 def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_server: Any) -> None:
     need_command("curl")
-    name, data = events_of(say(client, live_site, "It's «me»"))[0]
+    name, data = events_of(say(client, live_site, "It's “me”"))[0]
     assert name == "request"
     assert "YOUR_TEST_KEY" in data["curl"]
     command = data["curl"].replace("http://testserver", live_server.url)
@@ -146,7 +146,7 @@ def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_se
     )
     assert "event: done" in result.stdout
     messages = Message.objects.filter(role=Message.Role.USER)
-    assert {message.content for message in messages} == {"It's «me»"}
+    assert {message.content for message in messages} == {"It's “me”"}
     assert ChatSession.objects.count() == 1
 
 

@@ -415,7 +415,9 @@ def test_the_books_are_proven_by_a_worker_where_there_is_one(
     queued: list[bool] = []
     monkeypatch.setattr(worker, "find_workers", lambda: ["celery@here"])
     monkeypatch.setattr(tasks.verify_ledger, "delay", lambda: queued.append(True))
-    assert "A worker is proving" in text_of(admin_client.post("/admin/health/verify/", follow=True))
+    assert "A worker is verifying" in text_of(
+        admin_client.post("/admin/health/verify/", follow=True)
+    )
     assert "celery@here" in text_of(admin_client.post("/admin/health/workers/", follow=True))
     assert queued == [True]
     assert not VerificationRun.objects.exists()

@@ -1,4 +1,4 @@
-"""«View as owner»: read-only, without keys, in the audit log, and never somebody else's log-in."""
+"""“View as owner”: read-only, without keys, in the audit log, and never somebody else's log-in."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ class StaffAdmin(PlainWords, ModelAdmin):
         shown = self.get_list_filter(request)
         names = [one if isinstance(one, str) else one[0] for one in shown]
         names += self.linked_filters
-        if lookup not in {f"{name}{ending}" for name in names for ending in _LOOKUPS}:
+        is_shown = lookup in {f"{name}{ending}" for name in names for ending in _LOOKUPS}
+        if not is_shown or "\x00" in value:
             return False
         return lookup.endswith("__isnull") or self._can_filter(lookup.split("__")[0], value)
 

@@ -179,7 +179,6 @@ def shut(wanted: dict[str, Any]) -> float:
 
     Of a rotation, when the old key ends. As time.time() of this machine.
     """
-    from django.utils import timezone
 
     from channels import services
     from channels.audit import COMMAND_LINE
@@ -191,10 +190,11 @@ def shut(wanted: dict[str, Any]) -> float:
         overlap = timedelta(seconds=wanted["seconds"])
         services.rotate_api_key(api_key=key, overlap=overlap, actor=COMMAND_LINE)
         key.refresh_from_db()
-        assert key.revoked_at is not None
-        return key.revoked_at.timestamp()
+        ends_at = key.expires_at or key.revoked_at
+        assert ends_at is not None
+        return ends_at.timestamp()
     if wanted["deed"] == "revoke":
-        services.revoke_api_key(api_key=key, at=timezone.now())
+        services.revoke_api_key(api_key=key)
     elif wanted["deed"] == "channel":
         services.update_channel(channel_id=str(channel.id), is_enabled=False)
     else:

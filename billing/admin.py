@@ -30,7 +30,7 @@ from billing.statements import signed_microcredits
 from channels.admin.auditing import BOOK_CREDITS
 from channels.audit import Actor
 from channels.models import User
-from common.admin import BigTableAdmin, ReadOnlyAdmin
+from common.admin import BigTableAdmin, ReadOnlyAdmin, number_from_path
 from common.floods import client_address
 from common.money import show_credits
 
@@ -101,19 +101,19 @@ class CreditAccountAdmin(ReadOnlyAdmin):
 
     @action(description="Add", icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(_desk([int(object_id)], "add"))
+        return redirect(_desk([number_from_path(object_id)], "add"))
 
     @action(description="Deduct", icon="remove", permissions=["book"])
     def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(_desk([int(object_id)], "deduct"))
+        return redirect(_desk([number_from_path(object_id)], "deduct"))
 
     @action(description="Correct", icon="edit", permissions=["book"])
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(_desk([int(object_id)], "correct"))
+        return redirect(_desk([number_from_path(object_id)], "correct"))
 
     @action(description="Explain", icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect("admin:timeline", int(object_id))
+        return redirect("admin:timeline", number_from_path(object_id))
 
 
 _KINDS = {

@@ -186,7 +186,7 @@ def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
   JOIN channels_channel c ON c.id = k.channel_id
   {_CHANNEL_JOINS}
  WHERE {is_the_key}
-   AND (k.revoked_at IS NULL OR k.revoked_at > %(now)s)
+   AND k.revoked_at IS NULL
    AND (k.expires_at IS NULL OR k.expires_at > %(now)s)
 """,  # noqa: S608  # built from constants only
     )

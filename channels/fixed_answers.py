@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
 from channels import audit, limits
 from channels.audit import Actor
+from channels.errors import ChannelChanged
 from channels.models import Channel, FixedAnswer
 from common.text import normalize_question
 
@@ -16,7 +19,7 @@ from common.text import normalize_question
 def add_fixed_answer(
     *, channel: Channel, question: str, answer: str, actor: Actor
 ) -> tuple[FixedAnswer, bool]:
-    """Add an answer; return it and whether it is new, as the very same one is added once.
+    """Add a saved reply; return it and whether it is new, as the very same one is added once.
 
     Raises ValidationError naming what is wrong, also a question that has another answer, and
     PlanLimitReached.
@@ -34,15 +37,38 @@ def add_fixed_answer(
 
 @transaction.atomic
 def update_fixed_answer(
-    *, fixed_answer: FixedAnswer, question: str, answer: str, actor: Actor
+    *,
+    fixed_answer: FixedAnswer,
+    question: str,
+    answer: str,
+    actor: Actor,
+    expected_digest: str = "",
 ) -> None:
-    """Change question and answer. Raises ValidationError naming what is wrong."""
-    before = {"question": fixed_answer.question, "answer": fixed_answer.answer}
+    """Change question and answer.
+
+    Raises ValidationError naming what is wrong, and ChannelChanged where `expected_digest` (see
+    digest_of) is not that of the stored reply, or the reply was deleted.
+    """
+    # The row's lock: of two editors the second sees what the first has saved.
+    stored = FixedAnswer.objects.select_for_update().filter(id=fixed_answer.id).first()
+    if stored is None:
+        raise ChannelChanged
+    before = {"question": stored.question, "answer": stored.answer}
+    if before == {"question": question, "answer": answer}:  # the same form, sent twice
+        return
+    if expected_digest and expected_digest != digest_of(stored):
+        raise ChannelChanged
     fixed_answer.question, fixed_answer.answer = question, answer
     _save(fixed_answer)
     changes = audit.changes_between(before, {"question": question, "answer": answer})
     if changes:
         _record("fixed_answer.updated", fixed_answer, actor, **changes)
+
+
+def digest_of(fixed_answer: FixedAnswer) -> str:
+    """Return a digest of question and answer: what a form carries to notice another's save."""
+    values = json.dumps([fixed_answer.question, fixed_answer.answer])
+    return hashlib.sha256(values.encode()).hexdigest()
 
 
 @transaction.atomic

@@ -90,15 +90,15 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
 def list_live_keys(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, ApiKey]:
     """Return each channel's live key to be shown: the newest, one that ends already last."""
     keys = usable_keys(now).filter(channel_id__in=channel_ids, mode=ApiKey.Mode.LIVE)
-    by_age = sorted(keys, key=lambda key: (key.revoked_at is None, key.created_at))
+    by_age = sorted(keys, key=lambda key: (key.expires_at is None, key.created_at))
     return {key.channel_id: key for key in by_age}
 
 
 def usable_keys(now: datetime) -> QuerySet[ApiKey]:
     """Return the keys that work now, without what is encrypted in them."""
-    return ApiKey.objects.filter(
-        Q(revoked_at=None) | Q(revoked_at__gt=now), Q(expires_at=None) | Q(expires_at__gt=now)
-    ).defer("key_ciphertext", "key_digest")
+    return ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None).defer(
+        "key_ciphertext", "key_digest"
+    )
 
 
 # --- Looked for by staff ----------------------------------------------------------------------

@@ -363,17 +363,17 @@ def issue_api_key(
 def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
     """Make a new key of the same kind; the given one works on for `overlap`, then no more.
 
-    Raises KeyNotActive for a key that ends already: of two rotations at once, one makes a key.
-    Raises PlanLimitReached.
+    Without an overlap the given one is revoked now. Raises KeyNotActive for a key that ends
+    already: of two rotations at once, one makes a key. Raises PlanLimitReached.
     """
     # Before the key's own row: whoever moves a channel takes them in this order too.
     limits.lock_account_of(api_key.channel)
     ends_at = timezone.now() + overlap
-    lives_on = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    active = ApiKey.objects.filter(lives_on, id=api_key.id, revoked_at=None)
-    if not active.update(revoked_at=ends_at):
+    column = "expires_at" if overlap else "revoked_at"
+    active = ApiKey.objects.filter(id=api_key.id, revoked_at=None, expires_at=None)
+    if not active.update(**{column: ends_at}):
         raise KeyNotActive
-    _record_key("key.rotated", api_key, actor, revoked_at=(None, ends_at))
+    _record_key("key.rotated", api_key, actor, **{column: (None, ends_at)})
     return issue_api_key(
         channel=api_key.channel, is_test=api_key.mode == ApiKey.Mode.TEST, actor=actor
     )
@@ -400,15 +400,22 @@ def reveal_api_key(api_key: ApiKey) -> str:
 
 
 @transaction.atomic
-def revoke_api_key(
-    *, api_key: ApiKey, at: datetime | None = None, actor: Actor = COMMAND_LINE
-) -> None:
-    """Refuse the key from now, or from `at` on; the next request in any process sees it."""
-    moment = at or timezone.now()
-    # Only ever earlier: a key in the overlap of a rotation can still be revoked at once.
-    later = Q(revoked_at=None) | Q(revoked_at__gt=moment)
-    if ApiKey.objects.filter(later, id=api_key.id).update(revoked_at=moment):
-        _record_key("key.revoked", api_key, actor, revoked_at=(api_key.revoked_at, moment))
+def revoke_api_key(*, api_key: ApiKey, actor: Actor = COMMAND_LINE) -> None:
+    """Refuse the key from now on, whatever its time says; the next request in any process sees it.
+
+    A revocation is never for later: a clock that runs ahead would set it into the future.
+    """
+    now = timezone.now()
+    if ApiKey.objects.filter(id=api_key.id, revoked_at=None).update(revoked_at=now):
+        _record_key("key.revoked", api_key, actor, revoked_at=(api_key.revoked_at, now))
+
+
+@transaction.atomic
+def expire_api_key(*, api_key: ApiKey, at: datetime, actor: Actor = COMMAND_LINE) -> None:
+    """Let the key work until `at`, and no longer; one that ends before then stays as it is."""
+    later = Q(expires_at=None) | Q(expires_at__gt=at)
+    if ApiKey.objects.filter(later, id=api_key.id, revoked_at=None).update(expires_at=at):
+        _record_key("key.expires", api_key, actor, expires_at=(api_key.expires_at, at))
 
 
 def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any, Any]) -> None:

@@ -146,7 +146,9 @@ class Slots:
     Bodies never arrive under a slot: a page's is read before it takes one, the API reads its own
     once it knows whose it is, and gives the slot back meanwhile. Probes skip the queue. A
     request that waits too long is passed on with a `gateway.refusal`, for the application to answer
-    in its own words. Paths that begin with one of `quick`, the API's, take a lane as well.
+    in its own words. Paths that begin with one of `quick`, the API's, take a lane as well. What
+    begins with one of `files` is handed to the server in one piece: a stream would keep its thread
+    for as long as its reader likes.
 
     `on_worn` is called where a process should be replaced (common/bodies.py).
     """
@@ -156,10 +158,12 @@ class Slots:
         app: WSGIApplication,
         limit: int,
         quick: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
         on_worn: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
         self._quick = quick
+        self._files = files
         self._places = Places(limit)
         self._lanes = Lanes(limit)
         self.bodies = bodies.Bodies(on_worn)
@@ -179,7 +183,8 @@ class Slots:
             response = self._work(environ, start_response)
             if isinstance(response, list):
                 return response
-            if not getattr(response, "streaming", True):
+            is_file = environ["PATH_INFO"].startswith(self._files)
+            if is_file or not getattr(response, "streaming", True):
                 return whole(response)
             # Its work is done but for waiting; only draining still counts it.
             stream = CountedStream(response, lambda: self._count(-1))

@@ -100,7 +100,7 @@ class FeedbackAdmin(TextAdmin, RecordAdmin):
     def has_note(self, feedback: Feedback) -> bool:
         return bool(feedback.note)
 
-    @display(description="thumb", label={"Thumb up": "success", "Thumb down": "danger"})
+    @display(description="rating", label={"Liked": "success", "Disliked": "danger"})
     def thumb(self, feedback: Feedback) -> str:
         return feedback.get_rating_display()
 

@@ -191,9 +191,9 @@ class Feedback(models.Model):
     """What the team thinks of a reply."""
 
     class Rating(models.IntegerChoices):
-        DOWN = -1, "Thumb down"
-        NONE = 0, "No thumb"
-        UP = 1, "Thumb up"
+        DOWN = -1, "Disliked"
+        NONE = 0, "Not rated"
+        UP = 1, "Liked"
 
     message = models.OneToOneField(Message, models.CASCADE, related_name="feedback")
     rating = models.SmallIntegerField(choices=Rating.choices, default=Rating.NONE)

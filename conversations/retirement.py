@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from channels import audit
 from channels import services as channels
 from channels.audit import Actor
-from channels.models import ApiKey, Channel
+from channels.models import Channel
+from channels.selectors import usable_keys
 from conversations import retention
 from conversations.models import FailedRequest
 
@@ -22,9 +22,8 @@ def retire_channel(*, channel: Channel, actor: Actor) -> int:
     """
     channels.update_channel(channel_id=str(channel.id), actor=actor, is_enabled=False)
     now = timezone.now()
-    living = ApiKey.objects.filter(Q(revoked_at=None) | Q(revoked_at__gt=now), channel=channel)
-    for api_key in living.select_related("channel"):
-        channels.revoke_api_key(api_key=api_key, at=now, actor=actor)
+    for api_key in usable_keys(now).filter(channel=channel).select_related("channel"):
+        channels.revoke_api_key(api_key=api_key, actor=actor)
     erased = retention.erase_channel(channel=channel, now=now)
     FailedRequest.objects.filter(channel=channel).exclude(page_url="").update(page_url="")
     audit.record(

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from channels import selectors
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
 from channels.models import Account, Membership
-from common.admin import SuperuserWrites
+from common.admin import PlainWords, SuperuserWrites, number_from_path
 from common.money import show_credits
 from gateway.console.access import STAFF_VIEW_PERMISSIONS
 from gateway.staff.accounts import Figures, read_figures
@@ -41,7 +41,7 @@ class AccountList(ChangeList):
         self.result_list = accounts
 
 
-class MembershipInline(SuperuserWrites, TabularInline):
+class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("user",)
@@ -198,23 +198,23 @@ class AccountAdmin(AuditedAdmin):
 
     @action(description="Add", icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(desk_url([int(object_id)], "add"))
+        return redirect(desk_url([number_from_path(object_id)], "add"))
 
     @action(description="Deduct", icon="remove", permissions=["book"])
     def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(desk_url([int(object_id)], "deduct"))
+        return redirect(desk_url([number_from_path(object_id)], "deduct"))
 
     @action(description="Correct", icon="edit", permissions=["book"])
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(desk_url([int(object_id)], "correct"))
+        return redirect(desk_url([number_from_path(object_id)], "correct"))
 
     @action(description="Explain", icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(staff_url("timeline", int(object_id)))
+        return redirect(staff_url("timeline", number_from_path(object_id)))
 
     def has_guest_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perms(STAFF_VIEW_PERMISSIONS)
 
     @action(description="View as owner", icon="visibility", permissions=["guest"])
     def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(staff_url("view_as_owner", int(object_id)))
+        return redirect(staff_url("view_as_owner", number_from_path(object_id)))

@@ -187,7 +187,7 @@ def stores() -> list[Store]:
     """Return all tables that keep secrets."""
     now = timezone.now()
     open_ones = Q(closed_at=None, expires_at__gt=now)
-    lives_on = Q(revoked_at=None) | Q(revoked_at__gt=now)
+    lives_on = Q(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
     return [
         Column(API_KEYS, living=lives_on),
         Column(PROVIDER_KEYS),

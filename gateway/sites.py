@@ -13,6 +13,7 @@ from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -58,6 +59,13 @@ class StaffSite(UnfoldAdminSite):
         from gateway.staff import search
 
         return search.answer(request)
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """Refuse a term that no column can hold: PostgreSQL raises for a NUL."""
+        if "\x00" in request.GET.get("term", ""):
+            raise BadRequest
+        response: HttpResponse = super().autocomplete_view(request)
+        return response
 
     def app_index(
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None

@@ -50,8 +50,8 @@ def verify_and_alert() -> int:
         )
         alerts.mail_operators(
             "The books disagree",
-            f"The nightly proof found {run.difference_count} differences. The first are:\n\n"
+            f"The nightly verification found {run.difference_count} differences. The first are:\n\n"
             + "\n".join(run.details[:20])
-            + "\n\nAll of them are under /admin/, Proofs of the books.",
+            + "\n\nAll of them are under /admin/, Ledger verifications.",
         )
     return run.difference_count

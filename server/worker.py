@@ -62,12 +62,15 @@ def tell(parent: int, number: signal.Signals) -> None:
 
 def load_application(threads: int, on_worn: Callable[[], None]) -> Slots:
     """Import the application inside the worker, and bound what it does at once."""
+    from django.conf import settings
+
     from common.middleware import API_PREFIXES
     from common.slots import Slots
 
     module, _, name = TARGET.partition(":")
     application = getattr(import_module(module), name)
-    return Slots(application, threads, quick=API_PREFIXES, on_worn=on_worn)
+    files = (f"/{settings.STATIC_URL.strip('/')}/",)
+    return Slots(application, threads, quick=API_PREFIXES, files=files, on_worn=on_worn)
 
 
 def follow(lifeline: int) -> None:

@@ -22,7 +22,7 @@ from channels import adaptation, breaker, services
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
-from common.admin import PlainWords, ReadOnlyAdmin
+from common.admin import PlainWords, ReadOnlyAdmin, number_from_path
 from common.forms import CreditsField
 from common.money import show_credits
 
@@ -270,7 +270,7 @@ class RouteAdmin(EnvironmentAdmin):
 
     @action(description="Test route", icon="network_check", permissions=["change"])
     def try_it(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect("admin:test_route", int(object_id))
+        return redirect("admin:test_route", number_from_path(object_id))
 
 
 @admin.register(RouteHealth)

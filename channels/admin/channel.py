@@ -268,7 +268,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         ends_at = self.ends_at(api_key)
         if ends_at is None:
             return "Works"
-        return "Ends soon" if ends_at > timezone.now() else "Ended"
+        is_over = api_key.revoked_at is not None or ends_at <= timezone.now()
+        return "Ended" if is_over else "Ends soon"
 
     @display(description="ends")
     def ends_at(self, api_key: ApiKey) -> datetime | None:

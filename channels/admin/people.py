@@ -21,14 +21,14 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from channels import audit, limits
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin, actor_of
 from channels.models import Invitation, Membership, Plan, User
-from common.admin import ReadOnlyAdmin, SuperuserWrites
+from common.admin import PlainWords, ReadOnlyAdmin, SuperuserWrites
 from common.forms import CreditsField
 from common.money import show_credits
 
 admin.site.unregister(Group)
 
 
-class MembershipInline(SuperuserWrites, TabularInline):
+class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("account",)
@@ -160,7 +160,7 @@ def _may_touch(request: HttpRequest, obj: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(SuperuserWrites, AuditedAdmin, DjangoGroupAdmin):
+class GroupAdmin(SuperuserWrites, AuditedAdmin, DjangoGroupAdmin):  # type: ignore[misc]  # stubs
     """Who may change a group may give every power to its members, themselves among them."""
 
     filter_horizontal = ()

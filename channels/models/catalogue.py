@@ -13,6 +13,8 @@ from django.db import models
 # The protocol's two names for how long an answer may be.
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
+# Of what answers without a row: PROVIDER_BASE_URL, the demo, saved replies, X-Simulate.
+RESERVED_NAMES = ("default", "demo", "fixed", "simulated")
 
 
 def refuse_userinfo(url: str) -> None:
@@ -23,7 +25,7 @@ def refuse_userinfo(url: str) -> None:
 
 def refuse_reserved_name(name: str) -> None:
     """The provider of PROVIDER_BASE_URL, the demo and fixed answers have their names already."""
-    if name in ("default", "demo", "fixed", "simulated"):
+    if name in RESERVED_NAMES:
         raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
 
 
@@ -93,6 +95,14 @@ class Provider(models.Model):
 
     class Meta:
         ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            # Whoever writes it: routes and their health are told apart by this name.
+            models.CheckConstraint(
+                condition=~models.Q(name__in=RESERVED_NAMES),
+                name="channels_provider_name_not_reserved",
+                violation_error_message="This is a name of the gateway's own; choose another.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

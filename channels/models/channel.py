@@ -133,7 +133,9 @@ class ApiKey(models.Model):
     key_ciphertext = models.BinaryField()
     encryption_key_id = models.CharField(max_length=32, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # When it ends by itself, as after the overlap of a rotation.
     expires_at = models.DateTimeField(null=True, blank=True)
+    # Once this is set, whatever the time, the key is refused.
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:

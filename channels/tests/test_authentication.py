@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from channels import callers, services
+from channels import callers, selectors, services
 from channels.callers import find_caller
 from channels.keys import generate_key
 from channels.models import Account, ApiKey, LanguageModel
@@ -181,7 +181,7 @@ def test_a_well_formed_unknown_key_takes_one_query(
 def test_a_rotated_key_works_until_the_second_its_overlap_ends(site: Site, clock: Any) -> None:
     old = key_record(site)
     new = services.issue_api_key(channel=site.channel, is_test=False)
-    services.revoke_api_key(api_key=old, at=timezone.now() + timedelta(hours=1))
+    services.expire_api_key(api_key=old, at=timezone.now() + timedelta(hours=1))
     assert (status_of(site.api_key), status_of(new.clear)) == (200, 200)
     clock.shift(3599)
     assert status_of(site.api_key) == 200
@@ -210,13 +210,34 @@ def test_a_revocation_stays_as_it_was_made(site: Site, clock: Any) -> None:
     record = key_record(site)
     services.revoke_api_key(api_key=record)
     clock.shift(60)
-    services.revoke_api_key(api_key=record, at=timezone.now() + timedelta(days=1))
+    revoked_at = key_record(site).revoked_at
+    services.revoke_api_key(api_key=record)
+    services.expire_api_key(api_key=record, at=timezone.now() + timedelta(days=1))
     assert status_of(site.api_key) == 401
+    assert (key_record(site).revoked_at, key_record(site).expires_at) == (revoked_at, None)
+
+
+def test_a_key_revoked_while_the_clock_ran_ahead_stays_refused(site: Site, clock: Any) -> None:
+    """Whatever the corrected clock says now, and on every page that tells of it."""
+    clock.shift(3600)
+    services.revoke_api_key(api_key=key_record(site))
+    clock.shift(-3600)
+    assert status_of(site.api_key) == 401
+    assert key_record(site) not in selectors.usable_keys(timezone.now())
+
+
+def test_an_end_that_was_set_is_only_ever_moved_forward(site: Site, clock: Any) -> None:
+    record = key_record(site)
+    for minutes in (60, 90, 30):
+        services.expire_api_key(api_key=record, at=timezone.now() + timedelta(minutes=minutes))
+    ends_at = key_record(site).expires_at
+    assert ends_at is not None
+    assert ends_at - timezone.now() == timedelta(minutes=30)
 
 
 def test_a_key_in_its_overlap_can_still_be_revoked_at_once(site: Site, clock: Any) -> None:
     record = key_record(site)
-    services.revoke_api_key(api_key=record, at=timezone.now() + timedelta(hours=1))
+    services.expire_api_key(api_key=record, at=timezone.now() + timedelta(hours=1))
     assert status_of(site.api_key) == 200
     services.revoke_api_key(api_key=record)
     assert status_of(site.api_key) == 401

@@ -1,4 +1,4 @@
-"""Own answers are unique by what is compared, also for those who ask at the same moment."""
+"""Saved replies are unique by what is compared, also for those who ask at the same moment."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from pytest_django import Settings
 
 from channels import routes, services
@@ -26,6 +27,7 @@ from channels.models import (
     Route,
     User,
 )
+from channels.models.catalogue import RESERVED_NAMES
 from channels.providers.base import ChatRequest, Patience
 from channels.tests.factories import Site, make_site
 from common import crypto, http
@@ -409,3 +411,13 @@ def test_routes_take_one_query(site: Site, django_assert_num_queries: Any) -> No
     caller = make_site(owner="second@example.com").caller()
     with django_assert_num_queries(1):
         routes.list_routes(caller)
+
+
+@pytest.mark.parametrize("name", RESERVED_NAMES)
+def test_no_writer_gives_a_provider_a_name_of_the_gateways_own(name: str) -> None:
+    for write in (
+        lambda: Provider.objects.create(name=name, base_url="https://p.example/v1"),
+        lambda: Provider.objects.filter(name="groq").update(name=name),
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            write()

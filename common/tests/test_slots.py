@@ -86,6 +86,14 @@ def test_a_stream_holds_no_slot_but_is_waited_for_and_closes_once() -> None:
     assert slots.drain(0)
 
 
+def test_a_file_is_handed_over_whole_so_that_no_thread_waits_for_its_reader() -> None:
+    body = Body([b"a", b"b"], streaming=True)
+    slots = Slots(lambda environ, start_response: body, 1, files=("/static/",))
+    assert slots(environ_of("/static/a.css"), ignore) == [b"ab"]
+    assert body.closed == 1
+    assert slots.drain(0)
+
+
 def test_an_error_gives_the_slot_back() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         raise RuntimeError

@@ -11,19 +11,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import Resolver404, resolve, reverse
+from django.utils import timezone
 
 from channels.audit import Actor
 from channels.models import Account, Channel, Membership, User
+from common.clock import latest_believed
 from common.floods import client_address
 
 Role = Membership.Role
@@ -32,6 +36,8 @@ _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
 # Which account short addresses lead to; pages never ask it.
 ACCOUNT_SESSION_KEY = "console_account_id"
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
+_STAFF_VIEW_BEGAN_KEY = "console_staff_view_began_at"  # seconds since 1970
+STAFF_VIEW_LASTS = timedelta(minutes=60)
 
 # A guest reads whatever an owner reads: the conversations and the ledger too.
 STAFF_VIEW_PERMISSIONS = (
@@ -53,8 +59,13 @@ class Member:
     # All accounts of the person, for the switcher.
     accounts: tuple[Account, ...]
     address: str
-    # A staff member who looks at a stranger's account: may change nothing, sees no key.
-    is_staff_view: bool = False
+    # Of a staff member who looks at a stranger's account, and may change nothing and see no key.
+    view_ends_at: datetime | None = None
+
+    @property
+    def is_staff_view(self) -> bool:
+        """Whether a staff member looks at the account as its owner sees it."""
+        return self.view_ends_at is not None
 
     def can(self, role: Role) -> bool:
         """Tell whether this member may do what `role` may."""
@@ -99,6 +110,8 @@ def member_page(*, needs: Role = Role.VIEWER) -> Callable[[MemberView[P]], PageV
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             account_id = kwargs.pop("account_id", None)
+            if (over := _leave_view_that_is_over(request)) is not None:
+                return over
             member = find_member(request, account_id)
             if member is None:
                 return redirect("console:no_account")
@@ -140,6 +153,8 @@ def channel_page(
         def page(
             request: HttpRequest, channel_id: uuid.UUID, *args: Any, **kwargs: Any
         ) -> HttpResponseBase:
+            if (over := _leave_view_that_is_over(request)) is not None:
+                return over
             member, channel = find_channel(request, channel_id)
             _let_in(request, member, view, needs)
             return view(request, member, channel, *args, **kwargs)
@@ -244,13 +259,47 @@ def _list_members(request: HttpRequest) -> dict[int, Member]:
     viewed = _find_viewed_account(request, user)
     if viewed is not None:
         # Also where they are a member themselves: they came to look.
-        members[viewed.id] = Member(user, viewed, Role.VIEWER, (viewed,), address, True)
+        role, ends_at = Role.VIEWER, _view_ends_at(request.session)
+        members[viewed.id] = Member(user, viewed, role, (viewed,), address, ends_at)
     return members
+
+
+# --- Looking at an account as staff -----------------------------------------------------------
+
+
+def begin_staff_view(session: SessionBase, account_id: int) -> None:
+    """Let a staff member look at this account, from now on for STAFF_VIEW_LASTS."""
+    session[STAFF_VIEW_SESSION_KEY] = account_id
+    session[_STAFF_VIEW_BEGAN_KEY] = timezone.now().timestamp()
+
+
+def _view_ends_at(session: SessionBase) -> datetime:
+    began_at = datetime.fromtimestamp(session.get(_STAFF_VIEW_BEGAN_KEY, 0), UTC)
+    return began_at + STAFF_VIEW_LASTS
+
+
+def _is_view_over(session: SessionBase) -> bool:
+    """Tell whether the time is up; a beginning that no honest clock has written is none."""
+    now = timezone.now()
+    return not now < _view_ends_at(session) <= latest_believed(now) + STAFF_VIEW_LASTS
+
+
+def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | None:
+    """Lead on to where a view whose time is up can begin again, with its reason; once."""
+    viewed = request.session.get(STAFF_VIEW_SESSION_KEY)
+    if viewed is None or not _is_view_over(request.session):
+        return None
+    del request.session[STAFF_VIEW_SESSION_KEY]
+    minutes = STAFF_VIEW_LASTS // timedelta(minutes=1)
+    messages.info(request, f"Your {minutes} minutes as staff are over. Here you can look again.")
+    return redirect("admin:view_as_owner", viewed)
 
 
 def _find_viewed_account(request: HttpRequest, user: User) -> Account | None:
     """Return the account that a staff member chose to look at, if they did and still may."""
     account_id = request.session.get(STAFF_VIEW_SESSION_KEY)
     if account_id is None or not (user.is_staff and user.has_perms(STAFF_VIEW_PERMISSIONS)):
+        return None
+    if _is_view_over(request.session):
         return None
     return Account.objects.select_related("plan").filter(id=account_id).first()

@@ -73,7 +73,7 @@ def _actions(own: QuerySet[AuditEntry], chosen: str) -> list[tuple[str, str]]:
 
 
 def words_of(action: str) -> str:
-    """Return «Fixed answer added» for fixed_answer.added."""
+    """Return “Fixed answer added” for fixed_answer.added."""
     return action.replace(".", " ").replace("_", " ").capitalize()
 
 

@@ -136,10 +136,10 @@ def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> 
     )
 
 
-def words_of_conflict(channel: Channel) -> str:
+def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry: Any) -> str:
     """Say who came between, as far as the audit log knows."""
     entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
-    last = entries.filter(action="channel.updated").order_by("-id").first()
+    last = entries.filter(action=action, **entry).order_by("-id").first()
     who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
     return (
         f"Nothing was saved yet, because this has changed since you opened the page: {who}. "
@@ -196,7 +196,7 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
     except ChannelInUse:
         messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
         return redirect("console:channel", channel.id)
-    messages.success(request, f"The channel «{channel.name}» is deleted.")
+    messages.success(request, f"The channel “{channel.name}” is deleted.")
     return redirect(member.url("index"))
 
 

@@ -36,7 +36,7 @@ class ConversationsForm(FilterForm):
 
     text = forms.CharField(required=False, max_length=200, label="Search")
     errors_only = forms.BooleanField(required=False, label="With errors")
-    thumb_down = forms.BooleanField(required=False, label="Thumb down")
+    thumb_down = forms.BooleanField(required=False, label="Disliked")
     field_order = ("text", "channel", "traffic", "first", "last", "errors_only", "thumb_down")
 
     def search(self, account: Account) -> Search:

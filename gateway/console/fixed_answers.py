@@ -1,6 +1,8 @@
-"""Own answers of a channel: what visitors get without the AI, and free."""
+"""Saved replies of a channel: what visitors get without the AI, and free."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from django import forms
 from django.contrib import messages
@@ -13,12 +15,14 @@ from django.urls import path
 from django.utils.http import urlencode
 
 from channels import fixed_answers as services
+from channels.errors import ChannelChanged
 from channels.models import Channel, FixedAnswer
 from common.forms import PlainForm
 from common.text import normalize_question
 from gateway.console.access import Member, Role, channel_page, post_only
-from gateway.console.channel_forms import PlainText
-from gateway.console.channels import add_errors
+from gateway.console.channel_forms import Difference, PlainText, list_differences
+from gateway.console.channels import add_errors, words_of_conflict
+from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 from gateway.console.terms import read_term
 
@@ -39,6 +43,18 @@ class FixedAnswerForm(PlainForm):
     )
 
 
+class EditForm(FixedAnswerForm):
+    """The same for a stored one, with what was stored when the page was opened."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+    @classmethod
+    def filled(cls, stored: FixedAnswer) -> EditForm:
+        digest = services.digest_of(stored)
+        values = {"question": stored.question, "answer": stored.answer, "digest": digest}
+        return cls(initial=values)
+
+
 @channel_page()
 def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """List the answers, with a search and a box to try a question."""
@@ -48,7 +64,7 @@ def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> Htt
 @channel_page(needs=Role.EDITOR)
 @post_only
 def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Add an answer; the same one sent twice is added once."""
+    """Add a saved reply; the same one sent twice is added once."""
     form = FixedAnswerForm(request.POST)
     if form.is_valid():
         try:
@@ -77,7 +93,7 @@ def _render_list(
         request,
         member,
         "fixed_answers.html",
-        title="Own answers",
+        title="Saved replies",
         channel=channel,
         form=form,
         page=Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page")),
@@ -111,29 +127,68 @@ def _get_answer(channel: Channel, answer_id: int) -> FixedAnswer:
 def edit_answer(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:
-    """Change one answer."""
+    """Change one answer, unless somebody else has since the page was opened."""
     stored = _get_answer(channel, answer_id)
-    initial = {"question": stored.question, "answer": stored.answer}
-    form = FixedAnswerForm(request.POST or None, initial=initial)
-    if form.is_valid():
-        try:
-            services.update_fixed_answer(
-                fixed_answer=stored, actor=member.actor, **form.cleaned_data
-            )
-        except ValidationError as error:
-            add_errors(form, error)
-        else:
-            messages.success(request, "Saved. The next visitor who asks that gets it.")
-            return redirect("console:fixed_answers", channel.id)
+    if request.method != "POST":
+        return _render_one(request, member, channel, answer_id, EditForm.filled(stored))
+    form = EditForm(request.POST)
+    if not form.is_valid():
+        return _render_one(request, member, channel, answer_id, form, status=422)
+    data = form.cleaned_data
+    try:
+        services.update_fixed_answer(
+            fixed_answer=stored,
+            actor=member.actor,
+            expected_digest=data["digest"],
+            question=data["question"],
+            answer=data["answer"],
+        )
+    except ChannelChanged:
+        return _render_conflict(request, member, channel, answer_id)
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_one(request, member, channel, answer_id, form, status=422)
+    messages.success(request, "Saved. The next visitor who asks that gets it.")
+    return redirect("console:fixed_answers", channel.id)
+
+
+def _render_conflict(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Show what was sent beside what another has saved; sent again it replaces that."""
+    stored = _get_answer(channel, answer_id)
+    theirs = EditForm.filled(stored)
+    data = request.POST.copy()
+    data["digest"] = theirs["digest"].value()
+    form = EditForm(data)
+    words = words_of_conflict(channel, "fixed_answer.updated", target=stored.question[:200])
+    form.add_error(None, words)
+    differences = list_differences(theirs, form)
+    return _render_one(
+        request, member, channel, answer_id, form, status=409, differences=differences
+    )
+
+
+def _render_one(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    answer_id: int,
+    form: EditForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
+) -> HttpResponse:
     return render_page(
         request,
         member,
         "fixed_answer.html",
-        title="Own answer",
+        title="Saved reply",
         channel=channel,
         form=form,
-        answer_id=answer_id,
-        status=422 if form.is_bound else 200,
+        differences=differences,
+        theirs_url=console_url("fixed_answer", channel.id, answer_id),
+        status=status,
     )
 
 
@@ -145,7 +200,7 @@ def delete_answer(
     """Delete one answer."""
     stored = _get_answer(channel, answer_id)
     services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
-    messages.success(request, f"Deleted: «{stored.question}». The model answers that again.")
+    messages.success(request, f"Deleted: “{stored.question}”. The model answers that again.")
     return redirect("console:fixed_answers", channel.id)
 
 

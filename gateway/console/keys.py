@@ -41,13 +41,14 @@ class KeyRow:
 
     @property
     def can_rotate(self) -> bool:
-        return self.works and self.key.revoked_at is None
+        return self.works and self.ends_at is None
 
 
 def _row(key: ApiKey, now: datetime) -> KeyRow:
     ends = [moment for moment in (key.revoked_at, key.expires_at) if moment is not None]
     ends_at = min(ends, default=None)
-    return KeyRow(key, ends_at, ends_at is None or ends_at > now)
+    works = key.revoked_at is None and (ends_at is None or ends_at > now)
+    return KeyRow(key, ends_at, works)
 
 
 @channel_page()

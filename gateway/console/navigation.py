@@ -25,7 +25,7 @@ CHANNEL_TABS = (
     ("Settings", "tune", "channel"),
     ("Prompt", "edit_note", "prompt"),
     ("Keys", "key", "keys"),
-    ("Own answers", "quickreply", "fixed_answers"),
+    ("Saved replies", "quickreply", "fixed_answers"),
     ("Connect", "code", "connect"),
     ("Playground", "smart_toy", "playground"),
 )

@@ -35,7 +35,7 @@ def find_checklist(member: Member, *, channel_count: int) -> list[Step] | None:
         Step("Copy its key", "Into your backend, never into a web page.", bool(actions)),
         Step(
             "Make the first call",
-            "The page «Connect» of the channel has it ready to paste.",
+            "The page “Connect” of the channel has it ready to paste.",
             bool(channel_count) and has_any_reply(account_id=member.account.id),
         ),
     ]

@@ -25,7 +25,7 @@ from gateway.console.pages import render_page
 # What each role may do, beside its name.
 ROLES = {
     Role.VIEWER: "sees everything, changes nothing",
-    Role.EDITOR: "also changes channels, prompts, keys and own answers",
+    Role.EDITOR: "also changes channels, prompts, keys and saved replies",
     Role.OWNER: "also looks after the team and the credits",
 }
 

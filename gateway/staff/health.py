@@ -115,9 +115,9 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 
     if worker.find_workers():
         worker.queue_proof()
-        messages.success(request, "A worker is proving the books: look again in a moment.")
+        messages.success(request, "A worker is verifying the ledger: look again in a moment.")
     elif sums.count_what_is_proven() > PROVEN_AT_ONCE:
-        messages.error(request, f"No worker answers, and there is much to prove. {HOW_TO_VERIFY}")
+        messages.error(request, f"No worker answers, and there is much to verify. {HOW_TO_VERIFY}")
     elif difference_count := verification.verify_and_alert():
         messages.error(request, f"The books disagree in {difference_count:,} places.")
     else:

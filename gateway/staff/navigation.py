@@ -47,7 +47,7 @@ _GROUPS = (
     (
         "System",
         ("channels.auditentry", "Audit log", "history"),
-        ("billing.verificationrun", "Proofs of the books", "fact_check"),
+        ("billing.verificationrun", "Ledger verifications", "fact_check"),
         ("auth.group", "Staff groups", "shield_person"),
         ("mfa.authenticator", "Second factors", "passkey"),
         ("billing.ratewindow", "Rate windows", "speed"),

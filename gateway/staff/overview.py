@@ -53,25 +53,36 @@ def _money_cards() -> list[dict[str, str]]:
     ]
 
 
-# Title, icon, what it leads to, the permission it needs.
+# Title, icon, what it leads to, the permissions that needs. Of one title the first that may be.
 _LINKS = (
-    ("Accounts and balances", "domain", "channels_account_changelist", "channels.view_account"),
-    ("Redemption codes", "confirmation_number", "make_codes", "billing.add_redemptioncode"),
+    ("Accounts and balances", "domain", "channels_account_changelist", ("channels.view_account",)),
+    (
+        "Redemption codes",
+        "confirmation_number",
+        "billing_redemptioncode_changelist",
+        ("billing.view_redemptioncode",),
+    ),
+    (
+        "Redemption codes",
+        "confirmation_number",
+        "make_codes",
+        ("billing.add_redemptioncode", "billing.add_ledgerentry"),
+    ),
     (
         "Models and prices",
         "sell",
         "channels_languagemodel_changelist",
-        "channels.view_languagemodel",
+        ("channels.view_languagemodel",),
     ),
-    ("Providers", "cloud", "channels_provider_changelist", "channels.view_provider"),
-    ("Test a route", "alt_route", "channels_route_changelist", "channels.view_route"),
-    ("System health", "monitor_heart", "health", "billing.view_verificationrun"),
+    ("Providers", "cloud", "channels_provider_changelist", ("channels.view_provider",)),
+    ("Test a route", "alt_route", "channels_route_changelist", ("channels.view_route",)),
+    ("System health", "monitor_heart", "health", ("billing.view_verificationrun",)),
 )
 
 
 def _links(request: HttpRequest) -> list[dict[str, str]]:
-    return [
-        {"title": title, "icon": icon, "url": staff_url(name)}
-        for title, icon, name, permission in _LINKS
-        if request.user.has_perm(permission)
-    ]
+    found: dict[str, dict[str, str]] = {}
+    for title, icon, name, permissions in _LINKS:
+        if request.user.has_perms(permissions):
+            found.setdefault(title, {"title": title, "icon": icon, "url": staff_url(name)})
+    return list(found.values())

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect
 from channels import audit
 from channels.models import Account
 from common.forms import LabelledForm
-from gateway.console.access import STAFF_VIEW_PERMISSIONS, STAFF_VIEW_SESSION_KEY
+from gateway.console.access import STAFF_VIEW_PERMISSIONS, begin_staff_view
 from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 
@@ -52,5 +52,5 @@ def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
         target=account.name,
         changes={"reason": (None, reason)} if reason else None,
     )
-    request.session[STAFF_VIEW_SESSION_KEY] = account.id
+    begin_staff_view(request.session, account.id)
     return redirect("console:index")

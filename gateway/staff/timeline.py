@@ -1,4 +1,4 @@
-"""«Explain this balance»: everything that made an account's balance what it is."""
+"""“Explain this balance”: everything that made an account's balance what it is."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from django.test import Client
 
 from channels.models import Account, Membership, User
 from channels.tests.factories import Site
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.console.access import begin_staff_view
 
 UNKNOWN = "0190a000-0000-7000-8000-000000000000"
 
@@ -62,7 +62,7 @@ def staff_guest(site: Site) -> Client:
     user = User.objects.create_superuser("staff@example.com")
     client = log_in(user)
     session = client.session
-    session[STAFF_VIEW_SESSION_KEY] = site.account_id
+    begin_staff_view(session, site.account_id)
     session.save()
     return client
 

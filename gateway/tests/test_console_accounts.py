@@ -17,7 +17,7 @@ from django.urls import Resolver404, resolve, reverse
 from channels.models import Account, Membership, User
 from channels.tests.factories import make_site
 from conftest import FakeProvider
-from gateway.console.access import ACCOUNT_SESSION_KEY, STAFF_VIEW_SESSION_KEY
+from gateway.console.access import ACCOUNT_SESSION_KEY, STAFF_VIEW_SESSION_KEY, begin_staff_view
 from gateway.tests.console_clients import ConsoleClient, log_in, staff_guest
 from gateway.tests.test_policies import CONSOLE
 from gateway.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of, rows_of
@@ -224,7 +224,7 @@ def test_staff_keep_their_own_accounts_beside_the_one_they_look_at(db: None) -> 
         assert page.context["member"].account.pk == site.account_id
     # A tab that still shows the one does not end the look at another.
     session = client.session
-    session[STAFF_VIEW_SESSION_KEY] = own.account_id
+    begin_staff_view(session, own.account_id)
     session.save()
     client.post(reverse("console:leave_staff_view"), {"account": viewed.account_id})
     assert client.session[STAFF_VIEW_SESSION_KEY] == own.account_id

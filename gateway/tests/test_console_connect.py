@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from billing.models import LedgerEntry
 from channels import callers, services
@@ -18,7 +16,7 @@ from channels.tests.factories import Site, make_site, set_prices
 from conftest import FakeProvider, reply
 from conversations.models import ChatSession
 from gateway import reference
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.console.access import begin_staff_view
 from gateway.snippets import KEY_PLACEHOLDER
 from gateway.tests.console_clients import ConsoleClient
 
@@ -171,7 +169,7 @@ def test_viewers_see_no_button_that_would_need_more(site: Site) -> None:
 
 def test_staff_guests_see_no_button_either(site: Site, admin_client: Client) -> None:
     session = admin_client.session
-    session[STAFF_VIEW_SESSION_KEY] = site.account_id
+    begin_staff_view(session, site.account_id)
     session.save()
     html = show(admin_client, site)
     assert "data-reveal" not in html
@@ -234,10 +232,9 @@ def test_prices_read_well(site: Site, price: tuple[int, int, int], words: str) -
     assert words in show(log_in(site), site)
 
 
-@pytest.mark.parametrize("when", [timedelta(seconds=-1), timedelta(0)])
-def test_a_revoked_key_is_told_as_callers_are_told(site: Site, when: timedelta) -> None:
+def test_a_revoked_key_is_told_as_callers_are_told(site: Site) -> None:
     key = key_of(site, "test")
-    services.revoke_api_key(api_key=key, at=timezone.now() + when)
+    services.revoke_api_key(api_key=key)
     result = try_key(log_in(site), site, key).json()
     assert (result["status"], result["code"]) == (401, "invalid_api_key")
     assert result["error"]

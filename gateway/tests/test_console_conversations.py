@@ -333,7 +333,7 @@ def test_requests_of_v1_are_not_listed(site: Site, owner: Client, provider: Fake
 
 def test_own_answers_are_marked(site: Site, owner: Client, session: ChatSession) -> None:
     Message.objects.filter(role="assistant").update(provider_name="fixed")
-    assert b"Own answer" in owner.get(f"{LIST}{session.pk}/").content
+    assert b"Saved reply" in owner.get(f"{LIST}{session.pk}/").content
 
 
 # --- What the team thinks -------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) ->
     rate(editor, session, rating=1, note="first thought")
     page = rate(editor, session, rating=-1, note="<b>Too short</b>")
     text = page.content.decode()
-    assert "Thumb down" in text
+    assert "Disliked" in text
     assert "&lt;b&gt;Too short&lt;/b&gt;" in text
     assert "editor@team.example" in text
     kept = Feedback.objects.get()

@@ -1,4 +1,4 @@
-"""Own answers: added once, changed, deleted, tried; what the box says is what visitors get."""
+"""Saved replies: added once, changed, deleted, tried; what the box says is what visitors get."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from channels import fixed_answers as services
 from channels.audit import COMMAND_LINE
+from channels.errors import ChannelChanged
 from channels.models import AuditEntry, FixedAnswer
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
@@ -54,8 +55,8 @@ def test_an_added_answer_is_what_visitors_get_free(
 def test_the_box_says_which_question_matches(site: Site, tried: str) -> None:
     add(site)
     page = owner_client(site).get(page_of(site, PAGE), {"try": tried}).content.decode()
-    assert "Your own answer" in page
-    assert "It is the question «When are you open?»." in page
+    assert "Your saved reply" in page
+    assert "It is the question “When are you open?”." in page
 
 
 @pytest.mark.parametrize("tried", ["When do you open?", "???", "open"])
@@ -81,8 +82,9 @@ def test_a_wrong_field_is_named_beside_it(site: Site, form: dict[str, str], fiel
     add(site)
     other = add(site, "Where?", "Here.")
     client = owner_client(site)
+    digest = {"digest": services.digest_of(other)}
     for address in (page_of(site, PAGE + "add/"), one(site, other)):
-        response = client.post(address, form)
+        response = client.post(address, form | digest)
         assert response.status_code == 422
         assert set(response.context["form"].errors) == {field}
     assert set(FixedAnswer.objects.values_list("answer", flat=True)) == {"9 to 5.", "Here."}
@@ -92,6 +94,7 @@ def test_an_answer_is_changed_and_deleted_with_an_entry_each(site: Site) -> None
     answer, client = add(site), owner_client(site)
     assert "9 to 5." in client.get(one(site, answer)).content.decode()
     form = {"question": "When are you open?", "answer": "10 to 4."}
+    form["digest"] = services.digest_of(answer)
     for _ in range(2):
         assert client.post(one(site, answer), form).status_code == 302
     entry = AuditEntry.objects.get(action="fixed_answer.updated")
@@ -101,6 +104,38 @@ def test_an_answer_is_changed_and_deleted_with_an_entry_each(site: Site) -> None
     assert client.post(one(site, answer, "delete/")).status_code == 404
     assert FixedAnswer.objects.count() == 0
     assert AuditEntry.objects.filter(action="fixed_answer.deleted").count() == 1
+
+
+def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
+    answer = add(site)
+    client, editor = owner_client(site), member_client(site, "editor")
+    digest = client.get(one(site, answer)).context["form"]["digest"].value()
+    form = {"question": answer.question, "digest": digest}
+    assert editor.post(one(site, answer), form | {"answer": "Theirs"}).status_code == 302
+    response = client.post(one(site, answer), form | {"answer": "Mine"})
+    assert response.status_code == 409
+    page = response.content.decode()
+    assert "editor@example.com saved it" in page
+    assert "Theirs and yours" in page
+    assert ">\nMine</textarea>" in page
+    assert FixedAnswer.objects.get().answer == "Theirs"
+    # Both stand side by side, and the page can be sent again to keep one's own.
+    (both,) = response.context["differences"]
+    assert [line.parts[0][0] for line in (*both.theirs, *both.yours)] == ["Theirs", "Mine"]
+    form["digest"] = response.context["form"]["digest"].value()
+    assert client.post(one(site, answer), form | {"answer": "Mine"}).status_code == 302
+    assert FixedAnswer.objects.get().answer == "Mine"
+
+
+def test_a_save_of_what_another_deleted_is_refused(site: Site) -> None:
+    answer = add(site)
+    stored = FixedAnswer.objects.get()
+    services.delete_fixed_answer(fixed_answer=answer, actor=COMMAND_LINE)
+    with pytest.raises(ChannelChanged):
+        services.update_fixed_answer(
+            fixed_answer=stored, question="When?", answer="Mine.", actor=COMMAND_LINE
+        )
+    assert not FixedAnswer.objects.exists()
 
 
 def test_answers_are_found_by_question_and_text(site: Site) -> None:
@@ -126,7 +161,7 @@ def test_viewers_and_guests_read_and_change_nothing(site: Site) -> None:
     for client in (member_client(site, "viewer"), staff_guest(site)):
         page = client.get(page_of(site, PAGE)).content.decode()
         assert "9 to 5." in page
-        assert "Add an answer" not in page
+        assert "Add a saved reply" not in page
         form = {"question": "q", "answer": "a"}
         for address in (
             page_of(site, PAGE + "add/"),

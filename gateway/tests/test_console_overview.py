@@ -129,7 +129,7 @@ def test_channels_are_paginated_searched_and_sorted(site: Site, provider: FakePr
     found = text_of(client, "/?q=SHO")
     assert ">Shop<" in found
     assert ">Blog" not in found
-    assert "No channel has «&lt;b&gt;»" in text_of(client, "/?q=<b>")
+    assert "No channel has “&lt;b&gt;”" in text_of(client, "/?q=<b>")
     for odd in ("/?page=x", "/?page=-1", "/?page=9999", "/?sort=evil", "/?q=%00"):
         assert client.get(odd).status_code in (200, 400), odd
 

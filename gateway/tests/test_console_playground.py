@@ -19,7 +19,7 @@ from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, need_command, reply
 from conversations.models import ChatSession, Message
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.console.access import begin_staff_view
 from gateway.tests.test_console_connect import log_in
 
 # An answer runs on a thread of its own, so the database must be seen by both.
@@ -136,7 +136,7 @@ def test_two_people_do_not_share_a_conversation(client: Client, live_site: Site)
 
 def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_server: Any) -> None:
     need_command("curl")
-    name, data = events_of(say(client, live_site, "It's «me»"))[0]
+    name, data = events_of(say(client, live_site, "It's “me”"))[0]
     assert name == "request"
     assert "YOUR_TEST_KEY" in data["curl"]
     command = data["curl"].replace("http://testserver", live_server.url)
@@ -146,7 +146,7 @@ def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_se
     )
     assert "event: done" in result.stdout
     messages = Message.objects.filter(role=Message.Role.USER)
-    assert {message.content for message in messages} == {"It's «me»"}
+    assert {message.content for message in messages} == {"It's “me”"}
     assert ChatSession.objects.count() == 1
 
 
@@ -257,7 +257,7 @@ def test_viewers_see_it_disabled_with_the_reason(live_site: Site) -> None:
 
 def test_staff_guests_cannot_talk(live_site: Site, admin_client: Client) -> None:
     session = admin_client.session
-    session[STAFF_VIEW_SESSION_KEY] = live_site.account_id
+    begin_staff_view(session, live_site.account_id)
     session.save()
     assert "as staff" in show(admin_client, live_site)
     assert say(admin_client, live_site).status_code == 403

@@ -15,7 +15,7 @@ from channels.audit import Actor
 from channels.models import Account, AuditEntry, Invitation, Membership, User
 from channels.team import Role
 from channels.tests.factories import Site, make_site
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
+from gateway.console.access import begin_staff_view
 from gateway.tests.console_clients import ConsoleClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
@@ -134,7 +134,7 @@ def test_staff_who_look_on_change_nothing(account: Account, owner: Client) -> No
     client = ConsoleClient()
     client.force_login(User.objects.create_superuser("staff@example.com"))
     session = client.session
-    session[STAFF_VIEW_SESSION_KEY] = account.id
+    begin_staff_view(session, account.id)
     session.save()
     assert client.get(reverse("console:team")).status_code == 200
     for address, data in [*writes(account), (reverse("console:team_leave"), {})]:

@@ -1,4 +1,4 @@
-"""The page «Usage»: the right figures, honest about the ledger, of nobody else."""
+"""The page “Usage”: the right figures, honest about the ledger, of nobody else."""
 
 from __future__ import annotations
 

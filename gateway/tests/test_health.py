@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -204,15 +205,36 @@ def test_a_database_that_was_restarted_is_ready_at_once(
 
 @pytest.mark.django_db
 def test_a_lost_cache_alone_takes_nothing_out_of_service(
-    monkeypatch: pytest.MonkeyPatch, api: ApiClient, provider: FakeProvider
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, api: ApiClient, provider: FakeProvider
 ) -> None:
     def lost() -> None:
         raise ConnectionError("away")
 
     monkeypatch.setattr(health, "_ask_cache", lost)
+    settings.REDIS_URL = settings.REDIS_URL or "redis://127.0.0.1:1/0"
     status, body = ready()
     assert (status, body["status"], body["cache"]) == (200, "ok", "unreachable")
     assert api.chat().status_code == 200
+
+
+@pytest.mark.django_db
+def test_without_redis_a_busy_process_says_of_no_cache_that_it_is_away(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """The cache is the process's own memory then; late threads prove nothing about it."""
+    monkeypatch.setattr(health, "_PROBES", health._PROBES | {"cache": NeverAnswers(lambda: "")})
+    settings.REDIS_URL = ""
+    status, body = ready()
+    assert (status, body["cache"]) == (200, "ok")
+
+
+class NeverAnswers(health.Probe):
+    """Asks, and its thread does not get its turn."""
+
+    def begin(self) -> Future[str]:
+        late: Future[str] = Future()
+        late.set_exception(TimeoutError())
+        return late
 
 
 # --- Within a second ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from django.urls import URLPattern, reverse
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import redemptions
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
+from billing.redemptions import CODES
 from channels import services, team
 from channels.audit import COMMAND_LINE
 from channels.models import (
@@ -113,6 +114,10 @@ def secrets(*sites: Site) -> dict[str, str]:
     found["factor"] = FACTOR_SECRET
     invitation = Account.objects.get(id=sites[0].account_id).invitations.get()
     found["invitation"] = invitation.secret_digest
+    for code in RedemptionCode.objects.all():
+        found[f"code {code.id}"] = CODES.unseal(code)
+        found[f"digest of code {code.id}"] = code.code_digest
+        found[f"ciphertext of code {code.id}"] = repr(bytes(code.code_ciphertext or b""))
     return found
 
 

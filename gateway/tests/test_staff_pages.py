@@ -415,7 +415,9 @@ def test_the_books_are_proven_by_a_worker_where_there_is_one(
     queued: list[bool] = []
     monkeypatch.setattr(worker, "find_workers", lambda: ["celery@here"])
     monkeypatch.setattr(tasks.verify_ledger, "delay", lambda: queued.append(True))
-    assert "A worker is proving" in text_of(admin_client.post("/admin/health/verify/", follow=True))
+    assert "A worker is verifying" in text_of(
+        admin_client.post("/admin/health/verify/", follow=True)
+    )
     assert "celery@here" in text_of(admin_client.post("/admin/health/workers/", follow=True))
     assert queued == [True]
     assert not VerificationRun.objects.exists()
@@ -565,3 +567,24 @@ def test_times_in_lists_say_that_they_are_utc(admin_client: Client, site: Site, 
     account = Account.objects.get(name="Noon")
     page = reverse("admin:channels_account_change", args=[account.pk])
     assert "2026-04-05 12:00:00 UTC" in text_of(admin_client.get(page))
+
+
+@pytest.mark.parametrize(
+    ("permissions", "leads_to"),
+    [
+        (("view_redemptioncode",), "admin:billing_redemptioncode_changelist"),
+        (("view_redemptioncode", "add_redemptioncode"), "admin:billing_redemptioncode_changelist"),
+        (("add_redemptioncode", "add_ledgerentry"), "admin:make_codes"),
+        # Making codes is giving credits: alone, this opens neither page.
+        (("add_redemptioncode",), None),
+        (("view_account",), None),
+    ],
+)
+def test_the_link_to_codes_is_for_who_may_see_or_make_some(
+    permissions: tuple[str, ...], leads_to: str | None
+) -> None:
+    client = staff_with(*permissions)
+    links = {one["title"]: one["url"] for one in client.get("/admin/").context["links"]}
+    assert links.get("Redemption codes") == (leads_to and reverse(leads_to))
+    if leads_to:
+        assert client.get(reverse(leads_to)).status_code == 200

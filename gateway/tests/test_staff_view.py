@@ -1,19 +1,21 @@
-"""«View as owner»: read-only, without keys, in the audit log, and never somebody else's log-in."""
+"""“View as owner”: read-only, without keys, in the audit log, and never somebody else's log-in."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
 from channels.models import AuditEntry, User
 from channels.tests.factories import Site
 from gateway.console import urls as console_urls
-from gateway.console.access import STAFF_VIEW_SESSION_KEY
-from gateway.tests.console_clients import ConsoleClient
+from gateway.console.access import STAFF_VIEW_LASTS, STAFF_VIEW_SESSION_KEY, begin_staff_view
+from gateway.tests.console_clients import ConsoleClient, page_of
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +62,8 @@ def test_a_guest_stays_themselves_and_sees_the_banner(guest: Client, site: Site)
     response = guest.get("/credits/")
     text = response.content.decode()
     assert response.status_code == 200
-    assert "as staff. Nothing can be changed" in text
+    ends_at = (timezone.now() + STAFF_VIEW_LASTS).strftime("%H:%M")
+    assert f"as staff until {ends_at} UTC. Nothing can be changed" in text
     assert response.context["user"].email == "staff@example.com"
     assert response.context["member"].account.id == site.account_id
     assert reverse("console:leave_staff_view") in text
@@ -137,10 +140,37 @@ def test_owners_cannot_get_there(site: Site) -> None:
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.post(url)["Location"].startswith("/admin/login/")
     session = client.session
-    session[STAFF_VIEW_SESSION_KEY] = site.account_id + 1
+    begin_staff_view(session, site.account_id + 1)
     session.save()
     assert client.get("/credits/").context["member"].account.id == site.account_id
 
 
 def test_an_unknown_account_is_not_found(site: Site) -> None:
     assert staff(*GUEST).get("/admin/accounts/999999/view/").status_code == 404
+
+
+def enter_password_again(client: Client) -> None:
+    """Do what the page asks for whose log-in is not recent, whichever way the clock went."""
+    session = client.session
+    for record in session["account_authentication_methods"]:
+        record["at"] = time.time()
+    session.save()
+
+
+@pytest.mark.parametrize("minutes", [59, 61, -3])
+def test_a_view_ends_after_an_hour(clock: Any, guest: Client, site: Site, minutes: int) -> None:
+    """So does one that a clock ahead began: nobody knows when that was."""
+    start = reverse("admin:view_as_owner", args=[site.account_id])
+    for path in (f"/a/{site.account_id}/credits/", page_of(site)):
+        clock.shift(minutes * 60)
+        enter_password_again(guest)
+        response = guest.get(path)
+        if minutes == 59:
+            assert response.status_code == 200
+            break
+        # Once back to where it begins; then as for everybody who is no member.
+        assert response["Location"] == start
+        assert "60 minutes as staff are over" in guest.get(start).content.decode()
+        assert guest.get(path).status_code == 404
+        guest.post(start)
+        assert guest.get(path).status_code == 200

@@ -31,9 +31,12 @@ class Command(ScriptCommand):
             channel = services.get_channel(options["channel_id"])
         earlier = list(channel.api_keys.filter(mode="test" if options["test"] else "live"))
         if options["overlap_seconds"] is not None:
-            end = timezone.now() + timedelta(seconds=max(0, options["overlap_seconds"]))
+            overlap = timedelta(seconds=max(0, options["overlap_seconds"]))
             for api_key in earlier:
-                services.revoke_api_key(api_key=api_key, at=end)
+                if overlap:
+                    services.expire_api_key(api_key=api_key, at=timezone.now() + overlap)
+                else:
+                    services.revoke_api_key(api_key=api_key)
         with clear_errors():
             issued = services.issue_api_key(channel=channel, is_test=options["test"])
         result = {"channel_id": str(channel.id), "key": issued.clear, "mode": issued.record.mode}

@@ -21,6 +21,7 @@ from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
+from common.errors import InvalidRequest
 from conversations import calls, failures, idempotency
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
@@ -32,14 +33,24 @@ from conversations.idempotency import Claim
 from conversations.messages import STORE_REPLY
 from conversations.prompts import Prompt, build_stateless_prompt
 
+# Of an option that neither the gateway knows nor a route takes (conversations/api/parameters.py).
+UNLISTED = (
+    "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
+    "operator to allow it for the routes of this model."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a completion, validated; `options` go to the provider as they are."""
+    """A request for a completion, validated; `options` go to the provider as they are.
+
+    Of those, `unlisted_options` are names that only a route may take which staff have allowed them.
+    """
 
     model_id: str
     messages: Sequence[ChatMessage]
     options: Mapping[str, Any]
+    unlisted_options: frozenset[str] = frozenset()
     max_output_tokens: int | None = None
     limit_name: str = "max_tokens"
     is_stream: bool = False
@@ -62,7 +73,8 @@ def complete_chat(
     the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
     piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
     IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered or ProviderFailed;
-    each of them charged nothing and stored no message.
+    each of them charged nothing and stored no message. InvalidRequest: an option that no route
+    takes.
     """
     with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
         return _complete(caller, asked, request_id, render, tell)
@@ -76,6 +88,7 @@ def _complete(
     tell: Tell | None,
 ) -> Outcome:
     caller = with_model(caller, asked.model_id)
+    require_allowed(caller, asked.unlisted_options)
     prompt = build_prompt(caller, asked)
     with (
         calls.in_flight(caller),
@@ -103,6 +116,12 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     return replace(caller, model=terms)
 
 
+def require_allowed(caller: Caller, names: frozenset[str]) -> None:
+    """Refuse options that no route of the model takes. Raises InvalidRequest naming them."""
+    if names and (refused := routes.find_refused(caller, names)):
+        raise InvalidRequest(fields=dict.fromkeys(sorted(refused), UNLISTED))
+
+
 def build_prompt(caller: Caller, asked: Asked) -> Prompt:
     """Return what is sent to the model. Raises ContextLengthExceeded."""
     prompt = build_stateless_prompt(
@@ -124,7 +143,9 @@ def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> I
 
     Where even that fails, the hold ends by itself when its time has passed.
     """
-    clients = routes.list_routes(caller, simulate=asked.simulate)
+    clients = routes.list_routes(
+        caller, simulate=asked.simulate, unlisted_options=asked.unlisted_options
+    )
     call = calls.freeing_up(caller, lambda: _admit(caller, asked, prompt, clients, request_id))
     try:
         yield call

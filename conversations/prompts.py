@@ -139,6 +139,7 @@ def build_stateless_prompt(
     room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
     most = sum(most_tokens(text) for message in everything for text in _json_of(message))
     most += sum(_MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS for text in offered)
+    most += sum(map(most_tokens, _json_of(_others(options))))
     return Prompt(
         request=ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True),
         most_input_tokens=min(most, model.context_window_tokens),
@@ -150,9 +151,22 @@ def build_stateless_prompt(
 _SHOWN_OPTIONS = ("tools", "response_format")
 
 
+def _others(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the other options that a chat template, or a provider we do not know, could show.
+
+    Most never are. But the hold has to cover what is charged, and a flag or a number is no text.
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in _SHOWN_OPTIONS and not isinstance(value, bool | int | float)
+    }
+
+
 def _text_of(message: ChatMessage) -> str:
+    """Return what a model surely reads of a message. Earlier reasoning, most of them do not."""
     calls = "".join(map(text_of_tool_call, message.get("tool_calls") or ()))
-    return text_of_content(message.get("content")) + calls
+    return text_of_content(message.get("content")) + (message.get("refusal") or "") + calls
 
 
 def _json_of(value: Mapping[str, Any]) -> list[str]:

@@ -87,6 +87,22 @@ class Route(models.Model):
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
     provider_model = models.CharField("name at the provider", max_length=200)
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
+    allowed_parameters = models.TextField(
+        "parameters allowed beside the known ones",
+        max_length=1_000,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[
+            RegexValidator(
+                r"^[A-Za-z_]\w*( [A-Za-z_]\w*)*$",
+                "Write names of letters, digits and _, with one space between two.",
+            )
+        ],
+        help_text="Names that callers of /v1 may send to this route, separated by spaces, as in "
+        "repeat_last_n mirostat. The API's page lists those that need no entry here; what it "
+        "refuses with a reason stays refused.",
+    )
     is_enabled = models.BooleanField("enabled", default=True)
 
     class Meta:

@@ -194,6 +194,10 @@ _NAME_MEMBERS = frozenset({"param", "loc", "field"})
 _QUOTING_MEMBERS = frozenset({"input", "flagged_input", "failed_generation", "ctx"})
 # Of names, these say nothing: where the body was wrong, and the model, which is the route's.
 _NO_NAMES = frozenset({"", "body", "model"})
+# Of options, these stand in messages about keys and accounts as well: "User not found."
+_EVERYDAY_WORDS = frozenset({
+    "user", "store", "metadata", "reasoning", "thinking", "modalities", "verbosity", "n",
+})  # fmt: skip
 _DEEPEST = 8
 _MOST_WORDS = 4_000
 _QUOTATION = re.compile(r"""`[^`]*`|"[^"]*"|(?<!\w)'[^']*'(?!\w)""")
@@ -250,7 +254,7 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
     for shape in shapes:
         if shape.fault is not Fault.BROKEN and _find(shape.words, said.words):
             return shape
-    if said.names_request or any(_find(rf"\b{re.escape(n)}\b", said.words) for n in sent.options):
+    if said.names_request or any(_find(_option(name), said.words) for name in sent.options):
         return _NAMES_REQUEST
     # What puts a route out at once must be the provider's own words: an error that quotes the
     # request could be made to say that the key is wrong.
@@ -261,6 +265,12 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
         if shape.fault is Fault.BROKEN and found and found.lower() not in asked:
             return shape
     return next((shape for shape in shapes if not shape.codes and not shape.words), None)
+
+
+def _option(name: str) -> str:
+    """Return an expression for an option's name; one that is a word of every day is in quotes."""
+    expression = re.escape(name)
+    return rf"[`'\"]{expression}[`'\"]" if name in _EVERYDAY_WORDS else rf"\b{expression}\b"
 
 
 def _find(expression: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -26,11 +27,25 @@ class Fault(Enum):
     DOUBTFUL = "doubtful"
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A provider's own words for an error; nobody has taken out yet what is not a caller's.
+
+    `param` is a member of the request as it was sent, as in `messages[3].content`; `model` is what
+    the provider calls the model. Empty where nothing was said.
+    """
+
+    message: str = ""
+    code: str = ""
+    param: str = ""
+    model: str = ""
+
+
 class ProviderError(Exception):
     """One route failed.
 
     `retry_after_seconds` is how long the provider itself asked to be left alone; `is_refusal` says
-    that the same request would be refused again.
+    that the same request would be refused again; `said` is None where nothing could be read.
     """
 
     def __init__(
@@ -40,11 +55,13 @@ class ProviderError(Exception):
         fault: Fault = Fault.DOUBTFUL,
         retry_after_seconds: float = 0,
         is_refusal: bool = False,
+        said: Said | None = None,
     ) -> None:
         self.reason = reason
         self.fault = fault
         self.retry_after_seconds = retry_after_seconds
         self.is_refusal = is_refusal
+        self.said = said
         super().__init__(reason)
 
     @property

@@ -21,12 +21,13 @@ from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
-from common.errors import InvalidRequest
-from conversations import calls, failures, idempotency
+from common.errors import ApiError, InvalidRequest
+from conversations import calls, failures, idempotency, refusals
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
     ContextLengthExceeded,
     ModelNotFound,
+    RefusedAsSaid,
     RequestRefused,
 )
 from conversations.idempotency import Claim
@@ -72,7 +73,8 @@ def complete_chat(
     Two short transactions with the provider's call between them, as for a chat. `render` makes
     the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
     piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
-    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered or ProviderFailed;
+    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid or
+    ProviderFailed;
     each of them charged nothing and stored no message. InvalidRequest: an option that no route
     takes.
     """
@@ -102,9 +104,7 @@ def _complete(
             try:
                 reply = calls.make(call, tell)
             except RequestRefused as error:
-                if error.reason != CONTEXT_LENGTH_EXCEEDED:
-                    raise
-                raise ContextLengthExceeded(caller.model.context_window_tokens) from error
+                raise explain(call, asked, error) from error
             return _store(call, reply, claim, render)
 
 
@@ -114,6 +114,23 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     if terms is None:
         raise ModelNotFound(model_id)
     return replace(caller, model=terms)
+
+
+def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
+    """Return a refusal in the provider's own words, so that a caller can see what to change."""
+    model = call.caller.model
+    if error.reason == CONTEXT_LENGTH_EXCEEDED:
+        return ContextLengthExceeded(model.context_window_tokens)
+    ours = len(call.prompt.request.messages) - len(asked.messages)
+    said = refusals.as_callers_read(
+        error.said,
+        model_id=model.model_id,
+        provider_names={route.provider_name for route in call.routes},
+        system_prompt=call.caller.system_prompt,
+        request=[asked.messages, asked.options],
+        indexes=[None] * ours + [*range(len(asked.messages))],
+    )
+    return RefusedAsSaid(error.reason, said)
 
 
 def require_allowed(caller: Caller, names: frozenset[str]) -> None:

@@ -41,7 +41,7 @@ _MASKS = (
     ),
     (
         re.compile(
-            r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|csk|fw|pplx|tgp|r8|key|amgai)[-_][\w*.…-]{6,}"
+            r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|csk|fw|pplx|tgp|r8|amgai)[-_][\w*.…-]{6,}"
             r"|\bAIza[\w*.…-]{6,}",
             re.IGNORECASE,
         ),
@@ -50,10 +50,9 @@ _MASKS = (
     (re.compile(r"\b(?:org|organization|proj|project|acct)[-_]\w[\w-]*\d[\w-]*"), "[account]"),
     (re.compile(r"\b(?:org|proj)[-_]\w[\w-]*"), "[account]"),
 )
-# messages[3], messages.3, messages.[3], messages/3, ['messages', 3], messages at index 3.
+# messages[3], messages.3, messages.[3], messages/3, ['messages', 3], message at index 3.
 _INDEX = re.compile(
-    r"\b(messages?|input)((?:['\"]?[\]\[./,: ]{1,4}|,? (?:at )?(?:index|position|number|#) ?))"
-    r"(\d{1,6})\b(\]?)",
+    r"\b(messages?|input)(['\"]?[\]\[./]{1,2}|['\"], ?| (?:at )?index )(\d{1,6})\b(\]?)",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"[\w.:/-]{1,50}")
@@ -89,7 +88,9 @@ def as_callers_read(
         code = ""  # one of the gateway's own, which says something else
     if "[" in _masked(code, names, model_id, provider_names):
         code = ""
-    return replace(said, code=code, param=param, message=_cut(message.strip()) or _NEUTRAL)
+    return replace(
+        said, model=model_id, code=code, param=param, message=_cut(message.strip()) or _NEUTRAL
+    )
 
 
 def as_callers_count(text: str, indexes: Sequence[int | None]) -> str:
@@ -118,9 +119,7 @@ def _names_of(model: str) -> list[str]:
     return [name for name in (model, model.rpartition("/")[2]) if len(name) > 1]
 
 
-def _masked(
-    text: str, names: Sequence[str], model_id: str, provider_names: Collection[str]
-) -> str:
+def _masked(text: str, names: Sequence[str], model_id: str, provider_names: Collection[str]) -> str:
     for name in names:
         text = re.sub(_word(name), lambda _: model_id, text, flags=re.IGNORECASE)
     for name in set(provider_names) - _NO_PROVIDERS:

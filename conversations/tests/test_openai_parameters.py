@@ -1,4 +1,4 @@
-"""Parameters and members of POST /v1/chat/completions: passed on as they are, or refused by name."""
+"""Parameters and members of /v1/chat/completions: passed on unchanged, or refused by name."""
 
 from __future__ import annotations
 

@@ -196,6 +196,43 @@ def test_lists_the_models_a_channel_may_use(site: Site, api: ApiClient) -> None:
     assert [m["id"] for m in api.get("/v1/models/").json()["data"]] == [MODEL, "gemma2-9b-it"]
 
 
+def test_describes_one_model(site: Site, api: ApiClient) -> None:
+    LanguageModel.objects.create(
+        model_id="meta/llama:70b", name="L", context_window_tokens=4096, max_output_tokens=512
+    )
+    listed = {model["id"]: model for model in api.get("/v1/models").json()["data"]}
+    for name in (MODEL, "meta/llama:70b"):
+        assert api.get(f"/v1/models/{name}").json() == listed[name]
+    assert api.get("/v1/models/meta%2Fllama%3A70b/").json() == listed["meta/llama:70b"]
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "gemma2-9b-it", "a%00b", "%ff", "a%0Ab", "x" * 9000])
+def test_a_model_that_is_not_the_channels_is_404(site: Site, api: ApiClient, name: str) -> None:
+    plan = Plan.objects.create(name="Small")
+    plan.models_allowed.add(LanguageModel.objects.get(model_id=MODEL))
+    site.channel.account.plan = plan
+    site.channel.account.save()
+    assert_error(api.get(f"/v1/models/{name}"), 404, "model_not_found", "model")
+
+
+def test_a_strangers_model_is_as_unknown_as_any(api: ApiClient, stranger: Site) -> None:
+    plan = Plan.objects.create(name="Small")
+    plan.models_allowed.add(LanguageModel.objects.get(model_id="gemma2-9b-it"))
+    stranger.channel.account.plan = plan
+    stranger.channel.account.save()
+    theirs = ApiClient(stranger.api_key)
+    answers = [theirs.get(f"/v1/models/{name}") for name in ("llama-3.1-70b-versatile", "nobodys")]
+    messages = [assert_error(answer, 404, "model_not_found", "model") for answer in answers]
+    assert messages[0].replace("llama-3.1-70b-versatile", "nobodys") == messages[1]
+    assert theirs.get("/v1/models/gemma2-9b-it").status_code == 200
+
+
+def test_one_model_takes_a_key_and_no_other_method(site: Site, api: ApiClient) -> None:
+    path = f"/v1/models/{MODEL}"
+    assert_error(ApiClient().get(path), 401, "missing_api_key")
+    assert_error(api.post(path, {}), 405, "method_not_allowed")
+
+
 def test_another_model_is_used_at_its_own_price_and_size(
     api: ApiClient, provider: FakeProvider
 ) -> None:

@@ -30,6 +30,8 @@ class ModelTerms:
     per_reply: int
     per_1k_input: int
     per_1k_output: int
+    # What is held for one image; 0: the model takes none.
+    image_tokens: int
 
     @property
     def is_flat(self) -> bool:
@@ -129,6 +131,7 @@ _OF_CHANNEL = {
     "per_reply": "m.price_per_reply_microcredits",
     "per_1k_input": "m.price_per_1k_input_tokens_microcredits",
     "per_1k_output": "m.price_per_1k_output_tokens_microcredits",
+    "image_tokens": "m.image_tokens",
 }
 _OF_KEY = {
     "mark": "NULL",

@@ -59,6 +59,7 @@ def _terms(models: QuerySet[LanguageModel]) -> QuerySet[LanguageModel, Any]:
         "price_per_reply_microcredits",
         "price_per_1k_input_tokens_microcredits",
         "price_per_1k_output_tokens_microcredits",
+        "image_tokens",
     )
 
 

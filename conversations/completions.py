@@ -32,13 +32,14 @@ from conversations.errors import (
 )
 from conversations.idempotency import Claim
 from conversations.messages import STORE_REPLY
-from conversations.prompts import Prompt, build_stateless_prompt
+from conversations.prompts import Prompt, build_stateless_prompt, find_images
 
 # Of an option that neither the gateway knows nor a route takes (conversations/api/parameters.py).
 UNLISTED = (
     "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
     "operator to allow it for the routes of this model."
 )
+NO_IMAGES = "Must be text: this model takes no images. The entries of GET /v1/models say which do."
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def require_allowed(caller: Caller, names: frozenset[str]) -> None:
 
 
 def build_prompt(caller: Caller, asked: Asked) -> Prompt:
-    """Return what is sent to the model. Raises ContextLengthExceeded."""
+    """Return what is sent to the model. Raises ContextLengthExceeded, InvalidRequest for images."""
+    if not caller.model.image_tokens and (images := find_images(asked.messages)):
+        raise InvalidRequest(fields={images[0]: NO_IMAGES})
     prompt = build_stateless_prompt(
         model=caller.model,
         system_prompt=caller.system_prompt,

@@ -37,6 +37,13 @@ class LanguageModel(models.Model):
     name = models.CharField(max_length=100)
     context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(512)])
     max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(16)])
+    image_tokens = models.PositiveIntegerField(
+        "tokens held for an image",
+        default=0,
+        db_default=0,
+        help_text="The most that one image can come to at any of the model's providers. 0: the "
+        "model takes no images.",
+    )
     speed_tps = models.PositiveIntegerField("speed (tokens a second)", default=0)
     best_for = models.CharField(max_length=120, blank=True)
     price_per_reply_microcredits = models.PositiveBigIntegerField(default=1_000_000)

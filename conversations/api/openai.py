@@ -139,4 +139,5 @@ def _describe(model: ModelTerms) -> dict[str, Any]:
         "owned_by": "gateway",
         "context_window": model.context_window_tokens,
         "max_output_tokens": model.max_output_tokens,
+        "takes_images": model.image_tokens > 0,
     }

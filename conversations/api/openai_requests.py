@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import InvalidRequest
+from conversations.api import images
 from conversations.api.parameters import (
     PARAMETERS,
     Fields,
@@ -20,8 +21,7 @@ from conversations.completions import Asked
 from conversations.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-_PARTS = ("text",)
-_ANSWER_PARTS = ("text", "refusal")
+_PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
 # Members of every message, of which role, content and tool calls have checks of their own.
 _MEMBERS: dict[str, type] = {
     "role": object,
@@ -126,17 +126,22 @@ def _check_members(message: dict[str, Any], role: Any, path: str, fields: Fields
 
 
 def _check_content(value: Any, role: Any, path: str, fields: Fields) -> None:
-    kinds = _ANSWER_PARTS if role == "assistant" else _PARTS
-    is_content = isinstance(value, str) or (
-        isinstance(value, list) and bool(value) and all(_is_part(part, kinds) for part in value)
-    )
-    if not is_content:
-        fields[path] = f"Must be a string, or a list of parts of type {' or '.join(kinds)}."
-
-
-def _is_part(part: Any, kinds: tuple[str, ...]) -> bool:
-    kind = part.get("type") if isinstance(part, dict) else None
-    return kind in kinds and is_text(part.get(kind))
+    """Note what is wrong with a content: a string, or parts of the kinds that a role has."""
+    if isinstance(value, str):
+        return
+    kinds = _PARTS.get(role, ("text",)) if isinstance(role, str) else ("text",)
+    rule = f"Must be a string, or a list of parts of type {' or '.join(kinds)}."
+    if not isinstance(value, list) or not value:
+        fields[path] = rule
+        return
+    for number, part in enumerate(value):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in kinds:
+            fields[f"{path}[{number}]"] = rule
+        elif kind == "image_url" and not images.is_image(part.get(kind)):
+            fields[f"{path}[{number}].image_url"] = images.RULE
+        elif kind != "image_url" and not is_text(part.get(kind)):
+            fields[f"{path}[{number}].{kind}"] = "Must be a string."
 
 
 def _are_tool_calls(value: Any) -> bool:

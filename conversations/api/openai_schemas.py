@@ -91,6 +91,9 @@ class OpenAiModelSchema(serializers.Serializer[Any]):
     owned_by = serializers.CharField()
     context_window = serializers.IntegerField()
     max_output_tokens = serializers.IntegerField()
+    takes_images = serializers.BooleanField(
+        help_text="Whether messages may have `image_url` parts."
+    )
 
 
 class OpenAiModelListSchema(serializers.Serializer[Any]):

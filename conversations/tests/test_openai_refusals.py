@@ -23,6 +23,7 @@ pytestmark = pytest.mark.django_db
 
 
 USER = {"role": "user", "content": "Hi"}
+IMAGE = "messages[0].content[0]"
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": None}, "model"),
     ({"model": 5}, "model"),
@@ -36,7 +37,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, IMAGE + ".image_url"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, IMAGE),
+    ({"messages": [{"role": "tool", "content": [{"type": "image_url"}]}]}, IMAGE),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, IMAGE + ".text"),
+    ({"messages": [{"role": ["user"], "content": ["x"]}]}, "messages[0].role"),
     ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages[0]"),
     ({"messages": [USER | {"name": 5}]}, "messages[0].name"),
     ({"messages": [USER | {"tool_calls": [CALL]}]}, "messages[0].tool_calls"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
 
 from billing.models import Hold
 from channels.models import Provider, Route
@@ -155,13 +160,28 @@ def test_unknown_names_are_400_by_name(api: ApiClient, provider: FakeProvider, n
     assert provider.requests == []
 
 
+def test_the_guide_and_the_schema_tell_of_the_whole_table() -> None:
+    guide = (Path(settings.BASE_DIR) / "docs" / "api.md").read_text()
+    table = guide.partition("**Parameters**")[2].partition("**Messages**")[0]
+    told = {
+        name: words.startswith("refused")
+        for names, words in re.findall(r"^\| (`.+`) \| (.+) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert told == {name: not passes(name) and name not in ITS_OWN for name in PARAMETERS}
+    schema = Client().get("/api/schema").json()["components"]["schemas"]["CompletionRequestSchema"]
+    assert set(schema["properties"]) == {
+        name for name, is_refused in told.items() if not is_refused
+    }
+
+
 # --- Names that staff allow -----------------------------------------------------------------------
 
 
 @pytest.fixture
-def first_route(site: Site, settings: Any) -> Route:
+def first_route(site: Site, monkeypatch: pytest.MonkeyPatch) -> Route:
     """Two routes to the channel's model, neither of which allows anything."""
-    settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES = True
+    monkeypatch.setattr(settings, "PROVIDER_ALLOW_PRIVATE_ADDRESSES", True)
     Route.objects.filter(model=site.channel.model).delete()
     for name in ("one", "two"):
         provider = Provider.objects.create(name=name, base_url="https://unset.example/v1")
@@ -222,6 +242,27 @@ def test_staff_cannot_allow_what_the_table_refuses(
     allow("one", "models n")
     assert_error(complete(api, models=["a"]), 400, "invalid_request", "models")
     assert_error(complete(api, n=2), 400, "invalid_request", "n")
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [("", 302), ("mirostat", 302), ("mirostat _x9", 302), ("a,b", 200), ("a  b", 200), ("9", 200)],
+)
+def test_staff_type_names_with_spaces_between_them(
+    admin_client: Client, first_route: Route, names: str, status: int
+) -> None:
+    form = {
+        "model": first_route.model_id,
+        "provider": first_route.provider_id,
+        "provider_model": "m",
+        "position": 0,
+        "is_enabled": "on",
+        "allowed_parameters": names,
+    }
+    page = reverse("admin:channels_route_change", args=[first_route.pk])
+    assert admin_client.post(page, form).status_code == status
+    first_route.refresh_from_db()
+    assert first_route.allowed_parameters == (names if status == 302 else "")
 
 
 # --- Members of messages --------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
+from channels.providers.openai_compatible import MAX_ANSWER_BYTES, MAX_STREAM_BYTES
 from common.errors import ApiError, InvalidRequest
 from conversations import calls, failures, idempotency, refusals
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
@@ -34,6 +35,8 @@ from conversations.idempotency import Claim
 from conversations.messages import STORE_REPLY
 from conversations.prompts import Prompt, build_stateless_prompt, find_images
 
+# Of one token with its log probability, at most: its text, its bytes as numbers, the probability.
+LOGGED_BYTES = 200
 # Of an option that neither the gateway knows nor a route takes (conversations/api/parameters.py).
 UNLISTED = (
     "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
@@ -154,7 +157,18 @@ def build_prompt(caller: Caller, asked: Asked) -> Prompt:
     )
     if prompt is None:
         raise ContextLengthExceeded(caller.model.context_window_tokens)
+    if asked.options.get("logprobs"):
+        return prompt.with_room(min(prompt.request.max_output_tokens, most_logged_tokens(asked)))
     return prompt
+
+
+def most_logged_tokens(asked: Asked) -> int:
+    """Return how long an answer with log probabilities may be, in tokens.
+
+    A longer one is cut at its bytes, unreadable: it would be the provider's failure, and free.
+    """
+    most_bytes = MAX_STREAM_BYTES if asked.is_stream else MAX_ANSWER_BYTES
+    return int(most_bytes // (LOGGED_BYTES * (2 + asked.options.get("top_logprobs", 0))))
 
 
 @contextmanager

@@ -342,6 +342,22 @@ def test_the_hold_covers_all_that_a_model_may_read(
 
 
 @pytest.mark.parametrize(
+    ("more", "room"),
+    [
+        ({"logprobs": False}, 8192),
+        ({"logprobs": True}, 2621),
+        ({"logprobs": True, "top_logprobs": 20}, 238),
+        ({"logprobs": True, "max_tokens": 50}, 50),
+    ],
+)
+def test_an_answer_with_log_probabilities_is_as_short_as_can_be_read(
+    api: ApiClient, provider: FakeProvider, more: dict[str, Any], room: int
+) -> None:
+    assert complete(api, **more).status_code == 200
+    assert provider.requests[0].max_output_tokens == room
+
+
+@pytest.mark.parametrize(
     ("value", "param"),
     [
         ({"include_obfuscation": False}, None),

@@ -35,6 +35,8 @@ class ModelTerms:
     hides_thinking: bool
     # How long its answer may take to begin; 0: as long as any.
     first_token_seconds: int
+    # What is held for one image; 0: the model takes none.
+    image_tokens: int
 
     @property
     def is_flat(self) -> bool:
@@ -139,6 +141,7 @@ _OF_CHANNEL = {
     "per_1k_cached_input": "m.price_per_1k_cached_input_tokens_microcredits",
     "hides_thinking": "m.hides_thinking",
     "first_token_seconds": "m.first_token_seconds",
+    "image_tokens": "m.image_tokens",
 }
 _OF_KEY = {
     "mark": "NULL",

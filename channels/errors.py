@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -26,12 +27,26 @@ class Fault(Enum):
     DOUBTFUL = "doubtful"
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A provider's own words for an error; nobody has taken out yet what is not a caller's.
+
+    `param` is a member of the request as it was sent, as in `messages[3].content`; `model` is what
+    the provider calls the model. Empty where nothing was said.
+    """
+
+    message: str = ""
+    code: str = ""
+    param: str = ""
+    model: str = ""
+
+
 class ProviderError(Exception):
     """One route failed.
 
     `retry_after_seconds` is how long the provider itself asked to be left alone; `is_refusal` says
-    that the same request would be refused again. `status` and `words` are what the provider said,
-    where it said no in so many words; the words may quote the request, so nobody gets to see them.
+    that the same request would be refused again. `said` is what callers may see of it, None where
+    nothing could be read. `status` and `words` are for lessons.py alone: words may quote a request.
     """
 
     def __init__(
@@ -43,6 +58,7 @@ class ProviderError(Exception):
         is_refusal: bool = False,
         status: int = 0,
         words: str = "",
+        said: Said | None = None,
     ) -> None:
         # Whether the answer had begun, so that the call cannot be made once more.
         self.has_begun = False
@@ -52,6 +68,7 @@ class ProviderError(Exception):
         self.fault = fault
         self.retry_after_seconds = retry_after_seconds
         self.is_refusal = is_refusal
+        self.said = said
         super().__init__(reason)
 
     @property

@@ -47,7 +47,7 @@ _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened
        h.failed_at"""
 _LIST_ROUTES = f"""
 SELECT -1 AS step, 0 AS id, NULL, 'default', TRUE, '', '', NULL, '', %(model_id)s,
-       t.limit_name, {_TRAITS}, {_HEALTH}
+       '', t.limit_name, {_TRAITS}, {_HEALTH}
   FROM (SELECT 1) AS always
   LEFT JOIN channels_routetraits t ON t.provider_name = 'default'
                                   AND t.provider_model = %(model_id)s
@@ -56,7 +56,8 @@ SELECT -1 AS step, 0 AS id, NULL, 'default', TRUE, '', '', NULL, '', %(model_id)
 UNION ALL
 SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.is_enabled, p.base_url,
        p.key_setting, p.key_ciphertext, p.encryption_key_id, r.provider_model,
-       COALESCE(NULLIF(r.limit_name, ''), t.limit_name), {_TRAITS}, {_HEALTH}
+       r.allowed_parameters, COALESCE(NULLIF(r.limit_name, ''), t.limit_name), {_TRAITS},
+       {_HEALTH}
   FROM channels_provider p
   LEFT JOIN channels_route r ON r.provider_id = p.id AND r.model_id = %(model)s
                             AND r.is_enabled AND p.is_enabled
@@ -81,6 +82,7 @@ class RouteRow(NamedTuple):
     key_ciphertext: Any
     encryption_key_id: str
     provider_model: str | None
+    allowed_parameters: str | None = ""
     # None where nothing was learned.
     limit_name: str | None = None
     has_stream_options: bool | None = None
@@ -107,6 +109,10 @@ class RouteRow(NamedTuple):
 
     def health(self) -> Health:
         return Health.read(*self[-6:])
+
+    def missing(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of these parameters that staff have not allowed for this route."""
+        return names.difference((self.allowed_parameters or "").split())
 
 
 class GuardedRoute:
@@ -193,8 +199,12 @@ def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
     return FixedAnswerProvider(answer) if answer else None
 
 
-def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
+def list_routes(
+    caller: Caller, *, simulate: str = "", unlisted_options: frozenset[str] = frozenset()
+) -> list[ProviderClient]:
     """Return who can answer this caller, in the order they are to be tried; may be empty.
+
+    A route that does not take all of `unlisted_options` cannot (see find_refused).
 
     The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
     The demo answers test keys, and everybody while no provider is set up at all. `simulate` is a
@@ -207,7 +217,7 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
         return [DemoProvider(is_test=False)]
     routes: list[GuardedRoute] = []
     for row in rows:
-        if not row.provider_model:
+        if not row.provider_model or row.missing(unlisted_options):
             continue
         api_key = _default_key() if row.provider_id is None else _provider_key(row)
         if api_key is not None:
@@ -216,6 +226,16 @@ def list_routes(caller: Caller, *, simulate: str = "") -> list[ProviderClient]:
     for route in routes:
         route.siblings = routes
     return [*routes]
+
+
+def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
+    """Return which of these parameters keep a request from every route; none where one takes all.
+
+    Names that are in no table of the gateway's. Test keys are told what live ones are.
+    """
+    rows = _rows(caller.model, caller.catalogue_mark)
+    missing = [row.missing(names) for row in rows if row.provider_model]
+    return min(missing, key=len, default=names)
 
 
 def is_free(clients: Sequence[ProviderClient]) -> bool:

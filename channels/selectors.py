@@ -62,6 +62,7 @@ def _terms(models: QuerySet[LanguageModel]) -> QuerySet[LanguageModel, Any]:
         "price_per_1k_cached_input_tokens_microcredits",
         "hides_thinking",
         "first_token_seconds",
+        "image_tokens",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import ApiError
+from common.errors import ApiError, InvalidRequest
 
 OPENAI_PREFIX = "/v1/"
 
@@ -35,7 +35,7 @@ def openai_error(error: ApiError) -> dict[str, Any]:
     status = openai_status(error)
     param = next(iter(error.fields or {}), None)
     message = error.message
-    if param and error.code == "invalid_request":
+    if param and error.message == InvalidRequest.default_message:
         message = f"'{param}': {(error.fields or {})[param]}"
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     return {"error": {"message": message, "type": kind, "code": error.code, "param": param}}

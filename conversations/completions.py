@@ -21,25 +21,41 @@ from channels import routes, selectors
 from channels.callers import Caller
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
-from conversations import calls, failures, idempotency
+from channels.providers.openai_compatible import MAX_ANSWER_BYTES, MAX_STREAM_BYTES
+from common.errors import ApiError, InvalidRequest
+from conversations import calls, failures, idempotency, refusals
 from conversations.calls import Answer, HeldCall, Outcome, Reply, Tell
 from conversations.errors import (
     ContextLengthExceeded,
     ModelNotFound,
+    RefusedAsSaid,
     RequestRefused,
 )
 from conversations.idempotency import Claim
 from conversations.messages import STORE_REPLY
-from conversations.prompts import Prompt, build_stateless_prompt
+from conversations.prompts import Prompt, build_stateless_prompt, find_images
+
+# Of one token with its log probability, at most: its text, its bytes as numbers, the probability.
+LOGGED_BYTES = 200
+# Of an option that neither the gateway knows nor a route takes (conversations/api/parameters.py).
+UNLISTED = (
+    "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
+    "operator to allow it for the routes of this model."
+)
+NO_IMAGES = "Must be text: this model takes no images. The entries of GET /v1/models say which do."
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a completion, validated; `options` go to the provider as they are."""
+    """A request for a completion, validated; `options` go to the provider as they are.
+
+    Of those, `unlisted_options` are names that only a route may take which staff have allowed them.
+    """
 
     model_id: str
     messages: Sequence[ChatMessage]
     options: Mapping[str, Any]
+    unlisted_options: frozenset[str] = frozenset()
     max_output_tokens: int | None = None
     limit_name: str = "max_tokens"
     is_stream: bool = False
@@ -61,8 +77,10 @@ def complete_chat(
     Two short transactions with the provider's call between them, as for a chat. `render` makes
     the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
     piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
-    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered or ProviderFailed;
-    each of them charged nothing and stored no message.
+    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid or
+    ProviderFailed;
+    each of them charged nothing and stored no message. InvalidRequest: an option that no route
+    takes.
     """
     with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
         return _complete(caller, asked, request_id, render, tell)
@@ -76,6 +94,7 @@ def _complete(
     tell: Tell | None,
 ) -> Outcome:
     caller = with_model(caller, asked.model_id)
+    require_allowed(caller, asked.unlisted_options)
     prompt = build_prompt(caller, asked)
     with (
         calls.in_flight(caller),
@@ -89,9 +108,7 @@ def _complete(
             try:
                 reply = calls.make(call, tell)
             except RequestRefused as error:
-                if error.reason != CONTEXT_LENGTH_EXCEEDED:
-                    raise
-                raise ContextLengthExceeded(caller.model.context_window_tokens) from error
+                raise explain(call, asked, error) from error
             return _store(call, reply, claim, render)
 
 
@@ -103,8 +120,33 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     return replace(caller, model=terms)
 
 
+def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
+    """Return a refusal in the provider's own words, so that a caller can see what to change."""
+    model = call.caller.model
+    if error.reason == CONTEXT_LENGTH_EXCEEDED:
+        return ContextLengthExceeded(model.context_window_tokens)
+    ours = len(call.prompt.request.messages) - len(asked.messages)
+    said = refusals.as_callers_read(
+        error.said,
+        model_id=model.model_id,
+        provider_names={route.provider_name for route in call.routes},
+        system_prompt=call.caller.system_prompt,
+        request=[asked.messages, asked.options],
+        indexes=[None] * ours + [*range(len(asked.messages))],
+    )
+    return RefusedAsSaid(error.reason, said)
+
+
+def require_allowed(caller: Caller, names: frozenset[str]) -> None:
+    """Refuse options that no route of the model takes. Raises InvalidRequest naming them."""
+    if names and (refused := routes.find_refused(caller, names)):
+        raise InvalidRequest(fields=dict.fromkeys(sorted(refused), UNLISTED))
+
+
 def build_prompt(caller: Caller, asked: Asked) -> Prompt:
-    """Return what is sent to the model. Raises ContextLengthExceeded."""
+    """Return what is sent to the model. Raises ContextLengthExceeded, InvalidRequest for images."""
+    if not caller.model.image_tokens and (images := find_images(asked.messages)):
+        raise InvalidRequest(fields={images[0]: NO_IMAGES})
     prompt = build_stateless_prompt(
         model=caller.model,
         system_prompt=caller.system_prompt,
@@ -115,7 +157,18 @@ def build_prompt(caller: Caller, asked: Asked) -> Prompt:
     )
     if prompt is None:
         raise ContextLengthExceeded(caller.model.context_window_tokens)
+    if asked.options.get("logprobs"):
+        return prompt.with_room(min(prompt.request.max_output_tokens, most_logged_tokens(asked)))
     return prompt
+
+
+def most_logged_tokens(asked: Asked) -> int:
+    """Return how long an answer with log probabilities may be, in tokens.
+
+    A longer one is cut at its bytes, unreadable: it would be the provider's failure, and free.
+    """
+    most_bytes = MAX_STREAM_BYTES if asked.is_stream else MAX_ANSWER_BYTES
+    return int(most_bytes // (LOGGED_BYTES * (2 + asked.options.get("top_logprobs", 0))))
 
 
 @contextmanager
@@ -124,7 +177,9 @@ def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> I
 
     Where even that fails, the hold ends by itself when its time has passed.
     """
-    clients = routes.list_routes(caller, simulate=asked.simulate)
+    clients = routes.list_routes(
+        caller, simulate=asked.simulate, unlisted_options=asked.unlisted_options
+    )
     call = calls.freeing_up(caller, lambda: _admit(caller, asked, prompt, clients, request_id))
     try:
         yield call

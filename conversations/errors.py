@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from channels.errors import Said
 from channels.providers.base import Usage
 from common.errors import ApiError, InvalidRequest
 
@@ -84,12 +85,27 @@ class AnsweredTooLate(ProviderFailed):
 
 
 class RequestRefused(ProviderFailed):
-    """Every route refused the request itself."""
+    """Every route refused the request itself; `said` is what the last one said of it."""
 
     default_message = "The AI provider refused this request. Nothing was charged."
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason=reason, may_retry=False)
+    def __init__(
+        self, reason: str, *, said: Said | None = None, message: str | None = None
+    ) -> None:
+        self.said = said
+        super().__init__(message, reason=reason, may_retry=False)
+
+
+class RefusedAsSaid(RequestRefused):
+    """The same under /v1, in the provider's own words, as far as they are for the caller."""
+
+    status = 400
+    code = InvalidRequest.code
+
+    def __init__(self, reason: str, said: Said) -> None:
+        super().__init__(reason, message=said.message)
+        self.code = said.code or self.code
+        self.fields = {said.param: said.message} if said.param else {}
 
 
 class ContextLengthExceeded(InvalidRequest):

@@ -27,9 +27,9 @@ def recorded(
 ) -> Iterator[None]:
     """Keep what the block raises as a FailedRequest, and raise it unchanged.
 
-    Not kept: a request that was wrong in itself (400); one that was shed under load, as writing it
-    down would cost what shedding saves; and a lost database, which would make its caller wait a
-    second time. Costs nothing where nothing is raised.
+    Not kept: a request that the gateway itself refused (400); one that was shed under load, as
+    writing it down would cost what shedding saves; and a lost database, which would make its caller
+    wait a second time. Costs nothing where nothing is raised.
     """
     started = time.monotonic()
     try:
@@ -42,7 +42,8 @@ def recorded(
             is_test=caller.is_test,
             session_id=session_id,
             request_id=request_id,
-            error_code=error.code if isinstance(error, ApiError) else ApiError.code,
+            # Of its class: one error's own code may be a provider's, and reports group by it.
+            error_code=type(error).code if isinstance(error, ApiError) else ApiError.code,
             reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
             request_model=model_id[:100],
             page_url=page_url,

@@ -129,32 +129,69 @@ def build_stateless_prompt(
 ) -> Prompt | None:
     """Return the channel's prompt, then the caller's own messages; None where they cannot fit.
 
-    Where the caller sets no limit, the answer has the room it has in a chat.
+    Where the caller sets no limit, the answer has the room it has in a chat. An image counts as the
+    tokens that the model's terms hold for one, whatever its size.
     """
     first: list[ChatMessage] = [{"role": "system", "content": system_prompt}]
     everything = [*(first if system_prompt else []), *messages]
     texts = [_text_of(message) for message in everything]
     offered = _json_of({name: options[name] for name in _SHOWN_OPTIONS if name in options})
-    left = model.context_window_tokens - sum(map(fitting_tokens, [*texts, *offered]))
+    image_tokens = len(find_images(messages)) * model.image_tokens
+    left = model.context_window_tokens - image_tokens
+    left -= sum(map(fitting_tokens, [*texts, *offered]))
     if left < 1:
         return None
     room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
-    most = sum(most_tokens(text) for message in everything for text in _json_of(message))
+    shown = map(_without_images, everything)
+    most = image_tokens + sum(most_tokens(text) for message in shown for text in _json_of(message))
     most += sum(_MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS for text in offered)
+    most += sum(map(most_tokens, _json_of(_others(options))))
     return Prompt(
         request=ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True),
         most_input_tokens=min(most, model.context_window_tokens),
-        estimated_input_tokens=sum(map(estimate_tokens, [*texts, *offered])),
+        estimated_input_tokens=image_tokens + sum(map(estimate_tokens, [*texts, *offered])),
     )
+
+
+def find_images(messages: Sequence[ChatMessage]) -> list[str]:
+    """Return where images stand in messages, as in `messages[0].content[1]`."""
+    return [
+        f"messages[{number}].content[{place}]"
+        for number, message in enumerate(messages)
+        if isinstance(message.get("content"), list)
+        for place, part in enumerate(message["content"])
+        if part.get("type") == "image_url"
+    ]
+
+
+def _without_images(message: ChatMessage) -> ChatMessage:
+    """Return a message without its images' bytes and addresses, which are no text to a model."""
+    if not find_images([message]):
+        return message
+    parts = [part for part in message["content"] if part.get("type") != "image_url"]
+    return {**message, "content": parts}
 
 
 # What of the options the model reads, beside the messages.
 _SHOWN_OPTIONS = ("tools", "response_format")
 
 
+def _others(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the other options that a chat template, or a provider we do not know, could show.
+
+    Most never are. But the hold has to cover what is charged, and a flag or a number is no text.
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in _SHOWN_OPTIONS and not isinstance(value, bool | int | float)
+    }
+
+
 def _text_of(message: ChatMessage) -> str:
+    """Return what a model surely reads of a message. Earlier reasoning, most of them do not."""
     calls = "".join(map(text_of_tool_call, message.get("tool_calls") or ()))
-    return text_of_content(message.get("content")) + calls
+    return text_of_content(message.get("content")) + (message.get("refusal") or "") + calls
 
 
 def _json_of(value: Mapping[str, Any]) -> list[str]:

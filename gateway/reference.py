@@ -190,6 +190,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/key", "What a key is, and what is left of its limits", "key"),
     Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),
     Endpoint("GET", "/v1/models", "The models, as OpenAI lists them", "openai"),
+    Endpoint("GET", "/v1/models/{model_id}", "One of these models", "openai"),
 )
 
 

@@ -58,6 +58,7 @@ class LanguageModelForm(ModelForm):
             "model_id",
             "context_window_tokens",
             "max_output_tokens",
+            "image_tokens",
             "speed_tps",
             "best_for",
             "price_per_reply_microcredits",
@@ -106,7 +107,15 @@ class LanguageModelAdmin(AuditedAdmin):
     inlines = (RouteInline,)
     fieldsets = (
         (None, {"fields": ("name", "model_id", "best_for", ("is_enabled", "position"))}),
-        ("Sizes", {"fields": (("context_window_tokens", "max_output_tokens"), "speed_tps")}),
+        (
+            "Sizes",
+            {
+                "fields": (
+                    ("context_window_tokens", "max_output_tokens"),
+                    ("image_tokens", "speed_tps"),
+                )
+            },
+        ),
         ("Thinking", {"fields": ("hides_thinking", "first_token_seconds")}),
         (
             "Prices",

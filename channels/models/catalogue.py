@@ -41,6 +41,13 @@ class LanguageModel(models.Model):
     name = models.CharField(max_length=100)
     context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(512)])
     max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(16)])
+    image_tokens = models.PositiveIntegerField(
+        "tokens held for an image",
+        default=0,
+        db_default=0,
+        help_text="The most that one image can come to at any of the model's providers. 0: the "
+        "model takes no images.",
+    )
     speed_tps = models.PositiveIntegerField("speed (tokens a second)", default=0)
     best_for = models.CharField(max_length=120, blank=True)
     price_per_reply_microcredits = models.PositiveBigIntegerField(default=1_000_000)
@@ -124,6 +131,22 @@ class Route(models.Model):
         help_text="Leave empty: the gateway learns which of them this route takes.",
     )
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
+    allowed_parameters = models.TextField(
+        "parameters allowed beside the known ones",
+        max_length=1_000,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[
+            RegexValidator(
+                r"^[A-Za-z_]\w*( [A-Za-z_]\w*)*$",
+                "Write names of letters, digits and _, with one space between two.",
+            )
+        ],
+        help_text="Names that callers of /v1 may send to this route, separated by spaces, as in "
+        "repeat_last_n mirostat. The API's page lists those that need no entry here; what it "
+        "refuses with a reason stays refused.",
+    )
     is_enabled = models.BooleanField("enabled", default=True)
 
     class Meta:
@@ -142,7 +165,7 @@ class RouteTraits(models.Model):
     """What a route refused of how the gateway asks, and takes instead (channels/adaptation.py).
 
     A provider may have no row of its own, so it goes by names. Triggers forget it when the route's
-    name at the provider or the provider's address is edited (migration 0014).
+    name at the provider or the provider's address is edited (migration 0019).
     """
 
     provider_name = models.CharField(max_length=50)

@@ -107,7 +107,7 @@ def text_of_reasoning(message: Mapping[str, Any]) -> str:
 def text_of_content(content: Any) -> str:
     """Return the text of a message's content: a string, or parts that are text."""
     if isinstance(content, list):
-        return "\n".join(part.get("text") or "" for part in content)
+        return "\n".join(part["text"] for part in content if part.get("text"))
     return content or ""
 
 

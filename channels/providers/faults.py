@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from channels.errors import Fault, ProviderError
+from channels.errors import Fault, ProviderError, Said
+from channels.providers.texts import paired
 from common.http import HttpError
 
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
@@ -165,9 +166,10 @@ def unanswered(error: HttpError) -> ProviderError:
 def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -> ProviderError:
     """Return the error of an answer that is not 200. Header names are lower case."""
     try:
-        said = _read(orjson.loads(body), sent)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        said = _Said()  # a page for people, say: its words may be about anything
+        answer = None  # a page for people, say: its words may be about anything
+    said = _read(answer, sent)
     shape = _find_shape(status, said, sent)
     fault = shape.fault if shape else Fault.DOUBTFUL
     return ProviderError(
@@ -177,6 +179,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -
         is_refusal=fault is Fault.REQUEST or (shape is None and status in _REFUSALS),
         status=status,
         words=said.words,
+        said=said_in(answer, sent),
     )
 
 
@@ -195,6 +198,7 @@ def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
         shape.reason or (f"status_{status}" if status else otherwise),
         fault=shape.fault,
         is_refusal=shape.fault is Fault.REQUEST,
+        said=said_in(error, sent),
         status=status,
         words=said.words,
     )
@@ -208,6 +212,10 @@ _NAME_MEMBERS = frozenset({"param", "loc", "field"})
 _QUOTING_MEMBERS = frozenset({"input", "flagged_input", "failed_generation", "ctx"})
 # Of names, these say nothing: where the body was wrong, and the model, which is the route's.
 _NO_NAMES = frozenset({"", "body", "model"})
+# Of options, these stand in messages about keys and accounts as well: "User not found."
+_EVERYDAY_WORDS = frozenset({
+    "user", "store", "metadata", "reasoning", "thinking", "modalities", "verbosity", "n",
+})  # fmt: skip
 _DEEPEST = 8
 _MOST_WORDS = 4_000
 _QUOTATION = re.compile(r"""`[^`]*`|"[^"]*"|(?<!\w)'[^']*'(?!\w)""")
@@ -267,7 +275,7 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
     for shape in shapes:
         if shape.fault is not Fault.BROKEN and _find(shape.words, said.words):
             return shape
-    if said.names_request or any(_find(rf"\b{re.escape(n)}\b", said.words) for n in sent.options):
+    if said.names_request or any(_find(_option(name), said.words) for name in sent.options):
         return _NAMES_REQUEST
     # What puts a route out at once must be the provider's own words: an error that quotes the
     # request could be made to say that the key is wrong.
@@ -280,10 +288,75 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
     return next((shape for shape in shapes if not shape.codes and not shape.words), None)
 
 
+def _option(name: str) -> str:
+    """Return an expression for an option's name; one that is a word of every day is in quotes."""
+    expression = re.escape(name)
+    return rf"[`'\"]{expression}[`'\"]" if name in _EVERYDAY_WORDS else rf"\b{expression}\b"
+
+
 def _find(expression: str, text: str) -> str:
     """Return what a regular expression finds; an empty one finds nothing."""
     found = re.search(expression, text, re.IGNORECASE) if expression else None
     return found.group() if found else ""
+
+
+# --- Quoting an error -----------------------------------------------------------------------------
+
+# Where an error stands in an answer, and where its message stands in the error.
+_ERROR_MEMBERS = ("error", "errors", "detail", "message")
+_MESSAGE_MEMBERS = ("message", "msg", "error", "detail")
+_PARAM_MEMBERS = ("param", "loc", "field")
+
+
+def said_in(answer: Any, sent: Sent) -> Said | None:
+    """Return code, param and message of an error, wherever they stand; None where there are none.
+
+    At the top, under `error`, `errors`, `detail` or `message`, in a list of which the first is
+    taken, or in the JSON that a provider passes on from the one behind it.
+    """
+    said = _said(answer, depth=0)
+    return replace(said, model=sent.model) if said.message or said.code else None
+
+
+def _said(value: Any, *, depth: int) -> Said:
+    if isinstance(value, str):
+        return Said(_clean(value))
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict) or depth > _DEEPEST:
+        return Said()
+    for name in _ERROR_MEMBERS:
+        if isinstance(value.get(name), dict | list) and value[name]:
+            return _said(value[name], depth=depth + 1)
+    metadata = value.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str) and raw.startswith(("{", "[")):
+        with suppress(orjson.JSONDecodeError):
+            inner = _said(orjson.loads(raw), depth=depth + 1)
+            if inner.message:
+                return inner
+    texts = (value.get(name) for name in _MESSAGE_MEMBERS)
+    message = next((text for text in texts if text and isinstance(text, str)), "")
+    params = map(_path, map(value.get, _PARAM_MEMBERS))
+    return Said(_clean(message), _code(value.get("code")), next(filter(None, params), ""))
+
+
+def _code(value: Any) -> str:
+    """Return a code; a status, which some call so, is none."""
+    is_status = type(value) is int or (isinstance(value, str) and value.isdigit())
+    return _clean(value) if isinstance(value, str) and not is_status else ""
+
+
+def _path(value: Any) -> str:
+    """Return a name, or a list that leads to a member, as messages[3].content."""
+    if isinstance(value, list):
+        parts = value[1:] if value[:1] == ["body"] else value
+        value = "".join(f"[{part}]" if type(part) is int else f".{part}" for part in parts)
+    return _clean(value).removeprefix("body").lstrip(".") if isinstance(value, str) else ""
+
+
+def _clean(text: str) -> str:
+    return paired(text.replace("\x00", ""))[:_MOST_WORDS]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -151,6 +151,15 @@ def test_an_option_that_the_request_carries_is_its_own(name: str) -> None:
     assert error_of(400, {}, body, SENT).fault is Fault.DOUBTFUL
 
 
+def test_an_option_that_is_an_everyday_word_has_to_be_quoted() -> None:
+    carrying = Sent(b"{}", "m", {"user": 1, "reasoning": 1}.keys())
+    assert error_of(401, {}, raw(said("User not found.")), carrying).fault is Fault.BROKEN
+    limited = raw(said("Rate limit of this user reached"))
+    assert error_of(429, {}, limited, carrying).fault is Fault.LIMITED
+    quoting = raw(said("'reasoning' is not for this model"))
+    assert error_of(400, {}, quoting, carrying).fault is Fault.REQUEST
+
+
 @pytest.mark.parametrize("quote", ["`{}`", '"{}"', "'{}'", "{}"])
 @pytest.mark.parametrize("words", ["API key not valid", "insufficient credits", "unknown model"])
 def test_an_error_that_quotes_its_request_proves_nothing(quote: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions and GET /v1/models, as clients of OpenAI know them."""
+"""POST /v1/chat/completions, GET /v1/models and /v1/models/{id}, as clients of OpenAI know them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,6 +26,7 @@ from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
 from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
 from conversations.completions import Asked
+from conversations.errors import ModelNotFound
 from conversations.simulation import read_simulation
 
 
@@ -101,6 +102,35 @@ class ModelsView(ApiView):
         return Response({"object": "list", "data": [_describe(model) for model in models]})
 
 
+class ModelView(ApiView):
+    """One model this channel may ask for."""
+
+    authentication_classes = (CountedKey,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ReadThrottle,)
+
+    @describe(
+        operation_id="get_openai_model",
+        summary="One of the models to ask for",
+        parameters=[
+            OpenApiParameter(
+                "model_id", str, OpenApiParameter.PATH, description="May contain `/` and `:`."
+            )
+        ],
+        responses={200: openai_schemas.OpenAiModelSchema}
+        | openai_errors(401, 403, 404, 405, 429, 500, 503),
+    )
+    def get(self, request: Request, model_id: str) -> Response:
+        # PostgreSQL takes no NUL, not even to look for it.
+        is_text = "\x00" not in model_id
+        terms = (
+            selectors.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None
+        )
+        if terms is None:
+            raise ModelNotFound(model_id)
+        return Response(_describe(terms))
+
+
 def _describe(model: ModelTerms) -> dict[str, Any]:
     return {
         "id": model.model_id,
@@ -109,4 +139,5 @@ def _describe(model: ModelTerms) -> dict[str, Any]:
         "owned_by": "gateway",
         "context_window": model.context_window_tokens,
         "max_output_tokens": model.max_output_tokens,
+        "takes_images": model.image_tokens > 0,
     }

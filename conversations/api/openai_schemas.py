@@ -7,9 +7,11 @@ from typing import Any
 from rest_framework import serializers
 
 from conversations.api.openai_requests import ROLES
+from conversations.api.parameters import PARAMETERS, passes
 from conversations.api.serializers import UsageSchema
 
 OBJECT = "An object as OpenAI's API reference describes it."
+OF_ASSISTANTS = "Of an assistant's message, as the model gave it."
 
 
 def _optional(field: type[serializers.Field[Any, Any, Any, Any]], **more: Any) -> Any:
@@ -18,18 +20,33 @@ def _optional(field: type[serializers.Field[Any, Any, Any, Any]], **more: Any) -
 
 class CompletionMessageSchema(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=ROLES)
-    content = _optional(serializers.JSONField, help_text="A string, or a list of text parts.")
+    content = _optional(
+        serializers.JSONField,
+        help_text="A string, or a list of parts of type `text`; of a user also `image_url` where "
+        "the model takes images, of an assistant also `refusal`.",
+    )
     name = _optional(serializers.CharField)
     tool_calls = _optional(serializers.ListField, child=serializers.DictField())
     tool_call_id = _optional(serializers.CharField)
+    refusal = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
+    reasoning_content = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
+    reasoning = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
+    reasoning_details = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    annotations = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    prefix = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
+    partial = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
 
 
 class StreamOptionsSchema(serializers.Serializer[Any]):
     include_usage = _optional(serializers.BooleanField)
+    include_obfuscation = _optional(serializers.BooleanField, help_text="Only false.")
 
 
 class CompletionRequestSchema(serializers.Serializer[Any]):
-    """The caller's own messages; the channel's prompt goes before them. Others are ignored."""
+    """The caller's own messages; the channel's prompt goes before them.
+
+    Members that are not here are refused by name, unless staff allow them for the model's routes.
+    """
 
     model = serializers.CharField(
         min_length=1, help_text="The channel's model, or another it may use."
@@ -43,13 +60,21 @@ class CompletionRequestSchema(serializers.Serializer[Any]):
     frequency_penalty = _optional(serializers.FloatField, min_value=-2, max_value=2)
     max_tokens = _optional(serializers.IntegerField, min_value=1)
     max_completion_tokens = _optional(serializers.IntegerField, min_value=1)
-    stop = _optional(serializers.JSONField, help_text="A string, or a list of 1 to 4 strings.")
+    stop = _optional(serializers.JSONField, help_text="A string, or a list of at most 4 strings.")
     seed = _optional(serializers.IntegerField)
     response_format = _optional(serializers.DictField, help_text=OBJECT)
     tools = _optional(serializers.ListField, child=serializers.DictField(), help_text=OBJECT)
     tool_choice = _optional(serializers.JSONField, help_text="none, auto, required or an object.")
     parallel_tool_calls = _optional(serializers.BooleanField)
     n = _optional(serializers.IntegerField, min_value=1, max_value=1)
+
+    def get_fields(self) -> dict[str, Any]:
+        """Add what else passes, with the sentence of its rule (conversations/api/parameters.py)."""
+        fields: dict[str, Any] = super().get_fields()
+        for name, parameter in PARAMETERS.items():
+            if passes(name) and name not in fields:
+                fields[name] = _optional(serializers.JSONField, help_text=parameter.rule)
+        return fields
 
 
 class CompletionAnswerSchema(serializers.Serializer[Any]):
@@ -91,6 +116,9 @@ class OpenAiModelSchema(serializers.Serializer[Any]):
     owned_by = serializers.CharField()
     context_window = serializers.IntegerField()
     max_output_tokens = serializers.IntegerField()
+    takes_images = serializers.BooleanField(
+        help_text="Whether messages may have `image_url` parts."
+    )
 
 
 class OpenAiModelListSchema(serializers.Serializer[Any]):

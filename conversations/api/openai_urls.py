@@ -1,8 +1,10 @@
 from django.urls import re_path
 
-from conversations.api.openai import CompletionsView, ModelsView
+from conversations.api.openai import CompletionsView, ModelsView, ModelView
 
 urlpatterns = [
     re_path(r"^chat/completions/?$", CompletionsView.as_view(), name="completions"),
     re_path(r"^models/?$", ModelsView.as_view(), name="openai_models"),
+    # Whatever it is: ids have slashes and colons in them.
+    re_path(r"^models/(?P<model_id>(?s:.+?))/?$", ModelView.as_view(), name="openai_model"),
 ]

@@ -219,8 +219,8 @@ def test_what_every_route_refuses_is_the_callers_error(live: ApiClient, settings
     body = orjson.dumps({"error": {"message": "No endpoints found that support tool use."}})
     with served(body, status="404 Not Found") as settings.PROVIDER_BASE_URL:
         response = complete(live)
-    assert response["X-Should-Retry"] == "false"
-    assert response.status_code == 502
+    message = assert_error(response, 400, "invalid_request")
+    assert message == "No endpoints found that support tool use."
     expect_untouched_route()
 
 

@@ -20,6 +20,7 @@ PATHS = {
     "/api/key": {"get"},
     "/v1/chat/completions": {"post"},
     "/v1/models": {"get"},
+    "/v1/models/{model_id}": {"get"},
 }
 
 

@@ -470,6 +470,7 @@ def test_prices_are_typed_in_credits_and_audited(admin_client: Client) -> None:
         "model_id": model.model_id,
         "context_window_tokens": model.context_window_tokens,
         "max_output_tokens": model.max_output_tokens,
+        "image_tokens": 0,
         "speed_tps": model.speed_tps,
         "best_for": model.best_for,
         "price_per_reply_microcredits": "0.25",

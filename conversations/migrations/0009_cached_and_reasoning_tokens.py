@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("conversations", "0007_latest_sessions"),
+        ("conversations", "0008_ratings_liked_and_disliked"),
     ]
 
     operations = [

@@ -75,7 +75,7 @@ def drop_triggers(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0013_plan_bounds"),
+        ("channels", "0018_languagemodel_image_tokens"),
     ]
 
     operations = [

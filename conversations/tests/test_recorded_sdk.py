@@ -58,7 +58,13 @@ def test_openais_python_client(
             outcomes = [ask(client, shape, is_stream) for client in (direct, through)]
             found[shape.name] = find_differences(shape, *outcomes)
             RouteHealth.objects.all().delete()
-    assert {name: members for name, members in found.items() if members} == {}
+    expect_none(found)
+
+
+def expect_none(found: dict[str, Outcome]) -> None:
+    """Fail with a line for each shape that differs."""
+    report = "\n".join(f"{name}: {members}" for name, members in found.items() if members)
+    assert not report, report
     assert_books_agree()
 
 
@@ -144,8 +150,7 @@ def expect_no_differences(asked: list[tuple[Shape, bool]], played: list[list[Out
         f"{shape.name} {'stream' if is_stream else 'plain'}": find_differences(shape, *outcomes)
         for (shape, is_stream), outcomes in zip(asked, played, strict=True)
     }
-    assert {name: members for name, members in found.items() if members} == {}
-    assert_books_agree()
+    expect_none(found)
 
 
 @pytest.mark.sdk

@@ -109,7 +109,7 @@ Run = Callable[..., list[list[Any]]]
 def play(server: RecordedProvider, live_server: Any, settings: Any, tmp_path: Path) -> Run:
     """Return a function that has a program play cases, directly and through the gateway."""
     settings.PROVIDER_BASE_URL = server.url
-    site = make_site(system_prompt="Be kind.", requests_per_minute=6_000)
+    site = make_site(credit_amount=1_000, system_prompt="Be kind.", requests_per_minute=6_000)
 
     def run_program(place: Path, *command: str, cases: list[Any]) -> list[list[Any]]:
         path = tmp_path / "cases.json"

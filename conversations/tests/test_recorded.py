@@ -17,7 +17,7 @@ from channels.tests.factories import make_site, set_prices
 from conftest import ApiClient
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
-from conversations.tests.recorded import SHAPES
+from conversations.tests.recorded import SHAPES, reading
 from conversations.tests.recorded.provider import (
     BYTE_BY_BYTE,
     RecordedProvider,
@@ -43,8 +43,6 @@ PRICES = {
     "price_per_1k_input_tokens_microcredits": PER_TOKEN_IN * 1_000,
     "price_per_1k_output_tokens_microcredits": PER_TOKEN_OUT * 1_000,
 }
-# A message's members that are not its reasoning.
-KNOWN_MEMBERS = {"role", "content", "refusal", "tool_calls", "annotations", "audio"}
 CUT_ANYWHERE = {
     "openai/plain",
     "openai/tools",
@@ -160,67 +158,14 @@ def expect_v1(shape: Shape, response: Any, hear: Any) -> None:
 def heard_plainly(response: Any) -> dict[str, Any]:
     body = response.json()
     (choice,) = body["choices"]
-    return heard(choice["message"], choice, body["usage"])
+    return reading.heard(choice["message"], choice, body["usage"])
 
 
 def heard_streaming(response: Any) -> dict[str, Any]:
-    """Put a stream together as clients do."""
     assert response["Content-Type"] == "text/event-stream"
     *chunks, done = test_openai_streaming.parse(response.getvalue())
     assert done == "[DONE]", done
-    message: dict[str, Any] = {"content": None, "refusal": None}
-    calls: dict[int, dict[str, Any]] = {}
-    last: dict[str, Any] = {}
-    logprobs: dict[str, Any] = {}
-    for choice in (chunk["choices"][0] for chunk in chunks if chunk["choices"]):
-        delta = dict(choice["delta"])
-        for piece in delta.pop("tool_calls", None) or ():
-            add(calls.setdefault(piece["index"], {}), piece)
-        add(message, delta)
-        add(logprobs, choice.get("logprobs") or {})
-        last = choice if choice["finish_reason"] else last
-    if calls:
-        message["tool_calls"] = [
-            {name: value for name, value in call.items() if name != "index"}
-            for _, call in sorted(calls.items())
-        ]
-    if calls or message["refusal"]:
-        message["content"] = message["content"] or None
-    message["refusal"] = message["refusal"] or None
-    usage = next(chunk["usage"] for chunk in reversed(chunks) if chunk["usage"])
-    return heard(message, last | {"logprobs": logprobs or None}, usage)
-
-
-def add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Add a piece: texts and lists grow, objects grow by their members, ids and names stay."""
-    for name, value in piece.items():
-        known = whole.get(name)
-        if known is None:
-            whole[name] = dict(value) if isinstance(value, dict) else value
-        elif isinstance(known, dict) and isinstance(value, dict):
-            add(known, value)
-        elif isinstance(known, str | list) and name not in ("id", "type", "role"):
-            whole[name] = known + value if value else known
-
-
-def heard(message: dict[str, Any], choice: dict[str, Any], usage: Any) -> dict[str, Any]:
-    others = {name: text_of(message[name]) for name in message.keys() - KNOWN_MEMBERS}
-    return {
-        "text": message["content"],
-        "finish_reason": choice["finish_reason"],
-        "refusal": message["refusal"],
-        "tool_calls": message.get("tool_calls", []),
-        "reasoning": {name: text for name, text in others.items() if text},
-        "logprobs": choice["logprobs"],
-        "usage": usage,
-    }
-
-
-def text_of(value: Any) -> str:
-    """Return the text of reasoning: a string, or a list of details."""
-    if isinstance(value, list):
-        return "".join(part.get("text") or "" for part in value)
-    return value or ""
+    return reading.put_together(chunks)
 
 
 def expect_said(said: Said, heard: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ USAGE = {
     "total_tokens": 43,
     "total_time": 0.0458,
 }
-X_GROQ = {"x_groq": {"id": "req_canon01hzzz", "seed": 12345}}
+X_GROQ: dict[str, Any] = {"x_groq": {"id": "req_canon01hzzz", "seed": 12345}}
 LIMA = call("Lima", call_id="q7mz2k9xd")
 
 

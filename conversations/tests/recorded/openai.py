@@ -85,8 +85,8 @@ def call_pieces(index: int, whole: dict[str, Any]) -> list[Any]:
     function = whole["function"]
     arguments = function["arguments"]
     opening = {"index": index} | whole | {"function": function | {"arguments": ""}}
-    pieces = [{"index": index, "function": {"arguments": part}} for part in arguments.split(":")]
-    pieces[0]["function"]["arguments"] += ":"
+    parts = arguments[:8], arguments[8:]
+    pieces = [{"index": index, "function": {"arguments": part}} for part in parts]
     return [chunk({"tool_calls": [piece]}) for piece in (opening, *pieces)]
 
 

@@ -79,7 +79,7 @@ def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
 def text_of_last_message(body: dict[str, Any]) -> str:
     """Return what the user said last, the first of its parts where it has several."""
     content = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
-    return content[0]["text"] if isinstance(content, list) else content
+    return str(content[0]["text"] if isinstance(content, list) else content)
 
 
 def choose(said: str, body: Body, only_if: Callable[[Body], bool] | None) -> Shape:

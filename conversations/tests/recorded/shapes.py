@@ -152,7 +152,7 @@ def has_max_tokens(body: Body) -> bool:
 
 def asks_for_more_than(limit: int) -> Callable[[Body], bool]:
     """Tell requests that ask for a longer answer than this many tokens."""
-    return lambda body: body.get("max_tokens", body.get("max_completion_tokens", 0)) > limit
+    return lambda body: bool(body.get("max_tokens", body.get("max_completion_tokens", 0)) > limit)
 
 
 def has_parts(body: Body) -> bool:
@@ -160,4 +160,4 @@ def has_parts(body: Body) -> bool:
 
 
 def has_long_history(body: Body) -> bool:
-    return sum(message["role"] == "user" for message in body["messages"]) > 2
+    return len([m for m in body["messages"] if m["role"] == "user"]) > 2

@@ -31,7 +31,7 @@ HEAD: dict[str, Any] = {
 }
 USAGE = {"prompt_tokens": 31, "total_tokens": 43, "completion_tokens": 12}
 PLAIN_USAGE = USAGE | {"prompt_tokens_details": None}
-NOTHING_ELSE = {
+NOTHING_ELSE: dict[str, Any] = {
     "refusal": None,
     "annotations": None,
     "audio": None,

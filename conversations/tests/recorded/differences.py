@@ -1,0 +1,172 @@
+"""How an answer through the gateway may differ from the same one without it, and why.
+
+docs/api.md tells callers the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from conversations.tests.recorded import SHAPES
+from conversations.tests.recorded.shapes import (
+    FAILED,
+    FILTERED,
+    TOO_LONG,
+    Refused,
+    Shape,
+)
+
+# What a client shows of an answer (`heard` in reading.py), or of an error.
+Outcome = dict[str, Any]
+ERROR_MEMBERS = ("class", "status", "code", "param")
+SAID_MEMBERS = (
+    "text", "finish_reason", "refusal", "tool_calls", "reasoning", "logprobs", "usage",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Members that need not agree for some shapes."""
+
+    reason: str
+    members: tuple[str, ...]
+    applies: Callable[[Shape], bool]
+
+
+def _named(*names: str) -> Callable[[Shape], bool]:
+    return lambda shape: shape.name in names
+
+
+def _has_code_of_its_own(shape: Shape) -> bool:
+    return isinstance(shape.v1, Refused) and shape.v1.code is None
+
+
+DIFFERENCES = (
+    Difference(
+        "What goes wrong between the gateway and its provider, half answers included, is "
+        "provider_error with status 502: a caller can do nothing about it, and is not charged.",
+        ERROR_MEMBERS + SAID_MEMBERS,
+        lambda shape: shape.v1 == FAILED,
+    ),
+    Difference(
+        "A prompt that is too long is context_length_exceeded with status 400 and param messages, "
+        "whatever the provider calls it.",
+        ERROR_MEMBERS,
+        lambda shape: shape.v1 == TOO_LONG,
+    ),
+    Difference(
+        "A filter's verdict is content_filtered with status 422: providers give it under 400, 403 "
+        "and others.",
+        ERROR_MEMBERS,
+        lambda shape: shape.v1 == FILTERED,
+    ),
+    Difference(
+        "A request that no route takes keeps a status of the request's own; 402, 404 and 429 would "
+        "speak of the caller's credits, path and pace.",
+        ("class", "status", "code", "param"),
+        lambda shape: _has_code_of_its_own(shape) and shape.status != 400,
+    ),
+    Difference(
+        "Where the provider's error has no code in words, the gateway has one.",
+        ("class", "code"),
+        _has_code_of_its_own,
+    ),
+    Difference(
+        "Places in `param` are those of the caller's messages; the provider also counts the "
+        "channel's prompt.",
+        ("param",),
+        _named("openai/wrong-message"),
+    ),
+    Difference(
+        "Output tokens include reasoning, also where the provider counts it in the total alone.",
+        ("usage",),
+        _named("xai/reasoning", "xai/tools", "gemini/hidden-reasoning", "gemini/filtered"),
+    ),
+    Difference(
+        "Usage always comes under `usage`; where the provider tells none, it is estimated.",
+        ("usage",),
+        _named("groq/usage-under-x-groq", "ollama/no-usage"),
+    ),
+    Difference(
+        "Usage comes once, in the last chunk: clients that add up would count it several times.",
+        ("usage",),
+        _named("vllm/counting-on"),
+    ),
+    Difference(
+        "Content in parts is joined to one text; parts of reasoning are none of it.",
+        ("text",),
+        _named("mistral/reasoning"),
+    ),
+    Difference(
+        "A tool call always has an id, a type, an index and arguments as JSON text.",
+        ("tool_calls",),
+        _named(
+            "gemini/tools",
+            "gemini/tools-without-ids",
+            "mistral/tools",
+            "ollama/tools-of-one-index",
+            "ollama/tools-without-index",
+            "ollama/arguments-as-an-object",
+            "tgi/arguments-as-an-object",
+        ),
+    ),
+)
+
+
+def is_compared(shape: Shape) -> bool:
+    """Return whether a client's view of a shape is worth comparing.
+
+    Not where it takes the route from everybody else, where the gateway asks again for another
+    answer, or where only bytes are odd.
+    """
+    is_out = shape.fault in ("at once", "waits") or (
+        shape.fault == "doubtful" and shape.stream is None
+    )
+    return not (is_out or shape.only_if or shape.name.startswith("odd/"))
+
+
+COMPARED = [shape for shape in SHAPES.values() if is_compared(shape)]
+
+
+def find_differences(shape: Shape, direct: Outcome, through: Outcome) -> Outcome:
+    """Return the members that differ without a reason, each as (direct, through).
+
+    What a client cannot read from the provider itself, it may read from the gateway.
+    """
+    if "class" in direct and not direct.get("status") and "class" not in through:
+        return {}
+    excused = {
+        name for difference in DIFFERENCES if difference.applies(shape)
+        for name in difference.members
+    }  # fmt: skip
+    names = (direct.keys() | through.keys()) - excused
+    pairs = {name: (_plain(direct.get(name)), _plain(through.get(name))) for name in sorted(names)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without what says nothing: an empty text is no text, a call has no place."""
+    if isinstance(value, list):
+        return [
+            {name: part[name] for name in part.keys() - {"index"}}
+            if isinstance(part, dict)
+            else part
+            for part in value
+        ]
+    return value or None
+
+
+def usage_of(usage: Any) -> Any:
+    """Return the counts that are compared: all but details that only one provider has."""
+    if not usage:
+        return None
+    details = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    return {
+        "input": usage.get("prompt_tokens"),
+        "output": usage.get("completion_tokens"),
+        "total": usage.get("total_tokens"),
+        "cached": details[0].get("cached_tokens") or 0,
+        "reasoning": details[1].get("reasoning_tokens") or 0,
+    }

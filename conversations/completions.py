@@ -35,7 +35,10 @@ from conversations.prompts import Prompt, build_stateless_prompt
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a completion, validated; `options` go to the provider as they are."""
+    """A request for a completion, validated; `options` go to the provider as they are.
+
+    `messages_field` is what the caller's own protocol calls the messages, for errors about them.
+    """
 
     model_id: str
     messages: Sequence[ChatMessage]
@@ -44,6 +47,7 @@ class Asked:
     limit_name: str = "max_tokens"
     is_stream: bool = False
     includes_usage: bool = False
+    messages_field: str = "messages"
     idempotency_key: idempotency.Key | None = None
     simulate: str = ""
 
@@ -91,7 +95,7 @@ def _complete(
             except RequestRefused as error:
                 if error.reason != CONTEXT_LENGTH_EXCEEDED:
                     raise
-                raise ContextLengthExceeded(caller.model.context_window_tokens) from error
+                raise _too_long(caller, asked) from error
             return _store(call, reply, claim, render)
 
 
@@ -114,8 +118,14 @@ def build_prompt(caller: Caller, asked: Asked) -> Prompt:
         limit_name=asked.limit_name,
     )
     if prompt is None:
-        raise ContextLengthExceeded(caller.model.context_window_tokens)
+        raise _too_long(caller, asked)
     return prompt
+
+
+def _too_long(caller: Caller, asked: Asked) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        caller.model.context_window_tokens, messages_field=asked.messages_field
+    )
 
 
 @contextmanager

@@ -95,9 +95,9 @@ class RequestRefused(ProviderFailed):
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
-    def __init__(self, window_tokens: int) -> None:
+    def __init__(self, window_tokens: int, *, messages_field: str) -> None:
         message = f"The messages do not fit the model's context window of {window_tokens:,} tokens."
-        super().__init__(message, fields={"messages": message})
+        super().__init__(message, fields={messages_field: message})
 
 
 class ModelNotFound(ApiError):

@@ -34,7 +34,7 @@ def parse_completion_request(
     model_id = data.get("model")
     if not isinstance(model_id, str) or not model_id:
         fields["model"] = "Must be the id of a model; GET /v1/models lists them."
-    _check_writable(model_id, "model", fields)
+    check_writable(model_id, "model", fields)
     messages = _parse_messages(data.get("messages"), fields)
     options = _parse_options(data, fields)
     limit_name, limit = _parse_limit(data, fields)
@@ -87,7 +87,7 @@ def _parse_message(value: Any, path: str, fields: Fields) -> dict[str, Any]:
         fields[f"{path}.tool_call_id"] = "Must be the id of the call that this answers."
     if not isinstance(value.get("name"), str | None):
         fields[f"{path}.name"] = "Must be a string."
-    _check_writable(message, path, fields)
+    check_writable(message, path, fields)
     return message
 
 
@@ -119,7 +119,7 @@ def _is_tool_call(call: Any) -> bool:
     )
 
 
-def _check_writable(value: Any, path: str, fields: Fields) -> None:
+def check_writable(value: Any, path: str, fields: Fields) -> None:
     """Note what could not be passed on: NUL, lone surrogates, numbers and depth beyond JSON's."""
     try:
         written = orjson.dumps(value)
@@ -192,7 +192,7 @@ def _parse_options(data: dict[str, Any], fields: Fields) -> dict[str, Any]:
         if not is_right(value):
             fields[name] = rule
         else:
-            _check_writable(value, name, fields)
+            check_writable(value, name, fields)
     return options
 
 

@@ -184,6 +184,8 @@ class FakeProvider:
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
         """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
         completion = self.complete(request, patience=patience)
+        for name, value in completion.members.items():
+            on_delta({name: value})
         for word in completion.text.split(" ") if completion.text else ():
             if word == "BREAK":
                 raise ProviderError("broken")
@@ -207,11 +209,12 @@ def reply(
     tool_calls: Sequence[dict[str, Any]] = (),
     finish_reason: str = "stop",
     refusal: str = "",
+    **members: Any,
 ) -> Completion:
-    """Return a provider's answer."""
+    """Return a provider's answer; `members` are what else its message holds."""
     is_told = input_tokens is not None and output_tokens is not None
     usage = Usage(input_tokens or 0, output_tokens or 0) if is_told else None
-    return Completion(text, finish_reason, usage, "fake-model", tool_calls, refusal)
+    return Completion(text, finish_reason, usage, "fake-model", tool_calls, refusal, members)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.lessons import learn
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits
+from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits, arranged
 from common import db
 
 logger = logging.getLogger("gateway.channels")
@@ -52,6 +52,7 @@ def ask(
             else:
                 completion = client.stream(request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
+            error.places = [place for _, place in arranged(request.messages, client.traits)]
             if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
                 raise
             traits = learn(error, request, client.traits)

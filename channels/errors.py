@@ -62,6 +62,8 @@ class ProviderError(Exception):
     ) -> None:
         # Whether the answer had begun, so that the call cannot be made once more.
         self.has_begun = False
+        # Where each message that was sent stands among those of the request; None: it is several.
+        self.places: list[int | None] = []
         self.status = status
         self.words = words
         self.reason = reason

@@ -237,7 +237,8 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
                 raise ContentFiltered(reason=error.reason) from error
             errors.append(error)
     if errors and all(error.is_refusal for error in errors):
-        raise RequestRefused(errors[-1].reason, said=errors[-1].said)
+        last = errors[-1]
+        raise RequestRefused(last.reason, said=last.said, places=last.places)
     if not call.routes:
         logger.error("provider.route.missing")
         raise ProviderFailed(

@@ -50,6 +50,7 @@ class Asked:
     """A request for a completion, validated; `options` go to the provider as they are.
 
     Of those, `unlisted_options` are names that only a route may take which staff have allowed them.
+    `messages_field` is what the caller's own protocol calls the messages, for errors about them.
     """
 
     model_id: str
@@ -60,6 +61,7 @@ class Asked:
     limit_name: str = "max_tokens"
     is_stream: bool = False
     includes_usage: bool = False
+    messages_field: str = "messages"
     idempotency_key: idempotency.Key | None = None
     simulate: str = ""
 
@@ -124,7 +126,7 @@ def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
     """Return a refusal in the provider's own words, so that a caller can see what to change."""
     model = call.caller.model
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
-        return ContextLengthExceeded(model.context_window_tokens)
+        return _too_long(call.caller, asked)
     ours = len(call.prompt.request.messages) - len(asked.messages)
     said = refusals.as_callers_read(
         error.said,
@@ -132,7 +134,7 @@ def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
         provider_names={route.provider_name for route in call.routes},
         system_prompt=call.caller.system_prompt,
         request=[asked.messages, asked.options],
-        indexes=[None] * ours + [*range(len(asked.messages))],
+        indexes=[None if place is None or place < ours else place - ours for place in error.places],
     )
     return RefusedAsSaid(error.reason, said)
 
@@ -156,7 +158,7 @@ def build_prompt(caller: Caller, asked: Asked) -> Prompt:
         limit_name=asked.limit_name,
     )
     if prompt is None:
-        raise ContextLengthExceeded(caller.model.context_window_tokens)
+        raise _too_long(caller, asked)
     if asked.options.get("logprobs"):
         return prompt.with_room(min(prompt.request.max_output_tokens, most_logged_tokens(asked)))
     return prompt
@@ -169,6 +171,12 @@ def most_logged_tokens(asked: Asked) -> int:
     """
     most_bytes = MAX_STREAM_BYTES if asked.is_stream else MAX_ANSWER_BYTES
     return int(most_bytes // (LOGGED_BYTES * (2 + asked.options.get("top_logprobs", 0))))
+
+
+def _too_long(caller: Caller, asked: Asked) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        caller.model.context_window_tokens, messages_field=asked.messages_field
+    )
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from channels.errors import Said
 from channels.providers.base import Usage
 from common.errors import ApiError, InvalidRequest
@@ -85,14 +87,23 @@ class AnsweredTooLate(ProviderFailed):
 
 
 class RequestRefused(ProviderFailed):
-    """Every route refused the request itself; `said` is what the last one said of it."""
+    """Every route refused the request itself; `said` is what the last one said of it.
+
+    `places` are those of ProviderError.
+    """
 
     default_message = "The AI provider refused this request. Nothing was charged."
 
     def __init__(
-        self, reason: str, *, said: Said | None = None, message: str | None = None
+        self,
+        reason: str,
+        *,
+        said: Said | None = None,
+        places: Sequence[int | None] = (),
+        message: str | None = None,
     ) -> None:
         self.said = said
+        self.places = places
         super().__init__(message, reason=reason, may_retry=False)
 
 
@@ -111,9 +122,9 @@ class RefusedAsSaid(RequestRefused):
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
-    def __init__(self, window_tokens: int) -> None:
+    def __init__(self, window_tokens: int, *, messages_field: str) -> None:
         message = f"The messages do not fit the model's context window of {window_tokens:,} tokens."
-        super().__init__(message, fields={"messages": message})
+        super().__init__(message, fields={messages_field: message})
 
 
 class ModelNotFound(ApiError):

@@ -23,6 +23,7 @@ from conversations.rollups import Chosen
 GROUPS = ("day", "model")
 # What a reply's id begins with under /v1, as clients of OpenAI expect it.
 COMPLETION_PREFIX = "chatcmpl-"
+RESPONSE_PREFIX = "resp_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,13 @@ class Period:
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
     """Return what a reply was charged and why; None if unknown.
 
-    It is known by its message id, the id of its completion, or its request id.
+    It is known by its message id, the id of its completion or response, or its request id.
     A request id is the caller's own choice; of several replies under one it is the latest.
     """
     replies = _replies(caller)
     try:
-        reply_id = uuid.UUID(reference.removeprefix(COMPLETION_PREFIX))
+        bare = reference.removeprefix(COMPLETION_PREFIX).removeprefix(RESPONSE_PREFIX)
+        reply_id = uuid.UUID(bare)
         message = replies.filter(id=reply_id).first()
     except ValueError:
         message = None

@@ -189,6 +189,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/models", "The models to choose from, with prices", "models"),
     Endpoint("GET", "/api/key", "What a key is, and what is left of its limits", "key"),
     Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),
+    Endpoint("POST", "/v1/responses", "Create a response, as OpenAI does", "openai"),
     Endpoint("GET", "/v1/models", "The models, as OpenAI lists them", "openai"),
     Endpoint("GET", "/v1/models/{model_id}", "One of these models", "openai"),
 )

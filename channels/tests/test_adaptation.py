@@ -22,9 +22,9 @@ from channels.providers.traits import (
     adapted,
     arranged,
 )
-from channels.tests.factories import make_site
+from channels.tests.factories import Site, make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
-from conftest import ApiClient, Site
+from conftest import ApiClient
 from conversations.tests.test_openai import complete
 
 pytestmark = pytest.mark.django_db
@@ -123,8 +123,8 @@ def no_system_role(body: dict[str, Any]) -> str:
     return "System role not supported" if "system" in roles else ""
 
 
-MINE = {"role": "system", "content": "Speak French."}
-USER = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+MINE: dict[str, Any] = {"role": "system", "content": "Speak French."}
+USER: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
 
 
 def test_system_messages_are_joined_below_the_channels(strict: Strict, site: Site) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -25,9 +26,11 @@ from conversations.api import openai_answers, openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
 from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
-from conversations.completions import Asked
 from conversations.errors import ModelNotFound
+from conversations.idempotency import Key
 from conversations.simulation import read_simulation
+
+T = TypeVar("T")
 
 
 class CompletionsView(ApiView):
@@ -55,7 +58,8 @@ class CompletionsView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
-        asked = read_request(request, caller)
+        path = "/v1/chat/completions"
+        asked = read_request(request, caller, path=path, parse=parse_completion_request)
         complete_chat = partial(
             completions.complete_chat,
             caller=caller,
@@ -74,14 +78,24 @@ class CompletionsView(ApiView):
         return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
-def read_request(request: Request, caller: Caller) -> Asked:
-    """Return what is asked, and under which key. Raises InvalidRequest, UnsupportedMediaType."""
+def read_request(
+    request: Request,
+    caller: Caller,
+    *,
+    path: str,
+    parse: Callable[[dict[str, Any], Key | None, str], T],
+) -> T:
+    """Return what `parse` makes of a body, of its Idempotency-Key and of what it simulates.
+
+    `path` keeps a key of one endpoint from being taken for the same of another. Raises
+    InvalidRequest, UnsupportedMediaType.
+    """
     body = read_body(request)
     meta = request._request.META  # `request.headers` would parse all of them
     header = meta.get("HTTP_IDEMPOTENCY_KEY")
-    key = serializers.read_idempotency_key(header, body, path="/v1/chat/completions")
+    key = serializers.read_idempotency_key(header, body, path=path)
     simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
-    return parse_completion_request(parse_json_object(body), key, simulate)
+    return parse(parse_json_object(body), key, simulate)
 
 
 class ModelsView(ApiView):

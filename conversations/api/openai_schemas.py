@@ -109,6 +109,83 @@ class CompletionEventSchema(serializers.Serializer[Any]):
     )
 
 
+class ResponseRequestSchema(serializers.Serializer[Any]):
+    """The whole conversation in `input`; the channel's prompt goes before it.
+
+    Nothing is stored. Other members, and these where they would need a memory or a tool of
+    OpenAI's own, are 400 by name.
+    """
+
+    model = serializers.CharField(
+        min_length=1, help_text="The channel's model, or another it may use."
+    )
+    input = serializers.JSONField(
+        help_text="A string, or a list of items of type message, function_call, "
+        "function_call_output or reasoning, in text."
+    )
+    instructions = _optional(serializers.CharField)
+    stream = _optional(serializers.BooleanField)
+    stream_options = _optional(serializers.DictField, help_text=OBJECT)
+    store = _optional(serializers.BooleanField, help_text="False, or left out.")
+    temperature = _optional(serializers.FloatField, min_value=0, max_value=2)
+    top_p = _optional(serializers.FloatField, min_value=0, max_value=1)
+    top_logprobs = _optional(serializers.IntegerField, min_value=0, max_value=20)
+    max_output_tokens = _optional(serializers.IntegerField, min_value=1)
+    text = _optional(serializers.DictField, help_text="format and verbosity.")
+    reasoning = _optional(serializers.DictField, help_text="effort and summary.")
+    tools = _optional(
+        serializers.ListField, child=serializers.DictField(), help_text="Of type function."
+    )
+    tool_choice = _optional(serializers.JSONField, help_text="none, auto, required or an object.")
+    parallel_tool_calls = _optional(serializers.BooleanField)
+    include = _optional(
+        serializers.ListField,
+        child=serializers.CharField(),
+        help_text="message.output_text.logprobs; reasoning.encrypted_content adds nothing.",
+    )
+    metadata = _optional(serializers.DictField, help_text="Comes back in the response.")
+    truncation = _optional(serializers.CharField, help_text="disabled.")
+    service_tier = _optional(serializers.CharField, help_text="auto or default.")
+    background = _optional(serializers.BooleanField, help_text="False, or left out.")
+    user = _optional(serializers.CharField)
+    safety_identifier = _optional(serializers.CharField)
+    prompt_cache_key = _optional(serializers.CharField)
+
+
+class ResponseUsageSchema(serializers.Serializer[Any]):
+    input_tokens = serializers.IntegerField()
+    input_tokens_details = serializers.DictField(child=serializers.IntegerField())
+    output_tokens = serializers.IntegerField()
+    output_tokens_details = serializers.DictField(child=serializers.IntegerField())
+    total_tokens = serializers.IntegerField()
+    estimated = serializers.BooleanField(
+        required=False, help_text="Present and true where the provider reported no usage."
+    )
+
+
+class ResponseSchema(serializers.Serializer[Any]):
+    """Beside these, the members of the request come back as they were understood."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created_at = serializers.IntegerField()
+    status = serializers.ChoiceField(choices=["completed", "incomplete"])
+    error = serializers.JSONField(allow_null=True)
+    incomplete_details = serializers.DictField(allow_null=True)
+    model = serializers.CharField(help_text="The gateway's own id of the model.")
+    output = serializers.ListField(child=serializers.DictField(), help_text=OBJECT)
+    usage = ResponseUsageSchema()
+
+
+class ResponseEventSchema(serializers.Serializer[Any]):
+    """One server-sent event of a streamed response."""
+
+    event = serializers.CharField(help_text="The `type` in its data.")
+    data = serializers.CharField(  # type: ignore[assignment]  # a member of that name
+        help_text="JSON: an event as OpenAI's API reference describes it."
+    )
+
+
 class OpenAiModelSchema(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()

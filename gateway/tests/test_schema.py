@@ -19,6 +19,7 @@ PATHS = {
     "/api/models": {"get"},
     "/api/key": {"get"},
     "/v1/chat/completions": {"post"},
+    "/v1/responses": {"post"},
     "/v1/models": {"get"},
     "/v1/models/{model_id}": {"get"},
 }
@@ -96,20 +97,27 @@ def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any
 
 
 def test_streams_are_described_event_by_event(document: dict[str, Any]) -> None:
-    for path, members in {"/api/chat": {"event", "data"}, "/v1/chat/completions": {"data"}}.items():
+    named = {"event", "data"}
+    events = {"/api/chat": named, "/v1/chat/completions": {"data"}, "/v1/responses": named}
+    for path, members in events.items():
         answer = document["paths"][path]["post"]["responses"]["200"]
         assert "With `stream`" in answer["description"]
         reference = answer["content"]["text/event-stream"]["schema"]["$ref"].rpartition("/")[2]
         assert set(document["components"]["schemas"][reference]["required"]) == members
 
 
-def test_errors_under_v1_have_openais_shape(document: dict[str, Any]) -> None:
-    responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/v1/chat/completions", "/CompletionSchema"), ("/v1/responses", "/ResponseSchema")],
+)
+def test_errors_under_v1_have_openais_shape(
+    document: dict[str, Any], path: str, answer: str
+) -> None:
+    responses = document["paths"][path]["post"]["responses"]
     assert {"402", "404", "502"} <= set(responses)
     for status, response in responses.items():
         schema = response["content"]["application/json"]["schema"]
-        expected = "CompletionSchema" if status == "200" else "OpenAiErrorSchema"
-        assert schema["$ref"].endswith(expected)
+        assert schema["$ref"].endswith(answer if status == "200" else "/OpenAiErrorSchema")
 
 
 def test_is_the_same_as_yaml_and_with_a_slash(document: dict[str, Any]) -> None:

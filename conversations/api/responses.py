@@ -1,0 +1,69 @@
+"""POST /v1/responses, as clients of OpenAI know it, stateless: nothing of a response is kept."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework.request import Request
+
+from billing.authentication import CountedKey
+from billing.throttling import ChatThrottle
+from channels.authentication import caller_of
+from channels.permissions import ChannelIsEnabled
+from common.api import ApiView
+from common.logs import request_id_var
+from common.openapi import describe, openai_errors
+from conversations import completions
+from conversations.api import openai_schemas, responses_answers, serializers
+from conversations.api.openai import CompletionsView, read_request
+from conversations.api.responses_requests import parse_response_request
+from conversations.api.streams import stream_answer
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
+
+
+class ResponsesView(ApiView):
+    """The same as a completion, asked for and answered in the words of OpenAI's newer protocol."""
+
+    authentication_classes = (CountedKey,)
+    permission_classes = (ChannelIsEnabled,)
+    throttle_classes = (ChatThrottle,)
+    max_body_bytes = CompletionsView.max_body_bytes
+
+    @describe(
+        operation_id="create_response",
+        summary="Create a response, as OpenAI does, without storing it",
+        parameters=[IDEMPOTENCY_KEY, SIMULATE],
+        request=openai_schemas.ResponseRequestSchema,
+        responses={
+            (200, "application/json"): OpenApiResponse(
+                openai_schemas.ResponseSchema,
+                "The answer. With `stream`: events, the last of them `response.completed`, "
+                "`response.incomplete` or `response.failed`; the schema of `text/event-stream` is "
+                "that of each event.",
+            ),
+            (200, "text/event-stream"): openai_schemas.ResponseEventSchema,
+        }
+        | openai_errors(400, 401, 402, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 502, 503),
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        caller = caller_of(request)
+        asked = read_request(request, caller, path="/v1/responses", parse=parse_response_request)
+        complete_chat = partial(
+            completions.complete_chat,
+            caller=caller,
+            asked=asked.asked,
+            request_id=request_id_var.get(),
+            render=partial(responses_answers.render_response, settings=asked.settings),
+        )
+        if asked.asked.is_stream:
+            return stream_answer(
+                lambda tell: complete_chat(tell=tell),
+                form=partial(responses_answers.Events, asked=asked),
+                replay=responses_answers.replay_events,
+            )
+        outcome = complete_chat()
+        headers = serializers.answer_headers(outcome)
+        return HttpResponse(outcome.body, content_type="application/json", headers=headers)

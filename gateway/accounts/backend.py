@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from allauth.account.auth_backends import AuthenticationBackend
@@ -18,12 +19,16 @@ class PersonBackend(AuthenticationBackend):
     """allauth's, which asks for the password, reading a little more of who has logged in."""
 
     def get_user(self, user_id: Any) -> User | None:
-        user = with_factors().filter(pk=user_id).first()
+        user = _people().filter(pk=user_id).first()
         return user if user is not None and self.user_can_authenticate(user) else None
 
 
-def with_factors() -> QuerySet[User]:
-    """Return people with `has_second_factor` and `account_wants_factor`."""
+@cache
+def _people() -> QuerySet[User]:
+    """Return people with `has_second_factor` and `account_wants_factor`; narrow it, never read it.
+
+    Put together once, as every page of a person who has logged in asks for one of them.
+    """
     factors = Authenticator.objects.filter(user=OuterRef("pk"), type__in=_FACTORS)
     wanting = Membership.objects.filter(user=OuterRef("pk"), account__requires_second_factor=True)
     return User.objects.annotate(

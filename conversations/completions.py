@@ -136,6 +136,9 @@ def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
         request=[asked.messages, asked.options],
         indexes=[None if place is None or place < ours else place - ours for place in error.places],
     )
+    if asked.messages_field != "messages" and said.param.startswith("messages"):
+        # Their items are not one to one the messages that were made of them.
+        said = replace(said, param=asked.messages_field)
     return RefusedAsSaid(error.reason, said)
 
 
@@ -148,7 +151,8 @@ def require_allowed(caller: Caller, names: frozenset[str]) -> None:
 def build_prompt(caller: Caller, asked: Asked) -> Prompt:
     """Return what is sent to the model. Raises ContextLengthExceeded, InvalidRequest for images."""
     if not caller.model.image_tokens and (images := find_images(asked.messages)):
-        raise InvalidRequest(fields={images[0]: NO_IMAGES})
+        is_chat = asked.messages_field == "messages"
+        raise InvalidRequest(fields={images[0] if is_chat else asked.messages_field: NO_IMAGES})
     prompt = build_stateless_prompt(
         model=caller.model,
         system_prompt=caller.system_prompt,

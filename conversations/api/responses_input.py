@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from channels.providers.base import REASONING_NAMES
+from conversations.api import images
 from conversations.api.parameters import Fields, check_writable
 
 # The member of a reasoning item that says what its provider called the text, so that the text goes
@@ -19,11 +20,21 @@ NO_STORE = (
     "The gateway stores no items to refer to: send the item itself. Vercel's AI SDK sends the text "
     "with `providerOptions.openai.store: false`."
 )
-_TEXT_ONLY = "Must be text: a string, or a list of parts of type {}."
+_PARTS_RULE = "Must be a string, or a list of parts of type {}."
 _ROLES = ("user", "assistant", "system", "developer")
+# Parts that roles may have; others have texts.
+_KINDS = {
+    "user": ("input_text", "input_image"),
+    "assistant": ("output_text", "refusal", "input_text"),
+}
 # What an item or a part may hold beside what is read: how it came, and what clients add to it.
 _OF_ANY = frozenset({"type", "id", "status"})
 _OF_PART = frozenset({"type", "text", "refusal", "annotations", "logprobs", "parsed"})
+_OF_IMAGE = frozenset({"type", "image_url", "detail"})
+_IMAGE_RULE = (
+    f"Must be an https address, or data:image/{', '.join(images.TYPES)};base64 with an image in "
+    f"it; detail, if any, is {', '.join(images.DETAILS)}."
+)
 _OF_CALL = _OF_ANY | {"call_id", "name", "arguments", "parsed_arguments"}
 # Members of a call that OpenAI runs otherwise; members nobody knows go to the provider.
 _NOT_OF_CALL = ("async", "caller", "namespace")
@@ -106,14 +117,13 @@ class _Conversation:
         if role not in _ROLES:
             self._fields[f"{path}.role"] = f"Must be one of {', '.join(_ROLES)}."
             return
-        is_model = role == "assistant"
-        kinds = ("output_text", "refusal", "input_text") if is_model else ("input_text",)
-        texts, refusal = self._read_parts(item.get("content"), kinds, f"{path}.content")
-        if not is_model:
-            self._messages.append({"role": role, "content": texts})
+        kinds = _KINDS.get(role, ("input_text",))
+        parts, refusal = self._read_parts(item.get("content"), kinds, f"{path}.content")
+        if role != "assistant":
+            self._messages.append({"role": role, "content": parts})
             return
         message = self._own_message(has_text=True)
-        message["content"] += texts
+        message["content"] += parts
         if refusal:
             message["refusal"] = message.get("refusal", "") + refusal
 
@@ -137,9 +147,9 @@ class _Conversation:
         refuse_others(item, _OF_ANY | {"call_id", "output"}, path, self._fields)
         if not isinstance(item.get("call_id"), str):
             self._fields[f"{path}.call_id"] = "Must be the call_id of the call that this answers."
-        texts, _ = self._read_parts(item.get("output"), ("input_text",), f"{path}.output")
+        parts, _ = self._read_parts(item.get("output"), ("input_text",), f"{path}.output")
         self._messages.append(
-            {"role": "tool", "tool_call_id": item.get("call_id"), "content": texts}
+            {"role": "tool", "tool_call_id": item.get("call_id"), "content": parts}
         )
 
     def _add_reasoning(self, item: dict[str, Any], path: str) -> None:
@@ -171,30 +181,49 @@ class _Conversation:
             self._messages.append(last)
         return last
 
-    def _read_parts(self, value: Any, kinds: tuple[str, ...], path: str) -> tuple[list[str], str]:
-        """Return the texts of a content, and the refusal in it."""
+    def _read_parts(
+        self, value: Any, kinds: tuple[str, ...], path: str
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return a content as parts of a chat, and the refusal in it."""
         if isinstance(value, str):
-            return [value], ""
+            return [{"type": "text", "text": value}], ""
+        rule = _PARTS_RULE.format(" or ".join(kinds))
         if not isinstance(value, list) or not value:
-            self._fields[path] = _TEXT_ONLY.format(" or ".join(kinds))
+            self._fields[path] = rule
             return [], ""
-        texts: list[str] = []
+        parts: list[dict[str, Any]] = []
         refusals: list[str] = []
         for number, part in enumerate(value):
+            where = f"{path}[{number}]"
             kind = part.get("type") if isinstance(part, dict) else None
-            text = part.get("refusal" if kind == "refusal" else "text") if kind in kinds else None
-            if not isinstance(text, str):
-                self._fields[f"{path}[{number}]"] = (
-                    f"Must be text, of type {' or '.join(kinds)}: images and files are not taken."
-                )
-                continue
-            refuse_others(part, _OF_PART, f"{path}[{number}]", self._fields)
-            (refusals if kind == "refusal" else texts).append(text)
-        return texts, "".join(refusals)
+            if kind not in kinds:
+                self._fields[where] = rule
+            elif kind == "input_image":
+                parts.append(self._read_image(part, where))
+            else:
+                text = part.get("refusal" if kind == "refusal" else "text")
+                if not isinstance(text, str):
+                    self._fields[where] = "Must have a text."
+                    continue
+                refuse_others(part, _OF_PART, where, self._fields)
+                if kind == "refusal":
+                    refusals.append(text)
+                else:
+                    parts.append({"type": "text", "text": text})
+        return parts, "".join(refusals)
+
+    def _read_image(self, part: dict[str, Any], path: str) -> dict[str, Any]:
+        refuse_others(part, _OF_IMAGE, path, self._fields)
+        image = {"url": part.get("image_url")}
+        if part.get("detail") is not None:
+            image["detail"] = part["detail"]
+        if not images.is_image(image):
+            self._fields.setdefault(f"{path}.image_url", _IMAGE_RULE)
+        return {"type": "image_url", "image_url": image}
 
 
-def _simplest(texts: list[str]) -> Any:
-    """Return a content as every provider takes it, if it can be: parts only where there are two."""
-    if len(texts) < 2:
-        return texts[0] if texts else None
-    return [{"type": "text", "text": text} for text in texts]
+def _simplest(parts: list[dict[str, Any]]) -> Any:
+    """Return a content as every provider takes it, if it can be: a text alone as a string."""
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        return parts[0]["text"]
+    return parts or None

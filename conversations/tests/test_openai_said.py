@@ -248,3 +248,16 @@ def test_quoting_callers_to_themselves_tells_them_nothing_of_the_prompt(
 def test_the_gateways_name_stands_for_the_providers(live: ApiClient, settings: Any) -> None:
     error = refused(live, settings, openais(f"{MODEL} takes no parameter of that name"))
     assert error["message"] == f"{MODEL} takes no parameter of that name"
+
+
+@pytest.mark.parametrize(
+    ("param", "shown"), [("messages[2].content", "input"), ("temperature", "temperature")]
+)
+def test_a_response_has_no_messages_to_name(
+    live: ApiClient, settings: Any, param: str, shown: str
+) -> None:
+    raw = orjson.dumps(openais("Too loud.", param=param, code="bad"))
+    with served(raw, status="400 Refused") as settings.PROVIDER_BASE_URL:
+        response = live.post("/v1/responses", {"model": MODEL, "input": MESSAGES})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["message"]) == (400, shown, "Too loud.")

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from billing.models import Hold, LedgerEntry
+from channels.models import LanguageModel
 from channels.providers.base import Usage
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
-from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
+from conversations.tests.test_openai import CALL, MODEL, assert_books_agree, assert_error
 
 pytestmark = pytest.mark.django_db
 
@@ -283,6 +284,22 @@ def test_reasoning_goes_back_under_its_providers_own_name(
         HELLO,
         {"role": "assistant", "content": None, name: "Hm.", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+    ]
+
+
+def test_images_reach_the_provider_where_the_model_takes_them(
+    api: ApiClient, provider: FakeProvider
+) -> None:
+    text = {"type": "input_text", "text": "What is it?"}
+    image = {"type": "input_image", "image_url": "https://shop.example/boot.jpg", "detail": "low"}
+    asked = [HELLO, {"role": "user", "content": [text, image]}]
+    message = assert_error(respond(api, asked), 400, "invalid_request", "input")
+    assert "takes no images" in message
+    LanguageModel.objects.filter(model_id=MODEL).update(image_tokens=3_000)
+    answer(api, asked, instructions="Be kind.")
+    assert provider.prompts[0][2]["content"] == [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": image["image_url"], "detail": "low"}},
     ]
 
 

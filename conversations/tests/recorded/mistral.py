@@ -65,15 +65,10 @@ LIMA = call("Lima", call_id="gT5mQ2xYz")
 LIMA_AS_SENT = {"id": LIMA["id"], "function": LIMA["function"]}
 
 
-def forbidden(*place: str) -> Any:
+def unknown_member(*place: str) -> list[Any]:
     """Return what says that a member of the request is none that Mistral knows."""
-    fault = {
-        "type": "extra_forbidden",
-        "loc": ["body", *place],
-        "msg": "Extra inputs are not permitted",
-        "input": True,
-    }
-    return problem({"detail": [fault]}, "invalid_request_error", None)
+    fault = {"type": "extra_forbidden", "loc": ["body", *place]}
+    return [fault | {"msg": "Extra inputs are not permitted", "input": True}]
 
 
 SHAPES = (
@@ -131,7 +126,11 @@ SHAPES = (
         "mistral/no-stream-options",
         "https://github.com/dnakov/anon-kode/issues/53",
         422,
-        forbidden("stream_options", "include_usage"),
+        problem(
+            {"detail": unknown_member("stream_options", "include_usage")},
+            "invalid_request_error",
+            None,
+        ),
         only_if=has_stream_options,
         otherwise="mistral/plain",
         v1=Said(),
@@ -140,9 +139,9 @@ SHAPES = (
     ),
     error(
         "mistral/unknown-member",
-        "https://github.com/mistralai/platform-docs-public/issues/7",
+        "https://github.com/Gitlawb/openclaude/issues/739",
         422,
-        forbidden("seed"),
+        {"detail": unknown_member("seed")},
         request={"seed": 7},
         v1=CALLERS_ERROR,
         chat=None,
@@ -150,21 +149,21 @@ SHAPES = (
     ),
     error(
         "mistral/wrong-key",
-        "https://docs.mistral.ai/resources/error-codes",
+        "https://docs.mistral.ai/api",
         401,
         {"detail": "Unauthorized"},
         fault="at once",
     ),
     error(
         "mistral/no-model",
-        "https://docs.mistral.ai/resources/error-codes",
+        "https://github.com/tmc/langchaingo/issues/1233",
         400,
         problem("Invalid model: mistral-medium-2312", "invalid_model", "1500"),
         fault="at once",
     ),
     error(
         "mistral/rate-limited",
-        "https://docs.mistral.ai/resources/error-codes",
+        "https://github.com/cline/cline/issues/9085",
         429,
         problem("Rate limit exceeded", "rate_limited", "1300"),
         fault="nothing",

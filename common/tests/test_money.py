@@ -103,6 +103,41 @@ def test_the_callers_decimal_context_neither_matters_nor_changes() -> None:
         assert getcontext().prec == 3
 
 
+@given(prices, prices, prices, st.none() | prices, tokens, tokens, tokens)
+def test_cached_tokens_are_that_part_of_the_input(
+    per_reply: int,
+    per_1k_input: int,
+    per_1k_output: int,
+    per_1k_cached_input: int | None,
+    input_tokens: int,
+    output_tokens: int,
+    cached_input_tokens: int,
+) -> None:
+    price = price_of(
+        per_reply=per_reply,
+        per_1k_input=per_1k_input,
+        per_1k_output=per_1k_output,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        per_1k_cached_input=per_1k_cached_input,
+        cached_input_tokens=cached_input_tokens,
+    )
+    cached = min(cached_input_tokens, input_tokens)
+    per_1k_cached = per_1k_input if per_1k_cached_input is None else per_1k_cached_input
+    thousandths = per_1k_input * (input_tokens - cached) + per_1k_cached * cached
+    exact = per_reply + Fraction(thousandths + per_1k_output * output_tokens, 1000)
+    assert price == math.ceil(exact)
+    at_most = price_of(
+        per_reply=per_reply,
+        per_1k_input=max(per_1k_input, per_1k_cached),
+        per_1k_output=per_1k_output,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+    # What is held counts all input as such: enough wherever the cache costs no more.
+    assert price <= at_most
+
+
 @given(prices, prices, prices, tokens, tokens)
 def test_a_price_is_the_exact_sum_rounded_up_once(
     per_reply: int, per_1k_input: int, per_1k_output: int, input_tokens: int, output_tokens: int

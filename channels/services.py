@@ -310,6 +310,7 @@ def set_price(*, model_id: str, **prices: int) -> LanguageModel:
         if value < 0:
             raise ValidationError({name: "A price is never negative."})
         setattr(model, name, value)
+    model.clean()
     model.save(update_fields=list(prices))
     return model
 

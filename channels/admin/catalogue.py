@@ -46,7 +46,7 @@ class LanguageModelForm(ModelForm):
     price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
     price_per_1k_cached_input_tokens_microcredits = CreditsField(
         label="Price of 1,000 cached input tokens (credits)",
-        help_text="Empty: the same as other input.",
+        help_text="Empty: the same as other input, which it must not be above.",
         required=False,
         widget=UnfoldAdminTextInputWidget(),
     )
@@ -70,18 +70,6 @@ class LanguageModelForm(ModelForm):
             "is_enabled",
             "position",
         )
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse a price of cached input above that of input: the hold counts all as input."""
-        cleaned: dict[str, Any] = super().clean() or {}
-        cached = cleaned.get("price_per_1k_cached_input_tokens_microcredits")
-        price = cleaned.get("price_per_1k_input_tokens_microcredits")
-        if cached is not None and price is not None and cached > price:
-            self.add_error(
-                "price_per_1k_cached_input_tokens_microcredits",
-                "Must not be above the price of input.",
-            )
-        return cleaned
 
 
 class RouteInline(PlainWords, TabularInline):
@@ -134,10 +122,13 @@ class LanguageModelAdmin(AuditedAdmin):
     def per_reply(self, model: LanguageModel) -> str:
         return show_credits(model.price_per_reply_microcredits)
 
-    @display(description="credits for 1,000 tokens, in / out")
+    @display(description="credits for 1,000 tokens, in (cached) / out")
     def per_1k(self, model: LanguageModel) -> str:
         came_in = show_credits(model.price_per_1k_input_tokens_microcredits)
         went_out = show_credits(model.price_per_1k_output_tokens_microcredits)
+        cached = model.price_per_1k_cached_input_tokens_microcredits
+        if cached is not None:
+            came_in += f" ({show_credits(cached)})"
         return f"{came_in} / {went_out}"
 
     @display(description="context", ordering="context_window_tokens")

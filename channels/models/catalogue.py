@@ -78,6 +78,32 @@ class LanguageModel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Refuse a price of cached input above that of input: the hold counts all as input."""
+        cached = self.price_per_1k_cached_input_tokens_microcredits
+        price = self.price_per_1k_input_tokens_microcredits
+        if cached is not None and price is not None and cached > price:
+            raise ValidationError(
+                {
+                    "price_per_1k_cached_input_tokens_microcredits": (
+                        "Cached input must not cost more than other input."
+                    )
+                }
+            )
+
+    def token_prices(self) -> list[tuple[str, int]]:
+        """Return the kinds of tokens that cost something, each with micro-credits for 1,000.
+
+        Cached input is among them where its price differs from that of other input.
+        """
+        came_in = self.price_per_1k_input_tokens_microcredits
+        cached = self.price_per_1k_cached_input_tokens_microcredits
+        prices = [("input", came_in)] if came_in else []
+        if cached is not None and cached != came_in:
+            prices.append(("cached input", cached))
+        went_out = self.price_per_1k_output_tokens_microcredits
+        return [*prices, ("output", went_out)] if went_out else prices
+
 
 class Provider(models.Model):
     """Somebody who serves models over the OpenAI protocol."""

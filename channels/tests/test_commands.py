@@ -74,6 +74,15 @@ def test_sets_the_prices_that_are_given() -> None:
     assert prices("mixtral-8x7b-32768") == (1_000_000, 0, 0)
 
 
+def test_cached_input_has_a_price_of_its_own_up_to_that_of_input() -> None:
+    both = ("--per-1k-input", "0.4", "--per-1k-cached-input", "0.1")
+    described = run_json("setprice", "--model", "gemma2-9b-it", *both)
+    assert described["price"]["per_1k_cached_input_tokens"] == "0.100000"
+    with pytest.raises(CommandError, match="must not cost more than other input"):
+        run("setprice", "--model", "gemma2-9b-it", "--per-1k-input", "0.05")
+    assert prices() == (1_000_000, 400_000, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -85,6 +94,8 @@ def test_sets_the_prices_that_are_given() -> None:
         (["--per-reply", "NaN"], "not an amount"),
         (["--per-reply", "1e10"], "at most 1,000,000,000"),
         (["--per-reply", ""], "not an amount"),
+        (["--per-1k-cached-input", "0.000001"], "must not cost more than other input"),
+        (["--per-1k-input", "1", "--per-1k-cached-input", "1.5"], "must not cost more"),
     ],
 )
 def test_a_wrong_price_is_refused_and_nothing_is_set(arguments: list[str], message: str) -> None:

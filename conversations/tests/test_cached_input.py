@@ -20,7 +20,7 @@ from conversations.tests.test_openai import assert_books_agree, complete
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# For a token in, a cached one, and one out: 400, 100 and 1,000 micro-credits, beside the flat price.
+# A token in, a cached one and one out cost 400, 100 and 1,000 micro-credits.
 PRICES = {
     "price_per_1k_input_tokens_microcredits": 400_000,
     "price_per_1k_cached_input_tokens_microcredits": 100_000,

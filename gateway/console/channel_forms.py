@@ -69,13 +69,10 @@ class ModelOption:
     @property
     def price(self) -> str:
         """What a reply costs, in credits."""
-        model = self.model
-        parts = [
-            (model.price_per_reply_microcredits, "a reply"),
-            (model.price_per_1k_input_tokens_microcredits, "per 1,000 input tokens"),
-            (model.price_per_1k_output_tokens_microcredits, "per 1,000 output tokens"),
-        ]
-        words = [f"{show_credits(price)} {what}" for price, what in parts if price]
+        flat = self.model.price_per_reply_microcredits
+        words = [f"{show_credits(flat)} a reply"] if flat else []
+        for kind, price in self.model.token_prices():
+            words.append(f"{show_credits(price)} per 1,000 {kind} tokens")
         return " + ".join(words) or "free"
 
 

@@ -17,11 +17,7 @@ def price_of_reply(model: LanguageModel) -> str:
     # The flat amount goes without saying where there is none and tokens cost something.
     tokens = [
         f"{show_credits(price)} per 1,000 {kind} tokens"
-        for kind, price in (
-            ("input", model.price_per_1k_input_tokens_microcredits),
-            ("output", model.price_per_1k_output_tokens_microcredits),
-        )
-        if price
+        for kind, price in model.token_prices()
     ]
     if not (flat or tokens):
         return "nothing"

@@ -150,11 +150,13 @@ def test_a_model_shows_what_it_can_and_costs(site: Site) -> None:
     LanguageModel.objects.filter(model_id="gemma2-9b-it").update(
         price_per_reply_microcredits=500_000,
         price_per_1k_input_tokens_microcredits=1_250_000,
+        price_per_1k_cached_input_tokens_microcredits=250_000,
         price_per_1k_output_tokens_microcredits=0,
         best_for="<i>Short</i>",
     )
     page = owner_client(site).get("/channels/new/").content.decode()
-    assert "0.5 a reply + 1.25 per 1,000 input tokens" in page
+    price = "0.5 a reply + 1.25 per 1,000 input tokens + 0.25 per 1,000 cached input tokens"
+    assert price in page
     assert "8,192 tokens" in page
     assert "&lt;i&gt;Short&lt;/i&gt;" in page
 

@@ -223,10 +223,20 @@ def test_the_price_is_said_before_a_live_key_is_tried(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("price", "words"),
-    [((0, 0, 0), "nothing"), ((0, 250_000, 0), "0.25 per 1,000 input tokens (in credits)")],
+    [
+        ((0, 0, 0, None), "nothing"),
+        ((0, 250_000, 0, None), "0.25 per 1,000 input tokens (in credits)"),
+        ((0, 250_000, 0, 250_000), "0.25 per 1,000 input tokens (in credits)"),
+        (
+            (0, 250_000, 0, 0),
+            "0.25 per 1,000 input tokens and 0 per 1,000 cached input tokens (in credits)",
+        ),
+    ],
 )
-def test_prices_read_well(site: Site, price: tuple[int, int, int], words: str) -> None:
-    names = ("per_reply", "per_1k_input_tokens", "per_1k_output_tokens")
+def test_prices_read_well(site: Site, price: tuple[Any, ...], words: str) -> None:
+    names = (
+        "per_reply", "per_1k_input_tokens", "per_1k_output_tokens", "per_1k_cached_input_tokens",
+    )  # fmt: skip
     pairs = zip(names, price, strict=True)
     set_prices(**{f"price_{name}_microcredits": amount for name, amount in pairs})
     assert words in show(log_in(site), site)

@@ -16,7 +16,7 @@ from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from channels import services
 from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, Membership, Plan, User
-from channels.tests.factories import Site
+from channels.tests.factories import Site, set_prices
 from conftest import ApiClient, FakeProvider
 from gateway import heartbeat
 from gateway.tests.console_clients import ConsoleClient, account_page, staff_guest
@@ -53,10 +53,14 @@ def test_the_page_shows_balance_entries_grants_and_prices(
     plan = Plan.objects.create(name="Basic", requests_per_minute=10)
     site.channel.account.plan = plan
     site.channel.account.save()
+    set_prices(
+        price_per_1k_input_tokens_microcredits=400_000,
+        price_per_1k_cached_input_tokens_microcredits=100_000,
+    )
     response = client_of(site, "viewer").get("/credits/")
     assert response.status_code == 200
     text = text_of(response)
-    for words in ("for a test", "Reply by", "-1<", "+100", "Basic", "Yours", "No limit"):
+    for words in ("for a test", "Reply by", "-1<", "+100", "Basic", "Yours", "No limit", "0.4 (0.1 cached)"):
         assert words in text
     assert response.context["figures"]["available"] == "99"
     assert response.context["figures"]["spent"] == "1"

@@ -496,7 +496,16 @@ def test_prices_are_typed_in_credits_and_audited(admin_client: Client) -> None:
     for wrong in ("", "-1", "0.0000001", "x"):
         refused = admin_client.post(url, sent | {"price_per_reply_microcredits": wrong})
         assert refused.status_code == 200
+    cached = "price_per_1k_cached_input_tokens_microcredits"
+    refused = admin_client.post(url, sent | {cached: "0.000002"})
+    assert "Cached input must not cost more than other input." in text_of(refused)
     assert AuditEntry.objects.filter(action="languagemodel.updated").count() == 1
+    assert admin_client.post(url, sent | {cached: "0.000001"}).status_code == 302
+    model.refresh_from_db()
+    assert model.price_per_1k_cached_input_tokens_microcredits == 1
+    assert "0.000001 (0.000001) / 0" in text_of(
+        admin_client.get(reverse("admin:channels_languagemodel_changelist"))
+    )
 
 
 def channel_form(channel: Channel, **changes: Any) -> dict[str, Any]:

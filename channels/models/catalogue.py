@@ -82,7 +82,7 @@ class LanguageModel(models.Model):
         """Refuse a price of cached input above that of input: the hold counts all as input."""
         cached = self.price_per_1k_cached_input_tokens_microcredits
         price = self.price_per_1k_input_tokens_microcredits
-        if cached is not None and price is not None and cached > price:
+        if cached is not None and cached > price:
             raise ValidationError(
                 {
                     "price_per_1k_cached_input_tokens_microcredits": (

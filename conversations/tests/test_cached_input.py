@@ -133,7 +133,7 @@ def test_reply_receipt_totals_and_ledger_agree_to_the_microcredit(
     headers = ORDER | {"Idempotency-Key": "k"}
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
         answer = ask(live, path, is_stream=is_stream, **headers)
-    usage = dict(TOLD, total_tokens=70)
+    usage: dict[str, Any] = TOLD | {"total_tokens": 70}
     if cached is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": cached}
     if reasoning is not None:

@@ -195,9 +195,9 @@ def _describe_prices(account: Account) -> list[dict[str, str]]:
             "per_reply": show_credits(model.price_per_reply_microcredits),
             "per_1k_input": show_credits(model.price_per_1k_input_tokens_microcredits),
             "per_1k_output": show_credits(model.price_per_1k_output_tokens_microcredits),
-            "cached": {
-                kind: show_credits(price) for kind, price in model.token_prices()
-            }.get("cached input", ""),
+            "cached": {kind: show_credits(price) for kind, price in model.token_prices()}.get(
+                "cached input", ""
+            ),
         }
         for model in models_allowed(account.id)
     ]

@@ -16,8 +16,7 @@ def price_of_reply(model: LanguageModel) -> str:
     flat = model.price_per_reply_microcredits
     # The flat amount goes without saying where there is none and tokens cost something.
     tokens = [
-        f"{show_credits(price)} per 1,000 {kind} tokens"
-        for kind, price in model.token_prices()
+        f"{show_credits(price)} per 1,000 {kind} tokens" for kind, price in model.token_prices()
     ]
     if not (flat or tokens):
         return "nothing"

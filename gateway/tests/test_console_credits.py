@@ -60,7 +60,16 @@ def test_the_page_shows_balance_entries_grants_and_prices(
     response = client_of(site, "viewer").get("/credits/")
     assert response.status_code == 200
     text = text_of(response)
-    for words in ("for a test", "Reply by", "-1<", "+100", "Basic", "Yours", "No limit", "0.4 (0.1 cached)"):
+    for words in (
+        "for a test",
+        "Reply by",
+        "-1<",
+        "+100",
+        "Basic",
+        "Yours",
+        "No limit",
+        "0.4 (0.1 cached)",
+    ):
         assert words in text
     assert response.context["figures"]["available"] == "99"
     assert response.context["figures"]["spent"] == "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +15,12 @@ from django.urls import reverse
 
 from billing.models import DailyUsage, LedgerEntry
 from channels import services
+from channels.errors import ProviderError
 from channels.models import FixedAnswer, Membership
+from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, need_command, reply
+from conversations import streaming
 from conversations.models import ChatSession, Message
 from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from gateway.console.access import begin_staff_view
@@ -103,6 +107,40 @@ def test_paid_answers_come_from_the_model_and_are_charged(
     stored = Message.objects.get(role=Message.Role.ASSISTANT)
     assert stored.request_id == response["X-Request-Id"]
     assert DailyUsage.objects.get().message_count == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_comments_keep_the_page_waiting_for_a_late_answer(
+    client: Client,
+    live_site: Site,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: bool,
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.001)
+    go_on = threading.Event()
+
+    def answer() -> Completion:
+        assert go_on.wait(60)
+        if fails:
+            raise ProviderError("timeout")
+        return reply("Late")
+
+    provider.script.append(answer)
+    response = say(client, live_site, mode="live")
+    assert "X-Gateway-Provider" not in response
+    frames = iter(response.streaming_content)
+    assert next(frames).startswith(b"event: request\n")
+    assert next(frames) == streaming.KEEP_ALIVE
+    go_on.set()
+    events = b"".join(frames).decode().split("\n\n")
+    response.close()
+    name, last = list(_parse("\n\n".join(e for e in events if not e.startswith(":"))))[-1]
+    if fails:
+        assert (name, last["code"]) == ("error", "provider_error")
+    else:
+        assert (name, last["reply"]) == ("done", "Late")
+    assert charges() == (0 if fails else 1)
 
 
 def test_the_conversation_goes_on_and_is_kept_under_the_persons_id(

@@ -12,6 +12,7 @@ from channels.errors import Said
 from channels.models import RouteHealth
 from channels.tests.factories import Site, make_site
 from channels.tests.test_openai_stream import served
+from common.tests.stub_server import StubServer, answer
 from conftest import ApiClient
 from conversations.models import FailedRequest
 from conversations.refusals import as_callers_count, as_callers_read
@@ -37,7 +38,8 @@ def live(live_site: Site) -> ApiClient:
 def refused(live: ApiClient, settings: Any, body: Any, status: int = 400, **more: Any) -> Any:
     """Return the error a caller gets of a provider's error."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    with served(raw, status=f"{status} Refused") as settings.PROVIDER_BASE_URL:
+    with StubServer(answer(raw, status=f"{status} Refused")) as server:
+        settings.PROVIDER_BASE_URL = server.url("/v1")
         response = complete(live, MESSAGES, **more)
     assert response.status_code == 400, response.content
     assert response["X-Should-Retry"] == "false"

@@ -95,9 +95,14 @@ DIFFERENCES = (
         _named("vllm/counting-on"),
     ),
     Difference(
-        "Content in parts is joined to one text; parts of reasoning are none of it.",
-        ("text",),
+        "Content in parts is joined to one text; parts of reasoning become reasoning_content.",
+        ("text", "reasoning"),
         _named("mistral/reasoning"),
+    ),
+    Difference(
+        "OpenAI's client cannot read arguments that are an object, and gives up the stream.",
+        ("finish_reason", "usage"),
+        _named("tgi/arguments-as-an-object"),
     ),
     Difference(
         "A tool call always has an id, a type, an index and arguments as JSON text.",

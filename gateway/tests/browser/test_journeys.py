@@ -107,7 +107,7 @@ def test_a_key_is_rotated_with_an_overlap(visitor: NewVisitor) -> None:
     for key in (site.api_key, new_key):
         assert "reply" in curl(owner.base_url, key, "Which key?")
     expect(page.get_by_text("Ends", exact=True)).to_be_visible()
-    assert ApiKey.objects.filter(mode="live", revoked_at=None).count() == 1
+    assert ApiKey.objects.filter(mode="live", revoked_at=None, expires_at=None).count() == 1
     assert AuditEntry.objects.filter(action="key.rotated").count() == 1
     owner.assert_clean()
 

@@ -100,7 +100,7 @@ def test_the_numbers_are_those_of_the_contract(html: str) -> None:
         "at most 1 MiB",
         "24 hours from its last message",
         "at most 8 wait, at most 30 seconds",
-        "After every 15 seconds of silence",
+        "After every 10 seconds of silence",
         "within 60 seconds",
         "at most 300",
         "10 times as many",

@@ -31,6 +31,7 @@ from channels.providers.base import (
     Patience,
     Usage,
 )
+from channels.providers.traits import PLAIN, Traits
 from channels.tests.factories import Site, make_site
 from common import floods
 
@@ -163,6 +164,8 @@ class FakeProvider:
     """Answers from a script; without one it says «Reply n». Records every prompt."""
 
     provider_name = "fake"
+    provider_model = "fake-model"
+    traits: Traits = PLAIN
 
     def __init__(self) -> None:
         self.script: list[Completion | Exception | Callable[[], Completion]] = []

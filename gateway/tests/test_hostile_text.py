@@ -26,7 +26,7 @@ from billing import grants, redemptions
 from channels import breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
-from channels.models import AuditEntry, LoginSession, Plan, Route, User
+from channels.models import AuditEntry, LoginSession, Plan, Route, RouteTraits, User
 from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, UsageRollup, WaitingTurn
 from gateway import verification
@@ -55,6 +55,7 @@ KEPT = {
     "channels.DailyCount.subject_digest",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
     "channels.FixedAnswer.question_normalized",
+    "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",
     "billing.RateWindow.history", "conversations.UsageRollup.durations",
     "conversations.IdempotencyRecord.fingerprint", "conversations.IdempotencyRecord.body",
 }  # fmt: skip
@@ -171,6 +172,7 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
     actor = Actor(ATTACK, owner)
     one.account.plan = Plan.objects.create(name="Basic", requests_per_minute=10, daily_quota=10)
     one.account.save()
+    RouteTraits.objects.create(provider_name="p", provider_model="m", learned_at=timezone.now())
     api = ApiClient(one.site.api_key)
     assert api.chat(session_id="s2", headers={"Idempotency-Key": "k"}).status_code == 200
     grants.grant_credits(

@@ -198,11 +198,14 @@ class AnswerReader:
     # --- Usage ------------------------------------------------------------------------------------
 
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
-        """Keep what is told of tokens; some tell it with every piece, counting on."""
+        """Keep what is told of tokens; some tell it with every piece, counting on.
+
+        Some also send a usage in which nothing stands; that takes back nothing.
+        """
         x_groq = piece.get("x_groq")
         groqs = x_groq.get("usage") if isinstance(x_groq, dict) else None
         for usage in (piece.get("usage"), choice.get("usage"), groqs):
-            if isinstance(usage, dict):
+            if isinstance(usage, dict) and any(value is not None for value in usage.values()):
                 self._usage = read_usage(usage)
                 return
 

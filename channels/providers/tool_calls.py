@@ -32,9 +32,6 @@ class ToolCalls:
         self._by_index: dict[int, int] = {}  # the provider's index, and where its latest call is
         self._made_ids: set[int] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._calls)
-
     def take(self, pieces: Any) -> list[dict[str, Any]]:
         """Add pieces, and return them as they go out. Raises ProviderError for what is no call."""
         if isinstance(pieces, dict):

@@ -105,6 +105,32 @@ def test_half_characters_are_put_together() -> None:
     assert reader.completion().text == "\U0001f600 �x"
 
 
+def test_a_refusal_that_ends_in_half_a_character_ends_all_the_same() -> None:
+    deltas: list[Delta] = []
+    reader = AnswerReader(TRANSPARENT, SENT, deltas.append)
+    reader.read(parse_json(b'{"choices": [{"delta": {"refusal": "No\\ud83d"}}]}'))
+    reader.read(END)
+    assert reader.completion().refusal == "No\ufffd"
+    assert deltas == [{"refusal": "No"}, {"refusal": "\ufffd"}]
+
+
+def test_lists_beside_the_text_add_up() -> None:
+    first, second = [{"text": "Let "}], [{"text": "me."}]
+    pieces = [delta(reasoning_details=first), delta(reasoning_details=second), delta(content="Hi")]
+    deltas, completion = heard(*pieces, END)
+    assert deltas == [{"reasoning_details": first}, {"reasoning_details": second}, "Hi"]
+    assert completion.members == {"reasoning_details": first + second}
+
+
+@pytest.mark.parametrize(
+    "values", [["Hm.", ["x"], {"a": 1}, 7], [["x"], "Hm.", {"a": 1}], [["x"], None, "", []]]
+)
+def test_a_member_keeps_the_kind_it_began_as(values: list[Any]) -> None:
+    completion = read(*[delta(reasoning=value) for value in values], delta(content="Hi"), END)
+    assert completion.members == {"reasoning": values[0]}
+    assert completion.text == "Hi"
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -200,6 +226,7 @@ A, B = call("a", '{"x":1}', id="c1"), call("b", '{"y":2}', id="c2")
             [call("b", '{"y"', id="c2"), {"function": {"arguments": ":2}"}}],
         ],
         [[call("a", '{"x"', id="c1")], [call("a", ":1}", id="c1")], [B]],
+        [[call("a", '{"x"', id="c1")], [call("a", ":1}")], [B]],
         [[call("a", {"x": 1}, id="c1")], [call("b", {"y": 2}, id="c2")]],
     ],
 )
@@ -231,6 +258,10 @@ def test_calls_without_an_id_get_one_each(more: dict[str, Any]) -> None:
     assert first["id"] != second["id"]
     assert first["id"].startswith("call_")
     assert put_together(deltas) == [first, second]
+
+
+def test_one_call_may_come_without_its_list() -> None:
+    assert read(delta(tool_calls=A), END).tool_calls == (A | {"type": "function"},)
 
 
 def test_members_of_a_call_that_nobody_knows_are_kept() -> None:
@@ -289,6 +320,28 @@ def test_usage_may_come_in_other_places(place: str) -> None:
         "groq": {"choices": [], "x_groq": {"usage": usage}},
     }
     assert read(delta(content="Hi"), END, places[place]).usage == Usage(9, 5)
+
+
+@pytest.mark.parametrize("nothing", [{}, {"prompt_tokens": None}, None, 7])
+def test_usage_that_was_told_is_not_lost_to_one_that_tells_nothing(nothing: Any) -> None:
+    told = {"prompt_tokens": 9, "completion_tokens": 5}
+    later = {"choices": [], "usage": nothing}
+    assert read(delta(content="Hi"), {"usage": told} | END, later).usage == Usage(9, 5)
+    beside = later | {"x_groq": {"usage": told}}
+    assert read(delta(content="Hi"), END, beside).usage == Usage(9, 5)
+
+
+def test_the_last_usage_counts_and_where_it_cannot_be_there_is_none() -> None:
+    first, last = ({"prompt_tokens": 9, "completion_tokens": count} for count in (1, 5))
+    assert read({"usage": first} | delta(content="Hi"), {"usage": last} | END).usage == Usage(9, 5)
+    absurd = {"usage": {"prompt_tokens": -1, "completion_tokens": 5}}
+    assert read({"usage": first} | delta(content="Hi"), absurd | END).usage is None
+
+
+def test_log_probabilities_of_nothing_change_nothing() -> None:
+    first = {"choices": [{"delta": {"content": "H"}, "logprobs": {"content": [{"token": "H"}]}}]}
+    second = {"choices": [{"delta": {"content": "i"}, "logprobs": {"content": None}}]}
+    assert read(first, second, END).logprobs == {"content": [{"token": "H"}]}
 
 
 def test_log_probabilities_go_beside_their_piece_and_add_up() -> None:

@@ -127,10 +127,12 @@ class Endpoint:
     no_credits_status: int
     has_sessions: bool
 
-    def body(self, message: str, session_id: str, *, model_id: str, is_stream: bool) -> bytes:
+    def body(
+        self, message: str, session_id: str, *, model_id: str, is_stream: bool, **more: Any
+    ) -> bytes:
         if self.has_sessions:
             fields = {"message": message, "session_id": session_id, "stream": is_stream}
-            return json.dumps(fields).encode()
+            return json.dumps(fields | more).encode()
         asked: dict[str, Any] = {
             "model": model_id,
             "messages": [{"role": "user", "content": message}],
@@ -138,7 +140,7 @@ class Endpoint:
         }
         if is_stream:
             asked["stream_options"] = {"include_usage": True}
-        return json.dumps(asked).encode()
+        return json.dumps(asked | more).encode()
 
 
 CHAT = Endpoint("/api/chat", Answer, 500, 403, has_sessions=True)
@@ -180,10 +182,16 @@ class Client:
     model_id: str = ""
 
     def ask(
-        self, endpoint: Endpoint, message: str, session_id: str, *, stream: bool = False
+        self,
+        endpoint: Endpoint,
+        message: str,
+        session_id: str,
+        *,
+        stream: bool = False,
+        **more: Any,
     ) -> Answer:
-        """Send a message to either endpoint; the session is only the chat's."""
-        body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=stream)
+        """Send a message, and more members, to either endpoint; the session is only the chat's."""
+        body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=stream, **more)
         headers = {"X-API-Key": self.key, "Content-Type": "application/json"}
         return request(
             self.port, "POST", endpoint.path, headers=headers, body=body, kind=endpoint.answer

@@ -38,6 +38,7 @@ class Call:
     completion_tokens: int
     is_stream: bool
     with_usage: bool
+    asked: dict[str, Any]  # the body as it came
     gap_seconds: float
 
     @property

@@ -5,10 +5,11 @@
 What a call does is chosen by its last user message, or for all calls by /control/settings:
 
     fault:NAME     one of mock_faults' tables       latency:MS    the wait before the answer
+    FAMILY/NAME    a recorded shape of mock_recorded.py
     gap:MS         the wait between stream pieces   size:N        the reply's length
 
 Every reply carries the number of its call, so that what a caller stored can be compared with
-what was completed here. Standard library only.
+what was completed here.
 
     GET  /control/stats         calls, completed, in_flight, most_in_flight, connections
     GET  /control/completions   what was answered in full, oldest first
@@ -30,11 +31,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acceptance.mock_faults import FAULTS, OWN_FAULTS, Call, answer, encode, error_body, response
+from acceptance.mock_recorded import RECORDED_FAULTS, shape_named_in
 
 ORDER = re.compile(r"\b(fault|latency|gap|size):(\w+)")
 LOGGED_CHARACTERS = 1000
 HOST = "127.0.0.1"
-_FAULTS = FAULTS | OWN_FAULTS
+_FAULTS = FAULTS | OWN_FAULTS | RECORDED_FAULTS
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ class MockProvider:
             call.reply = call.reply.ljust(int(orders.get("size", 0)), "x")
             call.gap_seconds = float(orders.get("gap", 0)) / 1000
             await call.silence(float(orders.get("latency", state.latency_ms)) / 1000)
-            fault = orders.get("fault", state.fault)
+            fault = orders.get("fault") or shape_named_in(call.message) or state.fault
             if await (_FAULTS[fault](call) if fault else answer(call)):
                 state.completions.append(logged(call, fault))
         finally:
@@ -176,6 +178,7 @@ def new_call(
         completion_tokens=len(reply.split()),
         is_stream=bool(asked.get("stream")),
         with_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
+        asked=asked,
         gap_seconds=0.0,
     )
 

@@ -1,7 +1,8 @@
 """R10: whatever one account's requests make a provider say, no other account notices.
 
-Account A sends requests that only concern themselves, to both endpoints, plain and streamed;
-account B chats beside it. Then the provider really fails, and comes back while A goes on.
+Account A sends requests that only concern themselves, to both endpoints, plain and streamed, and
+the provider answers as real ones have been seen to; account B chats beside it. Then the provider
+really fails, also in ways that no table names, and comes back while A goes on.
 """
 
 from __future__ import annotations
@@ -14,23 +15,63 @@ from dataclasses import dataclass
 from threading import Event
 
 from acceptance.checks import Run
-from acceptance.clients import CHAT, ENDPOINTS, Answer, Client, at_moments, tally
+from acceptance.clients import (
+    CHAT,
+    COMPLETIONS,
+    ENDPOINTS,
+    Answer,
+    Client,
+    Endpoint,
+    at_moments,
+    tally,
+)
 from acceptance.databases import value
 from acceptance.mock_faults import OWN_FAULTS, STRANGE_FAULTS
+from acceptance.mock_recorded import DOUBTFUL_FAULTS, OWN_SHAPES
 from acceptance.processes import wait_until
 from acceptance.rig import CREDIT, PROBE, Mock, Rig, Server
+from conversations.tests.recorded.shapes import Refused, Shape
 
 TIMES, TIMES_SHORT = 100, 4
-PER_SECOND = 10
-CHATS, CHATS_SHORT = 100, 20
+PER_SECOND, PER_SECOND_SHORT = 10, 30
+JUNK_PER_SECOND = 10
+CHATS, CHATS_BACK = 100, 20
 CLIENTS = 16
 DEADLINE = 4
 RECOVERY_SECONDS = 10
 # Five failures at this pace, and a probe.
 OPENING_SECONDS = 5.0
 OUTAGE_SECONDS = 3.0
+KNOWN_CODES = frozenset(
+    ("", "provider_error", "content_filtered", "context_length_exceeded", "invalid_request")
+)
+KNOWN_STATUSES = frozenset((200, 400, 422, 500, 502))
 # What A goes on with while the provider is down and comes back: also what is doubtful.
 JUNK = ("stopwords", "flagged", "notools", "strange400", "garbage", "500")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One of A's requests: what the provider is to make of it, and how it is sent."""
+
+    fault: str
+    endpoint: Endpoint
+    is_stream: bool
+    shape: Shape | None = None
+
+    @property
+    def message(self) -> str:
+        return self.fault if self.shape else f"fault:{self.fault}"
+
+    def is_clear(self, answer: Answer) -> bool:
+        """Whether A got an answer or the reason there is none, and nothing of ours broke."""
+        codes, statuses = KNOWN_CODES, KNOWN_STATUSES
+        if self.shape and isinstance(self.shape.v1, Refused):
+            statuses = statuses | {*self.shape.v1.statuses}
+            if self.shape.v1.code is None:  # the provider's own business
+                return answer.status in statuses
+            codes = codes | {self.shape.v1.code}
+        return answer.code in codes and answer.status in statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +85,15 @@ class Scene:
     attacker: Client
     other: Client
 
-    def attack(self, fault: str, number: int) -> Answer:
-        """Send one of A's requests, at each endpoint in turn, every second one streamed."""
-        endpoint = ENDPOINTS[number // 2 % 2]
-        session = f"{self.name} {fault} {number}"
-        is_stream = bool(number % 2)
-        return self.attacker.ask(endpoint, f"fault:{fault} {number}", session, stream=is_stream)
+    def attack(self, order: Order, number: int) -> Answer:
+        """Send one of A's requests."""
+        return self.attacker.ask(
+            order.endpoint,
+            f"{order.message} {number}",
+            f"{self.name} {order.fault} {number}",
+            stream=order.is_stream,
+            **(order.shape.request if order.shape else {}),
+        )
 
     def chat(self, number: int) -> Answer:
         return self.other.ask(CHAT, f"hello {number}", f"{self.name} {number}")
@@ -70,8 +114,8 @@ class Scene:
 
         def send() -> None:
             number = 0
-            while not stop.wait(1 / PER_SECOND):
-                self.attack(JUNK[number % len(JUNK)], number)
+            while not stop.wait(1 / JUNK_PER_SECOND):
+                self.attack(in_turn(JUNK[number % len(JUNK)], number), number)
                 number += 1
 
         with ThreadPoolExecutor(1) as pool:
@@ -90,9 +134,10 @@ def check(run: Run) -> None:
         for routes in (1, 2):
             scene = make_scene(run, rig, server, routes)
             check_requests(scene)
-            outages = [*STRANGE_FAULTS, "close", "401"]
-            for fault in outages if run.is_long else run.random.sample(outages, 2):
-                check_outage(scene, fault)
+            outages = [*STRANGE_FAULTS, "close", "401"], DOUBTFUL_FAULTS
+            for faults in outages:
+                for fault in faults if run.is_long else run.random.sample(faults, 1):
+                    check_outage(scene, fault)
 
 
 def make_scene(run: Run, rig: Rig, server: Server, routes: int) -> Scene:
@@ -112,36 +157,55 @@ def make_scene(run: Run, rig: Rig, server: Server, routes: int) -> Scene:
     return Scene(run, rig, name, mocks, attacker, other)
 
 
+def in_turn(fault: str, number: int) -> Order:
+    """Return a request to each endpoint in turn, every second one streamed."""
+    return Order(fault, ENDPOINTS[number // 2 % 2], bool(number % 2))
+
+
+def list_orders(run: Run) -> list[Order]:
+    """Return all that A sends: each kind of request, and one for each recorded shape.
+
+    Each shape plain and streamed; with the members it needs, which only /v1 takes.
+    """
+    times = range(run.count(TIMES, short=TIMES_SHORT))
+    orders = [in_turn(fault, number) for fault in OWN_FAULTS for number in times]
+    orders += [
+        Order(shape.name, endpoint, is_stream, shape)
+        for shape in OWN_SHAPES
+        for endpoint in (ENDPOINTS if run.is_long and not shape.request else (COMPLETIONS,))
+        for is_stream in (False, True)
+    ]
+    run.random.shuffle(orders)
+    return orders
+
+
 def check_requests(scene: Scene) -> None:
     """A sends each kind of request, B chats beside it: no chat fails, no route is blamed."""
     run, name = scene.run, scene.name
-    orders = [fault for fault in OWN_FAULTS for _ in range(run.count(TIMES, short=TIMES_SHORT))]
-    run.random.shuffle(orders)
-    seconds = len(orders) / PER_SECOND
-    chats = CHATS if run.is_long else CHATS_SHORT
+    orders = list_orders(run)
+    pace = PER_SECOND if run.is_long else PER_SECOND_SHORT
+    seconds = len(orders) / pace
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         sending = pool.submit(
             at_moments,
             CLIENTS,
-            [number / PER_SECOND for number in range(len(orders))],
+            [number / pace for number in range(len(orders))],
             lambda number: (orders[number], scene.attack(orders[number], number)),
         )
-        moments = [number * seconds / chats for number in range(chats)]
+        moments = [number * seconds / CHATS for number in range(CHATS)]
         chatting = pool.submit(at_moments, CLIENTS, moments, scene.chat)
         attacks, answers = sending.result(), chatting.result()
     run.report.figure(f"{name}: requests of A", len(attacks))
-    run.report.expect_equal(f"{name}: chats of B", tally(answers), {"200": chats})
+    run.report.expect_equal(f"{name}: chats of B", tally(answers), {"200": CHATS})
     run.report.expect_equal(f"{name}: rows of route health", scene.count_rows(), 0)
     run.report.expect_equal(f"{name}: probes", scene.probes(since=started), 0)
-    strange = [f"{fault}: {a.status} {a.code}" for fault, a in attacks if not is_clear(a)]
+    strange = [
+        f"{order.fault}{' streamed' * order.is_stream}: {answer.status} {answer.code}"
+        for order, answer in attacks
+        if not order.is_clear(answer)
+    ]
     run.report.expect(not strange, f"{name}: A got {sorted(set(strange))}")
-
-
-def is_clear(answer: Answer) -> bool:
-    """Whether a caller gets an answer or the reason there is none, and nothing of ours broke."""
-    known = ("", "provider_error", "content_filtered", "context_length_exceeded")
-    return answer.code in known and answer.status in (200, 400, 422, 500, 502)
 
 
 def check_outage(scene: Scene, fault: str) -> None:
@@ -164,8 +228,8 @@ def check_outage(scene: Scene, fault: str) -> None:
             lambda: scene.chat(0).is_success, seconds=RECOVERY_SECONDS, what=f"{name}: back"
         )
         report.figure(f"{name}: back after_s", closed)
-        answers = [scene.chat(number) for number in range(CHATS_SHORT)]
-    report.expect_equal(f"{name}: chats once it is back", tally(answers), {"200": CHATS_SHORT})
+        answers = [scene.chat(number) for number in range(CHATS_BACK)]
+    report.expect_equal(f"{name}: chats once it is back", tally(answers), {"200": CHATS_BACK})
 
 
 def is_open(scene: Scene) -> bool:

@@ -3,9 +3,10 @@
     python -m bench.mock        listens on a free port and prints it
 
     POST /latency/MS            how long answers, and the first piece of streams, take from now on
+    POST /gap/MS                how long after one piece of a stream the next comes, from now on
     POST anything else          a chat completion; a stream where the body asks for one
 
-Streams are 50 pieces, 10 ms apart; the first says when it was sent, by the clock that all
+Streams are 50 pieces, at first 10 ms apart; the first says when it was sent, by the clock that all
 processes of a machine share. acceptance/mock_provider.py can do far more, at ten times
 the CPU.
 """
@@ -90,6 +91,7 @@ class Provider:
     def __init__(self, loop: Loop, listener: socket.socket) -> None:
         self.loop = loop
         self.latency_seconds = 0.0
+        self.gap_seconds = PIECE_GAP_SECONDS
         self._listener = listener
         loop.on_readable(listener, self.accept)
 
@@ -130,6 +132,9 @@ class Connection:
         if request.startswith(b"POST /latency/"):
             provider.latency_seconds = float(request[14:].split(b" ", 1)[0]) / 1000
             self.send(SETTING_TAKEN)
+        elif request.startswith(b"POST /gap/"):
+            provider.gap_seconds = float(request[10:].split(b" ", 1)[0]) / 1000
+            self.send(SETTING_TAKEN)
         elif request.find(b'"stream":true', -200) >= 0:
             self.stream(0, time.perf_counter() + provider.latency_seconds)
         elif provider.latency_seconds:
@@ -144,7 +149,7 @@ class Connection:
         def send() -> None:
             self.send(STREAMED[number] if number else STREAMED[0] + stamped_piece())
             if number + 1 < len(STREAMED):
-                self.stream(number + 1, due + PIECE_GAP_SECONDS)
+                self.stream(number + 1, due + self.provider.gap_seconds)
 
         self.provider.loop.at(due, send)
 

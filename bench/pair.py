@@ -1,6 +1,6 @@
 """This checkout beside another commit, a hundred chats here, a hundred there: which costs more?
 
-    python -m bench.pair HEAD~1 [--rounds 40]
+    python -m bench.pair HEAD~1 [--rounds 40] [--endpoint v1] [--streams]
 
 The machine's speed drifts by half within minutes, so figures of two runs say little. Here each
 version has a process and a database of its own, and they take turns of a tenth of a second: both
@@ -18,27 +18,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from acceptance.processes import BASE_DIR
+from acceptance.rig import first_model
 from bench import figures, micro
 from bench.figures import progress
 from bench.stand import Stand, backend_cpu_seconds
 
 CHATS = 80
+# Each takes as long as its 50 pieces are apart, whatever it costs.
+STREAMS = 20
+STREAM_GAP_MS = 1
 WARMING = 100
 ROUNDS = 40
+PATHS = {"chat": "/api/chat", "v1": "/v1/chat/completions"}
 
 
 class Version:
     """A process that answers chats of one checkout, when it is told to."""
 
-    def __init__(self, stand: Stand, root: Path) -> None:
+    def __init__(self, stand: Stand, root: Path, plan: Mapping[str, Any]) -> None:
         self._url = stand.rig.database.url
-        plan = stand.plan(connections=1, run="pair", message=micro.MESSAGE)
         self._process = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(plan)],
             cwd=root,
@@ -82,13 +86,16 @@ pair.answer(sys.argv[1])
 
 
 def answer(plan: str) -> None:
-    """Answer as many chats as each line of standard input says; tell the seconds of CPU."""
+    """Answer as many chats as each line of standard input says; tell the seconds of CPU.
+
+    Of all threads: a stream's call runs on one of its own.
+    """
     ask = asker(json.loads(plan))
     for number, line in enumerate(sys.stdin):
-        started = time.thread_time()
+        started = time.process_time()
         for chat in range(int(line)):
             ask(number, chat)
-        print(time.thread_time() - started, flush=True)
+        print(time.process_time() - started, flush=True)
 
 
 def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
@@ -103,8 +110,24 @@ def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
     from common.slots import Slots
     from gateway.wsgi import application
 
-    server = Slots(application, 64, quick=API_PREFIXES)
+    slots = Slots(application, 64, quick=API_PREFIXES)
+
+    def server(environ: dict[str, Any], start_response: Any) -> Any:
+        return slots(environ | {"PATH_INFO": plan["path"]}, start_response)
+
     return functools.partial(one_request, server, Requests(Plan(**plan)))
+
+
+def plan_of(stand: Stand, endpoint: str, *, is_stream: bool) -> dict[str, Any]:
+    """Return what to ask: a chat in turns of a session, or a completion of a message alone."""
+    plan = stand.plan(connections=1, run="pair", message=micro.MESSAGE, is_stream=is_stream)
+    plan["path"] = PATHS[endpoint]
+    if endpoint == "v1":
+        messages = [{"role": "user", "content": micro.MESSAGE}]
+        asked = {"model": first_model(stand.rig), "messages": messages, "stream": is_stream}
+        key = plan["keys"][0]
+        plan |= {"keys": [], "direct_body": json.dumps(asked), "direct_headers": {"X-API-Key": key}}
+    return plan
 
 
 @contextmanager
@@ -120,17 +143,22 @@ def checkout(commit: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(root)], check=True)
 
 
-def measure(commit: str, rounds: int) -> tuple[list[tuple[float, float]], ...]:
+def measure(
+    commit: str, rounds: int, endpoint: str, *, is_stream: bool
+) -> tuple[list[tuple[float, float]], ...]:
     """Return the figures of every turn: of the other commit, and of this checkout."""
     turns: tuple[list[tuple[float, float]], ...] = ([], [])
     with ExitStack() as ending:
         roots = [ending.enter_context(checkout(commit)), BASE_DIR]
         stands = [ending.enter_context(Stand("pg")) for _ in roots]
-        versions = [Version(stand, root) for stand, root in zip(stands, roots, strict=True)]
+        versions = []
+        for stand, root in zip(stands, roots, strict=True):
+            stand.provider.set_gap(STREAM_GAP_MS)
+            versions.append(Version(stand, root, plan_of(stand, endpoint, is_stream=is_stream)))
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for which in (0, 1) if number % 2 else (1, 0):
-                turns[which].append(versions[which].turn(CHATS))
+                turns[which].append(versions[which].turn(STREAMS if is_stream else CHATS))
         for version in versions:
             version.end()
     progress("")
@@ -158,9 +186,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pair")
     parser.add_argument("commit", help="what to compare this checkout with, as HEAD~1")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--endpoint", choices=PATHS, default="chat")
+    parser.add_argument("--streams", action="store_true", help="streams of 50 pieces")
     told = parser.parse_args()
-    print(f"{figures.heading()}, beside {told.commit}; {told.rounds} turns of {CHATS} chats each\n")
-    print("\n".join(lines(*measure(told.commit, told.rounds))))
+    what = f"{STREAMS} streams" if told.streams else f"{CHATS} plain answers"
+    path = PATHS[told.endpoint]
+    print(f"{figures.heading()}, beside {told.commit}; {told.rounds} turns of {what} of {path}\n")
+    turns = measure(told.commit, told.rounds, told.endpoint, is_stream=told.streams)
+    print("\n".join(lines(*turns)))
 
 
 if __name__ == "__main__":

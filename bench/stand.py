@@ -113,6 +113,10 @@ class Provider:
     def set_latency(self, milliseconds: int) -> None:
         clients.request(self.port, "POST", f"/latency/{milliseconds}", body=b"-")
 
+    def set_gap(self, milliseconds: int) -> None:
+        """Set the wait between two pieces of a stream."""
+        clients.request(self.port, "POST", f"/gap/{milliseconds}", body=b"-")
+
 
 def run_load(plan: Mapping[str, Any]) -> Figures:
     """Run a load plan in a process of its own."""

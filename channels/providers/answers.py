@@ -61,27 +61,28 @@ class AnswerReader:
         choice = choices[0] if isinstance(choices, list) and choices else {}
         if not isinstance(choice, dict):
             raise ProviderError("garbage")
-        finish_reason = short_text(choice.get("finish_reason"))
         error = piece.get("error") or choice.get("error")
         if error or is_error or ("choices" not in piece and _is_error(piece)):
             reason = "garbage" if is_whole else "error_event"
             raise error_in(error or piece, self._sent, otherwise=reason)
-        if finish_reason.lower() in _FAILED_FINISHES:
-            raise ProviderError("error_event")
-        has_message = isinstance(choice.get("message") or choice.get("delta"), dict)
-        if is_whole and not has_message and not explains_silence(finish_reason):
-            raise ProviderError("garbage")
-        self.finish_reason = finish_reason or self.finish_reason
-        self._response_model = short_text(piece.get("model")) or self._response_model
+        if finish_reason := choice.get("finish_reason"):
+            self._read_finish(finish_reason)
+        if is_whole:
+            has_message = isinstance(choice.get("message") or choice.get("delta"), dict)
+            if not has_message and not explains_silence(self.finish_reason):
+                raise ProviderError("garbage")
+        model = piece.get("model")
+        if model != self._response_model:  # most say the same with every piece
+            self._response_model = short_text(model) or self._response_model
         self._read_usage(piece, choice)
         self._read_message(_message_of(choice, self.has_begun), choice.get("logprobs"))
 
     def completion(self) -> Completion:
         """Return the whole answer. Raises ProviderError where it has nothing, unexplained."""
-        self._tell(self._rest())
+        self._tell(*self._rest())
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
-            self._tell({"tool_calls": last_pieces})
+            self._tell("", {"tool_calls": last_pieces})
         text, refusal = self._text.whole(), self._refusal.whole()
         is_empty = not (text.strip() or refusal or calls)
         if is_empty and (self._is_unreadable or not explains_silence(self.finish_reason)):
@@ -102,26 +103,35 @@ class AnswerReader:
 
     # --- Pieces -----------------------------------------------------------------------------------
 
+    def _read_finish(self, finish_reason: Any) -> None:
+        self.finish_reason = short_text(finish_reason) or self.finish_reason
+        if self.finish_reason.lower() in _FAILED_FINISHES:
+            raise ProviderError("error_event")
+
     def _read_message(self, message: dict[str, Any], logprobs: Any) -> None:
         content, thoughts = self._split(message.get("content"))
         refusal = message.get("refusal")
         refusal = refusal if isinstance(refusal, str) else ""
         if not self._is_transparent:
-            self.has_begun |= bool(thoughts or any(map(message.get, REASONING_NAMES)))
-            self._tell({"content": self._take_text(content + refusal)})
+            if thoughts or (not self.has_begun and any(map(message.get, REASONING_NAMES))):
+                self.has_begun = True
+            self._tell(self._take_text(content + refusal), {})
             return
-        out: dict[str, Any] = {"content": self._take_text(content)}
-        out["refusal"] = self._refusal.take(refusal)
+        text = self._take_text(content)
+        members: dict[str, Any] = {}
+        if refusal:
+            members["refusal"] = self._refusal.take(refusal)
         if thoughts:
             message = {"reasoning_content": thoughts} | message
         for name in _PASSED_MEMBERS:
-            out[name] = self._take_member(name, message.get(name))
+            if value := message.get(name):
+                members[name] = self._take_member(name, value)
         if calls := message.get("tool_calls"):
-            out["tool_calls"] = self._tool_calls.take(calls)
+            members["tool_calls"] = self._tool_calls.take(calls)
         if isinstance(logprobs, dict):
-            out["logprobs"] = writable(logprobs)
-            _extend(self._logprobs, out["logprobs"])
-        self._tell(out)
+            members["logprobs"] = writable(logprobs)
+            _extend(self._logprobs, members["logprobs"])
+        self._tell(text, members)
 
     def _split(self, content: Any) -> tuple[str, str]:
         """Return the text and the thoughts of a content: a text, or parts of several kinds."""
@@ -154,27 +164,25 @@ class AnswerReader:
         if self._text.is_empty and not text.strip():
             self._white_space += text
             return ""
-        text, self._white_space = self._white_space + text, ""
+        if self._white_space:
+            text, self._white_space = self._white_space + text, ""
         self._text.keep(text)
         return text
 
-    def _rest(self) -> dict[str, Any]:
-        """Return what was held back and goes out at the end."""
+    def _rest(self) -> tuple[str, dict[str, Any]]:
+        """Return the text, and the other members, that were held back until the end."""
         text = self._text.flush()
         if self._thoughts is not None:
             text = self._thoughts.take(text) + self._thoughts.flush()
-        rest: dict[str, Any] = {"content": self._keep_text(text)}
+        text = self._keep_text(text)
         if self._is_transparent and self._white_space:
-            rest["content"] = self._white_space
-            self._text.keep(self._white_space)
-        if last := self._refusal.flush():
-            rest["refusal"] = last
-            self._refusal.keep(last)
-        return rest
+            text = self._white_space
+            self._text.keep(text)
+        last = self._refusal.flush()
+        self._refusal.keep(last)
+        return text, {"refusal": last}
 
     def _take_member(self, name: str, value: Any) -> Any:
-        if not value:
-            return None
         if isinstance(value, str):
             kept = self._members.setdefault(name, Text())
             return kept.take(value) if isinstance(kept, Text) else None
@@ -186,14 +194,15 @@ class AnswerReader:
                 return value
         return None
 
-    def _tell(self, members: dict[str, Any]) -> None:
-        """Hand a piece on, if there is anything in it."""
-        members = {name: value for name, value in members.items() if value}
-        if not members:
+    def _tell(self, text: str, members: dict[str, Any]) -> None:
+        """Hand a piece on, if there is anything in it: the text alone, or all of its members."""
+        members = members and {name: value for name, value in members.items() if value}
+        if not (text or members):
             return
         self.has_begun = True
         if self._on_delta is not None:
-            self._on_delta(members["content"] if members.keys() == {"content"} else members)
+            said = {"content": text} | members if text else members
+            self._on_delta(said if members else text)
 
     # --- Usage ------------------------------------------------------------------------------------
 
@@ -203,8 +212,10 @@ class AnswerReader:
         Some also send a usage in which nothing stands; that takes back nothing.
         """
         x_groq = piece.get("x_groq")
-        groqs = x_groq.get("usage") if isinstance(x_groq, dict) else None
-        for usage in (piece.get("usage"), choice.get("usage"), groqs):
+        if not (piece.get("usage") or choice.get("usage") or x_groq):
+            return
+        for holder in (piece, choice, x_groq):
+            usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict) and any(value is not None for value in usage.values()):
                 self._usage = read_usage(usage)
                 return

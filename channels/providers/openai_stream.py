@@ -81,26 +81,28 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
     held: list[bytes] = []
     name = b""
     for line in lines:
+        if not line:
+            name = b""
+            if held:
+                raise ProviderError("garbage")
+            continue
         field, _, value = line.removeprefix(_BYTE_ORDER_MARK).partition(b":")
+        value = value.strip()
         if field == b"event":
-            name = value.strip()
-        elif field == b"data" and value.strip():
-            held.append(value.strip())
+            name = value
+        elif field == b"data" and value:
+            held.append(value)
             piece = _parse_event(held)
             if piece is not None:
                 held = []
                 yield piece, name == b"error"
-        elif not line:
-            name = b""
-            if held:
-                raise ProviderError("garbage")
     if held:
         raise ProviderError("garbage")
 
 
 def _parse_event(lines: list[bytes]) -> Any:
     """Return what an event's data holds, None while that may need more lines."""
-    data = b"\n".join(lines)
+    data = lines[0] if len(lines) == 1 else b"\n".join(lines)
     if data == _DONE:
         return _DONE
     try:

@@ -103,10 +103,13 @@ class ChunkWriter:
 
     def choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         """Return the chunk of a piece; log probabilities go beside what they are of."""
+        logprobs = delta.get("logprobs")
+        if "logprobs" in delta:
+            delta = {name: value for name, value in delta.items() if name != "logprobs"}
         choice = {
             "index": 0,
-            "delta": {name: value for name, value in delta.items() if name != "logprobs"},
-            "logprobs": delta.get("logprobs"),
+            "delta": delta,
+            "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
         no_usage = {"usage": None} if self._includes_usage else {}

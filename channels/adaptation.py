@@ -103,7 +103,7 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
         RouteTraits.objects.update_or_create(
             provider_name=client.provider_name,
             provider_model=client.provider_model,
-            defaults=learned | {"learned_at": timezone.now()},
+            defaults=learned | {"base_url": client.base_url, "learned_at": timezone.now()},
         )
     except AnyDatabaseError:
         logger.warning("provider.route.not_remembered", extra=route)

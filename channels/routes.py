@@ -27,7 +27,7 @@ from channels.providers.demo import DemoProvider
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.providers.simulated import SimulatedProvider
-from channels.providers.traits import Traits
+from channels.providers.traits import PLAIN, Traits
 from channels.sealing import PROVIDER_KEYS
 from common import crypto, db
 from common.text import normalize_question
@@ -41,7 +41,7 @@ DEFAULT_PROVIDER = "default"
 # tell an installation without any provider (the demo answers) from a model that nobody serves.
 # First the one of PROVIDER_BASE_URL, which is no row of its own; each with how it wants to be asked
 # and what is known of its health.
-_TRAITS = """t.has_stream_options, t.system_messages, t.has_text_content,
+_TRAITS = """t.base_url, t.has_stream_options, t.system_messages, t.has_text_content,
        t.context_window_tokens, t.max_output_tokens"""
 _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
        h.failed_at"""
@@ -85,6 +85,7 @@ class RouteRow(NamedTuple):
     allowed_parameters: str | None = ""
     # None where nothing was learned.
     limit_name: str | None = None
+    learned_at_url: str | None = None
     has_stream_options: bool | None = None
     system_messages: str | None = None
     has_text_content: bool | None = None
@@ -97,7 +98,10 @@ class RouteRow(NamedTuple):
     retry_at: Any = None
     failed_at: Any = None
 
-    def traits(self) -> Traits:
+    def traits(self, base_url: str) -> Traits:
+        """Return how the route wants to be asked, as far as that was learned at this address."""
+        if self.learned_at_url != base_url:
+            return PLAIN if self.id == 0 else Traits(limit_name=self.limit_name or "")
         return Traits(
             limit_name=self.limit_name or "",
             has_stream_options=self.has_stream_options is None or bool(self.has_stream_options),
@@ -271,14 +275,15 @@ def _key_of_setting(name: str) -> str:
 
 def _client(row: RouteRow, api_key: str) -> OpenAiCompatibleProvider:
     is_default = row.provider_id is None
+    base_url = settings.PROVIDER_BASE_URL if is_default else row.base_url
     return OpenAiCompatibleProvider(
         provider_name=row.provider_name,
-        base_url=settings.PROVIDER_BASE_URL if is_default else row.base_url,
+        base_url=base_url,
         api_key=api_key,
         provider_model=row.provider_model or "",
         # The operator wrote the default's address down; Ollama and vLLM live on private ones.
         allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
-        traits=row.traits(),
+        traits=row.traits(base_url),
     )
 
 

@@ -285,7 +285,8 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
     told = completion.usage
     window = call.caller.model.context_window_tokens
     most_output = call.prompt.request.max_output_tokens + OUTPUT_TOLERANCE_TOKENS
-    if told and told.input_tokens <= window and told.output_tokens <= most_output:
+    is_possible = told and (told.output_tokens or not completion.all_text)
+    if told and is_possible and told.input_tokens <= window and told.output_tokens <= most_output:
         return told
     return _estimate(call, completion.all_text)
 

@@ -19,7 +19,7 @@ from billing.services import Storing
 from channels import routes
 from channels.callers import Caller
 from channels.providers.base import ProviderClient
-from channels.providers.faults import CONTENT_FILTER, CUT_FINISHES, FILTERED_FINISHES
+from channels.providers.faults import CONTENT_FILTER, is_cut, is_filtered
 from common import db
 from common.ids import uuid7
 from conversations import calls, failures, idempotency, selectors, turns
@@ -245,15 +245,15 @@ def require_text(reply: Reply) -> None:
     finish_reason = reply.completion.finish_reason
     if reply.completion.text.strip():
         return
-    if finish_reason.lower() in FILTERED_FINISHES:
+    if is_filtered(finish_reason):
         raise ContentFiltered(reason=CONTENT_FILTER, lost=reply.usage)
-    is_cut = finish_reason.lower() in CUT_FINISHES
     # Cut before the first word, it would be again: most often by hidden reasoning.
+    would_be_again = is_cut(finish_reason)
     raise ProviderFailed(
         "The AI provider's answer was empty. Nothing was charged.",
-        reason="empty_length" if is_cut else "no_text",
+        reason="empty_length" if would_be_again else "no_text",
         lost=reply.usage,
-        may_retry=not is_cut,
+        may_retry=not would_be_again,
     )
 
 

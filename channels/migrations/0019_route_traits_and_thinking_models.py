@@ -131,6 +131,7 @@ class Migration(migrations.Migration):
                 ),
                 ("provider_name", models.CharField(max_length=50)),
                 ("provider_model", models.CharField(max_length=200)),
+                ("base_url", models.CharField(max_length=500)),
                 ("limit_name", models.CharField(blank=True, max_length=21)),
                 ("has_stream_options", models.BooleanField(default=True)),
                 ("system_messages", models.CharField(blank=True, max_length=4)),

@@ -190,12 +190,14 @@ class Route(models.Model):
 class RouteTraits(models.Model):
     """What a route refused of how the gateway asks, and takes instead (channels/adaptation.py).
 
-    A provider may have no row of its own, so it goes by names. Triggers forget it when the route's
-    name at the provider or the provider's address is edited (migration 0019).
+    A provider may have no row of its own, so it goes by names, and holds at the address it was
+    learned at. Triggers forget it when the route's name at the provider or the provider's address
+    is edited (migration 0019).
     """
 
     provider_name = models.CharField(max_length=50)
     provider_model = models.CharField(max_length=200)
+    base_url = models.CharField(max_length=500)
     limit_name = models.CharField(max_length=21, blank=True)
     has_stream_options = models.BooleanField(default=True)
     system_messages = models.CharField(max_length=4, blank=True)

@@ -12,17 +12,25 @@ from typing import Any
 
 from channels.errors import ProviderError
 from channels.providers.base import REASONING_NAMES, ChatRequest, Completion, Delta, Usage
-from channels.providers.faults import Sent, error_in, explains_silence
+from channels.providers.faults import FAILED_FINISHES, Sent, error_in, explains_silence
 from channels.providers.texts import Text, short_text, writable
 from channels.providers.thinking import ThoughtFilter
 from channels.providers.tool_calls import ToolCalls
 
 # What a caller who sees all gets beside text, refusal and tool calls.
 _PASSED_MEMBERS = (*REASONING_NAMES, "reasoning_details", "annotations")
+# These show no visitor anything, but the model is at work.
+_SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
 # Parts of a content that are thoughts, and what holds their text.
 _THOUGHT_PARTS = {"thinking": "thinking", "reasoning": "text", "reasoning_text": "text"}
-# With these a provider gives up an answer under way. What came of it is none.
-_FAILED_FINISHES = frozenset({"error", "abort", "insufficient_system_resource"})
+# So deep may a part of a content be nested.
+_DEEPEST = 8
+# Finish reasons that say nothing: the answer goes on.
+_NO_FINISHES = frozenset({"null", "none"})
+# Beside these, a piece without choices that has anything of an error is one.
+_ERROR_MEMBERS = (
+    "detail", "message", "errors", "fault", "msg", "error_msg", "error_message", "error_code",
+)  # fmt: skip
 
 
 class AnswerReader:
@@ -62,20 +70,21 @@ class AnswerReader:
         if not isinstance(choice, dict):
             raise ProviderError("garbage")
         error = piece.get("error") or choice.get("error")
-        if error or is_error or ("choices" not in piece and _is_error(piece)):
+        if error or is_error or (not choices and _is_error(piece)):
             reason = "garbage" if is_whole else "error_event"
             raise error_in(error or piece, self._sent, otherwise=reason)
-        if finish_reason := choice.get("finish_reason"):
-            self._read_finish(finish_reason)
+        message = _message_of(choice, self.has_begun)
+        if finish_reason := _finish_reason(choice):
+            self._read_finish(finish_reason, short_text(choice.get("native_finish_reason")))
         if is_whole:
             has_message = isinstance(choice.get("message") or choice.get("delta"), dict)
-            if not has_message and not explains_silence(self.finish_reason):
-                raise ProviderError("garbage")
+            if not (has_message or message) and not explains_silence(self.finish_reason):
+                raise error_in(piece, self._sent, otherwise="garbage")
         model = piece.get("model")
         if model != self._response_model:  # most say the same with every piece
             self._response_model = short_text(model) or self._response_model
         self._read_usage(piece, choice)
-        self._read_message(_message_of(choice, self.has_begun), choice.get("logprobs"))
+        self._read_message(message, choice.get("logprobs"), is_whole=is_whole)
 
     def completion(self) -> Completion:
         """Return the whole answer. Raises ProviderError where it has nothing, unexplained."""
@@ -89,7 +98,7 @@ class AnswerReader:
             raise ProviderError("no_text")
         return Completion(
             text=text,
-            finish_reason=self.finish_reason or ("tool_calls" if calls else "stop"),
+            finish_reason=self._told_finish_reason(has_calls=bool(calls)),
             usage=self._usage,
             response_model=self._response_model,
             tool_calls=calls,
@@ -101,19 +110,25 @@ class AnswerReader:
             logprobs=self._logprobs or None,
         )
 
+    def _told_finish_reason(self, *, has_calls: bool) -> str:
+        """Return the finish reason, as callers of today's protocol know it."""
+        if has_calls and self.finish_reason in ("", "function_call"):
+            return "tool_calls"
+        return self.finish_reason or "stop"
+
     # --- Pieces -----------------------------------------------------------------------------------
 
-    def _read_finish(self, finish_reason: Any) -> None:
-        self.finish_reason = short_text(finish_reason) or self.finish_reason
-        if self.finish_reason.lower() in _FAILED_FINISHES:
+    def _read_finish(self, finish_reason: str, native: str) -> None:
+        self.finish_reason = finish_reason
+        if not FAILED_FINISHES.isdisjoint((finish_reason.lower(), native.lower())):
             raise ProviderError("error_event")
 
-    def _read_message(self, message: dict[str, Any], logprobs: Any) -> None:
-        content, thoughts = self._split(message.get("content"))
-        refusal = message.get("refusal")
-        refusal = refusal if isinstance(refusal, str) else ""
+    def _read_message(self, message: dict[str, Any], logprobs: Any, *, is_whole: bool) -> None:
+        content, thoughts, refusal = self._split(message.get("content"))
+        if isinstance(message.get("refusal"), str):
+            refusal += message["refusal"]
         if not self._is_transparent:
-            if thoughts or (not self.has_begun and any(map(message.get, REASONING_NAMES))):
+            if thoughts or (not self.has_begun and any(map(message.get, _SIGNS_OF_LIFE))):
                 self.has_begun = True
             self._tell(self._take_text(content + refusal), {})
             return
@@ -126,29 +141,31 @@ class AnswerReader:
         for name in _PASSED_MEMBERS:
             if value := message.get(name):
                 members[name] = self._take_member(name, value)
-        if calls := message.get("tool_calls"):
-            members["tool_calls"] = self._tool_calls.take(calls)
-        if isinstance(logprobs, dict):
-            members["logprobs"] = writable(logprobs)
-            _extend(self._logprobs, members["logprobs"])
+        if calls := message.get("tool_calls") or _legacy_calls(message):
+            members["tool_calls"] = self._tool_calls.take(calls, is_whole=is_whole)
+        members |= self._take_logprobs(logprobs)
         self._tell(text, members)
 
-    def _split(self, content: Any) -> tuple[str, str]:
-        """Return the text and the thoughts of a content: a text, or parts of several kinds."""
+    def _take_logprobs(self, logprobs: Any) -> dict[str, Any]:
+        if not isinstance(logprobs, dict):
+            return {}
+        logprobs = writable(logprobs)
+        _extend(self._logprobs, logprobs)
+        return {"logprobs": logprobs}
+
+    def _split(self, content: Any) -> tuple[str, str, str]:
+        """Return text, thoughts and refusal of a content: a text, or parts of several kinds."""
         if isinstance(content, str):
-            return content, ""
-        texts, thoughts = [], []
+            return content, "", ""
+        found: dict[str, list[str]] = {"text": [], "thoughts": [], "refusal": []}
         for part in content if isinstance(content, list) else [content]:
-            kind = part.get("type", "text") if isinstance(part, dict) else ""
-            if isinstance(part, str):
-                texts.append(part)
-            elif kind in ("text", "output_text") and isinstance(part.get("text"), str):
-                texts.append(part["text"])
-            elif kind in _THOUGHT_PARTS:
-                thoughts.append(_flat(part.get(_THOUGHT_PARTS[kind])))
+            kind, text = _kind_and_text(part)
+            if kind:
+                found[kind].append(text)
             elif part is not None:
                 self._is_unreadable = True
-        return "".join(texts), "".join(thoughts)
+        text, thoughts, refusal = map("".join, found.values())
+        return text, thoughts, refusal
 
     def _take_text(self, text: str) -> str:
         """Add to the text, and return what may go out of it now."""
@@ -178,9 +195,13 @@ class AnswerReader:
         if self._is_transparent and self._white_space:
             text = self._white_space
             self._text.keep(text)
-        last = self._refusal.flush()
-        self._refusal.keep(last)
-        return text, {"refusal": last}
+        halves = {"refusal": self._refusal} | {
+            name: kept for name, kept in self._members.items() if isinstance(kept, Text)
+        }
+        rest = {name: kept.flush() for name, kept in halves.items()}
+        for name, half in rest.items():
+            halves[name].keep(half)
+        return text, rest
 
     def _take_member(self, name: str, value: Any) -> Any:
         if isinstance(value, str):
@@ -216,23 +237,65 @@ class AnswerReader:
             return
         for holder in (piece, choice, x_groq):
             usage = holder.get("usage") if isinstance(holder, dict) else None
-            if isinstance(usage, dict) and any(value is not None for value in usage.values()):
-                self._usage = read_usage(usage)
+            if isinstance(usage, dict):
+                told = read_usage(usage)
+                # What is unreadable, or nothing but zeros, takes back no figures.
+                if told and (self._usage is None or told.input_tokens or told.output_tokens):
+                    self._usage = told
                 return
 
 
+def _finish_reason(choice: dict[str, Any]) -> str:
+    reason = short_text(choice.get("finish_reason")).strip()
+    return "" if reason.lower() in _NO_FINISHES else reason
+
+
 def _message_of(choice: dict[str, Any], has_begun: bool) -> dict[str, Any]:
-    """Return what a choice says: its delta, or a message, unless that repeats what came before."""
+    """Return what a choice says: its delta, or a message, unless that repeats what came before.
+
+    Servers of the older protocol, of completions, have its text in the choice itself.
+    """
     delta, message = choice.get("delta"), choice.get("message")
     if isinstance(delta, dict) and delta:
         return delta
-    return message if isinstance(message, dict) and not has_begun else {}
+    if message and not has_begun:
+        return message if isinstance(message, dict) else {"content": message}
+    text = choice.get("text")
+    return {"content": text} if text and isinstance(text, str) else {}
+
+
+def _legacy_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the one call of a message as it was before there were several, as a list of calls."""
+    function = message.get("function_call")
+    return [{"function": function}] if isinstance(function, dict) and function else []
+
+
+def _kind_and_text(part: Any) -> tuple[str, str]:
+    """Return what a part of a content is, and its text; no kind where nobody can read it."""
+    if isinstance(part, str):
+        return "text", part
+    if not isinstance(part, dict):
+        return "", ""
+    kind = part.get("type", "text")
+    if not isinstance(kind, str):
+        return "", ""
+    if kind in _THOUGHT_PARTS:
+        return "thoughts", _flat(part.get(_THOUGHT_PARTS[kind]))
+    if kind == "refusal":
+        return "refusal", _flat(part.get("refusal"))
+    text = _flat(part.get("text")) if kind in ("text", "output_text") else ""
+    return ("thoughts" if part.get("thought") is True else "text") if text else "", text
 
 
 def _is_error(piece: dict[str, Any]) -> bool:
-    return piece.get("object") == "error" or any(
-        name in piece for name in ("detail", "message", "errors")
-    )
+    """Tell whether a piece without any choice is an error, in one of the ways to write one."""
+    if any(map(piece.get, _ERROR_MEMBERS)) or "errors" in piece:
+        return True
+    base = piece.get("base_resp")  # MiniMax
+    status = base.get("status_code") if isinstance(base, dict) else piece.get("statusCode")
+    return status not in (None, 0, 200) or piece.get("success") is False or "error" in (
+        piece.get("object"), piece.get("status"), piece.get("type"),
+    )  # fmt: skip
 
 
 def _extend(kept: dict[str, Any], more: dict[str, Any]) -> None:
@@ -280,18 +343,23 @@ def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _count(usage: dict[str, Any], *names: str) -> int | None:
-    """Return the first of these that is there as a whole number, as a float too; None otherwise."""
+    """Return the first of these that is there as a whole number; None otherwise.
+
+    Some write it as a float, or as a string of digits.
+    """
     value = next((usage[name] for name in names if usage.get(name) is not None), None)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # Beyond 2**53, and for what is no number, a float tells nothing.
     return int(value) if 0 <= value < 2**53 and value == int(value) else None
 
 
-def _flat(value: Any) -> str:
-    """Return the text of a thought: a string, or parts with one."""
-    if isinstance(value, list):
-        return "".join(map(_flat, value))
-    if isinstance(value, dict):
-        return _flat(value.get("text"))
+def _flat(value: Any, depth: int = 0) -> str:
+    """Return the text of a part: a string, or parts and objects with one."""
+    if isinstance(value, list) and depth < _DEEPEST:
+        return "".join(_flat(part, depth + 1) for part in value)
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return _flat(value.get("text") or value.get("value"), depth + 1)
     return value if isinstance(value, str) else ""

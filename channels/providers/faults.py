@@ -9,15 +9,17 @@ carries something else. What no row names is doubtful, and the gateway finds out
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
 from channels.errors import Fault, ProviderError, Said
-from channels.providers.texts import paired
+from channels.providers.texts import paired, parse_json
 from common.http import HttpError
 
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
@@ -46,24 +48,33 @@ SHAPES = (
         CONTENT_FILTER,
         codes=r"content_filter(ed)?|content_(policy_violation|blocked)|prohibited_content"
         r"|responsibleaipolicyviolation|moderation(_blocked|_error)?|invalid_prompt"
-        r"|data_inspection_failed|guardrail_intervened",
+        r"|data_?inspection_?failed|guardrail_intervened|(input|output)?\w*sensitive_?content\w*"
+        r"|1301",  # Zhipu
         words=r"content[ _-](management )?(policy|policies|filter)|\bmoderation\b|responsible ai"
         r"|safety (system|filter|polic|setting|check|guideline)|usage (polic|guideline)"
         r"|content exists risk|considered high risk"
         r"|\b(prompt|input|messages?|text|content|request)\b.{0,60}"
         r"\b(flagged|harmful|inappropriate|unsafe)"
-        r"|(inappropriate|prohibited|harmful|unsafe|sensitive|disallowed) content",
+        r"|(inappropriate|prohibited|harmful|unsafe|sensitive|disallowed) content"
+        r"|sensitive information|\bnew_sensitive\b|敏感内容",
     ),
     Shape(
         Fault.REQUEST,
         CONTEXT_LENGTH_EXCEEDED,
-        codes=r"context_length_exceeded|exceed_context_size_error",
-        words=r"context[ _](length|size|window|limit)|maximum context|too many (input )?tokens"
-        r"|\b(prompt|input|messages?|conversation|sequence)\b.{0,40}\b(is|are) too long"
+        codes=r"context_length_exceeded|exceed_context_size_error|model_max_prompt_tokens_exceeded"
+        r"|1261",  # Zhipu
+        words=r"context[ _]?(length|size|window|limit)|max(imum)? context|too many (input )?tokens"
+        r"|\b(prompt|input|messages?|conversation|sequence)\b.{0,40}(\b(is|are)|tokens?) too long"
         r"|tokens.{0,20} too large for model|inputs?\W+tokens \+ \W?max_new_tokens"
         r"|token count.{0,40}exceed|exceeds? the maximum (number of )?(\w+ )?tokens"
         r"|(prompt|input)( token)?s? (length|count).{0,40}exceed|longer than the (maximum|model)"
-        r"|maximum (prompt|input) length|reduce the length",
+        r"|maximum (prompt|input) length|reduce the length|range of input length"
+        r"|exceed(s|ed)? (the |max )?(model('s)? )?(token limit|max(imum)? (length|sequence length)"
+        r"|message tokens|limit of \d+ tokens)|model max length exceeded"
+        r"|\binputs?\b\W{1,2}must have less than \d+ tokens"
+        r"|tokens?\b.{0,40}(cannot|must not|should not|which|sum) exceeds? the"
+        r"|prompt tokens and max_tokens.{0,20}exceed|max_(seq_len|model_len|sequence_length)"
+        r"|input tokens.{0,20}exceed|max(imum)? input characters|expected maxlength: \d+",
         # A rate limit that counts tokens reads alike.
         statuses=(*range(429), *range(430, 600)),
     ),
@@ -86,8 +97,10 @@ SHAPES = (
     ),
     Shape(
         Fault.REQUEST,
-        words=r"\bparameters?\b|\bmessages?\[|messages (must|should|array|list)|roles? must"
-        r"|system role|chat template|input validation|\bstream_options\b"
+        words=r"\bparameters?\b|\bmessages?(\[|\.\d)|messages (must|should|array|list)|roles? must"
+        r"|\brole\b.{0,20}\b(user|assistant|system)\b|(system|developer) (role|message|instruction)"
+        r"|chat template|input validation|\bstream_options\b|\bcontent\b.{0,20}\bstr(ing)?\b"
+        r"|messages? 参数|参数非法"
         r"|\b(temperature|top_p|top_k|min_p|logit_bias|logprobs|\w+_penalty)\b",
         statuses=range(400, 500),
     ),
@@ -95,11 +108,14 @@ SHAPES = (
         Fault.BROKEN,
         "model_retired",
         codes=r"model_(decommissioned|not_found|not_active|not_available|terms_required)"
-        r"|invalid_model|deploymentnotfound",
+        r"|invalid_model|deploymentnotfound|modelnotopen|model\.accessdenied|1211",  # Zhipu
         words=r"\bmodels?\b.{0,80}\b(not found|not exist|decommissioned|retired|deprecated|unknown"
-        r"|no longer (available|supported|served)|not (a )?valid)"
+        r"|no longer (available|supported|served)|not (a )?valid|has been removed|discontinued"
+        r"|end of (its )?life|not deployed)"
         r"|model (identifier|id|name)\b.{0,20}\binvalid"
-        r"|(unknown|invalid|no such) model|not a valid model|no endpoints found for",
+        r"|(unknown|invalid|incorrect|no such) model|not a valid model|no endpoints found for"
+        r"|(not activated|n't have access to) the model|model use case details|on-demand throughput"
+        r"|not supported by any provider",
         statuses=(400, 403, 404),
     ),
     Shape(
@@ -107,12 +123,18 @@ SHAPES = (
         codes=r"api_key_invalid|invalid_api_key|insufficient_(user_)?(quota|balance)"
         r"|exceeded_current_quota_error|billing_(hard_limit_reached|not_active)|arrearage"
         r"|access_terminated|account_deactivated|deactivated_workspace"
-        r"|organization_(restricted|disabled)|unsupported_country_region_territory",
+        r"|organization_(restricted|disabled)|unsupported_country_region_territory"
+        r"|accountoverdueerror|allocationquota\.freetieronly|service_disabled|111[0-3]",  # Zhipu
         words=r"(api|subscription)[ _-]?key|credit balance|payment required|\bbilling\b"
         r"|(insufficient|more|all available|out of) (credits?|balance|funds|quota)"
         r"|(n't|not) have any credits|purchase credits"
-        r"|exceeded your (current|monthly)|account.{0,40}(deactivated|disabled|suspended)"
-        r"|(country|region|territory|location)\b.{0,60}not (supported|available|allowed)",
+        r"|exceeded your (current|monthly)|free tier.{0,40}exhausted|余额不足|欠费"
+        r"|\b(account|organization|project|consumer|workspace)\b.{0,40}"
+        r"(deactivated|disabled|suspended|locked|overdue|arrears|valid subscription)"
+        r"|not been used in project|sufficient permissions"
+        r"|(access|auth|oauth) token.{0,20}(invalid|expired|revoked)"
+        r"|(country|region|territory|location)\b.{0,60}not (supported|available|allowed)"
+        r"|not (supported|available|allowed) in (your|this) (country|region|territory|location)",
         statuses=(400, 402, 403, 404, 429),
     ),
     # Where neither code nor words tell.
@@ -133,20 +155,47 @@ _UNANSWERED = {
 }
 
 # Finish reasons, in lower case, of an answer that may have no text. Others explain nothing.
-FILTERED_FINISHES = frozenset({
-    "content_filter", "content_filtered", "refusal", "safety", "prohibited_content", "blocklist",
-    "recitation", "guardrail_intervened",
+_FILTERED_FINISHES = frozenset({
+    "content_filter", "content_filtered", "content-filter", "refusal", "safety", "image_safety",
+    "prohibited_content", "blocklist", "recitation", "spii", "sensitive", "error_toxic",
+    "guardrail_intervened",
 })  # fmt: skip
-CUT_FINISHES = frozenset({"length", "max_tokens", "model_length"})
+_CUT_FINISHES = frozenset({
+    "length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length", "error_limit",
+    "model_context_window_exceeded",
+})  # fmt: skip
+# With the last ones Gemini drops a call of the model's that is none.
 _STOPPED_FINISHES = frozenset({
-    "stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "tool_calls", "tool_use",
-    "function_call",
+    "stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "tool_call",
+    "tool_calls", "tool_use", "function_call", "malformed_function_call", "unexpected_tool_call",
+    "function_call_filter",
 })  # fmt: skip
+# With these a provider gives up an answer under way. What came of it is none.
+FAILED_FINISHES = frozenset({
+    "error", "abort", "aborted", "cancelled", "canceled", "user_cancel", "failed", "timeout",
+    "network_error", "server_error", "insufficient_system_resource",
+})  # fmt: skip
+
+
+def is_filtered(finish_reason: str) -> bool:
+    """Return whether a finish reason says that a filter took the answer, or the rest of it."""
+    return _kind_of(finish_reason) in _FILTERED_FINISHES
+
+
+def is_cut(finish_reason: str) -> bool:
+    """Return whether a finish reason says that the answer reached its longest."""
+    return _kind_of(finish_reason) in _CUT_FINISHES
 
 
 def explains_silence(finish_reason: str) -> bool:
     """Return whether a finish reason makes an answer of one without text."""
-    return finish_reason.lower() in FILTERED_FINISHES | CUT_FINISHES | _STOPPED_FINISHES
+    is_stopped = _kind_of(finish_reason) in _STOPPED_FINISHES
+    return is_stopped or is_filtered(finish_reason) or is_cut(finish_reason)
+
+
+def _kind_of(finish_reason: str) -> str:
+    """Return a finish reason without what some say after it: function_call_filter: MALFORMED…"""
+    return finish_reason.lower().partition(":")[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +215,8 @@ def unanswered(error: HttpError) -> ProviderError:
 def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -> ProviderError:
     """Return the error of an answer that is not 200. Header names are lower case."""
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        answer = parse_json(body)
+    except ValueError:
         answer = None  # a page for people, say: its words may be about anything
     said = _read(answer, sent)
     shape = _find_shape(status, said, sent)
@@ -189,7 +238,7 @@ def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
     `otherwise` is its reason where the table has none.
     """
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if type(code) is int and code in range(400, 600) else 0
+    status = int(code) if code is not None and re.fullmatch(r"[45]\d\d", str(code)) else 0
     said = _read(error, sent)
     shape = _find_shape(status, said, sent)
     if shape is None:
@@ -238,7 +287,7 @@ def _read(answer: Any, sent: Sent) -> _Said:
     # A model may be called after tools, and a link may lead to the page for bills: what is said of
     # them is not about the request, or the account.
     model = rf"(?<![\w-]){re.escape(sent.model)}(?![\w-])"
-    said.words = re.sub(rf"{model}|https?://\S+", " ", " ".join(texts)[:_MOST_WORDS])
+    said.words = re.sub(rf"{model}|https?://\S+", " ", "\n".join(texts)[:_MOST_WORDS])
     return said
 
 
@@ -258,8 +307,8 @@ def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
         said.names_request |= any(map(_is_name, map(value.get, _NAME_MEMBERS)))
         if type(value.get("n_ctx")) is int:  # llama.cpp's window
             texts.append(f"n_ctx {value['n_ctx']}")
-        for name in value.keys() - _QUOTING_MEMBERS:
-            _collect(value[name], said, texts, depth=depth + 1)
+        for part in (value[name] for name in value if name not in _QUOTING_MEMBERS):
+            _collect(part, said, texts, depth=depth + 1)
 
 
 def _is_name(value: Any) -> bool:
@@ -360,8 +409,35 @@ def _clean(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of Retry-After; 0 where there are none (dates are not honoured)."""
+    """Return how many seconds a provider asks to be left alone; 0 where it does not say.
+
+    Retry-After is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure send milliseconds beside
+    it, OpenRouter the moment as a Unix time in milliseconds.
+    """
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return _bounded(milliseconds / 1000)
+    said = headers.get("retry-after")
+    if (seconds := _number(said)) is not None:
+        return _bounded(seconds)
+    if said:
+        with suppress(ValueError, OverflowError):
+            return _bounded(parsedate_to_datetime(said).timestamp() - time.time())
+    moment = _number(headers.get("x-ratelimit-reset")) or 0
+    if moment > _FIRST_MOMENT * 1000:
+        moment /= 1000
+    return _bounded(moment - time.time() if moment > _FIRST_MOMENT else moment)
+
+
+# A larger number is no span of seconds but a Unix time.
+_FIRST_MOMENT = 10**9
+
+
+def _number(text: str | None) -> float | None:
     try:
-        return max(0.0, min(float(headers.get("retry-after", "0")), 3600.0))
+        return float(text or "")
     except ValueError:
-        return 0.0
+        return None
+
+
+def _bounded(seconds: float) -> float:
+    return max(0.0, min(seconds, 3600.0))

@@ -32,24 +32,33 @@ _ONE_SYSTEM = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NO_SYSTEM = re.compile(
-    r"system\W{0,3} ?(role|message|prompt|instruction)?s?.{0,40}(not|n't|un|in)[ -]?"
+    r"(?:system|developer)\W{0,3} ?(role|message|prompt|instruction)?s?.{0,40}(not|n't|un|in)[ -]?"
     r"(supported|allowed|valid|enabled)|(invalid|unsupported|unknown) role.{0,20}system"
     r"|roles must alternate|system role",
     re.IGNORECASE | re.DOTALL,
 )
 # How large the route's window is, or its longest answer, in the providers' own sentences.
 _WINDOW = re.compile(
-    r"(?:maximum |max )?context (?:length|window|size)(?: is| of|:)* ?\(?(\d[\d,]*)"
-    r"|model with (\d[\d,]*) maximum context|max_new_tokens\W? must be <= (\d[\d,]*)"
+    r"(?:maximum |max )?context (?:length|window|size)(?: is| of|:)*(?: only)? ?\(?(\d[\d,]*)"
+    r"|model with (\d[\d,]*) maximum context|\+ \W?max_new_tokens\W? must be <= (\d[\d,]*)"
     r"|tokens > (\d[\d,]*) maximum|maximum (?:prompt|input) length is (\d[\d,]*)"
+    r"|maximum context length of [\w./-]+ is (\d[\d,]*)|token limit:? (?:of )?(\d[\d,]*)"
+    r"|max length: ?(\d[\d,]*)|range of input length should be \[1, ?(\d[\d,]*)"
+    r"|max_seq_len \((\d[\d,]*)|sequence length (\d[\d,]*)|context limit:.* > (\d[\d,]*)"
+    r"|current length is \d+ while limit is (\d[\d,]*)"
     r"|tokens allowed \(?(\d[\d,]*)|n_ctx\D{1,4}(\d[\d,]*)|maximum of (\d[\d,]*) tokens",
     re.IGNORECASE,
 )
 _LONGEST_ANSWER = re.compile(
-    r"(?:less than(?: or equal to)?|at most|<=|maximum(?: value)?(?: is| of)?|max(?:imum)? allowed"
-    r"(?: is)?|up to|[\[(]1, ?|> ) ?`?(\d[\d,]*)",
+    r"(?:less than(?: or equal to)?|at most|<=|limit of|range 1\.\."
+    r"|maximum(?: value)?(?: is| of)?|max(?:imum)? allowed(?: is)?|up to|[\[(]1, ?"
+    r"|> ) ?`?(\d[\d,]*)",
     re.IGNORECASE,
 )
+# Below these a number is no window and no answer's length: a sentence about something else, most
+# likely. Learned, it would cut every tenant short.
+_SMALLEST_WINDOW = 512
+_SHORTEST_ANSWER = 64
 _NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tokens", re.IGNORECASE)
 
 
@@ -66,7 +75,7 @@ def learn(error: ProviderError, request: ChatRequest, traits: Traits) -> Traits 
 
 def _window(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
     found = _number(_WINDOW, words, request)
-    if found is None or found >= (traits.context_window_tokens or 10**9):
+    if found is None or not _SMALLEST_WINDOW <= found < (traits.context_window_tokens or 10**9):
         return None
     return replace(traits, context_window_tokens=found)
 
@@ -75,8 +84,9 @@ def _longest_answer(words: str, request: ChatRequest, traits: Traits) -> Traits 
     if not _NAMES_LIMIT.search(words):
         return None
     asked = min(request.max_output_tokens, traits.max_output_tokens or 10**9)
-    numbers = [int(text.replace(",", "")) for text in _LONGEST_ANSWER.findall(words)]
-    smaller = [number for number in numbers if 0 < number < asked]
+    founds = [found for found in _LONGEST_ANSWER.finditer(words) if not _quotes(found[0], request)]
+    numbers = [_whole(found[1]) for found in founds]
+    smaller = [number for number in numbers if _SHORTEST_ANSWER <= number < asked]
     return replace(traits, max_output_tokens=max(smaller)) if smaller else None
 
 
@@ -126,9 +136,18 @@ _LESSONS: tuple[Callable[[str, ChatRequest, Traits], Traits | None], ...] = (
 
 def _number(pattern: re.Pattern[str], words: str, request: ChatRequest) -> int | None:
     """Return the number in a provider's sentence, unless the request itself has that sentence."""
-    found = pattern.search(words)
-    if found is None or any(
-        found[0].lower() in str(message.get("content")).lower() for message in request.messages
-    ):
+    founds = (found for found in pattern.finditer(words) if not _quotes(found[0], request))
+    if (found := next(founds, None)) is None:
         return None
-    return int(next(group for group in found.groups() if group).replace(",", ""))
+    return _whole(next(group for group in found.groups() if group))
+
+
+def _whole(digits: str) -> int:
+    """Return a number as a sentence has it; a long one is as good as any larger."""
+    return int(digits.replace(",", "")[:12])
+
+
+def _quotes(said: str, request: ChatRequest) -> bool:
+    """Tell whether the request has these words of an error itself."""
+    contents = (str(message.get("content")).lower() for message in request.messages)
+    return any(said.lower() in content for content in contents)

@@ -43,6 +43,7 @@ class OpenAiCompatibleProvider:
     ) -> None:
         self.provider_name = provider_name
         self.provider_model = provider_model
+        self.base_url = base_url
         # How the route wants to be asked; whoever learns more sets them (channels/adaptation.py).
         self.traits = traits
         self._url = chat_url(base_url)

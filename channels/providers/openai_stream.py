@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,20 +21,37 @@ from common import http
 # Usage, if it comes at all, comes right after the finish reason, and then `[DONE]`. Some providers
 # never send that, or leave the connection open.
 WAIT_AFTER_FINISH_SECONDS = 1.0
-# So many lines may one event's data have.
-_MOST_LINES = 64
+# So many lines may one event's data have; some write JSON as people read it.
+_MOST_LINES = 1024
 _DONE = b"[DONE]"
 _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Signs of life that some servers send as events of their own; they are no piece of an answer.
+_PINGS = (b"ping", b"heartbeat", b"keep-alive", b"keepalive")
+_DECODER = json.JSONDecoder(strict=False)
 
 
 def read_whole(body: bytes, reader: AnswerReader) -> None:
-    """Read an answer that came as one. Raises ProviderError."""
+    """Read an answer that came as one, or a stream that came to its end. Raises ProviderError."""
     try:
         answer = parse_json(body)
     except ValueError:
-        raise ProviderError("garbage") from None
-    reader.read(answer, is_whole=True)
+        pieces = [*_events(iter(body.splitlines()))]
+        if not any(piece for piece, _ in pieces):
+            raise ProviderError("garbage") from None
+        _read_pieces(iter(pieces), reader)
+    else:
+        reader.read(answer, is_whole=True)
+
+
+def _read_pieces(pieces: Iterator[tuple[Any, bool]], reader: AnswerReader) -> None:
+    """Read pieces up to the end of the answer. Raises ProviderError where it breaks off."""
+    for piece, is_error in pieces:
+        if piece == _DONE:
+            return
+        reader.read(piece, is_error=is_error)
+    if not reader.finish_reason:
+        raise ProviderError("broken")
 
 
 def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patience) -> None:
@@ -47,16 +65,15 @@ def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patienc
             return patience.first_token_by
         return min(patience.stream_by, last_heard + patience.silence_seconds)
 
-    try:
-        for piece, is_error in _events(answer.lines(next_deadline)):
-            if piece == _DONE:
-                break
-            reader.read(piece, is_error=is_error)
+    def heard() -> Iterator[tuple[Any, bool]]:
+        nonlocal last_heard
+        for event in _events(answer.lines(next_deadline)):
+            yield event
             # Comments are no sign that the model goes on.
             last_heard = time.monotonic()
-        else:
-            if not reader.finish_reason:
-                raise ProviderError("broken")
+
+    try:
+        _read_pieces(heard(), reader)
     except http.HttpError:
         if not reader.finish_reason:
             raise
@@ -82,35 +99,66 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
     name = b""
     for line in lines:
         if not line:
-            name = b""
-            if held:
-                raise ProviderError("garbage")
+            if held and name not in _PINGS:
+                raise ProviderError("error_event" if name == b"error" else "garbage")
+            name, held = b"", []
             continue
-        field, _, value = line.removeprefix(_BYTE_ORDER_MARK).partition(b":")
-        value = value.strip()
+        field, value = _field_of(line)
         if field == b"event":
-            name = value
+            name = value.lower()
         elif field == b"data" and value:
             held.append(value)
-            piece = _parse_event(held)
-            if piece is not None:
-                held = []
-                yield piece, name == b"error"
+            pieces = _parse_event(held)
+            held = [] if pieces else held
+            if name not in _PINGS:
+                yield from ((piece, name == b"error") for piece in pieces)
     if held:
         raise ProviderError("garbage")
 
 
-def _parse_event(lines: list[bytes]) -> Any:
-    """Return what an event's data holds, None while that may need more lines."""
+def _field_of(line: bytes) -> tuple[bytes, bytes]:
+    """Return a line's field and value."""
+    line = line.removeprefix(_BYTE_ORDER_MARK)
+    if line[:1] == b"{" or line == _DONE:  # data without the name of its field
+        return b"data", line
+    field, _, value = line.partition(b":")
+    return field or line[:1], value.strip()
+
+
+def _parse_event(lines: list[bytes]) -> list[Any]:
+    """Return the pieces that an event's data holds, none while it may need more lines."""
     data = lines[0] if len(lines) == 1 else b"\n".join(lines)
-    if data == _DONE:
-        return _DONE
+    if len(data) < 32:
+        word = b"".join(data.split()).strip(b'"')
+        if word.upper() == _DONE:
+            return [_DONE]
+        if word.lower() in (*_PINGS, b"null", b""):
+            lines.clear()
+            return []
+    if len(lines) > 1 and not data.endswith((b"}", b"]")) and len(lines) < _MOST_LINES:
+        return []
     try:
-        return parse_json(data)
+        return [parse_json(data)]
     except ValueError:
-        if len(lines) == _MOST_LINES:
-            raise ProviderError("garbage") from None
-        return None
+        pieces = _parse_each(data)
+    if not pieces and len(lines) >= _MOST_LINES:
+        raise ProviderError("garbage")
+    return pieces
+
+
+def _parse_each(data: bytes) -> list[Any]:
+    """Return several pieces that stand one after another; none where that is not what it is."""
+    text = data.decode(errors="replace").rstrip()
+    pieces, start = [], 0
+    try:
+        while start < len(text):
+            piece, start = _DECODER.raw_decode(text, start)
+            pieces.append(piece)
+            while text[start : start + 1].isspace():
+                start += 1
+    except (ValueError, RecursionError):
+        return []
+    return pieces
 
 
 def _read_rest(answer: http.LineStream) -> None:

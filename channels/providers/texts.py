@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -56,23 +57,31 @@ def short_text(value: Any) -> str:
     return paired(value.replace("\x00", "")[:200]) if isinstance(value, str) else ""
 
 
+# Of members that are passed on as they come. What is nested deeper nobody can read either.
+_DEEPEST = 100
+
+
 def writable(value: Any) -> Any:
     """Return a value that can be written as JSON: as it is, or without what cannot."""
     try:
-        orjson.dumps(value)
+        # orjson writes 254 levels; around this value come those of the answer it is part of.
+        orjson.dumps(reduce(lambda inner, _: [inner], range(16), value))
     except TypeError:
-        return _cleaned(value)
+        return _cleaned(value, 0)
     return value
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return paired(value)
     if isinstance(value, list):
-        return [writable(part) for part in value]
+        return [_cleaned(part, depth + 1) for part in value] if depth < _DEEPEST else None
     if isinstance(value, dict):
-        return {paired(name): writable(part) for name, part in value.items()}
-    return None
+        if depth == _DEEPEST:
+            return None
+        return {paired(name): _cleaned(part, depth + 1) for name, part in value.items()}
+    is_number = isinstance(value, float) or (type(value) is int and -(2**63) <= value < 2**64)
+    return value if value is None or isinstance(value, bool) or is_number else None
 
 
 def paired(text: str) -> str:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import re
 
-_NAMES = ("think", "thinking", "thought", "reasoning")
-_OPENING = re.compile(rf"\s*<({'|'.join(_NAMES)})>", re.IGNORECASE)
-_LONGEST_TAG = max(map(len, _NAMES)) + len("</>")
+_NAMES = ("think", "thinking", "thought", "reasoning", "seed:think")
+_NAME = rf"({'|'.join(_NAMES)})"
+# Some write attributes, or white space, into a tag; a byte order mark may come first.
+_OPENING = re.compile(rf"[\s\ufeff]*<\s*{_NAME}(?:\s[^<>]*)?>", re.IGNORECASE)
+_CLOSINGS = {name: re.compile(rf"<\s*/\s*{name}\s*>", re.IGNORECASE) for name in _NAMES}
+# So long a tag may be that comes in pieces.
+_LONGEST_CLOSING = 32
+_LONGEST_OPENING = 128
+_BEGUN = re.compile(rf"[\s\ufeff]*(?:<\s*(?:{_NAME}(?:\s[^<>]*)?)?)?", re.IGNORECASE)
 
 
 class ThoughtFilter:
@@ -18,7 +24,7 @@ class ThoughtFilter:
 
     def __init__(self) -> None:
         self._held = ""  # what may still become a tag, or is white space before one
-        self._closing = ""  # the tag that ends the block we are in
+        self._closing: re.Pattern[str] | None = None  # of the block we are in
         self._has_removed = False
         self._is_over = False
 
@@ -29,16 +35,16 @@ class ThoughtFilter:
         self._held += piece
         while True:
             if self._closing:
-                end = self._held.lower().find(self._closing)
-                if end < 0:
-                    self._held = self._held[-_LONGEST_TAG:]
+                end = self._closing.search(self._held)
+                if end is None:
+                    self._held = self._held[-_LONGEST_CLOSING:]
                     return ""
-                self._held = self._held[end + len(self._closing) :]
-                self._closing, self._has_removed = "", True
+                self._held = self._held[end.end() :]
+                self._closing, self._has_removed = None, True
             found = _OPENING.match(self._held)
             if found is None:
                 break
-            self._closing = f"</{found[1].lower()}>"
+            self._closing = _CLOSINGS[found[1].lower()]
             self._held = self._held[found.end() :]
         if _may_become_tag(self._held):
             return ""
@@ -56,5 +62,7 @@ class ThoughtFilter:
 
 
 def _may_become_tag(text: str) -> bool:
-    begun = text.lstrip().lower()
-    return any(f"<{name}>".startswith(begun) for name in _NAMES)
+    if _BEGUN.fullmatch(text):
+        return len(text.lstrip()) < _LONGEST_OPENING
+    begun = text.lstrip("\ufeff \t\r\n").lower()
+    return begun[:1] == "<" and any(name.startswith(begun[1:].lstrip()) for name in _NAMES)

@@ -32,13 +32,16 @@ class ToolCalls:
         self._by_index: dict[int, int] = {}  # the provider's index, and where its latest call is
         self._made_ids: set[int] = set()
 
-    def take(self, pieces: Any) -> list[dict[str, Any]]:
-        """Add pieces, and return them as they go out. Raises ProviderError for what is no call."""
+    def take(self, pieces: Any, *, is_whole: bool = False) -> list[dict[str, Any]]:
+        """Add pieces, and return them as they go out. Raises ProviderError for what is no call.
+
+        Where the answer is whole, so is each of them.
+        """
         if isinstance(pieces, dict):
             pieces = [pieces]
         if not isinstance(pieces, list):
             raise ProviderError("garbage")
-        return [self._take(piece) for piece in pieces]
+        return [self._take(piece, is_whole=is_whole) for piece in pieces]
 
     def finish(self) -> tuple[Sequence[dict[str, Any]], list[dict[str, Any]]]:
         """Return all calls, and the pieces that complete those without arguments.
@@ -56,15 +59,18 @@ class ToolCalls:
             call["function"]["arguments"] = arguments.whole()
         return tuple(self._calls), last
 
-    def _take(self, piece: Any) -> dict[str, Any]:
+    def _take(self, piece: Any, *, is_whole: bool) -> dict[str, Any]:
         function = (piece.get("function") or {}) if isinstance(piece, dict) else None
         if not isinstance(function, dict):
             raise ProviderError("garbage")
         call_id, name = _text(piece.get("id")), _text(function.get("name"))
-        place = self._find(piece.get("index"), call_id, name)
+        place = len(self._calls)
+        if not is_whole:
+            place = self._find(_index(piece.get("index")), call_id, name)
         out: dict[str, Any] = {}
         if place == len(self._calls):
-            out["id"] = call_id or self._make_id(place)
+            is_free = call_id and all(call_id != call["id"] for call in self._calls)
+            out["id"] = call_id if is_free else self._make_id(place)
             out["type"] = short_text(piece.get("type")) or "function"
             self._calls.append(out | {"function": {"name": "", "arguments": ""}})
             self._arguments.append(Text())
@@ -82,25 +88,31 @@ class ToolCalls:
         call |= others
         return {"index": place} | out | others | {"function": parts}
 
-    def _find(self, index: Any, call_id: str, name: str) -> int:
+    def _find(self, index: int | None, call_id: str, name: str) -> int:
         """Return the place of a piece's call: that of a new one where it begins one."""
         last = max(0, len(self._calls) - 1)
-        if type(index) is not int:
+        if index is None:
             place = last
         elif index in self._by_index:
             place = self._by_index[index]
         else:
             place = len(self._calls) if call_id or name else last
         if place < len(self._calls) and self._begins_another(place, call_id, name):
-            place = len(self._calls)
-        if type(index) is int:
+            # Calls may take turns under one index, or none: then the id alone tells them apart.
+            known = [at for at, call in enumerate(self._calls) if call_id and call["id"] == call_id]
+            place = known[-1] if known and known[-1] != place else len(self._calls)
+        if index is not None:
             self._by_index[index] = place
         return place
 
     def _begins_another(self, place: int, call_id: str, name: str) -> bool:
         call = self._calls[place]
+        if call_id and call_id == call["id"]:
+            return False
         if call_id and place not in self._made_ids:
-            return bool(call_id != call["id"])
+            # Some make up a new id for every piece, but the name comes once.
+            is_known = any(call_id == known["id"] for known in self._calls)
+            return bool(name) or is_known or _is_whole(self._arguments[place].whole())
         if not name or not call["function"]["name"]:
             return False
         # The same name once more may be the same call, if that lacks the rest of its arguments.
@@ -124,13 +136,19 @@ def _text(value: Any) -> str:
     return paired(value.replace("\x00", ""))
 
 
+def _index(value: Any) -> int | None:
+    """Return a piece's index; some write it as a string or as a float."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value[:9])
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    return int(value) if is_whole else None
+
+
 def _arguments(value: Any) -> str:
     """Return arguments as JSON text; some providers send the object itself."""
-    if isinstance(value, dict | list):
-        return orjson.dumps(writable(value)).decode()
-    if not isinstance(value, str | None):
-        raise ProviderError("garbage")
-    return value or ""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return orjson.dumps(writable(value)).decode()
 
 
 def _is_whole(arguments: str) -> bool:

@@ -171,7 +171,14 @@ def test_tool_calls_are_an_answer_where_they_are_taken(say: Say, content: Any) -
 
 @pytest.mark.parametrize(
     "calls",
-    [5, ["f"], [{}], [{"function": {"name": ""}}], [{"function": {"name": "f", "arguments": 5}}]],
+    [
+        5,
+        ["f"],
+        [{}],
+        [{"function": {"name": ""}}],
+        [{"function": "f"}],
+        [{"function": {"name": 5}}],
+    ],
 )
 def test_odd_tool_calls_are_garbage(say: Say, calls: Any) -> None:
     body = chat_answer(choices=[{"message": {"content": "Hi", "tool_calls": calls}}])
@@ -215,7 +222,8 @@ def test_finish_reasons_are_passed_on(say: Say, reason: str) -> None:
         {"prompt_tokens": -1, "completion_tokens": 5},
         {"prompt_tokens": 5, "completion_tokens": -1},
         {"prompt_tokens": 1.5, "completion_tokens": 5},
-        {"prompt_tokens": "9", "completion_tokens": 5},
+        {"prompt_tokens": "9.5", "completion_tokens": 5},
+        {"prompt_tokens": "9" * 5_000, "completion_tokens": 5},
         {"prompt_tokens": True, "completion_tokens": 5},
         {"prompt_tokens": None, "completion_tokens": 5},
         {"prompt_tokens": 9, "completion_tokens": [5]},
@@ -259,13 +267,18 @@ def test_a_second_choice_is_not_looked_at(say: Say) -> None:
         b'{"error": {"message": "quota", "code": 529}}', b'{"choices": null}', b'{"choices": []}',
         b'{"choices": {}}', b'{"choices": "abc"}', b'{"choices": [null]}', b'{"choices": [[]]}',
         b'{"choices": ["abc"]}', b'{"choices": [{}]}', b'{"choices": [{"message": null}]}',
-        b'{"choices": [{"message": []}]}', b'{"choices": [{"message": "abc"}]}',
-        b'{"choices": [{"message": {}}]}', b'{"choices": [{"text": "old api"}]}',
+        b'{"choices": [{"message": []}]}',
+        b'{"choices": [{"message": {}}]}', b'{"choices": [{"text": ["old api"]}]}',
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_garbage(say: Say, body: bytes) -> None:
     error = failure(say(body))
     assert (error.reason, error.permanent) == ("garbage", False)
+
+
+@pytest.mark.parametrize("choice", [{"message": "Hello!"}, {"text": "Hello!"}])
+def test_text_in_an_older_place_is_read(say: Say, choice: Any) -> None:
+    assert ask(say({"choices": [choice]})).text == "Hello!"
 
 
 EMPTY = [None, "", " \n\t", "\x00", "\u2003"]

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from channels.providers.base import REASONING_NAMES, Completion, Delta, Usage, text_of_reasoning
-from channels.providers.faults import CUT_FINISHES, FILTERED_FINISHES
+from channels.providers.faults import is_cut, is_filtered
 from common.openai_shape import openai_error
 from conversations import streaming
 from conversations.api.responses_input import REASONING_FIELD
@@ -55,9 +55,9 @@ def _describe_beginning(begun: Begun, model_id: str, settings: Mapping[str, Any]
 
 
 def _why_incomplete(finish_reason: str) -> str | None:
-    if finish_reason.lower() in CUT_FINISHES:
+    if is_cut(finish_reason):
         return "max_output_tokens"
-    return "content_filter" if finish_reason.lower() in FILTERED_FINISHES else None
+    return "content_filter" if is_filtered(finish_reason) else None
 
 
 def _describe_usage(usage: Usage) -> dict[str, Any]:

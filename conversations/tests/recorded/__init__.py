@@ -15,6 +15,7 @@ from conversations.tests.recorded import (
     ollama,
     openai,
     openrouter,
+    others,
     tgi,
     vllm,
     xai,
@@ -37,5 +38,6 @@ FAMILIES = (
     ollama,
     llama_cpp,
     odd,
+    others,
 )
 SHAPES: dict[str, Shape] = {shape.name: shape for family in FAMILIES for shape in family.SHAPES}

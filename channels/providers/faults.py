@@ -238,8 +238,8 @@ def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
     `otherwise` is its reason where the table has none.
     """
     code = error.get("code") if isinstance(error, dict) else None
-    is_status = isinstance(code, str | int) and re.fullmatch(r"[45]\d\d", str(code))
-    status = int(code) if is_status else 0
+    digits = str(code) if isinstance(code, str | int) else ""
+    status = int(digits) if re.fullmatch(r"[45]\d\d", digits, re.ASCII) else 0
     said = _read(error, sent)
     shape = _find_shape(status, said, sent)
     if shape is None:

@@ -230,17 +230,16 @@ class AnswerReader:
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what is told of tokens; some tell it with every piece, counting on.
 
-        Some also send a usage in which nothing stands; that takes back nothing.
+        Some also send a usage in which nothing stands, or nothing but zeros: that takes back nothing.
         """
         x_groq = piece.get("x_groq")
         if not (piece.get("usage") or choice.get("usage") or x_groq):
             return
         for holder in (piece, choice, x_groq):
             usage = holder.get("usage") if isinstance(holder, dict) else None
-            if isinstance(usage, dict):
+            if isinstance(usage, dict) and any(value is not None for value in usage.values()):
                 told = read_usage(usage)
-                # What is unreadable, or nothing but zeros, takes back no figures.
-                if told and (self._usage is None or told.input_tokens or told.output_tokens):
+                if told is None or told.input_tokens or told.output_tokens or not self._usage:
                     self._usage = told
                 return
 

@@ -304,3 +304,16 @@ def test_a_window_is_read_in_every_providers_words(words: str, window: int) -> N
 )
 def test_an_address_may_name_the_chat_itself(base: str, url: str) -> None:
     assert chat_url(base) == url
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 20 tokens.",
+        "max_tokens must be at most 1",
+        "max_new_tokens must be <= 16",
+    ],
+)
+def test_a_number_too_small_for_any_model_teaches_nothing(words: str) -> None:
+    request = ChatRequest([{"role": "user", "content": "Hi"}], 1_024)
+    assert learn(ProviderError("status_400", status=400, words=words), request, Traits()) is None

@@ -174,6 +174,10 @@ def test_an_error_in_place_of_an_answer_is_one(piece: Any) -> None:
 # --- Thoughts within the text ---------------------------------------------------------------------
 
 THOUGHTS = [
+    ('<think type="x">a</think>Hi', "Hi"),
+    ("<think\n>a</ think >Hi", "Hi"),
+    ("<seed:think>a</seed:think>Hi", "Hi"),
+    ("<thinker>Hi", "<thinker>Hi"),
     ("<think>Hm.</think>\n\nHi", "Hi"),
     ("\n<THINK>a < b</THINK>Hi <think>", "Hi <think>"),
     ("<think>a</think><think>b</think> Hi", "Hi"),

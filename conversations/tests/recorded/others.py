@@ -192,7 +192,7 @@ FINISHES = (
     finished("others/model-context-window-exceeded", ZHIPU, "model_context_window_exceeded"),
     finished(
         "others/malformed-call",
-        "https://github.com/googleapis/python-genai/issues/430",
+        PROTOCOL,
         "function_call_filter: MALFORMED_FUNCTION_CALL",
     ),
     given_up("others/network-error", ZHIPU, "network_error"),
@@ -295,7 +295,7 @@ CALLS = (
     ),
     calls(
         "others/ids-that-repeat",
-        "https://github.com/vllm-project/vllm/issues/17821",
+        PROTOCOL,
         deltas(
             piece(0, "call_lima", "weather", LIMA_TEXT), piece(1, "call_lima", "weather", OSLO_TEXT)
         ),
@@ -306,7 +306,7 @@ CALLS = (
     ),
     calls(
         "others/a-new-id-with-every-piece",
-        "https://github.com/vllm-project/vllm/issues/17821",
+        PROTOCOL,
         deltas(
             piece(0, "call_lima", "weather", ""),
             piece(0, "call_x", None, LIMA_TEXT[:5]),

@@ -209,7 +209,7 @@ class AnswerReader:
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what is told of tokens; some tell it with every piece, counting on."""
         x_groq = piece.get("x_groq")
-        if not (piece.get("usage") or choice.get("usage") or x_groq):
+        if not (x_groq or piece.get("usage") or choice.get("usage")):
             return
         for holder in (piece, choice, x_groq):
             usage = holder.get("usage") if isinstance(holder, dict) else None
@@ -220,9 +220,10 @@ class AnswerReader:
 
 def _message_of(choice: dict[str, Any], has_begun: bool) -> dict[str, Any]:
     """Return what a choice says: its delta, or a message, unless that repeats what came before."""
-    delta, message = choice.get("delta"), choice.get("message")
+    delta = choice.get("delta")
     if isinstance(delta, dict) and delta:
         return delta
+    message = choice.get("message")
     return message if isinstance(message, dict) and not has_begun else {}
 
 
@@ -272,13 +273,17 @@ def read_usage(usage: dict[str, Any]) -> Usage | None:
 
 
 def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    found = next((usage[name] for name in names if usage.get(name)), None)
+    found: Any = None
+    for name in names:
+        found = found or usage.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def _count(usage: dict[str, Any], *names: str) -> int | None:
     """Return the first of these that is there as a whole number, as a float too; None otherwise."""
-    value = next((usage[name] for name in names if usage.get(name) is not None), None)
+    value: Any = None
+    for name in names:
+        value = usage.get(name) if value is None else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # Beyond 2**53, and for what is no number, a float tells nothing.

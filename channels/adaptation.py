@@ -90,13 +90,13 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
 
     Never fails: it can be learned again.
     """
+    if client.traits == before:
+        return
     learned = {
         name: value
         for name, value in asdict(client.traits).items()
         if value != getattr(before, name)
     }
-    if not learned:
-        return
     route = {"provider_name": client.provider_name, "provider_model": client.provider_model}
     logger.info("provider.route.learned", extra=route | learned)
     try:

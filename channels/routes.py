@@ -116,7 +116,7 @@ class RouteRow(NamedTuple):
 
     def missing(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of these parameters that staff have not allowed for this route."""
-        return names.difference((self.allowed_parameters or "").split())
+        return names and names.difference((self.allowed_parameters or "").split())
 
 
 class GuardedRoute:

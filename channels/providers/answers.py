@@ -230,10 +230,10 @@ class AnswerReader:
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what is told of tokens; some tell it with every piece, counting on.
 
-        Some also send a usage in which nothing stands, or nothing but zeros: that takes back nothing.
+        Some also send a usage in which nothing stands, or only zeros: that takes back nothing.
         """
         x_groq = piece.get("x_groq")
-        if not (piece.get("usage") or choice.get("usage") or x_groq):
+        if not (x_groq or piece.get("usage") or choice.get("usage")):
             return
         for holder in (piece, choice, x_groq):
             usage = holder.get("usage") if isinstance(holder, dict) else None
@@ -254,9 +254,10 @@ def _message_of(choice: dict[str, Any], has_begun: bool) -> dict[str, Any]:
 
     Servers of the older protocol, of completions, have its text in the choice itself.
     """
-    delta, message = choice.get("delta"), choice.get("message")
+    delta = choice.get("delta")
     if isinstance(delta, dict) and delta:
         return delta
+    message = choice.get("message")
     if message and not has_begun:
         return message if isinstance(message, dict) else {"content": message}
     text = choice.get("text")
@@ -337,7 +338,9 @@ def read_usage(usage: dict[str, Any]) -> Usage | None:
 
 
 def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    found = next((usage[name] for name in names if usage.get(name)), None)
+    found: Any = None
+    for name in names:
+        found = found or usage.get(name)
     return found if isinstance(found, dict) else {}
 
 
@@ -346,7 +349,9 @@ def _count(usage: dict[str, Any], *names: str) -> int | None:
 
     Some write it as a float, or as a string of digits.
     """
-    value = next((usage[name] for name in names if usage.get(name) is not None), None)
+    value: Any = None
+    for name in names:
+        value = usage.get(name) if value is None else value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -114,7 +114,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int | None, int | None]] = {
         12,
     ),
     "parts of a token": ({"prompt_tokens_details": {"cached_tokens": 1.5}}, None, None),
-    "text": ({"prompt_tokens_details": {"cached_tokens": "30"}}, None, None),
+    "text": ({"prompt_tokens_details": {"cached_tokens": "30"}}, 30, None),
     "yes": ({"prompt_tokens_details": {"cached_tokens": True}}, None, None),
     "null": ({"prompt_tokens_details": None, "completion_tokens_details": None}, None, None),
     "no object": ({"prompt_tokens_details": [30], "completion_tokens_details": 12}, None, None),

@@ -281,14 +281,19 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
     More output than was asked for cannot be: hidden reasoning counts within OpenAI's limit as it
     does within `completion_tokens`. Where a provider thinks on beyond it, as a few do, the caller
     pays for what can be seen. https://developers.openai.com/api/docs/guides/reasoning
+    No model writes a text of no tokens; a saved reply, which no model wrote, is one.
     """
-    told = completion.usage
+    told, text = completion.usage, completion.all_text
     window = call.caller.model.context_window_tokens
     most_output = call.prompt.request.max_output_tokens + OUTPUT_TOLERANCE_TOKENS
-    is_possible = told and (told.output_tokens or not completion.all_text)
-    if told and is_possible and told.input_tokens <= window and told.output_tokens <= most_output:
+    least_output = 1 if text and not call.is_fixed else 0
+    if (
+        told is not None
+        and told.input_tokens <= window
+        and least_output <= told.output_tokens <= most_output
+    ):
         return told
-    return _estimate(call, completion.all_text)
+    return _estimate(call, text)
 
 
 def _estimate(call: HeldCall, text: str) -> Usage:

@@ -73,7 +73,8 @@ class Steps:
         self._is_atomic = sum(step.is_write for step in steps) > 1
         parts = [f"{step.name}({', '.join(step.returns)}) AS ({step.sql})" for step in steps]
         whole = result if awaits_disk else _UNAWAITED.format(result=result)
-        self._whole = f"WITH {', '.join(parts)} {whole}"
+        # On one line: psycopg keeps no statement parsed that is longer than 4 KiB.
+        self._whole = " ".join(f"WITH {', '.join(parts)} {whole}".split())
         self._reads = {
             sql: [step for step in steps[:at] if step.name in set(re.findall(r"\w+", sql))]
             for at, sql in enumerate((*(step.sql for step in steps), result))

@@ -97,6 +97,14 @@ def test_reasoning_is_a_beginning_that_a_chat_does_not_see() -> None:
     assert deltas == ["Hi"]
 
 
+def test_white_space_waits_for_text() -> None:
+    deltas, completion = heard(delta(content=" "), delta(content="\n"), delta(content="Hi"), END)
+    assert deltas == [" \nHi"]
+    assert completion == read(whole(content=" \nHi"))
+    deltas, completion = heard(delta(content=" \n"), END)
+    assert (deltas, completion.text) == ([" \n"], " \n")
+
+
 def test_half_characters_are_put_together() -> None:
     reader = AnswerReader(TRANSPARENT, SENT)
     for text in (b"\\ud83d", b"\\ude00 \\ud83d", b"x"):

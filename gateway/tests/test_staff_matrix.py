@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Model
@@ -47,7 +48,13 @@ from gateway import verification
 from gateway.console import urls as console_urls
 from gateway.staff import urls as staff_urls
 
-pytestmark = pytest.mark.django_db
+# Who may do what does not depend on the database, and trying all of it takes minutes.
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(
+        "postgresql" in settings.DATABASES["default"]["ENGINE"], reason="tried on SQLite"
+    ),
+]
 
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 DEEDS = ("add", "change", "delete", "view")

@@ -75,16 +75,17 @@ R10 = Check("R10", "isolation", r10_isolation.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light.
 Stages = list[tuple[list[Check], ...]]
-# These have the machine for themselves. In B3, 200 messages at once are to be refused within the
+# These have the machine for themselves. B1 is judged by its seconds; in B3, 200 messages at once are to be refused within the
 # two seconds of a call; R3 and R4 are judged by milliseconds, R6 by milliseconds or by memory.
 ALONE: Stages = [
+    ([B1],),
     ([B3],),
     ([R3],),
     ([R6, R4],),
 ]
 SHARED: Stages = [
     # B4 is judged by a second, so it comes when the floods of B9 and the restarts of R2 are over.
-    ([B1, B5, B7, B4, R7], [R2, B8], [B9]),
+    ([B5, B7, B4, R7], [R2, B8], [B9]),
     ([B2, B10], [B6, R8], [R5, S7, R10]),
     ([S4, S3], [S5, S6]),
 ]

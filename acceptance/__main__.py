@@ -75,8 +75,9 @@ R10 = Check("R10", "isolation", r10_isolation.check)
 # Stages run one after the other, each in lanes beside each other: what takes the processor
 # with what mostly waits, and what is measured in time with what is light.
 Stages = list[tuple[list[Check], ...]]
-# These have the machine for themselves. B1 is judged by its seconds; in B3, 200 messages at once are to be refused within the
-# two seconds of a call; R3 and R4 are judged by milliseconds, R6 by milliseconds or by memory.
+# These have the machine for themselves. B1 is judged by its seconds; in B3, 200 messages at once
+# are to be refused within the two seconds of a call; R3 and R4 are judged by milliseconds, R6 by
+# milliseconds or by memory.
 ALONE: Stages = [
     ([B1],),
     ([B3],),

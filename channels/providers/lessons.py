@@ -59,6 +59,7 @@ _LONGEST_ANSWER = re.compile(
 # likely. Learned, it would cut every tenant short.
 _SMALLEST_WINDOW = 512
 _SHORTEST_ANSWER = 64
+_NAMES_PROMPT = re.compile(r"\b(input|prompt|messages|context)\b", re.IGNORECASE)
 _NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tokens", re.IGNORECASE)
 
 
@@ -81,7 +82,8 @@ def _window(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
 
 
 def _longest_answer(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
-    if not _NAMES_LIMIT.search(words):
+    # What a long prompt leaves room for is that prompt's: learned, it would cut every tenant short.
+    if not _NAMES_LIMIT.search(words) or _NAMES_PROMPT.search(words):
         return None
     asked = min(request.max_output_tokens, traits.max_output_tokens or 10**9)
     founds = [found for found in _LONGEST_ANSWER.finditer(words) if not _quotes(found[0], request)]

@@ -189,6 +189,12 @@ def test_the_longest_answer_is_learned(live: ApiClient, strict: Strict) -> None:
     assert strict.bodies[-1]["max_tokens"] == 1024
 
 
+def test_what_one_long_prompt_leaves_room_for_is_not_learned() -> None:
+    words = "max_tokens must be at most 1096, as your prompt has 3000 tokens"
+    error = ProviderError("request_too_large", status=400, words=words)
+    assert learn(error, ChatRequest([], 4_000), PLAIN) is None
+
+
 def test_nothing_is_learned_from_what_is_refused_all_the_same(
     live: ApiClient, strict: Strict
 ) -> None:

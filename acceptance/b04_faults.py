@@ -21,7 +21,7 @@ TIMES = 50  # at each endpoint
 TIMES_SHORT = 5
 # Side by side; a third of them on SQLite, whose one writer is for small sites.
 CLIENTS = {"pg": 24, "sqlite": 8}
-# The provider refuses the request itself, which callers of /v1 are told with its own code.
+# The provider refuses the request itself; /v1 answers 400 with the provider's own code.
 REFUSED = ("400", "strange400")
 # The flat price is 1 credit; these make every token of an estimate visible in the charge.
 PER_1K_INPUT, PER_1K_OUTPUT = "0.1", "0.2"

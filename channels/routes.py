@@ -235,7 +235,7 @@ def list_routes(
 def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
     """Return which of these parameters keep a request from every route; none where one takes all.
 
-    Names that are in no table of the gateway's. Test keys are told what live ones are.
+    `names` are in none of the gateway's tables. Test keys get the same answer as live keys.
     """
     rows = _rows(caller.model, caller.catalogue_mark)
     missing = [row.missing(names) for row in rows if row.provider_model]

@@ -228,9 +228,9 @@ class AnswerReader:
     # --- Usage ------------------------------------------------------------------------------------
 
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
-        """Keep what is told of tokens; some tell it with every piece, counting on.
+        """Keep the latest usage; some providers send a running total with every piece.
 
-        Some also send a usage in which nothing stands, or only zeros: that takes back nothing.
+        A usage without figures, or with zeros alone, does not replace an earlier one.
         """
         x_groq = piece.get("x_groq")
         if not (x_groq or piece.get("usage") or choice.get("usage")):

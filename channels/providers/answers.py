@@ -239,9 +239,10 @@ class AnswerReader:
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict) and any(value is not None for value in usage.values()):
                 told = read_usage(usage)
-                if told is None or told.input_tokens or told.output_tokens or not self._usage:
+                if told is None or told.input_tokens or told.output_tokens:
                     self._usage = told
-                return
+                    return
+                self._usage = self._usage or told
 
 
 def _finish_reason(choice: dict[str, Any]) -> str:

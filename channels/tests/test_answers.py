@@ -78,6 +78,13 @@ def test_parts_in_a_stream_are_read_alike() -> None:
     assert deltas == [{"reasoning_content": "Hm."}, "Hello ", "you"]
 
 
+def test_a_part_may_be_a_refusal_and_one_of_an_unknown_kind_is_no_text() -> None:
+    refusal = {"type": "refusal", "refusal": "I cannot."}
+    assert read(whole(content=[refusal])).refusal == "I cannot."
+    unknown = {"type": 7, "text": "?"}
+    assert read(whole(content=[unknown, {"type": "text", "text": "Hi"}])).text == "Hi"
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_reasoning_keeps_its_name(name: str) -> None:
     deltas, completion = heard(delta(**{name: "Let "}), delta(**{name: "me."}), delta(content="Hi"))
@@ -229,8 +236,8 @@ A, B = call("a", '{"x":1}', id="c1"), call("b", '{"y":2}', id="c2")
         [
             [call("a", "", id="c1", index=0)],
             [call("b", '{"y"', id="c2", index=1)],
-            [{"index": 0, "function": {"arguments": '{"x":1}'}}],
-            [{"index": 1, "function": {"arguments": ":2}"}}],
+            [{"index": "0", "function": {"arguments": '{"x":1}'}}],
+            [{"index": 1.0, "function": {"arguments": ":2}"}}],
         ],
         [
             [call("a", '{"x"', id="c1")],
@@ -334,7 +341,10 @@ def test_usage_may_come_in_other_places(place: str) -> None:
     assert read(delta(content="Hi"), END, places[place]).usage == Usage(9, 5)
 
 
-@pytest.mark.parametrize("nothing", [{}, {"prompt_tokens": None}, None, 7])
+ZEROS = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+@pytest.mark.parametrize("nothing", [{}, {"prompt_tokens": None}, None, 7, ZEROS])
 def test_usage_that_was_told_is_not_lost_to_one_that_tells_nothing(nothing: Any) -> None:
     told = {"prompt_tokens": 9, "completion_tokens": 5}
     later = {"choices": [], "usage": nothing}

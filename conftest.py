@@ -15,7 +15,8 @@ import pytest
 import time_machine
 from allauth.account.internal.flows.login import record_authentication
 from django.apps import apps
-from django.db import connection
+from django.core.management.commands import flush
+from django.db import connection, transaction
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client, RequestFactory
 
@@ -41,28 +42,42 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any_machine")
 
-_flush = BaseDatabaseOperations.execute_sql_flush
+# What `migrate` writes and no test changes: writing it again takes longer than most tests.
+_KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 
 
-def _flush_with_ledger(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
-    """Empty the database between tests: past the ledger's triggers, and seeded anew."""
+def _flush(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
+    """Empty the database after a test of several transactions: past the ledger's triggers, and
+    seeded again. Deletes, because TRUNCATE makes new files for each table and index.
+    """
+    tables = [
+        table
+        for table in connection.introspection.django_table_names(only_existing=True)
+        if table not in _KEPT_TABLES
+    ]
+    deletes = [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = cursor.fetchall()
-            for name, _ in triggers:
-                cursor.execute(f"DROP TRIGGER {name}")
-            _flush(self, sql_list)
-            for _, statement in triggers:
-                cursor.execute(statement)
+            before = [f"DROP TRIGGER {name}" for name, _ in triggers]
+            after = [statement for _, statement in triggers]
         else:
-            cursor.execute("ALTER TABLE billing_ledgerentry DISABLE TRIGGER USER")
-            _flush(self, sql_list)
-            cursor.execute("ALTER TABLE billing_ledgerentry ENABLE TRIGGER USER")
+            before = ["ALTER TABLE billing_ledgerentry DISABLE TRIGGER USER"]
+            after = ["ALTER TABLE billing_ledgerentry ENABLE TRIGGER USER"]
+        for statement in before:
+            cursor.execute(statement)
+        # Foreign keys are checked when the transaction ends.
+        with transaction.atomic():
+            for statement in deletes:
+                cursor.execute(statement)
+        for statement in after:
+            cursor.execute(statement)
     importlib.import_module("channels.migrations.0002_seed_models").seed(apps, None)
 
 
-BaseDatabaseOperations.execute_sql_flush = _flush_with_ledger  # type: ignore[method-assign]
+BaseDatabaseOperations.execute_sql_flush = _flush  # type: ignore[method-assign]
+flush.emit_post_migrate_signal = lambda *_, **__: None
 
 
 _force_login = Client.force_login

@@ -63,10 +63,11 @@ test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL ch
 
 # Enough for every branch of the files that pyproject.toml lists. Only these tests are measured: the
 # tracer makes a test take half as long again. A branch tested elsewhere counts once its file is here.
-MEASURED_APPS  := billing channels common conversations
-MEASURED_FILES := $(addprefix gateway/tests/test_,$(addsuffix .py,\
+# What runs on PostgreSQL alone is tested in fewer places.
+MEASURED_APPS  := billing channels common $(if $(DATABASE_URL),,conversations)
+MEASURED_FILES := $(if $(DATABASE_URL),,$(addprefix gateway/tests/test_,$(addsuffix .py,\
     accounts asking_again console_team log_in_sessions mail_bounds rotatekeys second_factors \
-    second_factor_required secret_key_overlap security_events staff_pages))
+    second_factor_required secret_key_overlap security_events staff_pages)))
 # Hundreds of recorded answers run the same branches again and again.
 UNMEASURED     := $(addprefix conversations/tests/test_recorded,.py _sdk.py)
 COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURED))
@@ -75,18 +76,21 @@ COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURE
 OWN_DATABASES := server scripts bench
 THE_REST := $(filter-out $(MEASURED_APPS) $(if $(DATABASE_URL),$(OWN_DATABASES)),\
     $(shell sed -n 's/^testpaths = //p' pytest.ini)) \
-    $(UNMEASURED) $(addprefix --ignore=,$(MEASURED_FILES))
+    $(if $(DATABASE_URL),,$(UNMEASURED)) $(addprefix --ignore=,$(MEASURED_FILES))
+
+.PHONY: test-covering
+test-covering: setup-dev
+	@$(MAKE) --no-print-directory test ARGS='$(COVERING)'
 
 .PHONY: test-measured
-test-measured: setup-dev  ## every test once; what counts for coverage is measured (COVERAGE=sqlite)
-	@$(MAKE) --no-print-directory test ARGS='$(COVERING)'
+test-measured: test-covering  ## every test once; what counts for coverage is measured (COVERAGE=sqlite)
 	@$(MAKE) --no-print-directory test COVERAGE= ARGS='$(THE_REST)'
 
 .PHONY: coverage
 coverage: setup-dev  ## no untested branch in money, limits, authentication, crypto (DATABASE_URL adds PostgreSQL)
-	@env -u DATABASE_URL -u REDIS_URL $(MAKE) --no-print-directory test COVERAGE=sqlite ARGS='$(COVERING)'
+	@env -u DATABASE_URL -u REDIS_URL $(MAKE) --no-print-directory test-covering COVERAGE=sqlite
 ifdef DATABASE_URL
-	@$(MAKE) --no-print-directory test COVERAGE=services ARGS='$(COVERING)'
+	@$(MAKE) --no-print-directory test-covering COVERAGE=services
 else
 	@echo 'DATABASE_URL is not set: what runs on PostgreSQL alone counts as missing.'
 endif

@@ -210,6 +210,13 @@ lock: setup-dev  ## pin and hash every dependency again after a change of requir
 	@$(UV_COMPILE) requirements-fuzz.in -o requirements-fuzz.txt
 	@cd conversations/tests/sdk && ../../../$(UV_COMPILE) requirements.in -o requirements.txt
 
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
+
+.PHONY: version
+version:  ## copy the version of gateway/__init__.py to Dockerfile and compose.yaml
+	@sed -i 's/\(image\.version="\)[^"]*/\1$(VERSION)/' Dockerfile
+	@sed -i 's/\(image: ai-gateway:\).*/\1$(VERSION)/' compose.yaml
+
 .PHONY: clean
 clean:  ## remove caches and the environments; keeps .env and var/
 	@rm -rf .venv .venv-llm .venv-fuzz .schemathesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov

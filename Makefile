@@ -138,6 +138,10 @@ sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs 
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
 	@$(PY) -m pytest -n 2 -m browser gateway/tests/browser $(ARGS)
 
+.PHONY: screenshots
+screenshots: setup-dev  ## take the pictures of the README anew, from demo data in Chromium (docs/images/)
+	@$(PY) -m pytest -m pictures gateway/tests/browser/test_pictures.py $(ARGS)
+
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
 

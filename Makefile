@@ -149,9 +149,10 @@ check: check-static test  ## all that CI asks for: lint, types, imports, migrati
 check-static: lint types imports check-migrations check-deploy
 
 .PHONY: lint
-lint: setup-dev  ## style and likely mistakes (ruff)
+lint: setup-dev  ## style and likely mistakes (ruff), and spelling (codespell)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
 
 .PHONY: fmt
 fmt: setup-dev  ## rewrite the code in the house format

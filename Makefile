@@ -142,6 +142,10 @@ sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs 
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
 	@$(PY) -m pytest -n 2 -m browser gateway/tests/browser $(ARGS)
 
+.PHONY: screenshots
+screenshots: setup-dev  ## take the pictures of the README anew, from demo data in Chromium (docs/images/)
+	@$(PY) -m pytest -m pictures gateway/tests/browser/test_pictures.py $(ARGS)
+
 .PHONY: check
 check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
 
@@ -149,9 +153,10 @@ check: check-static test  ## all that CI asks for: lint, types, imports, migrati
 check-static: lint types imports check-migrations check-deploy
 
 .PHONY: lint
-lint: setup-dev  ## style and likely mistakes (ruff)
+lint: setup-dev  ## style and likely mistakes (ruff), and spelling (codespell)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
 
 .PHONY: fmt
 fmt: setup-dev  ## rewrite the code in the house format
@@ -213,6 +218,13 @@ lock: setup-dev  ## pin and hash every dependency again after a change of requir
 	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
 	@$(UV_COMPILE) requirements-fuzz.in -o requirements-fuzz.txt
 	@cd conversations/tests/sdk && ../../../$(UV_COMPILE) requirements.in -o requirements.txt
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
+
+.PHONY: version
+version:  ## copy the version of gateway/__init__.py to Dockerfile and compose.yaml
+	@sed -i 's/\(image\.version="\)[^"]*/\1$(VERSION)/' Dockerfile
+	@sed -i 's/\(image: ai-gateway:\).*/\1$(VERSION)/' compose.yaml
 
 .PHONY: clean
 clean:  ## remove caches and the environments; keeps .env and var/

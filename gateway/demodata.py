@@ -154,9 +154,9 @@ def _make_account(name: str) -> Account:
 
 
 def _channel(account: Account, index: int, model: LanguageModel) -> Channel:
-    site = f"https://{demowords.company(str(index)).lower().replace(' ', '-')}-{index}.example"
     version = 1 + index % 3
-    name = f"{demowords.company(str(index))} {index}"
+    name = demowords.shop(index)
+    site = f"https://{name.lower().replace(' ', '-')}.example"
     return Channel(
         account=account, name=name, site_url=site, model=model, prompt_version=version,
         system_prompt=demowords.prompt(version, name), daily_quota=1_000_000,
@@ -236,9 +236,8 @@ class Maker:
         rng = self._rng
         tenant = self._tenants[bisect(self._weights, rng.random() * self._weights[-1])]
         is_test = rng.random() < TEST_SHARE
-        moment = datetime.combine(day, datetime.min.time(), UTC) + timedelta(
-            seconds=rng.uniform(0, min(80_000, (until - _start(day)).total_seconds() * 0.9))
-        )
+        latest = min(80_000, (until - _start(day)).total_seconds() * 0.9)
+        moment = _start(day) + timedelta(seconds=rng.triangular(0, latest, min(50_000, latest)))
         if rng.random() < STATELESS_SHARE:
             self._answer(rows, tenant, moment, is_test, session=None, position=0)
             return
@@ -276,15 +275,16 @@ class Maker:
         charge = 0 if is_test else cost
         reply_id, request_id = _uuid7_at(answered), f"req_{rng.getrandbits(96):024x}"
         shared = (tenant.channel_id, is_test)
+        question, reply = demowords.talk(rng)
         if session is not None:
             rows.messages.append(
                 (_uuid7_at(moment), session[0], *shared, position, "user",
-                 demowords.question(rng), moment, session[1], "", "", "", "", "", "", 0, 0, 0,
+                 question, moment, session[1], "", "", "", "", "", "", 0, 0, 0,
                  0, 0, 0, 0, 0)
             )  # fmt: skip
         rows.messages.append(
             (reply_id, session and session[0], *shared, position + 1 if session else 0,
-             "assistant", demowords.reply(rng) if session else "", answered, "", "", request_id,
+             "assistant", reply if session else "", answered, "", "", request_id,
              model.model_id, model.model_id, "demo" if is_test else "openrouter", "stop",
              tokens_in, tokens_out, charge, *(prices if not is_test else (0, 0, 0)),
              duration_ms, 1)

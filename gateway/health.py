@@ -78,7 +78,7 @@ class Probe:
 
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 while the process answers; touches nothing else."""
-    return JsonResponse({"status": "ok"})
+    return JsonResponse({"status": OK, "version": settings.VERSION})
 
 
 def readyz(request: HttpRequest) -> JsonResponse:

@@ -12,6 +12,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway import __version__
 from gateway.environment import (
     env,
     is_origin,
@@ -29,8 +30,8 @@ from gateway.environment import (
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# Of the gateway, as CHANGELOG.md has it; that of the API is in SPECTACULAR_SETTINGS.
-VERSION = "0.1.0"
+# For all who may not import the site itself.
+VERSION = __version__
 
 read_env_file(Path(env.str("ENV_FILE", str(BASE_DIR / ".env"))))
 
@@ -411,7 +412,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "AI gateway",
     "DESCRIPTION": "Send a visitor's message, get an AI reply. One key for each channel.",
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
     "DEFAULT_GENERATOR_CLASS": "gateway.openapi.Generator",

@@ -12,6 +12,8 @@ import threading
 from functools import partial
 from typing import Any, NoReturn
 
+from django.conf import settings
+
 from server import output, prepare, supervisor, worker
 from server.banner import announce_when_up
 from server.config import (
@@ -40,6 +42,7 @@ def main() -> NoReturn:
     multiprocessing.set_start_method("fork")
 
     prepare.import_project()
+    print(f"AI gateway {settings.VERSION}", flush=True)
     prepare.require_safe_exposure(config)
     report = prepare.prepare_in_child(first_run)
     if "problem" in report:

@@ -560,10 +560,11 @@ def test_models_lists_the_catalogue(api: ApiClient) -> None:
 
 def test_health_and_schema_need_no_key() -> None:
     client = Client()
-    assert client.get("/healthz").json() == {"status": "ok"}
+    alive = client.get("/healthz").json()
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert {"status", "database", "cache", "worker", "version"} <= set(ready.json())
+    assert alive == {"status": "ok", "version": ready.json()["version"]}
     schema = client.get("/api/schema").json()
     assert {"/api/chat", "/api/history", "/api/key", "/api/models"} <= set(schema["paths"])
 

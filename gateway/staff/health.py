@@ -96,6 +96,7 @@ def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
 
 def _versions() -> list[tuple[str, str]]:
     return [
+        ("AI gateway", settings.VERSION),
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
         ("Unfold", version("django-unfold")),

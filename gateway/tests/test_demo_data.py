@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
+from django.db.models import Sum
 
+from billing.models import DailyUsage
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
@@ -93,3 +97,20 @@ def test_refuses_where_there_is_data_unless_forced(owner: str, provider: FakePro
 def test_refuses_sizes_below_one(option: str) -> None:
     with pytest.raises(CommandError, match="at least 1"):
         run(option, "0")
+
+
+def test_channels_have_names_of_their_own() -> None:
+    run(*SMALL)
+    names = set(Channel.objects.values_list("name", flat=True))
+    assert len(names) == 30
+    assert all(name.replace(" ", "").isalpha() for name in names)
+
+
+@time_machine.travel("2026-11-26T12:00:00Z")
+def test_weekends_are_quieter_and_the_day_under_way_has_its_part() -> None:
+    run("--channels", "10", "--messages", "3000", "--days", "7")
+    counts = dict(DailyUsage.objects.values_list("day").annotate(count=Sum("message_count")))
+    by_day = [counts[date(2026, 11, day)] for day in range(20, 27)]
+    assert sum(by_day[1:3]) < sum(by_day[3:5]) * 0.75  # Saturday and Sunday
+    assert by_day[-1] < by_day[-2] * 0.75
+    assert_balanced()

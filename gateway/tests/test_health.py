@@ -351,6 +351,7 @@ def test_the_log_has_a_line_a_change(
     assert lines() == [("health.probe.recovered", "")]
 
 
-def test_liveness_asks_nobody(django_db_blocker: DjangoDbBlocker) -> None:
+def test_liveness_asks_nobody(settings: Settings, django_db_blocker: DjangoDbBlocker) -> None:
     with django_db_blocker.block():
-        assert Client().get("/healthz").json() == {"status": "ok"}
+        told = Client().get("/healthz").json()
+    assert told == {"status": "ok", "version": settings.VERSION}

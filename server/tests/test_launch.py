@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from conftest import need_command
 from server.config import Config, require_free_port
@@ -39,6 +40,7 @@ def test_a_first_start_prints_a_command_that_works(start: Callable[..., Running]
     command = shlex.split(running.wait_for(r"\n(curl .*)\n").group(1))
     answer = subprocess.run([*command, "-sS"], capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout)["reply"]
+    assert running.output[0] == f"AI gateway {settings.VERSION}\n"
     running.process.send_signal(signal.SIGTERM)
     assert running.end()[0] == 0
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -58,6 +59,22 @@ class Command(ScriptCommand):
             )
 
 
+def _plan(
+    size: Size, *, rng: random.Random, starts_at: datetime, until: datetime
+) -> list[tuple[date, int]]:
+    """Return how many messages each day gets: fewer at weekends, a little more every week."""
+    days = [starts_at + timedelta(days=index) for index in range(size.days)]
+    weights = []
+    for index, day in enumerate(days):
+        weekly = 0.55 if day.weekday() >= 5 else 1.0
+        passed = min(1.0, max(0.02, (until - day) / timedelta(days=1)))
+        weights.append(weekly * passed * (1 + index / size.days / 2) * rng.uniform(0.85, 1.15))
+    ends = [round(size.messages * part / sum(weights)) for part in accumulate(weights)]
+    return [
+        (day.date(), end - begin) for day, begin, end in zip(days, [0, *ends], ends, strict=False)
+    ]
+
+
 def _make(size: Size) -> Iterator[int]:
     """Make all of it; yield the number of messages after each day."""
     rng = random.Random(size.seed)  # noqa: S311  # nothing here is a secret
@@ -67,9 +84,7 @@ def _make(size: Size) -> Iterator[int]:
     tenants = demodata.make_tenants(size, rng=rng, starts_at=starts_at)
     books = demodata.open_books(tenants, size, starts_at=starts_at)
     maker = Maker(tenants, books, rng)
-    for index in range(size.days):
-        day = starts_at.date() + timedelta(days=index)
-        wanted = size.messages * (index + 1) // size.days - size.messages * index // size.days
+    for day, wanted in _plan(size, rng=rng, starts_at=starts_at, until=now):
         yield maker.make(day, wanted, until=now)
     demodata.finish()
     # What lies in the past was not there when it was added up, if it was.

@@ -33,7 +33,7 @@ WITHIN = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
 class Trail:
-    """Hears of every call of one request, on whichever thread."""
+    """Hears of every call of one request, except on threads that run already (a stream's)."""
 
     def __init__(self) -> None:
         self.functions: Counter[CodeType] = Counter()

@@ -10,21 +10,37 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import login
+from django.db import connection, transaction
+from django.http import HttpRequest
+from django.test import RequestFactory
+from rest_framework.request import Request
+
+from billing import redemptions
+from billing.throttling import ReadThrottle
+from channels import callers, keys, services, team
+from channels.audit import COMMAND_LINE
+from channels.authentication import ApiKeyAuthentication
+from channels.models import Account, ApiKey, Channel, Membership, Provider, User
+from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS
+from channels.secret_checks import PEPPER
+from common import crypto
+from common.errors import InvalidApiKey, MissingApiKey
+from gateway import rotation
+from gateway.accounts.store import SessionStore
+
 # --- S3 -------------------------------------------------------------------------------------------
 
 
 def equal_nonces(count: int) -> int:
     """Encrypt so often; return how many nonces had been there before."""
-    from common import crypto
-
     seen = {crypto.encrypt("a secret", context="c")[1][: crypto.NONCE_BYTES] for _ in range(count)}
     return count - len(seen)
 
 
 def tamper(seed: int) -> dict[str, int]:
     """Try each ciphertext with a bit flipped, in other rows and in other columns."""
-    from django.db import transaction
-
     tries = opened = 0
     draw = random.Random(seed)
     with transaction.atomic():
@@ -43,12 +59,6 @@ def tamper(seed: int) -> dict[str, int]:
 
 def _sealed_rows() -> Iterator[tuple[Any, Any, bytes]]:
     """Make a few rows of every sealed column, and yield each with its ciphertext."""
-    from billing import redemptions
-    from channels import services, team
-    from channels.audit import COMMAND_LINE
-    from channels.models import Membership, Provider
-    from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS
-
     account = services.ensure_account(owner_email="tampered@example.com")
     channel, issued = services.create_channel_with_keys(account=account, name="Tampered")
     for one in issued:
@@ -77,8 +87,6 @@ def _flipped(sealed: bytes, place: int) -> bytes:
 
 
 def _opens(column: Any, row: Any, sealed: bytes, key_id: str = "") -> bool:
-    from common import crypto
-
     try:
         crypto.decrypt(key_id or row.encryption_key_id, sealed, context=column.context(row.pk))
     except crypto.DecryptionError:
@@ -88,10 +96,6 @@ def _opens(column: Any, row: Any, sealed: bytes, key_id: str = "") -> bool:
 
 def spoil(channel_id: str) -> dict[str, int]:
     """Damage one channel's keys; return how many keys of all channels can be shown."""
-    from channels import services
-    from channels.models import ApiKey
-    from common import crypto
-
     ApiKey.objects.filter(channel_id=channel_id).update(key_ciphertext=b"x" * 80)
     shown = {"own": 0, "others": 0}
     for row in ApiKey.objects.all():
@@ -108,12 +112,6 @@ def spoil(channel_id: str) -> dict[str, int]:
 
 def fill(wanted: dict[str, Any]) -> list[str]:
     """Add so many channels like a given one, each with a key; return the keys."""
-    from django.db import transaction
-
-    from channels import keys
-    from channels.models import ApiKey, Channel
-    from channels.sealing import API_KEYS
-
     like = Channel.objects.get(id=wanted["like"])
     names = ("account", "model", "requests_per_minute", "daily_quota", "system_prompt")
     fields = {name: getattr(like, name) for name in names}
@@ -138,8 +136,6 @@ def fill(wanted: dict[str, Any]) -> list[str]:
 
 def secrets_in_use(_: Any) -> dict[str, dict[str, int]]:
     """Return how many rows need each secret, by setting and id."""
-    from gateway import rotation
-
     found: dict[str, dict[str, int]] = {}
     for (setting, name), count in rotation.count_left().items():
         found.setdefault(setting, {})[name] = count
@@ -148,21 +144,11 @@ def secrets_in_use(_: Any) -> dict[str, dict[str, int]]:
 
 def pepper_id(_: Any) -> str:
     """Return the id of the pepper that is digested with."""
-    from channels.secret_checks import PEPPER
-    from gateway import rotation
-
     return rotation.newest(PEPPER)
 
 
 def log_in(_: Any) -> str:
     """Return the cookie of a person who has just logged in."""
-    from django.conf import settings
-    from django.contrib.auth import login
-    from django.http import HttpRequest
-
-    from channels.models import User
-    from gateway.accounts.store import SessionStore
-
     request = HttpRequest()
     request.session = SessionStore()
     user = User.objects.order_by("id")[0]
@@ -179,11 +165,6 @@ def shut(wanted: dict[str, Any]) -> float:
 
     Of a rotation, when the old key ends. As time.time() of this machine.
     """
-
-    from channels import services
-    from channels.audit import COMMAND_LINE
-    from channels.models import Account, ApiKey, Channel
-
     channel = Channel.objects.get(id=wanted["channel_id"])
     key = ApiKey.objects.get(channel=channel, mode="live")
     if wanted["deed"] == "rotate":
@@ -207,22 +188,11 @@ def shut(wanted: dict[str, Any]) -> float:
 
 def new_keys(count: int) -> list[str]:
     """Return well-formed keys that nobody holds."""
-    from channels import keys
-
     return [keys.generate_key(is_test=False) for _ in range(count)]
 
 
 def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
     """Try malformed keys, and well-formed unknown ones; return what was accepted and asked."""
-    from django.db import connection
-    from django.test import RequestFactory
-    from rest_framework.request import Request
-
-    from billing.throttling import ReadThrottle
-    from channels import callers, keys
-    from channels.authentication import ApiKeyAuthentication
-    from common.errors import InvalidApiKey, MissingApiKey
-
     statements: list[str] = []
 
     def count(execute: Any, sql: str, *more: Any) -> Any:

@@ -16,8 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
 from bench.pair import asker
 from bench.stand import Stand, single_cpu_seconds
+from common import db
 
 CHAT = "chat"
 OWNER, CHANNEL = "owner0@example.com", "Channel 0"
@@ -70,8 +75,6 @@ class GrowthProcess:
 def main() -> None:
     told = json.loads(sys.argv[1])
     ask = asker(told["plan"])
-    from common import db
-
     chats = iter(range(10**9))
     work: dict[str, Callable[[], object]] = {CHAT: lambda: ask(0, next(chats))}
     work |= viewers(told["pages"])
@@ -95,11 +98,6 @@ def measure(one: Callable[[], object], times: int, *, backend: int) -> tuple[flo
 
 def warm(name: str, one: Callable[[], object]) -> int:
     """Do it until all that can be kept is kept; return how many statements it takes then."""
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
-    from common import db
-
     for _ in range(WARMING if name == CHAT else 3):
         one()
     with CaptureQueriesContext(connection) as queries:
@@ -114,8 +112,7 @@ def viewers(pages: Mapping[str, str]) -> dict[str, Callable[[], object]]:
 
 
 def _viewers(pages: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], object]]]:
-    from django.test import Client
-
+    # Models need Django set up, which only the process inside does.
     from channels.models import User
     from conversations.models import ChatSession
 
@@ -130,8 +127,6 @@ def _viewers(pages: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], objec
 
 
 def view(client: Any, path: str) -> None:
-    from common import db
-
     # A redirect would be cheap, and flat.
     if (status := client.get(path).status_code) != 200:
         raise RuntimeError(f"{path}: {status}")

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
+from django.db import transaction
+from django.utils import timezone
+
 from acceptance.databases import value
 from acceptance.processes import BASE_DIR
 from acceptance.rig import CREDIT, ChannelKeys
 from bench import figures
 from bench.figures import RoundLog, progress, spread
 from bench.stand import Stand, backend_cpu_seconds
+from billing.errors import CreditsExhausted
 
 PROCESSES = 8
 # What the account can still pay for when it is to run empty.
@@ -62,7 +66,7 @@ def work() -> None:
 
 def charge_until(key: str, starts_at: float, ends_at: float) -> dict[str, int]:
     """Charge one credit after the other between two moments; count charges and refusals."""
-    from billing.errors import CreditsExhausted
+    # Models need Django set up, which only the processes that charge do.
     from channels.callers import find_caller
 
     caller = find_caller(key)
@@ -80,9 +84,7 @@ def charge_until(key: str, starts_at: float, ends_at: float) -> dict[str, int]:
 
 def charge(caller: Any) -> None:
     """Hold a credit and capture it, as conversations.services does around a provider's call."""
-    from django.db import transaction
-    from django.utils import timezone
-
+    # As above.
     from billing import admission
     from billing import services as billing
 

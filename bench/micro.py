@@ -27,6 +27,8 @@ from typing import Any
 
 from bench.load import Plan, Requests
 from bench.stand import Stand, backend_cpu_seconds
+from common.middleware import API_PREFIXES
+from common.slots import Slots
 
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
@@ -163,8 +165,7 @@ def inside(told: dict[str, Any]) -> dict[str, Any]:
     django.setup()
     from django.db import connection
 
-    from common.middleware import API_PREFIXES
-    from common.slots import Slots
+    # It reads the settings, which only the process inside has.
     from gateway.wsgi import application
 
     requests = Requests(Plan(**told["plan"]))

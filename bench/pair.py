@@ -27,7 +27,11 @@ from acceptance.processes import BASE_DIR
 from acceptance.rig import first_model
 from bench import figures, micro
 from bench.figures import progress
+from bench.load import Plan, Requests
+from bench.micro import one_request
 from bench.stand import Stand, backend_cpu_seconds
+from common.middleware import API_PREFIXES
+from common.slots import Slots
 
 CHATS = 80
 # Each takes as long as its 50 pieces are apart, whatever it costs.
@@ -104,10 +108,7 @@ def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
     django.setup()
-    from bench.load import Plan, Requests
-    from bench.micro import one_request
-    from common.middleware import API_PREFIXES
-    from common.slots import Slots
+    # It reads the settings, which only the process inside has.
     from gateway.wsgi import application
 
     slots = Slots(application, 64, quick=API_PREFIXES)

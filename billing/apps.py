@@ -8,4 +8,5 @@ class BillingConfig(AppConfig):
     verbose_name = "Billing"
 
     def ready(self) -> None:
+        # It needs the models, which Django has loaded by now.
         from billing import checks  # noqa: F401  # registers the checks

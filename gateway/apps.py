@@ -10,6 +10,7 @@ class GatewayConfig(AppConfig):
     name = "gateway"
 
     def ready(self) -> None:
+        # Both need the models, which Django has loaded by now.
         import gateway.checks  # noqa: F401  # registers the checks
         from gateway.accounts import factor_secrets
 

@@ -23,7 +23,7 @@ def render_schema(as_yaml: bool) -> bytes:
 
 @cache
 def _generate(as_yaml: bool) -> bytes:
-    # What generates it is loaded when it is asked for.
+    # What generates it would slow the start, and few ask for it.
     from gateway import openapi
 
     return openapi.generate(as_yaml=as_yaml)

@@ -1,8 +1,9 @@
 """The two admin sites: the owners' console at `/`, the staff admin at `/admin/`.
 
-The console shows no model of its own accord: all its pages are plain views (gateway/console),
-each with the role it needs, so that there is no list, filter, autocomplete or action that could
-show one tenant another's rows.
+They are the frames of pages, and import none: gateway/urls.py puts the pages at their addresses.
+The console serves none of the addresses an admin site makes of models: all its pages are plain
+views (gateway/console), each with the role it needs, so that there is no list, filter,
+autocomplete or action that could show one tenant another's rows.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from typing import Any
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.utils import get_next_redirect_url
-from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
+
+from gateway.accounts.sessions import log_out
 
 
 class StaffSite(UnfoldAdminSite):
@@ -38,8 +39,6 @@ class StaffSite(UnfoldAdminSite):
 
     def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Log out as everywhere else, so that it is written down."""
-        from gateway.accounts.sessions import log_out
-
         response = log_out(request)
         assert isinstance(response, HttpResponse), "it leads on"
         return response
@@ -47,18 +46,6 @@ class StaffSite(UnfoldAdminSite):
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Leave it to the page that counts attempts."""
         return redirect("account_change_password")
-
-    def search(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Find pages, and in the palette accounts and channels too.
-
-        Not unfold's: it keeps what it found by person and term for five minutes, also after a
-        permission was taken away, and for the list beside the palette, which finds less.
-        """
-        from gateway.staff import search
-
-        return search.answer(request)
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """Refuse a term that no column can hold: PostgreSQL raises for a NUL."""
@@ -73,24 +60,6 @@ class StaffSite(UnfoldAdminSite):
         """Lead to the overview: the sidebar's groups are ours, not those of the code."""
         return redirect("admin:index")
 
-    def extra_urls(self) -> list[URLPattern]:
-        """Return the staff's own pages, behind the site's door like those of the models."""
-        from gateway.staff import urls
-
-        return [
-            path(str(page.pattern), self.admin_view(page.callback), name=page.name)
-            for page in urls.urlpatterns
-        ]
-
-    def index(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> TemplateResponse:
-        from gateway.staff import overview
-
-        context = (extra_context or {}) | overview.describe(request)
-        response: TemplateResponse = super().index(request, context)
-        return response
-
 
 class ConsoleSite(UnfoldAdminSite):
     """The frame of the owners' pages: theme, sidebar, log-out."""
@@ -101,12 +70,6 @@ class ConsoleSite(UnfoldAdminSite):
         """Everybody who has logged in; what they may see is decided by each view."""
         return request.user.is_active
 
-    def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Our own pages alone: none of the admin's generic ones."""
-        from gateway.console import urls
-
-        return urls.urlpatterns
-
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return redirect_to_login(request.get_full_path())
 
@@ -115,15 +78,6 @@ class ConsoleSite(UnfoldAdminSite):
 
 
 console = ConsoleSite(name="console")
-
-
-def load_staff_pages() -> None:
-    """Register the models of every app with the staff admin; once, before `admin.site.urls`."""
-    admin.autodiscover()
-    from gateway.accounts.admin import replace_pages_of_allauth
-
-    # After every app has registered its own.
-    replace_pages_of_allauth()
 
 
 def console_home(request: HttpRequest) -> str:

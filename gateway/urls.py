@@ -3,11 +3,15 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from gateway import api, dashboard, docs, health, sites
+from gateway import api, dashboard, docs, health
 from gateway.accounts import join
+from gateway.accounts.admin import replace_pages_of_allauth
 from gateway.schema import SchemaView
+from gateway.staff.urls import site_urls
 
-sites.load_staff_pages()
+# Every app registers its models with the staff admin; then ours take the place of some.
+admin.autodiscover()
+replace_pages_of_allauth()
 
 urlpatterns = [
     path("api/", include("conversations.api.urls")),
@@ -19,12 +23,12 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("docs/", docs.api_reference, name="docs"),
-    path("admin/", admin.site.urls),
+    path("admin/", (site_urls(), "admin", admin.site.name)),
     # Ours first: they stand in the place of some of allauth's.
     path("accounts/", include("gateway.accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("join/", include(join)),
-    path("", sites.console.urls),
+    path("", include("gateway.console.urls", namespace="console")),
 ]
 
 handler400 = "gateway.api.handler400"

@@ -14,18 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django.conf import settings
 from granian import _granian
 from granian._futures import _new_cbscheduler
 from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
+from common.middleware import API_PREFIXES
+from common.slots import Slots
 from server.config import Config
 from server.supervisor import LISTENING, REPLACE_ME, stop_signals
-
-if TYPE_CHECKING:
-    from common.slots import Slots
 
 native: Any = _granian  # its stubs describe an older form of it
 TARGET = "gateway.wsgi:application"
@@ -62,11 +62,6 @@ def tell(parent: int, number: signal.Signals) -> None:
 
 def load_application(threads: int, on_worn: Callable[[], None]) -> Slots:
     """Import the application inside the worker, and bound what it does at once."""
-    from django.conf import settings
-
-    from common.middleware import API_PREFIXES
-    from common.slots import Slots
-
     module, _, name = TARGET.partition(":")
     application = getattr(import_module(module), name)
     files = (f"/{settings.STATIC_URL.strip('/')}/",)

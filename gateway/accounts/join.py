@@ -19,8 +19,8 @@ from django.views.decorators.cache import never_cache
 
 from channels import team
 from channels.models import Invitation, User
+from common.pages import post_only
 from gateway.accounts import events, pending
-from gateway.console.access import post_only
 
 
 @never_cache

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 
-from gateway.console.access import post_only
+from common.pages import post_only
 
 
 @post_only

@@ -1,4 +1,7 @@
-"""What this browser is in the middle of: an invitation, by its digests; a reset of a password."""
+"""What this browser is in the middle of.
+
+An invitation, by its digests; a reset of a password; the account that the person works in.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from channels import team
 from channels.errors import TeamRefusal
 from channels.models import Invitation, User
 from gateway.accounts import events
-from gateway.console.access import ACCOUNT_SESSION_KEY
 
 SESSION_KEY = "invitation_digests"
 # The address that asked for a link to reset a password, for another mail.
 RESET_SESSION_KEY = "reset_email"
+# Which account the console's short addresses lead to; its pages never ask it.
+ACCOUNT_SESSION_KEY = "console_account_id"
 
 
 def keep(request: HttpRequest, secret: str) -> None:

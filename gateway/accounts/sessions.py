@@ -20,9 +20,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from channels.models import LoginSession, User
+from common.pages import post_only
 from gateway.accounts import events
 from gateway.accounts.store import end_of
-from gateway.console.access import post_only
 
 # The first that is found, so that those which name another as well come before it.
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")

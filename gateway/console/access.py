@@ -19,22 +19,21 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import Resolver404, resolve, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from channels.audit import Actor
 from channels.models import Account, Channel, Membership, User
 from common.clock import latest_believed
 from common.floods import client_address
+from gateway.accounts.pending import ACCOUNT_SESSION_KEY
 
 Role = Membership.Role
 # What each role may do contains what those before it may.
 _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
-# Which account short addresses lead to; pages never ask it.
-ACCOUNT_SESSION_KEY = "console_account_id"
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 _STAFF_VIEW_BEGAN_KEY = "console_staff_view_began_at"  # seconds since 1970
 STAFF_VIEW_LASTS = timedelta(minutes=60)
@@ -163,41 +162,6 @@ def channel_page(
         return page
 
     return decorate
-
-
-def post_only(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Take POST alone; whoever opens the address, as after a log-in, is led to its page.
-
-    Stands below the decorator that says who may, so that a stranger learns nothing from it.
-    """
-
-    @wraps(view)
-    def page(*args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        request = args[0]
-        assert isinstance(request, HttpRequest)
-        if request.method in ("GET", "HEAD"):
-            return redirect(_page_above(request))
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        return view(*args, **kwargs)
-
-    page.is_post_only = True  # type: ignore[attr-defined]
-    return page
-
-
-def _page_above(request: HttpRequest) -> str:
-    """Return the nearest address above the request's that can be read, with the same query."""
-    path = request.path_info
-    while path != "/":
-        path = path.rstrip("/").rpartition("/")[0] + "/"
-        try:
-            view = resolve(path).func
-        except Resolver404:
-            continue
-        if not getattr(view, "is_post_only", False):
-            break
-    query = request.META.get("QUERY_STRING")
-    return f"{path}?{query}" if query else path
 
 
 def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -> None:

@@ -12,8 +12,10 @@ from django.urls import path
 from channels import team
 from channels.models import User
 from common.floods import client_address
+from common.pages import post_only
 from gateway.accounts import signup
-from gateway.console.access import ACCOUNT_SESSION_KEY, Role, find_member, post_only
+from gateway.accounts.pending import ACCOUNT_SESSION_KEY
+from gateway.console.access import Role, find_member
 from gateway.console.pages import render_page
 
 

@@ -12,9 +12,9 @@ from django.urls import path
 from django.utils.http import urlencode
 
 from channels.models import AuditEntry
+from common.pages import read_term
 from gateway.console.access import Member, member_page
 from gateway.console.pages import render_page
-from gateway.console.terms import read_term
 
 ENTRIES_PER_PAGE = 50
 # The actions to choose from are those of so many latest entries, so that no log is read whole.

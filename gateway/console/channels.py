@@ -16,8 +16,9 @@ from channels import services, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
+from common.pages import post_only
 from conversations.retirement import retire_channel
-from gateway.console.access import Member, Role, channel_page, member_page, post_only
+from gateway.console.access import Member, Role, channel_page, member_page
 from gateway.console.channel_forms import (
     Difference,
     NewChannelForm,

@@ -18,11 +18,12 @@ from channels.models import ApiKey, Channel
 from common import crypto
 from common.errors import InvalidApiKey
 from common.logs import request_id_var
+from common.pages import post_only
 from common.rendering import error_body
 from conversations.api import serializers
 from gateway import reference, snippets
 from gateway.api import to_logged_error
-from gateway.console.access import Member, Role, channel_page, post_only
+from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.keys import get_key
 from gateway.console.pages import render_page

@@ -18,11 +18,12 @@ from billing.days import start_of
 from channels.models import Account, Membership
 from common.forms import PlainForm
 from common.money import show_credits
+from common.pages import post_only
 from conversations import feedback, markdown, retention, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from conversations.transcripts import Place, Search
 from gateway.console import conversation_files, trials
-from gateway.console.access import Member, member_page, post_only
+from gateway.console.access import Member, member_page
 from gateway.console.filters import FilterForm
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page

@@ -18,13 +18,13 @@ from channels import fixed_answers as services
 from channels.errors import ChannelChanged
 from channels.models import Channel, FixedAnswer
 from common.forms import PlainForm
+from common.pages import post_only, read_term
 from common.text import normalize_question
-from gateway.console.access import Member, Role, channel_page, post_only
+from gateway.console.access import Member, Role, channel_page
 from gateway.console.channel_forms import Difference, PlainText, list_differences
 from gateway.console.channels import add_errors, words_of_conflict
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
-from gateway.console.terms import read_term
 
 ANSWERS_PER_PAGE = 50
 

@@ -18,7 +18,8 @@ from channels.errors import KeyNotActive, MadeBefore, PlanLimitReached
 from channels.models import ApiKey, Channel
 from channels.services import IssuedKey
 from common.crypto import DecryptionError
-from gateway.console.access import Member, Role, channel_page, post_only
+from common.pages import post_only
+from gateway.console.access import Member, Role, channel_page
 from gateway.console.navigation import channel_tabs
 from gateway.console.pages import render_page
 

@@ -23,9 +23,10 @@ from channels.models import Account, Plan
 from channels.selectors import models_allowed
 from common.forms import CreditsField, DayField, LabelledForm
 from common.money import format_credits, show_credits
+from common.pages import post_only
 from common.spreadsheets import csv_response
 from gateway import mail_state
-from gateway.console.access import Member, Role, member_page, post_only
+from gateway.console.access import Member, Role, member_page
 from gateway.console.pages import render_page
 
 CSV_HEADER = (

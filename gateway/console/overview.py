@@ -20,13 +20,13 @@ from billing.days import RECENT_DAYS, last_days
 from channels import selectors, services
 from channels.models import ApiKey, Channel
 from common.money import show_credits
+from common.pages import post_only, read_term
 from conversations.activity import Activity, last_used, list_activity
 from conversations.reports import Scope
 from gateway.charts import sparkline
 from gateway.console import onboarding
-from gateway.console.access import Member, Role, channel_page, member_page, post_only
+from gateway.console.access import Member, Role, channel_page, member_page
 from gateway.console.pages import render_page
-from gateway.console.terms import read_term
 from gateway.console.trials import Trials, find_trials
 
 CARDS_PER_PAGE = 24

@@ -18,12 +18,13 @@ from channels.callers import Caller
 from channels.models import Channel
 from common import db
 from common.errors import InvalidRequest
+from common.pages import post_only
 from conversations import streaming
 from conversations.api.streams import stream_answer
 from conversations.api.views import ChatEvents, replay_events
 from gateway import snippets
 from gateway.api import error_response
-from gateway.console.access import Member, Role, channel_page, post_only
+from gateway.console.access import Member, Role, channel_page
 from gateway.console.asking import EXPECTED_ERRORS, admit, answering
 from gateway.console.pages import render_page
 from gateway.public_address import site_url

@@ -16,8 +16,9 @@ from channels import diffs, services
 from channels.errors import ChannelChanged, PlanLimitReached
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
 from common.forms import PlainForm
+from common.pages import post_only
 from common.tokens import estimate_tokens
-from gateway.console.access import Member, Role, channel_page, post_only
+from gateway.console.access import Member, Role, channel_page
 from gateway.console.channel_forms import Difference, PlainText, list_differences
 from gateway.console.channels import add_errors, words_of_conflict
 from gateway.console.navigation import console_url

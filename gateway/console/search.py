@@ -8,9 +8,9 @@ from django.template.response import TemplateResponse
 from unfold.dataclasses import SearchResult
 
 from channels.models import Channel
+from common.pages import read_term
 from gateway.console.access import Member, member_page
 from gateway.console.navigation import console_url, sidebar
-from gateway.console.terms import read_term
 
 MOST_CHANNELS = 20
 

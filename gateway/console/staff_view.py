@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from channels import audit
 from channels.models import AuditEntry, Channel
-from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role, post_only
+from common.pages import post_only
+from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role
 
 # A page that refreshes itself is read once.
 _ONE_READING = timedelta(minutes=10)

@@ -17,9 +17,10 @@ from channels import team as services
 from channels.errors import LastOwner, TeamRefusal
 from channels.models import Invitation, Membership
 from common.forms import PlainForm
+from common.pages import post_only
 from gateway.accounts import mail
 from gateway.accounts.context import has_mail_server
-from gateway.console.access import Member, Role, member_page, post_only
+from gateway.console.access import Member, Role, member_page
 from gateway.console.pages import render_page
 
 # What each role may do, beside its name.

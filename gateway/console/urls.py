@@ -42,6 +42,8 @@ def _addresses(pages: list[URLPattern]) -> Iterator[URLPattern]:
         yield page
 
 
+# The frame's templates name their addresses as those of any admin site.
+app_name = "admin"
 urlpatterns: list[URLPattern | URLResolver] = [
     *_addresses(
         [

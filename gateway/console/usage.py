@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from billing.days import last_days, start_of
 from channels.models import Account, LanguageModel
+from common.durations import duration
 from common.money import format_credits, show_credits
 from common.plans import snapshot
 from common.spreadsheets import lines
@@ -26,7 +27,6 @@ from gateway.console.downloads import download
 from gateway.console.filters import FilterForm
 from gateway.console.pages import render_page
 from gateway.console.trials import find_trials
-from gateway.templatetags.durations import duration
 
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
 _DAYS = {"7d": 7, "30d": 30}

@@ -23,9 +23,9 @@ from billing import sums
 from billing.models import VerificationRun
 from channels import breaker, route_tests
 from channels.models import RouteHealth
+from common.pages import post_only
 from conversations import pulse
 from gateway import verification
-from gateway.console.access import post_only
 from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 RUNS_SHOWN = 7
@@ -39,6 +39,7 @@ HOW_TO_VERIFY = "Run `.venv/bin/python manage.py verifyledger` on the server ins
 @staff_page("billing.view_verificationrun")
 def health(request: HttpRequest) -> HttpResponseBase:
     """Show what the database and this process know; workers are only asked on demand."""
+    # Loading Celery would slow the start of every command that loads the addresses.
     from gateway.staff import worker
 
     now = timezone.now()
@@ -112,6 +113,7 @@ def _database_version() -> str:
 @post_only
 def verify(request: HttpRequest) -> HttpResponseBase:
     """Have a worker prove the books; where none answers, prove small ones, else say how to."""
+    # Loading Celery would slow the start of every command that loads the addresses.
     from gateway.staff import worker
 
     if worker.find_workers():
@@ -130,6 +132,7 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 @post_only
 def workers(request: HttpRequest) -> HttpResponseBase:
     """Ask the workers whether they are there; takes a second."""
+    # Loading Celery would slow the start of every command that loads the addresses.
     from gateway.staff import worker
 
     names = worker.find_workers()

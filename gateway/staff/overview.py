@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from billing import sums
@@ -18,6 +20,11 @@ from gateway import heartbeat, mail_state
 from gateway.staff.pages import staff_url
 
 NEWEST = 8
+
+
+def index(request: HttpRequest) -> TemplateResponse:
+    """Show the overview in the frame of the staff admin."""
+    return admin.site.index(request, describe(request))
 
 
 def describe(request: HttpRequest) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from unfold.dataclasses import SearchResult
 
 from channels import selectors
 from channels.models import Account, Channel
-from gateway.console.terms import read_term
+from common.pages import read_term
 from gateway.staff import navigation
 from gateway.staff.pages import staff_url
 
@@ -22,7 +22,11 @@ MOST_ROWS = 20
 
 
 def answer(request: HttpRequest) -> HttpResponse:
-    """Return what unfold's search box and palette show for a term."""
+    """Return what unfold's search box and palette show for a term.
+
+    Not unfold's: it keeps what it found by person and term for five minutes, also after a
+    permission was taken away, and for the list beside the palette, which finds less.
+    """
     started = time.perf_counter()
     term = read_term(request, "s")
     if not term:

@@ -20,6 +20,7 @@ from pytest_django import Settings
 from billing import admission, holds
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, Hold, LedgerEntry
+from channels import services as channels
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
@@ -453,8 +454,6 @@ def test_firstrun_without_a_chosen_password_makes_a_login_that_nobody_can_use(
 
 def test_firstrun_names_keys_that_work(settings: Settings, clock: Any) -> None:
     """After a rotation the old key is in its overlap or gone; the new one is shown."""
-    from channels import services as channels
-
     first = run_json("firstrun")
     channel = Channel.objects.get()
     clock.shift(60)

@@ -17,7 +17,8 @@ from django.urls import Resolver404, resolve, reverse
 from channels.models import Account, Membership, User
 from channels.tests.factories import make_site
 from conftest import FakeProvider
-from gateway.console.access import ACCOUNT_SESSION_KEY, STAFF_VIEW_SESSION_KEY, begin_staff_view
+from gateway.accounts.pending import ACCOUNT_SESSION_KEY
+from gateway.console.access import STAFF_VIEW_SESSION_KEY, begin_staff_view
 from gateway.tests.console_clients import ConsoleClient, log_in, staff_guest
 from gateway.tests.test_policies import CONSOLE
 from gateway.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of, rows_of

@@ -15,12 +15,12 @@ from django.utils import timezone
 from channels.models import Membership, User
 from channels.tests.factories import Site, make_site, set_prices
 from common import spreadsheets
+from common.durations import duration
 from conftest import ApiClient, FakeProvider, reply, run_in_threads
 from conversations import reports
 from conversations.models import FailedRequest, Message
 from gateway import charts
 from gateway.charts import Series
-from gateway.templatetags.durations import duration
 from gateway.tests.console_clients import ConsoleClient, account_page
 
 pytestmark = pytest.mark.django_db

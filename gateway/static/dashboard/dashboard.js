@@ -127,7 +127,7 @@
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
 
-  // In three digits, as templatetags/durations.py has it.
+  // In three digits, as common/durations.py has it.
   function duration(milliseconds) {
     const ms = Math.round(milliseconds);
     if (!ms) return "under 1 ms";

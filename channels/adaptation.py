@@ -2,14 +2,16 @@
 
 A refusal of how the gateway asks, rather than of what is asked, is followed by another try at
 once. It costs nothing but its time: providers charge for answers. What was learned is kept when the
-provider has taken the request that way.
+provider has taken the request that way. An answer teaches one thing itself: whether it begins
+within a thought (channels/providers/thinking.py). The next one that does not takes that back.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.utils import timezone
@@ -66,6 +68,9 @@ def ask(
             request, has_tried_shorter = shorter, True
             logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
         else:
+            in_thought = completion.began_in_thought
+            if in_thought not in (None, client.traits.begins_in_thought):
+                client.traits = replace(client.traits, begins_in_thought=bool(in_thought))
             remember(client, before)
             return completion
     raise AssertionError("the last try returns or raises")
@@ -97,12 +102,16 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
         for name, value in asdict(client.traits).items()
         if value != getattr(before, name)
     }
-    route = {"provider_name": client.provider_name, "provider_model": client.provider_model}
+    route: dict[str, Any] = {
+        "provider_name": client.provider_name,
+        "provider_model": client.provider_model,
+    }
     logger.info("provider.route.learned", extra=route | learned)
     try:
+        # What was learned elsewhere would hold here from now on.
+        RouteTraits.objects.filter(**route).exclude(base_url=client.base_url).delete()
         RouteTraits.objects.update_or_create(
-            provider_name=client.provider_name,
-            provider_model=client.provider_model,
+            **route,
             defaults=learned | {"base_url": client.base_url, "learned_at": timezone.now()},
         )
     except AnyDatabaseError:
@@ -130,6 +139,9 @@ def describe(route: Route) -> str:
         "takes content as text only" if traits.has_text_content else "",
         f"has a context window of {window:,} tokens" if window else "",
         f"answers with at most {limit:,} tokens" if limit else "",
+        "begins its answers within a thought" if traits.begins_in_thought else "",
     ]
     said = "; ".join(filter(None, parts))
+    if not said:  # all of it was taken back
+        return ""
     return f"{said[:1].upper()}{said[1:]}. Since {traits.learned_at:%Y-%m-%d %H:%M} UTC."

@@ -204,6 +204,7 @@ class RouteTraits(models.Model):
     has_text_content = models.BooleanField(default=False)
     context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    begins_in_thought = models.BooleanField(null=True, blank=True)
     learned_at = models.DateTimeField()
 
     class Meta:

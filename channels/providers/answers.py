@@ -14,7 +14,7 @@ from channels.errors import ProviderError
 from channels.providers.base import REASONING_NAMES, ChatRequest, Completion, Delta, Usage
 from channels.providers.faults import FAILED_FINISHES, Sent, error_in, explains_silence
 from channels.providers.texts import Text, short_text, writable
-from channels.providers.thinking import ThoughtFilter
+from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
 from channels.providers.tool_calls import ToolCalls
 
 # What a caller who sees all gets beside text, refusal and tool calls.
@@ -37,13 +37,20 @@ class AnswerReader:
     """Takes an answer piece by piece, hands on what may go out, and knows the whole at its end."""
 
     def __init__(
-        self, request: ChatRequest, sent: Sent, on_delta: Callable[[Delta], None] | None = None
+        self,
+        request: ChatRequest,
+        sent: Sent,
+        on_delta: Callable[[Delta], None] | None = None,
+        *,
+        begins_in_thought: bool = False,
     ) -> None:
         self._is_transparent = request.is_transparent
         self._sent = sent
         self._on_delta = on_delta
         self._text = Text()
         self._thoughts = ThoughtFilter() if request.hides_thinking else None
+        # A route that is known to begin so may show nothing before; of any other, all is shown.
+        self._unopened = UnopenedThoughtFilter() if self._thoughts and begins_in_thought else None
         self._refusal = Text()
         self._tool_calls = ToolCalls()
         self._members: dict[str, Text | list[Any]] = {}
@@ -92,7 +99,8 @@ class AnswerReader:
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
             self._tell("", {"tool_calls": last_pieces})
-        text, refusal = self._text.whole(), self._refusal.whole()
+        text, began_in_thought = self._without_unopened_thought(self._text.whole())
+        refusal = self._refusal.whole()
         is_empty = not (text.strip() or refusal or calls)
         if is_empty and (self._is_unreadable or not explains_silence(self.finish_reason)):
             raise ProviderError("no_text")
@@ -108,7 +116,21 @@ class AnswerReader:
                 for name, value in self._members.items()
             },
             logprobs=self._logprobs or None,
+            began_in_thought=began_in_thought,
         )
+
+    def _without_unopened_thought(self, text: str) -> tuple[str, bool | None]:
+        """Return the text as it is kept, and whether it began within a thought.
+
+        None where that cannot be told: a text that was cut short may have been one.
+        """
+        if self._thoughts is None:
+            return text, None
+        unopened = self._unopened or UnopenedThoughtFilter()
+        if not (self._unopened or self._thoughts.has_removed) and "<" in text:
+            text = unopened.take(text) + unopened.flush()
+        is_told = unopened.has_removed or (text and self.finish_reason == "stop")
+        return text, unopened.has_removed if is_told else None
 
     def _told_finish_reason(self, *, has_calls: bool) -> str:
         """Return the finish reason, as callers of today's protocol know it."""
@@ -175,6 +197,8 @@ class AnswerReader:
         if self._thoughts is not None:
             self.has_begun = True
             text = self._thoughts.take(text)
+            if self._unopened is not None and text:
+                text = self._unopened.take(text)
         return self._keep_text(text)
 
     def _keep_text(self, text: str) -> str:
@@ -191,6 +215,8 @@ class AnswerReader:
         text = self._text.flush()
         if self._thoughts is not None:
             text = self._thoughts.take(text) + self._thoughts.flush()
+            if self._unopened is not None:
+                text = self._unopened.take(text) + self._unopened.flush()
         text = self._keep_text(text)
         if self._is_transparent and self._white_space:
             text = self._white_space

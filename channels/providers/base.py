@@ -86,6 +86,8 @@ class Completion:
     refusal: str = ""
     members: Mapping[str, Any] = field(default_factory=dict)
     logprobs: Any = None
+    # Whether a text whose thoughts are hidden began within one; None where that cannot be told.
+    began_in_thought: bool | None = None
 
     @property
     def all_text(self) -> str:

@@ -25,7 +25,7 @@ from channels.providers.traits import (
 from channels.tests.factories import Site, make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conftest import ApiClient
-from conversations.tests.test_openai import complete
+from conversations.tests.test_openai import MODEL, complete
 
 pytestmark = pytest.mark.django_db
 
@@ -241,6 +241,23 @@ def test_what_was_learned_is_forgotten_when_the_route_is_edited() -> None:
     route.provider_model = "m2"
     route.save()
     assert not RouteTraits.objects.exists()
+
+
+def test_what_was_learned_at_another_address_is_not_taken_along(
+    live: ApiClient, strict: Strict
+) -> None:
+    live.chat()
+    RouteTraits.objects.create(
+        provider_name="default",
+        provider_model=MODEL,
+        base_url="https://elsewhere.example/v1",
+        context_window_tokens=600,
+        learned_at="2026-04-05T12:00:00Z",
+    )
+    strict.refuse(400, unsupported_limit)
+    assert live.chat().status_code == 200
+    traits = RouteTraits.objects.get()
+    assert (traits.limit_name, traits.context_window_tokens) == ("max_completion_tokens", None)
 
 
 # --- Without a provider ---------------------------------------------------------------------------

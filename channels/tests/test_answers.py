@@ -18,7 +18,7 @@ from channels.providers.base import (
 )
 from channels.providers.faults import Sent
 from channels.providers.texts import parse_json
-from channels.providers.thinking import ThoughtFilter
+from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
 
 SENT = Sent(b"{}", "m")
 TRANSPARENT = ChatRequest([], 100, is_transparent=True)
@@ -212,6 +212,35 @@ def test_thoughts_are_left_out_however_they_are_cut(text: str, shown: str) -> No
         thoughts = ThoughtFilter()
         cut = [text[at : at + size] for at in range(0, len(text), size)]
         assert "".join(map(thoughts.take, cut)) + thoughts.flush() == shown
+
+
+UNOPENED = [
+    ("Hm.\n</think>\n\nHi", "Hi"),
+    ("</think>Hi", "Hi"),
+    ("Hm.</ THINK >Hi </think> there", "Hi </think> there"),
+    ("Hm.</thought>\n<think>Hm?</think> Hi", "Hi"),
+    ("Write `</think>` first.", "Write `</think>` first."),
+    ("Say <think>, then </think>.", "Say <think>, then </think>."),
+    ("Hm.</thin>", "Hm.</thin>"),
+    ("Hm.</think>", ""),
+    ("Hi", "Hi"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), UNOPENED)
+def test_a_thought_with_its_end_alone_is_left_out_however_it_is_cut(text: str, shown: str) -> None:
+    for size in (1, 2, 5, 100):
+        cut = [text[at : at + size] for at in range(0, len(text), size)]
+        thoughts = UnopenedThoughtFilter()
+        assert "".join(map(thoughts.take, cut)) + thoughts.flush() == shown
+        pieces = [delta(content=piece) for piece in cut]
+        for begins_in_thought in (False, True):
+            reader = AnswerReader(CHAT, SENT, begins_in_thought=begins_in_thought)
+            for piece in [*pieces, END]:
+                reader.read(piece)
+            completion = reader.completion()
+            assert completion.text == shown
+            assert completion.began_in_thought == (text != shown)
 
 
 def test_thoughts_stay_for_who_sees_all() -> None:

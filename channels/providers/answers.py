@@ -11,20 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 from channels.errors import ProviderError
-from channels.providers.base import REASONING_NAMES, ChatRequest, Completion, Delta, Usage
+from channels.providers.base import (
+    CONTENT_PARTS,
+    REASONING_NAMES,
+    ChatRequest,
+    Completion,
+    Delta,
+    Usage,
+)
+from channels.providers.contents import is_of_a_kind, read_content, text_of_thoughts
 from channels.providers.faults import FAILED_FINISHES, Sent, error_in, explains_silence
 from channels.providers.texts import Text, short_text, writable
 from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
 from channels.providers.tool_calls import ToolCalls
+from channels.providers.usage import read_usage
 
 # What a caller who sees all gets beside text, refusal and tool calls.
 _PASSED_MEMBERS = (*REASONING_NAMES, "reasoning_details", "annotations")
 # These show no visitor anything, but the model is at work.
 _SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
-# Parts of a content that are thoughts, and what holds their text.
-_THOUGHT_PARTS = {"thinking": "thinking", "reasoning": "text", "reasoning_text": "text"}
-# So deep may a part of a content be nested.
-_DEEPEST = 8
 # Finish reasons that say nothing: the answer goes on.
 _NO_FINISHES = frozenset({"null", "none"})
 # Beside these, a piece without choices that has anything of an error is one.
@@ -53,7 +58,7 @@ class AnswerReader:
         self._unopened = UnopenedThoughtFilter() if self._thoughts and begins_in_thought else None
         self._refusal = Text()
         self._tool_calls = ToolCalls()
-        self._members: dict[str, Text | list[Any]] = {}
+        self._members: dict[str, Any] = {}
         self._logprobs: dict[str, Any] = {}
         self._white_space = ""  # held until text follows: alone it is no beginning
         self._is_unreadable = False  # content of no kind that is known
@@ -99,9 +104,10 @@ class AnswerReader:
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
             self._tell("", {"tool_calls": last_pieces})
+        has_parts = any(map(is_of_a_kind, self._members.get(CONTENT_PARTS, ())))
         text, began_in_thought = self._without_unopened_thought(self._text.whole())
         refusal = self._refusal.whole()
-        is_empty = not (text.strip() or refusal or calls)
+        is_empty = not (text.strip() or refusal or calls or has_parts)
         if is_empty and (self._is_unreadable or not explains_silence(self.finish_reason)):
             raise ProviderError("no_text")
         return Completion(
@@ -146,23 +152,21 @@ class AnswerReader:
             raise ProviderError("error_event")
 
     def _read_message(self, message: dict[str, Any], logprobs: Any, *, is_whole: bool) -> None:
-        content, thoughts, refusal = self._split(message.get("content"))
+        text, thoughts, refusal, others = read_content(message.get("content"))
+        self._is_unreadable = self._is_unreadable or bool(others)
         if isinstance(message.get("refusal"), str):
             refusal += message["refusal"]
         if not self._is_transparent:
             if thoughts or (not self.has_begun and any(map(message.get, _SIGNS_OF_LIFE))):
                 self.has_begun = True
-            self._tell(self._take_text(content + refusal), {})
+            self._tell(self._take_text(text + refusal), {})
             return
-        text = self._take_text(content)
-        members: dict[str, Any] = {}
-        if refusal:
-            members["refusal"] = self._refusal.take(refusal)
+        text = self._take_text(text)
         if thoughts:
             message = {"reasoning_content": thoughts} | message
-        for name in _PASSED_MEMBERS:
-            if value := message.get(name):
-                members[name] = self._take_member(name, value)
+        members = self._take_members(message, others)
+        if refusal:
+            members["refusal"] = self._refusal.take(refusal)
         if calls := message.get("tool_calls") or _legacy_calls(message):
             members["tool_calls"] = self._tool_calls.take(calls, is_whole=is_whole)
         members |= self._take_logprobs(logprobs)
@@ -174,20 +178,6 @@ class AnswerReader:
         logprobs = writable(logprobs)
         _extend(self._logprobs, logprobs)
         return {"logprobs": logprobs}
-
-    def _split(self, content: Any) -> tuple[str, str, str]:
-        """Return text, thoughts and refusal of a content: a text, or parts of several kinds."""
-        if isinstance(content, str):
-            return content, "", ""
-        found: dict[str, list[str]] = {"text": [], "thoughts": [], "refusal": []}
-        for part in content if isinstance(content, list) else [content]:
-            kind, text = _kind_and_text(part)
-            if kind:
-                found[kind].append(text)
-            elif part is not None:
-                self._is_unreadable = True
-        text, thoughts, refusal = map("".join, found.values())
-        return text, thoughts, refusal
 
     def _take_text(self, text: str) -> str:
         """Add to the text, and return what may go out of it now."""
@@ -229,17 +219,37 @@ class AnswerReader:
             halves[name].keep(half)
         return text, rest
 
+    def _take_members(self, message: dict[str, Any], others: list[Any] | None) -> dict[str, Any]:
+        """Return what else a message says to those who see all; `others` are parts of content."""
+        members: dict[str, Any] = {}
+        for name in _PASSED_MEMBERS:
+            if value := message.get(name):
+                value = text_of_thoughts(value) or value if name in REASONING_NAMES else value
+                members[name] = self._take_member(name, value)
+        if others:
+            members[CONTENT_PARTS] = self._take_member(CONTENT_PARTS, others)
+        return members
+
     def _take_member(self, name: str, value: Any) -> Any:
+        """Add to a member, and return what goes out of it.
+
+        It keeps the kind that it began as; but where some of it is text, that is all of it.
+        """
+        kept = self._members.get(name)
         if isinstance(value, str):
-            kept = self._members.setdefault(name, Text())
-            return kept.take(value) if isinstance(kept, Text) else None
-        if isinstance(value, list):
-            kept = self._members.setdefault(name, [])
-            if isinstance(kept, list):
-                value = writable(value)
-                kept.extend(value)
-                return value
-        return None
+            if not isinstance(kept, Text):
+                self._members[name] = kept = Text()
+            return kept.take(value)
+        if not isinstance(value, list | dict) or not isinstance(kept, type(value) | None):
+            return None
+        value = writable(value)
+        if isinstance(kept, list):
+            kept.extend(value)
+        elif isinstance(kept, dict):
+            kept.update(value)
+        else:
+            self._members[name] = value.copy()
+        return value
 
     def _tell(self, text: str, members: dict[str, Any]) -> None:
         """Hand a piece on, if there is anything in it: the text alone, or all of its members."""
@@ -297,23 +307,6 @@ def _legacy_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"function": function}] if isinstance(function, dict) and function else []
 
 
-def _kind_and_text(part: Any) -> tuple[str, str]:
-    """Return what a part of a content is, and its text; no kind where nobody can read it."""
-    if isinstance(part, str):
-        return "text", part
-    if not isinstance(part, dict):
-        return "", ""
-    kind = part.get("type", "text")
-    if not isinstance(kind, str):
-        return "", ""
-    if kind in _THOUGHT_PARTS:
-        return "thoughts", _flat(part.get(_THOUGHT_PARTS[kind]))
-    if kind == "refusal":
-        return "refusal", _flat(part.get("refusal"))
-    text = _flat(part.get("text")) if kind in ("text", "output_text") else ""
-    return ("thoughts" if part.get("thought") is True else "text") if text else "", text
-
-
 def _is_error(piece: dict[str, Any]) -> bool:
     """Tell whether a piece without any choice is an error, in one of the ways to write one."""
     if any(map(piece.get, _ERROR_MEMBERS)) or "errors" in piece:
@@ -332,65 +325,3 @@ def _extend(kept: dict[str, Any], more: dict[str, Any]) -> None:
             kept[name] = kept[name] + value
         elif value is not None or name not in kept:
             kept[name] = value
-
-
-# --- Usage ----------------------------------------------------------------------------------------
-
-
-def read_usage(usage: dict[str, Any]) -> Usage | None:
-    """Return the tokens a provider tells of; None unless input and output can be read.
-
-    Where the total is more than both, the rest is reasoning that was left out of the output.
-    """
-    input_tokens = _count(usage, "prompt_tokens", "input_tokens")
-    output_tokens = _count(usage, "completion_tokens", "output_tokens")
-    total = _count(usage, "total_tokens")
-    if input_tokens is None or (output_tokens is None and total is None):
-        return None
-    output_tokens = max(output_tokens or 0, (total or 0) - input_tokens)
-    of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    of_output = _details(usage, "completion_tokens_details", "output_tokens_details")
-    cached = _count(of_input, "cached_tokens")
-    if cached is None:
-        cached = _count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")
-    reasoning = _count(of_output, "reasoning_tokens")
-    if reasoning is None:
-        reasoning = _count(usage, "reasoning_tokens")
-    return Usage(
-        input_tokens,
-        output_tokens,
-        cached_input_tokens=None if cached is None else min(cached, input_tokens),
-        reasoning_tokens=None if reasoning is None else min(reasoning, output_tokens),
-    )
-
-
-def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    found: Any = None
-    for name in names:
-        found = found or usage.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _count(usage: dict[str, Any], *names: str) -> int | None:
-    """Return the first of these that is there as a whole number; None otherwise.
-
-    Some write it as a float, or as a string of digits.
-    """
-    value: Any = None
-    for name in names:
-        value = usage.get(name) if value is None else value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # Beyond 2**53, and for what is no number, a float tells nothing.
-    return int(value) if 0 <= value < 2**53 and value == int(value) else None
-
-
-def _flat(value: Any, depth: int = 0) -> str:
-    """Return the text of a part: a string, or parts and objects with one."""
-    if isinstance(value, list) and depth < _DEEPEST:
-        return "".join(_flat(part, depth + 1) for part in value)
-    if isinstance(value, dict) and depth < _DEEPEST:
-        return _flat(value.get("text") or value.get("value"), depth + 1)
-    return value if isinstance(value, str) else ""

@@ -98,6 +98,8 @@ class Completion:
 
 # What providers call the text of a model's reasoning; some send it twice, under both names.
 REASONING_NAMES = ("reasoning_content", "reasoning")
+# What a transparent request gets of a content's parts that are no text, such as images.
+CONTENT_PARTS = "content_parts"
 
 
 def text_of_reasoning(message: Mapping[str, Any]) -> str:

@@ -29,10 +29,13 @@ class CompletionMessageSchema(serializers.Serializer[Any]):
     tool_calls = _optional(serializers.ListField, child=serializers.DictField())
     tool_call_id = _optional(serializers.CharField)
     refusal = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
-    reasoning_content = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
-    reasoning = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
+    reasoning_content = _optional(serializers.JSONField, help_text=OF_ASSISTANTS)
+    reasoning = _optional(serializers.JSONField, help_text=OF_ASSISTANTS)
     reasoning_details = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
     annotations = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    content_parts = _optional(
+        serializers.ListField, help_text=f"{OF_ASSISTANTS} Taken, but not sent to the provider."
+    )
     prefix = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
     partial = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
 

@@ -118,7 +118,12 @@ class RouteRow(NamedTuple):
 
     def missing(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of these parameters that staff have not allowed for this route."""
-        return names and names.difference((self.allowed_parameters or "").split())
+        return names and names.difference(self._allowed())
+
+    def _allowed(self) -> Sequence[str]:
+        if self.provider_id is None:
+            return settings.PROVIDER_ALLOWED_PARAMETERS if settings.PROVIDER_BASE_URL else ()
+        return (self.allowed_parameters or "").split()
 
 
 class GuardedRoute:

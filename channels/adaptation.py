@@ -27,8 +27,12 @@ from common import db
 
 logger = logging.getLogger("gateway.channels")
 
-# One for each thing there is to learn, and for halving a long conversation.
-MOST_TRIES = 12
+# A provider is asked again only with another request, changed by what its refusal taught, and never
+# twice the same way. There are seven lessons (lessons.py), of which real providers teach one to
+# three at once. Or it is asked with less of a long conversation: half of the turns, then a quarter
+# of those each time, so that six tries go from 2,000 turns to none. All else is asked once.
+MOST_TRIES = 8
+_FIRST_DIVISOR, _NEXT_DIVISOR = 2, 4
 # An answer is made shorter down to this, where a provider does not say what would fit.
 _SHORTEST_ANSWER_TOKENS = 64
 
@@ -42,8 +46,10 @@ def ask(
 ) -> Completion:
     """Return the answer to a request, however the provider wants to be asked.
 
-    Raises ProviderError, of the last try. No connection to the database is held but at the end,
-    where something was learned.
+    At most MOST_TRIES calls: each after the first needs a lesson that changes the request, or a
+    conversation that can be shorter. What teaches nothing is raised at once. Raises ProviderError,
+    of the last try. No connection to the database is held but at the end, where something was
+    learned.
     """
     before, has_tried_shorter = client.traits, False
     tried = {before}
@@ -85,7 +91,10 @@ def _shorter(
     refusal that nobody understands may mean the length too, so that it is worth one try.
     """
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
-        return request.with_fewer_turns() or request.with_less_room(_SHORTEST_ANSWER_TOKENS)
+        divisor = _NEXT_DIVISOR if has_tried_shorter else _FIRST_DIVISOR
+        return request.with_fewer_turns(divisor) or request.with_less_room(
+            _SHORTEST_ANSWER_TOKENS, divisor
+        )
     is_unknown = error.status in (400, 422) and error.reason == f"status_{error.status}"
     return request.with_fewer_turns() if is_unknown and not has_tried_shorter else None
 

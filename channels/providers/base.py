@@ -33,16 +33,16 @@ class ChatRequest:
     # Earlier exchanges, of two messages each, right before the last message: what may be left out.
     turn_count: int = 0
 
-    def with_fewer_turns(self) -> ChatRequest | None:
-        """Return the request without the older half of its turns; None where there are none."""
-        return self._with_turns(self.turn_count // 2) if self.turn_count else None
+    def with_fewer_turns(self, divisor: int = 2) -> ChatRequest | None:
+        """Return the request with a part of its turns, the newest; None where there are none."""
+        return self._with_turns(self.turn_count // divisor) if self.turn_count else None
 
-    def with_less_room(self, least_tokens: int) -> ChatRequest | None:
-        """Return the request with half of the room for its answer; None where that is too little.
+    def with_less_room(self, least_tokens: int, divisor: int = 2) -> ChatRequest | None:
+        """Return the request with a part of the room for its answer; None where that is too little.
 
         The least room is in tokens.
         """
-        room = self.max_output_tokens // 2
+        room = self.max_output_tokens // divisor
         return replace(self, max_output_tokens=room) if room >= least_tokens else None
 
     def without_oldest_turn(self) -> ChatRequest:

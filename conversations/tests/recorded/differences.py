@@ -102,6 +102,11 @@ DIFFERENCES = (
         _named("others/refusal-part"),
     ),
     Difference(
+        "Counts are numbers, also where the provider writes them as digits in a string.",
+        ("usage",),
+        _named("others/usage-as-digits"),
+    ),
+    Difference(
         "OpenAI's client drops a last event that no blank line follows.",
         ("usage",),
         _named("others/no-last-blank-line"),

@@ -14,6 +14,7 @@ from channels.errors import ProviderError
 from channels.providers.base import (
     CONTENT_PARTS,
     REASONING_NAMES,
+    SOURCES,
     ChatRequest,
     Completion,
     Delta,
@@ -27,7 +28,10 @@ from channels.providers.tool_calls import ToolCalls
 from channels.providers.usage import read_usage
 
 # What a caller who sees all gets beside text, refusal and tool calls.
-_PASSED_MEMBERS = (*REASONING_NAMES, "reasoning_details", "annotations")
+_PASSED_MEMBERS = (
+    *REASONING_NAMES, "reasoning_details", "thinking_blocks", "annotations", "images",
+    "executed_tools",
+)  # fmt: skip
 # These show no visitor anything, but the model is at work.
 _SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
 # Finish reasons that say nothing: the answer goes on.
@@ -60,6 +64,8 @@ class AnswerReader:
         self._tool_calls = ToolCalls()
         self._members: dict[str, Any] = {}
         self._logprobs: dict[str, Any] = {}
+        # What stands beside the choices, with each piece again.
+        self._sources: dict[str, Any] = {}
         self._white_space = ""  # held until text follows: alone it is no beginning
         self._is_unreadable = False  # content of no kind that is known
         self._usage: Usage | None = None
@@ -85,7 +91,7 @@ class AnswerReader:
         if error or is_error or (not choices and _is_error(piece)):
             reason = "garbage" if is_whole else "error_event"
             raise error_in(error or piece, self._sent, otherwise=reason)
-        message = _message_of(choice, self.has_begun)
+        message = _message_of(choice, self.has_begun, is_whole=is_whole)
         if finish_reason := _finish_reason(choice):
             self._read_finish(finish_reason, short_text(choice.get("native_finish_reason")))
         if is_whole:
@@ -95,6 +101,7 @@ class AnswerReader:
         model = piece.get("model")
         if model != self._response_model:  # most say the same with every piece
             self._response_model = short_text(model) or self._response_model
+        self._sources |= {name: piece[name] for name in SOURCES if piece.get(name)}
         self._read_usage(piece, choice)
         self._read_message(message, choice.get("logprobs"), is_whole=is_whole)
 
@@ -104,7 +111,11 @@ class AnswerReader:
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
             self._tell("", {"tool_calls": last_pieces})
-        has_parts = any(map(is_of_a_kind, self._members.get(CONTENT_PARTS, ())))
+        if self._is_transparent and self._sources:
+            sources = self._sources.items()
+            self._tell("", {name: self._take_member(name, told) for name, told in sources})
+        others = (self._members.get(name) for name in (CONTENT_PARTS, "images"))
+        has_parts = any(any(map(is_of_a_kind, part)) for part in others if isinstance(part, list))
         text, began_in_thought = self._without_unopened_thought(self._text.whole())
         refusal = self._refusal.whole()
         is_empty = not (text.strip() or refusal or calls or has_parts)
@@ -286,15 +297,15 @@ def _finish_reason(choice: dict[str, Any]) -> str:
     return "" if reason.lower() in _NO_FINISHES else reason
 
 
-def _message_of(choice: dict[str, Any], has_begun: bool) -> dict[str, Any]:
+def _message_of(choice: dict[str, Any], has_begun: bool, *, is_whole: bool) -> dict[str, Any]:
     """Return what a choice says: its delta, or a message, unless that repeats what came before.
 
-    Servers of the older protocol, of completions, have its text in the choice itself.
+    Perplexity has both: all so far in the message, and beside a whole one an empty delta. Servers
+    of the older protocol, of completions, have its text in the choice itself.
     """
-    delta = choice.get("delta")
-    if isinstance(delta, dict) and delta:
+    delta, message = choice.get("delta"), choice.get("message")
+    if isinstance(delta, dict) and delta and not (is_whole and isinstance(message, dict)):
         return delta
-    message = choice.get("message")
     if message and not has_begun:
         return message if isinstance(message, dict) else {"content": message}
     text = choice.get("text")

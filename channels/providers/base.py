@@ -100,6 +100,8 @@ class Completion:
 REASONING_NAMES = ("reasoning_content", "reasoning")
 # What a transparent request gets of a content's parts that are no text, such as images.
 CONTENT_PARTS = "content_parts"
+# Lists of what an answer rests on, which stand beside the choices (Perplexity, xAI).
+SOURCES = ("citations", "search_results")
 
 
 def text_of_reasoning(message: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 # Parts of a content that are thoughts.
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text")
 _TEXT_PARTS = ("text", "output_text")
+_KNOWN_PARTS = (*_THOUGHT_PARTS, *_TEXT_PARTS, "refusal")
 # Where a thought, or a part of one, has its text; Databricks has a summary of it alone.
 _THOUGHT_NAMES = ("thinking", "text", "content", "reasoning", "summary", "value")
 # Members that only name a part.
@@ -74,7 +75,7 @@ def _kind_and_text(part: Any) -> tuple[str, str]:
 
 def _is_empty(part: Any) -> bool:
     """Tell whether a part says nothing but what it would be, as the first one of a stream may."""
-    if isinstance(part, dict):
+    if isinstance(part, dict) and part.get("type") in _KNOWN_PARTS:
         return not any(value for name, value in part.items() if name not in _NAMING)
     return part is None or part == ""
 

@@ -102,6 +102,30 @@ def test_parts_that_are_no_text_are_an_answer_to_who_sees_them() -> None:
     assert read(whole(content=[IMAGE, "Hi"]), request=CHAT).text == "Hi"
 
 
+def test_a_whole_message_counts_more_than_a_delta_beside_it() -> None:
+    piece = whole(content="Hi")
+    piece["choices"][0]["delta"] = {"role": "assistant", "content": ""}
+    reader = AnswerReader(TRANSPARENT, SENT)
+    reader.read(piece, is_whole=True)
+    assert reader.completion().text == "Hi"
+
+
+def test_sources_beside_the_choices_are_told_once_at_the_end() -> None:
+    beside = {"citations": ["https://a.example"], "search_results": [{"title": "A"}]}
+    pieces = [delta(content="H") | beside, delta(content="i") | beside, END | beside]
+    deltas, completion = heard(*pieces)
+    assert deltas == ["H", "i", beside]
+    assert completion.members == beside
+    assert completion == read(whole(content="Hi") | beside)
+    assert read(whole(content="Hi") | beside, request=CHAT).members == {}
+
+
+def test_images_beside_the_text_are_an_answer_to_who_sees_them() -> None:
+    completion = read(whole(content="", images=[IMAGE]))
+    assert (completion.text, completion.members) == ("", {"images": [IMAGE]})
+    assert read(whole(content="Hi", images="x")).members == {"images": "x"}
+
+
 @pytest.mark.parametrize("part", ["", None, {"type": "text", "text": ""}, {"type": "thinking"}])
 def test_a_part_that_says_nothing_is_none(part: Any) -> None:
     assert read(whole(content=[part, "Hi"])).members == {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Any
 
-from channels.providers.base import CONTENT_PARTS
+from channels.providers.base import CONTENT_PARTS, SOURCES
 from common.errors import InvalidRequest
 from conversations.api import images
 from conversations.api.parameters import (
@@ -23,6 +23,8 @@ from conversations.completions import Asked
 from conversations.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+# No provider takes these in a message, and images among them would be unpaid.
+_NOT_SENT = (CONTENT_PARTS, "images", *SOURCES)
 _PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
 # Members of every message, of which role, content and tool calls have checks of their own.
 _MEMBERS: dict[str, type | UnionType] = {
@@ -40,7 +42,9 @@ _ANSWER_MEMBERS: dict[str, type | UnionType] = {
     "reasoning": str | list | dict,
     "reasoning_details": list,
     "annotations": list,
-    CONTENT_PARTS: list,
+    "thinking_blocks": list,
+    "executed_tools": list,
+    **dict.fromkeys(_NOT_SENT, list),
     # DeepSeek, Mistral; Moonshot: the model goes on from here.
     "prefix": bool,
     "partial": bool,
@@ -120,8 +124,8 @@ def _parse_message(value: Any, path: str, fields: Fields) -> dict[str, Any]:
         fields[f"{path}.tool_call_id"] = "Must be the id of the call that this answers."
     _check_members(message, role, path, fields)
     check_writable(message, path, fields)
-    # The gateway's own name, which no provider knows; images among them would be unpaid.
-    message.pop(CONTENT_PARTS, None)
+    for name in _NOT_SENT:
+        message.pop(name, None)
     return message
 
 

@@ -91,7 +91,7 @@ def test_visitors_get_the_text(live: ApiClient, painter: Painter) -> None:
 
 def test_an_answer_can_be_sent_back_as_it_came(live: ApiClient, painter: Painter) -> None:
     """But its images are not: nobody has asked what they cost."""
-    painter.message |= {"reasoning": REASONING}
+    painter.message |= {"reasoning": REASONING, "images": [IMAGE]}
     message = message_of(live)
     assert message["reasoning"] == REASONING
     assert complete(live, [*HELLO, message, *HELLO]).status_code == 200

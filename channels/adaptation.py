@@ -2,14 +2,16 @@
 
 A refusal of how the gateway asks, rather than of what is asked, is followed by another try at
 once. It costs nothing but its time: providers charge for answers. What was learned is kept when the
-provider has taken the request that way.
+provider has taken the request that way. An answer teaches one thing itself: whether it begins
+within a thought (channels/providers/thinking.py). The next one that does not takes that back.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.utils import timezone
@@ -25,8 +27,12 @@ from common import db
 
 logger = logging.getLogger("gateway.channels")
 
-# One for each thing there is to learn, and for halving a long conversation.
-MOST_TRIES = 12
+# A provider is asked again only with another request, changed by what its refusal taught, and never
+# twice the same way. There are seven lessons (lessons.py), of which real providers teach one to
+# three at once. Or it is asked with less of a long conversation: half of the turns, then a quarter
+# of those each time, so that six tries go from 2,000 turns to none. All else is asked once.
+MOST_TRIES = 8
+_FIRST_DIVISOR, _NEXT_DIVISOR = 2, 4
 # An answer is made shorter down to this, where a provider does not say what would fit.
 _SHORTEST_ANSWER_TOKENS = 64
 
@@ -40,8 +46,10 @@ def ask(
 ) -> Completion:
     """Return the answer to a request, however the provider wants to be asked.
 
-    Raises ProviderError, of the last try. No connection to the database is held but at the end,
-    where something was learned.
+    At most MOST_TRIES calls: each after the first needs a lesson that changes the request, or a
+    conversation that can be shorter. What teaches nothing is raised at once. Raises ProviderError,
+    of the last try. No connection to the database is held but at the end, where something was
+    learned.
     """
     before, has_tried_shorter = client.traits, False
     tried = {before}
@@ -66,6 +74,9 @@ def ask(
             request, has_tried_shorter = shorter, True
             logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
         else:
+            in_thought = completion.began_in_thought
+            if in_thought not in (None, client.traits.begins_in_thought):
+                client.traits = replace(client.traits, begins_in_thought=bool(in_thought))
             remember(client, before)
             return completion
     raise AssertionError("the last try returns or raises")
@@ -80,7 +91,10 @@ def _shorter(
     refusal that nobody understands may mean the length too, so that it is worth one try.
     """
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
-        return request.with_fewer_turns() or request.with_less_room(_SHORTEST_ANSWER_TOKENS)
+        divisor = _NEXT_DIVISOR if has_tried_shorter else _FIRST_DIVISOR
+        return request.with_fewer_turns(divisor) or request.with_less_room(
+            _SHORTEST_ANSWER_TOKENS, divisor
+        )
     is_unknown = error.status in (400, 422) and error.reason == f"status_{error.status}"
     return request.with_fewer_turns() if is_unknown and not has_tried_shorter else None
 
@@ -97,12 +111,16 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
         for name, value in asdict(client.traits).items()
         if value != getattr(before, name)
     }
-    route = {"provider_name": client.provider_name, "provider_model": client.provider_model}
+    route: dict[str, Any] = {
+        "provider_name": client.provider_name,
+        "provider_model": client.provider_model,
+    }
     logger.info("provider.route.learned", extra=route | learned)
     try:
+        # What was learned elsewhere would hold here from now on.
+        RouteTraits.objects.filter(**route).exclude(base_url=client.base_url).delete()
         RouteTraits.objects.update_or_create(
-            provider_name=client.provider_name,
-            provider_model=client.provider_model,
+            **route,
             defaults=learned | {"base_url": client.base_url, "learned_at": timezone.now()},
         )
     except AnyDatabaseError:
@@ -130,6 +148,9 @@ def describe(route: Route) -> str:
         "takes content as text only" if traits.has_text_content else "",
         f"has a context window of {window:,} tokens" if window else "",
         f"answers with at most {limit:,} tokens" if limit else "",
+        "begins its answers within a thought" if traits.begins_in_thought else "",
     ]
     said = "; ".join(filter(None, parts))
+    if not said:  # all of it was taken back
+        return ""
     return f"{said[:1].upper()}{said[1:]}. Since {traits.learned_at:%Y-%m-%d %H:%M} UTC."

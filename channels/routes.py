@@ -42,7 +42,7 @@ DEFAULT_PROVIDER = "default"
 # First the one of PROVIDER_BASE_URL, which is no row of its own; each with how it wants to be asked
 # and what is known of its health.
 _TRAITS = """t.base_url, t.has_stream_options, t.system_messages, t.has_text_content,
-       t.context_window_tokens, t.max_output_tokens"""
+       t.context_window_tokens, t.max_output_tokens, t.begins_in_thought"""
 _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
        h.failed_at"""
 _LIST_ROUTES = f"""
@@ -91,6 +91,7 @@ class RouteRow(NamedTuple):
     has_text_content: bool | None = None
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
+    begins_in_thought: bool | None = None
     failure_count: int | None = None
     stream_failure_count: int | None = None
     is_for_streams: bool | None = None
@@ -109,6 +110,7 @@ class RouteRow(NamedTuple):
             has_text_content=bool(self.has_text_content),
             context_window_tokens=self.context_window_tokens,
             max_output_tokens=self.max_output_tokens,
+            begins_in_thought=bool(self.begins_in_thought),
         )
 
     def health(self) -> Health:
@@ -116,7 +118,12 @@ class RouteRow(NamedTuple):
 
     def missing(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of these parameters that staff have not allowed for this route."""
-        return names and names.difference((self.allowed_parameters or "").split())
+        return names and names.difference(self._allowed())
+
+    def _allowed(self) -> Sequence[str]:
+        if self.provider_id is None:
+            return settings.PROVIDER_ALLOWED_PARAMETERS if settings.PROVIDER_BASE_URL else ()
+        return (self.allowed_parameters or "").split()
 
 
 class GuardedRoute:

@@ -303,11 +303,14 @@ def get_model(model_id: str, *, account_id: int | None = None) -> LanguageModel:
     raise UnknownModel(f"There is no model '{model_id}'. The models are: {known}.")
 
 
-def set_price(*, model_id: str, **prices: int) -> LanguageModel:
-    """Set a model's prices (field name -> micro-credits). Raises UnknownModel, ValidationError."""
+def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:
+    """Set a model's prices (field name -> micro-credits; None takes that of cached input away).
+
+    Raises UnknownModel, ValidationError.
+    """
     model = get_model(model_id)
     for name, value in prices.items():
-        if value < 0:
+        if value is not None and value < 0:
             raise ValidationError({name: "A price is never negative."})
         setattr(model, name, value)
     model.clean()

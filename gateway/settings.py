@@ -12,6 +12,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from common.web_addresses import flaw_of
 from gateway import __version__
 from gateway.environment import (
     env,
@@ -428,19 +429,16 @@ FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_0
 # --- Providers and sessions ---------------------------------------------------------------
 
 PROVIDER_BASE_URL = read_text("PROVIDER_BASE_URL").rstrip("/")
-if PROVIDER_BASE_URL and not PROVIDER_BASE_URL.lower().startswith(("http://", "https://")):
-    raise ImproperlyConfigured("PROVIDER_BASE_URL must start with https:// or http://.")
-_provider = split_url("PROVIDER_BASE_URL", PROVIDER_BASE_URL or "//none", example="https://host/v1")
-if "@" in _provider.netloc:
-    raise ImproperlyConfigured(
-        "PROVIDER_BASE_URL must hold no user or password; put the provider's key into "
-        "PROVIDER_API_KEY."
-    )
-if not _provider.hostname:
-    raise ImproperlyConfigured("PROVIDER_BASE_URL must name a host: https://api.example.com/v1.")
-if _provider.fragment:
-    raise ImproperlyConfigured("PROVIDER_BASE_URL must have no fragment (the part from # on).")
+if PROVIDER_BASE_URL and (_flaw := flaw_of(PROVIDER_BASE_URL)):
+    raise ImproperlyConfigured(f"PROVIDER_BASE_URL {_flaw}.")
 PROVIDER_API_KEY = read_key("PROVIDER_API_KEY")
+# As Route.allowed_parameters, of which that provider has no row.
+PROVIDER_ALLOWED_PARAMETERS = read_list("PROVIDER_ALLOWED_PARAMETERS")
+if any(not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in PROVIDER_ALLOWED_PARAMETERS):
+    raise ImproperlyConfigured(
+        "PROVIDER_ALLOWED_PARAMETERS takes names of letters, digits and _, separated by commas: "
+        "repeat_last_n,mirostat."
+    )
 # The keys of seeded providers, by the name of the setting that their row carries.
 PROVIDER_KEYS = {name: read_key(name) for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)

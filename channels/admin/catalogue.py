@@ -157,6 +157,7 @@ class EnvironmentAdmin(AuditedAdmin):
             "environment_name": DEFAULT_PROVIDER,
             "environment_address": environment_address(),
             "environment_has_key": bool(settings.PROVIDER_API_KEY),
+            "environment_parameters": settings.PROVIDER_ALLOWED_PARAMETERS,
         }
         answer: HttpResponse = super().changelist_view(request, (extra_context or {}) | shown)
         return answer

@@ -11,6 +11,7 @@ from channels.models.catalogue import (
     Route,
     RouteHealth,
     RouteTraits,
+    refuse_flaws,
     refuse_reserved_name,
     refuse_userinfo,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "SecretCheck",
     "User",
     "UserManager",
+    "refuse_flaws",
     "refuse_reserved_name",
     "refuse_userinfo",
 ]

@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 
+from common.web_addresses import flaw_of
+
 # The protocol's two names for how long an answer may be.
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
@@ -21,6 +23,12 @@ def refuse_userinfo(url: str) -> None:
     """Pages, logs and mails show an address; a user or password in it would be shown as well."""
     if "@" in urlsplit(url).netloc:
         raise ValidationError("Leave the user and password (the part before @) out of the address.")
+
+
+def refuse_flaws(url: str) -> None:
+    """Paths are put below the address of a provider, which has to bear it."""
+    if flaw := flaw_of(url):
+        raise ValidationError(f"The address {flaw}.")
 
 
 def refuse_reserved_name(name: str) -> None:
@@ -112,7 +120,7 @@ class Provider(models.Model):
     name = models.SlugField(max_length=50, unique=True, validators=[refuse_reserved_name])
     base_url = models.CharField(
         max_length=200,
-        validators=[WEB_ADDRESS, refuse_userinfo],
+        validators=[WEB_ADDRESS, refuse_flaws],
         help_text="Up to and with /v1, as in https://api.groq.com/openai/v1",
     )
     key_setting = models.CharField(
@@ -204,6 +212,7 @@ class RouteTraits(models.Model):
     has_text_content = models.BooleanField(default=False)
     context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    begins_in_thought = models.BooleanField(null=True, blank=True)
     learned_at = models.DateTimeField()
 
     class Meta:

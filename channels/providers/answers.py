@@ -11,20 +11,29 @@ from collections.abc import Callable
 from typing import Any
 
 from channels.errors import ProviderError
-from channels.providers.base import REASONING_NAMES, ChatRequest, Completion, Delta, Usage
+from channels.providers.base import (
+    CONTENT_PARTS,
+    REASONING_NAMES,
+    SOURCES,
+    ChatRequest,
+    Completion,
+    Delta,
+    Usage,
+)
+from channels.providers.contents import is_of_a_kind, read_content, text_of_thoughts
 from channels.providers.faults import FAILED_FINISHES, Sent, error_in, explains_silence
 from channels.providers.texts import Text, short_text, writable
-from channels.providers.thinking import ThoughtFilter
+from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
 from channels.providers.tool_calls import ToolCalls
+from channels.providers.usage import read_usage
 
 # What a caller who sees all gets beside text, refusal and tool calls.
-_PASSED_MEMBERS = (*REASONING_NAMES, "reasoning_details", "annotations")
+_PASSED_MEMBERS = (
+    *REASONING_NAMES, "reasoning_details", "thinking_blocks", "annotations", "images",
+    "executed_tools",
+)  # fmt: skip
 # These show no visitor anything, but the model is at work.
 _SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
-# Parts of a content that are thoughts, and what holds their text.
-_THOUGHT_PARTS = {"thinking": "thinking", "reasoning": "text", "reasoning_text": "text"}
-# So deep may a part of a content be nested.
-_DEEPEST = 8
 # Finish reasons that say nothing: the answer goes on.
 _NO_FINISHES = frozenset({"null", "none"})
 # Beside these, a piece without choices that has anything of an error is one.
@@ -37,17 +46,26 @@ class AnswerReader:
     """Takes an answer piece by piece, hands on what may go out, and knows the whole at its end."""
 
     def __init__(
-        self, request: ChatRequest, sent: Sent, on_delta: Callable[[Delta], None] | None = None
+        self,
+        request: ChatRequest,
+        sent: Sent,
+        on_delta: Callable[[Delta], None] | None = None,
+        *,
+        begins_in_thought: bool = False,
     ) -> None:
         self._is_transparent = request.is_transparent
         self._sent = sent
         self._on_delta = on_delta
         self._text = Text()
         self._thoughts = ThoughtFilter() if request.hides_thinking else None
+        # A route that is known to begin so may show nothing before; of any other, all is shown.
+        self._unopened = UnopenedThoughtFilter() if self._thoughts and begins_in_thought else None
         self._refusal = Text()
         self._tool_calls = ToolCalls()
-        self._members: dict[str, Text | list[Any]] = {}
+        self._members: dict[str, Any] = {}
         self._logprobs: dict[str, Any] = {}
+        # What stands beside the choices, with each piece again.
+        self._sources: dict[str, Any] = {}
         self._white_space = ""  # held until text follows: alone it is no beginning
         self._is_unreadable = False  # content of no kind that is known
         self._usage: Usage | None = None
@@ -73,7 +91,7 @@ class AnswerReader:
         if error or is_error or (not choices and _is_error(piece)):
             reason = "garbage" if is_whole else "error_event"
             raise error_in(error or piece, self._sent, otherwise=reason)
-        message = _message_of(choice, self.has_begun)
+        message = _message_of(choice, self.has_begun, is_whole=is_whole)
         if finish_reason := _finish_reason(choice):
             self._read_finish(finish_reason, short_text(choice.get("native_finish_reason")))
         if is_whole:
@@ -83,6 +101,7 @@ class AnswerReader:
         model = piece.get("model")
         if model != self._response_model:  # most say the same with every piece
             self._response_model = short_text(model) or self._response_model
+        self._sources |= {name: piece[name] for name in SOURCES if piece.get(name)}
         self._read_usage(piece, choice)
         self._read_message(message, choice.get("logprobs"), is_whole=is_whole)
 
@@ -92,8 +111,14 @@ class AnswerReader:
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
             self._tell("", {"tool_calls": last_pieces})
-        text, refusal = self._text.whole(), self._refusal.whole()
-        is_empty = not (text.strip() or refusal or calls)
+        if self._is_transparent and self._sources:
+            sources = self._sources.items()
+            self._tell("", {name: self._take_member(name, told) for name, told in sources})
+        others = (self._members.get(name) for name in (CONTENT_PARTS, "images"))
+        has_parts = any(any(map(is_of_a_kind, part)) for part in others if isinstance(part, list))
+        text, began_in_thought = self._without_unopened_thought(self._text.whole())
+        refusal = self._refusal.whole()
+        is_empty = not (text.strip() or refusal or calls or has_parts)
         if is_empty and (self._is_unreadable or not explains_silence(self.finish_reason)):
             raise ProviderError("no_text")
         return Completion(
@@ -108,7 +133,21 @@ class AnswerReader:
                 for name, value in self._members.items()
             },
             logprobs=self._logprobs or None,
+            began_in_thought=began_in_thought,
         )
+
+    def _without_unopened_thought(self, text: str) -> tuple[str, bool | None]:
+        """Return the text as it is kept, and whether it began within a thought.
+
+        None where that cannot be told: a text that was cut short may have been one.
+        """
+        if self._thoughts is None:
+            return text, None
+        unopened = self._unopened or UnopenedThoughtFilter()
+        if not (self._unopened or self._thoughts.has_removed) and "<" in text:
+            text = unopened.take(text) + unopened.flush()
+        is_told = unopened.has_removed or (text and self.finish_reason == "stop")
+        return text, unopened.has_removed if is_told else None
 
     def _told_finish_reason(self, *, has_calls: bool) -> str:
         """Return the finish reason, as callers of today's protocol know it."""
@@ -124,23 +163,21 @@ class AnswerReader:
             raise ProviderError("error_event")
 
     def _read_message(self, message: dict[str, Any], logprobs: Any, *, is_whole: bool) -> None:
-        content, thoughts, refusal = self._split(message.get("content"))
+        text, thoughts, refusal, others = read_content(message.get("content"))
+        self._is_unreadable = self._is_unreadable or bool(others)
         if isinstance(message.get("refusal"), str):
             refusal += message["refusal"]
         if not self._is_transparent:
             if thoughts or (not self.has_begun and any(map(message.get, _SIGNS_OF_LIFE))):
                 self.has_begun = True
-            self._tell(self._take_text(content + refusal), {})
+            self._tell(self._take_text(text + refusal), {})
             return
-        text = self._take_text(content)
-        members: dict[str, Any] = {}
-        if refusal:
-            members["refusal"] = self._refusal.take(refusal)
+        text = self._take_text(text)
         if thoughts:
             message = {"reasoning_content": thoughts} | message
-        for name in _PASSED_MEMBERS:
-            if value := message.get(name):
-                members[name] = self._take_member(name, value)
+        members = self._take_members(message, others)
+        if refusal:
+            members["refusal"] = self._refusal.take(refusal)
         if calls := message.get("tool_calls") or _legacy_calls(message):
             members["tool_calls"] = self._tool_calls.take(calls, is_whole=is_whole)
         members |= self._take_logprobs(logprobs)
@@ -153,20 +190,6 @@ class AnswerReader:
         _extend(self._logprobs, logprobs)
         return {"logprobs": logprobs}
 
-    def _split(self, content: Any) -> tuple[str, str, str]:
-        """Return text, thoughts and refusal of a content: a text, or parts of several kinds."""
-        if isinstance(content, str):
-            return content, "", ""
-        found: dict[str, list[str]] = {"text": [], "thoughts": [], "refusal": []}
-        for part in content if isinstance(content, list) else [content]:
-            kind, text = _kind_and_text(part)
-            if kind:
-                found[kind].append(text)
-            elif part is not None:
-                self._is_unreadable = True
-        text, thoughts, refusal = map("".join, found.values())
-        return text, thoughts, refusal
-
     def _take_text(self, text: str) -> str:
         """Add to the text, and return what may go out of it now."""
         if not text:
@@ -175,6 +198,8 @@ class AnswerReader:
         if self._thoughts is not None:
             self.has_begun = True
             text = self._thoughts.take(text)
+            if self._unopened is not None and text:
+                text = self._unopened.take(text)
         return self._keep_text(text)
 
     def _keep_text(self, text: str) -> str:
@@ -191,6 +216,8 @@ class AnswerReader:
         text = self._text.flush()
         if self._thoughts is not None:
             text = self._thoughts.take(text) + self._thoughts.flush()
+            if self._unopened is not None:
+                text = self._unopened.take(text) + self._unopened.flush()
         text = self._keep_text(text)
         if self._is_transparent and self._white_space:
             text = self._white_space
@@ -203,17 +230,37 @@ class AnswerReader:
             halves[name].keep(half)
         return text, rest
 
+    def _take_members(self, message: dict[str, Any], others: list[Any] | None) -> dict[str, Any]:
+        """Return what else a message says to those who see all; `others` are parts of content."""
+        members: dict[str, Any] = {}
+        for name in _PASSED_MEMBERS:
+            if value := message.get(name):
+                value = text_of_thoughts(value) or value if name in REASONING_NAMES else value
+                members[name] = self._take_member(name, value)
+        if others:
+            members[CONTENT_PARTS] = self._take_member(CONTENT_PARTS, others)
+        return members
+
     def _take_member(self, name: str, value: Any) -> Any:
+        """Add to a member, and return what goes out of it.
+
+        It keeps the kind that it began as; but where some of it is text, that is all of it.
+        """
+        kept = self._members.get(name)
         if isinstance(value, str):
-            kept = self._members.setdefault(name, Text())
-            return kept.take(value) if isinstance(kept, Text) else None
-        if isinstance(value, list):
-            kept = self._members.setdefault(name, [])
-            if isinstance(kept, list):
-                value = writable(value)
-                kept.extend(value)
-                return value
-        return None
+            if not isinstance(kept, Text):
+                self._members[name] = kept = Text()
+            return kept.take(value)
+        if not isinstance(value, list | dict) or not isinstance(kept, type(value) | None):
+            return None
+        value = writable(value)
+        if isinstance(kept, list):
+            kept.extend(value)
+        elif isinstance(kept, dict):
+            kept.update(value)
+        else:
+            self._members[name] = value.copy()
+        return value
 
     def _tell(self, text: str, members: dict[str, Any]) -> None:
         """Hand a piece on, if there is anything in it: the text alone, or all of its members."""
@@ -250,15 +297,15 @@ def _finish_reason(choice: dict[str, Any]) -> str:
     return "" if reason.lower() in _NO_FINISHES else reason
 
 
-def _message_of(choice: dict[str, Any], has_begun: bool) -> dict[str, Any]:
+def _message_of(choice: dict[str, Any], has_begun: bool, *, is_whole: bool) -> dict[str, Any]:
     """Return what a choice says: its delta, or a message, unless that repeats what came before.
 
-    Servers of the older protocol, of completions, have its text in the choice itself.
+    Perplexity has both: all so far in the message, and beside a whole one an empty delta. Servers
+    of the older protocol, of completions, have its text in the choice itself.
     """
-    delta = choice.get("delta")
-    if isinstance(delta, dict) and delta:
+    delta, message = choice.get("delta"), choice.get("message")
+    if isinstance(delta, dict) and delta and not (is_whole and isinstance(message, dict)):
         return delta
-    message = choice.get("message")
     if message and not has_begun:
         return message if isinstance(message, dict) else {"content": message}
     text = choice.get("text")
@@ -269,23 +316,6 @@ def _legacy_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the one call of a message as it was before there were several, as a list of calls."""
     function = message.get("function_call")
     return [{"function": function}] if isinstance(function, dict) and function else []
-
-
-def _kind_and_text(part: Any) -> tuple[str, str]:
-    """Return what a part of a content is, and its text; no kind where nobody can read it."""
-    if isinstance(part, str):
-        return "text", part
-    if not isinstance(part, dict):
-        return "", ""
-    kind = part.get("type", "text")
-    if not isinstance(kind, str):
-        return "", ""
-    if kind in _THOUGHT_PARTS:
-        return "thoughts", _flat(part.get(_THOUGHT_PARTS[kind]))
-    if kind == "refusal":
-        return "refusal", _flat(part.get("refusal"))
-    text = _flat(part.get("text")) if kind in ("text", "output_text") else ""
-    return ("thoughts" if part.get("thought") is True else "text") if text else "", text
 
 
 def _is_error(piece: dict[str, Any]) -> bool:
@@ -306,65 +336,3 @@ def _extend(kept: dict[str, Any], more: dict[str, Any]) -> None:
             kept[name] = kept[name] + value
         elif value is not None or name not in kept:
             kept[name] = value
-
-
-# --- Usage ----------------------------------------------------------------------------------------
-
-
-def read_usage(usage: dict[str, Any]) -> Usage | None:
-    """Return the tokens a provider tells of; None unless input and output can be read.
-
-    Where the total is more than both, the rest is reasoning that was left out of the output.
-    """
-    input_tokens = _count(usage, "prompt_tokens", "input_tokens")
-    output_tokens = _count(usage, "completion_tokens", "output_tokens")
-    total = _count(usage, "total_tokens")
-    if input_tokens is None or (output_tokens is None and total is None):
-        return None
-    output_tokens = max(output_tokens or 0, (total or 0) - input_tokens)
-    of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    of_output = _details(usage, "completion_tokens_details", "output_tokens_details")
-    cached = _count(of_input, "cached_tokens")
-    if cached is None:
-        cached = _count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")
-    reasoning = _count(of_output, "reasoning_tokens")
-    if reasoning is None:
-        reasoning = _count(usage, "reasoning_tokens")
-    return Usage(
-        input_tokens,
-        output_tokens,
-        cached_input_tokens=None if cached is None else min(cached, input_tokens),
-        reasoning_tokens=None if reasoning is None else min(reasoning, output_tokens),
-    )
-
-
-def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    found: Any = None
-    for name in names:
-        found = found or usage.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _count(usage: dict[str, Any], *names: str) -> int | None:
-    """Return the first of these that is there as a whole number; None otherwise.
-
-    Some write it as a float, or as a string of digits.
-    """
-    value: Any = None
-    for name in names:
-        value = usage.get(name) if value is None else value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # Beyond 2**53, and for what is no number, a float tells nothing.
-    return int(value) if 0 <= value < 2**53 and value == int(value) else None
-
-
-def _flat(value: Any, depth: int = 0) -> str:
-    """Return the text of a part: a string, or parts and objects with one."""
-    if isinstance(value, list) and depth < _DEEPEST:
-        return "".join(_flat(part, depth + 1) for part in value)
-    if isinstance(value, dict) and depth < _DEEPEST:
-        return _flat(value.get("text") or value.get("value"), depth + 1)
-    return value if isinstance(value, str) else ""

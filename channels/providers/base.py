@@ -33,16 +33,16 @@ class ChatRequest:
     # Earlier exchanges, of two messages each, right before the last message: what may be left out.
     turn_count: int = 0
 
-    def with_fewer_turns(self) -> ChatRequest | None:
-        """Return the request without the older half of its turns; None where there are none."""
-        return self._with_turns(self.turn_count // 2) if self.turn_count else None
+    def with_fewer_turns(self, divisor: int = 2) -> ChatRequest | None:
+        """Return the request with a part of its turns, the newest; None where there are none."""
+        return self._with_turns(self.turn_count // divisor) if self.turn_count else None
 
-    def with_less_room(self, least_tokens: int) -> ChatRequest | None:
-        """Return the request with half of the room for its answer; None where that is too little.
+    def with_less_room(self, least_tokens: int, divisor: int = 2) -> ChatRequest | None:
+        """Return the request with a part of the room for its answer; None where that is too little.
 
         The least room is in tokens.
         """
-        room = self.max_output_tokens // 2
+        room = self.max_output_tokens // divisor
         return replace(self, max_output_tokens=room) if room >= least_tokens else None
 
     def without_oldest_turn(self) -> ChatRequest:
@@ -86,6 +86,8 @@ class Completion:
     refusal: str = ""
     members: Mapping[str, Any] = field(default_factory=dict)
     logprobs: Any = None
+    # Whether a text whose thoughts are hidden began within one; None where that cannot be told.
+    began_in_thought: bool | None = None
 
     @property
     def all_text(self) -> str:
@@ -96,6 +98,10 @@ class Completion:
 
 # What providers call the text of a model's reasoning; some send it twice, under both names.
 REASONING_NAMES = ("reasoning_content", "reasoning")
+# What a transparent request gets of a content's parts that are no text, such as images.
+CONTENT_PARTS = "content_parts"
+# Lists of what an answer rests on, which stand beside the choices (Perplexity, xAI).
+SOURCES = ("citations", "search_results")
 
 
 def text_of_reasoning(message: Mapping[str, Any]) -> str:

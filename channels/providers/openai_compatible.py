@@ -69,7 +69,7 @@ class OpenAiCompatibleProvider:
             raise unanswered(error) from error
         if not is_success(response.status):
             raise error_of(response.status, response.headers, response.body, sent)
-        reader = AnswerReader(request, sent)
+        reader = self._reader(request, sent, None)
         read_whole(response.body, reader)
         return reader.completion()
 
@@ -88,7 +88,7 @@ class OpenAiCompatibleProvider:
             ) as answer:
                 if not is_success(answer.status):
                     raise error_of(answer.status, answer.headers, answer.read(), sent)
-                reader = AnswerReader(request, sent, on_delta)
+                reader = self._reader(request, sent, on_delta)
                 try:
                     if is_event_stream(answer):
                         read_stream(answer, reader, patience)
@@ -100,6 +100,10 @@ class OpenAiCompatibleProvider:
                     raise
         except http.HttpError as error:
             raise unanswered(error) from error
+
+    def _reader(self, request: ChatRequest, sent: Sent, on_delta: OnDelta | None) -> AnswerReader:
+        in_thought = self.traits.begins_in_thought
+        return AnswerReader(request, sent, on_delta, begins_in_thought=in_thought)
 
     def _payload(self, request: ChatRequest, **options: Any) -> Sent:
         request = adapted(request, self.traits)

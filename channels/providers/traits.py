@@ -33,6 +33,8 @@ class Traits:
     has_text_content: bool = False
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
+    # Its chat template opens a thought, so that answers have the end of it alone (thinking.py).
+    begins_in_thought: bool = False
 
 
 PLAIN = Traits()

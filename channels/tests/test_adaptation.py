@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -11,7 +13,7 @@ import pytest
 from channels import adaptation
 from channels.errors import ProviderError
 from channels.models import LanguageModel, Provider, Route, RouteHealth, RouteTraits
-from channels.providers.base import ChatRequest
+from channels.providers.base import ChatRequest, Completion, Patience
 from channels.providers.lessons import learn
 from channels.providers.openai_compatible import chat_url
 from channels.providers.traits import (
@@ -22,10 +24,11 @@ from channels.providers.traits import (
     adapted,
     arranged,
 )
+from channels.routes import default_client_of
 from channels.tests.factories import Site, make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conftest import ApiClient
-from conversations.tests.test_openai import complete
+from conversations.tests.test_openai import MODEL, complete
 
 pytestmark = pytest.mark.django_db
 
@@ -195,6 +198,78 @@ def test_what_one_long_prompt_leaves_room_for_is_not_learned() -> None:
     assert learn(error, ChatRequest([], 4_000), PLAIN) is None
 
 
+RULES: dict[str, tuple[Rule, str]] = {
+    "limit": (unsupported_limit, "limit_name"),
+    "stream_options": (
+        lambda body: "stream_options" if "stream_options" in body else "",
+        "has_stream_options",
+    ),
+    "one system": (one_system_message, "system_messages"),
+    "no system": (no_system_role, "system_messages"),
+    "text": (
+        lambda body: (
+            "invalid type: sequence, expected a string"
+            if isinstance(body["messages"][-1]["content"], list)
+            else ""
+        ),
+        "has_text_content",
+    ),
+    "longest": (
+        lambda body: (
+            f"{name} must be less than or equal to 2000"
+            if body.get(name := _limit_of(body), 0) > 2000
+            else ""
+        ),
+        "max_output_tokens",
+    ),
+    "window": (
+        lambda body: (
+            "This model's maximum context length is 4096 tokens."
+            if body.get(_limit_of(body), 0) > 4000
+            else ""
+        ),
+        "context_window_tokens",
+    ),
+}
+
+
+# Of a short answer and a small window the smaller makes the other needless.
+PAIRS = [pair for pair in itertools.permutations(RULES, 2) if set(pair) != {"longest", "window"}]
+
+
+def _limit_of(body: dict[str, Any]) -> str:
+    return "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+
+
+def count_calls(strict: Strict, site: Site, names: Iterable[str]) -> int:
+    """Have a provider refuse all of these; return how often one request made it be asked."""
+    site.channel.system_prompt = "Be kind."
+    site.channel.save()
+    for name in names:
+        strict.refuse(400, RULES[name][0])
+    response = complete(ApiClient(site.api_key), messages=[MINE, USER], stream=True)
+    assert response.status_code == 200, (names, response.content)
+    response.close()
+    return len(strict.bodies)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
+def test_every_pair_of_lessons_is_learned_by_one_request(
+    strict: Strict, site: Site, pair: tuple[str, str]
+) -> None:
+    assert count_calls(strict, site, pair) <= 4
+    traits = RouteTraits.objects.get()
+    for name in pair:
+        field = RULES[name][1]
+        assert getattr(traits, field) != getattr(PLAIN, field), (name, traits)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_lessons_at_once_are_learned_by_one_request(strict: Strict, site: Site) -> None:
+    assert count_calls(strict, site, RULES) <= adaptation.MOST_TRIES
+
+
 def test_nothing_is_learned_from_what_is_refused_all_the_same(
     live: ApiClient, strict: Strict
 ) -> None:
@@ -241,6 +316,44 @@ def test_what_was_learned_is_forgotten_when_the_route_is_edited() -> None:
     route.provider_model = "m2"
     route.save()
     assert not RouteTraits.objects.exists()
+
+
+def test_what_was_learned_at_another_address_is_not_taken_along(
+    live: ApiClient, strict: Strict
+) -> None:
+    live.chat()
+    RouteTraits.objects.create(
+        provider_name="default",
+        provider_model=MODEL,
+        base_url="https://elsewhere.example/v1",
+        context_window_tokens=600,
+        learned_at="2026-04-05T12:00:00Z",
+    )
+    strict.refuse(400, unsupported_limit)
+    assert live.chat().status_code == 200
+    traits = RouteTraits.objects.get()
+    assert (traits.limit_name, traits.context_window_tokens) == ("max_completion_tokens", None)
+
+
+def ask(request: ChatRequest) -> Completion:
+    client = default_client_of("m")
+    assert client is not None
+    patience = Patience(first_token_by=time.monotonic() + 30, stream_by=0, silence_seconds=1)
+    return adaptation.ask(client, request, patience=patience)
+
+
+def test_a_very_long_conversation_gets_below_a_window_that_nobody_tells(strict: Strict) -> None:
+    strict.refuse(400, lambda body: "The prompt is too long" if len(body["messages"]) > 2 else "")
+    assert ask(request_of(*["Hi"] * 2_000)).text == "Hello!"
+    assert len(strict.bodies) <= adaptation.MOST_TRIES
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
+def test_what_teaches_nothing_is_asked_once(strict: Strict, status: int) -> None:
+    strict.refuse(status, lambda body: "Something else is wrong")
+    with pytest.raises(ProviderError):
+        ask(request_of())
+    assert len(strict.bodies) == 1
 
 
 # --- Without a provider ---------------------------------------------------------------------------

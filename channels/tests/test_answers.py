@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from channels.errors import ProviderError
-from channels.providers.answers import AnswerReader, read_usage
+from channels.providers.answers import AnswerReader
 from channels.providers.base import (
     ChatRequest,
     Completion,
@@ -18,7 +18,8 @@ from channels.providers.base import (
 )
 from channels.providers.faults import Sent
 from channels.providers.texts import parse_json
-from channels.providers.thinking import ThoughtFilter
+from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
+from channels.providers.usage import read_usage
 
 SENT = Sent(b"{}", "m")
 TRANSPARENT = ChatRequest([], 100, is_transparent=True)
@@ -67,7 +68,7 @@ PARTS = [
 def test_text_parts_are_joined_and_thoughts_are_no_text() -> None:
     completion = read(whole(content=PARTS))
     assert completion.text == "Hello you"
-    assert completion.members == {"reasoning_content": "Hm."}
+    assert completion.members == {"reasoning_content": "Hm.", "content_parts": [PARTS[3]]}
     assert read(whole(content=PARTS), request=CHAT).members == {}
 
 
@@ -75,7 +76,12 @@ def test_parts_in_a_stream_are_read_alike() -> None:
     pieces = [delta(content=[part]) for part in PARTS]
     deltas, completion = heard(*pieces, END)
     assert completion == read(whole(content=PARTS))
-    assert deltas == [{"reasoning_content": "Hm."}, "Hello ", "you"]
+    assert deltas == [
+        {"reasoning_content": "Hm."},
+        "Hello ",
+        "you",
+        {"content_parts": [PARTS[3]]},
+    ]
 
 
 def test_a_part_may_be_a_refusal_and_one_of_an_unknown_kind_is_no_text() -> None:
@@ -83,6 +89,73 @@ def test_a_part_may_be_a_refusal_and_one_of_an_unknown_kind_is_no_text() -> None
     assert read(whole(content=[refusal])).refusal == "I cannot."
     unknown = {"type": 7, "text": "?"}
     assert read(whole(content=[unknown, {"type": "text", "text": "Hi"}])).text == "Hi"
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def test_parts_that_are_no_text_are_an_answer_to_who_sees_them() -> None:
+    completion = read(whole(content=[IMAGE]))
+    assert (completion.text, completion.members) == ("", {"content_parts": [IMAGE]})
+    with pytest.raises(ProviderError, match="no_text"):
+        read(whole(content=[IMAGE]), request=CHAT)
+    assert read(whole(content=[IMAGE, "Hi"]), request=CHAT).text == "Hi"
+
+
+def test_a_whole_message_counts_more_than_a_delta_beside_it() -> None:
+    piece = whole(content="Hi")
+    piece["choices"][0]["delta"] = {"role": "assistant", "content": ""}
+    reader = AnswerReader(TRANSPARENT, SENT)
+    reader.read(piece, is_whole=True)
+    assert reader.completion().text == "Hi"
+
+
+def test_sources_beside_the_choices_are_told_once_at_the_end() -> None:
+    beside = {"citations": ["https://a.example"], "search_results": [{"title": "A"}]}
+    pieces = [delta(content="H") | beside, delta(content="i") | beside, END | beside]
+    deltas, completion = heard(*pieces)
+    assert deltas == ["H", "i", beside]
+    assert completion.members == beside
+    assert completion == read(whole(content="Hi") | beside)
+    assert read(whole(content="Hi") | beside, request=CHAT).members == {}
+
+
+def test_images_beside_the_text_are_an_answer_to_who_sees_them() -> None:
+    completion = read(whole(content="", images=[IMAGE]))
+    assert (completion.text, completion.members) == ("", {"images": [IMAGE]})
+    assert read(whole(content="Hi", images="x")).members == {"images": "x"}
+
+
+@pytest.mark.parametrize("part", ["", None, {"type": "text", "text": ""}, {"type": "thinking"}])
+def test_a_part_that_says_nothing_is_none(part: Any) -> None:
+    assert read(whole(content=[part, "Hi"])).members == {}
+    assert read(whole(content=[part])).text == ""
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "text"),
+    [
+        ({"content": "Hm."}, "Hm."),
+        ({"type": "text", "text": "Hm."}, "Hm."),
+        ({"summary": [{"type": "summary_text", "text": "Hm."}], "content": []}, "Hm."),
+        ([{"type": "thinking", "thinking": "H"}, {"text": "m."}], "Hm."),
+        (["H", "m."], "Hm."),
+    ],
+)
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_that_is_no_string_is_read(name: str, reasoning: Any, text: str) -> None:
+    deltas, completion = heard(delta(**{name: reasoning}), delta(content="Hi"), END)
+    assert deltas == [{name: text}, "Hi"]
+    assert completion.members == {name: text}
+    assert completion == read(whole(content="Hi", **{name: reasoning}))
+
+
+@pytest.mark.parametrize("reasoning", [{"id": "r", "encrypted": "x"}, [{"a": [1]}], {"text": [7]}])
+def test_reasoning_without_text_is_passed_on_untouched(reasoning: Any) -> None:
+    deltas, completion = heard(delta(reasoning=reasoning), delta(content="Hi"), END)
+    assert deltas == [{"reasoning": reasoning}, "Hi"]
+    assert completion.members == {"reasoning": reasoning}
+    assert completion.all_text == "Hi"
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
@@ -138,11 +211,20 @@ def test_lists_beside_the_text_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [["Hm.", ["x"], {"a": 1}, 7], [["x"], "Hm.", {"a": 1}], [["x"], None, "", []]]
+    ("values", "kept"),
+    [
+        (["Hm.", {"a": 1}, [1], 7], "Hm."),
+        ([{"a": 1}, [2], 7, {"b": 2}], {"a": 1, "b": 2}),
+        ([[1], {"a": 1}, True, [2]], [1, 2]),
+        ([{"a": 1}, "Hm."], "Hm."),
+        (["H", {"text": "m"}, ["."], None, "", []], "Hm."),
+    ],
 )
-def test_a_member_keeps_the_kind_it_began_as(values: list[Any]) -> None:
+def test_a_member_keeps_the_kind_it_began_as_unless_there_is_text(
+    values: list[Any], kept: Any
+) -> None:
     completion = read(*[delta(reasoning=value) for value in values], delta(content="Hi"), END)
-    assert completion.members == {"reasoning": values[0]}
+    assert completion.members == {"reasoning": kept}
     assert completion.text == "Hi"
 
 
@@ -212,6 +294,35 @@ def test_thoughts_are_left_out_however_they_are_cut(text: str, shown: str) -> No
         thoughts = ThoughtFilter()
         cut = [text[at : at + size] for at in range(0, len(text), size)]
         assert "".join(map(thoughts.take, cut)) + thoughts.flush() == shown
+
+
+UNOPENED = [
+    ("Hm.\n</think>\n\nHi", "Hi"),
+    ("</think>Hi", "Hi"),
+    ("Hm.</ THINK >Hi </think> there", "Hi </think> there"),
+    ("Hm.</thought>\n<think>Hm?</think> Hi", "Hi"),
+    ("Write `</think>` first.", "Write `</think>` first."),
+    ("Say <think>, then </think>.", "Say <think>, then </think>."),
+    ("Hm.</thin>", "Hm.</thin>"),
+    ("Hm.</think>", ""),
+    ("Hi", "Hi"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), UNOPENED)
+def test_a_thought_with_its_end_alone_is_left_out_however_it_is_cut(text: str, shown: str) -> None:
+    for size in (1, 2, 5, 100):
+        cut = [text[at : at + size] for at in range(0, len(text), size)]
+        thoughts = UnopenedThoughtFilter()
+        assert "".join(map(thoughts.take, cut)) + thoughts.flush() == shown
+        pieces = [delta(content=piece) for piece in cut]
+        for begins_in_thought in (False, True):
+            reader = AnswerReader(CHAT, SENT, begins_in_thought=begins_in_thought)
+            for piece in [*pieces, END]:
+                reader.read(piece)
+            completion = reader.completion()
+            assert completion.text == shown
+            assert completion.began_in_thought == (text != shown)
 
 
 def test_thoughts_stay_for_who_sees_all() -> None:

@@ -83,6 +83,17 @@ def test_cached_input_has_a_price_of_its_own_up_to_that_of_input() -> None:
     assert prices() == (1_000_000, 400_000, 0)
 
 
+def test_the_price_of_cached_input_can_be_taken_away_again() -> None:
+    run("setprice", "--model", "gemma2-9b-it", "--per-1k-input", "1", "--per-1k-cached-input", "0")
+    none = ("--per-1k-input", "0.05", "--per-1k-cached-input", "none")
+    described = run_json("setprice", "--model", "gemma2-9b-it", *none)
+    assert "per_1k_cached_input_tokens" not in described["price"]
+    assert prices() == (1_000_000, 50_000, 0)
+    run("setprice", "--model", "gemma2-9b-it", "--per-1k-cached-input", "None")
+    model = LanguageModel.objects.get(model_id="gemma2-9b-it")
+    assert model.price_per_1k_cached_input_tokens_microcredits is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -94,6 +105,7 @@ def test_cached_input_has_a_price_of_its_own_up_to_that_of_input() -> None:
         (["--per-reply", "NaN"], "not an amount"),
         (["--per-reply", "1e10"], "at most 1,000,000,000"),
         (["--per-reply", ""], "not an amount"),
+        (["--per-reply", "none"], "'none' is not an amount"),
         (["--per-1k-cached-input", "0.000001"], "must not cost more than other input"),
         (["--per-1k-input", "1", "--per-1k-cached-input", "1.5"], "must not cost more"),
     ],

@@ -5,8 +5,10 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+from types import UnionType
 from typing import Any
 
+from channels.providers.base import CONTENT_PARTS, SOURCES
 from common.errors import InvalidRequest
 from conversations.api import images
 from conversations.api.parameters import (
@@ -21,9 +23,11 @@ from conversations.completions import Asked
 from conversations.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+# No provider takes these in a message, and images among them would be unpaid.
+_NOT_SENT = (CONTENT_PARTS, "images", *SOURCES)
 _PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
 # Members of every message, of which role, content and tool calls have checks of their own.
-_MEMBERS: dict[str, type] = {
+_MEMBERS: dict[str, type | UnionType] = {
     "role": object,
     "content": object,
     "tool_calls": object,
@@ -32,17 +36,25 @@ _MEMBERS: dict[str, type] = {
 }
 # What answers have in them beside that, from here or straight from a provider. Clients send them
 # back as they came, and some models need them (openai_answers.py, channels/providers/answers.py).
-_ANSWER_MEMBERS: dict[str, type] = {
+_ANSWER_MEMBERS: dict[str, type | UnionType] = {
     "refusal": str,
-    "reasoning_content": str,
-    "reasoning": str,
+    "reasoning_content": str | list | dict,
+    "reasoning": str | list | dict,
     "reasoning_details": list,
     "annotations": list,
+    "thinking_blocks": list,
+    "executed_tools": list,
+    **dict.fromkeys(_NOT_SENT, list),
     # DeepSeek, Mistral; Moonshot: the model goes on from here.
     "prefix": bool,
     "partial": bool,
 }
-_KINDS = {str: "Must be a string.", list: "Must be a list.", bool: "Must be true or false."}
+_KINDS: dict[Any, str] = {
+    str: "Must be a string.",
+    list: "Must be a list.",
+    bool: "Must be true or false.",
+    str | list | dict: "Must be a string, a list or an object.",
+}
 _NO_MEMBER = "the protocol has no such member in a message of this role."
 _REFUSED_MEMBERS = {
     "audio": "Must be left out: conversations are text.",
@@ -112,6 +124,8 @@ def _parse_message(value: Any, path: str, fields: Fields) -> dict[str, Any]:
         fields[f"{path}.tool_call_id"] = "Must be the id of the call that this answers."
     _check_members(message, role, path, fields)
     check_writable(message, path, fields)
+    for name in _NOT_SENT:
+        message.pop(name, None)
     return message
 
 

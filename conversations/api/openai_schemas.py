@@ -12,6 +12,7 @@ from conversations.api.serializers import UsageSchema
 
 OBJECT = "An object as OpenAI's API reference describes it."
 OF_ASSISTANTS = "Of an assistant's message, as the model gave it."
+_NOT_SENT = f"{OF_ASSISTANTS} Taken, but not sent to the provider."
 
 
 def _optional(field: type[serializers.Field[Any, Any, Any, Any]], **more: Any) -> Any:
@@ -29,10 +30,16 @@ class CompletionMessageSchema(serializers.Serializer[Any]):
     tool_calls = _optional(serializers.ListField, child=serializers.DictField())
     tool_call_id = _optional(serializers.CharField)
     refusal = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
-    reasoning_content = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
-    reasoning = _optional(serializers.CharField, help_text=OF_ASSISTANTS)
+    reasoning_content = _optional(serializers.JSONField, help_text=OF_ASSISTANTS)
+    reasoning = _optional(serializers.JSONField, help_text=OF_ASSISTANTS)
     reasoning_details = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
     annotations = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    thinking_blocks = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    executed_tools = _optional(serializers.ListField, help_text=OF_ASSISTANTS)
+    images = _optional(serializers.ListField, help_text=_NOT_SENT)
+    citations = _optional(serializers.ListField, help_text=_NOT_SENT)
+    search_results = _optional(serializers.ListField, help_text=_NOT_SENT)
+    content_parts = _optional(serializers.ListField, help_text=_NOT_SENT)
     prefix = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
     partial = _optional(serializers.BooleanField, help_text=OF_ASSISTANTS)
 

@@ -12,7 +12,14 @@ from typing import Any
 
 import orjson
 
-from channels.providers.base import REASONING_NAMES, Completion, Delta, Usage, text_of_reasoning
+from channels.providers.base import (
+    CONTENT_PARTS,
+    REASONING_NAMES,
+    Completion,
+    Delta,
+    Usage,
+    text_of_reasoning,
+)
 from channels.providers.faults import is_cut, is_filtered
 from common.openai_shape import openai_error
 from conversations import streaming
@@ -93,7 +100,10 @@ def _list_items(reply_id: uuid.UUID, completion: Completion, status: str) -> lis
         }
         parts.insert(0, text)
     if parts:
-        items.append(_message(reply_id.hex, parts))
+        message = _message(reply_id.hex, parts)
+        if others := completion.members.get(CONTENT_PARTS):
+            message[CONTENT_PARTS] = others
+        items.append(message)
     items += [_call(reply_id.hex, n, call) for n, call in enumerate(completion.tool_calls)]
     items[-1]["status"] = status
     return items
@@ -146,7 +156,7 @@ def _text_of(part: Mapping[str, Any]) -> str:
 
 
 def _name_of_thoughts(members: Mapping[str, Any]) -> str:
-    return next(name for name in REASONING_NAMES if members.get(name))
+    return next(name for name in REASONING_NAMES if text_of_reasoning({name: members.get(name)}))
 
 
 def _logprobs(logprobs: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from channels.providers.base import REASONING_NAMES
+from channels.providers.base import CONTENT_PARTS, REASONING_NAMES
 from conversations.api import images
 from conversations.api.parameters import Fields, check_writable
 
@@ -112,7 +112,7 @@ class _Conversation:
         ]
 
     def _add_message(self, item: dict[str, Any], path: str) -> None:
-        refuse_others(item, _OF_ANY | {"role", "content"}, path, self._fields)
+        refuse_others(item, _OF_ANY | {"role", "content", CONTENT_PARTS}, path, self._fields)
         role = item.get("role")
         if role not in _ROLES:
             self._fields[f"{path}.role"] = f"Must be one of {', '.join(_ROLES)}."

@@ -223,6 +223,20 @@ def test_names_that_no_one_route_allows_together_are_400(
     assert not Hold.objects.exists()
 
 
+def test_the_provider_of_the_environment_allows_what_its_setting_names(
+    api: ApiClient, first_route: Route, settings: Any
+) -> None:
+    settings.PROVIDER_ALLOWED_PARAMETERS = ["mirostat", "models"]
+    assert_error(complete(api, mirostat=2), 400, "invalid_request", "mirostat")
+    with StubServer(answer(orjson.dumps(chat_answer()))) as server:
+        settings.PROVIDER_BASE_URL = server.url("/v1")
+        assert complete(api, mirostat=2).status_code == 200
+        assert_error(complete(api, tfs_z=2), 400, "invalid_request", "tfs_z")
+        assert_error(complete(api, models=["a"]), 400, "invalid_request", "models")
+    (sent,) = server.requests
+    assert orjson.loads(sent.body)["mirostat"] == 2
+
+
 def test_a_test_key_is_told_what_a_live_one_is(site: Site, first_route: Route) -> None:
     api = ApiClient(site.test_key)
     assert_error(complete(api, mirostat=2), 400, "invalid_request", "mirostat")

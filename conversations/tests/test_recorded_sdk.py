@@ -20,6 +20,7 @@ from channels.tests.factories import make_site
 from conversations.tests.recorded import reading
 from conversations.tests.recorded.differences import (
     COMPARED,
+    UNREADABLE,
     Outcome,
     find_differences,
     usage_of,
@@ -83,6 +84,8 @@ def ask(client: OpenAI, shape: Shape, is_stream: bool) -> Outcome:
             "code": error.code,
             "param": error.param,
         }
+    except ValueError as error:  # no JSON
+        return {UNREADABLE: repr(error)}
 
 
 def body_of(shape: Shape) -> dict[str, Any]:
@@ -95,7 +98,9 @@ def shown(answer: Any) -> Outcome:
     if isinstance(answer, list):
         said = reading.put_together(answer)
     else:
-        choice = answer["choices"][0]
+        choice = (answer.get("choices") or [{}])[0]
+        if "message" not in choice:
+            return {UNREADABLE: answer}
         said = reading.heard(choice["message"], choice, answer.get("usage"))
     return said | {"usage": usage_of(said["usage"])}
 

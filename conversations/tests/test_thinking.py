@@ -1,4 +1,9 @@
-"""Models that write thoughts into their text: what visitors, later turns and /v1 get of it."""
+"""Models that write thoughts into their text: what visitors, later turns and /v1 get of it.
+
+Some chat templates open the thought themselves, so that the answer has its end alone, as DeepSeek
+R1 and QwQ have under vLLM without a reasoning parser:
+https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from channels.models import LanguageModel
+from channels.models import LanguageModel, RouteTraits
 from channels.tests.factories import make_site
 from channels.tests.test_openai_stream import DONE, chunk
 from common.tests.stub_server import Peer, Request, StubServer, answer
@@ -86,3 +91,85 @@ def test_v1_gets_what_the_model_said(
         said = response.json()["choices"][0]["message"]["content"]
     assert said == WHOLE
     assert_books_agree()
+
+
+# --- Thoughts that the chat template opened -------------------------------------------------------
+
+UNOPENED = ["A greet", "ing.\\n</th", "ink>\\n", "\\nHi", " there"]
+PLAIN_TALK = ["Hi", " there"]
+
+
+class Talker:
+    """A provider that answers with these pieces, whole or as a stream."""
+
+    def __init__(self) -> None:
+        self.pieces = UNOPENED
+        self.finish_reason = "stop"
+
+    def handle(self, peer: Peer, request: Request) -> None:
+        if orjson.loads(request.body).get("stream"):
+            body = b"".join([*map(chunk, self.pieces), chunk(None, self.finish_reason), DONE])
+            peer.send(answer(body, content_type="text/event-stream"))
+            return
+        content = "".join(self.pieces).replace("\\n", "\n")
+        choice = {"message": {"content": content}, "finish_reason": self.finish_reason}
+        peer.send(answer(orjson.dumps({"choices": [choice]}), content_type="application/json"))
+
+
+@pytest.fixture
+def talker(settings: Any) -> Iterator[Talker]:
+    provider = Talker()
+    with StubServer(provider.handle) as server:
+        settings.PROVIDER_BASE_URL = server.url("/v1")
+        yield provider
+
+
+def streamed(live: ApiClient) -> tuple[str, str]:
+    """Return what a streamed chat shows piece by piece, and its whole reply at the end."""
+    *deltas, (_, done) = test_streaming.parse(live.chat(stream=True).getvalue())
+    return "".join(data["text"] for _, data in deltas), done["reply"]
+
+
+def test_a_thought_without_a_beginning_is_no_part_of_a_plain_reply(
+    live: ApiClient, talker: Talker
+) -> None:
+    for _ in range(2):
+        assert live.chat().json()["reply"] == "Hi there"
+    assert {message["content"] for message in live.history()} == {"Hello!", "Hi there"}
+    assert (
+        complete(live).json()["choices"][0]["message"]["content"]
+        == "A greeting.\n</think>\n\nHi there"
+    )
+
+
+def test_a_stream_shows_such_a_thought_once_and_knows_better_from_then_on(
+    live: ApiClient, talker: Talker
+) -> None:
+    shown, reply = streamed(live)
+    assert (shown, reply) == ("A greeting.\n</think>\n\nHi there", "Hi there")
+    assert RouteTraits.objects.get().begins_in_thought
+    assert streamed(live) == ("Hi there", "Hi there")
+    assert {message["content"] for message in live.history()} == {"Hello!", "Hi there"}
+    assert_books_agree()
+
+
+def test_a_plain_reply_teaches_streams(live: ApiClient, talker: Talker) -> None:
+    live.chat()
+    assert streamed(live) == ("Hi there", "Hi there")
+
+
+def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_more(
+    live: ApiClient, talker: Talker
+) -> None:
+    live.chat()
+    talker.pieces, talker.finish_reason = PLAIN_TALK, "length"
+    assert streamed(live) == ("Hi there", "Hi there")
+    assert RouteTraits.objects.get().begins_in_thought  # cut short, it may have been a thought
+    talker.finish_reason = "stop"
+    assert streamed(live) == ("Hi there", "Hi there")
+    assert not RouteTraits.objects.get().begins_in_thought
+
+
+def test_v1_teaches_nothing_of_thoughts(live: ApiClient, talker: Talker) -> None:
+    complete(live)
+    assert not RouteTraits.objects.exists()

@@ -50,6 +50,17 @@ def test_it_stands_above_both_lists(admin_client: Client, configured: None, page
 
 
 @pytest.mark.parametrize("page", LISTS)
+def test_it_says_which_parameters_callers_may_send(
+    admin_client: Client, configured: None, settings: Any, page: str
+) -> None:
+    assert "PROVIDER_ALLOWED_PARAMETERS" not in text_of(admin_client.get(page))
+    settings.PROVIDER_ALLOWED_PARAMETERS = ["mirostat", "repeat_last_n"]
+    text = text_of(admin_client.get(page))
+    assert "mirostat</code>, <code" in text
+    assert "PROVIDER_ALLOWED_PARAMETERS" in text
+
+
+@pytest.mark.parametrize("page", LISTS)
 def test_nothing_is_shown_where_there_is_none(admin_client: Client, page: str) -> None:
     assert TEST not in text_of(admin_client.get(page))
     assert admin_client.get(TEST).status_code == 404

@@ -133,6 +133,21 @@ def test_the_real_settings_load(tmp_path: Path) -> None:
         ("PROVIDER_DEADLINE", "0", "PROVIDER_DEADLINE must be a whole number from 1 to 3600."),
         ("PROVIDER_BASE_URL", "api.acme.test/v1", "PROVIDER_BASE_URL must start with https://"),
         ("PROVIDER_BASE_URL", "https://me:pw@acme.test/v1", "PROVIDER_BASE_URL must hold no user"),
+        (
+            "PROVIDER_BASE_URL",
+            "https://acme.test/v1#the-secret",
+            "PROVIDER_BASE_URL must have no f",
+        ),
+        (
+            "PROVIDER_BASE_URL",
+            "https://acme.test:0/v1",
+            "PROVIDER_BASE_URL must have a port from 1",
+        ),
+        (
+            "PROVIDER_ALLOWED_PARAMETERS",
+            "a b",
+            "PROVIDER_ALLOWED_PARAMETERS takes names of letters",
+        ),
         ("DATABASE_URL", "mysql://me:the-secret@x/y", "DATABASE_URL must start with postgres://"),
     ],
 )

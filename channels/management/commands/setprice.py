@@ -10,6 +10,9 @@ from channels import selectors, services
 from channels.errors import UnknownModel
 from common.commands import ScriptCommand, clear_errors, credits_argument
 
+# Takes a price away that need not be there.
+NO_PRICE = "none"
+
 _FIELDS = {
     "per_reply": "price_per_reply_microcredits",
     "per_1k_input": "price_per_1k_input_tokens_microcredits",
@@ -27,11 +30,17 @@ class Command(ScriptCommand):
         parser.add_argument("--per-reply", type=credits_argument)
         parser.add_argument("--per-1k-input", type=credits_argument)
         parser.add_argument("--per-1k-output", type=credits_argument)
-        parser.add_argument("--per-1k-cached-input", type=credits_argument)
+        parser.add_argument(
+            "--per-1k-cached-input",
+            type=_price_or_none,
+            help=f"'{NO_PRICE}': cached input costs what other input costs.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         prices = {
-            field: options[name] for name, field in _FIELDS.items() if options[name] is not None
+            field: None if options[name] == NO_PRICE else options[name]
+            for name, field in _FIELDS.items()
+            if options[name] is not None
         }
         if not prices:
             options_there = ", ".join(f"--{name.replace('_', '-')}" for name in _FIELDS)
@@ -40,3 +49,7 @@ class Command(ScriptCommand):
             model = services.set_price(model_id=options["model"], **prices)
         described = selectors.describe_model(model, is_current=False)
         self.report(options, described, f"{model.model_id}: {described['price']}")
+
+
+def _price_or_none(text: str) -> int | str:
+    return NO_PRICE if text.lower() == NO_PRICE else credits_argument(text)

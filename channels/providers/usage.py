@@ -1,0 +1,57 @@
+"""Reads how many tokens a call took, under the names that providers have for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.providers.base import Usage
+
+
+def read_usage(usage: dict[str, Any]) -> Usage | None:
+    """Return the tokens a provider tells of; None unless input and output can be read.
+
+    Where the total is more than both, the rest is reasoning that was left out of the output.
+    """
+    input_tokens = _count(usage, "prompt_tokens", "input_tokens")
+    output_tokens = _count(usage, "completion_tokens", "output_tokens")
+    total = _count(usage, "total_tokens")
+    if input_tokens is None or (output_tokens is None and total is None):
+        return None
+    output_tokens = max(output_tokens or 0, (total or 0) - input_tokens)
+    of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    of_output = _details(usage, "completion_tokens_details", "output_tokens_details")
+    cached = _count(of_input, "cached_tokens")
+    if cached is None:
+        cached = _count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")
+    reasoning = _count(of_output, "reasoning_tokens")
+    if reasoning is None:
+        reasoning = _count(usage, "reasoning_tokens")
+    return Usage(
+        input_tokens,
+        output_tokens,
+        cached_input_tokens=None if cached is None else min(cached, input_tokens),
+        reasoning_tokens=None if reasoning is None else min(reasoning, output_tokens),
+    )
+
+
+def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
+    found: Any = None
+    for name in names:
+        found = found or usage.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _count(usage: dict[str, Any], *names: str) -> int | None:
+    """Return the first of these that is there as a whole number; None otherwise.
+
+    Some write it as a float, or as a string of digits.
+    """
+    value: Any = None
+    for name in names:
+        value = usage.get(name) if value is None else value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Beyond 2**53, and for what is no number, a float tells nothing.
+    return int(value) if 0 <= value < 2**53 and value == int(value) else None

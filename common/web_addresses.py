@@ -1,0 +1,32 @@
+"""What the address of an API may hold. Read by the settings, before Django is there."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def flaw_of(url: str) -> str:
+    """Return what is wrong with an address that paths are put below, in words; '' for nothing.
+
+    The words quote nothing of it: what does not belong there may be a secret.
+    """
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "must hold no white space"
+    if "\\" in url:
+        return "must hold no backslash"
+    if not url.lower().startswith(("http://", "https://")):
+        return "must start with https:// or http://"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "must have a host and, if any, a port from 1 to 65535: https://host:8000/v1"
+    if "@" in parts.netloc:
+        return "must hold no user or password (the part before @): keys have a place of their own"
+    if not host:
+        return "must name a host: https://api.example.com/v1"
+    if port == 0:
+        return "must have a port from 1 to 65535, or none"
+    if "#" in url:
+        return "must have no fragment (the part from # on)"
+    return ""

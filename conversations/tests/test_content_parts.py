@@ -1,0 +1,116 @@
+"""Parts of an answer that are no text, and reasoning that is no string: who gets what of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from channels.tests.factories import make_site
+from common.tests.stub_server import Peer, Request, StubServer, answer
+from conftest import ApiClient
+from conversations.tests import test_openai_streaming, test_responses_streaming
+from conversations.tests.test_openai import HELLO, assert_books_agree, complete
+from conversations.tests.test_responses import respond
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+CONTENT = [{"type": "text", "text": "Here:"}, IMAGE]
+REASONING = {"id": "r1", "encrypted": "x"}
+
+
+class Painter:
+    """A provider whose answers hold more than text."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {"content": CONTENT}
+        self.bodies: list[Any] = []
+
+    def handle(self, peer: Peer, request: Request) -> None:
+        body = orjson.loads(request.body)
+        self.bodies.append(body)
+        kind = "delta" if body.get("stream") else "message"
+        said = orjson.dumps({"choices": [{kind: self.message, "finish_reason": "stop"}]})
+        if body.get("stream"):
+            peer.send(answer(b"data: " + said + b"\n\n", content_type="text/event-stream"))
+        else:
+            peer.send(answer(said, content_type="application/json"))
+
+
+@pytest.fixture
+def painter(settings: Any) -> Iterator[Painter]:
+    provider = Painter()
+    with StubServer(provider.handle) as server:
+        settings.PROVIDER_BASE_URL = server.url("/v1")
+        yield provider
+
+
+@pytest.fixture
+def live() -> ApiClient:
+    return ApiClient(make_site().api_key)
+
+
+def message_of(live: ApiClient) -> dict[str, Any]:
+    """Return a completion's message, which a stream says alike."""
+    message: dict[str, Any] = complete(live).json()["choices"][0]["message"]
+    chunks = test_openai_streaming.parse(complete(live, stream=True).getvalue())
+    streamed: dict[str, Any] = {}
+    for delta in test_openai_streaming.deltas(chunks):
+        streamed |= {name: value for name, value in delta.items() if value}
+    assert streamed == {name: value for name, value in message.items() if value}
+    return message
+
+
+def test_v1_gets_parts_that_are_no_text_beside_the_text(live: ApiClient, painter: Painter) -> None:
+    message = message_of(live)
+    assert (message["content"], message["content_parts"]) == ("Here:", [IMAGE])
+    painter.message = {"content": [IMAGE]}
+    message = message_of(live)
+    assert (message["content"], message["content_parts"]) == ("", [IMAGE])
+    assert_books_agree()
+
+
+def test_responses_have_them_in_the_message(live: ApiClient, painter: Painter) -> None:
+    whole = respond(live).json()["output"]
+    assert whole[0]["content_parts"] == [IMAGE]
+    events = test_responses_streaming.parse(respond(live, stream=True).getvalue())
+    assert events[-1]["response"]["output"][0]["content_parts"] == [IMAGE]
+    assert respond(live, [*whole, {"role": "user", "content": "And?"}]).status_code == 200
+    assert "content_parts" not in str(painter.bodies[-1])
+
+
+def test_visitors_get_the_text(live: ApiClient, painter: Painter) -> None:
+    assert live.chat().json()["reply"] == "Here:"
+    painter.message = {"content": [IMAGE]}
+    assert live.chat().status_code == 500
+    assert_books_agree()
+
+
+def test_an_answer_can_be_sent_back_as_it_came(live: ApiClient, painter: Painter) -> None:
+    """But its images are not: nobody has asked what they cost."""
+    painter.message |= {"reasoning": REASONING, "images": [IMAGE]}
+    message = message_of(live)
+    assert message["reasoning"] == REASONING
+    assert complete(live, [*HELLO, message, *HELLO]).status_code == 200
+    assert painter.bodies[-1]["messages"][1] == {
+        "role": "assistant", "content": "Here:", "reasoning": REASONING,
+    }  # fmt: skip
+
+
+def test_reasoning_in_an_object_is_read_for_its_text(live: ApiClient, painter: Painter) -> None:
+    painter.message = {"content": "Hi", "reasoning": {"content": "Hm."}}
+    assert message_of(live)["reasoning"] == "Hm."
+    output = respond(live).json()["output"]
+    assert (output[0]["type"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")
+    assert live.chat().json()["reply"] == "Hi"
+
+
+def test_reasoning_without_text_harms_nobody(live: ApiClient, painter: Painter) -> None:
+    painter.message = {"content": "Hi", "reasoning_content": REASONING, "reasoning": "Hm."}
+    assert message_of(live)["reasoning_content"] == REASONING
+    output = respond(live).json()["output"]
+    assert (output[0]["provider_field"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")
+    assert live.chat().json()["reply"] == "Hi"

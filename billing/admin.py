@@ -1,6 +1,6 @@
-"""Staff pages of credits: balances, ledger, holds and usage, all read-only.
+"""Staff pages of credits: balances, ledger, holds, and usage, all read-only.
 
-Credits are booked at the credits desk (gateway/staff), which makes entries of its own.
+Staff book credits at the credits desk (gateway/staff), which appends its own entries.
 """
 
 from __future__ import annotations
@@ -231,14 +231,14 @@ class RateWindowAdmin(ReadOnlyAdmin):
 
 @admin.register(RedemptionCode)
 class RedemptionCodeAdmin(ReadOnlyAdmin):
-    """Codes are made on a page of their own, and switched off or on here."""
+    """Codes are created on a separate page, and switched off or on here."""
 
     list_display = ("ending", "amount", "redeemed", "state", "valid_until", "note", "created_by")
     list_filter = ("is_enabled",)
     list_select_related = ("created_by",)
     list_per_page = 50
     search_fields = ("code_last_four", "note")
-    search_help_text = "A whole code, its last four letters, or words of the note."
+    search_help_text = "A whole code, its last four letters, or words from the note."
     ordering = ("-id",)
     show_full_result_count = False
     actions = ("disable", "enable")
@@ -247,7 +247,7 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RedemptionCode], search_term: str
     ) -> tuple[QuerySet[RedemptionCode], bool]:
-        """Find a whole code too: what is stored of it cannot be searched by its letters."""
+        """Also search by a whole code: only its digest is stored, which no letters match."""
         if found := redemptions.find_code(search_term):
             return queryset.filter(id=found.id), False
         results: tuple[QuerySet[RedemptionCode], bool] = super().get_search_results(
@@ -284,7 +284,7 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.change_redemptioncode")
 
-    @action(description="Make codes", icon="add", permissions=["make"])
+    @action(description="Create codes", icon="add", permissions=["make"])
     def make(self, request: HttpRequest) -> HttpResponse:
         return redirect("admin:make_codes")
 

@@ -1,8 +1,8 @@
-"""Before a call: a place in the day's quota, and credits set aside for the most it can cost.
+"""Before a call: count it in the day's quota, and hold credits for its highest possible cost.
 
-One statement of guarded single-row steps (common/steps.py), which opens what goes with the call as
-well, such as a session's turn. Rows are locked in one order: what is opened, daily usage, credit
-account.
+This is one statement of guarded single-row steps (common/steps.py). It also opens what goes with
+the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage,
+credit account.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from common.errors import ApiError
 from common.ids import uuid7
 from common.steps import Row, Step, Steps
 
-# The only way to credits: what is held, and grants that have ended, are not there to be held.
+# Every use of credits goes through this condition: held credits and ended grants cannot be held.
 _CAN_PAY = """
 account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amount)s
    AND (next_expiry_at IS NULL OR next_expiry_at > %(now)s)
 """
 
-# A look without a lock, so that whoever has used up their limits writes nothing; what decides are
-# the guards of the steps that follow.
+# Reads without a lock, so that a caller who has reached a limit writes nothing. The guards of the
+# later steps decide.
 _LOOKED = Step(
     "looked",
     ("has_quota", "has_credits"),
@@ -42,7 +42,7 @@ SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
 """,  # noqa: S608  # built from constants only
 )
 
-# {opened}: the rows on which all that follows hangs, at most one.
+# {opened}: a source of at most one row, on which everything that follows depends.
 _COUNTED = """
 INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
 SELECT %(channel)s, %(is_test)s, %(day)s, 1 FROM {opened}
@@ -52,7 +52,7 @@ ON CONFLICT (channel_id, is_test, day) DO UPDATE
 RETURNING message_count
 """
 
-# Nothing is held where nothing can be charged.
+# Holds nothing if nothing can be charged.
 _HELD = Step(
     "held",
     ("account_id",),
@@ -64,8 +64,8 @@ RETURNING account_id
 """,  # noqa: S608  # built from constants only
 )
 
-# Also where the credits went to another in this very moment: a hold of nothing, whose release or
-# end gives the day's count back.
+# Placed even if another request took the credits at this very moment. It then holds nothing, and
+# its release or expiry gives the day's count back.
 _PLACED = Step(
     "placed",
     ("amount_microcredits",),
@@ -83,10 +83,10 @@ RETURNING amount_microcredits
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is to be opened with a hold: nothing is counted or held where its step returns no row.
+    """What to open with a hold. If its step returns no row, nothing is counted or held.
 
-    The step does something only for a row of `looked` that has both quota and credits. `columns`
-    and `source` are SQL, and say what is read with it, in no order: columns, and their joins.
+    The step must do nothing unless `looked` has both quota and credits. `columns` and `source` are
+    SQL for what to read with it, in no order: columns, and their joins.
     """
 
     step: Step | None = None
@@ -97,9 +97,9 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What came of placing a hold: the hold, or the limit that said no.
+    """The result of placing a hold: the hold, or the limit that refused it.
 
-    Both are None where the opening was refused; `opened` are the rows that were read with it.
+    Both are None if the opening was refused. `opened` holds the rows that were read with it.
     """
 
     hold: PlacedHold | None
@@ -123,8 +123,9 @@ SELECT has_quota, has_credits, {is_opened}, (SELECT message_count FROM counted),
        (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
   FROM looked {source}
 """,  # noqa: S608  # built from constants only
-        # The settlement waits for the disk, and takes along what its message wrote before. What a
-        # crash of the database loses is void: without its hold nothing is charged or stored.
+        # The settlement waits for the disk, and flushes everything its message wrote before. What a
+        # database crash loses before that has no effect: without its hold nothing is charged or
+        # stored.
         awaits_disk=False,
     )
 
@@ -137,10 +138,10 @@ def place_hold(
     expires_at: datetime,
     request_id: str,
 ) -> PlacedHold:
-    """Count a message of the day and set credits aside for it: all or nothing.
+    """Count a message of the day and hold credits for it: all or nothing.
 
     A test key's message, and one that cannot cost anything, holds no credits. Raises
-    DailyQuotaReached, before CreditsExhausted.
+    DailyQuotaReached or CreditsExhausted; the daily quota comes first.
     """
     placement = try_hold(
         caller=caller,
@@ -150,7 +151,7 @@ def place_hold(
         request_id=request_id,
     )
     if placement.hold is None:
-        raise placement.refusal or AssertionError("only an opening is refused without a limit")
+        raise placement.refusal or AssertionError("without an opening, only a limit refuses")
     return placement.hold
 
 
@@ -163,7 +164,7 @@ def try_hold(
     request_id: str,
     opening: Opening = Opening(),  # frozen
 ) -> Placement:
-    """Do the same, and open what goes with it, as part of the same statement; raise nothing."""
+    """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
     hold_id, day = uuid7(), utc_day(now)
     rows = _placing(opening.step, opening.columns, opening.source).run(
@@ -205,7 +206,7 @@ def try_hold(
 def _refusal(
     caller: Caller, now: datetime, has_quota: bool, has_credits: bool, is_opened: bool
 ) -> ApiError | None:
-    """Return which limit said no, None where it was what should have been opened."""
+    """Return the limit that refused, or None if the opening was refused."""
     if has_quota and not has_credits:
         return CreditsExhausted()
     if has_quota and not is_opened:

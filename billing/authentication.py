@@ -1,7 +1,7 @@
-"""The key's caller, found and counted by one statement, in the window of the view's throttle.
+"""Finds a key's caller and counts the request in the view's rate window, in one statement.
 
-The order of the contract's checks stays: an unknown key is 401 and a disabled channel 403 with
-nothing counted, and a minute that is used up is 429 once the throttle is asked.
+The contract's order of checks stays: an unknown key is 401 and a disabled channel 403, with nothing
+counted. A full window is 429 when DRF asks the throttle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from channels.callers import Caller
 
 
 class CountedKey(ApiKeyAuthentication):
-    """Authenticates by key, and counts the request where the view's throttle would."""
+    """Authenticates by key, and counts the request in place of the view's throttle."""
 
     def find_caller(self, request: Request, key: str) -> Caller | None:
         (throttle,) = request.parser_context["view"].get_throttles()

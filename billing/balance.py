@@ -1,4 +1,4 @@
-"""What an account has, and how long that lasts at the pace it is spent."""
+"""What an account has, and how long it lasts at the current pace."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Channel
 
 DAY = timedelta(days=1)
-# Beyond that a date says nothing.
+# A later date would mean nothing.
 LONGEST_RUNWAY_DAYS = 5 * 365
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an account has now, in micro-credits; `held` is what calls in flight have set aside."""
+    """An account's credits now, in micro-credits; `held` is set aside for calls in flight."""
 
     balance: int = 0
     available: int = 0
@@ -30,7 +30,7 @@ class Balance:
     low_balance: int = 10_000_000
     entry_count: int = 0
     first_entry_at: datetime | None = None
-    # The cheapest reply of the account's own channels: less than that is as good as nothing.
+    # The cheapest reply of the account's channels. Less than that can buy nothing.
     cheapest_reply: int = 0
     next_expiry_at: datetime | None = None
 
@@ -44,16 +44,16 @@ class Balance:
 
     @property
     def is_low(self) -> bool:
-        """Tell whether credits have run low, which an account that never had any has not seen."""
+        """Return whether credits are low. False for an account that never had any."""
         return self.entry_count > 0 and self.is_below_threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Runway:
-    """What was charged in which time, up to now, and the UTC day credits last until at that pace.
+    """The recent charges, and the UTC day until which credits last at that pace.
 
-    `span` is the time since the last 7 days began, or since the account's first entry, if that was
-    later: then the pace is no whole one. A day at least.
+    `span` is the time since the last 7 days began, or since the account's first entry if that was
+    later (then `is_whole` is False). It is at least a day.
     """
 
     spent_microcredits: int
@@ -63,7 +63,7 @@ class Runway:
 
 
 def get_balance(*, account_id: int, now: datetime) -> Balance:
-    """Return what the account has; takes back grants that have ended, as spending would."""
+    """Return the account's credits. Expires ended grants first, as spending would."""
     row = _balances(now).filter(account_id=account_id).first()
     if row and row["next_expiry_at"] and row["next_expiry_at"] <= now:
         grants.expire_grants(account_id=account_id, now=now)
@@ -85,7 +85,7 @@ def get_balance(*, account_id: int, now: datetime) -> Balance:
 
 
 def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
-    """What open holds past their end had set aside is free already, whoever tidies them."""
+    """Expired holds count as free, whether or not a task has released them."""
     ended = Hold.objects.filter(
         holds.has_ended(now), account_id=OuterRef("account_id"), state=Hold.State.HELD
     )
@@ -111,10 +111,9 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
 
 
 def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
-    """Return what was charged in the last seven days, and how long the balance lasts at that pace.
+    """Return what was charged in the last 7 days, and how long the balance lasts at that pace.
 
-    Of an account that is not as old, the pace is that of the time since its first entry, a day at
-    least.
+    For a younger account, the pace is that of the time since its first entry, at least a day.
     """
     starts_at, _ = last_days(now)
     spent = selectors.sum_charges(account_id=account_id, starts_at=starts_at)

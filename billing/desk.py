@@ -1,7 +1,7 @@
-"""The credits desk: what staff book on accounts by hand, one at a time or many at once.
+"""The credits desk: what staff book on accounts by hand, on one or many at once.
 
-Every booking is a grant or an adjustment of its own (billing/grants.py). The form's one-time
-reference makes it book once for each account, however often the form is sent.
+Every booking is a grant or an adjustment (billing/grants.py). The form carries a one-time
+reference, so each account is booked only once, however often the form is sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.money import show_credits
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What is to be booked on each account: micro-credits, negative where they are taken."""
+    """A booking for each chosen account, in micro-credits. Negative amounts deduct."""
 
     change_microcredits: int
     reason: str
@@ -32,7 +32,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an account has and would have, in micro-credits, and why it would be refused."""
+    """An account before and after a booking, in micro-credits, and why it would be refused."""
 
     account: Account
     balance: int
@@ -54,7 +54,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a booking on one account: an entry, new or of before, or why there is none."""
+    """The result for one account: a new or earlier entry, or why there is none."""
 
     account: Account
     entry: LedgerEntry | None = None
@@ -63,13 +63,13 @@ class Outcome:
 
 
 def refusal(available_microcredits: int) -> str:
-    """Say why an account's credits cannot be taken."""
+    """Return why credits cannot be taken from an account."""
     available = show_credits(max(0, available_microcredits))
-    return f"Only {available} credits are available; what calls in flight hold cannot be taken."
+    return f"Only {available} credits are available. Calls in flight keep what they hold."
 
 
 def preview(accounts: Iterable[Account], booking: Booking) -> list[Preview]:
-    """Return each account before and after, in one query; nothing is booked."""
+    """Return each account before and after, in one query. Books nothing."""
     found = list(accounts)
     known = CreditAccount.objects.in_bulk([account.id for account in found])
     rows = []
@@ -84,7 +84,7 @@ def preview(accounts: Iterable[Account], booking: Booking) -> list[Preview]:
 def book(
     accounts: Sequence[Account], booking: Booking, *, reference: str, actor: Actor
 ) -> list[Outcome]:
-    """Book on each account, in a transaction of its own; one that is refused stops no other."""
+    """Book on each account, in separate transactions, so that a refusal stops no other."""
     return [_book_one(account, booking, reference, actor) for account in accounts]
 
 

@@ -1,4 +1,4 @@
-"""Refusals of limits and credits, as callers see them, and faults of bookkeeping."""
+"""Refusals by limits and credits, as callers see them, and bookkeeping errors."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class CreditsExhausted(ApiError):
 
 
 class HoldNotOpen(Exception):
-    """The hold was captured, released or has expired: it can no longer be charged."""
+    """The hold was captured or released, or has expired, so it can no longer be charged."""
 
 
 class ReferenceReused(Exception):
-    """The reference names an earlier grant of another amount."""
+    """The reference belongs to an earlier grant of another amount."""
 
 
 class CodeRefused(Exception):
-    """A redemption code grants nothing; the message says why."""
+    """A redemption code grants nothing. The message says why."""

@@ -1,9 +1,9 @@
-"""Credits that come and go by themselves: grants with an end, corrections, monthly grants.
+"""Credits outside of charges: grants that expire, corrections, monthly grants.
 
-Charges do not touch grants. An account counts what was ever spent, and how much of that its
-grants have been told of; the rest is allocated, soonest-ending grant first, under the account's
-row lock, whenever it matters: before a grant is added and when one has ended. In between the
-set of grants does not change, so the order of allocation is the order of spending.
+Charges do not touch grants. An account counts its total spending, and how much of it was allocated
+to grants. The rest is allocated when it matters: before a grant is added, and when one has ended.
+That happens under the account's row lock, soonest-ending grant first. In between the set of grants
+does not change, so the order of allocation is the order of spending.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from common.money import show_credits
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A movement of an account's balance, with everything its entry says. Micro-credits."""
+    """A change of an account's balance, with everything its entry says. Micro-credits."""
 
     amount_microcredits: int  # negative: taken from the customer
     kind: LedgerEntry.Kind
@@ -36,7 +36,7 @@ class Change:
     reference: str | None = None
 
     def is_that_of(self, entry: LedgerEntry) -> bool:
-        """Tell whether an entry moves the same amount in the same direction for the same kind."""
+        """Return whether an entry has the same kind, amount, and direction."""
         sign = 1 if entry.credit == Book.CUSTOMER else -1
         return (entry.kind, sign * entry.amount_microcredits) == (
             self.kind,
@@ -54,11 +54,11 @@ def grant_credits(
     category: str = CreditGrant.Category.PURCHASE,
     expires_at: datetime | None = None,
 ) -> tuple[LedgerEntry, bool]:
-    """Add credits to an account; return the entry and whether it is new.
+    """Add credits to an account. Returns the entry and whether it is new.
 
-    The same reference grants once: given again it returns the first entry. Raises
-    ReferenceReused where that one was of another amount, and ValueError for an amount below one
-    micro-credit or an end that has passed. An Actor is a person: the audit log says so too.
+    Idempotent by reference: the same reference returns the first entry. Raises ReferenceReused if
+    that entry has another amount, and ValueError for an amount below one micro-credit or an end in
+    the past. If the actor is an Actor, a person, the audit log records the grant too.
     """
     if amount_microcredits <= 0:
         raise ValueError("A grant must be more than 0 credits.")
@@ -73,7 +73,7 @@ def grant_credits(
 
 
 def _find_earlier(account: Account, change: Change, refusal: Exception) -> LedgerEntry:
-    """Return the entry that the change's reference has booked before; raise `refusal` without."""
+    """Return the entry that this reference booked before. Raises `refusal` if there is none."""
     entries = LedgerEntry.objects.filter(credit_account_id=account.id, reference=change.reference)
     earlier = entries.first() if change.reference else None
     if earlier is None:
@@ -91,11 +91,11 @@ def adjust_credits(
     actor: str | Actor,
     reference: str | None = None,
 ) -> tuple[LedgerEntry, bool]:
-    """Correct a balance up or down by an entry of its own; return it and whether it is new.
+    """Correct a balance up or down with an entry. Returns the entry and whether it is new.
 
-    Takes what is available now: after holds and grants that have ended, whoever noticed first.
-    Raises CreditsExhausted where less than that is available: held credits cannot be taken. The
-    same reference adjusts once, as in grant_credits.
+    Uses what is available now: expires ended holds and grants first, so that it does not matter who
+    noticed them. Raises CreditsExhausted if less is available, because held credits cannot be
+    taken. Idempotent by reference, like grant_credits.
     """
     if not change_microcredits:
         raise ValueError("An adjustment must not be 0.")
@@ -110,17 +110,17 @@ def adjust_credits(
         with transaction.atomic():
             return _append_entry(account.id, change), True
     except (IntegrityError, CreditsExhausted) as refusal:
-        # Exhausted, perhaps, by this very adjustment, sent twice.
+        # The same adjustment, sent twice, may be what exhausted them.
         return _find_earlier(account, change, refusal), False
 
 
 def expire_grants(*, account_id: int, now: datetime) -> bool:
-    """Take back what is left of grants that have ended; False where none had.
+    """Take back what is left of ended grants. Returns False if no grant has ended.
 
-    Every refusal asks this first, so where nothing has ended, nothing is locked.
-    Credits held by calls in flight are left to them. Those that began before a grant's end may
-    still be charged, from this grant first; what they give back is taken once they have ended,
-    within the lifetime of a hold, and can be spent until then.
+    Every refusal calls this first, so it locks nothing if nothing has ended. Credits held by calls
+    in flight stay held. A call that began before a grant's end may still be charged, from this
+    grant first. What such calls give back can be spent until the last of them has ended, within the
+    lifetime of a hold, and is taken back then.
     """
     due = CreditAccount.objects.filter(account_id=account_id, next_expiry_at__lte=now)
     return due.exists() and _expire_due(due, account_id, now)
@@ -128,7 +128,7 @@ def expire_grants(*, account_id: int, now: datetime) -> bool:
 
 @transaction.atomic
 def _expire_due(due: QuerySet[CreditAccount], account_id: int, now: datetime) -> bool:
-    if not due.update(entry_count=F("entry_count")):  # the row's lock, and the test under it
+    if not due.update(entry_count=F("entry_count")):  # takes the row lock and checks again
         return False
     available = _allocate(account_id)
     ended = CreditGrant.objects.filter(
@@ -177,8 +177,8 @@ def _grant(
 ) -> LedgerEntry:
     CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
     entry = _append_entry(account.id, change)
-    # After the entry, as that holds the row's lock; before the grant, which pays for nothing
-    # that was spent before it.
+    # After the entry, because that takes the row lock. Before the grant, because the grant must not
+    # pay for earlier spending.
     _allocate(account.id)
     CreditGrant.objects.create(
         credit_account_id=account.id,
@@ -196,7 +196,7 @@ def _grant(
 
 
 def _allocate(account_id: int) -> int:
-    """Tell grants of what was spent since the last time; return what the account has available.
+    """Allocate recent spending to grants. Returns the credits that the account has available.
 
     Needs the account's row lock.
     """
@@ -219,8 +219,8 @@ def _allocate(account_id: int) -> int:
     return account.balance_microcredits - account.held_microcredits
 
 
-# Raising the balance well above the threshold arms the warnings again; a quarter more than the
-# threshold, so that small grants around it do not send a mail each.
+# A balance well above the threshold re-arms the warnings. It must be a quarter above, so that small
+# grants around the threshold do not send a mail each.
 _CHANGE_BALANCE = """
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits + %(change)s,
@@ -235,7 +235,7 @@ RETURNING balance_microcredits, entry_count
 
 
 def _append_entry(account_id: int, change: Change) -> LedgerEntry:
-    """Change the balance and write the entry that says so. Raises CreditsExhausted."""
+    """Change the balance and append its entry. Raises CreditsExhausted."""
     is_spent = change.kind == LedgerEntry.Kind.ADJUSTMENT and change.amount_microcredits < 0
     changed = db.fetch_row(
         _CHANGE_BALANCE,
@@ -246,7 +246,7 @@ def _append_entry(account_id: int, change: Change) -> LedgerEntry:
         },
     )
     if changed is None:
-        raise CreditsExhausted("The account has less than that available.")
+        raise CreditsExhausted("The account has fewer credits available.")
     balance, sequence = changed
     books = (Book.ISSUANCE, Book.CUSTOMER)
     debit, credit = books if change.amount_microcredits > 0 else books[::-1]
@@ -285,9 +285,9 @@ def _record(entry: LedgerEntry, change: Change, actor: Actor) -> None:
 
 
 def grant_monthly_credits(*, now: datetime) -> int:
-    """Give every account on a plan this UTC month's credits, once; return how many got them.
+    """Grant this UTC month's credits to every account on a plan, once. Returns how many got them.
 
-    Safe to run at any time and on many machines: the month is the grant's reference.
+    Safe to run at any time and on many machines, because the month is the grant's reference.
     """
     month_start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     month_end = (month_start.replace(day=28) + timedelta(days=4)).replace(day=1)
@@ -310,5 +310,5 @@ def _grant_month(account: Account, reference: str, month_end: datetime) -> bool:
             expires_at=month_end,
         )
     except ReferenceReused:
-        return False  # the plan's grant was changed in mid-month; this month has been granted
+        return False  # the plan's grant changed mid-month, and this month was already granted
     return is_new

@@ -25,7 +25,7 @@ EXPIRE_BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class PlacedHold:
-    """An open hold, as the request that placed it carries it along."""
+    """An open hold, as the request that placed it passes it on."""
 
     id: uuid.UUID
     account_id: int
@@ -37,13 +37,13 @@ class PlacedHold:
     request_id: str
 
 
-# The time of a hold has passed; or a clock that ran ahead placed it, so that its end means nothing.
-# Its call may still capture it, until somebody needs what it holds.
+# The hold has expired, or a clock that ran ahead placed it, so that its expiry time means nothing.
+# Its call may still capture it until another request needs the credits.
 HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
 
 
 def has_ended(now: datetime) -> Q:
-    """Return the same as a filter."""
+    """Return the same condition as a filter."""
     return Q(expires_at__lte=now) | Q(created_at__gt=latest_believed(now))
 
 
@@ -53,21 +53,21 @@ def ended_params(now: datetime) -> dict[str, Any]:
 
 
 def is_known(hold: PlacedHold) -> bool:
-    """Tell whether a hold's row is there: placing it does not wait for the database's disk."""
+    """Return whether a hold's row exists. Placing it does not wait for the database's disk."""
     return Hold.objects.filter(id=hold.id).exists()
 
 
 @transaction.atomic
 def release_hold(*, hold: PlacedHold, now: datetime) -> bool:
-    """Give credits and the day's count back; False where the hold was resolved before."""
+    """Give credits and the day's count back. Returns False if the hold was already resolved."""
     return resolve_free(hold, state=Hold.State.RELEASED, now=now)
 
 
 def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
-    """Release up to 500 holds whose time has passed, of one account or of all; return how many.
+    """Release up to 500 expired holds, of one account or of all. Returns how many.
 
-    Called by admission when a limit says no, and by the clean-up task. Each hold is resolved in
-    a transaction of its own: locks of several at once could wait for each other in a circle.
+    Admission calls this when a limit refuses, and so does the clean-up task. Each hold has its own
+    transaction, because several locks at once could deadlock.
     """
     expired = Hold.objects.filter(has_ended(now), state=Hold.State.HELD).order_by("id")
     if account_id is not None:
@@ -92,7 +92,7 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
 
 
 def resolve_free(hold: PlacedHold, *, state: Hold.State, now: datetime) -> bool:
-    """Resolve an open hold at no charge: hold, then daily usage, then credit account."""
+    """Resolve an open hold at no charge. Locks hold, then daily usage, then credit account."""
     open_hold = Hold.objects.filter(id=hold.id, state=Hold.State.HELD)
     if not open_hold.update(state=state, resolved_at=now):
         return False

@@ -1,8 +1,8 @@
 """Credits as whole micro-credits, and the counters of limits.
 
-The database itself holds the promises that matter most: a balance is never negative, never less
-than what is held, and ledger entries are neither changed nor deleted (triggers of migration
-0002). Everything else is in services.py.
+The database enforces the most important rules: a balance is never negative and never below what is
+held, and ledger entries are neither changed nor deleted (triggers of migration 0002). Everything
+else is in services.py.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_REFERENCE = 100
 
 
 class CreditAccount(models.Model):
-    """What an account owns and what of it is held for calls in flight; made by the first grant."""
+    """An account's balance, and how much of it calls in flight hold. The first grant creates it."""
 
     account = models.OneToOneField(
         Account, models.PROTECT, primary_key=True, related_name="credit_account"
     )
     balance_microcredits = models.BigIntegerField(default=0)
     held_microcredits = models.BigIntegerField(default=0)
-    # Number of the latest ledger entry: entries of an account are numbered without a gap.
+    # The number of the latest ledger entry. An account's entries are numbered without gaps.
     entry_count = models.BigIntegerField(default=0)
-    # All that was ever charged or deducted, and how much of it grants have been told of: which
-    # grant pays is settled when it matters, not with every charge (billing/grants.py).
+    # Total charged or deducted, and how much of it was allocated to grants. Which grant pays is
+    # decided when it matters, not with every charge (billing/grants.py).
     spent_microcredits = models.BigIntegerField(default=0)
     allocated_microcredits = models.BigIntegerField(default=0)
-    # When the next grant ends; admission looks at it, so that no clean-up job has to be in time.
+    # When the next grant ends. Admission checks it, so that no clean-up job has to run on time.
     next_expiry_at = models.DateTimeField(null=True, blank=True)
     low_balance_microcredits = models.BigIntegerField("warn below", default=10_000_000)
     warned = models.SmallIntegerField(default=0)
@@ -61,7 +61,7 @@ class CreditAccount(models.Model):
 
 
 class Book(models.TextChoices):
-    """The places credits move between. Each entry takes from one and gives to another."""
+    """The books that credits move between. Each entry takes from one and gives to another."""
 
     ISSUANCE = "issuance", "Issued by the operator"
     CUSTOMER = "customer", "Customer's balance"
@@ -70,10 +70,10 @@ class Book(models.TextChoices):
 
 
 class LedgerEntry(models.Model):
-    """One movement of credits, balanced in itself: the same amount leaves `debit`, enters `credit`.
+    """One movement of credits. The same amount leaves `debit` and enters `credit`.
 
-    Appended, never edited: the database refuses UPDATE and DELETE. A mistake is set right by a
-    new entry.
+    Entries are appended, never edited: the database refuses UPDATE and DELETE. A new entry corrects
+    a mistake.
     """
 
     class Kind(models.TextChoices):
@@ -83,7 +83,7 @@ class LedgerEntry(models.Model):
         EXPIRY = "expiry", "Expiry of a grant"
         ABSORBED = "absorbed", "Loss borne by the operator"
 
-    # No index of its own: that of the sequence begins with it.
+    # Needs no index: the sequence's index begins with it.
     credit_account = models.ForeignKey(
         CreditAccount, models.PROTECT, related_name="entries", db_index=False
     )
@@ -97,15 +97,15 @@ class LedgerEntry(models.Model):
     actor = models.CharField(max_length=254, blank=True)
     reference = models.CharField(max_length=MAX_REFERENCE, null=True, blank=True)
     request_id = models.CharField(max_length=128, blank=True)
-    # The hold that was captured; the reply it paid for has the same id.
+    # The captured hold. The reply that it paid for has the same id.
     hold_id = models.UUIDField(null=True, blank=True, unique=True)
     created_at = models.DateTimeField()
 
     class Meta:
         verbose_name_plural = "ledger entries"
         indexes: ClassVar = [
-            # The few that change the balance without being a charge: with them, and the balances
-            # that entries carry, charges are summed without being read (selectors.py).
+            # The few entries that change the balance but are not charges. With these, and the
+            # balances that entries carry, charges are summed without reading them (selectors.py).
             models.Index(
                 fields=["credit_account", "sequence"],
                 condition=~Q(kind__in=("absorbed", "charge")),
@@ -138,7 +138,7 @@ class LedgerEntry(models.Model):
 
 
 class CreditGrant(models.Model):
-    """Credits with a beginning and perhaps an end: the soonest to end is spent first."""
+    """Granted credits, which may expire. The grant that ends first is spent first."""
 
     class Category(models.TextChoices):
         PURCHASE = "purchase", "Purchase"
@@ -149,7 +149,7 @@ class CreditGrant(models.Model):
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="grant")
     category = models.CharField(max_length=10, choices=Category.choices)
     amount_microcredits = models.BigIntegerField()
-    # What charges allocated so far have left of it.
+    # What is left after the charges allocated so far.
     remaining_microcredits = models.BigIntegerField()
     expires_at = models.DateTimeField(null=True, blank=True)
 
@@ -176,15 +176,15 @@ class CreditGrant(models.Model):
 
 
 class RedemptionCode(models.Model):
-    """A code that grants credits to each account that redeems it, once, while it lasts.
+    """A code that grants credits once to each account that redeems it, while it is valid.
 
-    That an account redeems it once is the ledger's own promise: the grant's reference is unique.
+    The ledger enforces once per account: the grant's reference is unique.
     """
 
-    # In clear, of a row that has just been made; no field.
+    # In plain text, only on a row just created. Not a database field.
     code: str = ""
-    # What is typed is found by its digest; the ciphertext lets it be digested again. The code
-    # itself is shown once, when it is made, and by its ending afterwards.
+    # The digest finds a code that is typed; the ciphertext lets it be digested again. The code is
+    # shown once, when it is created, and then only by its last four letters.
     code_digest = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
     code_ciphertext = models.BinaryField(null=True, editable=False)
@@ -193,7 +193,7 @@ class RedemptionCode(models.Model):
     amount_microcredits = models.BigIntegerField()
     max_redemptions = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
     redeemed_count = models.PositiveIntegerField(default=0, editable=False)
-    # Until when it can be redeemed, and how long the credits last once it was.
+    # Until when the code can be redeemed, and how long its credits last after that.
     valid_until = models.DateTimeField(null=True, blank=True)
     credits_last_days = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no end."
@@ -221,12 +221,12 @@ class RedemptionCode(models.Model):
 
     @property
     def masked(self) -> str:
-        """The code as it may be shown anywhere: `…HC4P`."""
+        """The code in a form that may be shown anywhere: `…HC4P`."""
         return f"…{self.code_last_four}"
 
 
 class VerificationRun(models.Model):
-    """One nightly proof of the books, kept for the staff."""
+    """One nightly verification of the ledger, kept for the staff."""
 
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
@@ -242,9 +242,9 @@ class VerificationRun(models.Model):
 
 
 class Hold(models.Model):
-    """The admission of one message: its count in the day's quota, and credits set aside for it.
+    """The admission of one message: its count in the day's quota, and the credits held for it.
 
-    A hold whose time has passed counts as released, whether or not anything has tidied it yet.
+    An expired hold counts as released, whether or not anything has released it yet.
     """
 
     class State(models.TextChoices):
@@ -254,9 +254,9 @@ class Hold(models.Model):
         EXPIRED = "expired", "Expired"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # Looked for by id, or while they are open: that index is enough, and each message writes one.
-    # No constraints either: it is the day's row, counted with each hold, that ties channel and
-    # account down in the database (docs/decisions/0023).
+    # Read by id, or while open. One partial index is enough, and each message writes one. No
+    # foreign key constraints: the day's row, counted with each hold, ties channel and account
+    # together in the database (docs/decisions/0023).
     account = models.ForeignKey(
         Account, models.PROTECT, related_name="holds", db_index=False, db_constraint=False
     )
@@ -275,7 +275,7 @@ class Hold(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            # Only the few holds in flight: what admission looks through for expired ones.
+            # Only the few holds in flight. Admission looks through them for expired ones.
             models.Index(
                 fields=["account", "expires_at"],
                 condition=Q(state="held"),
@@ -283,7 +283,7 @@ class Hold(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            # And so the amount is none below zero.
+            # This also keeps the amount from being negative.
             models.CheckConstraint(
                 condition=Q(
                     captured_microcredits__gte=0,
@@ -298,9 +298,9 @@ class Hold(models.Model):
 
 
 class DailyUsage(models.Model):
-    """How many messages of a channel's quota a UTC day has used; test keys are counted apart.
+    """How many messages a channel has sent on a UTC day; test keys are counted separately.
 
-    Written with each hold, in one statement: what ties holds and messages to their channel.
+    Written with each hold, in one statement. This row ties holds and messages to their channel.
     """
 
     channel = models.ForeignKey(Channel, models.PROTECT, related_name="daily_usage", db_index=False)
@@ -324,7 +324,7 @@ class DailyUsage(models.Model):
 
 
 class RateWindow(models.Model):
-    """Requests of the last minute, second by second, in one row (see throttling.py)."""
+    """The requests of the last minute by second, in one row (see throttling.py)."""
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="+", db_index=False)
     bucket = models.CharField(max_length=12)

@@ -1,4 +1,4 @@
-"""Redemption codes: made by staff, redeemed by owners of accounts."""
+"""Redemption codes: created by staff, redeemed by account owners."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ CODES = SealedColumn(
     digest="code_digest",
     prefix="redemption code:",
 )
-# Without what looks alike: 0 and O, 1, I and L, 5 and S, 2 and Z, 8 and B, U and V.
+# Without lookalikes: 0 and O, 1, I and L, 5 and S, 2 and Z, 8 and B, U and V.
 _ALPHABET = "34679ACDEFGHJKMNPQRTWXY"
 _GROUPS, _GROUP_LENGTH = 4, 4
 MOST_AT_ONCE = 500
 ATTEMPTS_PER_MINUTE = 10
 
-UNKNOWN = "There is no such code. Check it letter by letter: it has four groups of four."
-USED = "This account has redeemed this code already."
+UNKNOWN = "There is no such code. Check each letter: a code has four groups of four."
+USED = "This account has already redeemed this code."
 TOO_MANY = "Too many codes were tried. Wait a minute, then try again."
 
 
 def derive_code(reference: str, number: int) -> str:
-    """Return a code such as K7QM-X3FD-9WTA-HC4P: 72 bits nobody guesses, easy to read out.
+    """Return a code such as K7QM-X3FD-9WTA-HC4P: 72 bits, unguessable and easy to read out.
 
-    Made from the installation's secret, so that a form sent twice makes the same codes.
+    Derived from the installation's secret, so that a form sent twice creates the same codes.
     """
     drawn = salted_hmac("billing.redemptions", f"{reference}:{number}", algorithm="sha256").digest()
     value, letters = int.from_bytes(drawn, "big"), ""
@@ -63,10 +63,10 @@ def make_codes(
     credits_last_days: int | None = None,
     note: str = "",
 ) -> list[RedemptionCode]:
-    """Make so many codes of the same kind and return them, this once with `code` in clear.
+    """Create `count` codes of the same kind and return them, this once with `code` in plain text.
 
-    The same reference makes them once, and returns them again. The audit log says how many, never
-    which.
+    Idempotent by reference: the same reference returns the same codes. The audit log says how many,
+    never which.
     """
     codes = [
         _new_code(
@@ -100,7 +100,7 @@ def _new_code(code: str, **fields: Any) -> RedemptionCode:
 
 
 def _find_made(codes: list[RedemptionCode]) -> list[RedemptionCode]:
-    """Return these codes as they are stored: the same form was sent before."""
+    """Return these codes as stored, if the same form was sent before."""
     clear = {digest: code.code for code in codes for digest in CODES.digests_of(code.code)}
     found = list(RedemptionCode.objects.filter(code_digest__in=clear).order_by("id"))
     for row in found:
@@ -109,7 +109,7 @@ def _find_made(codes: list[RedemptionCode]) -> list[RedemptionCode]:
 
 
 def _store(codes: list[RedemptionCode]) -> None:
-    """Store new codes; their ciphertexts are bound to the rows, which have numbers only then."""
+    """Store new codes. Ciphertexts are bound to row ids, which exist only after the insert."""
     RedemptionCode.objects.bulk_create(codes)
     names = CODES.seal_all([(row, row.code) for row in codes])
     RedemptionCode.objects.bulk_update(codes, names)
@@ -117,7 +117,7 @@ def _store(codes: list[RedemptionCode]) -> None:
 
 @transaction.atomic
 def set_enabled(*, code: RedemptionCode, is_enabled: bool, actor: Actor) -> bool:
-    """Let a code be redeemed, or not; False where nothing had to be changed."""
+    """Allow or forbid redeeming a code. Returns False if nothing had to change."""
     changed = RedemptionCode.objects.filter(id=code.id, is_enabled=not is_enabled)
     if not changed.update(is_enabled=is_enabled):
         return False
@@ -127,9 +127,9 @@ def set_enabled(*, code: RedemptionCode, is_enabled: bool, actor: Actor) -> bool
 
 
 def redeem(*, account: Account, text: str, actor: Actor) -> LedgerEntry:
-    """Grant an account what a code is worth, once; return the ledger entry.
+    """Grant an account the value of a code, once. Returns the ledger entry.
 
-    Raises CodeRefused, which says why, also where too many codes are tried.
+    Raises CodeRefused, which says why, also after too many tries.
     """
     who = str(actor.user.pk) if actor.user else actor.name
     if not floods.is_within("redeemed-codes", who, per_minute=ATTEMPTS_PER_MINUTE):
@@ -141,7 +141,7 @@ def redeem(*, account: Account, text: str, actor: Actor) -> LedgerEntry:
 
 
 def find_code(text: str) -> RedemptionCode | None:
-    """Return a code however it was typed: small letters, spaces, no hyphens."""
+    """Return a code however it was typed: lower case, with spaces, without hyphens."""
     bare = "".join(filter(str.isalnum, text.upper()))
     groups = range(0, len(bare), _GROUP_LENGTH)
     grouped = "-".join(bare[start : start + _GROUP_LENGTH] for start in groups)
@@ -150,7 +150,7 @@ def find_code(text: str) -> RedemptionCode | None:
 
 @transaction.atomic
 def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry:
-    """Count the redemption and grant, both or neither."""
+    """Count the redemption and grant the credits: both or neither."""
     now = timezone.now()
     reference = f"code:{code.id}"
     if LedgerEntry.objects.filter(credit_account_id=account.id, reference=reference).exists():
@@ -177,7 +177,7 @@ def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry
     except ReferenceReused:
         raise CodeRefused(USED) from None
     if not is_new:
-        # Two at once, and the other was faster; what was counted above is rolled back.
+        # Another request was faster. The count above is rolled back.
         raise CodeRefused(USED)
     return entry
 
@@ -188,4 +188,4 @@ def _why_closed(code: RedemptionCode, now: datetime) -> str:
         return "This code has been switched off."
     if code.valid_until is not None and code.valid_until <= now:
         return f"This code could be redeemed until {code.valid_until:%Y-%m-%d %H:%M} UTC."
-    return "This code has been redeemed as often as it may be."
+    return "This code has been redeemed as often as it allows."

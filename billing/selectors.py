@@ -1,4 +1,4 @@
-"""Reads of usage, and of the ledger by time: its entries, and what was charged."""
+"""Reads daily usage, and the ledger by time: its entries, and what was charged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from billing.models import DailyUsage, LedgerEntry
 from channels.callers import Caller
 from common import db
 
-# Entries are written in the order of their numbers, their times taken a moment before: that of a
-# later one is earlier by so much at most.
+# Entries are numbered in the order of writing, but their times are taken a moment before. A later
+# entry's time can be earlier by at most this much.
 _SKEW = timedelta(minutes=10)
 
 
 def get_messages_used(*, caller: Caller, now: datetime) -> int:
-    """Return how many messages of the caller's quota this UTC day has used."""
+    """Return how many messages of the caller's quota are used up this UTC day."""
     usage = DailyUsage.objects.filter(
         channel_id=caller.channel_id, is_test=caller.is_test, day=utc_day(now)
     )
@@ -26,9 +26,9 @@ def get_messages_used(*, caller: Caller, now: datetime) -> int:
 
 # --- Entries by time ----------------------------------------------------------------------------
 
-# Entries of an account are numbered without a gap, and their times grow with the numbers: the
-# first one of a moment is found by halving, of several moments in one statement, however many
-# entries there are. The newest is looked at first, as most periods end after it.
+# An account's entries are numbered without gaps, and their times grow with the numbers. So a binary
+# search finds the first entry at or after a moment, for several moments in one statement, however
+# many entries there are. It looks at the newest entry first, because most periods end after it.
 _FIND_SEQUENCES = """
 WITH RECURSIVE wanted(place, moment) AS (VALUES {moments}),
 step(place, moment, low, high) AS (
@@ -53,7 +53,7 @@ SELECT high FROM step WHERE high - low = 1 ORDER BY place
 
 
 def _find_sequences(account_id: int, *moments: datetime) -> list[int]:
-    """Return the number of an account's first entry at or after each moment, or the next to come.
+    """Return the number of an account's first entry at or after each moment, or the next number.
 
     A later moment's number is never smaller than an earlier one's.
     """
@@ -67,7 +67,7 @@ def _find_sequences(account_id: int, *moments: datetime) -> list[int]:
 def entries_since(
     entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
 ) -> QuerySet[LedgerEntry]:
-    """Return an account's entries of a moment and later, found by their numbers."""
+    """Return an account's entries from a moment on, found by their numbers."""
     (first,) = _find_sequences(account_id, moment - _SKEW)
     return entries.filter(sequence__gte=first, created_at__gte=moment)
 
@@ -82,10 +82,10 @@ def entries_before(
 
 # --- What was charged ---------------------------------------------------------------------------
 
-# The identity of a bank statement: what was charged between two numbers is what the balance had
-# before, less what it has after, with what else came to it or was taken from it. Only that else is
-# read, and it has an index of its own: the literals are there so that a planner can tell, whatever
-# the parameters. Where times may be out of order, charges are looked at one by one.
+# As on a bank statement, the charges between two entries are the balance before, minus the balance
+# after, plus all other changes. So only the other changes are read, and they have their own index.
+# Their kinds are literals, so that a planner sees that the index applies, whatever the parameters.
+# Where times may be out of order, charges are checked one by one.
 _BALANCE_BEFORE = """
 COALESCE((SELECT balance_after_microcredits FROM billing_ledgerentry
            WHERE credit_account_id = %(account)s AND sequence = %({number})s - 1), 0)
@@ -119,10 +119,10 @@ _NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO_END) -> int:
-    """Return the micro-credits charged to an account from one moment to before another.
+    """Return the micro-credits charged to an account from one moment to just before another.
 
-    Costs the same however many charges the account has: read are those within `_SKEW` of the two
-    moments, and between them everything but the charges.
+    Costs the same however many charges there are: it reads the charges within `_SKEW` of the two
+    moments, and everything but charges between them.
     """
     opening, inner, closing, end = _find_sequences(
         account_id, starts_at - _SKEW, starts_at + _SKEW, ends_at - _SKEW, ends_at + _SKEW
@@ -131,8 +131,9 @@ def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO
         "account": account_id,
         "starts_at": db.time_param(starts_at),
         "ends_at": db.time_param(ends_at),
-        # From `opening` on an entry may be of the period, from `inner` on it is; from `closing` on
-        # it may be no more, from `end` on it is not. In a short period all are looked at.
+        # An entry may be in the period from `opening` on, and is from `inner` on. It may be past
+        # the period from `closing` on, and is from `end` on. In a short period all entries are
+        # checked.
         "opening": opening,
         "inner": inner,
         "closing": max(inner, closing),

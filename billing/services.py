@@ -1,10 +1,10 @@
-"""After a call: its hold is captured, its loss absorbed; and what an account can spend.
+"""After a call: capture its hold or absorb its loss. Also: what an account can spend.
 
-Each is a few guarded single-row statements that succeed or fail as one (common/steps.py); what
-comes before a call is in admission.py. A guard is part of the UPDATE itself, never a SELECT before
-it, so that it holds however many requests race, on PostgreSQL (READ COMMITTED re-checks it after
-waiting for the row) and on SQLite (one writer at a time) alike. Rows are locked in one order: hold,
-daily usage, credit account.
+Each operation is a few guarded single-row statements that succeed or fail as one (common/steps.py).
+admission.py has what comes before a call. A guard is part of the UPDATE, never an earlier SELECT,
+so it holds however many requests race: PostgreSQL (READ COMMITTED) checks it again after waiting
+for the row, and SQLite has one writer at a time. Rows are locked in one order: hold, daily usage,
+credit account.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from common.steps import Step, Steps
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a reply cost, and what the account can spend after it; both in micro-credits.
+    """What a reply cost, and what the account can spend after it, both in micro-credits.
 
-    `is_low` tells that this is below what the account's owners want to be warned of.
+    `is_low` says whether that is below the owners' warning threshold.
     """
 
     charged_microcredits: int
@@ -42,18 +42,18 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """What is to be stored exactly if a hold is resolved: steps that read `resolved`.
+    """Steps that run only if a hold is resolved. They read `resolved`.
 
-    The last of them returns a row then, and reads the others. Their parameters are their own, and
-    those of the settlement: `hold`, `now`, `charge` and `request_id`.
+    If the hold is resolved, the last step returns a row; it reads the others. The steps may use
+    their own parameters and the settlement's: `hold`, `now`, `charge`, and `request_id`.
     """
 
     steps: tuple[Step, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-# CASE, so that the row is found by its id whatever the planner believes: of a table it has no
-# statistics of yet, it would rather read the index of all open holds from end to end.
+# CASE, so that PostgreSQL finds the row by its id. Without statistics of the table, the planner
+# would rather read the whole index of open holds.
 _CAPTURED = Step(
     "resolved",
     ("id",),
@@ -65,7 +65,8 @@ RETURNING id
 """,
 )
 
-# {stored}: the last step of what is stored as well, as all channels of an account share its row.
+# {stored}: the last step of what is stored too. This comes late because all channels of an account
+# share its row.
 _CREDITED = f"""
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
@@ -121,10 +122,10 @@ def capture_hold(
     request_id: str,
     storing: Storing = Storing(),  # frozen
 ) -> Settlement:
-    """Charge a hold, never more than it holds, release its rest, and store what goes with it.
+    """Charge a hold, at most its amount; release the rest; and store what goes with it.
 
-    All or nothing, in a transaction of its own or as part of the caller's. Raises HoldNotOpen
-    where the hold was resolved before or its time has passed: a late answer is not charged.
+    All or nothing, in its own transaction or in the caller's. Raises HoldNotOpen if the hold was
+    resolved before or has expired: a late answer is not charged.
     """
     charge = min(charge_microcredits, hold.amount_microcredits)
     rows = _capturing(storing.steps).run(
@@ -153,9 +154,9 @@ _ALREADY_RESOLVED = Step("resolved", ("id",), "SELECT id FROM billing_hold WHERE
 
 @transaction.atomic
 def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlement:
-    """Give a hold back whose answer is free, its place in the day's quota with it, and store.
+    """Release the hold of a free answer, with its place in the day's quota, and store the answer.
 
-    Raises HoldNotOpen where it was resolved before.
+    Raises HoldNotOpen if it was resolved before.
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         raise HoldNotOpen(str(hold.id))
@@ -172,12 +173,12 @@ def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlem
 
 
 def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
-    """What a free reply leaves: the balance is read, as nothing changed it."""
+    """Return the settlement of a free reply. It reads the balance, which nothing changed."""
     available = get_available_microcredits(account_id=hold.account_id, now=now)
     return Settlement(0, available, is_low=False)
 
 
-# What was held for calls that never came back counts as available from the moment it expires.
+# Holds of calls that never returned count as available from the moment they expire.
 _AVAILABLE = f"""
 SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
@@ -188,10 +189,10 @@ SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
 
 
 def get_available_microcredits(*, account_id: int, now: datetime) -> int:
-    """Return what the account can spend now: its balance less what is held by calls in flight.
+    """Return what the account can spend now: its balance minus what calls in flight hold.
 
-    Takes back grants that have ended, so that nothing is shown that can no longer be spent. As
-    that locks the account's row, it has no place before the day's row in a transaction.
+    Expires ended grants first, so that it never shows credits that can no longer be spent. That
+    locks the account's row, so do not call this before locking the day's row in a transaction.
     """
     available, next_expiry_at = _read_available(account_id, now)
     if next_expiry_at and next_expiry_at <= now:
@@ -201,7 +202,7 @@ def get_available_microcredits(*, account_id: int, now: datetime) -> int:
 
 
 def guess_available_microcredits(*, account_id: int, now: datetime) -> int:
-    """Return the same without locking anything; too high where a grant has ended just now."""
+    """Return the same without locking anything. Too high if a grant has ended just now."""
     return _read_available(account_id, now)[0]
 
 
@@ -213,9 +214,9 @@ def _read_available(account_id: int, now: datetime) -> tuple[int, datetime | Non
 
 
 def free_up(*, account_id: int, now: datetime) -> None:
-    """Do what time alone has decided: expire an account's holds and grants.
+    """Expire an account's holds and grants whose time is over.
 
-    Called by admission when a limit says no, which may be for something that has ended since.
+    Admission calls this when a limit refuses, because what counted against it may have ended since.
     """
     while holds.expire_holds(account_id=account_id, now=now) == holds.EXPIRE_BATCH:
         pass
@@ -236,10 +237,10 @@ def absorb_loss(
     now: datetime,
     reason: str = "The provider broke off in mid-stream",
 ) -> bool:
-    """Release a hold whose provider worked for nothing, and book the loss to the operator.
+    """Release the hold of a provider that broke off, and book the loss to the operator.
 
-    False where the hold was resolved before. The customer's balance is not touched; what the
-    provider used would have cost moves from the operator's absorbed book to revenue.
+    Returns False if the hold was resolved before. The customer's balance does not change. The cost
+    of what the provider used moves from the operator's absorbed book to revenue.
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         return False

@@ -1,4 +1,4 @@
-"""How an account came to what it has: grants, ledger by pages, sums by day."""
+"""How an account got its balance: grants, pages of the ledger, daily sums."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRANTS_SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class GrantLeft:
-    """A grant, and what is truly left of it: charges are told to grants only when it matters."""
+    """A grant and what is really left of it, including spending not yet allocated to grants."""
 
     grant: CreditGrant
     left_microcredits: int
@@ -30,7 +30,7 @@ class GrantLeft:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries: of a kind, and of UTC days, both inclusive."""
+    """Selects entries by kind and by UTC days, both inclusive."""
 
     kind: str = ""
     first_day: date | None = None
@@ -39,7 +39,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries, newest first; the number to go on before, None at the end."""
+    """Entries, newest first, and the number to continue before (None at the end)."""
 
     entries: list[LedgerEntry] = field(default_factory=list)
     next_before: int | None = None
@@ -48,8 +48,7 @@ class Page:
 def list_grants(*, account_id: int, now: datetime) -> list[GrantLeft]:
     """Return an account's grants, those with something left first, the soonest to end first.
 
-    What was spent since grants were last told of it is told here, in the order in which
-    billing.grants would, without writing anything.
+    Allocates recent spending in the order of billing.grants, but writes nothing.
     """
     grants = CreditGrant.objects.filter(credit_account_id=account_id)
     grants = grants.select_related("entry", "credit_account")
@@ -72,7 +71,7 @@ def list_grants(*, account_id: int, now: datetime) -> list[GrantLeft]:
 
 
 def list_open_holds(*, account_id: int) -> list[Hold]:
-    """Return the newest credits set aside for calls in flight."""
+    """Return the newest holds of calls in flight."""
     holds = Hold.objects.filter(account_id=account_id, state=Hold.State.HELD)
     return list(holds.select_related("channel").order_by("-id")[:ENTRIES_A_PAGE])
 
@@ -84,7 +83,7 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
     """Return an account's entries, newest first."""
     entries = LedgerEntry.objects.filter(credit_account_id=account_id)
     if chosen.kind == LedgerEntry.Kind.GRANT:
-        # By the grants, which are few, not by a walk along all charges.
+        # By the grants, which are few, instead of walking along all charges.
         granted = CreditGrant.objects.filter(credit_account_id=account_id)
         entries = entries.filter(id__in=granted.values("entry_id"))
     if chosen.kind:
@@ -99,7 +98,7 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
 
 
 def get_page(*, account_id: int, chosen: Filter, before: int | None = None) -> Page:
-    """Return a page of an account's entries, from the newest, or from before a number, on."""
+    """Return a page of an account's entries, from the newest or from before a number."""
     entries = filter_entries(account_id=account_id, chosen=chosen)
     if before is not None:
         entries = entries.filter(sequence__lt=before)
@@ -110,7 +109,7 @@ def get_page(*, account_id: int, chosen: Filter, before: int | None = None) -> P
 
 
 def iterate_entries(*, account_id: int, chosen: Filter) -> Iterator[LedgerEntry]:
-    """Yield all of an account's chosen entries, newest first, a piece at a time."""
+    """Yield all of an account's chosen entries, newest first, reading them in pieces."""
     entries = filter_entries(account_id=account_id, chosen=chosen)
 
     def read(last: LedgerEntry | None) -> list[LedgerEntry]:
@@ -123,7 +122,7 @@ def iterate_entries(*, account_id: int, chosen: Filter) -> Iterator[LedgerEntry]
 
 @dataclass(frozen=True, slots=True)
 class DaySum:
-    """What came to and went from an account's balance on a UTC day, in micro-credits."""
+    """What was added to and taken from an account's balance on a UTC day, in micro-credits."""
 
     day: date
     added: int
@@ -131,7 +130,7 @@ class DaySum:
 
 
 def sum_days(*, account_id: int, entries: Sequence[LedgerEntry]) -> list[DaySum]:
-    """Return the whole sums of the days that some entries are of, newest first."""
+    """Return the complete sums of each day that the entries are from, newest first."""
     if not entries:
         return []
     days = [utc_day(entry.created_at) for entry in entries]
@@ -146,7 +145,7 @@ def sum_days(*, account_id: int, entries: Sequence[LedgerEntry]) -> list[DaySum]
 
 
 def signed_microcredits(entry: LedgerEntry) -> int:
-    """Return what an entry did to the customer's balance; 0 for the operator's own losses."""
+    """Return an entry's effect on the customer's balance; 0 for the operator's losses."""
     if entry.credit == Book.CUSTOMER:
         return entry.amount_microcredits
     return -entry.amount_microcredits if entry.debit == Book.CUSTOMER else 0

@@ -1,4 +1,4 @@
-"""Sums over all accounts, for the staff: small tables only, never the ledger."""
+"""Sums over all accounts, for the staff. Reads only small tables, never the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """All accounts together, in micro-credits."""
+    """The sums of all accounts, in micro-credits."""
 
     issued: int
     balance: int
@@ -23,7 +23,7 @@ class Books:
 
 
 def sum_books() -> Books:
-    """Return what was ever granted, and what accounts have, hold and have spent."""
+    """Return the total granted, and the accounts' balances, holds, and spending."""
     issued = CreditGrant.objects.aggregate(sum=Sum("amount_microcredits", default=0))["sum"]
     sums = CreditAccount.objects.aggregate(
         balance=Sum("balance_microcredits", default=0),
@@ -34,7 +34,7 @@ def sum_books() -> Books:
 
 
 def count_messages_today(*, now: datetime) -> tuple[int, int]:
-    """Return how many messages this UTC day has seen: with live and with test keys."""
+    """Return how many messages were sent this UTC day, with live keys and with test keys."""
     today = DailyUsage.objects.filter(day=utc_day(now))
     sums = today.aggregate(
         live=Sum("message_count", filter=Q(is_test=False), default=0),
@@ -44,7 +44,7 @@ def count_messages_today(*, now: datetime) -> tuple[int, int]:
 
 
 def count_what_is_proven() -> int:
-    """Return about how many entries and messages a proof of the books reads."""
+    """Return about how many entries and messages a verification of the ledger reads."""
     entries = CreditAccount.objects.aggregate(sum=Sum("entry_count", default=0))["sum"]
     messages = DailyUsage.objects.aggregate(sum=Sum("message_count", default=0))["sum"]
     return int(entries + messages)

@@ -1,4 +1,4 @@
-"""Periodic cleaning of holds."""
+"""Periodic tasks: expired holds, monthly grants, and low-balance warnings."""
 
 from celery import shared_task
 from django.utils import timezone

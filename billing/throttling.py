@@ -1,17 +1,18 @@
-"""Requests per minute, exact between all processes of all machines, on every database.
+"""Requests per minute, exact across all processes and machines, on every database.
 
-One row a channel and kind of request holds the last minute in one-second slots. `total` counts
-every admitted request; `history` holds what `total` was at the end of each of the 61 seconds
-before `second`, newest first, as fixed-width digits. So the requests in the window are `total`
-less one entry of the history, and moving on by n seconds is prefixing n copies of `total`: one
-guarded statement, without a loop, that PostgreSQL and SQLite understand alike. The guard is
-re-checked on the latest row after waiting for its lock, so no two requests share a place.
+For each channel and kind of request, one row holds the last minute in one-second slots. `total`
+counts every admitted request. `history` holds the value of `total` at the end of each of the 61
+seconds before `second`, newest first, as fixed-width digits. So the requests in the window are
+`total` minus one entry of the history, and moving on by n seconds means to prefix n copies of
+`total`. That is one guarded statement without a loop, which runs on both PostgreSQL and SQLite.
+After waiting for the row lock, the guard is checked on the latest row, so no two requests share a
+place.
 
-61 slots, as the first and the last are partly outside any 60 seconds: never more than the limit
-in any 60 seconds, at the price of admitting up to 1 s late. The clock is this machine's; a
-clock behind another one counts in the newest slot, so honest skew can refuse but never over-admit.
-A row further ahead than that was written by a clock that was wrong. It counts as empty, or a
-channel would stay shut for as long as that clock was ahead.
+There are 61 slots, because the first and the last are partly outside any 60 seconds. So no 60
+seconds ever admit more than the limit, and a request may be admitted up to 1 s late. The clock is
+this machine's. A clock that is behind counts in the newest slot, so honest skew can refuse but
+never over-admit. If a row is further ahead than that, a wrong clock wrote it. It counts as empty;
+otherwise a channel would be refused for as long as that clock was ahead.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from common.steps import Row, Step, Steps
 
 SLOTS = 61
 WIDTH = 8
-# `total` wraps, as it is only ever compared with itself a minute ago.
+# `total` may wrap, because it is only compared with its own value a minute ago.
 MODULUS = 10**WIDTH
-# Reads (history, models, key, usage) have an allowance of their own, ten times as large.
+# Reads (history, models, key, usage) have their own limit, ten times as large.
 READ_FACTOR = 10
 _REFUSALS_REMEMBERED = 10_000
 
@@ -59,9 +60,9 @@ _TOTAL_BEFORE_WINDOW = (
 
 
 def _counting(place: str, limit: str) -> str:
-    """Return the statement that counts a request, if there is room below a limit.
+    """Return the statement that counts a request if the limit leaves room.
 
-    `place` is the SQL source of (channel, bucket): VALUES or SELECT; what it lacks is added.
+    `place` is the SQL source of (channel, bucket): VALUES or SELECT. The statement adds the rest.
     """
     return f"""
 INSERT INTO billing_ratewindow AS w (second, total, history, channel_id, bucket)
@@ -78,9 +79,9 @@ RETURNING second, total, history
 _ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
 
 
-# A key's caller, and their request counted: what every request of the API begins with. The count
-# does not wait for the disk: a message's settlement, which comes later in the log, takes it along,
-# and after a crash of the database the last moments of what only reads are no loss.
+# Finds a key's caller and counts the request: the first step of every API request. The count does
+# not wait for the disk. A message's settlement, which comes later in the log, flushes it too. After
+# a database crash, the last moments of requests that only read are no loss.
 @cache
 def _find_and_count(*, by_many: bool = False) -> Steps:
     return Steps(
@@ -100,7 +101,7 @@ def _find_and_count(*, by_many: bool = False) -> Steps:
 
 
 def _count_known(known_caller: Step) -> Steps:
-    """Return the same for a caller who is known; where that holds no more, nothing is counted."""
+    """Return the same for a cached caller. If the cache is stale, nothing is counted."""
     return Steps(
         known_caller,
         Step(
@@ -129,10 +130,10 @@ SELECT second, total, history FROM billing_ratewindow
 
 @dataclass(frozen=True, slots=True)
 class RateState:
-    """A window at one moment: its limit, what is left, and when the next place comes free.
+    """A window at one moment: its limit, what is left, and when the next place becomes free.
 
-    `free_at` is that moment in seconds since the epoch, `reset_seconds` how long it is until then,
-    rounded up. `is_admitted` tells of the request that asked.
+    `free_at` is that moment in seconds since the epoch. `reset_seconds` is the time until then,
+    rounded up. `is_admitted` says whether the request that asked was admitted.
     """
 
     limit: int
@@ -150,7 +151,7 @@ class RateState:
         }
 
     def or_refuse(self) -> RateState:
-        """Return the state of who was admitted. Raises RateLimited for who was not."""
+        """Return this state if the request was admitted. Raises RateLimited if not."""
         if self.is_admitted:
             return self
         raise RateLimited(
@@ -161,13 +162,13 @@ class RateState:
         )
 
 
-# By channel or by key, and bucket: the limit that was reached, and when the next place comes free.
-# Admissions are never remembered.
+# By (channel or key, bucket): the limit that was reached, and when the next place becomes free.
+# Admissions are never cached.
 _refused: OrderedDict[tuple[Hashable, str], tuple[int, float]] = OrderedDict()
 
 
 def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
-    """Count one request in the window. Raises RateLimited where the window is full."""
+    """Count one request in the window. Raises RateLimited if the window is full."""
     now = time.time()
     state = _remembered((channel_id, bucket), now)
     if state is None or state.limit != limit:
@@ -177,9 +178,9 @@ def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
 
 
 def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None, RateState | None]:
-    """Return who holds this key now, and what came of counting their request in the minute.
+    """Return the key's caller, and the rate state after counting the request, in one statement.
 
-    In one statement. Nothing is counted for an unknown key, or for a channel that is switched off.
+    Counts nothing for an unknown key or for a channel that is switched off.
     """
     now = time.time()
     asked = callers.params_of(key)
@@ -205,7 +206,7 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
 
 
 def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]:
-    """Return a key's caller, and the row of their window if their request was counted in it."""
+    """Return a key's caller, and the row of their window if the request was counted in it."""
     digest, by_many = asked["digest"], "digests" in asked
     if known := callers.recall(digest):
         told = {
@@ -229,7 +230,7 @@ def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]
 
 
 def _if_counted(row: Row) -> Row | None:
-    """Return the row of a window, None where the statement left it empty: nothing was counted."""
+    """Return the row of a window, or None if it is empty, because nothing was counted."""
     return row if row[0] else None
 
 
@@ -242,9 +243,9 @@ def _of_tests(bucket: str) -> str:
 
 
 def _remembered(who: tuple[Hashable, str], now: float) -> RateState | None:
-    """Return the refusal of somebody who was refused before, while no place can have come free."""
+    """Return an earlier refusal for as long as no place can have become free."""
     limit, until = _refused.get(who, (0, 0.0))
-    # The second test keeps a clock that was set back from refusing for longer than a window.
+    # The second condition stops a clock that was set back from refusing for longer than a window.
     if not now < until <= now + SLOTS:
         return None
     return RateState(limit, 0, max(1, ceil(until - now)), until, is_admitted=False)
@@ -264,10 +265,10 @@ def _count(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> RateSt
 
 
 def _look_again(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> RateState:
-    """Return when a place comes free in a window that was full; count, should one be so by now."""
+    """Return when a place becomes free in a full window. Counts the request if one is free now."""
     state = peek(channel_id=channel_id, bucket=bucket, limit=limit)
     if state.remaining:
-        # It is this request's as much as anyone's.
+        # This request may have it as much as any other.
         row = db.fetch_row(_ADMIT, _params(channel_id, bucket, time.time()) | {"limit": limit})
         if row is not None:
             return _state(row, limit, now)
@@ -286,19 +287,19 @@ def _params(channel_id: uuid.UUID, bucket: str, now: float) -> dict[str, object]
 
 
 def _state(row: Row, limit: int, now: float) -> RateState:
-    """Read a row: how many requests are in the window, and when enough of them have left it."""
+    """Return the state of a row: the requests in the window, and when enough of them have left."""
     second, total, history = row
     elapsed = int(now) - second
     newest = SLOTS - 1 - (min(max(elapsed, 0), SLOTS) if elapsed >= -_SKEW_SECONDS else SLOTS)
 
     def left_after(seconds: int) -> int:
-        """Return how many of the window's requests are in it so many seconds from now."""
+        """Return how many of the window's requests are still in it after `seconds`."""
         at = WIDTH * (newest - seconds)
         return (total - int(history[at : at + WIDTH])) % MODULUS if at >= 0 else 0
 
     used = left_after(0)
-    # Slots leave one a second; the first departure that brings the count below the limit, or,
-    # while there is room, the first that changes it at all, is the reset.
+    # One slot leaves each second. The reset is the first departure that brings the count below the
+    # limit or, while there is room, the first that changes it at all.
     target = min(used - 1, limit - 1)
     seconds = bisect_left(range(SLOTS), -target, key=lambda seconds: -left_after(seconds))
     free_at = float(max(int(now), second) + seconds) if used else now
@@ -306,17 +307,17 @@ def _state(row: Row, limit: int, now: float) -> RateState:
 
 
 class ChatThrottle(HeaderThrottle):
-    """The channel's own requests per minute. Test keys have a window apart.
+    """The channel's requests per minute. Test keys have a separate window.
 
-    Requests of the API are counted as their key is looked up (authentication.py); what came of it
-    is said here, after the questions that come first.
+    Authentication counts an API request while it looks up the key (authentication.py). This
+    throttle only reports the result, after the checks that come first.
     """
 
     bucket = "chat"
     factor = 1
 
     def find_and_count(self, key: str) -> tuple[Caller | None, RateState | None]:
-        """Return who holds this key now, and what came of counting their request."""
+        """Return the key's caller, and the rate state after counting the request."""
         return find_and_count(key=key, bucket=self.bucket, factor=self.factor)
 
     def allow_request(self, request: Request, view: APIView) -> bool:
@@ -325,7 +326,7 @@ class ChatThrottle(HeaderThrottle):
         return True
 
     def admit(self, caller: Caller) -> RateState:
-        """Count one request of the caller's. Raises RateLimited where the minute is used up."""
+        """Count one request of the caller. Raises RateLimited if the minute is used up."""
         return admit(
             channel_id=caller.channel_id,
             bucket=_bucket_of(caller, self.bucket),
@@ -341,7 +342,7 @@ class ChatThrottle(HeaderThrottle):
         )
 
     def headers(self, caller: Caller) -> dict[str, str]:
-        """Return the headers for an answer that never reached the count."""
+        """Return the headers for an answer to a request that was not counted."""
         return self.state(caller).headers()
 
     def _limit(self, caller: Caller) -> int:
@@ -349,7 +350,7 @@ class ChatThrottle(HeaderThrottle):
 
 
 class ReadThrottle(ChatThrottle):
-    """The allowance of requests that only read or erase."""
+    """The limit of requests that only read or erase."""
 
     bucket = "read"
     factor = READ_FACTOR

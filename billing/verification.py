@@ -1,7 +1,7 @@
-"""Proves the books: every balance, hold, entry and count agrees with every other.
+"""Verifies the ledger: every balance, hold, entry, and count must agree with the others.
 
-Reads one snapshot, streams the ledger in the order of its entries and keeps a handful of
-numbers in memory, so that a million entries take seconds and no more space than a hundred.
+Reads one snapshot, streams the ledger in the order of its entries, and keeps a handful of numbers
+in memory. So a million entries take seconds, and no more memory than a hundred.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common.progress import track
 
 _ENTRIES_AT_ONCE = 5_000
 
-# Each statement names the rows of one kind of difference; the words are what is reported.
+# Each statement selects the rows of one kind of difference. The key is the text to report.
 _DIFFERENCES = {
     "held credits differ from the open holds": """
         SELECT c.account_id, c.held_microcredits, COALESCE(SUM(h.amount_microcredits), 0)
@@ -36,7 +36,7 @@ _DIFFERENCES = {
         SELECT h.id, h.captured_microcredits, h.state
           FROM billing_hold h WHERE h.state <> 'captured' AND h.captured_microcredits <> 0
     """,
-    "a hold is of no channel of its account": """
+    "a hold's channel does not belong to its account": """
         SELECT h.id, h.account_id, c.account_id
           FROM billing_hold h LEFT JOIN channels_channel c ON c.id = h.channel_id
          WHERE c.id IS NULL OR c.account_id <> h.account_id
@@ -110,7 +110,7 @@ _DIFFERENCES = {
                                   AND h.day = u.day AND h.state IN ('held', 'captured')
          GROUP BY u.id, u.message_count HAVING u.message_count <> COUNT(h.id)
     """,
-    "holds of a day are counted nowhere": """
+    "a day's holds are not counted": """
         SELECT h.channel_id, h.day, COUNT(*)
           FROM billing_hold h
           LEFT JOIN billing_dailyusage u ON u.channel_id = h.channel_id
@@ -122,7 +122,7 @@ _DIFFERENCES = {
 
 
 def find_differences(*, progress: TextIO | None = None) -> Iterator[str]:
-    """Yield a sentence for each place where the books disagree; call it inside a `snapshot()`."""
+    """Yield a sentence for each difference in the books. Call it inside a `snapshot()`."""
     yield from _check_ledger(progress or sys.stderr)
     for words, statement in _DIFFERENCES.items():
         yield from query_differences(words, statement)
@@ -137,7 +137,7 @@ def query_differences(words: str, statement: str) -> Iterator[str]:
 
 
 def _check_ledger(progress: TextIO) -> Iterator[str]:
-    """Replay each account's entries in order, then compare the end with its balance."""
+    """Replay each account's entries in order, then compare the result with its balance."""
     balances: dict[int, tuple[int, int]] = {
         account: (balance, count)
         for account, balance, count in CreditAccount.objects.values_list(
@@ -160,11 +160,11 @@ def _check_ledger(progress: TextIO) -> Iterator[str]:
     yield from replay.finish()
     for account, (balance, count) in balances.items():
         if balance or count:
-            yield f"account {account}: balance {balance} after {count} entries, but it has none"
+            yield f"account {account}: balance {balance} after {count} entries, its ledger is empty"
 
 
 class _Replay:
-    """Walks the entries of one account after the other."""
+    """Replays entries, one account after the other."""
 
     def __init__(self, take: Callable[[int, tuple[int, int]], tuple[int, int]]) -> None:
         self._take = take
@@ -188,7 +188,7 @@ class _Replay:
         if after != self._balance:
             yield (
                 f"account {account}: entry {sequence} says balance {after}, "
-                f"the entries come to {self._balance}"
+                f"the entries add up to {self._balance}"
             )
             self._balance = after
 

@@ -1,7 +1,7 @@
-"""Warnings before walls: e-mail to an account's owners at a low balance, and at an empty one.
+"""E-mail warnings to an account's owners: at a low balance, and at an empty one.
 
-A periodic task looks for accounts that are lower than they were warned of. Requests send
-nothing and queue nothing: a lost broker or mail server costs a minute's delay, never a reply.
+A periodic task looks for accounts whose balance fell below their last warning. Requests send and
+queue nothing, so a broker or mail server that is down costs a minute's delay, never a reply.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger("gateway.billing")
 
 
 class Warned(IntEnum):
-    """What an account's owners have been told; a grant well above the threshold resets it."""
+    """The owners' last warning. A grant well above the threshold resets it."""
 
     NOTHING = 0
     LOW = 1
@@ -46,14 +46,14 @@ _TEXTS = {
 
 @transaction.atomic
 def set_low_balance(*, account: Account, threshold_microcredits: int, actor: Actor) -> None:
-    """Set below which balance an account's owners are warned; 0 warns of an empty one alone."""
+    """Set the balance below which owners are warned. 0 means: only when it is empty."""
     CreditAccount.objects.bulk_create([CreditAccount(account=account)], ignore_conflicts=True)
     row = CreditAccount.objects.select_for_update().get(account=account)
     before, row.low_balance_microcredits = row.low_balance_microcredits, threshold_microcredits
     if before == threshold_microcredits:
         return
     available = row.balance_microcredits - row.held_microcredits
-    # No longer low by the new threshold: the next fall below it is news again.
+    # No longer low by the new threshold, so falling below it must warn again.
     warned = row.warned if available < threshold_microcredits else Warned.NOTHING
     CreditAccount.objects.filter(account=account).update(
         low_balance_microcredits=threshold_microcredits, warned=warned
@@ -63,7 +63,7 @@ def set_low_balance(*, account: Account, threshold_microcredits: int, actor: Act
 
 
 def warn_of_low_balances() -> int:
-    """Send each warning that is due, once; return how many were sent."""
+    """Send each due warning once. Returns how many were sent."""
     return sum(
         _warn(account, level)
         for level in (Warned.EMPTY, Warned.LOW)
@@ -73,7 +73,7 @@ def warn_of_low_balances() -> int:
 
 def _accounts_due(level: Warned) -> list[CreditAccount]:
     available = F("balance_microcredits") - F("held_microcredits")
-    # The cheapest reply of the account's own channels: less than that is as good as nothing.
+    # The cheapest reply of the account's channels. Less than that can buy nothing.
     cheapest = Coalesce(Min("account__channels__model__price_per_reply_microcredits"), 0)
     accounts = CreditAccount.objects.filter(warned__lt=level, entry_count__gt=0).annotate(
         available=available, cheapest=cheapest
@@ -86,7 +86,7 @@ def _accounts_due(level: Warned) -> list[CreditAccount]:
 
 
 def _warn(credit_account: CreditAccount, level: Warned) -> bool:
-    """Mark the account and send the mail; a mail that cannot be sent leaves it unmarked."""
+    """Mark the account as warned and send the mail. If the mail fails, unmark the account."""
     account = credit_account.account
     owners = Membership.objects.filter(account=account, role=Membership.Role.OWNER)
     addresses = list(owners.values_list("user__email", flat=True))
@@ -103,7 +103,7 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     try:
         send_mail(f"{_SUBJECTS[level]}: {account.name}", text, None, addresses)
     except OSError as error:
-        # The mail server is away: the next round tries again.
+        # The mail server is down; the next run tries again.
         row.filter(warned=level).update(warned=credit_account.warned)
         logger.warning("billing.warning.not_sent", extra={"reason": str(error)})
         return False

@@ -1,11 +1,11 @@
-"""IP addresses: written in one way, counted by network, out on the public internet or not."""
+"""IP addresses: parsing, grouping by network, and whether they are on the public internet."""
 
 from __future__ import annotations
 
 import ipaddress
 
-# Our own list, because that of the standard library changes from one Python to the next and lets
-# some through: IANA's registries of special-purpose addresses, without exceptions within a range.
+# Our own list, from IANA's registries of special-purpose addresses, without the exceptions inside a
+# range. The standard library's list changes between Python versions and lets some of these through.
 # https://www.iana.org/assignments/iana-ipv4-special-registry/
 _SPECIAL_IPV4 = [
     ipaddress.ip_network(network)
@@ -13,13 +13,13 @@ _SPECIAL_IPV4 = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
         "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        # A cloud's own services (Azure), under an address that is public by its number.
+        # Azure's platform services, at an address that looks public.
         "168.63.129.16/32",
     )
 ]  # fmt: skip
 
-# The only IPv6 addresses in use on the internet. Outside of it are, among others, loopback, private
-# and link-local addresses, multicast, and forms that stand for an IPv4 address (NAT64, SIIT).
+# The only IPv6 range in use on the internet. Everything else is, among others, loopback, private,
+# link-local, multicast, or a form that embeds an IPv4 address (NAT64, SIIT).
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 # https://www.iana.org/assignments/iana-ipv6-special-registry/
 _SPECIAL_IPV6 = [
@@ -31,7 +31,7 @@ _SPECIAL_IPV6 = [
 
 
 def is_public_address(text: str) -> bool:
-    """Return whether an IP address is reachable on the public internet under its own name."""
+    """Return whether the public internet routes to this IP address."""
     address = ipaddress.ip_address(text.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
     if address.version == 4:
@@ -40,9 +40,9 @@ def is_public_address(text: str) -> bool:
 
 
 def parse_address(text: str) -> str:
-    """Return an IP address in its one spelling; '' for whatever is none.
+    """Return an IP address in its canonical spelling, or '' if the text is not one.
 
-    Proxies write ports and brackets beside it: `192.0.2.1:443`, `[2001:db8::1]:443`.
+    Accepts the ports and brackets that proxies add: `192.0.2.1:443`, `[2001:db8::1]:443`.
     """
     text = text.strip().strip('"')
     if text.startswith("["):
@@ -57,7 +57,7 @@ def parse_address(text: str) -> str:
 
 
 def counted_as(address: str) -> str:
-    """Return what an address is counted by: of IPv6 its /64, which is one household's."""
+    """Return what a limit counts this address as: an IPv6 address as its /64 (one household)."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)

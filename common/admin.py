@@ -1,4 +1,4 @@
-"""What all pages of the staff admin share, and the pages that only show."""
+"""Base classes of the staff admin, including the read-only pages."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from unfold.paginator import InfinitePaginator
 
 from common.forms import set_plain_words
 
-# Before the database's own bound, which is a number nobody knows.
+# Checked before the database's own bound, whose number would mean nothing to people.
 _not_too_large = MaxValueValidator(1_000_000_000, "Enter 1,000,000,000 or less.")
 _not_too_large.code = "too_large"
-# What the links of a filter end in.
+# The endings of a filter link's lookup.
 _LOOKUPS = ("", "__exact", "__id__exact", "__isnull")
 
 
 def can_hold(field: Any, text: str) -> bool:
-    """Tell whether a column can hold what was sent, such as a row's key; asks no database.
+    """Return whether a column can hold this text, a row's key for example. Runs no query.
 
-    Databases refuse to compare a number with a text or with one that is too large for them, and a
-    text with one that holds a NUL.
+    Databases refuse to compare a number with text or with a number too large for them, and text
+    with text that contains a NUL.
     """
     while field.remote_field:  # the key of another model's row
         field = field.target_field
@@ -42,16 +42,16 @@ def can_hold(field: Any, text: str) -> bool:
 
 
 def number_from_path(object_id: str) -> int:
-    """Return the number that an address names a row by. Raises Http404 for anything else."""
+    """Return the row's number from the URL. Raises Http404 for anything else."""
     if not (object_id.isascii() and object_id.isdecimal() and len(object_id) < 19):
         raise Http404
     return int(object_id)
 
 
 class RowChoice(AutocompleteSelect):
-    """Django's box that finds rows as one types; what names no row is shown as no choice.
+    """Django's autocomplete select, which shows a value that cannot name a row as no choice.
 
-    Django asks the database for whatever was sent, so a text in place of a number is a 500.
+    Django queries the database for any value sent, so text in place of a number is a 500.
     """
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
@@ -60,7 +60,7 @@ class RowChoice(AutocompleteSelect):
 
 
 class RowChoices(forms.ModelMultipleChoiceField):
-    """Django's field for several rows, which refuses what can name none before it asks."""
+    """Django's multiple-choice field, which refuses impossible keys before it runs a query."""
 
     def clean(self, value: Any) -> Any:
         rows: Any = self.queryset
@@ -72,7 +72,7 @@ class RowChoices(forms.ModelMultipleChoiceField):
 
 
 class PlainWords:
-    """Mixed into a page or its rows: says what is wrong in our words."""
+    """Mixin for an admin page or an inline: replaces Django's error messages with ours."""
 
     def formfield_for_foreignkey(
         self, db_field: ForeignKey, request: HttpRequest, **options: Any
@@ -106,16 +106,16 @@ class PlainWords:
 
 
 class StaffAdmin(PlainWords, ModelAdmin):
-    """A page of the staff admin: its filters and no others, our titles, our words."""
+    """Base of every staff admin page: only the filters shown, our titles, our error messages."""
 
-    # Columns that links of ours filter by, beside those of `list_filter`.
+    # Columns that our own links filter by, in addition to `list_filter`.
     linked_filters: tuple[str, ...] = ()
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow the filters that are shown.
+        """Allow only the filters that the page shows.
 
-        Django allows any column of the row: `?content__startswith=a`, asked letter by letter,
-        tells a text, a digest or a password's hash to whoever may see the list.
+        Django allows any column of the row. `?content__startswith=a`, asked letter by letter,
+        reveals a text, a digest, or a password hash to anyone who may see the list.
         """
         shown = self.get_list_filter(request)
         names = [one if isinstance(one, str) else one[0] for one in shown]
@@ -135,7 +135,7 @@ class StaffAdmin(PlainWords, ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the row an address names, None for what can name none."""
+        """Return the row that the URL names, or None if it cannot name one."""
         field = self.opts.get_field(from_field) if from_field else self.opts.pk
         if not can_hold(field, object_id):
             return None
@@ -145,19 +145,19 @@ class StaffAdmin(PlainWords, ModelAdmin):
         self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
     ) -> type[forms.ModelForm]:
         form: type[forms.ModelForm] = super().get_form(request, obj, change=change, **options)
-        for field in form.base_fields.values():  # those that a form declares itself, too
+        for field in form.base_fields.values():  # includes fields that a form declares itself
             set_plain_words(field)
         return form
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponseBase | None:
-        """Act on the rows that were chosen; leave out what can be the key of no row."""
+        """Run the action on the chosen rows. Ignores values that cannot be a row's key."""
         post = request.POST.copy()
         chosen = post.getlist(ACTION_CHECKBOX_NAME)
         keys = [one for one in chosen if can_hold(self.opts.pk, str(one))]
         post.setlist(ACTION_CHECKBOX_NAME, keys)
-        request.POST = post  # type: ignore[assignment]  # a copy can be changed, which is all
+        request.POST = post  # type: ignore[assignment]  # a copy, so it can be changed
         answer: HttpResponseBase | None = super().response_action(request, queryset)
         return answer
 
@@ -181,9 +181,9 @@ class StaffAdmin(PlainWords, ModelAdmin):
 
 
 class SuperuserWrites:
-    """Mixed into a page or its rows: others may look, as far as their permissions go.
+    """Mixin for an admin page or an inline: only superusers write; permissions decide who reads.
 
-    For what opens doors: who may write it could give themselves what they were not given.
+    For rows that grant access: anyone who may write them could grant themselves more.
     """
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -197,7 +197,7 @@ class SuperuserWrites:
 
 
 class ReadOnlyAdmin(StaffAdmin):
-    """Rows that services write; nobody adds, changes or deletes them by hand."""
+    """Rows that only services write. Nobody adds, changes, or deletes them by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -210,7 +210,7 @@ class ReadOnlyAdmin(StaffAdmin):
 
 
 class BigTableAdmin(ReadOnlyAdmin):
-    """Rows by the million: pages go on and on, and nothing counts them all."""
+    """Tables with millions of rows: pages without a last one, and no full count."""
 
     paginator = InfinitePaginator
     show_full_result_count = False

@@ -1,4 +1,4 @@
-"""The slim shell around every API view: JSON in, JSON out, and the documented order of checks."""
+"""The base class of every API view: JSON in, JSON out, and the documented order of checks."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ NO_JSON_OBJECT = "The body must be a JSON object, in UTF-8."
 def read_body(request: Request) -> bytes:
     """Return the bytes of a JSON body.
 
-    Raises UnsupportedMediaType, PayloadTooLarge for a chunked one, InvalidRequest for one that
-    ended early or took too long, Overloaded where too many are on their way.
+    Raises UnsupportedMediaType, PayloadTooLarge (for a chunked body), InvalidRequest (the body
+    ended early or took too long), or Overloaded (too many bodies are being read).
     """
     meta = request._request.META
     content_type = meta.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
@@ -58,7 +58,7 @@ def read_body(request: Request) -> bytes:
 
 
 def _read_bounded(request: Request, size: int) -> bytes:
-    """Read a body, giving the slot back meanwhile: it comes as slowly as its caller likes."""
+    """Read a body. Gives the slot back meanwhile, because the caller may send slowly."""
     meta = request._request.META
     slots: Slots | None = meta.get("gateway.slots")
     if slots is None or not size:  # another server, or a test
@@ -73,7 +73,7 @@ def _read_bounded(request: Request, size: int) -> bytes:
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Return a body as a mapping. Raises InvalidRequest.
 
-    Parsed with orjson; what it refuses is looked at again, to tell the caller more.
+    Parses with orjson. Parses again what orjson refuses, to give the caller a better error.
     """
     try:
         parsed = orjson.loads(body)
@@ -85,7 +85,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def _parse_with_surrogates(body: bytes) -> Any:
-    """Parse what orjson refuses only for lone surrogates, so that the field can be named."""
+    """Parse what orjson refuses only for lone surrogates, so that the error names the field."""
     try:
         return json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -113,17 +113,17 @@ _RENDERER = JsonRenderer()
 
 
 class HeaderThrottle(BaseThrottle):
-    """A throttle that can also tell its headers without counting anything."""
+    """A throttle that can also return its headers without counting a request."""
 
     def headers(self, caller: Any) -> dict[str, str]:
         raise NotImplementedError
 
 
 class ApiView(APIView):
-    """Checks in the contract's order: 405, 411, 413, then DRF's 401, 403, 429; the body after.
+    """Checks in the contract's order: 405, 411, 413, then DRF's 401, 403, and 429, then the body.
 
-    Who may, how often, and how errors look are DRF's own: class attributes. Left out is what a
-    caller cannot choose here: the parser, the renderer, the version.
+    DRF decides who may call, how often, and how errors look, through class attributes. What callers
+    cannot choose here is left out: parser, renderer, and version.
     """
 
     renderer_classes = (JsonRenderer,)
@@ -131,16 +131,17 @@ class ApiView(APIView):
     max_body_bytes = settings.MAX_BODY_BYTES
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Check, let the method answer, turn what is raised into an answer.
+        """Check the request, call the method, and turn any exception into a response.
 
-        Then untie the rings in which Django and DRF tie view, request and response. They are then
-        freed at once. Left to the collector, past answers and all that was read for them would
-        stay in memory beside the calls that wait for a provider.
+        Then break the reference cycles that Django and DRF create between view, request, and
+        response, so that Python frees them at once. If they waited for the garbage collector,
+        finished responses and the data read for them would stay in memory while other calls wait
+        for a provider.
         """
         self.request = wrapped = Request(
             request,
             authenticators=self.get_authenticators(),
-            parser_context={"view": self},  # where DRF's authenticators find it
+            parser_context={"view": self},  # where DRF's authenticators look for it
         )
         try:
             self.initial(wrapped)
@@ -154,8 +155,8 @@ class ApiView(APIView):
         return answer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        meta = request._request.META  # DRF's request would look in four places for it
-        if refusal := meta.get("gateway.refusal"):  # it waited too long: for a slot, for its body
+        meta = request._request.META  # DRF's request would search four places for it
+        if refusal := meta.get("gateway.refusal"):  # it waited too long for a slot or for its body
             raise refusal
         self._check_method(str(request._request.method))
         if request._request.method in METHODS_WITH_BODY:
@@ -170,10 +171,10 @@ class ApiView(APIView):
             raise MethodNotAllowed(method, allowed)
 
     def _check_length(self, meta: dict[str, Any]) -> None:
-        """Refuse by the headers, before a byte of the body is read."""
+        """Refuse a request by its headers, before reading any of the body."""
         declared = meta.get("CONTENT_LENGTH") or ""
         if "HTTP_TRANSFER_ENCODING" in meta:
-            # Two lengths, or a coding that we and a proxy may understand differently.
+            # Two lengths, or a coding that a proxy may read differently from us.
             if declared or meta["HTTP_TRANSFER_ENCODING"].strip().lower() != "chunked":
                 raise InvalidRequest(BAD_FRAMING, headers=CLOSE)
             return
@@ -183,11 +184,11 @@ class ApiView(APIView):
             raise PayloadTooLarge(self.max_body_bytes)
 
     def perform_authentication(self, request: Request) -> None:
-        """Do at once what DRF does when `user` is first read, and guards as a property."""
+        """Authenticate now. DRF does so when `user` is first read, behind a guarded property."""
         request._authenticate()  # type: ignore[attr-defined]  # not in the stubs
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the rate headers, also to refusals that came after the key was found valid."""
+        """Add the rate-limit headers, also to refusals after the key was found valid."""
         caller = getattr(request, "_auth", None)
         headers = getattr(request._request, "rate_headers", None)
         if caller is not None and headers is None and "X-RateLimit-Limit" not in response:
@@ -206,4 +207,4 @@ def render(response: Response) -> None:
     response.accepted_media_type = _RENDERER.media_type
     response.renderer_context = {}  # type: ignore[attr-defined]  # not in the stubs
     response.render()
-    vars(response).pop("renderer_context")  # a ring: the response is in it
+    vars(response).pop("renderer_context")  # breaks a cycle: it refers to the response

@@ -1,9 +1,10 @@
-"""Bodies of requests: how many are read at once in a process, and for how long.
+"""Request bodies: how many a process reads at once, and for how long.
 
-The server gives a request its thread with the headers. A read keeps the thread until the body is
-there or the client leaves, and nothing ends it before. So few are read at once, few of them for one
-owner; one that takes too long is answered from another thread, while its own goes on waiting. A
-process in which many wait for clients that never leave asks to be replaced.
+The server gives a request its thread once the headers are there. A read blocks that thread until
+the body is complete or the client disconnects; nothing can interrupt it. So a process reads few
+bodies at once, and few of them for one owner. If a read takes too long, another thread sends the
+response while the blocked thread keeps waiting. A process with many threads blocked on clients that
+never leave asks to be replaced.
 """
 
 from __future__ import annotations
@@ -21,28 +22,29 @@ from common.errors import Overloaded
 
 logger = logging.getLogger("gateway.api")
 
-# Reads at once in a process, those included that were answered and still wait; and for one owner.
+# Reads at once in a process, and for one owner. Includes reads that have been answered but still
+# block their thread.
 MOST_READS = 256
 MOST_READS_OF_ONE = 64
-# How long a body may take from the first look at it to its last byte, and how long where half of
-# the places are taken.
+# How long a body may take from the first read to its last byte. The short limit applies while half
+# of the places are taken.
 PATIENCE_SECONDS = 10.0
 SHORT_PATIENCE_SECONDS = 1.0
 WATCH_SECONDS = 0.25
-# Answered reads that still wait, from which on the process is worn.
+# A process with this many answered reads still blocked is worn.
 WORN_READS = 32
 
-# What is larger than the server takes from the wire by itself is read on after a refusal, that the
-# client comes to read the answer: so many at once, for so long.
+# After a refusal, the gateway reads on what the server does not take from the socket itself, so
+# that the client gets to read the answer. These bound how many at once, and for how long.
 DRAIN_BYTES = 64 * 1024
 MOST_DRAINS = 16
 DRAIN_SECONDS = 2.0
 
-TOO_MANY = "Too many request bodies are on their way at the moment."
+TOO_MANY = "Too many request bodies are arriving right now."
 
 
 def size_of(environ: dict[str, Any]) -> int | None:
-    """Return the declared length of a body, 0 for none, None for a chunked one."""
+    """Return the declared length of a body: 0 if there is none, None if it is chunked."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         return None
     declared = environ.get("CONTENT_LENGTH") or "0"
@@ -51,7 +53,7 @@ def size_of(environ: dict[str, Any]) -> int | None:
 
 @dataclass(eq=False, slots=True)
 class Read:
-    """A body being read: for whom, since when, and what answers in its place if it is late."""
+    """A body being read: its owner, its start, and what to call if it is late."""
 
     owner: Hashable
     since: float
@@ -60,11 +62,11 @@ class Read:
 
 
 class Bodies:
-    """All bodies that one process reads."""
+    """All request bodies that one process is reading."""
 
     def __init__(self, on_worn: Callable[[], None]) -> None:
         self._on_worn = on_worn
-        self._reads: dict[Read, None] = {}  # in the order in which they began
+        self._reads: dict[Read, None] = {}  # oldest first
         self._by_owner: Counter[Hashable] = Counter()
         self._drains = threading.BoundedSemaphore(MOST_DRAINS)
         self._lock = threading.Lock()
@@ -79,10 +81,10 @@ class Bodies:
         owner: Hashable,
         answer_late: Callable[[], None],
     ) -> bytes:
-        """Return up to so many bytes. Raises Overloaded where no place is left.
+        """Return up to `size` bytes. Raises Overloaded if no place is free.
 
-        `answer_late` is called on another thread; what this one answers then goes nowhere, and
-        `gateway.answered` is in the environ.
+        A late read calls `answer_late` on another thread. The response of this thread is then
+        discarded, and `gateway.answered` is set in the environ.
         """
         read = self._begin(owner, answer_late)
         try:
@@ -117,20 +119,20 @@ class Bodies:
                 del self._by_owner[read.owner]
 
     def _keep_watch(self) -> None:
-        """Answer in the place of reads that take too long, as long as the process lives."""
+        """Answer for reads that take too long, for as long as the process lives."""
         while self._some.wait():
             time.sleep(WATCH_SECONDS)
             late, lost = self._find_late()
             for read in late:
                 try:
                     read.answer_late()
-                except Exception:  # the watch outlives whatever goes wrong with one
+                except Exception:  # one failure must not end the watch
                     logger.exception("api.body.not_answered")
             if lost >= WORN_READS:
                 self._on_worn()
 
     def _find_late(self) -> tuple[list[Read], int]:
-        """Return the reads that have become late, and how many are late in all."""
+        """Return the reads that have just become late, and how many are late in total."""
         with self._lock:
             if not self._reads:
                 self._some.clear()
@@ -144,7 +146,7 @@ class Bodies:
             return late, sum(read.is_late for read in self._reads)
 
     def drain(self, environ: dict[str, Any]) -> None:
-        """After an answer: read on what is still being sent, and forget it."""
+        """Read and discard what the client still sends after it was answered."""
         size = size_of(environ)
         is_small = size is not None and size <= DRAIN_BYTES
         if is_small or not {"gateway.body_read", "gateway.answered"}.isdisjoint(environ):

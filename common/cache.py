@@ -1,7 +1,7 @@
-"""A cache in Redis that falls back on this process's memory while Redis is away.
+"""A Redis cache that falls back to this process's memory while Redis is down.
 
-Log-in limits live in it. Django's own backend raises what Redis raises, and nobody could log in
-while an optional service is down.
+Login limits are kept in it. Django's own backend lets Redis's errors through, so nobody could log
+in while an optional service is down.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from redis.exceptions import RedisError
 logger = logging.getLogger("gateway.cache")
 
 RETRY_AFTER_SECONDS = 5.0
-# Of the process, as the memory is: Django makes a cache object for each thread.
+# One for the process, like the memory: Django creates a cache object for each thread.
 _retry_at = 0.0
 
 
 class Memory(LocMemCache):
-    """This process's memory, where what is kept ends by a clock that nobody sets.
+    """This process's memory, with expiry by the monotonic clock, which nobody can set.
 
-    By the one on the wall, log-in limits that were counted while it ran ahead would last for as
-    long as it had been wrong.
+    With the wall clock, login limits counted while it ran ahead would last for as long as it had
+    been wrong.
     """
 
     def get_backend_timeout(self, timeout: float | None = DEFAULT_TIMEOUT) -> float | None:
@@ -42,9 +42,9 @@ class Memory(LocMemCache):
 
 
 class JsonSerializer:
-    """Values in Redis as JSON: who can write there must not be able to run code here.
+    """Stores values in Redis as JSON, so that write access to Redis cannot run code here.
 
-    Django's own serializer pickles whatever is no integer.
+    Django's own serializer pickles everything that is not an integer.
     """
 
     def dumps(self, value: Any) -> bytes:
@@ -55,9 +55,9 @@ class JsonSerializer:
 
 
 class RedisOrMemory(RedisCache):
-    """Redis's cache; for 5 s after a failure, memory instead.
+    """The Redis cache; for 5 s after a failure, memory instead.
 
-    Of Django's methods those that limits need; the others raise as ever.
+    Covers the methods that limits need. Django's other methods raise as usual.
     """
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class RedisOrMemory(RedisCache):
         try:
             return _first_of(super().get, self._memory.get, key, default, version=version)
         except ValueError:
-            return default  # not written by us: as good as nothing
+            return default  # we did not write this value: treat it as missing
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         _first_of(super().set, self._memory.set, *args, **kwargs)

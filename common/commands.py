@@ -1,4 +1,4 @@
-"""What the management commands share: a --json switch and errors without a traceback."""
+"""What the management commands share: a --json switch, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from django.db import DEFAULT_DB_ALIAS
 from common.errors import ApiError
 from common.money import InvalidAmount, parse_credits
 
-# The tag of our own checks: of secrets, packages and libraries, not of any page.
+# The tag of our own checks, which look at secrets, packages, and libraries, not at pages.
 INSTALLATION = "installation"
-# What a command that only reads rests on.
+# The checks that run before a command that only reads.
 READER_CHECKS = (INSTALLATION, Tags.models)
 
 
 class ScriptCommand(BaseCommand):
     """A command for people and, with --json, for scripts."""
 
-    # What one that writes rests on: also that the database is in order, its encryption keys known
-    # and the ledger's triggers there, which Django leaves out. But no pages: to check them is to
-    # load them all, for half a second.
+    # The checks that run before a command that writes. They include the database ones, which Django
+    # leaves out: its encryption keys are known and the ledger's triggers exist. They exclude the
+    # pages, because loading all of them takes half a second.
     requires_system_checks: tuple[str, ...] = (*READER_CHECKS, Tags.database)
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
-        """Name the database: without one, checks of databases look at none."""
+        """Name the database: without a name, database checks look at none."""
         return {"tags": self.requires_system_checks, "databases": [DEFAULT_DB_ALIAS]}
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -44,7 +44,7 @@ class ScriptCommand(BaseCommand):
 
 
 def credits_argument(text: str) -> int:
-    """Read an amount of credits from the command line into micro-credits."""
+    """Parse an amount of credits from the command line into micro-credits."""
     try:
         return parse_credits(text)
     except InvalidAmount as error:
@@ -52,7 +52,7 @@ def credits_argument(text: str) -> int:
 
 
 def time_argument(text: str) -> datetime:
-    """Read a time from the command line; without an offset it is UTC."""
+    """Parse a time from the command line. Without an offset it is UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,10 +1,10 @@
 """Secrets at rest: AES-256-GCM under a key ring, and a keyed digest for look-ups.
 
-Three separate secrets, so that losing or rotating one does not cost the others: Django's
-SECRET_KEY, the key ring (ENCRYPTION_KEYS) and the digest pepper (KEY_DIGEST_PEPPER).
+There are three separate secrets, so that losing or rotating one does not affect the others:
+Django's SECRET_KEY, the key ring (ENCRYPTION_KEYS), and the digest pepper (KEY_DIGEST_PEPPER).
 
-Pure: no database. What is stored is sealed by channels/sealing.py, which also makes sure that the
-database and this process mean the same secrets.
+This module never uses the database. channels/sealing.py seals what is stored, and makes sure that
+the database and this process use the same secrets.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-# 96 bits is the nonce size for which GCM is specified without further hashing (NIST SP 800-38D).
+# GCM is specified for a 96-bit nonce without further hashing (NIST SP 800-38D).
 NONCE_BYTES = 12
 
 
 class DecryptionError(Exception):
-    """A ciphertext is damaged, was moved elsewhere, or its key is not in the ring."""
+    """A ciphertext is damaged or was moved, or its key is not in the ring."""
 
 
 def parse_key_ring(text: str) -> dict[str, bytes]:
-    """Read 'id:base64key,id:base64key' (newest first) into an ordered mapping of 32-byte keys."""
+    """Parse 'id:base64key,id:base64key' (newest first) into an ordered mapping of 32-byte keys."""
     ring: dict[str, bytes] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         key_id, separator, encoded = part.partition(":")
@@ -37,7 +37,7 @@ def parse_key_ring(text: str) -> dict[str, bytes]:
             key = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             key = b""
-        # The message must not quote the part: it may hold the key.
+        # The message must not quote the part, which may contain the key.
         if not (separator and key_id and len(key_id) <= 32 and len(key) == 32):
             raise ImproperlyConfigured(
                 "ENCRYPTION_KEYS must be a comma-separated list of id:key, where key is 32 random "
@@ -57,15 +57,15 @@ def _ciphers(text: str) -> dict[str, AESGCM]:
 
 
 def known_key_ids() -> list[str]:
-    """Return the ids of the ring, the one that encrypts first."""
+    """Return the ids of the ring, the encrypting one first."""
     return list(_ciphers(settings.ENCRYPTION_KEYS))
 
 
 def encrypt(plaintext: str, *, context: str) -> tuple[str, bytes]:
     """Return (key id, nonce + ciphertext + tag) under the newest key.
 
-    `context` names table, column and row; it is authenticated together with the key id, so a
-    ciphertext cannot be moved elsewhere.
+    `context` names table, column, and row. It is authenticated together with the key id, so a
+    ciphertext is valid nowhere else.
     """
     key_id, cipher = next(iter(_ciphers(settings.ENCRYPTION_KEYS).items()))
     nonce = os.urandom(NONCE_BYTES)
@@ -74,7 +74,7 @@ def encrypt(plaintext: str, *, context: str) -> tuple[str, bytes]:
 
 
 def decrypt(key_id: str, sealed: bytes, *, context: str) -> str:
-    """Return the plaintext. Raises DecryptionError, whose message holds no secret."""
+    """Return the plaintext. Raises DecryptionError, whose message contains no secret."""
     cipher = _ciphers(settings.ENCRYPTION_KEYS).get(key_id)
     if cipher is None:
         raise DecryptionError(f"the encryption key '{key_id}' is not in ENCRYPTION_KEYS")
@@ -92,12 +92,12 @@ def _associated_data(context: str, key_id: str) -> bytes:
 
 
 def digest(secret: str) -> str:
-    """Return the keyed look-up digest (HMAC-SHA-256 under the pepper) of a secret, in hex."""
+    """Return the look-up digest of a secret in hex: HMAC-SHA-256 under the current pepper."""
     return _digest(_peppers()[0], secret)
 
 
 def digests(secret: str) -> list[str]:
-    """Return what a secret may be stored as: its digest, then those under earlier peppers."""
+    """Return every digest a secret may be stored under: the current pepper's, then earlier ones."""
     return [_digest(pepper, secret) for pepper in _peppers()]
 
 
@@ -137,14 +137,14 @@ def _parse_pepper(setting: str, text: str) -> bytes:
 
 # --- Check values -------------------------------------------------------------------------------
 
-# An HMAC under the secret itself: it tells two secrets apart, and says no more about one than the
-# ciphertexts and digests beside it do.
+# An HMAC under the secret itself. It shows whether two secrets are equal, and reveals no more about
+# a secret than the ciphertexts and digests stored beside it.
 _CHECK = b"gateway check value"
 PEPPER_ID_CHARACTERS = 12
 
 
 def check_values_of_ring() -> dict[str, str]:
-    """Return the check value of each key of the ring by its id, the one that encrypts first."""
+    """Return the check value of each key in the ring by its id, the encrypting key first."""
     return dict(_check_values_of_ring(settings.ENCRYPTION_KEYS))
 
 
@@ -157,9 +157,9 @@ def _check_values_of_ring(text: str) -> dict[str, str]:
 
 
 def check_values_of_peppers() -> dict[str, str]:
-    """Return the check value of each pepper by its id, the one that digests first.
+    """Return the check value of each pepper by its id, the current pepper first.
 
-    A pepper has no name of its own: its id is the beginning of its check value.
+    A pepper has no name, so its id is the beginning of its check value.
     """
     values = [hmac.digest(pepper, _CHECK, "sha256").hex() for pepper in _peppers()]
     return {value[:PEPPER_ID_CHARACTERS]: value for value in values}

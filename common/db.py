@@ -1,4 +1,4 @@
-"""What the few hand-written SQL statements need to run alike on SQLite and PostgreSQL."""
+"""Helpers that let hand-written SQL run on both SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ T = TypeVar("T")
 
 @cache
 def is_postgresql() -> bool:
-    """Tell which of the two databases this is, once: the connection of a thread is dear to ask."""
+    """Return whether the database is PostgreSQL.
+
+    Cached, because looking up the thread's connection is expensive.
+    """
     return connection.vendor == "postgresql"
 
 
 def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
-    """Run a statement and return what `read` makes of its cursor.
+    """Run a statement and return what `read` returns for its cursor.
 
-    On PostgreSQL by the driver's own cursor, as Django's wrappers around it cost as much CPU as a
-    short statement itself; by Django's where somebody watches statements, as tests do.
+    On PostgreSQL this uses the driver's cursor, because Django's wrappers cost as much CPU as a
+    short statement. It uses Django's cursor where something watches the statements, as tests do.
     """
-    wrapper: Any = connections[DEFAULT_DB_ALIAS]  # `pool` is of PostgreSQL's alone
+    wrapper: Any = connections[DEFAULT_DB_ALIAS]  # only PostgreSQL's has `pool`
     if not is_postgresql() or wrapper.execute_wrappers or wrapper.queries_logged:
         with wrapper.cursor() as cursor:
             cursor.execute(sql, params)
@@ -40,9 +43,9 @@ def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
 
 
 def _ask_pool(pool: Any, sql: str, params: Any, read: Callable[[Any], T]) -> T:
-    """Run a statement that is a transaction of its own on a connection lent for it alone.
+    """Run one statement, in its own transaction, on a connection borrowed for it alone.
 
-    Django's way to the pool and back costs more than that, and it would keep the connection.
+    Django's path to the pool and back costs more, and would keep the connection.
     """
     if pool.closed:
         pool.open()
@@ -54,7 +57,7 @@ def _ask_pool(pool: Any, sql: str, params: Any, read: Callable[[Any], T]) -> T:
 
 
 def fetch_row(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:
-    """Run one statement and return its first row, or None where it returned none."""
+    """Run one statement and return its first row, or None if it returns no row."""
     row: tuple[Any, ...] | None = _ask(sql, params, lambda cursor: cursor.fetchone())
     return row
 
@@ -66,32 +69,32 @@ def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tupl
 
 
 def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
-    """Run one statement and return how many rows it touched."""
+    """Run one statement and return how many rows it affected."""
     return int(_ask(sql, params, lambda cursor: cursor.rowcount))
 
 
 def is_in_transaction() -> bool:
-    """Tell whether this thread is inside of a transaction."""
+    """Return whether this thread is inside a transaction."""
     return connections[DEFAULT_DB_ALIAS].in_atomic_block
 
 
 def time_param(moment: datetime) -> Any:
-    """Return a time as the database stores it: SQLite keeps text in UTC without an offset."""
+    """Return a time as the database stores it. SQLite stores UTC text without an offset."""
     return moment if is_postgresql() else connection.ops.adapt_datetimefield_value(moment)
 
 
 def uuid_param(value: uuid.UUID) -> Any:
-    """Return an id as the database stores it, typed where it has a type for it."""
+    """Return an id as the database stores it: as a UUID where it has that type, else as hex."""
     return value if is_postgresql() else value.hex
 
 
 def uuids_param(values: Iterable[uuid.UUID]) -> Any:
-    """Return ids as one parameter, for `among`."""
+    """Return ids as one parameter for `among`."""
     return list_param(list(values) if is_postgresql() else [value.hex for value in values])
 
 
 def list_param(values: list[Any]) -> Any:
-    """Return values as one parameter, for `among`."""
+    """Return values as one parameter for `among`."""
     return values if is_postgresql() else json.dumps(values)
 
 
@@ -103,16 +106,16 @@ def among(column: str, name: str) -> str:
 
 
 def time_value(stored: Any) -> datetime:
-    """Return a time that a statement gave back as an aware datetime in UTC."""
+    """Return a time read from the database as an aware datetime in UTC."""
     moment = stored if isinstance(stored, datetime) else datetime.fromisoformat(stored)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def release_connection() -> None:
-    """Give the connection back to the pool before a slow call.
+    """Return the connection to the pool before a slow call.
 
-    Only where there is a pool: an idle SQLite handle costs nobody anything, and opening it
-    again would cost a third of a millisecond on every request.
+    Does nothing without a pool: an idle SQLite handle is free, and opening it again would cost a
+    third of a millisecond on every request.
     """
     if not is_postgresql():
         return
@@ -122,10 +125,10 @@ def release_connection() -> None:
 
 
 def read_in_pieces(read: Callable[[T | None], Sequence[T]], *, size: int) -> Iterator[Sequence[T]]:
-    """Yield what `read` returns, called first with None, then with the last item it returned.
+    """Yield what `read` returns. Calls it with None first, then with the last item it returned.
 
-    A piece of fewer than `size` items is the last. For answers that a client reads at its own
-    speed: between two reads no connection is held, and only one piece is in memory.
+    A piece of fewer than `size` items is the last. Use this for answers that a client reads at its
+    own speed: between two reads no connection is held, and only one piece is in memory.
     """
     last = None
     while True:
@@ -139,9 +142,9 @@ def read_in_pieces(read: Callable[[T | None], Sequence[T]], *, size: int) -> Ite
 
 
 def count_triggers(table: str, statements: Mapping[str, str]) -> int | None:
-    """Return what a database's own COUNT says, chosen by its vendor, for system checks.
+    """Return the result of the COUNT statement for this database's vendor, for system checks.
 
-    None where the table is not there yet, or the database is away: /readyz speaks of that.
+    Returns None if the table does not exist yet or the database is down; /readyz reports that.
     """
     try:
         with connection.cursor() as cursor:

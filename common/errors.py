@@ -1,14 +1,14 @@
-"""Every error a caller can meet, typed once; `gateway/api.py` renders them all.
+"""Every error a caller can get, one class each; `gateway/api.py` renders them.
 
-The codes and statuses are those of the public API contract. Services raise these
-classes; nothing below the API ever builds a response.
+The codes and statuses are those of the public API contract. Services raise these classes. Nothing
+below the API builds a response.
 """
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """An answer other than success: a status, a stable code and a sentence for a person."""
+    """An answer other than success: a status, a stable code, and a sentence for people."""
 
     status = 500
     code = "internal_error"
@@ -30,7 +30,7 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """400: `fields` maps each offending name to a sentence; empty when there is no JSON object."""
+    """400: `fields` maps each wrong field to a sentence; empty if the body is no JSON object."""
 
     status = 400
     code = "invalid_request"
@@ -59,7 +59,7 @@ class MissingApiKey(ApiError):
 
 
 class InvalidApiKey(ApiError):
-    """One answer for wrong, malformed, expired and revoked keys, so that it tells nothing."""
+    """One answer for wrong, malformed, expired, and revoked keys, so that it reveals nothing."""
 
     status = 401
     code = "invalid_api_key"
@@ -90,7 +90,7 @@ class MethodNotAllowed(ApiError):
     def __init__(self, method: str, allowed: list[str]) -> None:
         names = ", ".join(allowed)
         super().__init__(
-            f"This address does not take {method} requests, only {names}.",
+            f"This address does not accept {method} requests, only {names}.",
             headers={"Allow": names},
         )
 
@@ -121,7 +121,7 @@ class RateLimited(ApiError):
 
 
 class Overloaded(ApiError):
-    """503: this gateway sheds load or its database is away; never the caller's fault."""
+    """503: the gateway sheds load or its database is down. Never the caller's fault."""
 
     status = 503
     code = "overloaded"

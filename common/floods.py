@@ -1,10 +1,9 @@
-"""The coarse outside: who keeps trying unknown keys is told to wait.
+"""A coarse limit for addresses that keep sending unknown keys.
 
-Counted by the `limits` library, in Redis where there is one, in this process otherwise. Only
-unknown keys are counted and only they are refused: behind a shared proxy one guesser must not
-lock out its neighbours. Attempts to log in are allauth's to count (ACCOUNT_RATE_LIMITS). Nothing
-that must be exact depends on it; the limits that must be exact live in the database
-(billing/throttling.py).
+The `limits` library counts them in Redis if there is one, otherwise in this process. Only unknown
+keys are counted and refused, because one guesser behind a shared proxy must not lock out its
+neighbours. allauth counts login attempts (ACCOUNT_RATE_LIMITS). Limits that must be exact do not
+use this; they are in the database (billing/throttling.py).
 """
 
 from __future__ import annotations
@@ -31,28 +30,29 @@ _redis_retry_at = 0.0
 
 
 def count_failed_key(request: HttpRequest) -> None:
-    """Count one unknown key; raise RateLimited when its address has sent too many.
+    """Count one unknown key. Raises RateLimited if its address has sent too many.
 
-    What a flood says in the log is bounded as well: one line a minute for an address.
+    The log is bounded as well: one line a minute for each address.
     """
     address = client_address(request)
     if is_within("failed-keys", counted_as(address), per_minute=settings.FAILED_KEYS_PER_MINUTE):
         return
     if is_first_this_minute("api.keys.flooded", counted_as(address)):
         logger.warning("api.keys.flooded", extra={"address": address})
-    request.is_flood = True  # type: ignore[attr-defined]  # no access line either (middleware.py)
+    request.is_flood = True  # type: ignore[attr-defined]  # no access line (middleware.py)
     raise RateLimited(
-        "Too many requests with unknown keys come from your address. Wait a moment, then check "
+        "Your address sent too many requests with unknown keys. Wait a moment, then check "
         "the key in the dashboard.",
         retry_after=RETRY_AFTER_SECONDS,
     )
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the caller's IP address, past as many proxies as the operator trusts; '' if unknown.
+    """Return the caller's IP address as seen by the outermost trusted proxy; '' if unknown.
 
-    Each proxy adds one entry to the header. Where fewer came, or no address stands in the place of
-    the outermost one, it is the socket's: the proxies are not those the setting counts.
+    Each proxy adds one entry to the header. With fewer entries than proxies, or without an address
+    at the outermost one's place, the setting does not match the proxies, and this returns the
+    socket's address.
     """
     peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     proxies: int = settings.TRUSTED_PROXY_COUNT
@@ -67,9 +67,9 @@ def client_address(request: HttpRequest) -> str:
 
 
 def is_within(what: str, who: str, *, per_minute: int) -> bool:
-    """Count one of `what` by `who`; False where that is more than so many a minute.
+    """Count one `what` by `who`. Returns False if that exceeds `per_minute`.
 
-    In Redis; while that is away, in this process, asking Redis again after 5 s.
+    Counts in Redis. While Redis is down, counts in this process and tries Redis again after 5 s.
     """
     global _redis_retry_at
     item = RateLimitItemPerMinute(per_minute)
@@ -83,7 +83,7 @@ def is_within(what: str, who: str, *, per_minute: int) -> bool:
 
 
 def is_first_this_minute(event: str, who: str) -> bool:
-    """Tell whether a line about this may be logged: the first by `who` within a minute."""
+    """Return whether to log this event: only the first one by `who` within a minute is logged."""
     return is_within(f"lines:{event}", who, per_minute=1)
 
 

@@ -1,4 +1,4 @@
-"""Form fields that more than one page needs."""
+"""Form fields used by more than one page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class CreditsField(forms.CharField):
     """An amount of credits with up to six decimals; its value is whole micro-credits."""
 
     def __init__(self, *, least: int = 0, **options: Any) -> None:
-        """`least` is the smallest amount that is taken, in micro-credits."""
+        """`least` is the smallest amount accepted, in micro-credits."""
         self.least = least
         super().__init__(**options)
         self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
 
     def prepare_value(self, value: Any) -> Any:
-        """Show stored micro-credits as credits; what was typed stays as it was typed."""
+        """Show stored micro-credits as credits, and typed text as it was typed."""
         return show_credits(value).replace(",", "") if isinstance(value, int) else value
 
     def clean(self, value: Any) -> Any:
@@ -42,22 +42,22 @@ class CreditsField(forms.CharField):
 
 
 def _has_thousands(text: str) -> bool:
-    """Tell whether commas part thousands: `1,5` might be one and a half, and is refused."""
+    """Return whether commas separate thousands. `1,5` could mean one and a half, and is refused."""
     head, *groups = text.strip().lstrip("+-").split(".")[0].split(",")
     return bool(groups) and 1 <= len(head) <= 3 and all(len(group) == 3 for group in groups)
 
 
 class DayField(forms.DateField):
-    """A day of this age: the day after it and the hour before it can be reckoned with."""
+    """A day between 2000 and 2999, so that adding a day or subtracting an hour cannot overflow."""
 
     default_validators = [
-        MinValueValidator(date(2000, 1, 1), "Choose a day from 2000 on."),
+        MinValueValidator(date(2000, 1, 1), "Choose a day in 2000 or later."),
         MaxValueValidator(date(2999, 12, 31), "Choose a day before the year 3000."),
     ]
 
 
 class PlainForm(forms.Form):
-    """A form whose errors say in our words how to put them right; a field's own words stay."""
+    """A form whose errors say how to fix the input. A field's own messages stay."""
 
     def full_clean(self) -> None:
         for field in self.fields.values():
@@ -66,7 +66,7 @@ class PlainForm(forms.Form):
 
 
 def set_plain_words(field: forms.Field) -> None:
-    """Let a field's errors say in our words how to put them right, where it has none of its own."""
+    """Replace Django's error messages of a field with ours, except those the field itself sets."""
     theirs = _words_of_django(field)
     for code, words in _words(field).items():
         if field.error_messages.get(code) in (None, theirs.get(code)):
@@ -74,7 +74,7 @@ def set_plain_words(field: forms.Field) -> None:
 
 
 class _Words(str):
-    """Words in which a validator fills in its bound; whole numbers with commas."""
+    """A message whose validator fills in its bound, with commas in whole numbers."""
 
     __slots__ = ()
 
@@ -92,13 +92,13 @@ def _words_of_django(field: forms.Field) -> dict[str, Any]:
 
 
 def _words(field: forms.Field) -> dict[str, str]:
-    """Return what to say of a field, by the code of what is wrong with it."""
+    """Return our error messages for a field, by error code."""
     words = {
         "required": "Fill this in.",
         "null_characters_not_allowed": "Remove the NUL character: it cannot be stored.",
     }
     if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
-        words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of those offered.")
+        words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of the options.")
     elif isinstance(field, forms.IntegerField):
         words["invalid"] = "Enter a whole number, as in 60."
         words["min_value"] = _Words("Enter %(limit_value)s or more.")
@@ -115,7 +115,7 @@ def _words(field: forms.Field) -> dict[str, str]:
 
 
 class LabelledForm(PlainForm):
-    """A form without colons after its labels, as the pages draw them themselves."""
+    """A form without colons after its labels, because the pages draw the labels themselves."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"label_suffix": ""} | options)

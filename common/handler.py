@@ -1,4 +1,4 @@
-"""The WSGI handler: Django's, with a shorter way for the API."""
+"""Django's WSGI handler, with a shorter path for the API."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Handler(WSGIHandler):
-    """Answers pages as Django does; the API without what only pages need.
+    """Serves pages as Django does, and the API without the parts that only pages need.
 
-    Left out are the signals of a request's start and end, by which Django cleans up caches, script
-    prefix and URL map, none of which the API uses, and looks at the connection each time; and
-    cookies, which no answer of the API sets.
+    The API path sends no request_started and request_finished signals. With them Django cleans up
+    caches, the script prefix, and the URL map, none of which the API uses, and inspects the
+    connection each time. The API path also skips cookies, because no API answer sets one.
     """
 
     def __call__(  # type: ignore[override]  # the stubs know of Django's own responses only
@@ -29,8 +29,9 @@ class Handler(WSGIHandler):
             return super().__call__(environ, start_response)
         request = self.request_class(environ)
         response = self._middleware_chain(request)  # type: ignore[attr-defined]  # not in the stubs
-        # What request_finished is for: back to the pool with it; on SQLite, close it if it broke.
+        # In place of request_finished: return the connection to the pool; on SQLite, close a broken
+        # one.
         connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
         start_response(f"{response.status_code} {response.reason_phrase}", [*response.items()])
-        # A whole answer has nothing left to close.
+        # A complete answer has nothing left to close.
         return response if response.streaming else [response.content]

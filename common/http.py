@@ -1,7 +1,7 @@
-"""The one door for outgoing HTTP: pooled, with a total deadline, a byte cap and no redirects.
+"""The only way out for HTTP requests: pooled, with a total deadline, a byte cap, no redirects.
 
-libcurl does the talking (docs/decisions/0019): its deadline is the whole call's, from looking up
-the name to the last byte, and it lets the address be checked of every socket it opens.
+It uses libcurl (docs/decisions/0019). libcurl's deadline covers the whole call, from the name
+look-up to the last byte, and it lets us check the address of every socket it opens.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import pycurl
 from common.addresses import is_public_address
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-# pycurl's own names its version and those of every library beneath it.
+# pycurl's own user agent names its version and that of every library beneath it.
 USER_AGENT = "gateway"
-# As many kept connections per address as a process has threads by default.
+# As many kept connections for each address as a process has threads by default.
 POOL_SIZE = 64
 
 
 class HttpError(Exception):
-    """No usable answer came; `reason` is a short stable word for logs and tests."""
+    """There is no usable answer. `reason` is a short stable word for logs and tests."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -43,7 +43,7 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole answer; header names are lower case."""
+    """A complete answer. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,9 +54,9 @@ class HttpResponse:
 
 
 def _open_public_socket(refused: list[str], purpose: int, address: Any) -> socket.socket | int:
-    """Give libcurl a socket for an address it has looked up, unless that is a private one.
+    """Give libcurl a socket for a resolved address, unless the address is private.
 
-    It connects to this very address: by then a name can no longer be pointed elsewhere.
+    libcurl connects to this very address, so a DNS change after the check has no effect.
     """
     host = str(address.addr[0])
     if is_public_address(host):
@@ -69,31 +69,32 @@ def _new_socket(address: Any) -> socket.socket | int:
     return socket.socket(address.family, address.socktype, address.protocol)
 
 
-# pycurl has no name for it. Where looking up a name takes longer than the call may, closing the
-# handle must not wait for the thread that does it.
+# CURLOPT_QUICK_EXIT, which pycurl does not name. If looking up a name takes longer than the call
+# may, closing the handle must not wait for the resolver thread.
 # https://curl.se/libcurl/c/CURLOPT_QUICK_EXIT.html
 _QUICK_EXIT = 322
 
 _OPTIONS: dict[int, Any] = {
     _QUICK_EXIT: 1,
     pycurl.USERAGENT: USER_AGENT,
-    pycurl.NOSIGNAL: 1,  # a signal would reach whichever thread
+    pycurl.NOSIGNAL: 1,  # a signal could reach any thread
     pycurl.POST: 1,
     pycurl.FOLLOWLOCATION: 0,
-    pycurl.PROXY: "",  # else the environment's
+    pycurl.PROXY: "",  # ignores the environment's proxy
     pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
     pycurl.HTTP_CONTENT_DECODING: 0,
     pycurl.CONNECTTIMEOUT_MS: int(CONNECT_TIMEOUT_SECONDS * 1000),
-    # Held for as long as the provider takes, so smaller than usual (64 and 16 KiB): the least there
-    # is for what is sent, and for what comes about one short answer.
+    # Smaller than the defaults (64 and 16 KiB), because a connection holds them for as long as the
+    # provider takes: the minimum for sending, and about one short answer for receiving.
     pycurl.UPLOAD_BUFFERSIZE: 16 * 1024,
     pycurl.BUFFERSIZE: 4 * 1024,
-    # libcurl sends again what it sent on a kept connection that then ended without an answer. The
-    # provider may have begun to work on it: so the way back to the body's beginning is barred.
+    # If a kept connection ends without an answer, libcurl would send the request again. But the
+    # provider may already be working on it. Failing the seek back to the start of the body prevents
+    # that.
     pycurl.SEEKFUNCTION: lambda *_: pycurl.SEEKFUNC_FAIL,
 }
 
-# https://curl.se/libcurl/c/libcurl-errors.html; what is not here is `broken`.
+# https://curl.se/libcurl/c/libcurl-errors.html. Every other code is `broken`.
 _REASONS = {
     pycurl.E_OPERATION_TIMEDOUT: "timeout",
     pycurl.E_COULDNT_RESOLVE_HOST: "connection",
@@ -109,7 +110,7 @@ _NOT_IN_A_FIELD = re.compile("[\\r\\n\\0]")
 
 
 class _Connection:
-    """A handle of libcurl and the connection it keeps: for one call at a time, to one address."""
+    """A libcurl handle and the connection it keeps: for one call at a time, to one address."""
 
     def __init__(self, url: str, allow_private: bool) -> None:
         self._lines: list[bytes] = []
@@ -127,11 +128,11 @@ class _Connection:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the last answer has been read to its end, so that another can be asked for."""
+        """Whether the last answer was read to its end, so that another request can follow."""
         return True
 
     def is_closed_by_peer(self) -> bool:
-        """Whether the kept connection has ended; libcurl itself looks but once a second."""
+        """Whether the peer closed the kept connection; libcurl itself looks only once a second."""
         descriptor = self._socket()
         if descriptor < 0:
             return False
@@ -140,31 +141,31 @@ class _Connection:
         return bool(poll.poll(0))
 
     def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
-        """Send the request and take the whole answer. Raises HttpError or pycurl.error."""
+        """Send the request and receive the whole answer. Raises HttpError or pycurl.error."""
         self._prepare(headers, body, max_bytes)
         self._curl.setopt(pycurl.TIMEOUT_MS, _milliseconds_until(deadline))
         self._curl.perform()
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """Return status and headers. Raises HttpError where the body is encoded."""
+        """Return status and headers. Raises HttpError if the body is encoded."""
         headers = _parse_headers(self._lines)
-        # A compressed body could unpack to any size, and none was asked for.
+        # A compressed body could expand to any size, and we asked for none.
         if headers.get("content-encoding", "identity") != "identity":
             raise HttpError("encoding")
         return int(self._curl.getinfo(pycurl.RESPONSE_CODE)), headers
 
     def take(self) -> bytes:
-        """Return what has come of the body since the last time."""
+        """Return the part of the body that has arrived since the last call."""
         came = b"".join(self._pieces)
         self._pieces.clear()
         return came
 
     def peek(self) -> bytes:
-        """Return the same, and leave it there."""
+        """Return the same without consuming it."""
         return b"".join(self._pieces)
 
     def reason_of(self, code: int) -> str:
-        """Return the word for an error of libcurl."""
+        """Return our word for a libcurl error."""
         if self._refused and code == pycurl.E_COULDNT_CONNECT:
             return "private_address"
         return _REASONS.get(code, "broken")
@@ -181,7 +182,7 @@ class _Connection:
             raise HttpError("broken")
         for left in (self._lines, self._pieces, self._refused):
             left.clear()
-        # With `Expect` libcurl would wait for leave to send a long body.
+        # Without this, libcurl sends `Expect` with a long body and waits for permission.
         self._curl.setopt(pycurl.HTTPHEADER, [*fields, "Accept-Encoding: identity", "Expect:"])
         self._curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
         self._curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
@@ -197,10 +198,11 @@ _WANTED = {
 
 
 class _StreamConnection(_Connection):
-    """The same for an answer that is read as it arrives.
+    """A connection whose answer is read as it arrives.
 
-    libcurl tells what to wait for (https://curl.se/libcurl/c/curl_multi_socket_action.html). The
-    waiting is done by poll: what pycurl has for it, select, knows no descriptor above 1,023.
+    libcurl tells which sockets to wait for
+    (https://curl.se/libcurl/c/curl_multi_socket_action.html). We wait with poll, because pycurl's
+    own wait uses select, which fails for descriptors above 1,023.
     """
 
     def __init__(self, url: str, allow_private: bool) -> None:
@@ -219,18 +221,18 @@ class _StreamConnection(_Connection):
         return not self._is_running and self._error is None
 
     def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
-        """Send the request and wait for the first of the answer. Raises HttpError or pycurl.error.
+        """Send the request and wait for the answer to begin. Raises HttpError or pycurl.error.
 
-        Whoever reads on sets the deadlines of what follows.
+        The reader sets the deadlines of everything that follows.
         """
         self._prepare(headers, body, max_bytes)
-        _milliseconds_until(deadline)  # nothing is sent when it has passed
+        _milliseconds_until(deadline)  # send nothing if it has passed
         self._is_running = True
         self._multi.add_handle(self._curl)
         self.wait(deadline)
 
     def wait(self, deadline: float) -> None:
-        """Wait until more has come or the answer has ended. Raises HttpError."""
+        """Wait until more has arrived or the answer has ended. Raises HttpError."""
         while self._is_running and not self._pieces:
             self._advance(_milliseconds_until(deadline))
         if self._error is not None and not self._pieces:
@@ -246,7 +248,7 @@ class _StreamConnection(_Connection):
         return self._descriptor
 
     def _advance(self, most_milliseconds: int) -> None:
-        """Let libcurl do what can be done after waiting for its sockets or its timer."""
+        """Wait for libcurl's sockets or its timer, then let it act."""
         until_timer = max(0.0, self._wake_at - time.monotonic()) * 1000
         ready = self._poll.poll(min(math.ceil(min(until_timer, 60_000)), most_milliseconds))
         for descriptor, events in ready:
@@ -262,7 +264,7 @@ class _StreamConnection(_Connection):
         self._is_running = False
         _, _, failed = self._multi.info_read()
         self._error = failed[0][1] if failed else None
-        self._descriptor = super()._socket()  # once let go, libcurl does not tell any more
+        self._descriptor = super()._socket()  # libcurl no longer tells once the handle is removed
         self._multi.remove_handle(self._curl)
 
     def _watch(self, wanted: int, descriptor: int, *_: Any) -> None:
@@ -285,10 +287,11 @@ def _readiness(events: int) -> int:
 
 
 def _trusted() -> dict[int, str | None]:
-    """Trust whom Python trusts.
+    """Trust the certificate authorities that Python trusts.
 
-    Of a folder OpenSSL reads what it needs. A file it reads as a whole for each connection, which
-    costs 0.8 MB and 3.5 ms more: so not where the folder will do, unless somebody named a file.
+    OpenSSL reads from a folder only what it needs, but parses a file as a whole for each
+    connection, which costs 0.8 MB and 3.5 ms more. So use the folder if it will do, unless the
+    operator named a file.
     """
     paths = ssl.get_default_verify_paths()
     is_named = paths.openssl_cafile_env in os.environ
@@ -300,12 +303,12 @@ def _trusted() -> dict[int, str | None]:
 
 @cache
 def _is_hashed(folder: str) -> bool:
-    """Whether OpenSSL finds certificates in a folder, by names as `c_rehash` gives them."""
+    """Whether OpenSSL can find certificates in a folder, under the names that `c_rehash` gives."""
     return any(Path(folder).glob("*.0"))
 
 
 def _milliseconds_until(deadline: float) -> int:
-    """Return what is left, at least 1. Raises HttpError where nothing is."""
+    """Return the time left in milliseconds, at least 1. Raises HttpError if none is left."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise HttpError("timeout")
@@ -313,7 +316,7 @@ def _milliseconds_until(deadline: float) -> int:
 
 
 def _parse_headers(lines: list[bytes]) -> dict[str, str]:
-    """Return the fields of the last head: interim answers come before it, trailers after it."""
+    """Return the fields of the last head. Interim answers come before it, trailers after it."""
     headers: dict[str, str] = {}
     is_open = False
     for line in lines:
@@ -331,16 +334,16 @@ def _parse_headers(lines: list[bytes]) -> dict[str, str]:
 
 _Kind = TypeVar("_Kind", bound=_Connection)
 
-# Connections that wait for their next call. One made where private addresses are allowed never
-# serves a call where they are not.
+# Idle connections. One created where private addresses are allowed never serves a call where they
+# are not.
 _idle: defaultdict[tuple[type[_Connection], str, bool], list[_Connection]] = defaultdict(list)
 
 
 @contextmanager
 def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_Kind]:
-    """Lend a connection; it is kept for another call if its answer was read to the end.
+    """Lend a connection. Keep it for another call if its answer was read to the end.
 
-    Raises HttpError for whatever goes wrong with it inside the block.
+    Raises HttpError for any libcurl error inside the block.
     """
     if not url.lower().startswith(("http://", "https://")) or not url.isascii() or "\0" in url:
         raise HttpError("address")
@@ -360,7 +363,7 @@ def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_K
 
 
 def _waiting(idle: list[_Kind]) -> _Kind | None:
-    """Return a connection that waits for its next call and has not been closed meanwhile."""
+    """Return an idle connection that the peer has not closed, or None."""
     with suppress(IndexError):
         while True:
             connection = idle.pop()
@@ -371,7 +374,7 @@ def _waiting(idle: list[_Kind]) -> _Kind | None:
 
 
 def close_idle() -> None:
-    """Close every connection that waits for its next call, so that a test begins with none."""
+    """Close every idle connection, so that a test begins with none."""
     for idle in list(_idle.values()):
         while idle:
             idle.pop().close()
@@ -388,23 +391,23 @@ def post(
 ) -> HttpResponse:
     """POST `body` and return the whole answer, whatever its status.
 
-    `deadline` is a time.monotonic() value that bounds looking up the name, connecting, sending,
-    headers and body together. Raises HttpError with reason `timeout`, `connection`, `tls`,
-    `private_address`, `address`, `too_large`, `encoding` or `broken` (the answer ended early or is
-    no HTTP). Never retries and never follows a redirect.
+    `deadline` is a time.monotonic() value. It covers the name look-up, connecting, sending,
+    headers, and body together. Raises HttpError with reason `timeout`, `connection`, `tls`,
+    `private_address`, `address`, `too_large`, `encoding`, or `broken` (the answer ended early or is
+    not HTTP). Never retries and never follows a redirect.
     """
     with _connection(_Connection, url, allow_private) as connection:
         connection.ask(headers, body, deadline, max_bytes)
         return HttpResponse(*connection.head(), connection.take())
 
 
-# The longest line of a stream, and the largest answer that turned out not to be one: so much of it
-# is held at once.
+# The longest line of a stream, and the largest answer that turns out not to be a stream. This much
+# is held in memory at once.
 MAX_LINE_BYTES = 1024 * 1024
 
 
 class LineStream:
-    """An answer that arrives line by line; each wait is bounded by what `lines` is told."""
+    """An answer that arrives line by line. The caller of `lines` bounds each wait."""
 
     def __init__(self, connection: _StreamConnection, deadline: float) -> None:
         self.status, self.headers = connection.head()
@@ -412,11 +415,11 @@ class LineStream:
         self._deadline = deadline
 
     def lines(self, next_deadline: Callable[[], float]) -> Iterator[bytes]:
-        """Yield lines as they arrive, without their ends (CR, LF or both).
+        """Yield lines as they arrive, without their ends (CR, LF, or both).
 
         `next_deadline` bounds each wait.
         """
-        held: list[bytes] = []  # of a line that has not ended yet: put together once, at its end
+        held: list[bytes] = []  # the pieces of an unfinished line, joined once at its end
         size = 0
         was_return = False
         for came in self._pieces(next_deadline):
@@ -436,11 +439,11 @@ class LineStream:
             yield b"".join(held)
 
     def first_bytes(self) -> bytes:
-        """Return what has come of the body and was not read yet, and leave it there."""
+        """Return the part of the body that has arrived unread, without consuming it."""
         return self._connection.peek()
 
     def read(self) -> bytes:
-        """Return the whole body, where it turned out not to be a stream."""
+        """Return the whole body, for an answer that turned out not to be a stream."""
         pieces, size = [], 0
         for piece in self._pieces(lambda: self._deadline):
             pieces.append(piece)
@@ -468,9 +471,9 @@ def post_for_lines(
     max_bytes: int,
     allow_private: bool = False,
 ) -> Iterator[LineStream]:
-    """POST `body` and give the answer as it arrives; `deadline` bounds the wait for its beginning.
+    """POST `body` and yield the answer as it arrives; `deadline` bounds the wait for its start.
 
-    Raises HttpError as `post` does, also for what goes wrong inside the block.
+    Raises HttpError as `post` does, also for failures inside the block.
     """
     with _connection(_StreamConnection, url, allow_private) as connection:
         connection.ask(headers, body, deadline, max_bytes)

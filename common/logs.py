@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, with the request's id, and without secrets."""
+"""Log lines: one JSON object each, with the request id and without secrets."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import orjson
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 
-# Whatever looks like one of our keys (under any prefix: 42 base62 characters at its end), a
-# bearer token or a provider's key. The second line of defence: the first is never to log them.
+# Text that looks like one of our keys (any prefix, then 42 base62 characters), a bearer token, or a
+# provider's key. This is the second line of defence; the first is never to log them.
 _SECRETS = re.compile(
     r"(?<=[_-])[0-9A-Za-z]{42}(?![0-9A-Za-z])"
     r"|(?i:(bearer\s+))[^\s\"',]+"
     r"|(\b(?:sk|gsk)[-_])[A-Za-z0-9_-]{8,}"
 )
-# What none of them is without. The escapes of JSON can hide where a secret begins or ends, but not
-# this; a line without it, which is nearly every one, needs no more than these be looked for: three
-# words, and a run of base62, which is one of "a" once all letters and digits are "a". Regular
-# expressions take three times as long.
+# Marks that every secret above contains. JSON escapes can hide where a secret begins or ends, but
+# not these. Nearly every line has none of them, so looking for them is enough: three words, and a
+# run of 42 base62 characters (a run of "a" once all letters and digits are replaced by "a").
+# Regular expressions take three times as long.
 _LONG_RUN = b"a" * 42
 _SHAPE = bytes(ord("a") if chr(byte).isalnum() and byte < 128 else byte for byte in range(256))
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-# `request` is Django's, the others are the line's own.
+# `request` is Django's; the others are fields of the line itself.
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName", "request", "time", "level", "logger", "event",
 }  # fmt: skip
 
 
 def scrub(text: str) -> str:
-    """Return the text with everything that looks like a key cut down to its prefix."""
+    """Return the text with everything that looks like a key cut to its prefix."""
     return _SECRETS.sub(lambda match: next(filter(None, match.groups()), "") + "…", text)
 
 
 def _scrubbed(value: Any) -> Any:
-    """Scrub the texts inside a value, before quoting could hide where they end."""
+    """Scrub the strings inside a value, before quoting can hide where they end."""
     if isinstance(value, dict):
         return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -50,7 +50,7 @@ def _scrubbed(value: Any) -> Any:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; what is passed as `extra` becomes fields."""
+    """Formats a record as one line of JSON. Each item of `extra` becomes a field."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := request_id_var.get():
             entry["request_id"] = request_id
-        # What was passed as `extra` never takes the place of a field of the line's own.
+        # An item of `extra` never replaces a field of the line itself.
         for name, value in vars(record).items():
             if name not in _RECORD_FIELDS and name not in entry:
                 entry[name] = value
@@ -77,16 +77,16 @@ def _may_hold_secret(line: bytes) -> bool:
 
 
 def _as_line(entry: dict[str, Any]) -> str:
-    """Return the entry as JSON in ASCII, without secrets."""
+    """Return the entry as ASCII JSON without secrets."""
     try:
         line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # a lone surrogate, a number too large
+    except TypeError:  # a lone surrogate, or a number too large
         return json.dumps(_scrubbed(entry))
     if _may_hold_secret(line):
         return json.dumps(_scrubbed(entry))
-    # A masked key, which is in nearly every line, holds an ellipsis.
+    # Nearly every line contains a masked key, and so an ellipsis.
     text = line.decode().replace("…", r"\u2026")
     if text.isascii():
         return text
-    # Line breaks of Unicode among them, which readers of logs may take for one.
+    # This includes Unicode line breaks, which log readers may take for the end of a line.
     return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)

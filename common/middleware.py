@@ -1,7 +1,7 @@
-"""Request ids, one log line a request, security headers; and where the API turns off.
+"""Request ids, the access log, security headers, and the API's short path.
 
-The API needs neither sessions nor messages nor CSRF protection: its callers hold a key and
-no cookie. So its requests never reach Django's middlewares, which stand behind these two.
+The API needs no sessions, messages, or CSRF protection, because its callers hold a key and no
+cookie. So its requests skip Django's middlewares, which come after these two.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ access_log = logging.getLogger("gateway.access")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 API_PREFIXES = ("/api/", "/v1/")
-# For answers that hold no page.
+# For answers that are not pages.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Pages: nothing but our own files, no inline script or style, no code made from text.
+# For pages: only our own files, no inline script or style, no eval.
 PAGE_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -38,12 +38,12 @@ PAGE_CONTENT_SECURITY_POLICY = (
 
 
 def is_api_request(request: HttpRequest) -> bool:
-    """Tell whether the path belongs to the API, where answers are JSON and cookies mean nothing."""
+    """Return whether the path belongs to the API, which answers in JSON and ignores cookies."""
     return request.path.startswith(API_PREFIXES) or request.path in PROBE_PATHS
 
 
 def hsts_header() -> str:
-    """Return the header that Django's middleware gives to pages; '' where there is none."""
+    """Return the HSTS header that Django's middleware sets on pages, or '' if it sets none."""
     seconds = settings.SECURE_HSTS_SECONDS
     if not seconds:
         return ""
@@ -52,7 +52,7 @@ def hsts_header() -> str:
     return f"max-age={seconds}{subdomains}{preload}"
 
 
-# What stands after these in a mailed link is a secret; these pages of ours hold none.
+# In a mailed link, the part after these prefixes is a secret, except on our own pages below.
 _SECRET_IN_PATH = re.compile(
     r"^(/+join/|/+accounts/confirm-email/|/+accounts/password/reset/key/)"
     r"(?!(?:accept|decline|log-out|done)/?$)[^/]+(/?)"
@@ -60,8 +60,8 @@ _SECRET_IN_PATH = re.compile(
 
 
 def path_for_log(request: HttpRequest) -> str:
-    """Return the path without the secret of a mailed link, which stands in it."""
-    # Also where nothing was resolved: without its last slash, an address only leads on.
+    """Return the path without the secret of a mailed link."""
+    # Applies to unresolved paths too: without its trailing slash, a link only redirects.
     path = request.path
     if found := _SECRET_IN_PATH.match(path):
         path = f"{found[1]}…{found[2]}{path[found.end() :]}"
@@ -73,9 +73,9 @@ def path_for_log(request: HttpRequest) -> str:
 
 
 def keep_trusted_scheme(meta: dict[str, Any]) -> None:
-    """Leave in X-Forwarded-Proto what the outermost trusted proxy wrote; Django reads the first.
+    """Keep only the outermost trusted proxy's entry in X-Forwarded-Proto; Django reads the first.
 
-    Most proxies replace the header; some add to what the caller has sent.
+    Most proxies replace the header, but some append to what the caller sent.
     """
     entries = meta.get("HTTP_X_FORWARDED_PROTO", "").split(",")
     if len(entries) > 1:
@@ -84,7 +84,7 @@ def keep_trusted_scheme(meta: dict[str, Any]) -> None:
 
 
 class RequestMiddleware:
-    """Gives every request an id, every answer its headers, and the log one line."""
+    """Gives every request an id, every answer its headers, and the access log one line."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -109,7 +109,8 @@ class RequestMiddleware:
                     headers.setdefault("Content-Length", str(len(response.content)))
             else:
                 headers["Content-Security-Policy"] = PAGE_CONTENT_SECURITY_POLICY
-                # For one person, and gone at log-out; what may be kept says so itself.
+                # For one person, and invalid after logout. Pages that may be cached set their own
+                # header.
                 headers.setdefault("Cache-Control", "private, no-store")
             self._log(request, response, started)
             return response
@@ -120,9 +121,9 @@ class RequestMiddleware:
     def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
         if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
-        if "gateway.answered" in request.META:  # by another thread, with a line of its own
+        if "gateway.answered" in request.META:  # another thread answered and logged it
             return
-        # Refused as one of a flood, which has a line of its own each minute (floods.py).
+        # Part of a flood, which has its own log line once a minute (floods.py).
         if getattr(request, "is_flood", False):
             return
         fields: dict[str, Any] = {
@@ -132,7 +133,7 @@ class RequestMiddleware:
             "duration_ms": round((time.perf_counter() - started) * 1000, 2),
         }
         fields |= getattr(request, "log_fields", {})
-        # As `info` does, which would search the stack for the line that says it: always this one.
+        # What `info` does, without its search of the stack for the calling line, always this one.
         access_log.handle(
             access_log.makeRecord(
                 access_log.name, logging.INFO, __file__, 0, "http.request.finished", (), None,
@@ -142,7 +143,7 @@ class RequestMiddleware:
 
 
 class ApiMiddleware:
-    """Answers the API and the probes itself: the middlewares behind this one are for pages."""
+    """Answers the API and the probes itself. The middlewares after this one are for pages."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -155,7 +156,7 @@ class ApiMiddleware:
         return response
 
 
-@lru_cache(maxsize=32)  # few, as a path may be 64 KB long, and unknown ones are kept as well
+@lru_cache(maxsize=32)  # small: a path may be 64 KB long, and unknown paths are cached too
 def match_of(path: str) -> ResolverMatch:
     """Return the view of an API path. Raises Resolver404."""
     return resolve(path, settings.ROOT_URLCONF)

@@ -6,23 +6,23 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, local
 
 MICROCREDITS_PER_CREDIT = 1_000_000
 
-# A bound far below the 63 bits of a database integer, so that sums of many amounts fit as well.
+# Far below the 63 bits of a database integer, so that sums of many amounts fit as well.
 MAX_MICROCREDITS = 10**15
 
 
-# Inexact is a trap so that digits beyond the context's precision are refused, not rounded away.
+# Inexact is trapped, so that digits beyond the context's precision are refused, not rounded.
 _STRICT = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
 
 
 class InvalidAmount(ValueError):
-    """The text is no amount of credits; the message says what an amount looks like."""
+    """The text is not an amount of credits. The message says what an amount looks like."""
 
 
 def parse_credits(text: str | int | Decimal) -> int:
     """Return micro-credits for a decimal number of credits with at most six decimals.
 
-    Raises InvalidAmount for anything else: no number, infinite, finer than a micro-credit,
-    or beyond 10^9 credits. Binary floats are refused by type.
+    Raises InvalidAmount for anything else: not a number, infinite, finer than a micro-credit, or
+    beyond 10^9 credits. Refuses every binary float.
     """
     if isinstance(text, float):
         raise InvalidAmount("An amount must not be a binary float.")
@@ -60,10 +60,10 @@ def price_of(
     per_1k_cached_input: int | None = None,
     cached_input_tokens: int = 0,
 ) -> int:
-    """Return the price of one reply in micro-credits; fractions are rounded up once, at the end.
+    """Return the price of one reply in micro-credits. Fractions are rounded up once, at the end.
 
-    The prices are micro-credits: per reply, and per 1,000 input and output tokens. Cached tokens
-    are part of the input, and cost as much as any other where they have no price of their own.
+    Prices are in micro-credits: per reply, and per 1,000 input and output tokens. Cached tokens are
+    part of the input. Without a price for them, they cost as much as the rest of the input.
     """
     cached = 0 if per_1k_cached_input is None else min(cached_input_tokens, input_tokens)
     token_price_in_thousandths = (
@@ -75,7 +75,7 @@ def price_of(
 
 
 def show_credits(microcredits: int) -> str:
-    """Return credits for people: 1234500000 -> '1,234.5'. Exact: only zeros at the end go."""
+    """Return credits for people: 1234500000 -> '1,234.5'. Exact; drops only trailing zeros."""
     sign = "-" if microcredits < 0 else ""
     whole, fraction = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     decimals = f"{fraction:06d}".rstrip("0")

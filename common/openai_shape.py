@@ -1,6 +1,6 @@
-"""Errors as OpenAI's SDKs expect them, for everything under /v1/.
+"""Errors in the shape OpenAI's SDKs expect, for everything under /v1/.
 
-The SDKs choose their exception by the status, and retry 408, 409, 429 and 5xx unless a header
+The SDKs choose their exception by the status. They retry 408, 409, 429, and 5xx unless a header
 says otherwise: https://github.com/openai/openai-python/blob/main/src/openai/_base_client.py
 """
 
@@ -12,10 +12,10 @@ from common.errors import ApiError, InvalidRequest
 
 OPENAI_PREFIX = "/v1/"
 
-# Where OpenAI has a status of its own for what we answer elsewhere with 403 and 500.
+# OpenAI's statuses for what the rest of the API answers with 403 and 500.
 _STATUSES = {"credits_exhausted": 402, "provider_error": 502}
 _TYPES = {402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
-# Another try would be answered alike.
+# Trying again would get the same answer.
 _FINAL_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 415, 422})
 _FINAL_CODES = frozenset({"daily_quota_reached"})
 
@@ -26,7 +26,7 @@ def openai_status(error: ApiError) -> int:
 
 
 def openai_status_of(code: str, status: int) -> int:
-    """Return the status that a code has under /v1/; `status` is the one it has elsewhere."""
+    """Return the status of a code under /v1/. `status` is the one it has elsewhere."""
     return _STATUSES.get(code, status)
 
 
@@ -42,7 +42,7 @@ def openai_error(error: ApiError) -> dict[str, Any]:
 
 
 def openai_headers(error: ApiError) -> dict[str, str]:
-    """Return the headers by which the SDKs decide whether to try again."""
+    """Return the headers that tell the SDKs whether to retry."""
     if openai_status(error) in _FINAL_STATUSES or error.code in _FINAL_CODES:
         return {"X-Should-Retry": "false"}
     return {}

@@ -1,4 +1,4 @@
-"""How endpoints are described for the OpenAPI document, and the error shape, once for all."""
+"""Describes endpoints and the error shape for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def describe(**words: Any) -> Callable[[Method], Method]:
-    """Describe a view's method in the words of drf-spectacular's `extend_schema`.
+    """Describe a view's method, with the keywords of drf-spectacular's `extend_schema`.
 
-    They lie at the method until the document is generated (gateway/openapi.py): `extend_schema`
-    itself loads Django's test client, 70 ms of the start of every command and server.
+    The method only keeps them until the document is generated (gateway/openapi.py): importing
+    `extend_schema` loads Django's test client, which adds 70 ms to every command and server start.
     """
 
     def note(method: Method) -> Method:
@@ -26,15 +26,15 @@ def describe(**words: Any) -> Callable[[Method], Method]:
 
 
 class ErrorSchema(serializers.Serializer[Any]):
-    """Every error: a sentence for a person, a stable code, the request's id."""
+    """Every error: a sentence for people, a stable code, and the request id."""
 
     error = serializers.CharField()
     code = serializers.CharField()
     request_id = serializers.CharField()
-    fields = serializers.DictField(  # type: ignore[assignment]  # a member of that name
-        child=serializers.CharField(), required=False, help_text="With 400: field -> what is wrong."
+    fields = serializers.DictField(  # type: ignore[assignment]  # DRF has a member of that name
+        child=serializers.CharField(), required=False, help_text="With 400: wrong field -> reason."
     )
-    retry_after = serializers.IntegerField(required=False, help_text="Seconds, as Retry-After.")
+    retry_after = serializers.IntegerField(required=False, help_text="Seconds, like Retry-After.")
     fallback_reply = serializers.CharField(
         required=False, help_text="What the channel's owner wants the visitor to see."
     )
@@ -71,7 +71,7 @@ _MEANINGS = {
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """Return the described error responses of these statuses."""
+    """Return the documented error responses for these statuses."""
     return {status: OpenApiResponse(ErrorSchema, _MEANINGS[status]) for status in statuses}
 
 
@@ -87,6 +87,6 @@ _OPENAI_MEANINGS = _MEANINGS | {
 
 
 def openai_errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """Return the described error responses of an endpoint under /v1."""
+    """Return the documented error responses of an endpoint under /v1."""
     meanings = _OPENAI_MEANINGS
     return {status: OpenApiResponse(OpenAiErrorSchema, meanings[status]) for status in statuses}

@@ -1,4 +1,4 @@
-"""How statements that read much are run: planned for their values, in one view of the database."""
+"""Runs statements that read a lot: planned for their values, on one snapshot."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager, nullcontext
 
 from django.db import connection, transaction
 
-# PostgreSQL compiles what it believes to be dear, as reports and searches are at ten million
-# messages: compiling took 250 ms of a search that took 5, and 20 ms of top pages that took 10. And
-# it plans a prepared statement for any values once it has run five times: it then looked for an
-# account's failures among those of all accounts.
+# PostgreSQL JIT-compiles statements that it expects to be expensive, such as reports and searches
+# over ten million messages. Compiling took 250 ms of a search that took 5 ms, and 20 ms of top
+# pages that took 10 ms. And after five runs of a prepared statement PostgreSQL uses one generic
+# plan for all values, which then looked for one account's failures among those of all accounts.
 _FOR_VALUES = """
 SELECT set_config('jit', 'off', TRUE), set_config('plan_cache_mode', 'force_custom_plan', TRUE)
 """
@@ -18,12 +18,13 @@ SELECT set_config('jit', 'off', TRUE), set_config('plan_cache_mode', 'force_cust
 
 @contextmanager
 def planned_for_values() -> Iterator[None]:
-    """Have PostgreSQL plan the statements inside for their values, and compile none of them.
+    """Make PostgreSQL plan the statements inside for their values, without JIT compilation.
 
-    In a transaction of their own; in one that has begun, it is so from here to its end.
+    They run in their own transaction. In a transaction that has already begun, the settings last
+    until it ends.
     """
     if connection.vendor != "postgresql":
-        # No transaction either: on SQLite it would keep writers out.
+        # No transaction either: on SQLite it would block writers.
         yield
         return
     with nullcontext() if connection.in_atomic_block else transaction.atomic():
@@ -34,7 +35,7 @@ def planned_for_values() -> Iterator[None]:
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Give all reads inside one view of the database, without keeping writers waiting."""
+    """Give all reads inside one snapshot of the database, without blocking writers."""
     if connection.vendor == "postgresql":
         with transaction.atomic():
             if not connection.savepoint_ids:
@@ -44,8 +45,8 @@ def snapshot() -> Iterator[None]:
     elif connection.in_atomic_block:
         yield
     else:
-        # A plain BEGIN reads a snapshot of the write-ahead log; Django's own would take the
-        # writer's lock.
+        # A plain BEGIN reads a snapshot of the write-ahead log. Django's own would take the write
+        # lock.
         with connection.cursor() as cursor:
             cursor.execute("BEGIN DEFERRED")
             try:

@@ -1,4 +1,4 @@
-"""A progress line on a terminal; silent anywhere else."""
+"""A progress bar on a terminal; silent anywhere else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 T = TypeVar("T")
 
 WIDTH = 30
-# Before that an estimate says nothing.
+# An earlier estimate would mean nothing.
 SECONDS_BEFORE_AN_ESTIMATE = 1.0
 _NEW_LINE = "\x1b[2K\r"
 
@@ -23,10 +23,10 @@ def track(
     stream: TextIO | None = None,
     weigh: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
-    """Yield the items, drawing how many of `total` have passed at most ten times a second.
+    """Yield the items, and draw at most ten times a second how many of `total` have passed.
 
-    Where some take longer than others, `weigh` tells how much of `total` an item is. The time left
-    is estimated from the time that has passed.
+    If some items take longer than others, `weigh` returns an item's share of `total`. The time left
+    is estimated from the time passed.
     """
     out = stream or sys.stderr
     if not out.isatty():
@@ -46,14 +46,14 @@ def track(
 
 
 def draw(count: int, total: int, label: str) -> str:
-    """Return one state of the line."""
+    """Return the progress line for one state."""
     share = min(1.0, count / total) if total else 1.0
     filled = int(share * WIDTH)
     return f"{label} [{'#' * filled}{'.' * (WIDTH - filled)}] {share:4.0%} {count:,}"
 
 
 def time_left(count: int, total: int, seconds: float) -> str:
-    """Return words for the time left after so many seconds; none where it cannot be told."""
+    """Return a phrase for the time left after `seconds`, or '' if there is no estimate."""
     if not 0 < count < total or seconds < SECONDS_BEFORE_AN_ESTIMATE:
         return ""
     left = seconds * (total - count) / count

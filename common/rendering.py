@@ -1,4 +1,4 @@
-"""An error as callers get it: one JSON shape for each API, as an answer or at a stream's end."""
+"""Errors as callers receive them: one JSON shape per API, as an answer or as a stream's end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.openai_shape import OPENAI_PREFIX, openai_error, openai_headers, ope
 
 
 def to_api_error(exception: BaseException | None) -> ApiError:
-    """Return the documented error for any exception; a fault never looks like keys or money."""
+    """Return the documented error for any exception. A fault never blames keys or money."""
     if isinstance(exception, ApiError):
         return exception
     if isinstance(exception, OperationalError | InterfaceError):
@@ -27,9 +27,9 @@ def error_body(
     fallback_replies: dict[str, str] | None = None,
     request_id: str | None = None,
 ) -> dict[str, Any]:
-    """Return the JSON object of an error; the channel's owner may have written a reply for it.
+    """Return the JSON object of an error, with the channel owner's fallback reply if there is one.
 
-    `request_id` is only needed where the request itself has ended, as in a stream.
+    `request_id` is only needed after the request has ended, as in a stream.
     """
     body: dict[str, Any] = {
         "error": error.message,
@@ -46,7 +46,7 @@ def error_body(
 
 
 def error_headers(error: ApiError) -> dict[str, str]:
-    """Return the headers of an error, Retry-After among them where it has one."""
+    """Return the headers of an error, with Retry-After if it has one."""
     if error.retry_after is None:
         return error.headers
     return error.headers | {"Retry-After": str(error.retry_after)}
@@ -54,7 +54,7 @@ def error_headers(error: ApiError) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """Everything that makes an error's response."""
+    """The parts of an error's response."""
 
     status: int
     body: dict[str, Any]
@@ -64,7 +64,7 @@ class ErrorAnswer:
 def answer_error(
     error: ApiError, *, path: str, fallback_replies: dict[str, str] | None = None
 ) -> ErrorAnswer:
-    """Return an error as the API that this path belongs to answers it."""
+    """Return an error in the shape of the API that the path belongs to."""
     headers = error_headers(error)
     if path.startswith(OPENAI_PREFIX):
         headers = headers | openai_headers(error)

@@ -1,12 +1,12 @@
 """How many requests a process works on at once, and how many calls it has in flight.
 
-Slots bound the work: a request holds one while it needs the CPU and the database, and gives it
-back while a provider talks, so that slow answers never hold up quick refusals. The call gate
-bounds what is in flight, and what of that is one account's or one channel's: past it a request is
-refused at once. Both shed load in one process; no limit or money depends on them.
+Slots bound the work. A request holds a slot while it needs the CPU and the database, and gives it
+back while a provider answers, so that slow answers never delay quick refusals. The call gate bounds
+the calls in flight, in total and for each account and channel, and refuses a request beyond that at
+once. Both shed load in one process. No limit and no money depends on them.
 
-Requests of the API go in lanes, as many as keep the interpreter busy while others wait for the
-database. More beside them would only take it from each other, and have PostgreSQL do the same
+API requests also go through lanes: as many as keep the interpreter busy while others wait for the
+database. More requests at once would only compete with each other, and make PostgreSQL do the same
 (docs/decisions/0020).
 """
 
@@ -28,31 +28,32 @@ from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# They have an answer within a second, whatever the slots are busy with.
+# Probes are answered within a second, however busy the slots are.
 PROBE_PATHS = ("/healthz", "/readyz")
-# The largest body of a page. The API has limits of its own.
+# The largest body of a page. The API has its own limits.
 PAGE_BODY_BYTES = 1024 * 1024
-# How long a request waits for a slot before it is answered 503.
+# How long a request waits for a slot before the gateway answers 503.
 SLOT_WAIT_SECONDS = 30.0
 TOO_SLOW = (
     f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it in one go."
 )
 FEWEST_LANES = 2
-# Whoever is held up in a lane, by another's lock say, holds others up no longer than this.
+# A request stuck in its lane (on a row lock, say) blocks the next one for at most this long.
 LANE_WAIT_SECONDS = 0.25
-# One stay in so many is measured: a thread's CPU is a system call to ask for, twice a stay. No
-# multiple of the two or three stays that a message has, so that all kinds have their turn.
+# One stay in a lane out of this many is measured, because reading a thread's CPU time is a system
+# call, twice a stay. Not a multiple of the two or three stays of a message, so that all kinds get
+# measured.
 MEASURED_STAYS = 5
-# How fast the number of lanes follows: it doubles within 173 stays measured, and halves within 16.
+# How fast the number of lanes adapts: it doubles within 173 measured stays, and halves within 16.
 STEP_UP = 1.004
 STEPS_DOWN = 11
-# A call that comes back must settle before its hold expires, with a slot or without.
+# A call that returns must settle before its hold expires, with or without a slot.
 RETURN_WAIT_SECONDS = 3.0
 DRAIN_LOOK_SECONDS = 0.02
 
 
 class Places:
-    """At most `count` at once; the others wait in line, first come, first served."""
+    """At most `count` at once. The others wait in line, first come, first served."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -61,7 +62,7 @@ class Places:
         self._line: deque[threading.Lock] = deque()
 
     def enter(self, seconds: float) -> bool:
-        """Take a place; False where none came free in so many seconds."""
+        """Take a place. Returns False if none came free within `seconds`."""
         with self._lock:
             if self.taken < self.count and not self._line:
                 self.taken += 1
@@ -72,7 +73,7 @@ class Places:
         return turn.acquire(timeout=seconds) or not self._give_up(turn)
 
     def _give_up(self, turn: threading.Lock) -> bool:
-        """Step out of the line; False where one was let in at this very moment."""
+        """Leave the line. Returns False if `leave` gave this waiter a place at this very moment."""
         with self._lock:
             if turn not in self._line:
                 return False
@@ -80,7 +81,7 @@ class Places:
             return True
 
     def leave(self) -> None:
-        """Let the next ones in."""
+        """Give the place up and let the next ones in."""
         with self._lock:
             self.taken -= 1
             while self._line and self.taken < self.count:
@@ -89,20 +90,21 @@ class Places:
 
 
 class Lane(NamedTuple):
-    """Since when somebody is in a lane: time on the clock and of this thread's CPU, in seconds."""
+    """When a stay in a lane began: on the clock, and in this thread's CPU time, in seconds."""
 
     clock: float
     cpu: float
 
 
 class Lanes(Places):
-    """As many at once as the work needs: one in the interpreter, the others in the database.
+    """As many at once as the work needs: one runs Python, the others wait for the database.
 
-    With c of CPU and w in all for each, w / c of them keep one interpreter busy (Goetz et al., Java
-    Concurrency in Practice, 8.2). In w, waiting for the interpreter or for a processor counts as
-    well and cannot be told apart: so it is the ratio of those who had to wait least, one in twelve.
-    It is followed by small steps, eleven times larger downwards than upwards (frugal streaming, Ma
-    et al. 2013): of a thousand stays, 83 are below it.
+    With c seconds of CPU and w seconds in total for each request, w / c requests keep one
+    interpreter busy (Goetz et al., Java Concurrency in Practice, 8.2). But w includes waiting for
+    the interpreter or for a processor, which cannot be told apart. So the number of lanes follows
+    the ratio of the requests that waited least, one in twelve. It moves in small steps, eleven
+    times larger downwards than upwards (frugal streaming, Ma et al. 2013), so that of a thousand
+    stays 83 are below it.
     """
 
     def __init__(self, most: int) -> None:
@@ -112,7 +114,7 @@ class Lanes(Places):
         self._stays = itertools.count()
 
     def enter_soon(self) -> Lane | None:
-        """Wait for a lane, but not for long. Returns how a stay that is measured began."""
+        """Wait briefly for a lane. Returns when the stay began if this stay is measured."""
         if not self.enter(LANE_WAIT_SECONDS):
             with self._lock:
                 self.taken += 1
@@ -121,7 +123,7 @@ class Lanes(Places):
         return Lane(time.perf_counter(), time.thread_time())
 
     def measure(self, lane: Lane) -> None:
-        """Learn from a stay that ends; called by the thread that entered."""
+        """Adapt to a stay that ends. Called by the thread that entered."""
         clock, cpu = time.perf_counter() - lane.clock, time.thread_time() - lane.cpu
         with self._lock:
             self._ratio *= STEP_UP if clock > self._ratio * cpu else STEP_UP**-STEPS_DOWN
@@ -130,7 +132,7 @@ class Lanes(Places):
 
 
 class _Held(threading.local):
-    """What the request on this thread holds of which slots; a lane too, if it takes one."""
+    """The slots that the request on this thread holds, and its lane if it takes one."""
 
     slots: Slots | None = None
     takes_lane = False
@@ -141,16 +143,18 @@ _held = _Held()
 
 
 class Slots:
-    """WSGI middleware: at most `limit` requests are worked on at once; the others wait.
+    """WSGI middleware: works on at most `limit` requests at once; the others wait.
 
-    Bodies never arrive under a slot: a page's is read before it takes one, the API reads its own
-    once it knows whose it is, and gives the slot back meanwhile. Probes skip the queue. A
-    request that waits too long is passed on with a `gateway.refusal`, for the application to answer
-    in its own words. Paths that begin with one of `quick`, the API's, take a lane as well. What
-    begins with one of `files` is handed to the server in one piece: a stream would keep its thread
-    for as long as its reader likes.
+    A request never holds a slot while its body arrives. A page's body is read before the page takes
+    a slot. The API reads a body once it knows the caller, and gives the slot back meanwhile. Probes
+    skip the queue. A request that waits too long is passed on with a `gateway.refusal`, so that the
+    application renders the error.
 
-    `on_worn` is called where a process should be replaced (common/bodies.py).
+    Paths that begin with one of `quick`, the API's prefixes, also take a lane. Paths that begin
+    with one of `files` are handed to the server in one piece, because a stream would keep its
+    thread for as long as its reader likes.
+
+    `on_worn` is called when the process should be replaced (common/bodies.py).
     """
 
     def __init__(
@@ -186,18 +190,18 @@ class Slots:
             is_file = environ["PATH_INFO"].startswith(self._files)
             if is_file or not getattr(response, "streaming", True):
                 return whole(response)
-            # Its work is done but for waiting; only draining still counts it.
+            # Its work is done except for waiting, so now only draining counts it.
             stream = CountedStream(response, lambda: self._count(-1))
             return stream
-        except ApiError as error:  # of a page's body; all others have been answered
+        except ApiError as error:  # from a page's body; every other error was answered
             return plain_answer(error, start_response)
         finally:
-            # Whoever answered for a request that was late has counted it.
+            # If another thread answered a late request, that thread has counted it.
             if stream is None and "gateway.answered" not in environ:
                 self._count(-1)
 
     def _read_page_body(self, environ: WSGIEnvironment) -> None:
-        """Replace the body by its bytes, so that no slot waits for it."""
+        """Read the whole body first, so that no slot waits for it."""
         size = bodies.size_of(environ)
         if size is None:
             raise LengthRequired
@@ -211,9 +215,10 @@ class Slots:
     def read_body(
         self, environ: WSGIEnvironment, size: int, *, owner: Hashable, late: ApiError
     ) -> bytes:
-        """Return up to so many bytes of a body; `late` is what it is answered if it takes too long.
+        """Return up to `size` bytes of a body.
 
-        Raises Overloaded where too many are read already, and `late` where it came too late.
+        Raises Overloaded if too many bodies are being read. If the body takes too long, answers the
+        client with `late` from another thread, and then raises `late` here.
         """
 
         def answer_late() -> None:
@@ -228,7 +233,7 @@ class Slots:
         return body
 
     def _answer_instead(self, environ: WSGIEnvironment, error: ApiError) -> None:
-        """Answer a request whose own thread cannot; what that one answers is ignored then."""
+        """Answer for a request whose own thread is blocked; what that thread answers is ignored."""
         answer: list[Any] = []
 
         def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], Any]:
@@ -275,8 +280,8 @@ class Slots:
             self._in_flight += change
 
     def drain(self, timeout: float) -> bool:
-        """Wait for calls whose client has left: the server itself waits for connections only."""
-        # Looks again and again, once in a process's life, rather than be told by each request.
+        """Wait for calls whose client has left; the server itself waits only for connections."""
+        # Polls, because this runs once in a process's life and requests should not pay for it.
         until = time.monotonic() + timeout
         while self._in_flight and time.monotonic() < until:
             time.sleep(DRAIN_LOOK_SECONDS)
@@ -284,7 +289,7 @@ class Slots:
 
 
 class _GivenBack:
-    """A block during which others have this request's slot."""
+    """A block during which others may use this request's slot."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -297,13 +302,13 @@ class _GivenBack:
 
 
 def slot_given_back() -> AbstractContextManager[None]:
-    """Let others work during the block, which only waits; nothing happens outside `Slots`."""
+    """Give the slot back during the block, which only waits. Does nothing outside `Slots`."""
     slots = _held.slots
     return nullcontext() if slots is None else _GivenBack(slots)
 
 
 def handed_over() -> Callable[[], AbstractContextManager[None]]:
-    """Give back what this thread holds; the thread that works on takes as much for its block."""
+    """Give up this thread's slot and lane. The thread that continues takes them for its block."""
     slots, takes_lane = _held.slots, _held.takes_lane
     if slots is None:
         return nullcontext
@@ -322,7 +327,7 @@ def handed_over() -> Callable[[], AbstractContextManager[None]]:
 
 
 class CountedStream:
-    """A streamed body that says once when it was closed."""
+    """A streamed body that calls `on_close` once, when it is closed."""
 
     def __init__(self, body: Iterable[bytes], on_close: Callable[[], None]) -> None:
         self._body = body
@@ -342,7 +347,7 @@ class CountedStream:
 
 
 def whole(body: Iterable[bytes]) -> list[bytes]:
-    """Return a body that is there already in one piece, and close it."""
+    """Return a complete body in one piece, and close it."""
     try:
         return [b"".join(body)]
     finally:
@@ -350,13 +355,13 @@ def whole(body: Iterable[bytes]) -> list[bytes]:
 
 
 def close(body: Iterable[bytes]) -> None:
-    """Close a response body, if it can be."""
+    """Close a response body, if it has a close method."""
     if hasattr(body, "close"):
         body.close()
 
 
 def plain_answer(error: ApiError, start_response: StartResponse) -> list[bytes]:
-    """Answer a page's request that cannot be passed on, in plain text."""
+    """Answer a page's request in plain text when it cannot be passed on."""
     body = f"{error.message}\n".encode()
     headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}
     headers |= error.headers
@@ -367,9 +372,10 @@ def plain_answer(error: ApiError, start_response: StartResponse) -> list[bytes]:
 
 
 class CallGate:
-    """At most `limit` calls in flight, and a share of them for one account.
+    """At most `limit` calls in flight, and a share of them for each account.
 
-    An only account may use all of them. Within its share, one channel has half.
+    If there is only one account, it may use all of them. A channel may use half of its account's
+    share.
     """
 
     def __init__(self, limit: int, per_account: int) -> None:
@@ -382,7 +388,7 @@ class CallGate:
     def call(
         self, account: Hashable, channel: Hashable, *, is_only_account: bool = False
     ) -> Iterator[None]:
-        """Hold a place for the block. Raises Overloaded at once where there is none."""
+        """Hold a place for the block. Raises Overloaded at once if there is none."""
         share = self._limit if is_only_account else self._per_account
         bounds = {
             "all": self._limit,

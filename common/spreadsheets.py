@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet can open without running anything in it."""
+"""CSV that a spreadsheet opens without running formulas from it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 
-# A cell that begins so is a formula: https://owasp.org/www-community/attacks/CSV_Injection
+# A cell that begins with one of these is a formula:
+# https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class _Line:
-    """A file that only hands back the line just written."""
+    """A file object whose write() returns the line it is given."""
 
     def write(self, text: str) -> str:
         return text
 
 
 def lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yield the file line by line; text can be no formula, numbers stay numbers."""
+    """Yield the file line by line. Text never becomes a formula; numbers stay numbers."""
     writer = csv.writer(_Line())
-    yield "\ufeff" + writer.writerow(header)  # the mark tells Excel that this is UTF-8
+    yield "\ufeff" + writer.writerow(header)  # the byte order mark tells Excel that this is UTF-8
     for row in rows:
         yield writer.writerow([safe(cell) for cell in row])
 
 
 def safe(cell: Any) -> Any:
-    """Return a cell whose text begins with an apostrophe where it would begin a formula."""
+    """Return a cell, with an apostrophe in front of text that would begin a formula."""
     if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
     return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
@@ -39,7 +40,7 @@ def safe(cell: Any) -> Any:
 def csv_response(
     name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> StreamingHttpResponse:
-    """Return a CSV file as a download, read from the database while it is sent."""
+    """Return a CSV download that reads the database while it is sent."""
     return StreamingHttpResponse(
         lines(header, rows),
         content_type="text/csv; charset=utf-8",

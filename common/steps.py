@@ -1,22 +1,22 @@
-"""Statements that belong together, run as one: a `Step` reads what the steps before it returned.
+"""Run related SQL statements as one: a `Step` reads what the steps before it returned.
 
-A round trip to the database costs as much CPU as a short statement itself, on both sides. So
-PostgreSQL gets all steps as one WITH of data-modifying statements, which is atomic by itself.
-SQLite has no such thing, and no round trips either: there each step is a statement of its own,
-in one transaction, with the rows of earlier steps bound as values. The text of each step, and so
-each rule it guards, is the same for both (docs/decisions/0017).
+A round trip to the database costs as much CPU as a short statement, on both sides. So PostgreSQL
+gets all steps as one WITH of data-modifying statements, which is atomic. SQLite has neither such
+statements nor round trips: there each step is a separate statement, all in one transaction, with
+the rows of earlier steps bound as values. The SQL of each step, and so each rule it guards, is the
+same for both (docs/decisions/0017).
 
 What a step's author must know:
-- A step returns at most one row, and sees a table of that row under each earlier step's name. It
-  does nothing where an earlier one was refused only if it says so: `FROM counted`, or `WHERE
-  EXISTS (SELECT 1 FROM counted)`. Nothing is rolled back for it.
-- All hang on the first step: where it returns no row, no other may do anything, and there is no
-  result.
-- PostgreSQL gives all steps one snapshot: what one wrote, another sees by RETURNING alone, so no
-  two may write the same row. A guard in an UPDATE is still checked again on the latest row after
-  waiting for its lock.
-- PostgreSQL runs a step when another reads it, or at the end: locks are taken in the order of the
-  steps as far as each of them reads the one before.
+- A step returns at most one row. It sees each earlier step's row as a table with that step's name.
+  It does nothing after a refused step only if it says so: `FROM counted`, or
+  `WHERE EXISTS (SELECT 1 FROM counted)`. A refusal rolls nothing back.
+- All steps depend on the first: if it returns no row, no other step may do anything, and there is
+  no result.
+- PostgreSQL gives all steps one snapshot: a step sees an earlier step's write only through
+  RETURNING, so no two steps may write the same row. After waiting for a row lock, PostgreSQL checks
+  the guard of an UPDATE again on the latest version of the row.
+- PostgreSQL runs a step when another step reads it, or at the end. So locks are taken in the order
+  of the steps only if each step reads the one before.
 https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING
 """
 
@@ -37,10 +37,10 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An INSERT, UPDATE or DELETE of one row with a RETURNING clause, or a SELECT of one.
+    """An INSERT, UPDATE, or DELETE of one row with a RETURNING clause, or a SELECT of one row.
 
-    `returns` names its columns. Parameters are named, as in `%(account)s`. A name is a step's own
-    within its `Steps`.
+    `returns` names its columns. Parameters are named, as in `%(account)s`. `name` is unique within
+    its `Steps`.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Step:
         return not self.sql.lstrip().startswith("SELECT")
 
 
-# Read beside the result: the transaction that is this one statement does not wait for the disk.
-# https://www.postgresql.org/docs/current/wal-async-commit.html
+# Read beside the result. This one statement is the whole transaction, which then does not wait for
+# the disk. https://www.postgresql.org/docs/current/wal-async-commit.html
 _UNAWAITED = """
 SELECT answer.* FROM ({result}) AS answer
  CROSS JOIN (SELECT set_config('synchronous_commit', 'off', TRUE)) AS unawaited
@@ -61,10 +61,10 @@ SELECT answer.* FROM ({result}) AS answer
 
 
 class Steps:
-    """Steps in their order, and the SELECT that says what came of them.
+    """Steps in order, and the SELECT that returns their result.
 
-    With `awaits_disk=False` PostgreSQL answers before its log is on disk: for what may be lost in
-    the last moments before a crash of the database. Its result has no order.
+    With `awaits_disk=False` PostgreSQL answers before its log is on disk. Use it for what may be
+    lost if the database crashes within the next moments. Its result has no order.
     """
 
     def __init__(self, *steps: Step, result: str, awaits_disk: bool = True) -> None:
@@ -73,7 +73,7 @@ class Steps:
         self._is_atomic = sum(step.is_write for step in steps) > 1
         parts = [f"{step.name}({', '.join(step.returns)}) AS ({step.sql})" for step in steps]
         whole = result if awaits_disk else _UNAWAITED.format(result=result)
-        # On one line: psycopg keeps no statement parsed that is longer than 4 KiB.
+        # On one line: psycopg does not cache statements longer than 4 KiB.
         self._whole = " ".join(f"WITH {', '.join(parts)} {whole}".split())
         self._reads = {
             sql: [step for step in steps[:at] if step.name in set(re.findall(r"\w+", sql))]
@@ -81,10 +81,10 @@ class Steps:
         }
 
     def run(self, params: Mapping[str, Any]) -> list[Row]:
-        """Run all steps, and return the rows of the result."""
+        """Run all steps and return the rows of the result."""
         if db.is_postgresql():
             return db.fetch_rows(self._whole, params)
-        # A single write is all or nothing by itself, and the writer's lock is not taken to read.
+        # A single write is already atomic, and reads must not take the write lock.
         with transaction.atomic(savepoint=False) if self._is_atomic else nullcontext():
             return self._run_each(dict(params))
 
@@ -99,7 +99,7 @@ class Steps:
         return db.fetch_rows(self._with_values(self._result, rows), params)
 
     def _with_values(self, sql: str, rows: Mapping[str, Row | None]) -> str:
-        """Return the statement with what earlier steps returned in front of it."""
+        """Return the statement with the results of earlier steps in front of it."""
         parts = [
             f"{step.name}({', '.join(step.returns)}) AS ({_values_of(step, rows[step.name])})"
             for step in self._reads[sql]

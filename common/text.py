@@ -1,4 +1,4 @@
-"""Comparing what people type."""
+"""Compares text that people type."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ LONGEST_COMPARED = 500
 
 
 def normalize_question(text: str) -> str:
-    """Return a question without case, accents, punctuation and extra white space.
+    """Return a question without case, accents, punctuation, and extra white space.
 
-    «¿Qué horario tienen?» and «que horario tienen» become the same.
+    “¿Qué horario tienen?” and “que horario tienen” become the same.
     """
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(

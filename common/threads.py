@@ -1,7 +1,7 @@
-"""Threads that work on beside their request, and wait for another task when they have done one.
+"""Threads that outlive their request: each waits for another task when it has finished one.
 
-A new thread costs its start and, with its first statement, a connection object of Django's. What a
-task leaves behind is that object, which the task has closed.
+Starting a new thread is expensive, and its first statement creates a connection object of Django's.
+After a task only that object remains, closed by the task.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ MOST_WAITING = 64
 
 
 class Threads:
-    """As many as there are tasks at a time: none waits for a thread."""
+    """One thread for each task at a time, so that no task waits for a thread."""
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
         self._most_waiting = most_waiting
-        # Who has waited shortest works first, so that few serve where few are needed.
+        # The thread that has waited least works first, so that few threads serve few tasks.
         self._waiting: list[SimpleQueue[Task]] = []
 
     def start(self, task: Task) -> None:
-        """Run a task at once; whoever must not end before it waits for it."""
+        """Run a task at once. A caller that needs its end must wait for it."""
         try:
             self._waiting.pop().put(task)
         except IndexError:
@@ -35,7 +35,7 @@ class Threads:
 
     def _work(self, tasks: SimpleQueue[Task]) -> None:
         while True:
-            tasks.get()()  # under no name, which would keep it while the thread waits
+            tasks.get()()  # a name would keep the task alive while the thread waits
             if len(self._waiting) >= self._most_waiting:
                 return
             self._waiting.append(tasks)

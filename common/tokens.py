@@ -1,34 +1,34 @@
-"""Token counts without a tokenizer: an estimate for bills, one for fitting, an upper bound."""
+"""Token counts without a tokenizer: one to bill by, one to fit prompts by, and an upper bound."""
 
 from __future__ import annotations
 
 CHARACTERS_PER_TOKEN = 4
-# What a chat template adds around a message: role and separators. Llama 3's takes five.
+# What a chat template adds to a message: role and separators. Llama 3 adds five tokens.
 TEMPLATE_TOKENS_PER_MESSAGE = 5
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text is: four characters each, rounded up.
+    """Return an estimate of a text's tokens: four characters each, rounded up.
 
-    What is billed where a provider reports no usage. Some 20 % off for English; scripts such as
-    Chinese take up to four times as many.
+    Used for billing if a provider reports no usage. Off by about 20 % for English; scripts such as
+    Chinese take up to four times as many tokens.
     """
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def fitting_tokens(text: str) -> int:
-    """Return how many tokens to reckon with when fitting a message into a context window.
+    """Return the tokens to allow for a message when fitting it into a context window.
 
-    Four characters a token, two fifths of a token more for each byte of UTF-8 beyond one a
-    character (so Chinese counts about one token a character), and the chat template's own.
+    Counts four characters a token, two fifths of a token for each UTF-8 byte beyond one a character
+    (so a Chinese character is about one token), and the chat template's tokens.
     """
     extra_bytes = 0 if text.isascii() else len(text.encode()) - len(text)
     return (5 * len(text) + 8 * extra_bytes) // 20 + 1 + TEMPLATE_TOKENS_PER_MESSAGE
 
 
 def most_tokens(text: str) -> int:
-    """Return a number of tokens that no tokenizer exceeds: one for each byte of UTF-8.
+    """Return an upper bound for every tokenizer: one token for each byte of UTF-8.
 
-    Byte-level tokenizers never make more tokens than bytes.
+    Byte-level tokenizers never produce more tokens than bytes.
     """
     return len(text.encode()) + 2 * TEMPLATE_TOKENS_PER_MESSAGE

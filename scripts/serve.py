@@ -1,7 +1,7 @@
-"""Start the gateway: check it, prepare it, run it on Granian, say where it is.
+"""Start the gateway: check it, prepare it, run it on Granian, print its address.
 
     python scripts/serve.py              the production start (make serve)
-    python scripts/serve.py --first-run  also migrates and makes a first login (make run)
+    python scripts/serve.py --first-run  also migrates, and creates a first login (make run)
 
 The parts are in `server/`.
 """
@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-# Until there are calls to finish, Ctrl+C ends the start at once and without a traceback.
+# Until there are calls to finish, Ctrl+C ends the start at once, without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

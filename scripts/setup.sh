@@ -1,12 +1,12 @@
 #!/bin/sh
-# Install one locked requirements file, unless exactly this file is installed already.
+# Install one locked requirements file, unless exactly this file is already installed.
 #   setup.sh requirements.txt          into .venv
-#   VENV=.venv-llm setup.sh requirements-llm.txt   into an environment of its own
-#   setup.sh --pythons                 only print the oldest and the newest Python that this was tried on
+#   VENV=.venv-llm setup.sh requirements-llm.txt   into a separate environment
+#   setup.sh --pythons                 only print the oldest and newest Python that were tested
 set -eu
 cd "$(dirname "$0")/.."
 
-# Debian 12's own, and the newest on which the tests were run (scripts/try_pythons.py runs in CI).
+# Debian 12's Python, and the newest that the tests ran on (scripts/try_pythons.py runs in CI).
 oldest=3.11.2
 newest=3.13
 if [ "$1" = --pythons ]; then
@@ -19,7 +19,7 @@ python=${PYTHON:-python3}
 venv=${VENV:-.venv}
 stamp=$venv/.installed-$requirements
 
-# A copy of the file serves as the stamp: a fresh checkout changes dates, not contents.
+# The stamp is a copy of the file, because a fresh checkout changes dates but not contents.
 if [ -x "$venv/bin/python" ] && cmp -s "$requirements" "$stamp"; then
     exit 0
 fi
@@ -29,7 +29,7 @@ fail() {
     exit 1
 }
 
-# Does the version compare like this, by as many numbers as the bound has? is_python "<" 3.11.2
+# Compare the version with a bound, by as many numbers as the bound has: is_python "<" 3.11.2
 is_python() {
     "$python" -c 'import operator, sys
 bound = tuple(map(int, sys.argv[2].split(".")))
@@ -46,24 +46,24 @@ if is_python "<" "$oldest"; then
         "If a newer one is installed, name it:  PYTHON=python3.12 make setup"
 fi
 if is_python ">" "$newest"; then
-    echo "Warning: $("$python" -V 2>&1) is newer than Python $newest, the newest this was tried on." \
-        "If the installation fails, name an older one:  PYTHON=python$newest make setup" >&2
+    echo "Warning: $("$python" -V 2>&1) is newer than Python $newest, the newest that was tested." \
+        "If the installation fails, use an older one:  PYTHON=python$newest make setup" >&2
 fi
 if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     fail "This Python lacks the venv module." \
         "On Debian or Ubuntu:  apt install python3-venv"
 fi
 
-# An environment whose interpreter was upgraded or removed is created again.
+# Create the environment again if its interpreter was upgraded or removed.
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "Creating $venv with $("$python" -V 2>&1)."
     "$python" -m venv --clear "$venv"
 fi
 echo "Installing $requirements ..."
-# Each file names all that it needs, so pip need not look for more: where a pinned package is asked
-# for by its extra, it would stop at the first newer release, for want of that one's hash.
+# Each file lists everything, so pip need not resolve dependencies. If it did, a package pinned by
+# its extra would make it stop at the first newer release, whose hash is missing.
 if ! "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
     --require-hashes --no-deps -r "$requirements"; then
-    fail "The installation failed; see above. Nothing is lost: fix the cause and run it again."
+    fail "The installation failed; see above. Nothing is lost: fix the cause, then run it again."
 fi
 cp "$requirements" "$stamp"

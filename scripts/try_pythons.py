@@ -1,10 +1,10 @@
-"""Install the locks under every Python that setup.sh accepts, and start the gateway's code there.
+"""Install the locks under every Python that setup.sh accepts, and load the gateway there.
 
     try_pythons.py
 
-An interpreter at hand (on PATH, in /usr/bin, /usr/local/bin or pyenv's folder) gets an
-environment of its own: install, `pip check`, `manage.py check` with Redis's client loaded. For a
-minor version without one, pip is asked whether each package has a wheel for it.
+Each interpreter found (on PATH, in /usr/bin, /usr/local/bin, or pyenv's folder) gets a new
+environment: install, `pip check`, and `manage.py check` with Redis's client loaded. For a minor
+version without an interpreter, this asks pip whether each package has a wheel for it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ def main() -> int:
     found = interpreters(oldest, newest)
     for version, python in sorted(found.items()):
         print(f"Python {text_of(version)} ({python}):", flush=True)
-        # The oldest by its own pip, as setup.sh does it; the others by uv, in a tenth of the time.
+        # The oldest with its own pip, as setup.sh does it; the others with uv, in a tenth of the
+        # time.
         install_and_check(python, with_pip=version == min(found))
     for minor in range(oldest[1], newest[1] + 1):
         if not any(version[1] == minor for version in found):
-            print(f"Python 3.{minor}: not at hand; looking for wheels.", flush=True)
+            print(f"Python 3.{minor}: not found; looking for wheels.", flush=True)
             look_for_wheels(f"3.{minor}")
     return 0
 
 
 def accepted_range() -> tuple[Version, Version]:
-    """Return the oldest and the newest version of setup.sh."""
+    """Return the oldest and the newest version that setup.sh names."""
     printed = subprocess.run(
         ["sh", "scripts/setup.sh", "--pythons"],
         cwd=BASE_DIR, capture_output=True, text=True, check=True,
@@ -52,7 +53,7 @@ def accepted_range() -> tuple[Version, Version]:
 
 
 def interpreters(oldest: Version, newest: Version) -> dict[Version, str]:
-    """Return the interpreters at hand within the range: one for each exact version."""
+    """Return the interpreters found within the range, one for each exact version."""
     search = os.pathsep.join([os.environ.get("PATH", ""), *FOLDERS]).split(os.pathsep)
     found: dict[Version, str] = {}
     for folder in search:
@@ -65,8 +66,8 @@ def interpreters(oldest: Version, newest: Version) -> dict[Version, str]:
 
 
 def version_of(python: str) -> Version | None:
-    """Return an interpreter's version; None for one that does not run or has no venv."""
-    # A shim of pyenv's exists for versions that are not chosen, and fails.
+    """Return an interpreter's version, or None if it does not run or has no venv."""
+    # pyenv has shims for versions that are not selected, which fail.
     told = subprocess.run(
         [python, "-c", "import sys, venv, ensurepip; print(*sys.version_info[:3])"],
         capture_output=True, text=True, check=False,
@@ -80,7 +81,7 @@ def text_of(version: Version) -> str:
 
 
 def install_and_check(python: str, *, with_pip: bool) -> None:
-    """Install both locks into a new environment and load the whole project with it."""
+    """Install both locks into a new environment, and load the whole project with it."""
     with tempfile.TemporaryDirectory() as scratch:
         run(python, "-m", "venv", *([] if with_pip else ["--without-pip"]), scratch)
         own = f"{scratch}/bin/python"
@@ -90,7 +91,7 @@ def install_and_check(python: str, *, with_pip: bool) -> None:
             run(*pip, "install", "-qq", *where, "--only-binary=:all:", "--require-hashes",
                 "--no-deps", "-r", lock)  # fmt: skip
         run(sys.executable, "-m", "uv", "pip", "check", "-q", "--python", own)
-        # Redis need not answer; its client must load.
+        # Redis need not answer, but its client must load.
         run(own, "-c", "import redis.asyncio, kombu.transport.redis")
         run(own, "manage.py", "check", DJANGO_SETTINGS_MODULE="gateway.settings_test",
             DATABASE_URL="sqlite://:memory:", REDIS_URL="redis://127.0.0.1:6379/0")  # fmt: skip

@@ -1,8 +1,8 @@
 """Write the secrets of a new installation to .env, once.
 
-An existing file keeps every line; secrets that it lacks are added. Beside a database that is in
-use none is: what it holds was written with others. `--print` writes a set of new secrets to
-standard output instead, for commands that need some but keep none.
+An existing file keeps every line; missing secrets are added. Nothing is added if a database is in
+use, because its data was written with other secrets. `--print` writes new secrets to standard
+output instead, for commands that need some but keep none.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 HEADER = """\
-# Secrets of this installation, made by `make setup`. Keep a copy in a safe place: without
+# Secrets of this installation, created by `make setup`. Keep a copy in a safe place: without
 # ENCRYPTION_KEYS stored provider keys cannot be read, without KEY_DIGEST_PEPPER no API key works.
 # Every other setting is described in .env.example.
 """
 
-# After the secrets of a new file; an existing installation keeps its doors as they are.
+# Follows the secrets in a new file. An existing installation keeps its sign-up settings.
 DOORS = """
-# Whoever reaches this gateway may sign up and gets so many credits, once their address is proven.
-# Set ALLOW_SIGNUP=false to take people by invitation alone.
+# Anyone who can reach this gateway may sign up, and gets these credits once their e-mail is
+# verified. Set ALLOW_SIGNUP=false to admit people by invitation only.
 ALLOW_SIGNUP=true
 SIGNUP_CREDITS=100
 """
@@ -58,7 +58,7 @@ def new_secrets() -> dict[str, str]:
 
 
 def names_set_in(text: str) -> set[str]:
-    """Return the settings that have a value; NAME_FILE counts for NAME."""
+    """Return the settings that have a value. NAME_FILE counts as NAME."""
     names = set()
     for line in text.splitlines():
         name, equals, value = line.strip().removeprefix("export ").partition("=")
@@ -72,9 +72,9 @@ def as_lines(values: dict[str, str]) -> str:
 
 
 def write_secrets(path: Path, *, elsewhere: Set[str] = frozenset()) -> list[str]:
-    """Create `path`, or add what it lacks; return the names that were written.
+    """Create `path`, or add the missing secrets. Returns the names written.
 
-    What is set elsewhere is not written.
+    Names set elsewhere are not written.
     """
     values = {name: value for name, value in new_secrets().items() if name not in elsewhere}
     if create(path, HEADER + as_lines(values) + DOORS):
@@ -92,9 +92,9 @@ def write_secrets(path: Path, *, elsewhere: Set[str] = frozenset()) -> list[str]
 
 
 def create(path: Path, text: str) -> bool:
-    """Write a new file that only its owner can read; return False where one exists."""
+    """Write a new file that only its owner can read. Returns False if it already exists."""
     try:
-        # O_EXCL: of two simultaneous starts only one writes, and no link is followed.
+        # O_EXCL: of two simultaneous starts only one writes, and links are not followed.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
@@ -106,22 +106,22 @@ def create(path: Path, text: str) -> bool:
 
 
 def replace(path: Path, text: str) -> None:
-    """Put a complete new file in place of the old one, so that no crash leaves half a file."""
+    """Replace a file with a complete new one, so that a crash never leaves half a file."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     create(draft, text)
     draft.replace(path)
 
 
-# What a database was written with. Another SECRET_KEY would only log people out.
+# The secrets that a database depends on. A new SECRET_KEY would only log people out.
 NEEDED = ("ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
 
 
 def require_no_database(path: Path) -> set[str]:
-    """Return the names that are set in some file or the environment.
+    """Return the names that are set in a file or in the environment.
 
-    Exits with advice where secrets are missing, and a database that is in use is there.
+    Exits with advice if secrets are missing but a database is in use.
     """
-    # The server reads another file where ENV_FILE names one.
+    # The server reads another file if ENV_FILE names one.
     files = [path, Path(os.environ.get("ENV_FILE", os.devnull))]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
     present = names_set_in(text) | names_set_in(as_lines(dict(os.environ)))
@@ -129,7 +129,7 @@ def require_no_database(path: Path) -> set[str]:
     if missing and (database := find_database_in_use(text)):
         raise SystemExit(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {path.name}, but "
-            f"there is a database already: {database}.\n"
+            f"a database already exists: {database}.\n"
             "New secrets would make its API keys, provider keys and second factors useless, so "
             "none were written.\n"
             f"Restore {path.name} from your copy of it. To start over with an empty database "
@@ -140,7 +140,7 @@ def require_no_database(path: Path) -> set[str]:
 
 
 def find_database_in_use(text: str) -> str:
-    """Return the place of the database these settings lead to, if accounts are in it, else ''."""
+    """Return where the database of these settings is if it contains accounts, else ''."""
     url, data_dir = (read_setting(name, text) for name in ("DATABASE_URL", "DATA_DIR"))
     if url.startswith(("postgres://", "postgresql://", "psql://", "pgsql://")):
         return postgresql_in_use(url)
@@ -151,7 +151,7 @@ def find_database_in_use(text: str) -> str:
 
 
 def read_setting(name: str, text: str) -> str:
-    """Return a setting of the environment, or else of the file's text; also by NAME_FILE."""
+    """Return a setting from the environment, else from the file's text. Follows NAME_FILE."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         found, _, value = line.strip().removeprefix("export ").partition("=")
@@ -170,7 +170,7 @@ def sqlite_in_use(file: Path) -> str:
     if not file.is_file():
         return ""
     try:
-        # Not read-only: the latest rows may be in the log beside the file.
+        # Not read-only, because the latest rows may be in the log beside the file.
         with closing(sqlite3.connect(file, timeout=5)) as connection:
             return str(file) if connection.execute(IN_USE).fetchone()[0] else ""
     except sqlite3.OperationalError as error:
@@ -181,7 +181,7 @@ def sqlite_in_use(file: Path) -> str:
 
 
 def postgresql_in_use(url: str) -> str:
-    """Ask the server; one that is away says nothing, and every start asks it again."""
+    """Ask the server. If it is down, return '', because every start asks again."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -190,7 +190,7 @@ def postgresql_in_use(url: str) -> str:
             row = connection.execute(IN_USE).fetchone()
     except psycopg.Error:
         return ""
-    # Without the password that the address may hold.
+    # Without the password that the address may contain.
     name = conninfo_to_dict(url).get("dbname", "")
     return f"{name} on PostgreSQL" if row and row[0] else ""
 

@@ -1,1 +1,1 @@
-"""What runs the WSGI application: settings of the launcher, preparation, supervision, workers."""
+"""Runs the WSGI application: launcher settings, preparation, supervisor, workers."""

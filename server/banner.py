@@ -1,4 +1,4 @@
-"""What the launcher says once the server answers."""
+"""What the launcher prints once the server answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the launcher itself needs from the environment; the rest is Django's to read.
+"""The launcher's settings from the environment. Django reads the rest.
 
-Whatever is wrong here ends the start with one sentence that names the setting.
+If a setting is wrong, the start ends with one sentence that names it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# A call may take its whole deadline and then a moment to settle.
+# A call may take its whole deadline, and then a moment to settle.
 DRAIN_MARGIN_SECONDS = 15
 
 
 class Config:
-    """The launcher's settings. Raises SystemExit where one makes no sense."""
+    """The launcher's settings. Raises SystemExit if one is invalid."""
 
     def __init__(self, first_run: bool) -> None:
         self.first_run = first_run
@@ -38,13 +38,13 @@ class Config:
         self.allows_plain_http = yes_or_no("ALLOW_PLAIN_HTTP")
         self.data_dir = Path(os.environ.get("DATA_DIR") or BASE_DIR / "var")
         self.address = resolve(self.host)
-        # An address that means "all of them" is not one a browser can open.
+        # A browser cannot open an address that means “all of them”.
         self.local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.host)  # noqa: S104
         self.url = f"http://{in_url(self.local)}:{self.port}"
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines can reach it."""
+        """Whether other machines can reach the server."""
         return not ipaddress.ip_address(self.address.partition("%")[0]).is_loopback
 
 
@@ -63,24 +63,24 @@ def yes_or_no(name: str) -> bool:
 
 
 def resolve(host: str) -> str:
-    """Granian binds to addresses only, so a name such as localhost is looked up first."""
+    """Return the address of a host. Granian binds only to addresses, so names are looked up."""
     bare = host.removeprefix("[").removesuffix("]")
     try:
         return str(socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
         raise SystemExit(
-            f"HOST={host} is not an address of this machine ({error}). Set HOST=127.0.0.1 to be "
-            "reached from here alone, or HOST=0.0.0.0 from other machines too."
+            f"HOST={host} is not an address of this machine ({error}). Set HOST=127.0.0.1 to "
+            "serve only this machine, or HOST=0.0.0.0 to serve other machines too."
         ) from None
 
 
 def in_url(host: str) -> str:
-    """Return a host as it stands in a URL: IPv6 in brackets."""
+    """Return a host as written in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def read_env_file() -> None:
-    """Take what `.env` says, where the environment says nothing."""
+    """Read `.env` into the environment. Variables that are already set win."""
     import environ
 
     path = Path(os.environ.get("ENV_FILE") or BASE_DIR / ".env")
@@ -90,23 +90,23 @@ def read_env_file() -> None:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SystemExit(
-            f"{path} cannot be read ({error.strerror}): it belongs to {owner_of(path)}, this is "
-            f"user {os.getuid()}. Start as its owner, or give the file to this user (chown)."
+            f"{path} cannot be read ({error.strerror}): it belongs to {owner_of(path)}, and this "
+            f"process runs as user {os.getuid()}. Start as its owner, or chown the file."
         ) from None
     except UnicodeDecodeError:
-        raise SystemExit(f"{path} is no text in UTF-8; write it again from a copy.") from None
+        raise SystemExit(f"{path} is not UTF-8 text. Restore it from a copy.") from None
     environ.Env.read_env(io.StringIO(text))
 
 
 def owner_of(path: Path) -> str:
     with contextlib.suppress(OSError):
         return f"user {path.stat().st_uid}"
-    return "somebody else"
+    return "another user"
 
 
 def require_free_port(config: Config) -> None:
-    """Stop with advice if something listens there already."""
-    # Workers share the port by SO_REUSEPORT, so without this a second server would quietly
+    """Stop with advice if a program is already listening there."""
+    # Workers share the port through SO_REUSEPORT. Without this check a second server would silently
     # take half of the first one's requests.
     family = socket.AF_INET6 if ":" in config.address else socket.AF_INET
     try:
@@ -123,18 +123,18 @@ def port_advice(config: Config, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {config.port} is in use by another program.\n"
-            f"Stop that one, or choose another port:  PORT={other} make {target}"
+            f"Stop that program, or choose another port:  PORT={other} make {target}"
         )
     if error.errno == errno.EACCES:
         return (
-            f"This user may not listen on port {config.port}: ports below 1024 are root's.\n"
-            f"Choose another one:  PORT=8000 make {target}"
+            f"This user may not listen on port {config.port}: ports below 1024 need root.\n"
+            f"Choose another port:  PORT=8000 make {target}"
         )
     return f"Cannot listen on {in_url(config.host)} port {config.port}: {error.strerror}."
 
 
 def prepare_data_dir(path: Path) -> None:
-    """Make the folder of the database and of static files, for this user only."""
+    """Create the folder of the database and static files, for this user only."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = path / f".writable-{os.getpid()}"
@@ -144,19 +144,19 @@ def prepare_data_dir(path: Path) -> None:
     except OSError as error:
         reason = "it is not a folder" if path.exists() and not path.is_dir() else error.strerror
         raise SystemExit(
-            f"DATA_DIR={path} cannot be written to ({reason}). Name a folder of this user's."
+            f"DATA_DIR={path} cannot be written to ({reason}). Name a folder this user may use."
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        # Not changed: the folder was there before, others may need it for something else.
+        # Left as it is: the folder existed before, and others may need it for something else.
         print(
-            f"DATA_DIR={path} can be entered by other users of this machine. The database in it "
-            f"is closed to them; close the folder too:  chmod 700 {path}",
+            f"DATA_DIR={path} is open to other users of this machine. They cannot read the "
+            f"database in it, but close the folder too:  chmod 700 {path}",
             file=sys.stderr,
         )
 
 
 def raise_file_limit() -> None:
-    """Each connection is a file; the usual soft limit of 1,024 is soon reached."""
+    """Raise the limit of open files. Each connection is a file, and 1,024 is soon reached."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

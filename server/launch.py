@@ -1,4 +1,4 @@
-"""The start: check the settings, prepare, fork the workers, say where it listens."""
+"""The start: check the settings, prepare, fork the workers, print the address."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from server.config import (
 
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(description="Start the gateway.")
-    parser.add_argument("--first-run", action="store_true", help="migrate, make a first login")
+    parser.add_argument("--first-run", action="store_true", help="migrate, create a first login")
     first_run: bool = parser.parse_args().first_run
 
     output.install()
-    os.umask(0o077)  # the database, with all conversations, is for this user only
+    os.umask(0o077)  # only this user may read the database, with all conversations
     os.chdir(BASE_DIR)
     read_env_file()
     config = Config(first_run)
@@ -53,12 +53,12 @@ def main() -> NoReturn:
 
 
 def serve(config: Config, report: dict[str, Any]) -> int:
-    """Run the workers until the server is stopped; return the exit status."""
-    # Workers need not check again, but what only the database knows where it was away.
+    """Run the workers until the server is stopped. Returns the exit status."""
+    # Workers repeat only the checks that needed a database that was down.
     os.environ["GATEWAY_CHECKED"] = f"with{'out' * report.get('is_away', False)} the database"
     logging.getLogger("_granian").setLevel(logging.WARNING)
     gc.collect()
-    gc.freeze()  # what the workers inherit stays shared instead of being copied by collections
+    gc.freeze()  # keeps memory shared with the workers, which garbage collections would copy
     supervisor.block_signals()
     drain_seconds = config.drain_seconds + 2 * worker.FLUSH_SECONDS
     workers = supervisor.Supervisor(partial(worker.work, config), config.workers, drain_seconds)

@@ -1,7 +1,7 @@
-"""Standard output and error that can stop nobody: what cannot be written is left out.
+"""Standard output and error that never block or fail the server; excess output is dropped.
 
-A log pipe may be closed, its reader may hang, its disk may be full. None of it may keep a server
-from stopping, fail a request or end a worker, so both streams of the process are replaced.
+A log pipe may be closed, its reader may hang, its disk may be full. None of this may keep the
+server from stopping, fail a request, or end a worker. So this replaces both streams of the process.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-# How long a line waits for a reader that is slow. One that was too slow once is not waited for
-# again until it reads.
+# How long a line waits for a slow reader. After one time-out, lines no longer wait until the reader
+# reads again.
 PATIENCE_SECONDS = 1.0
 
 
 class Output(io.TextIOBase):
-    """A text stream onto a file descriptor. Writes at once, never raises, blocks for a second."""
+    """A text stream to a descriptor. Writes at once, never raises, blocks for at most a second."""
 
     encoding = "utf-8"
 
@@ -59,7 +59,7 @@ class Output(io.TextIOBase):
         return len(text)
 
     def _notice(self) -> bytes:
-        """Return the line that says how many texts are missing before it."""
+        """Return the line that says how many writes were dropped before it."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "level": "warning", "logger": "server.output"}
         line |= {"event": "server.output.lost", "count": str(self._lost)}
@@ -88,17 +88,17 @@ class Output(io.TextIOBase):
 
 
 def unblocked(descriptor: int) -> tuple[int, Callable[[bytes], int]]:
-    """Return a descriptor to wait for, and what writes to it without ever blocking.
+    """Return a descriptor to poll, and a function that writes to it without blocking.
 
-    O_NONBLOCK belongs to the open file, which other programs share, a terminal's shell among
-    them. So a pipe or terminal is opened once more; a socket can be asked each time.
+    O_NONBLOCK belongs to the open file, which other programs share, such as the terminal's shell.
+    So a pipe or terminal is opened a second time. A socket takes the flag with each send.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         end = socket.socket(fileno=os.dup(descriptor))
         return descriptor, lambda data: end.send(data, socket.MSG_DONTWAIT)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        # Fails for a terminal of another user, and for a pipe that nobody reads.
+        # Fails for another user's terminal, and for a pipe without a reader.
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
             descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
@@ -106,15 +106,15 @@ def unblocked(descriptor: int) -> tuple[int, Callable[[bytes], int]]:
 
 
 def install() -> None:
-    """Replace the streams of this process. One that was closed at the start leads nowhere."""
+    """Replace the streams of this process. A stream closed at the start goes to /dev/null."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Else the next file that is opened, the database say, takes its place.
+            # Otherwise the next file opened, such as the database, would get its descriptor.
             os.open(os.devnull, os.O_RDWR)
     streams = Output(1), Output(2)
     sys.stdout, sys.stderr = streams
-    # A worker may be forked while another thread of the parent writes.
+    # A worker may be forked while another thread of the parent holds the lock.
     for stream in streams:
         os.register_at_fork(after_in_child=stream.renew_lock)

@@ -1,7 +1,7 @@
-"""What happens before the first worker: settings loaded, the installation checked and set up.
+"""Before the first worker: load the settings, check the installation, and set it up.
 
-The parent imports Django once and never opens a connection, so that workers can be forked from
-it. Everything that touches the database happens in a child of its own, which then ends.
+The parent imports Django once and never opens a connection, so that it can fork workers. Everything
+that touches the database runs in a separate child process, which then ends.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Any
 
 from server.config import BASE_DIR, Config
 
-# Django's own deployment checks without which nobody else may reach a server, and the way out.
-# `manage.py check --deploy` runs them all.
+# Django's deployment checks that a server must pass before other machines may reach it, and how to
+# fix each. `manage.py check --deploy` runs all of them.
 OPEN_COOKIES = ("security.W010", "security.W011", "security.W012", "security.W016")
 NEEDED_IN_PUBLIC = {
-    "security.W009": "SECRET_KEY is weak: log-ins can be forged. `.venv/bin/python "
+    "security.W009": "SECRET_KEY is weak: anyone could forge a log-in. `.venv/bin/python "
     "scripts/write_env.py --print` prints a strong one.",
-    "security.W018": "DEBUG is on: pages of errors show settings and code. Set DEBUG=false.",
+    "security.W018": "DEBUG is on: error pages show settings and code. Set DEBUG=false.",
 } | dict.fromkeys(
     OPEN_COOKIES,
-    "SECURE_COOKIES is off: passwords and log-ins go in clear. Put a proxy with TLS in front "
-    "and set SECURE_COOKIES=true and TRUSTED_PROXY_COUNT=1; or set ALLOW_PLAIN_HTTP=true where "
-    "nobody else can listen.",
+    "SECURE_COOKIES is off: passwords and log-ins travel unencrypted. Put a proxy with TLS in "
+    "front, and set SECURE_COOKIES=true and TRUSTED_PROXY_COUNT=1. Or set ALLOW_PLAIN_HTTP=true if "
+    "nobody else can listen on the network.",
 )
 
 
 def import_project() -> None:
-    """Load settings, models and views without opening a connection."""
+    """Load settings, models, and views without opening a connection."""
     import django
     from django.core.exceptions import ImproperlyConfigured
     from django.urls import get_resolver
@@ -48,7 +48,7 @@ def import_project() -> None:
 
 
 def require_safe_exposure(config: Config) -> None:
-    """Refuse to be reached by other machines with what is meant for one's own."""
+    """Refuse to serve other machines with settings that are only safe on one machine."""
     from django.core import checks
 
     if not config.is_public:
@@ -62,14 +62,14 @@ def require_safe_exposure(config: Config) -> None:
     }
     if problems:
         raise SystemExit(
-            f"HOST={config.host} can be reached by other machines, so it is not started:\n"
+            f"HOST={config.host} can be reached by other machines, so the server does not start:\n"
             + "".join(f"- {text}\n" for text in sorted(problems))
-            + "To be reached from this machine alone, set HOST=127.0.0.1."
+            + "To serve only this machine, set HOST=127.0.0.1."
         )
 
 
 def prepare_in_child(first_run: bool) -> dict[str, Any]:
-    """Check (and on a first run set up) the installation; return what the banner needs."""
+    """Check the installation, and set it up on a first run. Returns what the banner needs."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.Process(target=prepare, args=(sender, first_run))
     child.start()
@@ -77,7 +77,7 @@ def prepare_in_child(first_run: bool) -> dict[str, Any]:
     try:
         report: dict[str, Any] = receiver.recv()
     except EOFError:
-        report = {"problem": "Preparing the start failed; see above."}
+        report = {"problem": "The preparation failed; see above."}
     child.join()
     return report
 
@@ -93,10 +93,11 @@ def prepare(sender: Connection, first_run: bool) -> None:
     except SystemCheckError as error:
         sender.send({"problem": str(error).strip()})
     except OSError as error:
-        sender.send({"problem": f"Preparing the start failed: {error}."})
+        sender.send({"problem": f"The preparation failed: {error}."})
     except (CommandError, DatabaseError) as error:
         text = f"{type(error).__name__}: {error}".strip()
-        # Without its database a server can still say so (/readyz), and recovers by itself.
+        # Without its database a server can still report that (/readyz), and it recovers when the
+        # database returns.
         away = isinstance(error, OperationalError) and not first_run
         sender.send(
             {"warning": f"Starting without the database.\n{text}", "is_away": True}
@@ -110,17 +111,17 @@ def prepared(first_run: bool) -> dict[str, Any]:
     from django.db import connections
 
     for connection in connections.all():
-        # A pool would try for seconds and then report a time-out in place of the cause.
+        # A pool would retry for seconds and then report a time-out instead of the cause.
         connection.settings_dict.get("OPTIONS", {}).pop("pool", None)
         if connection.vendor == "sqlite":
             close_to_others(Path(connection.settings_dict["NAME"]))
     collect_static()
     pending = migrations_are_pending()
     if pending and first_run:
-        # Nothing is migrated under another installation's secrets.
+        # Never migrate with another installation's secrets.
         call_command("check", tags=["secrets"], databases=["default"], stdout=io.StringIO())
         call_command("migrate", interactive=False, verbosity=0)
-    # Warnings of the checks go to standard error, errors raise.
+    # Warnings of the checks go to standard error; errors raise.
     call_command("check", databases=["default"], stdout=io.StringIO())
     report: dict[str, Any] = {}
     if pending and not first_run:
@@ -133,7 +134,7 @@ def prepared(first_run: bool) -> dict[str, Any]:
 
 
 def close_to_others(database: Path) -> None:
-    """Take other users' rights to a database that was made under another umask."""
+    """Remove other users' access to a database that was created under another umask."""
     for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm", "-journal"))):
         try:
             if path.stat().st_mode & 0o077:
@@ -141,7 +142,7 @@ def close_to_others(database: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            print(f"{path} is open to other users: {error.strerror}.", file=sys.stderr)
+            print(f"{path} stays open to other users: {error.strerror}.", file=sys.stderr)
 
 
 def migrations_are_pending() -> bool:
@@ -153,7 +154,7 @@ def migrations_are_pending() -> bool:
 
 
 def collect_static() -> None:
-    """Gather static files once, and again when a dependency or a file of ours changes."""
+    """Collect static files once, and again when a dependency or one of our files changes."""
     from django.conf import settings
     from django.core.management import call_command
 

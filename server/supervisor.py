@@ -1,7 +1,7 @@
 """The parent process: keeps the workers running and stops them once.
 
-Signals are not handled but waited for. They are blocked before the first worker is forked, and
-the loop below takes them one by one: none is lost, whenever it comes, and none interrupts
+There are no signal handlers. Signals are blocked before the first worker is forked, and the loop
+below waits for them one by one. So no signal is lost, whenever it arrives, and none interrupts
 anything. Workers do the same (worker.py).
 """
 
@@ -15,45 +15,45 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-# What workers tell their parent: the wish for a successor, and that they listen (worker.py).
+# What workers signal to their parent: they want a successor, or they are listening (worker.py).
 REPLACE_ME, LISTENING = signal.SIGUSR1, signal.SIGUSR2
 BLOCKED = STOP_SIGNALS | {REPLACE_ME, LISTENING, signal.SIGCHLD}
-# si_code of a signal that a terminal sent; those of programs are 0 or below.
+# si_code of a signal from a terminal. Signals from programs have 0 or less.
 SI_KERNEL = 0x80
 
-# How many workers in a row may die within a second of their birth before we give up.
+# How many workers in a row may die within a second of their start before we give up.
 EARLY_DEATHS_ALLOWED = 10
-# A second Ctrl+C within this time is impatience, not a wish.
+# A second Ctrl+C within this time is impatience, not a request to stop at once.
 SECOND_THOUGHT_SECONDS = 1.0
-# Whatever makes workers ask for a successor, forking is not what the processor is for.
+# A lower bound, so that forking never takes over the processor, whatever makes workers ask.
 REPLACEMENT_INTERVAL_SECONDS = 5.0
 
 
 def block_signals() -> None:
-    """Keep signals for the loops of parent and workers; threads and children inherit it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
+    """Block signals for the loops of parent and workers. Threads and children inherit this."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the program that started us may have ignored it
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
 def stop_signals() -> frozenset[signal.Signals]:
-    """Return what stops the server: not a hang-up where nohup asked for it to be ignored."""
+    """Return the signals that stop the server. Under nohup a hang-up is not one of them."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return STOP_SIGNALS - {signal.SIGHUP} if ignored else STOP_SIGNALS
 
 
 @dataclass(slots=True)
 class Worker:
-    """A process of ours. One that retires finishes its calls while its successor serves."""
+    """A worker process. A retiring one finishes its calls while its successor serves."""
 
     born_at: float = field(default_factory=time.monotonic)
     is_retiring: bool = False
 
 
 class Supervisor:
-    """Runs `work` in so many processes until a stop signal comes.
+    """Runs `work` in `count` processes until a stop signal arrives.
 
-    `work` is called with the parent's id and a descriptor that reads as ended once the parent is
-    gone, however it went.
+    `work` gets the parent's id, and a descriptor that reaches end of file when the parent is gone,
+    however it ended.
     """
 
     def __init__(self, work: Callable[[int, int], None], count: int, drain_seconds: float) -> None:
@@ -70,11 +70,11 @@ class Supervisor:
         self._lifeline, self._held_end = os.pipe()
 
     def run(self, on_started: Callable[[], None]) -> int:
-        """Serve until told to stop; return the exit status."""
+        """Serve until a stop signal. Returns the exit status."""
         stops = stop_signals()
         awaited = stops | {REPLACE_ME, LISTENING, signal.SIGCHLD}
         self._fill()
-        on_started()  # may start a thread: only after the forks
+        on_started()  # may start a thread, so only after the forks
         while self._workers or not self._stopping_since:
             info = signal.sigtimedwait(awaited, self._patience())
             if info and info.si_signo in stops:
@@ -85,7 +85,7 @@ class Supervisor:
                 self._retire()
             self._bury()
             if self._is_overdue():
-                print("The time to finish is over; killing what is left.")
+                print("The drain time is over: killing the remaining workers.")
                 self._status = 1
                 self._has_killed = True
                 self._signal_all(signal.SIGKILL)
@@ -93,7 +93,7 @@ class Supervisor:
         return self._status
 
     def _patience(self) -> float:
-        """Return how long to wait for a signal: until the drain time is over, or to look again."""
+        """Return how long to wait for a signal: until the drain time is over, or the next check."""
         if self._stopping_since:
             return max(0.1, self._stopping_since + self._drain_seconds - time.monotonic())
         return max(0.0, self._next_fork_at - time.monotonic()) if self._is_short() else 60.0
@@ -107,7 +107,7 @@ class Supervisor:
         return serving < self._count and not self._stopping_since
 
     def _fill(self) -> None:
-        """Fork the workers that are missing, more slowly the more often they die at birth."""
+        """Fork the missing workers; wait longer, the more of them die right after their start."""
         while self._is_short() and time.monotonic() >= self._next_fork_at:
             self._fork()
 
@@ -125,7 +125,7 @@ class Supervisor:
         try:
             os.close(self._held_end)
             self._work(parent, self._lifeline)
-        except BaseException:  # noqa: BLE001  # no worker may go on as a second parent
+        except BaseException:  # noqa: BLE001  # a worker must never go on as a second parent
             sys.excepthook(*sys.exc_info())
             os._exit(1)
         os._exit(0)
@@ -135,9 +135,9 @@ class Supervisor:
         if not self._stopping_since:
             self._stopping_since = now
             self._signal_all(signal.SIGTERM)
-            print("Stopping: calls in flight are being finished.")
+            print("Stopping: finishing the calls in flight.")
         elif (
-            # Only a person at the keyboard can mean "at once"; programs repeat themselves.
+            # Only a person at the keyboard can mean “at once”. Programs send signals repeatedly.
             info.si_signo == signal.SIGINT
             and info.si_code == SI_KERNEL
             and now - self._stopping_since > SECOND_THOUGHT_SECONDS
@@ -156,17 +156,17 @@ class Supervisor:
         worker.is_retiring = True
 
     def _retire(self) -> None:
-        """Now that a successor listens, let those go for whom it was started."""
+        """Stop the retiring workers, now that a successor is listening."""
         for pid, worker in self._workers.items():
             if worker.is_retiring:
                 os.kill(pid, signal.SIGTERM)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._workers:
-            os.kill(pid, number)  # they are ours until they are buried
+            os.kill(pid, number)  # they are our children until we wait for them
 
     def _bury(self) -> None:
-        """Take note of workers that have ended."""
+        """Remove workers that have ended."""
         for pid in list(self._workers):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 worker = self._workers.pop(pid)
@@ -177,7 +177,7 @@ class Supervisor:
         self._early_deaths = self._early_deaths + 1 if lived_seconds < 1 else 0
         self._next_fork_at = time.monotonic() + 0.1 * self._early_deaths
         if self._early_deaths > EARLY_DEATHS_ALLOWED:
-            print("Workers keep dying at their start; giving up.", file=sys.stderr)
+            print("Workers keep dying right after their start. Giving up.", file=sys.stderr)
             self._status = 1
             self._stopping_since = time.monotonic()
             self._signal_all(signal.SIGTERM)

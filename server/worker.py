@@ -1,7 +1,8 @@
-"""One worker: the application on Granian's HTTP server, from its fork to its end.
+"""One worker: the application on Granian's HTTP server, from fork to exit.
 
-Granian's own worker hands every stop signal to a queue of one place and waits for room in it,
-holding the interpreter: the third signal stops all threads for good. Here Granian gets one signal.
+Granian's own worker puts every stop signal into a queue of size one, and waits for room while it
+holds the interpreter lock. The third signal stops all threads for good. So this worker sends
+Granian only one signal.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from common.slots import Slots
 from server.config import Config
 from server.supervisor import LISTENING, REPLACE_ME, stop_signals
 
-native: Any = _granian  # its stubs describe an older form of it
+native: Any = _granian  # its stubs describe an older version
 TARGET = "gateway.wsgi:application"
-# Connections a worker holds at once, idle keep-alive and half-sent requests included.
+# Connections that a worker holds at once, including idle keep-alive ones and half-sent requests.
 CONNECTIONS = 8192
 BACKLOG = 2048
-# Threads beyond those that work or wait for a provider: for clients' bodies (common/bodies.py), for
-# free slots, and for probes. They cost about 0.1 MB each, and only once they are needed.
+# Threads beyond those that work or wait for a provider: for reading bodies (common/bodies.py),
+# waiting for slots, and probes. Each costs about 0.1 MB, and only once it is needed.
 SPARE_THREADS = 320
-# After the last call has ended, what its connection may take to carry the answer away.
+# How long connections may take to send the answers after the last call has ended.
 FLUSH_SECONDS = 5.0
 
 
 def work(config: Config, parent: int, lifeline: int) -> None:
-    """Serve until a stop signal, or the parent's end; then finish what has begun."""
+    """Serve until a stop signal or the parent's end, then finish the requests in progress."""
     slots = load_application(config.threads, on_worn=lambda: tell(parent, REPLACE_ME))
     http = HttpServer(config, slots)
     http.start()
@@ -48,20 +49,20 @@ def work(config: Config, parent: int, lifeline: int) -> None:
     threading.Thread(target=follow, args=(lifeline,), daemon=True).start()
     info = signal.sigwaitinfo(stop_signals())
     if info.si_pid != parent:
-        # Whoever looks for what listens on the port finds workers, and means the server.
+        # Anyone who looks up who listens on the port finds workers, but means the server.
         tell(parent, signal.SIGTERM)
     http.stop()
     finish(slots, http.has_ended, config.drain_seconds)
 
 
 def tell(parent: int, number: signal.Signals) -> None:
-    """Send the parent a signal, unless it is gone and its number somebody else's."""
+    """Send the parent a signal, unless it is gone and its id may belong to another process."""
     if os.getppid() == parent:
         os.kill(parent, number)
 
 
 def load_application(threads: int, on_worn: Callable[[], None]) -> Slots:
-    """Import the application inside the worker, and bound what it does at once."""
+    """Import the application in the worker, and limit how much it does at once."""
     module, _, name = TARGET.partition(":")
     application = getattr(import_module(module), name)
     files = (f"/{settings.STATIC_URL.strip('/')}/",)
@@ -69,21 +70,21 @@ def load_application(threads: int, on_worn: Callable[[], None]) -> Slots:
 
 
 def follow(lifeline: int) -> None:
-    """Stop with the parent, also when it was killed, so that no orphan keeps the port."""
+    """Stop with the parent, even if it was killed, so that no orphan keeps the port."""
     os.read(lifeline, 1)  # nothing is ever written to it
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def finish(slots: Slots, connections_ended: threading.Event, seconds: float) -> None:
-    """Wait for all calls in flight, then shortly for connections to carry the answers away.
+    """Wait for all calls in flight, then briefly for connections to send the answers.
 
-    The server waits for connections alone: not for calls whose client has left, but for minutes
-    for one that holds half a request.
+    The server waits only for connections: not for calls whose client has left, but for minutes for
+    one that sent half a request.
     """
     until = time.monotonic() + seconds
     while slots.drain(until - time.monotonic()):
         connections_ended.wait(FLUSH_SECONDS)
-        if slots.drain(0):  # nothing came in meanwhile by a connection that was open
+        if slots.drain(0):  # no request arrived meanwhile on an open connection
             return
 
 
@@ -94,7 +95,7 @@ class HttpServer:
         self.has_ended = threading.Event()
         self._stop = native.WorkerSignal()
         self._stop.add_cb(self.has_ended.set)
-        self._loop = asyncio.new_event_loop()  # part of the interface; nothing runs on it
+        self._loop = asyncio.new_event_loop()  # the interface needs it; nothing runs on it
         self._scheduler = _new_cbscheduler(  # type: ignore[no-untyped-call]
             self._loop, adapter(application), impl_asyncio=True
         )
@@ -104,24 +105,24 @@ class HttpServer:
             None,
             py_threads=config.threads + config.calls + SPARE_THREADS,
             backpressure=CONNECTIONS,
-            # Also the limit of a request's headers, and what an unread body may occupy.
+            # Also limits a request's headers, and how much memory an unread body may use.
             http1_opts=HTTP1Settings(max_buffer_size=64 * 1024, header_read_timeout=30_000),
         )
 
     def start(self) -> None:
-        """Listen, on threads of the server's own."""
+        """Listen on the server's threads."""
         self._worker.serve_mtr(self._scheduler, self._loop, self._stop)
 
     def stop(self) -> None:
-        """Take no more connections and let those there end. To be called once."""
+        """Accept no more connections, and let the open ones finish. Call this only once."""
         self._stop.set()
 
 
 def adapter(application: Slots) -> Callable[[Any, dict[str, Any]], None]:
-    """Return what Granian calls for each request.
+    """Return the function that Granian calls for each request.
 
-    Its own puts the process environment, secrets and all, into every request, from where an error
-    page or report could show it.
+    Granian's own puts the process environment, including secrets, into every request, where an
+    error page or report could show it.
     """
     base: dict[str, Any] = {
         "GATEWAY_INTERFACE": "CGI/1.1",

@@ -36,7 +36,7 @@ class LimitsSchema(serializers.Serializer[Any]):
 
 
 class RemainingSchema(serializers.Serializer[Any]):
-    remaining = serializers.CharField(help_text="What can be spent now, holds taken off.")
+    remaining = serializers.CharField(help_text="What can be spent now, after holds.")
 
 
 class KeySchema(serializers.Serializer[Any]):
@@ -52,7 +52,7 @@ class PriceSchema(serializers.Serializer[Any]):
     per_1k_input_tokens = serializers.CharField()
     per_1k_output_tokens = serializers.CharField()
     per_1k_cached_input_tokens = serializers.CharField(
-        required=False, help_text="Present where cached input has a price of its own."
+        required=False, help_text="Present if cached input has its own price."
     )
 
 

@@ -1,4 +1,4 @@
-"""GET /api/key and GET /api/models: what a key is, and what it may choose."""
+"""GET /api/key and GET /api/models: what a key is, and which models it may choose."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from common.openapi import describe, errors
 
 
 class KeyView(ApiView):
-    """What the sent key is: its channel, limits and credits."""
+    """Describes the key that was sent: its channel, limits, and credits."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -72,7 +72,7 @@ class KeyView(ApiView):
 
 
 class ModelsView(ApiView):
-    """The models the account may choose for this channel."""
+    """Lists the models that the account may choose for this channel."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -92,5 +92,5 @@ class ModelsView(ApiView):
 
 
 def _rfc3339(moment: datetime | None) -> str | None:
-    """Return a time to the second in UTC with Z."""
+    """Return a time in UTC with Z, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

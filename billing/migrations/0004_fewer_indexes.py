@@ -1,7 +1,7 @@
-"""Fewer indexes on what each message writes: those that another index begins with, or nobody reads.
+"""Fewer indexes on what each message writes: drops those covered by another index or unused.
 
-By name instead of by field: on SQLite Django would rebuild the tables, and the ledger's would lose
-the triggers that guard it.
+By name instead of by field, because Django would rebuild the tables on SQLite, and the ledger would
+lose the triggers that guard it.
 """
 
 import django.db.models.deletion
@@ -18,7 +18,7 @@ REFERENCE = "billing_ledgerentry_reference_unique"
 
 
 def leave_charges_out(apps, schema_editor):
-    """Let the unique index of references hold only those there are; the rule is the same."""
+    """Make the unique index of references partial. The rule stays the same."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(f"ALTER TABLE billing_ledgerentry DROP CONSTRAINT {REFERENCE}")
         schema_editor.execute(

@@ -1,7 +1,7 @@
-"""Fewer constraints on what each message writes: those that another one implies (0023).
+"""Fewer constraints on what each message writes: drops those implied by another one (0023).
 
-By name, and on PostgreSQL alone: on SQLite Django would rebuild the tables, so that they keep
-theirs, which cost nothing there.
+By name, and only on PostgreSQL: on SQLite Django would rebuild the tables. They keep their
+constraints there, which cost nothing.
 """
 
 import django.db.models.deletion

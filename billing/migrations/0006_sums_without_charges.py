@@ -1,7 +1,7 @@
-"""An index of the few ledger entries that change the balance without being a charge.
+"""Index the few ledger entries that change the balance but are not charges.
 
-An index is made beside its table: on SQLite too the ledger is not rebuilt, and keeps its triggers.
-On PostgreSQL nothing can be charged while the ledger is read for it, once from end to end.
+Creating an index does not rebuild the ledger on SQLite either, so its triggers stay. On PostgreSQL
+nothing can be charged while the ledger is read for it, once from end to end.
 """
 
 from django.db import migrations, models

@@ -1,8 +1,8 @@
-"""SQLite's INSERT OR REPLACE deletes the old row without its trigger: refuse it as well."""
+"""SQLite's INSERT OR REPLACE deletes the old row without firing its trigger: refuse that too."""
 
 from django.db import migrations
 
-# With every unique column an inserted row could displace an older one by.
+# One condition for every unique column by which a new row could replace an older one.
 CREATE = """
 CREATE TRIGGER IF NOT EXISTS billing_ledgerentry_no_replace
 BEFORE INSERT ON billing_ledgerentry

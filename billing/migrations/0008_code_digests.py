@@ -1,4 +1,4 @@
-"""Room for what is kept of a redemption code instead of its letters."""
+"""Columns that replace a redemption code's plain text."""
 
 from django.db import migrations, models
 
@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0007_refuse_ledger_replacements")]
 
     operations = [
-        # In the same place: until the next migration it holds the letters still.
+        # The same column, which still holds the plain text until the next migration.
         migrations.RenameField("redemptioncode", "code", "code_digest"),
         migrations.AlterField(
             "redemptioncode",

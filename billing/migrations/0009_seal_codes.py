@@ -1,4 +1,4 @@
-"""Turns the letters of each redemption code into a digest, a ciphertext and an ending.
+"""Replaces each redemption code's plain text with a digest, a ciphertext, and its last letters.
 
 The formats are those of common/crypto.py and channels/sealing.py at this time.
 """
@@ -46,7 +46,7 @@ def seal(apps, schema_editor):
 
 
 def require(apps, setting, name, check_value):
-    """Record a secret that is written with; refuse another one of the same name."""
+    """Record the secret that this writes with. Refuse another secret of the same name."""
     recorded, _ = apps.get_model("channels", "SecretCheck").objects.get_or_create(
         setting=setting, name=name, defaults={"check_value": check_value}
     )

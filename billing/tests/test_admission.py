@@ -1,4 +1,4 @@
-"""Admission: both limits, and what is opened with the hold, or nothing of it."""
+"""Admission: both limits, and what is opened with the hold (all of it or nothing)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_holds_nothing_where_nothing_could_be_opened(site: Site) -> None:
     [
         ({"daily_quota": 1}, 1, DailyQuotaReached),
         ({"credit_amount": 2}, 2 * CREDIT, CreditsExhausted),
-        # Both limits: the day's is told.
+        # Both limits are reached: the daily quota is reported.
         ({"daily_quota": 1, "credit_amount": 1}, CREDIT, DailyQuotaReached),
     ],
 )
@@ -116,7 +116,7 @@ def test_the_last_credits_of_an_ended_grant_are_not_held(site: Site) -> None:
 
 
 def placed_while_changing(model: type[Model], caller: Caller, **change: Any) -> Placement:
-    """Try to hold credits while another transaction has a row of `model`, and changes it."""
+    """Try to hold credits while another transaction locks and changes a row of `model`."""
 
     def attempt_and_close() -> Placement:
         try:
@@ -140,12 +140,12 @@ SELECT COUNT(*) FROM pg_stat_activity
     give_up_at = time.monotonic() + 60
     while time.monotonic() < give_up_at:
         with connection.cursor() as cursor:
-            # A transaction keeps the list of backends that it saw first.
+            # A transaction caches the list of backends it saw first.
             cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(waiting)
             if cursor.fetchone() == (1,):
                 return
-        time.sleep(0.01)  # which leaves the processor to the one that is to wait
+        time.sleep(0.01)  # leaves the processor to the backend that should wait
     raise AssertionError("nobody waits for the row")
 
 
@@ -164,7 +164,7 @@ def test_credits_that_went_to_another_meanwhile_leave_neither_hold_nor_count() -
     )
     CreditAccount.objects.update(balance_microcredits=F("balance_microcredits") + 1)
     assert type(placement.refusal) is CreditsExhausted
-    # It was opened by then: who opened it is told, and closes it again.
+    # It was opened by then. The opener learns of it and closes it again.
     assert placement.opened == [("opened",)]
     assert count_of_today() == 0
     assert list(Hold.objects.values_list("state", "amount_microcredits")) == [("released", 0)]

@@ -1,4 +1,4 @@
-"""What the console says an account has, and until when that lasts."""
+"""The credits the console shows for an account, and how long they last."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_grant_that_has_ended_is_taken_back_before_the_balance_is_told(clock: 
 def test_the_runway_is_a_date_within_five_years_or_none(
     clock: Any, spent: int, days: int | None
 ) -> None:
-    """Credits that are gone have no such day, nor those that are hardly touched."""
+    """There is no such day if credits are used up or hardly used."""
     site = make_site(credit_amount=100)
     spend(site, spent)
     now = timezone.now()

@@ -1,4 +1,4 @@
-"""Codes that an earlier version kept in clear."""
+"""Codes that an earlier version stored in plain text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODE = "K7QM-X3FD-9WTA-HC4P"
 
 @pytest.fixture
 def old(db: None) -> RedemptionCode:
-    """A code as the migration before this one leaves it: its letters in the digest's place."""
+    """A code as the previous migration leaves it: plain text in the digest's column."""
     return RedemptionCode.objects.create(code_digest=CODE, amount_microcredits=1)
 
 

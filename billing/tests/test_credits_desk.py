@@ -1,4 +1,4 @@
-"""The credits desk: previews, bookings that happen once, and what is refused."""
+"""The credits desk: previews, bookings that happen once, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grants that end, plans that give, and who is spent first."""
+"""Grants that end, monthly grants of plans, and the order of spending."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_grant_must_end_in_the_future(poor: Site) -> None:
 
 
 def test_any_mixture_balances(poor: Site, clock: Any) -> None:
-    """Compared with the plain rule: each charge takes from the soonest-ending living grant."""
+    """Compares with a plain model: each charge takes from the valid grant that ends soonest."""
     dice = random.Random(7)
     model: list[list[Any]] = []  # [ends_at, left]
     for _ in range(120):
@@ -225,7 +225,7 @@ def test_a_deduction_does_not_depend_on_who_noticed_an_end_first(poor: Site, clo
 def test_admission_locks_the_account_last_also_when_a_grant_has_just_ended(
     clock: Any, provider: FakeProvider
 ) -> None:
-    """Locked before the day's row, it would wait for a neighbour who waits for it."""
+    """If the account were locked before the day's row, two requests could wait for each other."""
     set_prices(price_per_1k_output_tokens_microcredits=1_000_000)
     site = make_site(credit_amount=50)
     give(site, 100, days=1)
@@ -240,7 +240,7 @@ def test_admission_locks_the_account_last_also_when_a_grant_has_just_ended(
         if admissions:
             shared_rows = r"(?:INSERT INTO|UPDATE) (billing_(?:dailyusage|creditaccount)) "
             admissions[-1] += re.findall(shared_rows, statement)
-    assert len(admissions) == 2  # refused for the grant that has ended, then admitted
+    assert len(admissions) == 2  # refused because of the ended grant, then admitted
     for locked in admissions:
         assert locked[:2] == ["billing_dailyusage", "billing_creditaccount"]
     assert differences() == []

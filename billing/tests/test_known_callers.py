@@ -1,4 +1,4 @@
-"""A caller who is known is not read anew with each request, and no change is ever missed for it."""
+"""A cached caller is not read again with each request, and no change is ever missed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ ON_POSTGRESQL = connection.vendor == "postgresql"
 
 
 def ask(site: Site, *, factor: int = 1) -> Caller | None:
-    """Ask as a request does; return the caller it is answered for."""
+    """Ask as a request does. Returns the caller."""
     caller, state = throttling.find_and_count(key=site.api_key, bucket="chat", factor=factor)
     assert (state is not None) == (caller is not None and caller.is_enabled)
     return caller
 
 
 def plan_of(site: Site) -> Plan:
-    """Put the account on a plan that holds nobody back."""
+    """Put the account on a plan whose limits stop nobody."""
     plan = Plan.objects.create(name="wide", requests_per_minute=10_000, daily_quota=10_000)
     Account.objects.filter(id=site.account_id).update(plan=plan)
     return plan

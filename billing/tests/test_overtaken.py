@@ -76,7 +76,7 @@ def test_a_month_that_another_machine_grants_under_another_plan_is_granted_once(
 
 @pytest.mark.parametrize("amount", [CREDIT, 7])
 def test_a_code_that_the_same_account_redeems_meanwhile_is_used(site: Site, amount: int) -> None:
-    """Also where the rival's entry of that reference is another: nothing is granted twice."""
+    """Nothing is granted twice, even if the rival's entry for that reference differs."""
     (code,) = make(max_redemptions=5)
     account = site.channel.account
 

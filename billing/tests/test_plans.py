@@ -1,4 +1,4 @@
-"""A plan bounds its account's channels, which may only be tighter."""
+"""A plan limits its account's channels, which may only set tighter limits."""
 
 from __future__ import annotations
 

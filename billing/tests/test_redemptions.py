@@ -30,7 +30,7 @@ def make(count: int = 1, reference: str = "a test", **more: Any) -> list[Redempt
 
 
 def redeem(account: Account, code: RedemptionCode | str, who: str = "") -> Any:
-    """Redeem as somebody new each time: attempts are counted by person, in Redis past a test."""
+    """Redeem as a new person each time, because Redis counts attempts by person beyond a test."""
     text = code if isinstance(code, str) else code.code
     return redemptions.redeem(account=account, text=text, actor=Actor(who or str(uuid.uuid4())))
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_redeemed_says_why(site: Site, stranger: Site) -> None:
     account = site.channel.account
     (used,) = make()
     redeem(stranger.channel.account, used)
-    assert "as often as it may" in refusal(account, used)
+    assert "as often as it allows" in refusal(account, used)
     (over,) = make(reference="over", valid_until=timezone.now() - timedelta(seconds=1))
     assert "could be redeemed until" in refusal(account, over)
     (off,) = make(reference="off")

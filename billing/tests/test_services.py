@@ -1,4 +1,4 @@
-"""Money: what is held, captured, released and granted, one at a time and all at once."""
+"""Money: holds, captures, releases, and grants, one at a time and many at once."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_the_database_refuses_to_replace_a_ledger_entry(
     capture(place(site.caller()))
     before: list[dict[str, Any]] = [*map(dict, LedgerEntry.objects.order_by("id").values())]
     victim = next(entry for entry in before if entry[displaced_by])
-    # A new row that meets the old one in this column alone.
+    # A new row that collides with the old one in this column only.
     free = {"id": 10**9, "sequence": 10**9, "reference": None, "hold_id": None}
     row = victim | free | {displaced_by: victim[displaced_by], "amount_microcredits": 7}
     values = [getattr(value, "hex", value) for value in row.values()]

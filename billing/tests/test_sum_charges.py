@@ -1,4 +1,4 @@
-"""What was charged in a period or a week: exact, in two statements, whatever the ledger."""
+"""Charges of a period or a week: exact, in two statements, however large the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKEW = selectors._SKEW
 TICK = timedelta(microseconds=1)
 WEEK = timedelta(days=7)
 BEGINNING = datetime(2026, 4, 1, 23, 50, tzinfo=UTC)
-# What may pass between two entries: bursts, quiet minutes, days without any.
+# Possible pauses between two entries: bursts, quiet minutes, days without any.
 PAUSES = [timedelta(0), TICK, timedelta(seconds=1), timedelta(minutes=3), SKEW, timedelta(days=1)]
 BOOKS = {
     "grant": (Book.ISSUANCE, Book.CUSTOMER),
@@ -35,7 +35,7 @@ BOOKS = {
 
 
 def write_ledger(account_id: int, chance: random.Random, *, size: int = 80) -> list[LedgerEntry]:
-    """Write random entries, nearly in the order of their times, as capture and grants would."""
+    """Write random entries, nearly in the order of time, as captures and grants would."""
     balance, clock, entries = 0, BEGINNING, []
     for sequence in range(1, size + 1):
         clock += chance.choices(PAUSES, [2, 2, 4, 4, 1, 1])[0]
@@ -67,7 +67,7 @@ def write_ledger(account_id: int, chance: random.Random, *, size: int = 80) -> l
 def list_periods(
     entries: list[LedgerEntry], chance: random.Random
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield periods that begin and end before, at, between and after entries and their bursts."""
+    """Yield periods that begin and end before, at, between, and after entries and their bursts."""
     times = [entry.created_at for entry in entries]
     about = [timedelta(0), TICK, -TICK, SKEW, -SKEW, 2 * SKEW, timedelta(hours=7)]
     moments = [time + shift for time in times for shift in about]
@@ -95,7 +95,7 @@ def add_up(entries: list[LedgerEntry], starts_at: datetime, ends_at: datetime | 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_period_of_any_ledger_is_summed_to_the_micro_credit(seed: int) -> None:
     chance = random.Random(seed)
-    # Two accounts at the same time: neither counts the other's.
+    # Two accounts at the same time: neither counts the other's charges.
     owners = ("one@example.com", "other@example.com")
     accounts = [make_site(owner=owner, credit_amount=0).account_id for owner in owners]
     ledgers = {account_id: write_ledger(account_id, chance) for account_id in accounts}

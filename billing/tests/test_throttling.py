@@ -1,4 +1,4 @@
-"""Requests per minute: one guarded statement, exact however many ask at once."""
+"""Requests per minute: one guarded statement, exact however many requests race."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def admitted(channel_id: uuid.UUID, limit: int, bucket: str = "chat") -> bool:
 
 
 class Model:
-    """The rule in plain words: at most `limit` in the newest 61 whole seconds.
+    """The rule in plain terms: at most `limit` in the newest 61 whole seconds.
 
-    What is more than a minute ahead never was.
+    Requests more than a minute in the future do not count.
     """
 
     def __init__(self, limit: int) -> None:
@@ -158,7 +158,7 @@ def test_exactly_the_limit_is_admitted_of_many_at_once(site: Site) -> None:
 
 
 def found(key: str, bucket: str = "chat", factor: int = 1) -> tuple[bool, bool | None]:
-    """Tell whether the key's caller was found, and whether their request was admitted."""
+    """Return whether the key's caller was found, and whether the request was admitted."""
     caller, state = throttling.find_and_count(key=key, bucket=bucket, factor=factor)
     return caller is not None, state.is_admitted if state else None
 

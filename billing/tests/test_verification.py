@@ -1,4 +1,4 @@
-"""The proof finds a single micro-credit, wherever it is wrong."""
+"""Verification finds a single wrong micro-credit, wherever it is."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_finds_one_fault_of_one_micro_credit(
 
 
 def add_entry(site: Site, **more: Any) -> None:
-    """Append what the database takes, though no service of ours would write it."""
+    """Append an entry that the database accepts, though none of our services would write it."""
     LedgerEntry.objects.create(
         **{
             "credit_account_id": site.account_id,
@@ -76,7 +76,7 @@ def test_finds_what_does_not_follow_in_the_ledger(site: Site) -> None:
     found = verification.verify().details
     account = f"account {site.account_id}"
     assert f"{account}: entry 4 where 2 was expected" in found
-    assert f"{account}: entry 4 says balance 100000006, the entries come to 100000005" in found
+    assert f"{account}: entry 4 says balance 100000006, the entries add up to 100000005" in found
 
 
 def test_finds_a_balance_that_no_entry_explains(site: Site) -> None:
@@ -84,11 +84,11 @@ def test_finds_a_balance_that_no_entry_explains(site: Site) -> None:
     CreditAccount.objects.create(account=account, balance_microcredits=7, entry_count=0)
     CreditAccount.objects.create(account=Account.objects.create(name="Empty"))
     found = verification.verify().details
-    assert f"account {account.id}: balance 7 after 0 entries, but it has none" in found
+    assert f"account {account.id}: balance 7 after 0 entries, its ledger is empty" in found
     assert not any("balance 0" in difference for difference in found)
 
 
-# What PostgreSQL does not refuse by itself (docs/decisions/0023).
+# What PostgreSQL does not refuse (docs/decisions/0023).
 STRAYS = [
     "UPDATE billing_hold SET channel_id = '00000000-0000-7000-8000-000000000000'",
     "UPDATE billing_hold SET account_id = account_id + 1",

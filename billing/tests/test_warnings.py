@@ -1,4 +1,4 @@
-"""E-mail before the credits end: once, and again only after a real top-up."""
+"""E-mail before the credits run out: once, and again only after a real top-up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_warns_once_at_low_and_once_at_empty(site: Site) -> None:
 def test_a_small_top_up_does_not_warn_again_and_a_real_one_does(site: Site) -> None:
     spend(site, 91)
     tasks.warn_of_low_balances()
-    give(site, 2)  # 11: above the threshold of 10, but not by a quarter
+    give(site, 2)  # 11: above the threshold of 10, but by less than a quarter
     spend(site, 2)
     assert tasks.warn_of_low_balances() == 0
     give(site, 4)  # 13

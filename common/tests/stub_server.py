@@ -1,4 +1,4 @@
-"""A raw-socket HTTP server for tests: it says byte for byte what a test wants to hear."""
+"""A raw-socket HTTP server for tests. It sends exactly the bytes that a test specifies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKLOG = 128
 
 @dataclass
 class Request:
-    """A request as it came in; header names are lower case."""
+    """A request as received. Header names are lower case."""
 
     line: str
     headers: dict[str, str]
@@ -31,7 +31,7 @@ class Peer:
     sent_bytes: int = field(default=0)
 
     def read_request(self) -> Request | None:
-        """Return the next request, or None where the client hung up."""
+        """Return the next request, or None if the client disconnected."""
         while b"\r\n\r\n" not in self.buffer:
             if not self._receive():
                 return None
@@ -51,11 +51,11 @@ class Peer:
         self.sent_bytes += len(data)
 
     def pause(self, seconds: float) -> bool:
-        """Wait; return whether the server is still wanted."""
+        """Wait, then return whether the server should go on."""
         return not self.stopping.wait(seconds)
 
     def drip(self, data: bytes, *, every: float) -> None:
-        """Send one byte at a time until the client has had enough."""
+        """Send one byte at a time until the client disconnects."""
         for byte in data:
             if not self.pause(every):
                 return
@@ -80,7 +80,7 @@ def answer(body: bytes = b"{}", *, status: str = "200 OK", **headers: str) -> by
 
 
 class StubServer:
-    """Listens on loopback; `handler` is called for every request, in its connection's thread.
+    """Listens on loopback. Calls `handler` for every request, in the connection's thread.
 
     A handler that returns keeps the connection; one that closes the peer's socket ends it.
     """
@@ -152,7 +152,7 @@ class StubServer:
             while request := peer.read_request():
                 self.requests.append(request)
                 self.handler(peer, request)
-        except OSError:  # the client has hung up, the test is over, or TLS was refused
+        except OSError:  # the client disconnected, the test is over, or TLS was refused
             pass
         finally:
             _close(peer.sock)
@@ -160,7 +160,7 @@ class StubServer:
 
 def _close(sock: socket.socket) -> None:
     try:
-        sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in accept or recv
+        sock.shutdown(socket.SHUT_RDWR)  # wakes a thread blocked in accept or recv
     except OSError:
         pass
     sock.close()

@@ -1,4 +1,4 @@
-"""Attempts to log in are counted on while Redis is away, at the cost of one try."""
+"""While Redis is down, login attempts are still counted, at the cost of one failed try."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_lies_in_redis_is_json_and_runs_no_code(
 
 
 class Trap:
-    """What somebody who can write to Redis would leave there."""
+    """What an attacker with write access to Redis would leave there."""
 
     was_sprung = False
 
@@ -106,7 +106,7 @@ def test_other_threads_see_the_same_memory(lost: RedisOrMemory) -> None:
 def test_what_memory_keeps_ends_by_no_clock_that_can_be_set(
     monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
 ) -> None:
-    """Or attempts that were counted while the clock ran ahead would shut people out for hours."""
+    """Otherwise attempts counted while the clock ran ahead would lock people out for hours."""
     passed = [1000.0]
     monkeypatch.setattr("common.cache.time.monotonic", lambda: passed[0])
     memory = Memory(uuid.uuid4().hex, {})

@@ -53,7 +53,7 @@ def test_a_ring_needs_a_key(text: str) -> None:
         "id:" + base64.b64encode(b"k" * 31).decode(),
         "id:" + base64.b64encode(b"k" * 33).decode(),
         "id:" + base64.b64encode(b"k" * 16).decode(),
-        "id:" + base64.b64encode(b"k" * 32).decode()[:-1],  # its padding is lost
+        "id:" + base64.b64encode(b"k" * 32).decode()[:-1],  # without its padding
         "id:" + "k!" * 22,
         "id:" + base64.b64encode(b"k" * 32).decode() + "é",
         "id:id:" + base64.b64encode(b"k" * 32).decode(),
@@ -184,7 +184,8 @@ def test_a_failed_decryption_names_the_place_only() -> None:
 def test_no_two_nonces_are_equal() -> None:
     nonces = {crypto.encrypt("x", context="c")[1][: crypto.NONCE_BYTES] for _ in range(NONCES)}
     assert len(nonces) == NONCES
-    # As random bits do, each of the 96 is set about half the time (20 standard deviations wide).
+    # Each of the 96 bits is set about half the time, as in random bits (within 20 standard
+    # deviations).
     for bit in range(96):
         ones = sum(nonce[bit // 8] >> bit % 8 & 1 for nonce in nonces)
         assert abs(ones - NONCES / 2) < 20 * (NONCES / 4) ** 0.5

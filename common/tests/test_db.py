@@ -1,4 +1,4 @@
-"""Hand-written SQL that runs alike on SQLite and PostgreSQL."""
+"""Hand-written SQL that runs on both SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOON = datetime(2026, 4, 5, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def table(db: None) -> str:
-    """A table of this test alone; its transaction takes it away again."""
+    """A table for one test. The test's transaction rolls it back."""
     moment = "timestamp with time zone" if connection.vendor == "postgresql" else "datetime"
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {TABLE} (id integer PRIMARY KEY, made_at {moment})")
@@ -42,7 +42,7 @@ def test_times_survive_the_database_to_the_microsecond(table: str) -> None:
 
 
 def test_times_compare_in_the_database_as_they_do_here(table: str) -> None:
-    """SQLite compares text: whole seconds, microseconds and other zones must sort as times."""
+    """SQLite compares text: whole seconds, microseconds, and other zones must sort as times."""
     whole = NOON.replace(microsecond=0)
     elsewhere = (whole + timedelta(seconds=2)).astimezone(timezone(timedelta(hours=-7)))
     moments = [whole, whole + timedelta(microseconds=1), whole + timedelta(seconds=1), elsewhere]

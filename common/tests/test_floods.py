@@ -1,4 +1,4 @@
-"""An address that keeps sending made-up keys waits; nobody else does."""
+"""An address that keeps sending made-up keys must wait; nobody else must."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_address_over_the_limit_waits_and_others_do_not(
         settings.REDIS_URL = ""
     elif not settings.REDIS_URL:
         pytest.skip("no REDIS_URL")
-    # Of this run alone: Redis remembers longer than a test, and is shared with its neighbours.
+    # Unique to this run: Redis remembers for longer than a test, and other runs share it.
     address, neighbour = (str(ipaddress.IPv6Address(uuid.uuid4().int)) for _ in range(2))
     fail(address)
     for _ in range(2):
@@ -90,9 +90,9 @@ def test_malformed_keys_are_not_counted(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
-        (0, "203.0.113.9", "192.0.2.1"),  # anybody may send the header
+        (0, "203.0.113.9", "192.0.2.1"),  # anyone can send the header
         (1, "203.0.113.9", "203.0.113.9"),
-        (1, "1.1.1.1, 203.0.113.9", "203.0.113.9"),  # the first part is the caller's own claim
+        (1, "1.1.1.1, 203.0.113.9", "203.0.113.9"),  # the first part is only the caller's claim
         (2, "1.1.1.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (2, "203.0.113.9", "192.0.2.1"),
         (1, "", "192.0.2.1"),
@@ -121,7 +121,7 @@ def test_the_address_is_the_one_a_trusted_proxy_saw(
 
 
 def test_the_header_can_have_a_name_that_cannot_be_forged(settings: Settings) -> None:
-    # WSGI makes one name of X-Forwarded-For and X_Forwarded_For; of this there is one alone.
+    # WSGI merges X-Forwarded-For and X_Forwarded_For into one name. Nothing else maps to this one.
     settings.TRUSTED_PROXY_COUNT, settings.TRUSTED_PROXY_HEADER = 1, "Clientaddress"
     request = request_from("192.0.2.1", "6.6.6.6")
     request.META["HTTP_CLIENTADDRESS"] = "203.0.113.9"

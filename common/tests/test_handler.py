@@ -1,4 +1,4 @@
-"""The API's shorter way through the WSGI handler: what it leaves out, and what it must not."""
+"""The API's shorter path through the WSGI handler: what it skips, and what it must not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHAT = {"message": "Hello", "session_id": "visitor-1"}
 
 
 class Answer:
-    """What a server gets when it calls the handler."""
+    """The response a server receives when it calls the handler."""
 
     def __init__(self, path: str, key: str = "", **body: Any) -> None:
         make: Any = RequestFactory()
@@ -40,7 +40,7 @@ class Answer:
 
 @pytest.fixture
 def heard() -> Iterator[list[str]]:
-    """What Django says of a request's start and end."""
+    """Django's signals for a request's start and end."""
     said: list[str] = []
 
     def start(**_: Any) -> None:

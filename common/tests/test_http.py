@@ -1,7 +1,7 @@
-"""The one door for outgoing HTTP, against real sockets on loopback.
+"""The only way out for HTTP requests, tested with real sockets on loopback.
 
-Deadlines that must pass are short; all others only end a test that hangs. A busy machine may be
-late: what a deadline must end would never end by itself.
+Only deadlines that must pass are short. All others only end a test that hangs. A busy machine may
+be late, so whatever a deadline must end would never end without it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from common.http import HttpError, HttpResponse
 from common.tests.stub_server import Handler, Peer, Request, StubServer, answer
 
 MIB = 1024 * 1024
-# An answer or refusal comes by then, whatever else the machine does.
+# Every answer or refusal arrives within this time, however busy the machine is.
 LATE = 60.0
 
 Serve = Callable[..., StubServer]
@@ -66,7 +66,7 @@ def post(
 
 
 def refusal(url: str, **options: Any) -> str:
-    """Return the reason for which a call fails."""
+    """Return the reason why a call fails."""
     with pytest.raises(HttpError) as caught:
         post(url, **options)
     assert str(caught.value) == caught.value.reason
@@ -74,7 +74,7 @@ def refusal(url: str, **options: Any) -> str:
 
 
 def post_within(url: str, seconds: float) -> None:
-    """Get an answer before a short deadline, in as many tries as a busy machine needs."""
+    """Get an answer within a short deadline, in as many tries as a busy machine needs."""
     while True:
         with suppress(HttpError):
             post(url, seconds=seconds)
@@ -133,7 +133,7 @@ def test_reads_answers_after_which_the_server_hangs_up(
 ) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(head % size if b"%d" in head else head)
-        peer.pause(0.02)  # the body comes in a packet of its own
+        peer.pause(0.02)  # the body comes in its own packet
         peer.send(b"x" * size)
         peer.sock.shutdown(socket.SHUT_WR)
 
@@ -180,7 +180,7 @@ def test_a_kept_connection_obeys_the_deadline_of_the_call_that_uses_it(serve: Se
     server = serve(handle)
     post_within(server.url(), seconds=0.3)
     connections = server.connection_count
-    pauses[0] = 0.4  # longer than the first call had
+    pauses[0] = 0.4  # longer than the first call's deadline
     assert post(server.url()).body == b"x"
     pauses[0] = LATE
     assert refusal(server.url(), seconds=0.3) == "timeout"
@@ -237,7 +237,7 @@ def test_many_threads_each_get_their_own_answer(serve: Serve) -> None:
 
 
 def test_limits_of_one_thread_are_not_those_of_another(serve: Serve) -> None:
-    """Calls with and without a deadline to miss, and with and without leave, run side by side."""
+    """Calls with and without a short deadline, and with and without permission, run together."""
 
     def handle(peer: Peer, request: Request) -> None:
         if request.body == b"wait":
@@ -317,9 +317,9 @@ def test_a_deadline_that_has_passed_sends_nothing(serve: Serve) -> None:
 
 @pytest.fixture
 def silent_address() -> Iterator[tuple[str, int]]:
-    """An address where no connection is ever accepted: its queue is full."""
+    """An address that never accepts a connection, because its queue is full."""
     with socket.socket() as listener:
-        listener.bind(("0.0.0.0", 0))  # noqa: S104  # for every address of loopback
+        listener.bind(("0.0.0.0", 0))  # noqa: S104  # for every loopback address
         listener.listen(0)
         port = listener.getsockname()[1]
         waiting = [socket.socket() for _ in range(4)]
@@ -351,7 +351,7 @@ def test_a_refused_connection_is_told_apart() -> None:
 
 
 def test_a_name_that_does_not_resolve_is_told_apart() -> None:
-    # Longer than a label can be, so that no name server is asked.
+    # Longer than a label may be, so that no name server is asked.
     assert refusal("http://" + "a" * 64 + ".test/") == "connection"
 
 
@@ -374,7 +374,7 @@ def test_an_endless_body_is_cut_at_the_cap(serve: Serve, head: bytes) -> None:
 
     server = serve(handle)
     assert refusal(server.url(), max_bytes=MIB) == "too_large"
-    # What lay in the buffers of the kernel is all that came on top.
+    # On top of that there is only what the kernel's buffers held.
     assert server.peers[0].sent_bytes < 16 * MIB
 
 
@@ -452,7 +452,7 @@ def test_a_header_value_cannot_smuggle_anything(serve: Serve, value: str) -> Non
 def resolve_to(
     monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str, port: int | None = None
 ) -> None:
-    """Make a name resolve to these addresses, without asking a name server."""
+    """Make a name resolve to these addresses without asking a name server."""
     ports = [port] if port else [80, 443]
     found = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
     names = [f"{host}:{port}:{found}" for port in ports]
@@ -461,7 +461,7 @@ def resolve_to(
 
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Where connections were tried; all of them fail, no packet leaves the machine."""
+    """Record where connections are tried. All of them fail, and no packet leaves the machine."""
     tried: list[str] = []
 
     def record(address: Any) -> int:
@@ -511,14 +511,15 @@ PRIVATE_ADDRESSES = [
     "255.255.255.255", "224.0.0.1", "239.255.255.255",
     "::", "::1", "fe80::1", "fc00::1", "fdff::1", "ff02::1", "ff0e::1", "2001:db8::1",
     "::ffff:10.0.0.1", "::ffff:169.254.169.254",
-    # Public by their number, or to some Pythons, and yet a cloud's own services, relays, or nobody.
+    # They look public, at least to some Pythons, but belong to a cloud's own services, to relays,
+    # or to nobody.
     "168.63.129.16", "::ffff:168.63.129.16", "192.0.0.192", "192.0.0.9", "192.0.0.170",
     "192.88.99.1", "5f00::1", "3fff::1", "3fff:fff:ffff::1", "100::1", "100:0:0:1::1",
     "2001::1", "2001:1::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:30::1", "2001:1ff::1",
     "4000::1", "8000::1", "1::1", "fe00::1",
 ]  # fmt: skip
-# An IPv6 network may translate these to the IPv4 address inside: NAT64 (RFC 6052, RFC 8215),
-# 6to4 (RFC 3056), SIIT (RFC 2765) and IPv4-compatible addresses (RFC 4291); fec0 is site-local.
+# Forms that an IPv6 network may translate to the IPv4 address inside: NAT64 (RFC 6052, RFC 8215),
+# 6to4 (RFC 3056), SIIT (RFC 2765), and IPv4-compatible addresses (RFC 4291). fec0 is site-local.
 TRANSLATED_ADDRESSES = [
     "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "2002:a9fe:a9fe::", "2002:7f00:1::1",
     "::ffff:0:7f00:1", "::7f00:1", "fec0::1",
@@ -600,7 +601,7 @@ def test_proxy_settings_of_the_environment_are_ignored(
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A server's context for 127.0.0.1, and the file of the certificate to trust."""
+    """A server context for 127.0.0.1, and the certificate file to trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stub")])
     now = datetime.datetime.now(datetime.UTC)
@@ -668,7 +669,8 @@ def test_certificates_are_read_as_needed_unless_a_file_is_named(
 def test_a_certificate_in_a_folder_is_trusted(
     serve: Serve, tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The name OpenSSL looks for: of SHA-1 of the subject, CN=stub in DER, the first 4 bytes.
+    # The file name OpenSSL looks for: the first 4 bytes of the SHA-1 of the subject, CN=stub in
+    # DER.
     subject = bytes.fromhex("310d300b06035504030c04") + b"stub"
     digest = hashlib.sha1(subject, usedforsecurity=False).digest()
     (tmp_path / f"{int.from_bytes(digest[:4], 'little'):08x}.0").symlink_to(tls[1])

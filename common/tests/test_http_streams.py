@@ -1,4 +1,4 @@
-"""Answers read as they arrive, and what both ways of asking promise of kept connections."""
+"""Answers read as they arrive, and what both kinds of call guarantee about kept connections."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ either = pytest.mark.parametrize("ask", [ask_whole, ask_by_line])
 
 @either
 def test_nothing_is_sent_twice_when_a_kept_connection_ends_without_an_answer(ask: Ask) -> None:
-    """libcurl would: a provider that had begun to work on it would be paid twice."""
+    """libcurl would send it again, and a provider that had started on it would be paid twice."""
 
     def handle(peer: Peer, request: Request) -> None:
         if request.body == b"last":
@@ -109,7 +109,7 @@ def test_fields_of_an_interim_answer_are_not_among_the_headers(ask: Ask) -> None
 
 @either
 def test_descriptors_above_1023_work(ask: Ask) -> None:
-    """select() knows none of them; a server with a thousand calls in flight has them."""
+    """select() cannot handle them; a server with a thousand calls in flight has them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2048:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
@@ -169,7 +169,7 @@ def test_each_wait_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         lines = stream.lines(lambda: now() + silence)
         for _ in range(5):
             assert next(lines) == b"x"
-            ahead += 2 * LATE  # past the deadline of the beginning, and of each wait so far
+            ahead += 2 * LATE  # past the first deadline, and past that of every wait so far
             read.release()
         silence = 0.1
         with pytest.raises(HttpError, match="timeout"):

@@ -1,4 +1,4 @@
-"""Identifiers: version 7 UUIDs in the order of time, and request ids that forge nothing."""
+"""Identifiers: version 7 UUIDs in time order, and request ids that cannot forge log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, with the request's id, never with a key."""
+"""Log lines: one JSON object each, with the request id, never with a key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from common.logs import JsonFormatter, request_id_var, scrub
 
-# What a generated key looks like; these are made up.
+# Shaped like generated keys, but made up.
 LIVE_KEY = "amgai_" + "aB3" * 14
 TEST_KEY = "amgai_test_" + "aB3" * 14
 PROVIDER_KEYS = ("sk-or-v1-0123456789abcdef0123", "gsk_AbCdEf0123456789AbCdEf", "sk-proj-a_b-c" * 3)
@@ -26,7 +26,7 @@ class Log:
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.logger = logging.Logger("test.log")  # noqa: LOG001  # apart from all others
+        self.logger = logging.Logger("test.log")  # noqa: LOG001  # separate from all others
         handler = logging.StreamHandler(self.stream)
         handler.setFormatter(JsonFormatter())
         self.logger.addHandler(handler)
@@ -36,7 +36,7 @@ class Log:
         return self.stream.getvalue()
 
     def entry(self) -> dict[str, Any]:
-        """Return the one line there is."""
+        """Return the only line."""
         line, end = self.text.split("\n", 1)
         assert end == ""
         parsed: dict[str, Any] = json.loads(line)
@@ -92,7 +92,7 @@ def test_odd_text_stays_on_one_line_and_reads_back(log: Log, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["\x9b31m", "\x85", "\u2028", "\u2029"])
 def test_c1_controls_and_unicode_line_breaks_are_escaped(log: Log, text: str) -> None:
-    """A path may hold them: U+009B begins a terminal's escape sequence, the others end a line."""
+    """A path may contain them: U+009B begins a terminal escape sequence, the others end a line."""
     log.logger.info("e", extra={"path": f"/api/{text}"})
     assert log.entry()["path"] == f"/api/{text}"
     assert text[0] not in log.text
@@ -157,9 +157,9 @@ def test_scrubbing_a_token_keeps_the_line_after_it(log: Log) -> None:
     "word", ["a", "a_", "sk-", "bearer ", "amgai_" + "a" * 41 + "_", "a" * 42 + "_"]
 )
 def test_scrubbing_takes_linear_time(word: str) -> None:
-    """A path of 60 KB reaches the access line of whoever sends it; this took 15 s once."""
+    """Any caller can put a 60 KB path into the access log. Scrubbing it once took 15 s."""
     text = (word * 60_000)[:60_000]
-    began = time.thread_time()  # what others do beside it does not count
+    began = time.thread_time()  # CPU time, so that other processes do not count
     scrub(text)
     assert time.thread_time() - began < 1
 

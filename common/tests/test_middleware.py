@@ -1,4 +1,4 @@
-"""Every answer has a request id; the API has no cookies; pages keep what Django gives them."""
+"""Every answer has a request id, the API has no cookies, and pages keep Django's features."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def test_only_pages_reach_the_middlewares_behind(path: str) -> None:
 def test_the_api_sets_no_cookie_and_reads_none(
     path: str, django_assert_num_queries: Any, admin_client: Client
 ) -> None:
-    # A logged-in browser's session cookie comes along; nobody looks it up.
+    # The browser sends its session cookie along; the gateway does not look it up.
     response = admin_client.get(path)
     assert names_of_cookies(response) == set()
     assert "Vary" not in response.headers
-    if path != "/readyz":  # which asks the database itself
+    if path != "/readyz":  # the readiness probe queries the database itself
         with django_assert_num_queries(0):
             admin_client.get(path)
 

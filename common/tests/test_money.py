@@ -1,4 +1,4 @@
-"""Credits: exact in and out, rounded once, strict about what is an amount."""
+"""Credits: exact in both directions, rounded once, strict about what an amount is."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_cached_tokens_are_that_part_of_the_input(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
     )
-    # What is held counts all input as such: enough wherever the cache costs no more.
+    # A hold prices all input as uncached. That is enough if cached input costs no more.
     assert price <= at_most
 
 

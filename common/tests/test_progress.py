@@ -1,4 +1,4 @@
-"""A progress line for people at a terminal, and nothing for anybody else."""
+"""A progress bar on a terminal, and no output anywhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credits for people: exact, without zeros at the end."""
+"""Credits for people: exact, without trailing zeros."""
 
 from __future__ import annotations
 

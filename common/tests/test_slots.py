@@ -1,4 +1,4 @@
-"""How work and calls in flight are bounded in one process."""
+"""How a process bounds its work and its calls in flight."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_slot_is_given_back_while_a_request_only_waits() -> None:
     assert taken == [0, 1]
     assert slots._places.taken == 0
     with slot_given_back():
-        pass  # outside of any request there is nothing to give back
+        pass  # outside a request there is nothing to give back
 
 
 def wait_for_line(places: Places, length: int) -> None:
@@ -141,7 +141,7 @@ def wait_for_line(places: Places, length: int) -> None:
 
 
 class Line:
-    """An application whose requests stay inside until they are told to go."""
+    """An application whose requests stay inside until the test lets them go."""
 
     def __init__(self) -> None:
         self.slots = Slots(self._work, 8, quick=("/api/",))
@@ -170,7 +170,7 @@ class Line:
         return self.inside.get(timeout=LATE)
 
     def next_waiting(self) -> None:
-        """Wait until one stands in line for a lane; meanwhile nobody got in."""
+        """Wait until one request is in line for a lane, and check that none got in meanwhile."""
         wait_for_line(self.slots._lanes, 1)
         assert self.inside.empty()
 
@@ -250,13 +250,13 @@ def test_a_slot_is_handed_over_to_the_thread_that_does_the_work() -> None:
 
 @pytest.fixture
 def stopped_clocks(monkeypatch: Any) -> None:
-    """A stay that is measured takes exactly as long as the test says."""
+    """Clocks under which a measured stay takes exactly as long as the test says."""
     stopped = SimpleNamespace(perf_counter=lambda: 100.0, thread_time=lambda: 100.0)
     monkeypatch.setattr(slots_module, "time", stopped)
 
 
 def measure(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
-    """Have a stay measured as if it had been so long."""
+    """Measure a stay as if it had taken this long."""
     lanes.measure(Lane(100.0 - seconds, 100.0 - cpu_seconds))
 
 
@@ -345,7 +345,7 @@ def test_handing_over_nothing_is_nothing() -> None:
 
 
 def held(gate: CallGate, *whose: tuple[str, str], is_only_account: bool = False) -> ExitStack:
-    """Hold a place for each account and channel; raises Overloaded where one has none."""
+    """Hold a place for each account and channel. Raises Overloaded if one has none."""
     with ExitStack() as places:
         for account, channel in whose:
             places.enter_context(gate.call(account, channel, is_only_account=is_only_account))
@@ -365,7 +365,7 @@ def test_an_account_has_half_of_the_calls_and_a_channel_half_of_these() -> None:
     with held(gate, ("a", "a1"), ("a", "a1")):
         assert refuses(gate, "a", "a1")
         with held(gate, ("a", "a2"), ("a", "a2")):
-            assert refuses(gate, "a", "a3")  # channels are free
+            assert refuses(gate, "a", "a3")  # so only the account's share can refuse
             with held(gate, *[("b", "b1"), ("b", "b2")] * 2):
                 assert refuses(gate, "c", "c1")
     assert not gate._taken
@@ -376,7 +376,7 @@ def test_the_only_account_has_all_calls_and_a_channel_half() -> None:
     gate = CallGate(8, 4)
     places = [("a", f"a{n % 2}") for n in range(8)]
     with held(gate, *places[:6], is_only_account=True):
-        # Then there is another one.
+        # With a second account, the share applies again.
         assert refuses(gate, "a", "a3")
         assert not refuses(gate, "b", "b1")
         with held(gate, *places[6:], is_only_account=True):
@@ -397,7 +397,7 @@ def test_a_refused_call_holds_nothing() -> None:
 
 
 class Started:
-    """What an application says before its body."""
+    """What an application sends before its body."""
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
         self.status, self.headers = status, dict(headers)
@@ -426,7 +426,7 @@ def test_a_page_is_given_its_whole_body_and_no_more() -> None:
 
 
 class HeldBack:
-    """A body that never comes, until its client leaves."""
+    """A body that never arrives until its client disconnects."""
 
     def __init__(self) -> None:
         self.is_waited_for = threading.Event()
@@ -439,7 +439,7 @@ class HeldBack:
 
 
 class SlowClients:
-    """Clients who send their headers and then nothing, and what they are answered."""
+    """Clients that send their headers and then nothing, and the answers they get."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
@@ -526,7 +526,7 @@ def test_a_process_in_which_many_wait_for_nobody_asks_to_be_replaced(
 
 
 class Counted(io.BytesIO):
-    """A body that tells how much of it was read."""
+    """A body that records how much of it was read."""
 
     def read_bytes(self) -> int:
         return self.tell()
@@ -535,7 +535,7 @@ class Counted(io.BytesIO):
 @pytest.mark.parametrize(
     ("sent", "headers", "read"),
     [
-        (100, {"CONTENT_LENGTH": "100"}, 0),  # the server does that by itself
+        (100, {"CONTENT_LENGTH": "100"}, 0),  # the server drains this much itself
         (300_000, {"CONTENT_LENGTH": "300000"}, 300_000),
         (300_000, {"HTTP_TRANSFER_ENCODING": "chunked"}, 300_000),
         (300_000, {"HTTP_TRANSFER_ENCODING": "chunked", "gateway.body_read": True}, 0),

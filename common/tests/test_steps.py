@@ -1,4 +1,4 @@
-"""Steps: the same texts as one statement on PostgreSQL, one after the other on SQLite."""
+"""Steps: the same SQL as one statement on PostgreSQL, and one after the other on SQLite."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_hangs_on_a_refused_step_is_not_done() -> None:
 
 
 def test_a_step_that_fails_undoes_those_before_it() -> None:
-    """Without a transaction of the caller's."""
+    """Even without a transaction of the caller."""
     with pytest.raises(IntegrityError):
         STEPS.run({"name": "renamed", "quota": -1})
     assert state() == [("first", 5), ("second", 5)]

@@ -1,4 +1,4 @@
-"""Threads that are used again: at once, each for one task at a time, and nothing kept."""
+"""Reused threads start at once, run one task at a time, and keep nothing of a finished task."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_wrong_filters_are_said_beside_the_field(owner: Client) -> None:
     assert page.status_code == 200
     text = page.content.decode()
     assert "Enter a day, as in 2026-11-28." in text
-    assert "Choose one of those offered." in text
+    assert "Choose one of the options." in text
     assert "Remove the NUL character" in text
     assert owner.get(LIST + "export.csv", {"channel": "x"}).status_code == 404
 
@@ -361,9 +361,9 @@ def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) ->
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"rating": 7}, "Choose one of those offered."),
+        ({"rating": 7}, "Choose one of the options."),
         ({"rating": 1, "note": "x" * 2001}, "at most 2,000 characters"),
-        ({}, "Choose one of those offered."),
+        ({}, "Choose one of the options."),
     ],
 )
 def test_wrong_feedback_is_said(

@@ -178,7 +178,7 @@ def test_an_owner_redeems_a_code_once(site: Site) -> None:
     assert response.context["figures"]["available"] == "105"
     again = client.post("/credits/redeem/", {"code": code.code})
     assert again.status_code == 422
-    assert "has redeemed this code already" in text_of(again)
+    assert "has already redeemed this code" in text_of(again)
     code.refresh_from_db()
     assert code.redeemed_count == 1
     assert AuditEntry.objects.filter(action="credits.granted", actor_name="owner@example.com")

@@ -193,7 +193,7 @@ def test_the_account_is_renamed(account: Account, owner: Client) -> None:
             "Enter an e-mail address, as in",
         ),
         ({"email": "", "role": "viewer"}, "Fill this in."),
-        ({"email": "a@example.com", "role": "king"}, "Choose one of those offered."),
+        ({"email": "a@example.com", "role": "king"}, "Choose one of the options."),
         ({"email": "owner@example.com", "role": "viewer"}, "in this account already"),
     ],
 )

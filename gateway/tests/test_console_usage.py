@@ -90,8 +90,8 @@ def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakePro
         ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
         ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
         ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
-        ("range=century", "Choose one of those offered."),
-        ("channel=nonsense", "Choose one of those offered."),
+        ("range=century", "Choose one of the options."),
+        ("channel=nonsense", "Choose one of the options."),
     ],
 )
 def test_wrong_filters_are_said_beside_the_field(owner: Client, query: str, words: str) -> None:
@@ -136,7 +136,7 @@ def test_a_strangers_channel_is_as_unknown_as_any(
     theirs = owner.get("/usage/", {"channel": str(stranger.channel.id)})
     unknown = owner.get("/usage/", {"channel": str(uuid.uuid4())})
     for page in (theirs, unknown):
-        assert "Choose one of those offered." in page.content.decode()
+        assert "Choose one of the options." in page.content.decode()
         assert page.context["report"].total.request_count == 0
         assert b"Stranger" not in page.content
     for path in ("days.csv", "requests.csv"):

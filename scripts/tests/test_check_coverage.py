@@ -1,4 +1,4 @@
-"""What the coverage gate lets pass, and what it does not."""
+"""What the coverage check passes, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Pythons setup.sh takes, and what it says of the others."""
+"""Which Pythons setup.sh accepts, and what it says about the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 SETUP = Path(__file__).resolve().parent.parent / "setup.sh"
 
-# Plays a Python of another version: its own version_info, and no module venv to go on with.
+# Pretends to be another version: sets version_info, and has no venv module, so setup stops.
 FAKE = """#!/bin/sh
 [ "$1" = -V ] && echo "Python {version}" && exit
 case "$2" in *ensurepip*) exit 1 ;; esac
@@ -21,7 +21,7 @@ $code" "$@"
 
 
 def run_with(version: str, folder: Path) -> str:
-    """Run setup.sh with a Python of this version; return what it says."""
+    """Run setup.sh with a Python of this version. Returns its output."""
     python = folder / "python"
     python.write_text(FAKE.format(version=version, numbers=version.replace(".", ", ")))
     python.chmod(0o755)

@@ -112,7 +112,7 @@ def test_a_lost_file_is_not_replaced_beside_a_database_in_use(path: Path, databa
         write_env.main([])
     words = str(refused.value)
     assert "ENCRYPTION_KEYS, KEY_DIGEST_PEPPER are not in .env" in words
-    assert f"already: {database}" in words
+    assert f"already exists: {database}" in words
     assert "Restore .env" in words
     assert not path.exists()
 

@@ -43,7 +43,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture
 def start(tmp_path: Path, installation: Installation) -> Iterator[Callable[..., Running]]:
-    """Start servers on a copy of the installation; they end with the test."""
+    """Start servers on a copy of the installation. They end with the test."""
     started: list[Running] = []
 
     def starter(*arguments: str, settings: dict[str, str] | None = None, **options: Any) -> Running:

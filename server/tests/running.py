@@ -1,4 +1,4 @@
-"""The real server for tests: started, watched, asked; and a provider that answers when told."""
+"""The real server for tests: start, watch, and query it. And a provider that waits to answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import pytest
 from scripts import write_env
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Generous, for a machine with nine busy processes: nothing below waits for the clock alone.
+# Generous, for a machine with nine busy processes. Nothing below waits for the clock alone.
 SECONDS = 300.0
 
 
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 class Running:
-    """One server, with an installation of its own unless `settings` say otherwise."""
+    """One server, with a new installation unless `settings` say otherwise."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Running:
             start_new_session=True,
             stdout=stdout,
             stderr=stderr,
-            preexec_fn=preexec_fn,  # noqa: PLW1509  # this process has forked no thread that matters
+            preexec_fn=preexec_fn,  # noqa: PLW1509  # no thread here matters after a fork
         )
         self._collecting = threading.Thread(target=self._collect, daemon=True)
         if self.process.stdout:
@@ -91,7 +91,7 @@ class Running:
         pytest.fail("".join(self.output))
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return status and output."""
+        """Wait for the end. Returns status and output."""
         status = self.process.wait(SECONDS)
         if self.process.stdout:
             self._collecting.join(SECONDS)  # it reads the last lines
@@ -118,13 +118,13 @@ class Running:
         return [int(pid) for pid in listing.split()]
 
     def kill(self) -> None:
-        """End parent and workers, whatever state they are in."""
+        """Kill parent and workers, whatever state they are in."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def serving(self) -> Running:
-        """Wait until it says that it serves."""
+        """Wait until it prints that it serves."""
         self.wait_for("Serving on|gateway is running")
         return self
 
@@ -142,7 +142,7 @@ def is_running(pid: int) -> bool:
 
 
 class GatedProvider:
-    """An OpenAI-compatible provider whose calls wait until the gate is opened."""
+    """An OpenAI-compatible provider whose calls wait until the gate opens."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -196,7 +196,7 @@ def sse_answer() -> tuple[str, bytes]:
 
 
 class Calls:
-    """Chats sent at once, every third one streamed, and what came back."""
+    """Chats sent at once, every third one streamed, and their answers."""
 
     def __init__(self, port: int, api_key: str, count: int) -> None:
         self.answers: list[tuple[int, bytes]] = []

@@ -1,4 +1,4 @@
-"""Bodies on the wire: half-sent, in chunks, too large; and everybody else meanwhile."""
+"""Request bodies on the wire: half-sent, chunked, too large. Other requests go on meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.tests.running import SECONDS, Running, wait_until
 pytestmark = pytest.mark.slow
 
 CHAT = {"message": "Hello", "session_id": "visitor-1"}
-# More than a process has threads (THREADS + PROVIDER_CALLS + spare ones): one process is asked.
+# More than the threads of a process (THREADS + PROVIDER_CALLS + spare ones). One process serves.
 MANY = 900
 
 
@@ -30,7 +30,7 @@ class Wire:
         self._port, self._closing = port, closing
 
     def send(self, *lines: str, body: bytes = b"") -> socket.socket:
-        """Send a request's head, and as much of its body as is given."""
+        """Send a request's head, and the part of its body that is given."""
         connection = socket.create_connection(("127.0.0.1", self._port), timeout=SECONDS)
         self._closing.callback(connection.close)
         head = "\r\n".join([*lines, "Host: 127.0.0.1", "", ""])
@@ -43,12 +43,12 @@ class Wire:
 
 
 def status_of(connection: socket.socket) -> int:
-    """Return the status of the answer that has come, or comes."""
+    """Return the status of the answer, waiting for it."""
     return int(connection.recv(65536).split(b" ", 2)[1])
 
 
 def rest_of(connection: socket.socket) -> bytes:
-    """Return all that comes until the server closes the connection."""
+    """Return everything that arrives until the server closes the connection."""
     found = b""
     while piece := connection.recv(65536):
         found += piece
@@ -93,7 +93,7 @@ def test_half_sent_forms_and_bodies_of_customers_are_bounded_and_answered_in_the
     customers = [wire.half_sent("/api/chat", key) for _ in range(30)]
     assert running.is_alive()
     assert ask(running, installation, json=CHAT).status_code == 200
-    # Those beyond the bound at once, the others when their time is over.
+    # Those beyond the limit get an answer at once, the others when their time is over.
     assert {status_of(one) for one in forms} == {400, 503}
     assert {status_of(one) for one in customers} == {400}
 
@@ -145,7 +145,7 @@ def test_two_lengths_and_other_codings_end_the_connection(running: Running, wire
     answer = rest_of(coded)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"invalid_request" in answer
-    # The server itself drops the declared length, as RFC 9112, 6.3 allows: nothing can hide in it.
+    # The server drops the declared length, as RFC 9112, 6.3 allows, so nothing can hide in it.
     for lengths in (
         ["Content-Length: 2", "Transfer-Encoding: chunked"],
         ["Transfer-Encoding: chunked", "Content-Length: 2"],

@@ -1,4 +1,4 @@
-"""Whatever the launcher cannot use ends the start with one sentence that names it."""
+"""If the launcher cannot use a setting, the start ends with one sentence that names it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_env_file_that_is_no_text_is_named(
     path = tmp_path / "env"
     path.write_bytes(content)
     monkeypatch.setenv("ENV_FILE", str(path))
-    with pytest.raises(SystemExit, match=f"^{path} is no text"):
+    with pytest.raises(SystemExit, match=f"^{path} is not UTF-8 text"):
         read_env_file()
 
 
@@ -164,7 +164,7 @@ def test_the_environment_wins_over_the_env_file(monkeypatch: Any, tmp_path: Path
 
 
 def start_in_vain(tmp_path: Path, **settings: str) -> str:
-    """Start the server; return the one thing it says before it ends with status 1."""
+    """Start the server. Returns the only output before it ends with status 1."""
     own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     values = write_env.new_secrets() | {
         "PORT": "0", "DATA_DIR": str(tmp_path / "data"), "ENV_FILE": os.devnull,

@@ -1,4 +1,4 @@
-"""How the launcher reads its settings, supervises workers, and starts the real thing."""
+"""How the launcher reads its settings, supervises workers, and starts the real server."""
 
 import json
 import os

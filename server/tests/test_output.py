@@ -1,4 +1,4 @@
-"""What cannot be written is left out, and nobody waits for it or fails by it."""
+"""Output that cannot be written is dropped: nothing waits for it or fails because of it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_streams_that_were_closed_at_the_start_lead_nowhere() -> None:
 
 @pytest.fixture(params=["closed", "full", "hanging"])
 def bad_log(request: Any, tmp_path: Path) -> Iterator[IO[bytes]]:
-    """A log that takes nothing."""
+    """A log that accepts nothing."""
     if request.param == "full":
         with open("/dev/full", "wb") as full:
             yield full

@@ -1,4 +1,4 @@
-"""Whatever signal stops the server, it answers the calls in flight and ends."""
+"""Whichever signal stops the server, it answers the calls in flight and then ends."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 CALLS = 24
 TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
-# To whom which signals go, one after the other.
+# Which signals are sent to whom, in order.
 STOPS = {
     "the parent": [("parent", TERM)],
     "the parent, by a closed terminal": [("parent", HUP)],

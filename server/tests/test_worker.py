@@ -1,4 +1,4 @@
-"""What Granian is given, and what the application is given by us."""
+"""What we pass to Granian, and what we pass on to the application."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tidies holds of calls that never came back."""
+"""Releases holds of calls that never returned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.commands import ScriptCommand
 
 
 class Command(ScriptCommand):
-    help = "Release holds whose time has passed. Only tidies: they count as released already."
+    help = "Release expired holds. This only tidies up: they already count as released."
 
     def handle(self, *args: Any, **options: Any) -> None:
         expired = 0

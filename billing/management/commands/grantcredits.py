@@ -16,7 +16,7 @@ from common.money import format_credits
 
 
 class Command(ScriptCommand):
-    help = "Add credits to the account of an owner. The same reference grants once."
+    help = "Add credits to an owner's account. Using a reference again grants nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -26,7 +26,7 @@ class Command(ScriptCommand):
         parser.add_argument("--reference", default="")
         parser.add_argument("--category", choices=CreditGrant.Category.values, default="purchase")
         parser.add_argument(
-            "--expires-at", type=time_argument, help="when the credits end: 2027-01-31T00:00:00Z"
+            "--expires-at", type=time_argument, help="when they expire, as in 2027-01-31T00:00:00Z"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Command(ScriptCommand):
             "amount": format_credits(entry.amount_microcredits),
             "balance_after": format_credits(entry.balance_after_microcredits),
         }
-        text = "Granted" if is_new else "Was granted before under this reference"
+        text = "Granted" if is_new else "Granted before under this reference"
         self.report(
             options, result, f"{text}: {result['amount']}, balance after: {result['balance_after']}"
         )

@@ -42,8 +42,8 @@ def main() -> NoReturn:
     multiprocessing.set_start_method("fork")
 
     prepare.import_project()
-    print(f"AI gateway {settings.VERSION}", flush=True)
     prepare.require_safe_exposure(config)
+    print(f"AI gateway {settings.VERSION}", flush=True)
     report = prepare.prepare_in_child(first_run)
     if "problem" in report:
         raise SystemExit(report["problem"])

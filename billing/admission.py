@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from billing import holds
+from billing.contract import LOOKED
 from billing.days import seconds_to_next_day, utc_day
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
@@ -31,16 +31,14 @@ account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amoun
 
 # A look without a lock, so that whoever has used up their limits writes nothing; what decides are
 # the guards of the steps that follow.
-_LOOKED = Step(
-    "looked",
-    ("has_quota", "has_credits"),
-    f"""
+_LOOKED = LOOKED.step(f"""
 SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
                     WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND day = %(day)s
                       AND message_count >= %(quota)s),
        %(amount)s = 0 OR EXISTS (SELECT 1 FROM billing_creditaccount WHERE {_CAN_PAY})
-""",  # noqa: S608  # built from constants only
-)
+""")  # noqa: S608  # built from constants only
+
+_HAS_ROOM = f"{LOOKED} WHERE {LOOKED['has_quota']} AND {LOOKED['has_credits']}"
 
 # {opened}: the rows on which all that follows hangs, at most one.
 _COUNTED = """
@@ -81,17 +79,44 @@ RETURNING amount_microcredits
 )
 
 
+def placing(step: Step | None = None, *, columns: str = "", source: str = "") -> Steps:
+    """Put together the statement that places a hold, with the step that opens what goes with it.
+
+    The step does something only for a row of LOOKED that has both quota and credits. `columns` and
+    `source` are SQL, and say what is read with it, in no order: columns, and their joins. Called
+    as a module is imported, so that a wrong name stops the start.
+    """
+    opened = f"{step.name} WHERE TRUE" if step else _HAS_ROOM
+    is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
+    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
+    return Steps(
+        _LOOKED,
+        *([step] if step else []),
+        counted,
+        _HELD,
+        _PLACED,
+        result=f"""
+SELECT {", ".join(LOOKED.columns)}, {is_opened}, (SELECT message_count FROM counted),
+       (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
+  FROM {LOOKED} {source}
+""",  # noqa: S608  # built from constants only
+        # The settlement waits for the disk, and takes along what its message wrote before. What a
+        # crash of the database loses is void: without its hold nothing is charged or stored.
+        awaits_disk=False,
+    )
+
+
+_ALONE = placing()
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What is to be opened with a hold: nothing is counted or held where its step returns no row.
 
-    The step does something only for a row of `looked` that has both quota and credits. `columns`
-    and `source` are SQL, and say what is read with it, in no order: columns, and their joins.
+    The statement is one of `placing`; the parameters are those of its step.
     """
 
-    step: Step | None = None
-    columns: str = ""
-    source: str = ""
+    statement: Steps = _ALONE
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,28 +130,6 @@ class Placement:
     hold: PlacedHold | None
     refusal: ApiError | None
     opened: Sequence[Row] = ()
-
-
-@cache
-def _placing(step: Step | None, columns: str, source: str) -> Steps:
-    opened = f"{step.name} WHERE TRUE" if step else "looked WHERE has_quota AND has_credits"
-    is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
-    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
-    return Steps(
-        _LOOKED,
-        *([step] if step else []),
-        counted,
-        _HELD,
-        _PLACED,
-        result=f"""
-SELECT has_quota, has_credits, {is_opened}, (SELECT message_count FROM counted),
-       (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
-  FROM looked {source}
-""",  # noqa: S608  # built from constants only
-        # The settlement waits for the disk, and takes along what its message wrote before. What a
-        # crash of the database loses is void: without its hold nothing is charged or stored.
-        awaits_disk=False,
-    )
 
 
 def place_hold(
@@ -166,7 +169,7 @@ def try_hold(
     """Do the same, and open what goes with it, as part of the same statement; raise nothing."""
     amount = 0 if caller.is_test else amount_microcredits
     hold_id, day = uuid7(), utc_day(now)
-    rows = _placing(opening.step, opening.columns, opening.source).run(
+    rows = opening.statement.run(
         {
             **opening.params,
             "hold": hold_id.hex,

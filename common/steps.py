@@ -15,6 +15,8 @@ What a step's author must know:
 - PostgreSQL gives all steps one snapshot: what one wrote, another sees by RETURNING alone, so no
   two may write the same row. A guard in an UPDATE is still checked again on the latest row after
   waiting for its lock.
+- What a step reads of another app's is an imported constant (`Returned`). `Steps` looks for every
+  step by its name when it is put together; done at import, a wrong name stops the start.
 - PostgreSQL runs a step when another reads it, or at the end: locks are taken in the order of the
   steps as far as each of them reads the one before.
 https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING
@@ -34,18 +36,56 @@ from common import db
 
 Row = tuple[Any, ...]
 
+# What a statement reads from. Our tables have an underscore, `app_model`; steps have none.
+_SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+([a-z]+)\b(?!\s*\()")
+
+
+class UnknownStep(Exception):
+    """A statement reads a step that none before it has the name of."""
+
+
+class UnknownColumn(Exception):
+    """A statement reads a column that a step does not return."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The row a step returns, for the steps that read it, in another app above all.
+
+    In an f-string, `{LOOKED}` is the step's name and `{LOOKED["has_quota"]}` a column's.
+    """
+
+    name: str
+    columns: Sequence[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __getitem__(self, column: str) -> str:
+        """Return the column's name. Raises UnknownColumn where the step returns none like it."""
+        if column not in self.columns:
+            raise UnknownColumn(f"{self.name} returns no {column}: {', '.join(self.columns)}")
+        return column
+
+    def step(self, sql: str) -> Step:
+        """Return the step that returns this row."""
+        return Step(self.name, self.columns, sql)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """An INSERT, UPDATE or DELETE of one row with a RETURNING clause, or a SELECT of one.
 
     `returns` names its columns. Parameters are named, as in `%(account)s`. A name is a step's own
-    within its `Steps`.
+    within its `Steps`: one word, which no table has.
     """
 
     name: str
     returns: Sequence[str]
     sql: str
+
+    def __post_init__(self) -> None:
+        assert re.fullmatch("[a-z]+", self.name), "by the underscore, `Steps` knows a table"
 
     @property
     def is_write(self) -> bool:
@@ -64,10 +104,13 @@ class Steps:
     """Steps in their order, and the SELECT that says what came of them.
 
     With `awaits_disk=False` PostgreSQL answers before its log is on disk: for what may be lost in
-    the last moments before a crash of the database. Its result has no order.
+    the last moments before a crash of the database. Its result has no order. Raises UnknownStep and
+    UnknownColumn.
     """
 
     def __init__(self, *steps: Step, result: str, awaits_disk: bool = True) -> None:
+        for at, sql in enumerate((*(step.sql for step in steps), result)):
+            _check_reads(sql, steps[:at])
         self._steps = steps
         self._result = result
         self._is_atomic = sum(step.is_write for step in steps) > 1
@@ -105,6 +148,20 @@ class Steps:
             for step in self._reads[sql]
         ]
         return f"WITH {', '.join(parts)} {sql}" if parts else sql
+
+
+def _check_reads(sql: str, before: Sequence[Step]) -> None:
+    """Look for what a statement reads among the steps before it.
+
+    Of columns, those that stand behind the step's name, `lease.id`; without it, SQL itself cannot
+    tell whose they are.
+    """
+    columns = {step.name: {*step.returns, "*"} for step in before}
+    if unknown := set(_SOURCE.findall(sql)) - columns.keys():
+        raise UnknownStep(f"{', '.join(sorted(unknown))}, in {' '.join(sql.split())}")
+    for name, column in re.findall(r"\b([a-z]+)\.(\w+|\*)", sql):
+        if name in columns and column not in columns[name]:
+            raise UnknownColumn(f"{name}.{column}, in {' '.join(sql.split())}")
 
 
 def _values_of(step: Step, row: Row | None) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from billing import holds
+from billing.contract import LOOKED
 from billing.days import seconds_to_next_day, utc_day
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
@@ -31,16 +31,14 @@ account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amoun
 
 # Reads without a lock, so that a caller who has reached a limit writes nothing. The guards of the
 # later steps decide.
-_LOOKED = Step(
-    "looked",
-    ("has_quota", "has_credits"),
-    f"""
+_LOOKED = LOOKED.step(f"""
 SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
                     WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND day = %(day)s
                       AND message_count >= %(quota)s),
        %(amount)s = 0 OR EXISTS (SELECT 1 FROM billing_creditaccount WHERE {_CAN_PAY})
-""",  # noqa: S608  # built from constants only
-)
+""")  # noqa: S608  # built from constants only
+
+_HAS_ROOM = f"{LOOKED} WHERE {LOOKED['has_quota']} AND {LOOKED['has_credits']}"
 
 # {opened}: a source of at most one row, on which everything that follows depends.
 _COUNTED = """
@@ -81,17 +79,45 @@ RETURNING amount_microcredits
 )
 
 
+def placing(step: Step | None = None, *, columns: str = "", source: str = "") -> Steps:
+    """Return the statement that places a hold, with the step that opens what goes with it.
+
+    The step must do nothing unless LOOKED has both quota and credits. `columns` and `source` are
+    SQL for what to read with it, in no order: columns, and their joins. Call it at import, so that
+    a wrong name stops the start.
+    """
+    opened = f"{step.name} WHERE TRUE" if step else _HAS_ROOM
+    is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
+    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
+    return Steps(
+        _LOOKED,
+        *([step] if step else []),
+        counted,
+        _HELD,
+        _PLACED,
+        result=f"""
+SELECT {", ".join(LOOKED.columns)}, {is_opened}, (SELECT message_count FROM counted),
+       (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
+  FROM {LOOKED} {source}
+""",  # noqa: S608  # built from constants only
+        # The settlement waits for the disk, and flushes everything its message wrote before. What a
+        # database crash loses before that has no effect: without its hold nothing is charged or
+        # stored.
+        awaits_disk=False,
+    )
+
+
+_ALONE = placing()
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What to open with a hold. If its step returns no row, nothing is counted or held.
 
-    The step must do nothing unless `looked` has both quota and credits. `columns` and `source` are
-    SQL for what to read with it, in no order: columns, and their joins.
+    The statement is one of `placing`; the parameters are those of its step.
     """
 
-    step: Step | None = None
-    columns: str = ""
-    source: str = ""
+    statement: Steps = _ALONE
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,29 +131,6 @@ class Placement:
     hold: PlacedHold | None
     refusal: ApiError | None
     opened: Sequence[Row] = ()
-
-
-@cache
-def _placing(step: Step | None, columns: str, source: str) -> Steps:
-    opened = f"{step.name} WHERE TRUE" if step else "looked WHERE has_quota AND has_credits"
-    is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
-    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
-    return Steps(
-        _LOOKED,
-        *([step] if step else []),
-        counted,
-        _HELD,
-        _PLACED,
-        result=f"""
-SELECT has_quota, has_credits, {is_opened}, (SELECT message_count FROM counted),
-       (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
-  FROM looked {source}
-""",  # noqa: S608  # built from constants only
-        # The settlement waits for the disk, and flushes everything its message wrote before. What a
-        # database crash loses before that has no effect: without its hold nothing is charged or
-        # stored.
-        awaits_disk=False,
-    )
 
 
 def place_hold(
@@ -167,7 +170,7 @@ def try_hold(
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
     hold_id, day = uuid7(), utc_day(now)
-    rows = _placing(opening.step, opening.columns, opening.source).run(
+    rows = opening.statement.run(
         {
             **opening.params,
             "hold": hold_id.hex,

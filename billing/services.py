@@ -9,15 +9,15 @@ credit account.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from django.db import transaction
 
 from billing import grants, holds
+from billing.contract import RESOLVED
 from billing.errors import HoldNotOpen
 from billing.holds import PlacedHold
 from billing.models import Book, Hold, LedgerEntry
@@ -40,30 +40,15 @@ class Settlement:
 # --- Settlement ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Storing:
-    """Steps that run only if a hold is resolved. They read `resolved`.
-
-    If the hold is resolved, the last step returns a row; it reads the others. The steps may use
-    their own parameters and the settlement's: `hold`, `now`, `charge`, and `request_id`.
-    """
-
-    steps: tuple[Step, ...] = ()
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
 # CASE, so that PostgreSQL finds the row by its id. Without statistics of the table, the planner
 # would rather read the whole index of open holds.
-_CAPTURED = Step(
-    "resolved",
-    ("id",),
-    """
+_CAPTURED = RESOLVED.step("""
 UPDATE billing_hold
    SET state = 'captured', captured_microcredits = %(charge)s, resolved_at = %(now)s
  WHERE id = %(hold)s AND CASE WHEN state = 'held' THEN expires_at > %(now)s ELSE FALSE END
 RETURNING id
-""",
-)
+""")
+_ALREADY_RESOLVED = RESOLVED.step("SELECT id FROM billing_hold WHERE id = %(hold)s")
 
 # {stored}: the last step of what is stored too. This comes late because all channels of an account
 # share its row.
@@ -96,9 +81,8 @@ RETURNING id
 )
 
 
-@cache
-def _capturing(storing: tuple[Step, ...]) -> Steps:
-    *_, last = (_CAPTURED, *storing)
+def _capturing(stored: Sequence[Step]) -> Steps:
+    *_, last = (_CAPTURED, *stored)
     credited = Step(
         "credited",
         ("balance", "entry_count", "low_balance", "available"),
@@ -106,11 +90,35 @@ def _capturing(storing: tuple[Step, ...]) -> Steps:
     )
     return Steps(
         _CAPTURED,
-        *storing,
+        *stored,
         credited,
         _CHARGED,
         result="SELECT low_balance, available FROM resolved LEFT JOIN credited ON TRUE",
     )
+
+
+class Settling:
+    """The statements that resolve a hold, with the steps that store what goes with it.
+
+    The steps read RESOLVED. If the hold is resolved, the last step returns a row; it reads the
+    others. The steps may use their own parameters and the settlement's: `hold`, `now`, `charge`,
+    and `request_id`. Create it at import, so that a wrong name stops the start.
+    """
+
+    def __init__(self, *stored: Step) -> None:
+        self.charged = _capturing(stored)
+        self.free = Steps(_ALREADY_RESOLVED, *stored, result="SELECT 1")
+
+
+_NOTHING_STORED = Settling()
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What to store if, and only if, a hold is resolved, and the parameters of its steps."""
+
+    statements: Settling = _NOTHING_STORED
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def capture_hold(
@@ -128,7 +136,7 @@ def capture_hold(
     resolved before or has expired: a late answer is not charged.
     """
     charge = min(charge_microcredits, hold.amount_microcredits)
-    rows = _capturing(storing.steps).run(
+    rows = storing.statements.charged.run(
         {
             **storing.params,
             "hold": db.uuid_param(hold.id),
@@ -149,9 +157,6 @@ def capture_hold(
     return Settlement(charge, int(available), available < low_balance)
 
 
-_ALREADY_RESOLVED = Step("resolved", ("id",), "SELECT id FROM billing_hold WHERE id = %(hold)s")
-
-
 @transaction.atomic
 def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlement:
     """Release the hold of a free answer, with its place in the day's quota, and store the answer.
@@ -160,7 +165,7 @@ def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlem
     """
     if not holds.resolve_free(hold, state=Hold.State.RELEASED, now=now):
         raise HoldNotOpen(str(hold.id))
-    Steps(_ALREADY_RESOLVED, *storing.steps, result="SELECT 1").run(
+    storing.statements.free.run(
         {
             **storing.params,
             "hold": db.uuid_param(hold.id),

@@ -31,7 +31,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from channels import callers
-from channels.callers import Caller
+from channels.callers import CALLER, Caller
 from common import db
 from common.api import HeaderThrottle
 from common.clock import HONEST_SKEW
@@ -90,14 +90,21 @@ def _find_and_count(*, by_many: bool = False) -> Steps:
             "minute",
             ("second", "total", "history"),
             _counting(
-                "channel_id, CASE mode WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
-                " FROM caller WHERE is_channel_enabled AND is_account_enabled",
-                "(SELECT requests_per_minute FROM caller) * %(factor)s",
+                f"{CALLER['channel_id']}, CASE {CALLER['mode']}"
+                " WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
+                f" FROM {CALLER}"
+                f" WHERE {CALLER['is_channel_enabled']} AND {CALLER['is_account_enabled']}",
+                f"(SELECT {CALLER['requests_per_minute']} FROM {CALLER}) * %(factor)s",  # noqa: S608  # constants
             ),
         ),
-        result="SELECT second, total, history, caller.* FROM caller LEFT JOIN minute ON TRUE",
+        result=f"SELECT second, total, history, {CALLER}.*"  # noqa: S608  # constants
+        f" FROM {CALLER} LEFT JOIN minute ON TRUE",
         awaits_disk=False,
     )
+
+
+# Put together now, so that a wrong name stops the start.
+_find_and_count()
 
 
 def _count_known(known_caller: Step) -> Steps:
@@ -107,9 +114,13 @@ def _count_known(known_caller: Step) -> Steps:
         Step(
             "minute",
             ("second", "total", "history"),
-            _counting("%(channel)s, %(bucket)s FROM caller WHERE mark = %(mark)s", "%(limit)s"),
+            _counting(
+                f"%(channel)s, %(bucket)s FROM {CALLER} WHERE {CALLER['mark']} = %(mark)s",
+                "%(limit)s",
+            ),
         ),
-        result="SELECT mark, second, total, history FROM caller LEFT JOIN minute ON TRUE",
+        result=f"SELECT {CALLER['mark']}, second, total, history"  # noqa: S608  # constants
+        f" FROM {CALLER} LEFT JOIN minute ON TRUE",
         awaits_disk=False,
     )
 

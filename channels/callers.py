@@ -16,7 +16,7 @@ from django.utils import timezone
 from channels.sealing import API_KEYS
 from common import db
 from common.money import price_of
-from common.steps import Step
+from common.steps import Returned, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,8 @@ _OF_KEY = {
     "key_expires": "CAST(k.expires_at AS text)",
     "mode": "k.mode",
 }
+# What steps that follow may read of who is calling.
+CALLER = Returned("caller", tuple(_OF_KEY | _OF_CHANNEL))
 # A channel stands for itself: what a key would say is said by the channel.
 _OF_NO_KEY = {
     "mark": "NULL",
@@ -182,7 +184,7 @@ def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
     """
     is_the_key = db.among("k.key_digest", "digests") if by_many else "k.key_digest = %(digest)s"
     return Step(
-        "caller",
+        CALLER.name,
         tuple(columns),
         f"""SELECT {", ".join(columns.values())}
   FROM channels_apikey k

@@ -15,6 +15,8 @@ What a step's author must know:
 - PostgreSQL gives all steps one snapshot: a step sees an earlier step's write only through
   RETURNING, so no two steps may write the same row. After waiting for a row lock, PostgreSQL checks
   the guard of an UPDATE again on the latest version of the row.
+- A step reads another app's step by an imported constant (`Returned`). `Steps` checks every name
+  when the statement is put together, at import, so that a wrong name stops the start.
 - PostgreSQL runs a step when another step reads it, or at the end. So locks are taken in the order
   of the steps only if each step reads the one before.
 https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING
@@ -34,18 +36,58 @@ from common import db
 
 Row = tuple[Any, ...]
 
+# What a statement reads from. Our tables have an underscore (`app_model`), steps have none.
+_SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+([a-z]+)\b(?!\s*\()")
+
+
+class UnknownStep(Exception):
+    """A statement reads a step that is not among those before it."""
+
+
+class UnknownColumn(Exception):
+    """A statement reads a column that a step does not return."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The row that a step returns, declared for the steps that read it, often in another app.
+
+    In an f-string, `{LOOKED}` is the step's name and `{LOOKED["has_quota"]}` a column's.
+    """
+
+    name: str
+    columns: Sequence[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __getitem__(self, column: str) -> str:
+        """Return the column's name. Raises UnknownColumn if the step does not return it."""
+        if column not in self.columns:
+            raise UnknownColumn(f"{self.name} returns no {column}: {', '.join(self.columns)}")
+        return column
+
+    def step(self, sql: str) -> Step:
+        """Return the step that returns this row."""
+        return Step(self.name, self.columns, sql)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """An INSERT, UPDATE, or DELETE of one row with a RETURNING clause, or a SELECT of one row.
 
     `returns` names its columns. Parameters are named, as in `%(account)s`. `name` is unique within
-    its `Steps`.
+    its `Steps`: one word, which no table has.
     """
 
     name: str
     returns: Sequence[str]
     sql: str
+
+    def __post_init__(self) -> None:
+        assert re.fullmatch("[a-z]+", self.name), (
+            "`Steps` takes a name with an underscore for a table"
+        )
 
     @property
     def is_write(self) -> bool:
@@ -64,10 +106,13 @@ class Steps:
     """Steps in order, and the SELECT that returns their result.
 
     With `awaits_disk=False` PostgreSQL answers before its log is on disk. Use it for what may be
-    lost if the database crashes within the next moments. Its result has no order.
+    lost if the database crashes within the next moments. Its result has no order. Raises
+    UnknownStep or UnknownColumn.
     """
 
     def __init__(self, *steps: Step, result: str, awaits_disk: bool = True) -> None:
+        for at, sql in enumerate((*(step.sql for step in steps), result)):
+            _check_reads(sql, steps[:at])
         self._steps = steps
         self._result = result
         self._is_atomic = sum(step.is_write for step in steps) > 1
@@ -105,6 +150,20 @@ class Steps:
             for step in self._reads[sql]
         ]
         return f"WITH {', '.join(parts)} {sql}" if parts else sql
+
+
+def _check_reads(sql: str, before: Sequence[Step]) -> None:
+    """Check that a statement reads only steps before it, and only columns that they return.
+
+    Checks columns that carry the step's name, as in `lease.id`. Of others, SQL alone does not tell
+    which step they belong to.
+    """
+    columns = {step.name: {*step.returns, "*"} for step in before}
+    if unknown := set(_SOURCE.findall(sql)) - columns.keys():
+        raise UnknownStep(f"{', '.join(sorted(unknown))}, in {' '.join(sql.split())}")
+    for name, column in re.findall(r"\b([a-z]+)\.(\w+|\*)", sql):
+        if name in columns and column not in columns[name]:
+            raise UnknownColumn(f"{name}.{column}, in {' '.join(sql.split())}")
 
 
 def _values_of(step: Step, row: Row | None) -> str:

@@ -21,7 +21,9 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from billing import admission
 from billing.admission import Opening
+from billing.contract import LOOKED
 from channels.callers import Caller
 from common import db, slots
 from common.clock import latest_believed
@@ -64,7 +66,7 @@ _LEASE = Step(
 INSERT INTO conversations_chatsession AS s (channel_id, is_test, session_id, created_at,
        last_message_at, message_count, lease_number, lease_expires_at)
 SELECT %(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s
-  FROM looked WHERE has_quota AND has_credits
+  FROM {LOOKED} WHERE {LOOKED["has_quota"]} AND {LOOKED["has_credits"]}
 ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
    SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
  WHERE {_IS_FREE} AND NOT {_IS_DEAD}
@@ -82,6 +84,12 @@ _NEWEST = f"""
     latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
 }) newest ON TRUE
 """  # noqa: S608  # built from constants only
+
+_TAKING = admission.placing(
+    _LEASE,
+    columns="lease.id, lease.lease_number, lease.message_count, newest.*",
+    source=_NEWEST,
+)
 
 # Above every ticket: a request that has not queued yet goes behind all that wait.
 _NO_TICKET = 2**62
@@ -114,10 +122,8 @@ def has_gone(now: datetime) -> Q:
 def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
     """Return the session's lease as what a hold opens: a new conversation where there is none."""
     return Opening(
-        step=_LEASE,
-        columns="lease.id, lease.lease_number, lease.message_count, newest.*",
-        source=_NEWEST,
-        params={
+        _TAKING,
+        {
             "session_id": session_id,
             "ticket": ticket or _NO_TICKET,
             "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),

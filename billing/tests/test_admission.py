@@ -29,17 +29,19 @@ CREDIT = MICROCREDITS_PER_CREDIT
 
 # Stands for what goes with a call: a row that can be taken once.
 OPENED = Opening(
-    step=Step(
-        "opened",
-        ("id", "name"),
-        """
+    admission.placing(
+        Step(
+            "opened",
+            ("id", "name"),
+            """
 UPDATE channels_plan SET name = 'opened'
  WHERE name = 'closed' AND EXISTS (SELECT 1 FROM looked WHERE has_quota AND has_credits)
 RETURNING id, name
 """,
-    ),
-    columns="opened.name",
-    source="LEFT JOIN opened ON TRUE",
+        ),
+        columns="opened.name",
+        source="LEFT JOIN opened ON TRUE",
+    )
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from channels.models import Plan
-from common.steps import Step, Steps
+from common.steps import Returned, Step, Steps, UnknownColumn, UnknownStep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -109,3 +110,42 @@ def waits_for_the_disk() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SHOW synchronous_commit")
         return bool(cursor.fetchone() == ("on",))
+
+
+# --- Putting a statement together -------------------------------------------------------------
+
+
+def test_reading_a_step_that_is_not_there_is_refused_before_anything_runs() -> None:
+    other = replace(RENAMED, name="other")
+    with pytest.raises(UnknownStep, match="renamed"):
+        Steps(other, LIMITED, result="SELECT new_name FROM other")
+
+
+def test_a_step_cannot_read_one_that_comes_after_it() -> None:
+    with pytest.raises(UnknownStep, match="renamed"):
+        Steps(LIMITED, RENAMED, result="SELECT new_name FROM renamed")
+
+
+def test_the_result_cannot_read_a_step_that_is_not_there() -> None:
+    with pytest.raises(UnknownStep, match="limited"):
+        Steps(RENAMED, result="SELECT new_name FROM renamed LEFT JOIN limited ON TRUE")
+
+
+def test_reading_a_column_that_a_step_does_not_return_is_refused() -> None:
+    with pytest.raises(UnknownColumn, match=r"renamed\.name"):
+        Steps(RENAMED, result="SELECT renamed.name FROM renamed")
+
+
+def test_tables_and_functions_are_no_steps() -> None:
+    Steps(
+        RENAMED,
+        result="SELECT renamed.*, p.id FROM renamed JOIN channels_plan p ON p.id = renamed.id"
+        " CROSS JOIN (SELECT value FROM unnest(ARRAY[1])) one",
+    )
+
+
+def test_a_constant_knows_the_columns_that_may_be_read() -> None:
+    row = Returned("looked", ("has_quota",))
+    assert f"{row['has_quota']} of {row}" == "has_quota of looked"
+    with pytest.raises(UnknownColumn, match="has_room"):
+        row["has_room"]

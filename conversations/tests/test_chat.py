@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH, MAX_CACHED_STATEMENT_PARAMS
 
-from billing import admission, services, throttling
+from billing import throttling
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.tests.factories import Site, make_site, set_prices
@@ -262,8 +262,8 @@ def test_the_statements_are_short_enough_for_the_driver_to_keep_them_parsed(site
         # The same while a pepper is being rotated.
         throttling._find_and_count(by_many=True),
         throttling._count_known_by_many(),
-        admission._placing(lease.step, lease.columns, lease.source),
-        services._capturing(STORE_TURN),
+        lease.statement,
+        STORE_TURN.charged,
     ]
     for statement in [steps._whole for steps in chat]:
         assert len(statement.encode()) <= MAX_CACHED_STATEMENT_LENGTH

@@ -1,7 +1,7 @@
-"""What checks do inside the gateway's own code: `python -m acceptance.inside COMMAND`.
+"""Runs the parts of checks that use the gateway's code: `python -m acceptance.inside COMMAND`.
 
-The argument is JSON on standard input, the result JSON on standard output. Each command runs
-in a process of its own with the environment of the rig.
+The argument is JSON on standard input, the result is JSON on standard output. Each command runs in
+its own process, with the environment of the rig.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import django
 
 
 def channels(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make channels with both keys, all in one transaction."""
+    """Create channels with both keys, all in one transaction."""
     from django.db import transaction
 
     with transaction.atomic():
@@ -44,7 +44,7 @@ def make_channel(number: int, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def ensure_model(model_id: str) -> str:
-    """Make a model like the catalogue's first, served by the same provider."""
+    """Create a model like the catalogue's first, served by the same provider."""
     from channels.models import LanguageModel
 
     if model_id and not LanguageModel.objects.filter(model_id=model_id).exists():
@@ -55,7 +55,7 @@ def ensure_model(model_id: str) -> str:
 
 
 def routes(wanted: list[dict[str, str]]) -> None:
-    """Make providers that serve models; they replace what served those, in the order given."""
+    """Create providers and routes for models, in this order. They replace the models' routes."""
     from channels import services
     from channels.models import LanguageModel, Provider, Route
 

@@ -1,4 +1,4 @@
-"""What S3 to S6 do inside the gateway's own code, in its settings (acceptance/inside.py)."""
+"""What S3 to S6 do inside the gateway's code, with its settings (acceptance/inside.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def equal_nonces(count: int) -> int:
-    """Encrypt so often; return how many nonces had been there before."""
+    """Encrypt `count` times. Returns how many nonces repeated."""
     from common import crypto
 
     seen = {crypto.encrypt("a secret", context="c")[1][: crypto.NONCE_BYTES] for _ in range(count)}
@@ -22,7 +22,7 @@ def equal_nonces(count: int) -> int:
 
 
 def tamper(seed: int) -> dict[str, int]:
-    """Try each ciphertext with a bit flipped, in other rows and in other columns."""
+    """Try each ciphertext with a flipped bit, in other rows, and in other columns."""
     from django.db import transaction
 
     tries = opened = 0
@@ -42,7 +42,7 @@ def tamper(seed: int) -> dict[str, int]:
 
 
 def _sealed_rows() -> Iterator[tuple[Any, Any, bytes]]:
-    """Make a few rows of every sealed column, and yield each with its ciphertext."""
+    """Create a few rows of every sealed column, and yield each with its ciphertext."""
     from billing import redemptions
     from channels import services, team
     from channels.audit import COMMAND_LINE
@@ -87,7 +87,7 @@ def _opens(column: Any, row: Any, sealed: bytes, key_id: str = "") -> bool:
 
 
 def spoil(channel_id: str) -> dict[str, int]:
-    """Damage one channel's keys; return how many keys of all channels can be shown."""
+    """Damage one channel's keys. Returns how many keys of all channels can still be shown."""
     from channels import services
     from channels.models import ApiKey
     from common import crypto
@@ -107,7 +107,7 @@ def spoil(channel_id: str) -> dict[str, int]:
 
 
 def fill(wanted: dict[str, Any]) -> list[str]:
-    """Add so many channels like a given one, each with a key; return the keys."""
+    """Add channels like a given one, each with a key. Returns the keys."""
     from django.db import transaction
 
     from channels import keys
@@ -147,7 +147,7 @@ def secrets_in_use(_: Any) -> dict[str, dict[str, int]]:
 
 
 def pepper_id(_: Any) -> str:
-    """Return the id of the pepper that is digested with."""
+    """Return the id of the pepper used for new digests."""
     from channels.secret_checks import PEPPER
     from gateway import rotation
 
@@ -175,9 +175,9 @@ def log_in(_: Any) -> str:
 
 
 def shut(wanted: dict[str, Any]) -> float:
-    """Revoke a key, switch a channel or an account off, or rotate a key; return when it was done.
+    """Revoke or rotate a key, or switch a channel or account off. Returns when that took effect.
 
-    Of a rotation, when the old key ends. As time.time() of this machine.
+    For a rotation, that is when the old key ends. As time.time() of this machine.
     """
 
     from channels import services
@@ -206,14 +206,14 @@ def shut(wanted: dict[str, Any]) -> float:
 
 
 def new_keys(count: int) -> list[str]:
-    """Return well-formed keys that nobody holds."""
+    """Return well-formed keys that nobody has."""
     from channels import keys
 
     return [keys.generate_key(is_test=False) for _ in range(count)]
 
 
 def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
-    """Try malformed keys, and well-formed unknown ones; return what was accepted and asked."""
+    """Try malformed keys, and well-formed unknown ones. Returns which were accepted and queried."""
     from django.db import connection
     from django.test import RequestFactory
     from rest_framework.request import Request
@@ -246,7 +246,7 @@ def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
     with connection.execute_wrapper(count):
         accepted = sum(is_accepted(_misspelt(good, draw)) for _ in range(wanted["malformed"]))
         asked = len(statements)
-        is_accepted(keys.generate_key(is_test=False))  # says whether the secrets fit, once
+        is_accepted(keys.generate_key(is_test=False))  # checks once whether the secrets match
         statements.clear()
         unknown = sum(
             is_accepted(keys.generate_key(is_test=False)) for _ in range(wanted["unknown"])

@@ -104,7 +104,7 @@ def parallel_sends(run: Run, rig: Rig, client: Client, content: bytes) -> Answer
     successes = [a for a in answers if a.status == 200]
     run.report.expect_equal("different answers", len({a.body for a in successes}), 1)
     new = [a for a in successes if "idempotency-replayed" not in a.headers]
-    run.report.expect_equal("answers that are no replay", len(new), 1)
+    run.report.expect_equal("answers that are not replays", len(new), 1)
     return successes[0]
 
 
@@ -128,7 +128,7 @@ def expect_replays(run: Run, when: str, answers: list[Answer], first: Answer) ->
 
 def expect_new(run: Run, when: str, answer: Answer) -> None:
     replayed = answer.headers.get("idempotency-replayed", "no")
-    run.report.expect_equal(f"{when}: runs anew", (answer.status, replayed), (200, "no"))
+    run.report.expect_equal(f"{when}: runs again", (answer.status, replayed), (200, "no"))
 
 
 def expect_freed(run: Run, rig: Rig, client: Client) -> None:

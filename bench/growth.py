@@ -289,7 +289,7 @@ def run(length: Length, *, is_kept: bool) -> int:
         try:
             measured = measure_all(stand, fill_all(stand, length), length)
         finally:
-            # Includes the one that was being filled when somebody pressed Ctrl+C.
+            # Includes the one that was being filled when Ctrl+C was pressed.
             databases.drop_all()
     section = report(measured, length, heading, other_load)
     print(section)

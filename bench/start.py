@@ -114,7 +114,7 @@ def report(env: Mapping[str, str]) -> Iterator[str]:
     yield ""
     best = min(imports, key=lambda one: sum(ms for _, ms in one))
     named = ", ".join(f"{name} {ms:.0f}" for name, ms in best[:SLOWEST])
-    yield f"The ten dearest packages, ms in their own modules: {named}."
+    yield f"The ten slowest packages, ms in their own modules: {named}."
     yield ""
     is_met = all(statistics.median(one) < COMMAND_SECONDS for one in [*commands, *helps.values()])
     is_met = is_met and statistics.median(server) < SERVER_SECONDS

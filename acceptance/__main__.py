@@ -72,12 +72,12 @@ S5 = Check("S5", "revocation", s05_revocation.check)
 S6 = Check("S6", "key path", s06_key_path.check)
 S7 = Check("S7", "SSRF", s07_ssrf.check)
 R10 = Check("R10", "isolation", r10_isolation.check)
-# Stages run one after the other, each in lanes beside each other: what takes the processor
-# with what mostly waits, and what is measured in time with what is light.
+# Stages run one after the other. The lanes of a stage run side by side: checks that use the
+# processor beside checks that mostly wait, and checks judged by time beside light ones.
 Stages = list[tuple[list[Check], ...]]
-# These have the machine for themselves. B1 is judged by its seconds; in B3, 200 messages at once
-# are to be refused within the two seconds of a call; R3 and R4 are judged by milliseconds, R6 by
-# milliseconds or by memory.
+# These need the machine to themselves. B1 is judged by its seconds. In B3, 200 messages at once
+# must be refused within the two seconds of a call. R3 and R4 are judged by milliseconds, R6 by
+# milliseconds or memory.
 ALONE: Stages = [
     ([B1],),
     ([B3],),
@@ -85,7 +85,7 @@ ALONE: Stages = [
     ([R6, R4],),
 ]
 SHARED: Stages = [
-    # B4 is judged by a second, so it comes when the floods of B9 and the restarts of R2 are over.
+    # B4 is judged by a second, so it runs after the floods of B9 and the restarts of R2.
     ([B5, B7, B4, R7], [R2, B8], [B9]),
     ([B2, B10], [B6, R8], [R5, S7, R10]),
     ([S4, S3], [S5, S6]),
@@ -103,7 +103,7 @@ def say(text: str) -> None:
 
 
 def run_check(check: Check, kind: str, options: argparse.Namespace, workshop: Workshop) -> bool:
-    """Run one check on one database and print its line; return whether it passed."""
+    """Run one check on one database and print its line. Returns whether it passed."""
     seed = Random(f"{options.seed} {check.id} {kind}").getrandbits(31)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = LOGS / f"{stamp}-{check.id}-{kind}"
@@ -113,7 +113,7 @@ def run_check(check: Check, kind: str, options: argparse.Namespace, workshop: Wo
     started = time.monotonic()
     try:
         check.function(run)
-    except Exception as error:  # noqa: BLE001  # whatever ends a check is its failure
+    except Exception as error:  # noqa: BLE001  # any exception means that the check failed
         (folder / "traceback.log").write_text(traceback.format_exc())
         run.report.failures.append(f"{type(error).__name__}: {error}")
     say(describe(check, run, time.monotonic() - started))
@@ -125,7 +125,7 @@ def run_check(check: Check, kind: str, options: argparse.Namespace, workshop: Wo
 
 
 def describe(check: Check, run: Run, seconds: float) -> str:
-    """Return the line of a check that has ended, and a line for each thing that was wrong."""
+    """Return the line of a finished check, and a line for each failure."""
     verdict = "FAIL" if run.report.failures else "PASS"
     figures = ", ".join(f"{name} {figure}" for name, figure in run.report.figures.items())
     load = f"load {os.getloadavg()[0]:.1f}"
@@ -139,10 +139,10 @@ def describe(check: Check, run: Run, seconds: float) -> str:
 
 
 def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
-    """Run the chosen checks, stage by stage; return the names of those that failed."""
+    """Run the chosen checks, stage by stage. Returns the names of those that failed."""
     kinds = KINDS[options.database]
     for kind in kinds:
-        workshop.stock.new(kind).drop()  # migrates the template before anything is timed
+        workshop.stock.new(kind).drop()  # migrates the template before any timing starts
 
     def run_lane(lane: list[Check]) -> list[str]:
         return [
@@ -162,7 +162,7 @@ def run_all(options: argparse.Namespace, workshop: Workshop) -> list[str]:
 
 
 def known_ids(text: str) -> set[str]:
-    """Read a list of ids. An unknown one is refused, as a check that never ran would pass."""
+    """Parse a list of ids. Refuses unknown ones, because a check that never ran would pass."""
     wanted = {name.strip().upper() for name in text.split(",") if name.strip()}
     if unknown := wanted - set(CHECKS):
         known = sorted(CHECKS, key=lambda name: (name[0], int(name[1:])))
@@ -177,13 +177,13 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--database", choices=KINDS, default="both")
     parser.add_argument(
-        "--only", type=known_ids, default="", metavar="B3,B9", help="these checks alone"
+        "--only", type=known_ids, default="", metavar="B3,B9", help="run only these checks"
     )
     parser.add_argument(
         "--stages",
         choices=STAGES,
         default="all",
-        help="only those that need the machine for themselves, or only the others",
+        help="only checks that need the machine to themselves, or only the others",
     )
     parser.add_argument("--long", action="store_true", help="the full counts, for `make soak`")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
@@ -193,23 +193,23 @@ def parse_options() -> argparse.Namespace:
         if name not in chosen:
             parser.error(f"{name} does not run with --stages {options.stages}")
         if not set(CHECKS[name].kinds) & set(KINDS[options.database]):
-            parser.error(f"{name} means nothing on {options.database}")
+            parser.error(f"{name} does not apply to {options.database}")
     return options
 
 
 def clean_up_when_stopped(workshop: Workshop) -> None:
-    """End every process, drop every database and leave, on Ctrl+C and on a plain kill."""
+    """On Ctrl+C or SIGTERM, end every process, drop every database, and exit."""
 
     def stop(number: int, _: object) -> NoReturn:
-        # A second signal must not come in between: the first holds locks that it would wait for.
+        # Ignore further signals: the first one holds locks that a second one would wait for.
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, signal.SIG_IGN)
         own_postgres.end_all()
         processes.end_all()
         databases.drop_all()
-        processes.end_all()  # what a lane was just starting
+        processes.end_all()  # processes that a lane was just starting
         shutil.rmtree(workshop.folder, ignore_errors=True)
-        # The lanes wait for servers that are gone now.
+        # The lanes still wait for servers that are gone.
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

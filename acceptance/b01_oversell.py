@@ -20,7 +20,7 @@ ATTEMPTS = 10_000
 ATTEMPTS_SHORT = 4_000
 SAMPLES_A_SECOND = 100
 MOST_SECONDS = 30
-# Eight interpreters import Django on two cores before the first charge.
+# Eight interpreters must import Django on two cores before the first charge.
 START_UP_SECONDS = 5.0
 HTTP_CLIENTS = 32
 
@@ -33,7 +33,7 @@ def check(run: Run) -> None:
 
 
 def charge_by_processes(run: Run, rig: Rig, round_number: int) -> None:
-    """8 processes charge 10,000 times; the balance pays for half of them."""
+    """8 processes charge 10,000 times. The balance pays for half of that."""
     attempts = run.count(ATTEMPTS, short=ATTEMPTS_SHORT)
     owner = f"owner-{round_number}@example.com"
     channel = rig.create_channel(owner=owner, microcredits=attempts // 2 * CREDIT)
@@ -63,7 +63,7 @@ def charge_by_processes(run: Run, rig: Rig, round_number: int) -> None:
 
 @contextmanager
 def sampled_lowest(database: Database, channel: ChannelKeys) -> Iterator[Callable[[], int]]:
-    """Sample the balance 100 times a second; at the end no sample may have been below 0."""
+    """Sample the balance 100 times a second. At the end, no sample may be below 0."""
     stop = threading.Event()
     samples: list[tuple[int, int]] = []
 
@@ -88,7 +88,7 @@ def sampled_lowest(database: Database, channel: ChannelKeys) -> Iterator[Callabl
 
 
 def charge_by_http(run: Run, rig: Rig) -> None:
-    """The same through the API, with twice as many messages as the balance pays for."""
+    """The same through the API, with twice as many messages as the balance can pay for."""
     messages = run.count(1_000, short=400)
     paid = messages // 2
     channel = rig.create_channel(owner="http@example.com", microcredits=paid * CREDIT)
@@ -105,7 +105,7 @@ def charge_by_http(run: Run, rig: Rig) -> None:
 
 
 def expect_spent(run: Run, rig: Rig, channel: ChannelKeys) -> None:
-    """Nothing is left, nothing is held, and the ledger says the same."""
+    """Expect that nothing is left or held, and that the ledger agrees."""
     balance, held = rig.database.rows(
         "SELECT balance_microcredits, held_microcredits FROM billing_creditaccount "
         "WHERE account_id = %s",

@@ -1,4 +1,4 @@
-"""One of the processes of B1: charges one credit after the other, as the chat does it."""
+"""One of the processes of B1: charges one credit after the other, as the chat does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CREDIT = 1_000_000
 
 
 def charge(order: dict[str, Any]) -> dict[str, int]:
-    """Try to charge one credit so many times, from `start_at` on; count what came of each."""
+    """Try to charge one credit many times, from `start_at` on. Counts the results."""
     caller = find_caller(order["api_key"])
     assert caller
     session = open_session(caller)
@@ -49,7 +49,7 @@ def open_session(caller: Caller) -> ChatSession:
 
 
 def charge_once(caller: Caller, session: ChatSession) -> str:
-    """Hold in one transaction, capture in the next; return what happened in a word."""
+    """Hold in one transaction, capture in the next. Returns the result as one word."""
     try:
         with transaction.atomic():
             now = timezone.now()
@@ -64,13 +64,13 @@ def charge_once(caller: Caller, session: ChatSession) -> str:
             store(session, hold)
     except CreditsExhausted:
         return "refused"
-    except Exception as error:  # noqa: BLE001  # every error is a finding, whatever it is
+    except Exception as error:  # noqa: BLE001  # every error is a finding
         return f"{type(error).__name__}: {error}"[:200]
     return "charged"
 
 
 def store(session: ChatSession, hold: PlacedHold) -> None:
-    """Capture a hold and store the turn that it paid for; part of the caller's transaction."""
+    """Capture a hold and store the turn that it paid for, in the caller's transaction."""
     settlement = billing.capture_hold(
         hold=hold,
         charge_microcredits=CREDIT,

@@ -1,7 +1,7 @@
-"""What the books should say, in a page of arithmetic: the other half of test_b2.py.
+"""A plain model of what the books should say: the other half of test_b2.py.
 
-Spending is told to the grants at once here, soonest to end first; the gateway tells them when it
-matters. Both must come to the same.
+This model allocates spending to the grants at once, the soonest to end first. The gateway allocates
+it only when it matters. Both must give the same result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FAR_AWAY = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Held:
-    """A hold: what it is for, and what became of it."""
+    """A hold: what it is for, and how it ended."""
 
     amount: int
     created_at: datetime
@@ -29,7 +29,7 @@ class Held:
 
 @dataclass(slots=True)
 class Grant:
-    """Credits that came together, perhaps with an end."""
+    """Credits granted together, perhaps with an end."""
 
     rest: int
     expires_at: datetime | None
@@ -69,7 +69,7 @@ class Model:
         return self.next_expiry_at is not None and self.next_expiry_at <= now
 
     def available(self, now: datetime) -> int:
-        """What can be spent now; grants that have ended are taken back by asking."""
+        """What can be spent now. Reading it expires the grants that have ended."""
         self.expire_grants(now)
         return self.balance - sum(h.amount for h in self.open_holds() if h.expires_at > now)
 
@@ -92,7 +92,7 @@ class Model:
             self.spend(-change)
 
     def spend(self, amount: int) -> None:
-        """Take credits from the grants that end soonest; equal ones in their order."""
+        """Take credits from the grants that end soonest; on a tie, from the older grant."""
         self.balance -= amount
         self.entries += bool(amount)
         for grant in sorted(self.grants, key=lambda grant: grant.order):
@@ -120,7 +120,7 @@ class Model:
         return len(expired)
 
     def expire_grants(self, now: datetime) -> bool:
-        """Take back what has ended, but for what calls in flight hold or may still cost."""
+        """Take back ended grants, except what calls in flight hold or may still cost."""
         if not self.is_due(now):
             return False
         available = self.balance - self.held()

@@ -1,4 +1,4 @@
-"""B2: any sequence of movements leaves the books as a plain model says; run by pytest."""
+"""B2: after any sequence of movements the books match a plain model. Run by pytest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check(run: Run) -> None:
     database = workshop.stock.new(run.kind)
     try:
         if isinstance(database, Postgres):
-            # Whether a commit survives a power cut is no question of this check.
+            # This check does not test whether a commit survives a power cut.
             database.alter("synchronous_commit", "off")
         runs = max(run.count(RUNS, short=RUNS_SHORT), RUNS_AT_LEAST)
         env = workshop.env | {
@@ -57,7 +57,7 @@ def check(run: Run) -> None:
 
 
 def expect_all_reached(run: Run, output: str, *, is_expected: bool) -> None:
-    """A machine that never came to what it is to check has proven nothing of it."""
+    """Expect every case to be reached: a machine that skips a case has proved nothing about it."""
     counts = {name: int(n) for name, n in re.findall(r"^FIGURE (\w+) (\d+)$", output, re.MULTILINE)}
     run.report.figure("movements", sum(counts.values()))
     for name in MUST_BE_REACHED:

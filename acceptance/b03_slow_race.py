@@ -30,8 +30,8 @@ def check(run: Run) -> None:
             run.report.expect_equal(
                 "first", server.client(channel).chat("hello", "first").status, 200
             )
-        # A worker's first requests, and a connection's first statements, are slower than any after
-        # them; a server is seldom that young.
+        # The first requests of a worker, and the first statements of a connection, are slower than
+        # the rest, and a server is seldom that young.
         warming = server.client(rig.create_channel(owner="warm@example.com", microcredits=plenty))
         warm = [partial(warming.chat, "hello", f"warm {n}") for n in range(8 * WARMING_CLIENTS)]
         by_threads(WARMING_CLIENTS, warm)
@@ -43,7 +43,7 @@ def check(run: Run) -> None:
 
 
 def race_for_completions(run: Run, rig: Rig, server: Server, allowed: int) -> None:
-    """The same over OpenAI's endpoint, plain and streamed."""
+    """The same at OpenAI's endpoint, plain and streamed."""
     refusal = f"{COMPLETIONS.no_credits_status} credits_exhausted"
     for is_stream in (False, True):
         name = f"/v1 {'streamed' if is_stream else 'plain'}"
@@ -56,7 +56,7 @@ def race_for_completions(run: Run, rig: Rig, server: Server, allowed: int) -> No
 def race(
     run: Run, rig: Rig, ask: Callable[[str, str], Answer], name: str, allowed: int, refusal: str
 ) -> None:
-    """Send all messages at once: exactly the allowed ones are answered, the rest refused first."""
+    """Send all messages at once: exactly the allowed ones succeed; the others are refused first."""
     messages = run.count(MESSAGES)
     before = rig.mock.stats()["calls"]
     answers = at_once([partial(ask, f"{SLOW} {name} {n}", f"{name} {n}") for n in range(messages)])
@@ -68,7 +68,7 @@ def race(
 
 
 def expect_refused_first(run: Run, name: str, answers: list[Answer]) -> None:
-    """Nobody who is refused waits for those who are answered."""
+    """Expect that no refused caller waits for the answered ones."""
     started = min(answer.started for answer in answers)
     first_success = min((a.ended for a in answers if a.status == 200), default=started)
     refused = [answer.ended for answer in answers if answer.status != 200]

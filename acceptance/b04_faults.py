@@ -1,4 +1,4 @@
-"""B4: whatever a provider does wrong costs nothing, leaves no trace, and can be tried again."""
+"""B4: whatever a provider does wrong costs nothing, leaves no trace, and can be retried."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from acceptance.rig import CREDIT, Rig, Server, Wanted, first_model
 DEADLINE = 3
 TIMES = 50  # at each endpoint
 TIMES_SHORT = 5
-# Side by side; a third of them on SQLite, whose one writer is for small sites.
+# At the same time. A third of that on SQLite, whose single writer is meant for small sites.
 CLIENTS = {"pg": 24, "sqlite": 8}
-# The provider refuses the request itself; /v1 answers 400 with the provider's own code.
+# The provider refuses this request. /v1 answers 400 with the provider's code.
 REFUSED = ("400", "strange400")
-# The flat price is 1 credit; these make every token of an estimate visible in the charge.
+# The flat price is 1 credit. These prices make every token of an estimate visible in the charge.
 PER_1K_INPUT, PER_1K_OUTPUT = "0.1", "0.2"
 
 
@@ -41,7 +41,7 @@ class Scene:
         return self.client.ask(self.endpoint, message, self.session_id, stream=self.is_stream)
 
     def questions(self) -> list[str] | None:
-        """Return what the session remembers, None where there are no sessions."""
+        """Return the messages the session remembers, or None if there are no sessions."""
         if not self.endpoint.has_sessions:
             return None
         history = self.client.history(self.session_id)
@@ -68,25 +68,25 @@ def check(run: Run) -> None:
             for fault in FAULTS
             for is_stream in (False, True)
         ]
-        # Slow faults spread evenly, so that they wait side by side.
+        # Spread the slow faults evenly, so that they wait at the same time.
         run.random.shuffle(tasks)
         problems = [problem for found in by_threads(width, tasks) for problem in found]
         summarize(run, problems, len(tasks))
-        # Each plain and streamed, under /v1.
+        # Each one plain and streamed, under /v1.
         expect_nothing_held(run, rig, empty_answers=times * len(EMPTY) * 2)
         expect_estimates(run, rig)
 
 
 def set_prices(rig: Rig) -> None:
-    """Make tokens of the first model cost something; the others are made like it."""
+    """Give the first model's tokens a price. The other models are copies of it."""
     prices = ("--per-1k-input", PER_1K_INPUT, "--per-1k-output", PER_1K_OUTPUT)
     rig.manage("setprice", "--model", first_model(rig), *prices)
 
 
 def separate_clients(rig: Rig, server: Server, count: int) -> SimpleQueue[Client]:
-    """Return as many channels as there are threads, each with a model and so a breaker of its own.
+    """Return one channel for each thread, each with its own model and so its own breaker.
 
-    A breaker that opens is another promise's matter; here each fault is to reach the gateway.
+    Another check covers open breakers. Here each fault must reach the gateway.
     """
     wanted = [
         Wanted(owner=f"{n}@example.com", microcredits=10**5 * CREDIT, model_id=f"model-{n}")
@@ -106,7 +106,7 @@ def play(
     session_id: str,
     is_stream: bool,
 ) -> list[str]:
-    """Play one scene with a client that nobody else uses meanwhile."""
+    """Play one scene with a client that no other thread uses meanwhile."""
     client = clients.get()
     try:
         scene = Scene(client, endpoint, session_id, rig, is_stream)
@@ -116,7 +116,7 @@ def play(
 
 
 def fail_then_retry(scene: Scene, fault: str) -> list[str]:
-    """One good turn, one spoiled by the fault, one good again; return what was not as promised."""
+    """Play a good turn, one with the fault, and a good one again. Returns the broken promises."""
     first = scene.ask("before")
     if not first.is_success:
         return [f"the turn before it got {first.status} {first.code}"]
@@ -160,7 +160,7 @@ def unlike_answer(answer: Answer) -> list[str]:
 
 
 def unlike_released(scene: Scene, answer: Answer) -> list[str]:
-    """Wait up to a second for the hold of a failed call to be gone."""
+    """Wait up to a second for the hold of a failed call to be released."""
     request_id = answer.headers.get("x-request-id", "")
     statement = "SELECT COUNT(*) FROM billing_hold WHERE request_id = %s AND state = 'held'"
     for _ in range(5):
@@ -171,7 +171,7 @@ def unlike_released(scene: Scene, answer: Answer) -> list[str]:
 
 
 def summarize(run: Run, problems: list[str], total: int) -> None:
-    """Report each problem once, with how often it was met."""
+    """Report each problem once, with how often it occurred."""
     counts: dict[str, int] = defaultdict(int)
     for problem in problems:
         counts[problem] += 1
@@ -183,7 +183,7 @@ def summarize(run: Run, problems: list[str], total: int) -> None:
 
 
 def expect_nothing_held(run: Run, rig: Rig, *, empty_answers: int) -> None:
-    """Nothing is held any more, and exactly the completions of the provider were charged."""
+    """Expect that nothing is held, and that exactly the provider's completions were charged."""
     held = "SELECT SUM(held_microcredits) FROM billing_creditaccount"
     seconds = wait_until(
         lambda: not value(rig.database, held), seconds=5, what="no credits held", pause=0.1
@@ -194,7 +194,7 @@ def expect_nothing_held(run: Run, rig: Rig, *, empty_answers: int) -> None:
 
 
 def expect_estimates(run: Run, rig: Rig) -> None:
-    """Where usage was unusable, the charge is flat plus four characters a token, rounded up."""
+    """Expect a charge of the flat price plus four characters a token, rounded up, for bad usage."""
     rows = rig.database.rows(
         "SELECT charged_microcredits FROM conversations_message WHERE is_estimated"
     )
@@ -208,6 +208,6 @@ def expect_estimates(run: Run, rig: Rig) -> None:
 
 
 def estimated_price(prompt_lengths: list[int], reply: str) -> int:
-    """Return 1 credit, 0.1 credits for 1,000 tokens in and 0.2 for 1,000 out, in micro-credits."""
+    """Return 1 credit, 0.1 for 1,000 input and 0.2 for 1,000 output tokens, in micro-credits."""
     tokens_in = sum(-(-length // 4) for length in prompt_lengths)
     return CREDIT + 100 * tokens_in + 200 * -(-len(reply) // 4)

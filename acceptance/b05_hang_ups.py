@@ -1,4 +1,4 @@
-"""B5: a caller who hangs up changes nothing about a turn whose call has begun."""
+"""B5: if a caller hangs up, a turn whose call has begun is unaffected."""
 
 from __future__ import annotations
 
@@ -52,22 +52,23 @@ def check(run: Run) -> None:
 def hang_up(
     client: Client, endpoint: Endpoint, number: int, *, after: float, with_reset: bool
 ) -> None:
-    """Send a message and leave after so many seconds, with a tidy close or a reset.
+    """Send a message and disconnect after some seconds, with a clean close or a reset.
 
-    Every second one is streamed: half of its time before the first piece, half between pieces.
+    Every second message is streamed: the caller spends half its time before the first piece, and
+    half between pieces.
     """
     is_stream = number % 2 == 1
     pace = f"latency:{LATENCY_MS // 2} gap:{LATENCY_MS // 40}" if is_stream else SLOW
     message = f"{pace} {endpoint.path} n{number}"
     with socket.create_connection((HOST, client.port)) as sock:
         sock.sendall(client.raw(endpoint, message, f"s{number}", is_stream=is_stream))
-        time.sleep(after)  # whatever comes back is left in the socket
+        time.sleep(after)  # whatever arrives stays in the socket
         if with_reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def expect_settled(run: Run, rig: Rig) -> None:
-    """All calls end, and no hold is open a while after the last deadline."""
+    """Expect that all calls end, and that no hold is open a while after the last deadline."""
     wait_until(
         lambda: not rig.mock.stats()["in_flight"], seconds=60, what="no call in flight", pause=0.1
     )
@@ -82,7 +83,7 @@ def expect_settled(run: Run, rig: Rig) -> None:
 
 
 def expect_completions_stored(run: Run, rig: Rig) -> None:
-    """What the provider completed is exactly what was stored and charged, once each."""
+    """Expect that what the provider completed was stored and charged exactly once."""
     completions = rig.mock.completions()
     stateless = [line for line in completions if f" {COMPLETIONS.path} " in line["message"]]
     stored = Counter(
@@ -93,7 +94,7 @@ def expect_completions_stored(run: Run, rig: Rig) -> None:
         )
     )
     completed = Counter(
-        # No text is kept of a completion without a session.
+        # A completion without a session keeps no text.
         (
             "" if line in stateless else line["reply"],
             line["prompt_tokens"],

@@ -1,4 +1,4 @@
-"""B5, also: a caller who reads a byte a second holds up neither their turn nor anybody else."""
+"""B5: a caller who reads one byte a second delays neither their own turn nor anyone else's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from acceptance.databases import value
 from acceptance.processes import HOST, wait_until
 from acceptance.rig import ChannelKeys, Rig
 
-# More readers than the one process has slots, and more bytes than lie in a socket's buffers.
+# More readers than the process has slots, and more bytes than a socket's buffers hold.
 SLOTS = 2
 READERS = 6
 SIZE = 6_000_000
 BUFFER_BYTES = 4096
-# The stream's own deadline in this rig, and a little more.
+# The stream's deadline in this rig, and a little more.
 SETTLED_SECONDS = 6.0
 OTHERS = 10
 CALM_SECONDS = 5.0
@@ -41,11 +41,11 @@ def check(run: Run, rig: Rig, channel: ChannelKeys) -> None:
 
 
 def read_slowly(client: Client, number: int, go_on: threading.Event) -> bytes:
-    """Ask for a long stream and read a byte a second until told to go on; return it all."""
+    """Ask for a long stream. Read a byte a second until `go_on`, then the rest; return it all."""
     message = f"size:{SIZE} {COMPLETIONS.path} slow {number}"
     received = bytearray()
     with socket.socket() as sock:
-        # Before the connection is made: later, the window has been offered already.
+        # Before connecting, because the window is offered with the connection.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         sock.settimeout(60)
         sock.connect((HOST, client.port))
@@ -58,7 +58,7 @@ def read_slowly(client: Client, number: int, go_on: threading.Event) -> bytes:
 
 
 def expect_charged(run: Run, rig: Rig, before: int) -> None:
-    """All turns end while their readers have hardly begun: charged, with nothing held."""
+    """Expect all turns charged, and nothing held, while their readers have hardly begun."""
     statement = "SELECT COUNT(*) FROM billing_hold WHERE state = 'held'"
     seconds = wait_until(
         lambda: (
@@ -72,7 +72,7 @@ def expect_charged(run: Run, rig: Rig, before: int) -> None:
 
 
 def expect_calm(run: Run, client: Client) -> None:
-    """Meanwhile the same process answers others as ever, one after the other and streamed too."""
+    """Expect the same process to answer others as usual meanwhile, one by one and streamed."""
     asks = [
         partial(client.ask, COMPLETIONS, f"other {COMPLETIONS.path} {n}", "", stream=n % 2 == 1)
         for n in range(OTHERS)

@@ -1,4 +1,4 @@
-"""B6: kill -9 at any moment loses no credits, charges for no lost call and halves no turn."""
+"""B6: kill -9 at any moment loses no credits, charges no lost call, and stores no half turns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(run: Run) -> None:
         kill_before_capture(run, rig, server)
         if isinstance(rig.database, Postgres):
             kill_during_commit(run, rig, server, rig.database)
-        # The time until the lost holds end is used for more kills.
+        # The time until the lost holds expire is used for more kills.
         kill_at_random(run, rig, server, due_at - SPENDABLE_SECONDS + 5)
         expect_spendable(run, server.client(lost), calls, due_at)
         if run.is_long:
@@ -45,7 +45,7 @@ def check(run: Run) -> None:
 
 @contextmanager
 def started(client: Client, count: int, orders: str) -> Iterator[list[Future[Answer]]]:
-    """Have so many calls under way; they have ended when the block is left."""
+    """Keep `count` calls in flight during the block. They have ended when it is left."""
     with ThreadPoolExecutor(count) as pool:
         yield [
             pool.submit(client.chat, f"{orders} call {n}", f"{orders} {n}") for n in range(count)
@@ -53,7 +53,7 @@ def started(client: Client, count: int, orders: str) -> Iterator[list[Future[Ans
 
 
 def kill_and_time(run: Run, server: Server, what: str) -> None:
-    """kill -9 of all workers; the server must serve again soon."""
+    """kill -9 all workers, and expect the server to serve again soon."""
     server.kill_workers()
     killed_at = time.monotonic()
     wait_until(server.is_ready, seconds=30, what="serving again")
@@ -63,7 +63,7 @@ def kill_and_time(run: Run, server: Server, what: str) -> None:
 
 
 def turns_of(rig: Rig, channel: ChannelKeys) -> tuple[int, int]:
-    """Return how many messages are stored for a channel, and how many charges its account has."""
+    """Return how many messages a channel has stored, and how many charges its account has."""
     session = "SELECT id FROM conversations_chatsession WHERE channel_id = %s"
     channel_id = channel.channel_id
     if rig.database.kind == "sqlite":
@@ -82,7 +82,7 @@ def turns_of(rig: Rig, channel: ChannelKeys) -> tuple[int, int]:
 
 
 def kill_in_flight(run: Run, rig: Rig, server: Server, channel: ChannelKeys) -> float:
-    """Kill while every call waits for the provider; return when the last was admitted."""
+    """Kill while every call waits for the provider. Returns when the last was admitted."""
     calls = run.count(CALLS)
     with started(server.client(channel), calls, "latency:60000"):
         wait_until(
@@ -117,10 +117,10 @@ CREATE CONSTRAINT TRIGGER acceptance_slow_commit AFTER INSERT ON billing_ledgere
 
 
 def kill_during_commit(run: Run, rig: Rig, server: Server, database: Postgres) -> None:
-    """Kill while the database commits, which a trigger makes last a second.
+    """Kill during a commit, which a trigger stretches to a second.
 
-    A settlement is one statement, so its commit has no words of its own: the trigger's sleep
-    tells that it has begun.
+    A settlement is one statement, so its commit is not visible as a statement. The trigger's sleep
+    shows that the commit has begun.
     """
     owners = [f"commit-{n}@example.com" for n in range(FEW)]
     channels = [rig.create_channel(owner=owner, microcredits=9 * CREDIT) for owner in owners]
@@ -145,7 +145,7 @@ def kill_during_commit(run: Run, rig: Rig, server: Server, database: Postgres) -
 
 
 def kill_at_random(run: Run, rig: Rig, server: Server, until: float) -> None:
-    """Kill at random moments, with answers that come at once: every instant is met by some call."""
+    """Kill at random moments while answers are immediate, to hit calls at every stage."""
     owner = f"random-{until:.0f}@example.com"
     channel = rig.create_channel(owner=owner, microcredits=10**6 * CREDIT)
     client = server.client(channel)
@@ -176,7 +176,7 @@ def kill_at_random(run: Run, rig: Rig, server: Server, until: float) -> None:
 def summarize_random(
     run: Run, rig: Rig, channel: ChannelKeys, answers: list[Answer], kills: int
 ) -> None:
-    """Every success is charged once and stored; what was lost may be, but never by half."""
+    """Expect each success charged once and stored. A lost answer may be, but never half."""
     successes = {a.json["message_id"].replace("-", "") for a in answers if a.status == 200}
     charged = [
         str(hold_id).replace("-", "")
@@ -197,7 +197,7 @@ def summarize_random(
 
 
 def expect_spendable(run: Run, client: Client, calls: int, due_at: float) -> None:
-    """15 s after the deadline of the lost calls their whole balance can be spent, unaided."""
+    """Expect that 15 s after the lost calls' deadline their whole balance is spendable again."""
     time.sleep(max(0.0, due_at - time.monotonic()))
     run.report.figure("spent after the deadline_s", time.monotonic() - due_at + SPENDABLE_SECONDS)
     run.report.expect_equal("available", client.remaining(), f"{calls}.000000")
@@ -206,7 +206,7 @@ def expect_spendable(run: Run, client: Client, calls: int, due_at: float) -> Non
 
 
 def expect_no_half_turns(run: Run, rig: Rig) -> None:
-    """Every session alternates user, assistant, user, ... from 0 on."""
+    """Expect that every session alternates user, assistant, user, ... from 0 on."""
     halves = rig.database.rows(
         "SELECT session_id, COUNT(*) FROM conversations_message GROUP BY session_id "
         "HAVING COUNT(*) <> 2 * SUM(CASE WHEN role = 'user' THEN 1 ELSE 0 END) "

@@ -1,4 +1,4 @@
-"""B7: one key, one call, one charge; and one reference, one grant."""
+"""B7: one key, one call, one charge. One reference, one grant."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check(run: Run) -> None:
 
 
 def grant_in_parallel(run: Run, rig: Rig) -> None:
-    """100 grants with one reference at once: granted once."""
+    """Grant 100 times at once with one reference. Only one may grant."""
     channel = rig.create_channel(owner="grants@example.com")
     order = {
         "account_id": channel.account_id,
@@ -67,7 +67,7 @@ def send(client: Client, key: str, content: bytes) -> Answer:
 
 
 def honours_keys(client: Client) -> bool:
-    """Probe: does the same key replay?"""
+    """Return whether the same key replays the answer."""
     answers = [send(client, "probe", body("probe", "probe")) for _ in range(2)]
     return answers[1].headers.get("idempotency-replayed") == "true"
 
@@ -90,7 +90,7 @@ def check_keys(
 
 
 def parallel_sends(run: Run, rig: Rig, client: Client, content: bytes) -> Answer:
-    """100 at once: one call, one charge, one turn; return the answer."""
+    """Send 100 at once: one call, one charge, one turn. Returns the answer."""
     before = rig.mock.stats()["calls"], charges(rig)
     answers = at_once([partial(send, client, "once", content)] * PARALLEL)
     after = rig.mock.stats()["calls"], charges(rig)
@@ -104,7 +104,7 @@ def parallel_sends(run: Run, rig: Rig, client: Client, content: bytes) -> Answer
     successes = [a for a in answers if a.status == 200]
     run.report.expect_equal("different answers", len({a.body for a in successes}), 1)
     new = [a for a in successes if "idempotency-replayed" not in a.headers]
-    run.report.expect_equal("answers that are no replay", len(new), 1)
+    run.report.expect_equal("answers that are not replays", len(new), 1)
     return successes[0]
 
 
@@ -115,7 +115,7 @@ def charges(rig: Rig) -> int:
 
 
 def expect_replays(run: Run, when: str, answers: list[Answer], first: Answer) -> None:
-    """Each is the first success, byte for byte, and says so."""
+    """Expect that each is the first success, byte for byte, and marked as replayed."""
     alike = sum(
         a.status == 200
         and a.body == first.body
@@ -128,11 +128,11 @@ def expect_replays(run: Run, when: str, answers: list[Answer], first: Answer) ->
 
 def expect_new(run: Run, when: str, answer: Answer) -> None:
     replayed = answer.headers.get("idempotency-replayed", "no")
-    run.report.expect_equal(f"{when}: runs anew", (answer.status, replayed), (200, "no"))
+    run.report.expect_equal(f"{when}: runs again", (answer.status, replayed), (200, "no"))
 
 
 def expect_freed(run: Run, rig: Rig, client: Client) -> None:
-    """A failure that charged nothing frees its key, so that the retry is real."""
+    """Expect that a failure without a charge frees its key, so that the retry is a real call."""
     content = body("fails at first", "freed")
     rig.mock.set(fault="500")
     failed = send(client, "freed", content)
@@ -149,7 +149,7 @@ def expect_freed(run: Run, rig: Rig, client: Client) -> None:
 def survive(
     run: Run, server: Server, channel: ChannelKeys, content: bytes, first: Answer, redis_url: str
 ) -> None:
-    """Replays outlive a restart and an emptied Redis, for 24 hours and no longer."""
+    """Expect replays after a restart and an emptied Redis, for 24 hours and no longer."""
     redis.Redis.from_url(redis_url).flushall()
     expect_replays(run, "after FLUSHALL", [send(server.client(channel), "once", content)], first)
     for offset, when in ((DAY - 60, "after 23 h 59"), (DAY + 60, "after 24 h 01")):

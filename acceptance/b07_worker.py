@@ -1,4 +1,4 @@
-"""One of the processes of B7: gives the same grant many times at once."""
+"""One of the processes of B7: makes the same grant many times at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from channels.models import Account
 
 
 def grant_at_once(order: dict[str, Any]) -> list[bool]:
-    """Grant with one reference on so many threads, from `start_at` on; tell which were new."""
+    """Grant with one reference on many threads, from `start_at` on. Returns which were new."""
     account = Account.objects.get(id=order["account_id"])
 
     def grant(_: int) -> bool:

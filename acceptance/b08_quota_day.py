@@ -1,4 +1,4 @@
-"""B8: the quota's day is the UTC day of admission, to the call, whatever zone anything is in."""
+"""B8: the quota's day is the UTC day of admission, exact to the call, in any time zone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ QUOTA = 100
 CALLS = 400
 CALLING_SECONDS = 8.0
 CLIENTS = 16
-# From starting the server to the first call: time enough for a slow start.
+# The time from the server's start to the first call, enough for a slow start.
 LEAD_SECONDS = 12.0
 FAILING = 10
-# They are admitted within that time before midnight, also by a process that has just started on a
-# busy machine, and fail so long after it.
+# These calls are admitted within this time before midnight, even by a process that has just started
+# on a busy machine, and fail this long after midnight.
 BEFORE_SECONDS, AFTER_SECONDS = 3.0, 1.5
-# How exactly the two clocks agree; near midnight, either side of it may be true.
+# How closely the two clocks agree. Within this time of midnight, either day may be right.
 CLOCK_SKEW_SECONDS = 0.01
 ZONES = {"TZ": "Pacific/Kiritimati", "TIME_ZONE": "America/Los_Angeles"}
 
@@ -52,7 +52,7 @@ def check(run: Run) -> None:
 
 
 def clock_before_midnight() -> tuple[float, datetime]:
-    """Return the offset that puts midnight half of the calls after the lead, and that midnight."""
+    """Return the offset that puts midnight in the middle of the calls, and that midnight."""
     now = datetime.now(UTC)
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
     away = LEAD_SECONDS + CALLING_SECONDS / 2
@@ -60,7 +60,7 @@ def clock_before_midnight() -> tuple[float, datetime]:
 
 
 class Pace:
-    """The server's clock, as seen from here."""
+    """The server's clock as seen from here."""
 
     def __init__(self, offset: float, midnight: datetime) -> None:
         self.offset = offset
@@ -99,8 +99,8 @@ def failing_tasks(pace: Pace, client: Client) -> list[Callable[[], Answer]]:
 
 
 def expect_retry_after(run: Run, pace: Pace, refusals: list[Answer]) -> None:
-    """Each refusal names the true reset, to the second."""
-    # From time.monotonic() of the answers to the server's clock.
+    """Expect each refusal to name the true reset, to the second."""
+    # Converts time.monotonic() of the answers to the server's clock.
     shift = pace.now() - time.monotonic()
     worst = max(
         (seconds_off(pace, answer.started + shift, answer.ended + shift, answer))
@@ -113,7 +113,7 @@ def expect_retry_after(run: Run, pace: Pace, refusals: list[Answer]) -> None:
 
 
 def seconds_off(pace: Pace, earliest: float, latest: float, refusal: Answer) -> float:
-    """Return how far Retry-After is from the next midnight, at the best moment of the request."""
+    """Return how far Retry-After is from the next midnight, at the request's best moment."""
     told = float(refusal.headers.get("retry-after", "-1000000"))
     return min(
         abs(told - left)
@@ -123,7 +123,7 @@ def seconds_off(pace: Pace, earliest: float, latest: float, refusal: Answer) -> 
 
 
 def expect_days(run: Run, rig: Rig, channel: ChannelKeys, midnight: datetime, quota: int) -> None:
-    """Exactly the quota was admitted on each side, and each hold is of the day it began on."""
+    """Expect exactly the quota on each side, and each hold on the day it began."""
     holds = rig.database.rows(
         "SELECT day, created_at FROM billing_hold WHERE account_id = %s AND state = 'captured'",
         [channel.account_id],
@@ -137,14 +137,14 @@ def expect_days(run: Run, rig: Rig, channel: ChannelKeys, midnight: datetime, qu
 
 
 def utc(stored: object) -> datetime:
-    """Return a stored time in UTC: PostgreSQL gives it with a zone, SQLite as text in UTC."""
+    """Return a stored time in UTC. PostgreSQL returns a time zone, SQLite text in UTC."""
     if isinstance(stored, datetime):
         return stored.astimezone(UTC)
     return datetime.fromisoformat(str(stored)).replace(tzinfo=UTC)
 
 
 def expect_given_back(run: Run, rig: Rig, channel: ChannelKeys) -> None:
-    """What failed after midnight gave its count back to the day before, not to the new one."""
+    """Expect failures after midnight to give their count back to the old day, not the new one."""
     states = rig.database.rows(
         "SELECT state, COUNT(*) FROM billing_hold WHERE account_id = %s GROUP BY state",
         [channel.account_id],

@@ -1,4 +1,4 @@
-"""B9: so many requests a minute, in any minute, over all processes, with or without Redis."""
+"""B9: a limit per minute holds in any minute, over all processes, with or without Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POOL_SIZE = "4"
 
 @dataclass(slots=True)
 class Scene:
-    """One channel under more requests than it may make."""
+    """One channel that gets more requests than it may make."""
 
     name: str
     client: Client
@@ -62,7 +62,7 @@ def check(run: Run) -> None:
 
 
 def flood(run: Run, scene: Scene) -> None:
-    """Send bursts and a steady flow for a little more than a minute; half-way something breaks."""
+    """Send bursts and a steady flow for just over a minute. Half-way something breaks."""
     requests = run.count(REQUESTS)
     burst = requests // 4
     half = threading.Timer(LASTING_SECONDS / 2, scene.at_half)
@@ -78,7 +78,7 @@ def flood(run: Run, scene: Scene) -> None:
 
 
 def expect_limited(run: Run, rig: Rig, scene: Scene) -> None:
-    """Exactly the limit passes in the first minute, and never more in any minute."""
+    """Expect exactly the limit in the first minute, and never more in any minute."""
     run.report.figure(scene.name, tally(scene.answers))
     strange = [a for a in scene.answers if a.status != 200 and a.code != "rate_limited"]
     run.report.expect(not strange, f"{scene.name}: {tally(strange)}")
@@ -102,7 +102,7 @@ def expect_limited(run: Run, rig: Rig, scene: Scene) -> None:
 
 
 def expect_honest_waits(run: Run, scene: Scene) -> None:
-    """Each refusal says when to come again, within the minute."""
+    """Expect each refusal to say when to try again, within the minute."""
     waits = [int(a.headers.get("retry-after", -1)) for a in scene.answers if a.status == 429]
     run.report.expect(
         all(1 <= wait <= WINDOW_SECONDS + 1 for wait in waits),

@@ -1,4 +1,4 @@
-"""B10: `verifyledger` proves a million entries in a minute, and finds whatever is wrong."""
+"""B10: `verifyledger` verifies a million entries in a minute, and finds every fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACCOUNTS = 100
 FAULTS_AT_LEAST = 50
 TURNS = 12
 PRICES = ("--per-reply", "0.3", "--per-1k-input", "0.007", "--per-1k-output", "0.011")
-# The same in micro-credits: for a reply, and for 1,000 tokens in and out.
+# The same in micro-credits: for a reply, and for 1,000 input and output tokens.
 PER_REPLY, PER_1K_INPUT, PER_1K_OUTPUT = 300_000, 7_000, 11_000
 
 
@@ -47,7 +47,7 @@ class Proof:
 
 
 def verify_measured(rig: Rig) -> Proof:
-    """Run verifyledger in a process of its own; measure its time and its memory."""
+    """Run verifyledger in a separate process, and measure its time and memory."""
     command = [sys.executable, "manage.py", "verifyledger", "--json"]
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
@@ -61,7 +61,7 @@ def verify_measured(rig: Rig) -> Proof:
 
 
 def verify_many(run: Run, rig: Rig) -> None:
-    """Multiply 100 honest accounts to a million entries, and prove them."""
+    """Multiply 100 correct accounts to a million entries, and verify them."""
     wanted = [Wanted(owner=f"{n}@example.com", microcredits=10**12) for n in range(ACCOUNTS)]
     channels = rig.create_channels(wanted)
     server = rig.start_server()
@@ -81,7 +81,7 @@ def verify_many(run: Run, rig: Rig) -> None:
 
 
 def find_each_fault(run: Run, rig: Rig) -> None:
-    """Real traffic, then each fault alone; at the end the charges are the provider's log."""
+    """After real traffic, inject each fault alone. Then charges must match the provider's log."""
     rig.manage("setprice", "--model", first_model(rig), *PRICES)
     channels = {
         name: rig.create_channel(owner=owner_of(name)) for name in ("mine", "other", "poor")
@@ -107,7 +107,7 @@ def owner_of(name: str) -> str:
 
 
 def traffic(run: Run, client: Client) -> None:
-    """Turns in two sessions, and a failure, which releases a hold."""
+    """Make turns in two sessions, and a failure, which releases a hold."""
     turns = [client.chat(f"hello {n}", f"session {n % 2}") for n in range(TURNS)]
     failed = client.chat("fault:500", "failing")
     run.report.expect_equal("traffic", tally(turns), {"200": TURNS})
@@ -132,7 +132,7 @@ def expect_faults_found(run: Run, rig: Rig, channels: dict[str, ChannelKeys]) ->
 
 
 def expect_usage(run: Run, rig: Rig, server: Server, channels: dict[str, ChannelKeys]) -> None:
-    """The usage page and the receipts of a channel are its charges in the ledger."""
+    """Expect a channel's usage page and receipts to match its charges in the ledger."""
     for name in ("mine", "other"):
         client = server.client(channels[name])
         charged = [
@@ -153,7 +153,7 @@ def expect_usage(run: Run, rig: Rig, server: Server, channels: dict[str, Channel
 
 
 def expect_charges_of_log(run: Run, rig: Rig) -> None:
-    """Each charge is the price of one completion in the provider's log, and none is missing."""
+    """Expect one charge for each completion in the provider's log, at its price, none missing."""
     expected = Counter((line["reply"], price(line)) for line in rig.mock.completions())
     charged = Counter(
         (reply, amount)

@@ -1,7 +1,7 @@
-"""Ways to spoil the books by one micro-credit, one row or one count.
+"""Ways to damage the books by one micro-credit, one row, or one count.
 
-In braces: rows of b10_worker.Ids. `COPY |table|where|column=value|…` inserts a second row like
-the one at `where` with those columns changed.
+Braces name rows of b10_worker.Ids. `COPY |table|where|column=value|…` inserts a second row like the
+one at `where`, with those columns changed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SECOND_CHARGE = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is spoiled, in words, and the statements that do it."""
+    """A description of what is damaged, and the statements that do it."""
 
     name: str
     statements: tuple[str, ...]
-    # SQLite keeps rows unique whatever is done to it, so some cannot happen there.
+    # SQLite keeps rows unique in any case, so some faults cannot happen there.
     is_for_postgres: bool = False
 
 
@@ -47,7 +47,7 @@ def set_to(name: str, template: str, change: str) -> Fault:
 
 
 def drift(name: str, template: str, column: str) -> list[Fault]:
-    """Return the two faults of one column that is 1 too high, or 1 too low."""
+    """Return the two faults of one column: 1 too high, and 1 too low."""
     return [
         set_to(f"{name} {sign}1", template, f"{column} = {column} {sign} 1") for sign in ("+", "-")
     ]

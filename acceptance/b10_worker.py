@@ -1,4 +1,4 @@
-"""Inside B10: multiplies honest books to a million entries, and spoils small ones on purpose."""
+"""Inside B10: multiplies correct books to a million entries, and damages small ones on purpose."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def execute(statement: str) -> int:
 
 
 def load(order: dict[str, int]) -> dict[str, int]:
-    """Repeat each account's first charge until there are so many entries in all.
+    """Repeat each account's first charge until there are `entries` in total.
 
-    Each account must have one grant and one charge, of one turn in one session. The turn, the
-    hold and the entry are copied in whole, with new ids and places and the sums carried on.
+    Each account must have one grant, and one charge for one turn in one session. Turn, hold, and
+    entry are copied, with new ids and positions, and the sums are carried forward.
     """
     accounts = fetch_value("SELECT COUNT(*) FROM billing_creditaccount")
     last = order["entries"] // accounts
     with transaction.atomic():
         if is_postgres():
-            # Foreign keys are right by construction; checking them would take most of the time.
+            # Foreign keys are right by construction. Checking them would take most of the time.
             execute("SET LOCAL session_replication_role = replica")
         execute(f"CREATE TEMPORARY TABLE numbers AS {series(3, last)}")
         charges = "SELECT * FROM billing_ledgerentry WHERE sequence = 2"
@@ -65,7 +65,7 @@ def series(first: int, last: int) -> str:
 
 
 def uuid_of(kind: int) -> str:
-    """Return SQL for an id made of the account, the number of the entry and a kind."""
+    """Return SQL for an id made from the account, the entry's number, and a kind."""
     if is_postgres():
         return (
             f"(lpad(to_hex(f.credit_account_id), 8, '0') || lpad(to_hex(s.n), 8, '0') "
@@ -79,7 +79,7 @@ HOLD, USER = 1, 2
 
 
 def copy_turns() -> None:
-    """Copy hold, entry and both messages of each account's first charge, once for each number."""
+    """Copy hold, entry, and both messages of each account's first charge, once for each number."""
     joined = "first_charge f CROSS JOIN numbers s"
     copy_rows(
         "billing_hold",
@@ -108,7 +108,7 @@ def copy_turns() -> None:
 
 
 def copy_rows(table: str, source: str, changed: Mapping[str, str | None]) -> None:
-    """Insert rows of a table that are like `t`, but for the columns that are changed.
+    """Insert rows of a table that equal `t` except for the changed columns.
 
     A column changed to None is left to the database.
     """
@@ -120,7 +120,7 @@ def copy_rows(table: str, source: str, changed: Mapping[str, str | None]) -> Non
 
 
 def carry_sums(last: int) -> None:
-    """Bring balances, counts of entries, of messages and of the day to what was copied."""
+    """Update balances and the counts of entries, messages, and days to include the copies."""
     more = last - 2
     charged = (
         f"{more} * (SELECT f.amount_microcredits FROM first_charge f "
@@ -148,7 +148,7 @@ class Undone(Exception):
 
 
 def inject(order: dict[str, Any]) -> dict[str, Any]:
-    """Inject each fault alone, ask `verifyledger`, undo it; return what was and was not found."""
+    """Inject each fault alone, run `verifyledger`, undo it. Returns what was found and missed."""
     ids = Ids(order)
     found: list[str] = []
     missed: list[str] = []
@@ -164,7 +164,7 @@ def inject(order: dict[str, Any]) -> dict[str, Any]:
 
 
 class Ids:
-    """The rows that faults are done to, by name, as SQL."""
+    """The rows that faults damage, by name, as SQL."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         account = order["account_id"]
@@ -201,7 +201,7 @@ class Ids:
 
 
 def try_fault(fault: Fault, ids: Ids) -> tuple[int, int]:
-    """Return how many rows a fault changed, and how many differences were then found."""
+    """Return how many rows a fault changed, and how many differences were found."""
     changed = differences = 0
     try:
         with unguarded():
@@ -232,7 +232,7 @@ def copy_row(table: str, where: str, changes: list[str]) -> int:
 
 @contextmanager
 def unguarded() -> Iterator[None]:
-    """A transaction in which the database's own guards against this are off."""
+    """Open a transaction with the database's own guards switched off."""
     with transaction.atomic():
         if is_postgres():
             execute("SET LOCAL session_replication_role = replica")

@@ -1,4 +1,4 @@
-"""How checks make channels, and providers for their models, in the gateway's own code."""
+"""Creates the channels, providers, and routes that checks need, with the gateway's own code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway import provisioning
 
 
 def channels(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make channels with both keys, all in one transaction."""
+    """Create channels with both keys, all in one transaction."""
     with transaction.atomic():
         return [make_channel(number, one) for number, one in enumerate(wanted)]
 
@@ -37,7 +37,7 @@ def make_channel(number: int, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def ensure_model(model_id: str) -> str:
-    """Make a model like the catalogue's first, served by the same provider."""
+    """Create a model like the catalogue's first, served by the same provider."""
     if model_id and not LanguageModel.objects.filter(model_id=model_id).exists():
         model = LanguageModel.objects.order_by("position", "model_id")[0]
         model.pk, model.model_id, model.position = None, model_id, 1000
@@ -46,7 +46,7 @@ def ensure_model(model_id: str) -> str:
 
 
 def routes(wanted: list[dict[str, str]]) -> None:
-    """Make providers that serve models; they replace what served those, in the order given."""
+    """Create providers and routes for models, in this order. They replace the models' routes."""
     Route.objects.filter(model__model_id__in={one["model_id"] for one in wanted}).delete()
     for position, one in enumerate(wanted):
         provider = Provider.objects.create(name=one["name"], base_url=one["base_url"])

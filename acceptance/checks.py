@@ -1,4 +1,4 @@
-"""What every check is given, and what it tells: expectations, figures, things still pending."""
+"""What every check gets and reports: expectations, figures, and what is still pending."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Report:
     pending: list[str] = field(default_factory=list)
 
     def figure(self, name: str, value: object) -> None:
-        """Note a measured figure; floats are rounded for reading."""
+        """Record a measured figure. Floats are rounded."""
         self.figures[name] = f"{value:.2f}" if isinstance(value, float) else str(value)
 
     def expect(self, is_true: object, otherwise: str) -> None:
-        """Note a broken promise and go on, so that one run shows all of them."""
+        """Record a broken promise and go on, so that one run shows all of them."""
         if not is_true:
             self.failures.append(otherwise)
 
@@ -50,7 +50,7 @@ class Run:
         self.random = random.Random(self.seed)
 
     def count(self, full: int, *, short: int | None = None) -> int:
-        """Return how many: the promise's figure, a tenth on SQLite, fewer in the short set."""
+        """Return how many: the promise's number, a tenth on SQLite, fewer in the short set."""
         number = full if self.is_long or short is None else short
         return number if self.kind == "pg" else max(1, number // 10)
 
@@ -58,7 +58,7 @@ class Run:
     def rig(
         self, settings: Mapping[str, str] | None = None, *, database: Database | None = None
     ) -> Iterator[Rig]:
-        """Yield a rig with a fresh database and provider; at its end the books must agree."""
+        """Yield a rig with a new database and provider. At its end the books must agree."""
         with tempfile.TemporaryDirectory(dir=self.workshop.folder) as scratch:
             own = database or self.workshop.stock.new(self.kind)
             rig = Rig(self.workshop, own, self.folder, Path(scratch), settings or {})
@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A promise by its id, and the databases on which it means anything."""
+    """A promise, its id, and the databases on which it applies."""
 
     id: str
     title: str

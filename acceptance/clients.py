@@ -1,4 +1,4 @@
-"""Callers of the API: plain HTTP over sockets of their own, many at the same moment."""
+"""API callers: plain HTTP, each on its own socket, many at the same moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_ANSWER = 0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Status 0: the connection broke before a whole answer had come."""
+    """A response. Status 0: the connection broke before the response was complete."""
 
     status: int
     body: bytes
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def end(self) -> Any:
-        """The whole object that an answer ends in, plain or streamed."""
+        """The complete object that an answer ends with, plain or streamed."""
         if not self.is_stream:
             return self.json
         ends = [data for name, data in self.events if name in ("done", "error")]
@@ -65,17 +65,17 @@ class Answer:
 
     @property
     def error(self) -> Any:
-        """The error's object, {} for a success."""
+        """The error's object, or {} for a success."""
         return self.end if "code" in self.end else {}
 
     @property
     def is_success(self) -> bool:
-        """An answer in full, whichever way it came."""
+        """Whether this is a complete answer, plain or streamed."""
         return self.status == 200 and not self.code
 
     @property
     def code(self) -> str:
-        """The error's code, '' for a success."""
+        """The error's code, or '' for a success."""
         try:
             return str(self.error.get("code", ""))
         except (ValueError, TypeError, AttributeError, LookupError):
@@ -83,7 +83,7 @@ class Answer:
 
 
 class OpenAiAnswer(Answer):
-    """The same in OpenAI's shape: chunks without a name, usage in the last, then [DONE]."""
+    """The same in OpenAI's shape: unnamed chunks, usage in the last one, then [DONE]."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ def _named(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One of the two ways to ask for an answer, so that one check can try both."""
+    """One of the two chat endpoints, so that one check can try both."""
 
     path: str
     answer: type[Answer]
@@ -158,7 +158,7 @@ def request(
     seconds: float = 90,
     kind: type[Answer] = Answer,
 ) -> Answer:
-    """Make one request on a connection of its own. A broken connection is an Answer too."""
+    """Make one request on a new connection. Returns an Answer for a broken connection too."""
     started = time.monotonic()
     connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
     try:
@@ -190,7 +190,7 @@ class Client:
         stream: bool = False,
         **more: Any,
     ) -> Answer:
-        """Send a message, and more members, to either endpoint; the session is only the chat's."""
+        """Send a message, and other members, to either endpoint. Only the chat has a session."""
         body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=stream, **more)
         headers = {"X-API-Key": self.key, "Content-Type": "application/json"}
         return request(
@@ -198,7 +198,7 @@ class Client:
         )
 
     def raw(self, endpoint: Endpoint, message: str, session_id: str, *, is_stream: bool) -> bytes:
-        """Return the bytes of such a request, for who handles its connection by hand."""
+        """Return the bytes of such a request, for callers that handle the connection themselves."""
         body = endpoint.body(message, session_id, model_id=self.model_id, is_stream=is_stream)
         head = (
             f"POST {endpoint.path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {self.key}\r\n"
@@ -226,12 +226,12 @@ class Client:
         return request(self.port, "POST", "/api/chat", headers=fields, body=body, seconds=seconds)
 
     def history(self, session_id: str) -> list[tuple[str, str]]:
-        """Return (role, content) of a session, oldest first."""
+        """Return (role, content) for each message of a session, oldest first."""
         answer = self.get(f"/api/history?session_id={quote(session_id, safe='')}")
         return [(message["role"], message["content"]) for message in answer.json["messages"]]
 
     def remaining(self) -> str:
-        """Return the credits that can be spent now, as the API says them."""
+        """Return the credits that can be spent now, as the API reports them."""
         return str(self.get("/api/key").json["credits"]["remaining"])
 
     def get(self, path: str) -> Answer:
@@ -242,7 +242,7 @@ class Client:
 
 
 def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    """Run every task in a thread of its own, all released at the same moment."""
+    """Run every task in its own thread, all released at the same moment."""
     barrier = threading.Barrier(len(tasks))
 
     def run(task: Callable[[], T]) -> T:
@@ -254,13 +254,13 @@ def at_once(tasks: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def by_threads(threads: int, tasks: Iterable[Callable[[], T]]) -> list[T]:
-    """Run the tasks in order on so many threads."""
+    """Run the tasks in order on `threads` threads."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda task: task(), tasks))
 
 
 def at_moments(threads: int, moments: Iterable[float], task: Callable[[int], T]) -> list[T]:
-    """Run `task(0)`, `task(1)`, ... each when its moment has come, in seconds from now."""
+    """Run `task(0)`, `task(1)`, ... each at its moment, in seconds from now."""
     started = time.monotonic()
 
     def run(number: int, moment: float) -> T:

@@ -1,4 +1,4 @@
-"""A database of its own for each check: copied from one that was migrated once."""
+"""A separate database for each check, copied from one that was migrated once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from psycopg import sql
 
 POSTGRES_SERVER = os.environ.get("CI_POSTGRES_URL") or "postgres://postgres@127.0.0.1:5432/postgres"
 Row = tuple[Any, ...]
-# Databases on the server that were made here and not dropped yet.
+# Databases that were created here on the server and not dropped yet.
 _living: set[Postgres] = set()
 
 
 class Database(Protocol):
-    """What checks need of a database beside the gateway. Statements use %s for parameters."""
+    """The part of a database that checks use directly. Statements use %s for parameters."""
 
     kind: str
     url: str
@@ -32,7 +32,7 @@ class Database(Protocol):
         ...
 
     def rows(self, statement: str, params: Sequence[Any] = ()) -> list[Row]:
-        """Run a statement on a connection of its own, and commit it."""
+        """Run a statement on a new connection, and commit it."""
         ...
 
     def drop(self) -> None: ...
@@ -44,7 +44,7 @@ def value(database: Database, statement: str, params: Sequence[Any] = ()) -> Any
 
 
 class OnPostgres:
-    """What a database on PostgreSQL is asked, whichever server it is on."""
+    """A database on any PostgreSQL server."""
 
     kind = "pg"
     url: str
@@ -75,7 +75,7 @@ class Postgres(OnPostgres):
             connection.execute(statement)
 
     def alter(self, setting: str, to: str) -> None:
-        """Change a default of this database's sessions."""
+        """Change a session default of this database."""
         statement = sql.SQL("ALTER DATABASE {} SET {} = {}")
         parts = sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(to)
         self._on_server(statement.format(*parts))
@@ -90,7 +90,7 @@ class Postgres(OnPostgres):
 
 
 class Sqlite:
-    """A file in a folder of its own."""
+    """A file in its own folder."""
 
     kind = "sqlite"
 
@@ -119,7 +119,7 @@ class Sqlite:
 
 
 class Stock:
-    """Migrates one database of each kind, and hands out copies of it."""
+    """Migrates one database of each kind, and hands out copies."""
 
     def __init__(self, folder: Path, migrate: Callable[[Database], None]) -> None:
         self._folder = folder
@@ -139,6 +139,6 @@ class Stock:
 
 
 def drop_all() -> None:
-    """Drop every database that is left on the server; for a run that is being stopped."""
+    """Drop every database left on the server, when a run is being stopped."""
     for database in list(_living):
         database.drop()

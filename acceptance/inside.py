@@ -1,7 +1,7 @@
-"""What checks do inside the gateway's own code: `python -m acceptance.inside COMMAND`.
+"""Runs the parts of checks that use the gateway's code: `python -m acceptance.inside COMMAND`.
 
-The argument is JSON on standard input, the result JSON on standard output. Each command runs
-in a process of its own with the environment of the rig.
+The argument is JSON on standard input, the result is JSON on standard output. Each command runs in
+its own process, with the environment of the rig.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much memory a process takes, and took at most."""
+"""How much memory a process uses, now and at its peak."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from acceptance.processes import wait_until
 
 @dataclass(slots=True)
 class Growth:
-    """What a process took above its start, in MiB, at its peak."""
+    """How much a process grew at its peak, in MiB."""
 
     mib: float = 0.0
 
 
 def kib_of(pid: int, name: str) -> int:
-    """Return a figure of /proc/PID/status: VmRSS now, VmHWM at most."""
+    """Return a figure from /proc/PID/status: VmRSS is the current one, VmHWM the peak."""
     text = Path(f"/proc/{pid}/status").read_text()
     found = re.search(rf"{name}:\s+(\d+) kB", text)
     assert found, text
@@ -28,9 +28,9 @@ def kib_of(pid: int, name: str) -> int:
 
 @contextmanager
 def measured(pid: int) -> Iterator[Growth]:
-    """Measure how far a process grows during the block."""
+    """Measure how much a process grows during the block."""
     growth = Growth()
-    # Resets the peak to what is resident now (proc(5), clear_refs).
+    # Resets the peak to the current resident size (proc(5), clear_refs).
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     before = kib_of(pid, "VmRSS")
     yield growth
@@ -38,7 +38,7 @@ def measured(pid: int) -> Iterator[Growth]:
 
 
 def count_in_log(log: Path, text: str, expected: int, seconds: float = 5) -> int:
-    """Return how many lines of a log hold a text, once there are as many as expected."""
+    """Return how many lines of a log contain a text, waiting for the expected number."""
     with_text: list[str] = []
 
     def is_there() -> bool:

@@ -20,13 +20,13 @@ STREAM_PIECES = 20
 DRIP_SECONDS = 0.8
 HUGE_BYTES = 50 * 1024 * 1024
 BOMB_BYTES = 64 * 1024 * 1024
-# A call that is never answered ends by itself after this long, should its caller never leave.
+# A call that is never answered ends after this long if its caller does not leave.
 SILENCE_SECONDS = 120.0
 
 
 @dataclass(slots=True)
 class Call:
-    """One request for a completion, and the connection it came by."""
+    """One request for a completion, and its connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -38,7 +38,7 @@ class Call:
     completion_tokens: int
     is_stream: bool
     with_usage: bool
-    asked: dict[str, Any]  # the body as it came
+    asked: dict[str, Any]  # the body as received
     gap_seconds: float
 
     @property
@@ -46,7 +46,7 @@ class Call:
         return self.reader.at_eof() or self.writer.is_closing()
 
     async def send(self, data: bytes) -> bool:
-        """Write; return False where the caller has left."""
+        """Write. Returns False if the caller has left."""
         if self.is_abandoned:
             return False
         self.writer.write(data)
@@ -91,7 +91,7 @@ def usage_of(call: Call) -> dict[str, int]:
 
 
 def completion(call: Call, **changed: Any) -> dict[str, Any]:
-    """Return a plain completion, with members replaced; a member set to None is left out."""
+    """Return a plain completion with some members replaced. None leaves a member out."""
     message = {"role": "assistant", "content": call.reply}
     whole = {
         "id": f"chatcmpl-{call.number}",
@@ -150,7 +150,7 @@ def stream_end(call: Call, usage: dict[str, int] | None) -> bytes:
 async def answer(
     call: Call, usage: dict[str, int] | None = None, *, drop_usage: bool = False
 ) -> bool:
-    """Send a good completion, plain or streamed, with the usage given or the true one."""
+    """Send a good completion, plain or streamed, with the given usage or the true one."""
     told = None if drop_usage else usage or usage_of(call)
     if not call.is_stream:
         return await call.send(response(encode(completion(call, usage=told))))
@@ -161,7 +161,7 @@ async def answer(
 
 
 async def streamed(call: Call) -> AsyncIterator[bytes]:
-    """Yield the head and each piece of a stream at its time."""
+    """Yield the head and each piece of a stream when it is due."""
     yield stream_head()
     for piece in pieces(call):
         yield piece
@@ -170,7 +170,7 @@ async def streamed(call: Call) -> AsyncIterator[bytes]:
 
 
 def fixed(make: Callable[[Call], bytes], *, then_close: bool = False) -> Fault:
-    """Return a fault that sends bytes and is done."""
+    """Return a fault that sends fixed bytes."""
 
     async def send(call: Call) -> bool:
         await call.send(make(call))
@@ -187,7 +187,7 @@ def status(code: int, words: str, headers: str = "") -> Fault:
 
 
 def choices(*values: Any) -> Fault:
-    """Return a fault whose JSON is whole, with these choices, plain also where a stream is due."""
+    """Return a fault with valid JSON and these choices, plain even if a stream was requested."""
     return fixed(lambda call: response(encode(completion(call, choices=list(values)))))
 
 
@@ -226,7 +226,7 @@ async def truncate(call: Call) -> bool:
 
 
 async def midstream(call: Call) -> bool:
-    """Half of a chunked answer, then the connection is gone."""
+    """Send half of a chunked answer, then drop the connection."""
     parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     for part in parts[: max(1, len(parts) // 2)]:
@@ -236,7 +236,7 @@ async def midstream(call: Call) -> bool:
 
 
 async def stall(call: Call) -> bool:
-    """Half of the answer, then silence on an open connection."""
+    """Send half of the answer, then stay silent on an open connection."""
     parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     for part in parts[: max(1, len(parts) // 2)]:
@@ -245,7 +245,7 @@ async def stall(call: Call) -> bool:
 
 
 async def no_done(call: Call) -> bool:
-    """A stream that ends tidily, but without a finish and without [DONE]."""
+    """End a stream cleanly, but without a finish reason and without [DONE]."""
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
     for part in parts[: max(1, len(parts) // 2)]:
@@ -255,7 +255,7 @@ async def no_done(call: Call) -> bool:
 
 
 async def drip(call: Call) -> bool:
-    """A good answer, one byte at a time: each read succeeds, the whole never ends."""
+    """Send a good answer one byte at a time: each read succeeds, the whole never ends."""
     if call.is_stream:
         await call.send(stream_head())
         return await trickle(call, b"".join(pieces(call)))
@@ -277,7 +277,7 @@ async def trickle(call: Call, data: bytes) -> bool:
 
 
 async def huge_body(call: Call) -> bool:
-    """A huge answer with its length, for as long as it is read."""
+    """Send a huge answer with its length, for as long as the caller reads."""
     call.reply = ""
     begin = encode(completion(call)).partition(b'"content"')[0] + b'"content": "'
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: {HUGE_BYTES}\r\n\r\n"
@@ -291,7 +291,7 @@ async def huge_body(call: Call) -> bool:
 
 
 async def endless(call: Call) -> bool:
-    """A chunked body without an end, as fast as it is read."""
+    """Send a chunked body without end, as fast as the caller reads."""
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     part = chunk(b"x" * 64 * 1024)
     for _ in range(HUGE_BYTES // len(part)):
@@ -305,7 +305,7 @@ _bomb = b""
 
 
 async def gzip_bomb(call: Call) -> bool:
-    """A small compressed body that unpacks to a huge one."""
+    """Send a small compressed body that expands to a huge one."""
     global _bomb
     _bomb = _bomb or gzip.compress(b'{"x":"' + b"x" * BOMB_BYTES + b'"}', 6)
     await call.send(response(_bomb, headers="Content-Encoding: gzip\r\n"))
@@ -343,7 +343,7 @@ def empty(finish: str) -> Fault:
 
 
 async def refusal(call: Call) -> bool:
-    """The model says no, in a member of its own."""
+    """Let the model refuse, in the `refusal` member."""
     message = {"role": "assistant", "content": None, "refusal": call.reply}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     if not call.is_stream:
@@ -359,7 +359,7 @@ def says(http_status: int, message: str, **members: Any) -> Fault:
     return fixed(lambda call: response(body, status=f"{http_status} Error"))
 
 
-# As real providers say them; every second one under a status that speaks of key or model.
+# As real providers say it. Every second one has a status that usually blames the key or the model.
 OWN_FAULTS: dict[str, Fault] = {
     "stopwords": empty("stop"),
     "filtered": empty("content_filter"),
@@ -422,11 +422,11 @@ FAULTS: dict[str, Fault] = {
     "wrongtype": html("200 OK"),
 }
 FAULTS |= STRANGE_FAULTS
-# With these an answer has no text: under /v1 it is one all the same, and costs as much.
+# With these an answer has no text. Under /v1 it still counts as an answer, and costs as much.
 EMPTY = frozenset({"nullcontent", "emptycontent"})
-# With these a caller gets its answer all the same; only the figures about it are unusable.
+# With these a caller still gets its answer. Only its figures are unusable.
 ANSWERED = frozenset({"nousage", "negusage", "hugeusage"})
-# With these the provider says when to come again.
+# With these the provider says when to retry.
 RETRY_AFTER = frozenset({"429", "503"})
 # These last until the caller's own deadline.
 SLOW = frozenset({"timeout", "stall", "drip", "trickle_headers"})

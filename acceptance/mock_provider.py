@@ -1,20 +1,20 @@
-"""An OpenAI-compatible provider that does what it is told, faults included.
+"""An OpenAI-compatible provider that does what a test tells it, including faults.
 
-    python -m acceptance.mock_provider --port 9000     (0: any free one, printed at the start)
+    python -m acceptance.mock_provider --port 9000     (0: any free port, printed at the start)
 
-What a call does is chosen by its last user message, or for all calls by /control/settings:
+A call's last user message, or /control/settings for all calls, chooses what the call does:
 
     fault:NAME     one of mock_faults' tables       latency:MS    the wait before the answer
     FAMILY/NAME    a recorded shape of mock_recorded.py
     gap:MS         the wait between stream pieces   size:N        the reply's length
 
-Every reply carries the number of its call, so that what a caller stored can be compared with
-what was completed here.
+Every reply contains the number of its call, so that what a caller stored can be compared with what
+was completed here.
 
     GET  /control/stats         calls, completed, in_flight, most_in_flight, connections
-    GET  /control/completions   what was answered in full, oldest first
+    GET  /control/completions   the calls answered in full, oldest first
     GET  /control/prompts       the messages of every call, oldest first
-    GET  /control/calls         when each call came (time.monotonic), and its last message
+    GET  /control/calls         when each call arrived (time.monotonic), and its last message
     POST /control/settings      {"fault": NAME or "", "latency_ms": MS}, for calls that name none
     POST /control/reset         forgets everything above
 """
@@ -41,7 +41,7 @@ _FAULTS = FAULTS | OWN_FAULTS | RECORDED_FAULTS
 
 @dataclass(slots=True)
 class State:
-    """What the provider was told to do, and all it has done."""
+    """What the provider was told to do, and everything it has done."""
 
     fault: str = ""
     latency_ms: float = 0.0
@@ -82,7 +82,7 @@ class Request:
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """Return the next request of a connection, None at its end."""
+    """Return the next request of a connection, or None at its end."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -117,7 +117,7 @@ class MockProvider:
     async def complete(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer one call, or fail at it as ordered."""
+        """Answer one call, or fail as instructed."""
         state = self.state
         state.calls += 1
         state.in_flight += 1
@@ -138,7 +138,7 @@ class MockProvider:
             state.in_flight -= 1
 
     def other(self, request: Request) -> bytes:
-        """Answer the control calls, and the list of models."""
+        """Answer the control calls and the list of models."""
         match request.path:
             case "/v1/models":
                 models = [{"id": "mock-model", "object": "model", "owned_by": "mock"}]
@@ -163,7 +163,7 @@ class MockProvider:
 def new_call(
     number: int, asked: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Call:
-    """Read a chat request. Token counts are words, so that no estimate equals them by chance."""
+    """Read a chat request. Counts words as tokens, so that no estimate matches by chance."""
     messages = asked["messages"]
     message = str(messages[-1]["content"])
     reply = f"Reply {number} to: {message[:200]}"

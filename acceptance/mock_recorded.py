@@ -1,4 +1,4 @@
-"""What real providers have answered, as faults of the mock provider, by the names of shapes."""
+"""Recorded answers of real providers, as faults of the mock provider, by the names of shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
 
 
 def shape_named_in(message: str) -> str:
-    """Return the name of the shape that a message asks for, empty where it names none."""
+    """Return the name of the shape that a message asks for, or '' if it names none."""
     return next((name for name in _NAME.findall(message) if name in SHAPES), "")
 
 
@@ -37,9 +37,9 @@ def _played(shape: Shape) -> Fault:
 
 
 RECORDED_FAULTS: dict[str, Fault] = {name: _played(shape) for name, shape in SHAPES.items()}
-# Those that concern their request alone.
+# Shapes that only concern their own request.
 OWN_SHAPES = [shape for shape in SHAPES.values() if shape.fault == "nothing"]
-# Failures that no table names, to whatever is asked, plain or streamed.
+# Failures that no table names, for any request, plain or streamed.
 DOUBTFUL_FAULTS = [
     shape.name
     for shape in SHAPES.values()

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a check's own, which may be killed; the shared one never is."""
+"""A separate PostgreSQL server that a check may kill. The shared one is never killed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from acceptance.processes import HOST, Running, free_port, run_program, wait_unt
 
 USER = "postgres"
 NOT_FOUND = (
-    "This check kills a PostgreSQL server of its own and found no programs to start one: initdb is "
-    "neither in /usr/lib/postgresql/*/bin nor on the PATH. On Debian, install postgresql."
+    "This check starts a PostgreSQL server to kill it, but found no initdb, neither in "
+    "/usr/lib/postgresql/*/bin nor on the PATH. On Debian, install postgresql."
 )
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-# Servers that were made here and not ended yet.
+# Servers that were created here and not ended yet.
 _living: set[OwnPostgres] = set()
 
 
 def find_programs() -> Path:
-    """Return the folder of initdb and postgres, the newest; Debian keeps them off the PATH."""
+    """Return the folder of the newest initdb and postgres. Debian keeps them off the PATH."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if on_path := shutil.which("initdb"):
         found.append(Path(on_path).resolve().parent)
@@ -40,10 +40,10 @@ def find_programs() -> Path:
 
 
 class OwnPostgres(OnPostgres):
-    """A new server on a free port of loopback. Durability is as PostgreSQL ships it: fsync is on.
+    """A new server on a free loopback port, with PostgreSQL's default durability (fsync is on).
 
-    Its database has the server's own name, `postgres`. PostgreSQL refuses to run as root, so then
-    it runs as its own user.
+    Its database is named `postgres`. PostgreSQL refuses to run as root, so under root it runs as
+    its own user.
     """
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
@@ -74,7 +74,7 @@ class OwnPostgres(OnPostgres):
             raise RuntimeError(f"initdb: {done.stderr[-2000:]}")
 
     def start(self) -> None:
-        """Start the server; return when it accepts connections."""
+        """Start the server. Returns when it accepts connections."""
         command = [str(self._programs / "postgres"), "-D", self._data]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
@@ -88,7 +88,7 @@ class OwnPostgres(OnPostgres):
         return False
 
     def stop_immediately(self) -> None:
-        """Stop as `pg_ctl -m immediate stop` does, by this signal: the next start recovers."""
+        """Stop like `pg_ctl -m immediate stop`, by the same signal. The next start recovers."""
         server, self._server = self._server, None
         if server:
             server.process.send_signal(signal.SIGQUIT)
@@ -97,7 +97,7 @@ class OwnPostgres(OnPostgres):
             server.kill()
 
     def drop(self) -> None:
-        """End the server and remove its files, wherever it stands."""
+        """End the server and remove its files, whatever state it is in."""
         self.stop_immediately()
         shutil.rmtree(self._folder, ignore_errors=True)
         _living.discard(self)
@@ -105,7 +105,7 @@ class OwnPostgres(OnPostgres):
 
 @contextmanager
 def own_postgres(log: Path, settings: Mapping[str, str]) -> Iterator[OwnPostgres]:
-    """Yield a new server that runs, and end it."""
+    """Yield a new running server, and end it afterwards."""
     server = OwnPostgres(log, settings)
     try:
         server.make_files()
@@ -116,6 +116,6 @@ def own_postgres(log: Path, settings: Mapping[str, str]) -> Iterator[OwnPostgres
 
 
 def end_all() -> None:
-    """End every server that is left; for a run that is being stopped."""
+    """End every server that is left, when a run is being stopped."""
     for server in list(_living):
         server.drop()

@@ -27,7 +27,7 @@ def free_port() -> int:
 def wait_until(
     is_true: Callable[[], Any], *, seconds: float, what: str, pause: float = 0.02
 ) -> float:
-    """Wait for something to become true; return the seconds it took. Raises TimeoutError."""
+    """Wait until `is_true` returns true. Returns the seconds it took. Raises TimeoutError."""
     started = time.monotonic()
     while not is_true():
         if time.monotonic() - started > seconds:
@@ -36,7 +36,7 @@ def wait_until(
     return time.monotonic() - started
 
 
-# Every process that was started here and has not been seen to end.
+# Processes that were started here and are not known to have ended.
 _living: set[subprocess.Popen[Any]] = set()
 _stopping = threading.Event()
 
@@ -44,7 +44,7 @@ _stopping = threading.Event()
 def start(
     command: Sequence[str], *, folder: Path = BASE_DIR, **options: Any
 ) -> subprocess.Popen[Any]:
-    """Start a program in the checkout, or a folder, in a process group of its own."""
+    """Start a program in the checkout, or another folder, in a new process group."""
     if _stopping.is_set():
         raise RuntimeError("the run is being stopped")
     process = subprocess.Popen(command, cwd=folder, start_new_session=True, **options)
@@ -53,7 +53,7 @@ def start(
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """kill -9 of a program and all it started."""
+    """kill -9 a program and everything it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -61,7 +61,7 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 def end_all() -> None:
-    """kill -9 of all that is left, and start no more; for a run that is being stopped."""
+    """kill -9 all remaining processes and start no more, when a run is being stopped."""
     _stopping.set()
     for process in list(_living):
         end(process)
@@ -70,7 +70,7 @@ def end_all() -> None:
 def run_python(
     arguments: Sequence[str], *, env: Mapping[str, str], stdin: str = "", seconds: float = 300
 ) -> subprocess.CompletedProcess[str]:
-    """Run our own Python to its end, in the checkout."""
+    """Run this Python in the checkout, and wait for its end."""
     return run_program([sys.executable, *arguments], stdin=stdin, seconds=seconds, env=dict(env))
 
 
@@ -97,7 +97,7 @@ def children_of(pid: int) -> list[int]:
 
 
 class Running:
-    """One program in a process group of its own, with its output in a log file."""
+    """A program in its own process group, with its output in a log file."""
 
     def __init__(
         self,
@@ -123,21 +123,21 @@ class Running:
         return self.process.pid
 
     def kill(self) -> None:
-        """End the program and all it started, at once."""
+        """End the program and everything it started, at once."""
         end(self.process)
         if self.process.stdout:
             self.process.stdout.close()
 
 
 def signal_each(pids: Sequence[int], number: signal.Signals) -> None:
-    """Send a signal to each, as near to the same moment as can be."""
+    """Send a signal to each process, as close together as possible."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def start_redis(folder: Path) -> tuple[Running, str]:
-    """Start a Redis of our own that keeps nothing; return it and its address."""
+    """Start a Redis that stores nothing on disk. Returns it and its address."""
     port = free_port()
     options = {"port": port, "bind": HOST, "save": "", "appendonly": "no", "dir": folder}
     command = ["redis-server"]

@@ -1,8 +1,8 @@
-"""R2: PostgreSQL dies and comes back under load: 503 for some, and each turn whole or not at all.
+"""R2: PostgreSQL dies and returns under load. Some get 503, and each turn is whole or absent.
 
-A message whose COMMIT was lost with its connection is answered 503, and is stored and charged, or
-neither. A session whose message was lost with the database may be leased until the lease ends, so
-its caller goes on in a new one.
+A message whose COMMIT was lost with its connection is answered 503. It is either stored and
+charged, or neither. A session whose message was lost may stay leased until the lease ends, so its
+caller goes on in a new session.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ RESTARTS, RESTARTS_SHORT = 5, 2
 PER_SECOND = 50
 SESSIONS = 100
 LATENCY_MS = (100, 300)
-# So many can wait at once that the pace is kept while nothing is answered.
+# Enough that the pace is kept while nothing is answered.
 CLIENTS = 400
 READY_SECONDS = 5.0
-# Of a message that takes 0.3 s at most while nothing is wrong.
+# For a message that normally takes 0.3 s at most.
 NORMAL_SECONDS = 2.0
-# All processes together keep 32 at most.
+# All processes together keep at most 32.
 CONNECTIONS = 40
-# So long that whoever asks the server for a connection again and again has become slow at it.
+# Long enough that a caller who keeps asking the server for connections has slowed down.
 TAKEN_SECONDS = 8.0
 CALM_SECONDS = 0.5
 
@@ -68,7 +68,7 @@ def check(run: Run) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message and what came of it."""
+    """A message and its answer."""
 
     message: str
     session: str
@@ -85,7 +85,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Load:
-    """Messages at a steady pace, each session's one after the other."""
+    """Messages at a steady pace. Each session sends one after the other."""
 
     seed: int
     client: Client
@@ -94,7 +94,7 @@ class Load:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Send for the block, then wait for the last answer."""
+        """Send during the block, then wait for the last answer."""
         self._sessions.extend(f"session {number}" for number in range(SESSIONS))
         stop = threading.Event()
         with ThreadPoolExecutor(CLIENTS) as pool, ThreadPoolExecutor(1) as pacer:
@@ -118,7 +118,7 @@ class Load:
     def _send(self, message: str, new_session: str) -> Sent:
         try:
             session = self._sessions.popleft()
-        except IndexError:  # all others are in use, or were lost
+        except IndexError:  # all others are in use or were lost
             session = new_session
         answer = self.client.chat(message, session)
         if answer.status == 200:
@@ -131,7 +131,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """When the database went, and when it let everybody in again."""
+    """When the database went down, and when it accepted connections again."""
 
     name: str
     began: float
@@ -140,7 +140,7 @@ class Outage:
 
 @dataclass(slots=True)
 class Scene:
-    """A gateway under load beside a database that goes and comes."""
+    """A gateway under load, and a database that goes down and returns."""
 
     run: Run
     rig: Rig
@@ -151,7 +151,7 @@ class Scene:
 
     @contextmanager
     def outage(self, name: str) -> Iterator[None]:
-        """Note when the block begins and ends; then the gateway must be ready, and stay so."""
+        """Record when the block begins and ends. Then the gateway must become ready and stay so."""
         time.sleep(CALM_SECONDS + self.run.random.random() * 0.5)
         in_flight = self.rig.mock.stats()["in_flight"]
         self.run.report.expect(in_flight, f"{name}: no call was in flight")
@@ -172,7 +172,7 @@ def restart(scene: Scene, name: str) -> None:
 
 
 def take_all_connections(scene: Scene) -> None:
-    """Leave the gateway without a connection for a while; then there is room again."""
+    """Leave the gateway without connections for a while, then free them."""
     with scene.outage("all connections taken"), ExitStack() as taken:
         ours: list[psycopg.Connection[Row]] = []
         took = wait_until(
@@ -187,7 +187,7 @@ def take_all_connections(scene: Scene) -> None:
 def take_connections(
     database: OwnPostgres, ours: list[psycopg.Connection[Row]], taken: ExitStack
 ) -> bool:
-    """End everybody else's connections and take as many as there are; tell whether all are ours."""
+    """End all other connections and take every free one. Returns whether all are ours."""
     if not ours:
         ours.append(taken.enter_context(closing(database.connect())))
     others = "backend_type = 'client backend' AND pid <> ALL(%s)"
@@ -205,7 +205,7 @@ def take_connections(
 
 
 def expect_good_answers(scene: Scene) -> None:
-    """Each answer is 200, or 503 with Retry-After; and only 200 once the database is back."""
+    """Expect 200, or 503 with Retry-After, and only 200 once the database is back."""
     report, sent = scene.run.report, scene.load.sent
     answers = [one.answer for one in sent]
     report.figure("answers", tally(answers))
@@ -220,7 +220,7 @@ def expect_good_answers(scene: Scene) -> None:
 
 
 def expect_recovered(scene: Scene, outage: Outage, following: float) -> None:
-    """The outage was felt; who came a while after it, and left before the next, was answered."""
+    """Expect that callers noticed the outage, and that a while after it all were answered."""
     report, name = scene.run.report, outage.name
     sent = [one for one in scene.load.sent if one.answer.ended < following]
     felt = sum(one.answer.status != 200 and one.answer.ended >= outage.began for one in sent)
@@ -247,7 +247,7 @@ OPEN_HOLDS = "SELECT COUNT(*) FROM billing_hold WHERE state = 'held'"
 
 
 def expect_exact_books(scene: Scene, channel: ChannelKeys) -> None:
-    """A 200 has one turn and one charge; whatever else is stored is charged, and the reverse."""
+    """Expect one turn and one charge for each 200, and that all else is both stored and charged."""
     report = scene.run.report
     turns: defaultdict[tuple[str, str], list[UUID]] = defaultdict(list)
     for message, session, reply_id in scene.database.rows(TURNS, [channel.channel_id]):
@@ -268,6 +268,6 @@ def expect_exact_books(scene: Scene, channel: ChannelKeys) -> None:
 
 
 def differing(replies: Counter[UUID], charges: Counter[UUID]) -> str:
-    """Say which ids are only on one side, the first of them."""
+    """Return the number of ids on only one side, and the first of them."""
     turns, paid = sorted(replies - charges), sorted(charges - replies)
     return f"{len(turns)} not charged {turns[:3]}, {len(paid)} without a turn {paid[:3]}"

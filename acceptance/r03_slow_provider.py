@@ -1,9 +1,9 @@
-"""R3: while a provider takes its time nothing else waits: no connection, reader, probe or channel.
+"""R3: while a provider takes its time, nothing else waits: connection, reader, probe, channel.
 
-One process, as the pool of connections and the gate of calls are each process's own: so it is known
-to the call which one is over the cap. What the promise says of refusals and probes, 50 ms, is
-judged by their median, as a busy machine delays some of anything; their p95 is told beside it.
-History is judged by its p95.
+One process, because the connection pool and the call gate belong to a process. So it is known
+exactly which call is over the cap. The promise's 50 ms for refusals and probes is judged by their
+median, because a busy machine delays some of everything; their p95 is reported too. History is
+judged by its p95.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ FLOOD = 60
 QUARTER = CALLS // 4
 HALF = CALLS // 2
 POOL = 20
-# More than the pool has connections, so that it is the pool that bounds them.
+# More than the pool has connections, so that the pool is what limits them.
 THREADS = 32
 SECONDS, SECONDS_SHORT = 30, 8
-# The mock sends a stream in so many pieces: they are spread over the call.
+# The mock sends a stream in this many pieces, spread over the call.
 PIECES = 20
-# All calls are in flight for at least so long, or the machine was too slow to tell anything.
+# All calls must be in flight for at least this long. Otherwise the machine was too slow to tell.
 LEAST_SECONDS = 2.0
 SESSIONS = 64
 WARMING_CLIENTS = 16
@@ -57,10 +57,10 @@ def check(run: Run) -> None:
         assert isinstance(rig.database, Postgres)
         server = rig.start_server(workers=1, threads=THREADS)
         scene = make_scene(run, rig, server)
-        # A process's first requests, and a connection's first statements, are slower than others.
+        # The first requests of a process, and the first statements of a connection, are slower.
         warm = [partial(scene.reader.chat, "hello", session(n)) for n in range(4 * SESSIONS)]
         by_threads(WARMING_CLIENTS, warm)
-        # Only the gateway uses the database now: what is found is its own.
+        # Now only the gateway uses the database, so everything found belongs to it.
         with sampled(run, rig.database):
             send_slow_calls(scene)
     with run.rig(settings) as rig:
@@ -73,7 +73,7 @@ def session(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One process of the gateway, three accounts, and calls that take so many seconds."""
+    """One gateway process, three accounts, and calls that take `seconds`."""
 
     run: Run
     rig: Rig
@@ -84,7 +84,7 @@ class Scene:
     others: Sequence[Client]
 
     def ask_slowly(self, client: Client, name: str, number: int) -> Answer:
-        """Make a call that takes its time, every second one as a stream that drips."""
+        """Make a slow call. Every second one is a stream that drips."""
         is_stream = number % 2 == 1
         milliseconds = int(self.seconds * 1000)
         drips = f"gap:{milliseconds // PIECES} size:{20 * PIECES}"
@@ -114,7 +114,7 @@ def seconds_of(run: Run) -> float:
 
 
 def send_slow_calls(scene: Scene) -> None:
-    """Let one account flood the gateway and another take the rest; look while all are waiting."""
+    """Let one account flood the gateway and another take the rest. Look while all are waiting."""
     with ThreadPoolExecutor(2 * FLOOD + HALF) as pool:
         started = time.monotonic()
         # First one channel of the account, which leaves room for the other.
@@ -124,7 +124,7 @@ def send_slow_calls(scene: Scene) -> None:
         scene.wait_for_calls(HALF)
         others = [send(scene, pool, client, "other", QUARTER) for client in scene.others]
         scene.wait_for_calls(CALLS)
-        # The first call began later than `started`, so none has ended until then.
+        # The first call began later than `started`, so none has ended before this time.
         look_around(scene, started + scene.seconds)
     for name, sent in zip(("flood", "flood too"), flood, strict=True):
         expect_share(scene.run, name, [f.result() for f in sent], QUARTER)
@@ -140,7 +140,7 @@ def send(
 
 
 def expect_share(run: Run, name: str, answers: list[Answer], share: int) -> None:
-    """So many were answered, to the call; the rest was refused at once."""
+    """Expect that exactly `share` calls were answered, and the rest refused at once."""
     refused = [answer for answer in answers if not answer.is_success]
     run.report.figure(name, tally(answers))
     expected = {"503 overloaded": len(answers) - share} if len(answers) > share else {}
@@ -149,7 +149,7 @@ def expect_share(run: Run, name: str, answers: list[Answer], share: int) -> None
 
 
 def let_the_only_account_have_all(run: Run, rig: Rig, server: Server) -> None:
-    """An installation with one account keeps no room for others; a channel has half of it."""
+    """Expect that an only account may use everything, and a channel half of it."""
     wanted = [Wanted("only@example.com", 10**4 * CREDIT)] * 2
     clients = list(map(server.client, rig.create_channels(wanted)))
     scene = Scene(run, rig, server, seconds_of(run), clients[0], clients, ())
@@ -170,7 +170,7 @@ def expect_retry_after(run: Run, name: str, refused: list[Answer]) -> None:
 
 
 def look_around(scene: Scene, until: float) -> None:
-    """Read history, ask for one call more, and probe, until the first call can have ended."""
+    """Until the first call can have ended: read history, ask for one more call, and probe."""
     report, reader, left = scene.run.report, scene.reader, until - time.monotonic()
     report.figure("all in flight for_s", left)
     report.expect(left >= LEAST_SECONDS, f"all were in flight for only {left:.1f} s")
@@ -187,7 +187,7 @@ def look_around(scene: Scene, until: float) -> None:
 
 
 def repeatedly(until: float, ask: Callable[[int], Answer]) -> list[Answer]:
-    """Ask again and again, with a pause in between; only what ended in time counts."""
+    """Ask again and again, with a pause between. Only answers that ended in time count."""
     answers: list[Answer] = []
     while time.monotonic() < until:
         answers.append(ask(len(answers)))
@@ -208,7 +208,7 @@ def expect_quick(
     median: float = math.inf,
     p95: float = math.inf,
 ) -> None:
-    """Expect so many seconds at most of answers that all have one status."""
+    """Expect answers of one status, within this many seconds."""
     run.report.expect_equal(f"{name}: statuses", {a.status for a in answers}, {status})
     seconds = sorted(answer.seconds for answer in answers)
     if len(seconds) < LEAST_ANSWERS:
@@ -225,7 +225,7 @@ def expect_quick(
 
 # --- What the database sees ---------------------------------------------------------------------
 
-# At the moment it is asked, not when the statement began.
+# Now, at the moment of the query, not when the statement began.
 LOOK = """
 SELECT state LIKE 'idle in transaction%%', query,
        EXTRACT(EPOCH FROM clock_timestamp() - state_change) * 1000
@@ -236,7 +236,7 @@ WHERE datname = %s AND backend_type = 'client backend' AND pid <> pg_backend_pid
 
 @dataclass(slots=True)
 class Samples:
-    """How many connections the gateway had, and how long one of them sat in a transaction."""
+    """How many connections the gateway had, and the longest time one sat idle in a transaction."""
 
     count: int = 0
     most_connections: int = 0
@@ -262,7 +262,7 @@ class Samples:
 
 @contextmanager
 def sampled(run: Run, database: Postgres) -> Iterator[None]:
-    """Look at the database's sessions a hundred times a second during the block; judge them."""
+    """Sample the database's sessions a hundred times a second in the block, then judge them."""
     samples, stop = Samples(), threading.Event()
 
     def sample() -> None:

@@ -1,6 +1,6 @@
-"""R4: a provider that takes its time is cut at the deadline, one that says too much at the cap.
+"""R4: a slow provider is cut off at the deadline, a provider that sends too much at the cap.
 
-Each fault has models of its own, with fewer calls than open a breaker: all of them reach it.
+Each fault has its own models, with fewer calls than open a breaker, so that all calls reach it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from acceptance.rig import CREDIT, Rig, Server, Wanted
 
 DEADLINE = 3
 MARGIN_SECONDS = 1.0
-# Five in a row open a breaker.
+# Five failures in a row open a breaker.
 CALLS_OF_A_MODEL = 4
 MODELS, MODELS_SHORT = 12, 1
 SLOW = ("drip", "trickle_headers")
@@ -84,12 +84,12 @@ def expect_slow_ones_cut(scene: Scene) -> None:
 def expect_large_ones_cut(scene: Scene) -> None:
     (worker,) = scene.server.worker_pids()
     report = scene.run.report
-    # What the first calls of a process need once and for all is no growth.
+    # What the first calls of a process allocate once is not growth.
     for number in range(3):
         scene.ask(f"warm{number}", (*LARGE,), streams=(False, True), together=False)
     for is_stream in (False, True):
         with measured(worker) as growth:
-            # One after the other: what counts is how much a call may take, not how many there are.
+            # One after the other, because the limit is on each call, not on their number.
             answers = scene.ask(
                 f"large{is_stream:d}", (*LARGE,), streams=(is_stream,), together=False
             )
@@ -103,9 +103,9 @@ def expect_large_ones_cut(scene: Scene) -> None:
 
 
 def reasons(run: Run) -> Iterator[tuple[str, int]]:
-    """Yield what the log must say, and how often: all answers above, plain ones at least."""
+    """Yield what the log must say, and how often: for all answers above, or only plain ones."""
     models = MODELS if run.is_long else MODELS_SHORT
-    plain = 4 * models * CALLS_OF_A_MODEL  # warming three times, and measured
+    plain = 4 * models * CALLS_OF_A_MODEL  # warm-up three times, and the measured one
     for reason in sorted(set(LARGE.values())):
         yield reason, plain * [*LARGE.values()].count(reason)
 

@@ -1,6 +1,6 @@
-"""R5: routes that fail are let be and soon used again; one that fails is nobody's trouble.
+"""R5: failing routes are left alone and used again soon; one failing route disturbs nobody.
 
-What reaches a route that is out are requests of the gateway's own; no message does.
+A route that is out gets the gateway's probes, never a message.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ PER_SECOND = 20
 SECONDS, SECONDS_SHORT = 60, 15
 FIRST_ONLY_SECONDS, FIRST_ONLY_SECONDS_SHORT = 30, 8
 RECOVERY_SECONDS = 10
-# A moment of good traffic after that, so that there is something to look at.
+# A moment of good traffic afterwards, so that there is something to compare.
 CALM_SECONDS = 1
 CLIENTS = 96
 DEADLINE = 4
-# At once, by a closed connection, for good (a wrong key), by never answering.
+# Failing at once, by a closed connection, permanently (a wrong key), and by never answering.
 FAULTS = ("500", "close", "401", "timeout")
-# What is under way when a breaker opens goes on: a call that hangs, then one of the second route;
-# and then a probe has to hang as well, for a quarter of the deadline.
+# Calls in flight when a breaker opens go on: one that hangs, then one on the second route. Then a
+# probe must hang as well, for a quarter of the deadline.
 OPENING_SECONDS = {"timeout": DEADLINE + DEADLINE / 4 + 1.0}
 MOST_CALLS = 1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A model with two routes, and a client that asks for it."""
+    """A model with two routes, and a client that uses it."""
 
     run: Run
     rig: Rig
@@ -41,7 +41,7 @@ class Scene:
     client: Client
 
     def send(self, seconds: float, name: str) -> list[Answer]:
-        """Send at a steady pace to both endpoints, every second message streamed."""
+        """Send at a steady pace to both endpoints. Every second message is streamed."""
 
         def ask(number: int) -> Answer:
             endpoint = ENDPOINTS[number % len(ENDPOINTS)]
@@ -53,20 +53,20 @@ class Scene:
         return at_moments(CLIENTS, moments, ask)
 
     def calls(self, name: str) -> dict[str, list[Called]]:
-        """Return what reached each route of the messages with this name."""
+        """Return the calls that reached each route from the messages of this name."""
         return {
             route: [call for call in mock.calls() if call.message.startswith(f"{name} ")]
             for route, mock in self.routes.items()
         }
 
     def count_probes(self, route: str, *, since: float, until: float) -> int:
-        """Return how often the gateway itself asked a route between two moments."""
+        """Return how often the gateway itself probed a route between two moments."""
         calls = self.routes[route].calls()
         return sum(call.message == PROBE and since < call.at < until for call in calls)
 
     @contextmanager
     def failing(self, fault: str, *routes: str) -> Iterator[None]:
-        """Let these routes fail for the block."""
+        """Make these routes fail during the block."""
         for route in routes:
             self.routes[route].set(fault=fault)
         yield
@@ -78,7 +78,7 @@ def check(run: Run) -> None:
     settings = {"PROVIDER_ALLOW_PRIVATE_ADDRESSES": "true", "PROVIDER_DEADLINE": str(DEADLINE)}
     with run.rig(settings) as rig:
         server = rig.start_server()
-        # The short set tries one way to fail, another with each seed; all faults are the same code.
+        # The short set tries one kind of failure, which depends on the seed; all use the same code.
         everywhere = FAULTS if run.is_long else run.random.sample(FAULTS, 1)
         first_only = FAULTS if run.is_long else run.random.sample(FAULTS, 1)
         for fault in everywhere:
@@ -89,7 +89,7 @@ def check(run: Run) -> None:
 
 
 def make_scene(run: Run, rig: Rig, server: Server, name: str) -> Scene:
-    """Make a channel with a model, so breakers, of its own."""
+    """Create a channel with its own model, and so its own breakers."""
     channel = rig.create_channel(
         owner=f"{name}@example.com", microcredits=10**5 * CREDIT, model_id=name
     )
@@ -98,7 +98,7 @@ def make_scene(run: Run, rig: Rig, server: Server, name: str) -> Scene:
 
 
 def check_all_fail(scene: Scene, fault: str) -> None:
-    """All routes fail, while messages keep coming; then they are well again."""
+    """All routes fail while messages keep arriving; then the routes recover."""
     report, name = scene.run.report, f"all {fault}"
     seconds = SECONDS if scene.run.is_long else SECONDS_SHORT
     recovered_name = f"recovered from {fault}"
@@ -127,7 +127,7 @@ def check_all_fail(scene: Scene, fault: str) -> None:
 
 
 def expect_no_storm(scene: Scene, name: str, calls: dict[str, list[Called]], requests: int) -> None:
-    """No message reaches a route twice, and all together hardly more than once."""
+    """Expect that no message reaches a route twice, and few reach any route more than once."""
     total = sum(map(len, calls.values()))
     scene.run.report.figure(f"{name}: calls for {requests} requests", total)
     scene.run.report.expect(
@@ -139,7 +139,7 @@ def expect_no_storm(scene: Scene, name: str, calls: dict[str, list[Called]], req
 
 
 def check_first_fails(scene: Scene, fault: str) -> None:
-    """Only the first route fails: nobody notices."""
+    """Only the first route fails, and no caller notices."""
     name = f"first {fault}"
     seconds = FIRST_ONLY_SECONDS if scene.run.is_long else FIRST_ONLY_SECONDS_SHORT
     with scene.failing(fault, "first"):

@@ -1,4 +1,4 @@
-"""R6: bodies that are too large, wrong, or never there cost nothing and hold nobody up."""
+"""R6: bodies that are too large, invalid, or never sent cost nothing and delay nobody."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS = 5
 LORIS = 200
 CHATS = 200
 MORE_P95 = 1.2
-# A busy machine delays some of anything: the quietest of so many comparisons counts.
+# A busy machine delays some of everything, so the quietest of these comparisons counts.
 TRIES = 4
 HOSTILE = (
     b"", b"null", b"[]", b"{", b'"x"', b"\xff\xfe", b"[" * 5000, b'{"message":' * 3000,
@@ -43,7 +43,7 @@ def check(run: Run) -> None:
         client = server.client(rig.create_channel(microcredits=10**5 * CREDIT))
         (worker,) = server.worker_pids()
         for kind in [*kinds(client).values()] * ROUNDS:
-            answer_to(client.port, kind)  # what a process and its threads need once and for all
+            answer_to(client.port, kind)  # what a process and its threads allocate once
         with measured(worker) as growth:
             expect_refusals(run, client)
         run.report.figure("more_mib", growth.mib)
@@ -58,7 +58,7 @@ def check(run: Run) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A request that sends 10 MB, and the status it gets."""
+    """A request that sends 10 MB, and its expected status."""
 
     status: int
     headers: tuple[str, ...]
@@ -100,9 +100,9 @@ def kinds(client: Client) -> dict[str, Kind]:
 
 
 def answer_to(port: int, kind: Kind) -> tuple[int, float]:
-    """Send such a request; return the status and the seconds until its answer came.
+    """Send such a request. Returns the status, and the seconds until the answer arrived.
 
-    Sent on a thread of its own, as the answer is there before the end of the body.
+    Sends on a separate thread, because the answer arrives before the end of the body.
     """
     head = "\r\n".join(["POST /api/chat HTTP/1.1", f"Host: {HOST}", *kind.headers, "", ""])
     with socket.create_connection((HOST, port), timeout=30) as connection:
@@ -145,7 +145,7 @@ def expect_hostile_json_refused(run: Run, client: Client) -> None:
 
 
 def expect_nobody_slowed(run: Run, client: Client) -> None:
-    """Two hundred sockets that never finish a request, and others beside them."""
+    """Two hundred sockets never finish a request while others chat."""
     ratios = []
     for number in range(TRIES):
         before = p95(client, f"before {number}")
@@ -160,7 +160,7 @@ def expect_nobody_slowed(run: Run, client: Client) -> None:
 
 
 def loris(client: Client, number: int) -> socket.socket:
-    """Send half of a request: of its head, of a stranger's body, of a form, of our own body."""
+    """Send half a request: half a head, a stranger's body, a form, or our own body."""
     length = "Content-Length: 1000\r\n"
     ours = f"Content-Type: application/json\r\nX-API-Key: {client.key}\r\n{length}"
     sent = (

@@ -1,4 +1,4 @@
-"""R7: a session has one turn at a time, in order, and only so many may wait for theirs."""
+"""R7: a session runs one turn at a time, in order, and only a few may wait for theirs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check(run: Run) -> None:
 
 
 def check_order(run: Run, rig: Rig, client: Client) -> None:
-    """Several sessions at a time, ten sends each at once: strictly one after the other."""
+    """Ten sends at once to each of several sessions: strictly one after the other."""
     sessions = [f"session {n}" for n in range(run.count(SESSIONS, short=SESSIONS_SHORT))]
     answers: list[Answer] = []
     for at in range(0, len(sessions), SESSIONS_AT_ONCE):
@@ -43,7 +43,7 @@ def check_order(run: Run, rig: Rig, client: Client) -> None:
     strange = [a for a in answers if a.status != 200 and a.code != "session_busy"]
     run.report.expect(not strange, f"sends: {tally(strange)}")
     run.report.figure("sends", tally(answers))
-    # One runs and eight wait, so of ten at once at most one is turned away.
+    # One runs and eight wait, so of ten at once at most one is refused.
     busy = sum(a.status == 409 for a in answers)
     run.report.expect(busy <= len(sessions), f"{busy} of {len(answers)} sends were turned away")
     prompts = prompts_by_message(rig)
@@ -53,7 +53,7 @@ def check_order(run: Run, rig: Rig, client: Client) -> None:
 
 
 def prompts_by_message(rig: Rig) -> dict[str, list[list[tuple[str, str]]]]:
-    """Return the prompts the provider saw, without the system message, by their last message."""
+    """Return the prompts that the provider saw, without the system message, by last message."""
     found = defaultdict(list)
     for prompt in rig.mock.prompts():
         parts = [(part["role"], part["content"]) for part in prompt if part["role"] != "system"]
@@ -64,7 +64,7 @@ def prompts_by_message(rig: Rig) -> dict[str, list[list[tuple[str, str]]]]:
 def out_of_order(
     client: Client, session: str, prompts: dict[str, list[list[tuple[str, str]]]]
 ) -> list[str]:
-    """Return what is wrong with a session: roles, or a prompt that is not the turns before it."""
+    """Return what is wrong with a session: its roles, or a prompt unlike the turns before it."""
     history = client.history(session)
     roles = [role for role, _ in history]
     if roles != ["user", "assistant"] * (len(history) // 2):
@@ -78,10 +78,10 @@ def out_of_order(
 
 
 def check_crowd(run: Run, client: Client) -> None:
-    """100 sends on one session: one runs, eight wait, the rest are told at once; others go on."""
-    # Threads that call for other sessions, all the while.
+    """100 sends to one session: one runs, eight wait, the rest are refused. Others go on."""
+    # Threads that call other sessions all the while.
     others = [partial(client.chat, f"calm {n}", f"calm {n}") for n in range(20)]
-    # So long that all are sent before the first is answered, on a busy machine too.
+    # Long enough that all are sent before the first is answered, even on a busy machine.
     crowd = [partial(client.chat, f"latency:1500 crowd {n}", "crowd") for n in range(CROWD)]
     answers = at_once([partial(by_threads, 1, others), *[partial(alone, send) for send in crowd]])
     calm, sends = answers[0], [answer for one in answers[1:] for answer in one]
@@ -89,7 +89,7 @@ def check_crowd(run: Run, client: Client) -> None:
     turned_away = [a for a in sends if a.code == "session_busy"]
     answered = [a for a in sends if a.status == 200]
     run.report.expect_equal("crowd: others", len(sends) - len(turned_away) - len(answered), 0)
-    # Who comes after a turn has ended may find room again.
+    # A caller who comes after a turn has ended may find room again.
     longest = max((a.seconds for a in turned_away), default=0.0)
     run.report.figure("longest wait for a 409_s", longest)
     run.report.expect(longest <= AT_ONCE_SECONDS, f"a 409 took {longest:.2f} s")
@@ -104,7 +104,7 @@ def check_crowd(run: Run, client: Client) -> None:
 
 
 def expect_at_most_waiting(run: Run, answered: list[Answer], turned_away: list[Answer]) -> None:
-    """While anyone was being turned away, at most nine were inside: one running, eight waiting."""
+    """Expect that at most nine were inside during refusals: one running, eight waiting."""
     last_refusal = max((a.ended for a in turned_away), default=0.0)
     ended_before = sum(a.ended < last_refusal for a in answered)
     run.report.figure("answered of the crowd", len(answered))

@@ -1,8 +1,8 @@
-"""R8: a deploy loses nothing: neither a server that is stopped, nor two that take turns.
+"""R8: a deploy loses nothing, whether a server is stopped or two take turns.
 
-The rolling restart is what a proxy with two instances sees: each message goes to one of them, and
-to the other where nothing listens. The migration meanwhile is what an upgrade does to the tables of
-a chat: a column and an index.
+The rolling restart is what a proxy with two instances sees: it sends each message to one of them,
+and to the other if nothing listens. Meanwhile a migration does what an upgrade does to the chat's
+tables: it adds a column and an index.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check(run: Run) -> None:
 def expect_all_answered(
     run: Run, rig: Rig, channel: ChannelKeys, name: str, stop: Callable[[Server], None]
 ) -> None:
-    """Stop a server with calls in flight."""
+    """Stop a server with calls in flight, and expect all of them answered."""
     server = rig.start_server(workers=2)
     client = server.client(channel)
     tasks = [partial(slow_call, client, f"{name} {number}", number) for number in range(CALLS)]
@@ -100,7 +100,7 @@ def expect_rolling_restart(run: Run, rig: Rig, channel: ChannelKeys) -> None:
 
 @contextmanager
 def load_on(clients: list[Client]) -> Iterator[list[Future[Answer]]]:
-    """Send messages at a steady pace for the block, and wait for the last answer."""
+    """Send messages at a steady pace during the block, and wait for the last answer."""
     stop = threading.Event()
     futures: list[Future[Answer]] = []
 
@@ -122,7 +122,7 @@ def load_on(clients: list[Client]) -> Iterator[list[Future[Answer]]]:
 
 
 def send(clients: list[Client], number: int) -> Answer:
-    """Send a message to one instance; to the other where nobody took it, as proxies do."""
+    """Send a message to one instance, or to the other if the first is closed, as proxies do."""
     first = clients[number % 2]
     answer = first.chat("latency:50 hello", f"session {number}")
     if answer.status == NO_ANSWER and refused(answer):
@@ -131,5 +131,5 @@ def send(clients: list[Client], number: int) -> Answer:
 
 
 def refused(answer: Answer) -> bool:
-    """Whether the connection was refused: then the message has reached nobody."""
+    """Return whether the connection was refused, so that the message reached nobody."""
     return b"ConnectionRefused" in answer.body

@@ -1,8 +1,8 @@
 """R10: whatever one account's requests make a provider say, no other account notices.
 
-Account A sends requests that only concern themselves, to both endpoints, plain and streamed, and
-the provider answers as real ones have been seen to; account B chats beside it. Then the provider
-really fails, also in ways that no table names, and comes back while A goes on.
+Account A sends requests whose failures only concern themselves, to both endpoints, plain and
+streamed. The provider answers as real ones have done. Account B chats meanwhile. Then the provider
+really fails, also in ways that no table names, and recovers while A goes on.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ KNOWN_CODES = frozenset(
     ("", "provider_error", "content_filtered", "context_length_exceeded", "invalid_request")
 )
 KNOWN_STATUSES = frozenset((200, 400, 422, 500, 502))
-# What A goes on with while the provider is down and comes back: also what is doubtful.
+# What A continues to send while the provider is down and recovers, including doubtful faults.
 JUNK = ("stopwords", "flagged", "notools", "strange400", "garbage", "500")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One of A's requests: what the provider is to make of it, and how it is sent."""
+    """One of A's requests: how the provider answers it, and how it is sent."""
 
     fault: str
     endpoint: Endpoint
@@ -64,7 +64,7 @@ class Order:
         return self.fault if self.shape else f"fault:{self.fault}"
 
     def is_clear(self, answer: Answer) -> bool:
-        """Whether A got an answer or the reason there is none, and nothing of ours broke."""
+        """Whether A got an answer, or the reason why there is none, and nothing of ours broke."""
         codes, statuses = KNOWN_CODES, KNOWN_STATUSES
         if self.shape and isinstance(self.shape.v1, Refused):
             statuses = statuses | {*self.shape.v1.statuses}
@@ -76,7 +76,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A model with one route or two, and two accounts that ask for it."""
+    """A model with one or two routes, and two accounts that use it."""
 
     run: Run
     rig: Rig
@@ -99,17 +99,17 @@ class Scene:
         return self.other.ask(CHAT, f"hello {number}", f"{self.name} {number}")
 
     def count_rows(self) -> int:
-        """Count what is known against this model's routes."""
+        """Return how many health rows this model's routes have."""
         statement = "SELECT COUNT(*) FROM channels_routehealth WHERE provider_model IN (%s, %s)"
         return int(value(self.rig.database, statement, [self.name, "mock-model"]))
 
     def probes(self, *, since: float) -> int:
-        """Return how often the gateway itself asked the first route since a moment."""
+        """Return how often the gateway itself probed the first route since a moment."""
         return sum(call.message == PROBE and call.at > since for call in self.mocks[0].calls())
 
     @contextmanager
     def junk(self) -> Iterator[None]:
-        """Let A send its junk at a steady pace during the block."""
+        """Let A send its bad requests at a steady pace during the block."""
         stop = Event()
 
         def send() -> None:
@@ -141,7 +141,7 @@ def check(run: Run) -> None:
 
 
 def make_scene(run: Run, rig: Rig, server: Server, routes: int) -> Scene:
-    """Make a model, so breakers, of its own, and a channel for either account."""
+    """Create a model with its own breakers, and a channel for each account."""
     name = f"routes-{routes}"
     attacker, other = (
         server.client(
@@ -158,14 +158,14 @@ def make_scene(run: Run, rig: Rig, server: Server, routes: int) -> Scene:
 
 
 def in_turn(fault: str, number: int) -> Order:
-    """Return a request to each endpoint in turn, every second one streamed."""
+    """Return a request to each endpoint in turn. Every second one is streamed."""
     return Order(fault, ENDPOINTS[number // 2 % 2], bool(number % 2))
 
 
 def list_orders(run: Run) -> list[Order]:
-    """Return all that A sends: each kind of request, and one for each recorded shape.
+    """Return everything A sends: each kind of request, and one for each recorded shape.
 
-    Each shape plain and streamed; with the members it needs, which only /v1 takes.
+    Each shape plain and streamed, with the members it needs, which only /v1 accepts.
     """
     times = range(run.count(TIMES, short=TIMES_SHORT))
     orders = [in_turn(fault, number) for fault in OWN_FAULTS for number in times]
@@ -180,7 +180,7 @@ def list_orders(run: Run) -> list[Order]:
 
 
 def check_requests(scene: Scene) -> None:
-    """A sends each kind of request, B chats beside it: no chat fails, no route is blamed."""
+    """A sends each kind of request while B chats: no chat fails, and no route is blamed."""
     run, name = scene.run, scene.name
     orders = list_orders(run)
     pace = PER_SECOND if run.is_long else PER_SECOND_SHORT
@@ -209,7 +209,7 @@ def check_requests(scene: Scene) -> None:
 
 
 def check_outage(scene: Scene, fault: str) -> None:
-    """The provider fails for everybody; it is left alone until it is back, whatever A sends."""
+    """The provider fails for everyone. It is left alone until it recovers, whatever A sends."""
     report, name = scene.run.report, f"{scene.name}, {fault}"
     with scene.junk():
         for mock in scene.mocks:
@@ -233,7 +233,7 @@ def check_outage(scene: Scene, fault: str) -> None:
 
 
 def is_open(scene: Scene) -> bool:
-    """Send a chat; tell whether it failed and reached no provider."""
+    """Send a chat. Returns whether it failed without reaching any provider."""
     message = f"{scene.name} {time.monotonic()}"
     answer = scene.other.ask(CHAT, message, message)
     reached = any(call.message == message for mock in scene.mocks for call in mock.calls())

@@ -1,4 +1,4 @@
-"""What a check runs against: database, provider and gateway, each a real process of its own."""
+"""What a check runs against: database, provider, and gateway, each a real process."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from acceptance.processes import (
 
 WORKERS = 4
 THREADS = 8
-# What the gateway asks a route by itself, as the mock sees it.
+# The gateway's probe of a route, as the mock sees it.
 PROBE = "Reply with the single word: pong"
 CREDIT = 1_000_000
-# Not a promise: bench.start measures it. A loaded machine takes long to compress the static files.
+# Not a promise; bench.start measures it. A loaded machine takes long to compress static files.
 START_SECONDS = 90.0
-# What the gateway reads and a developer's .env could set: empty is as good as unset.
+# Settings that the gateway reads and a developer's .env could set. Empty counts as unset.
 UNSET = (
     "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "REDIS_URL", "CELERY_BROKER_URL",
     "PROVIDER_API_KEY", "GROQ_API_KEY", "OPENROUTER_API_KEY", "PROVIDER_DEADLINE",
@@ -52,7 +52,7 @@ def new_secrets() -> dict[str, str]:
 
 
 class Workshop:
-    """What all checks of one invocation share: secrets, migrated templates, static files."""
+    """What all checks of a run share: secrets, migrated templates, static files."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-acceptance-"))
@@ -77,7 +77,7 @@ class Workshop:
 
 
 def manage(env: Mapping[str, str], *arguments: str) -> str:
-    """Run manage.py; return what it prints. Raises RuntimeError with what it said instead."""
+    """Run manage.py. Returns its output, or raises RuntimeError with the output."""
     done = run_python(["manage.py", *arguments], env=env)
     if done.returncode:
         raise RuntimeError(f"manage.py {arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -86,20 +86,20 @@ def manage(env: Mapping[str, str], *arguments: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A channel to be made. Channels of one owner share an account, and its credits."""
+    """A channel to create. Channels of one owner share an account and its credits."""
 
     owner: str = "owner@example.com"
     microcredits: int = 0
     requests_per_minute: int = 100_000
     daily_quota: int = 1_000_000
-    # A model of its own, like the first one: what goes wrong with it is nobody else's trouble.
+    # A separate model, like the first one, so that its failures affect nothing else.
     model_id: str = ""
     system_prompt: str = "Answer briefly."
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelKeys:
-    """A channel that was made."""
+    """A channel that was created."""
 
     channel_id: str
     account_id: int
@@ -130,7 +130,7 @@ class Mock:
         return cast(dict[str, int], self._ask("GET", "stats"))
 
     def completions(self) -> list[dict[str, Any]]:
-        """Return what callers were answered; the gateway's own requests are nobody's."""
+        """Return what callers were answered, without the gateway's own probes."""
         completed = cast(list[dict[str, Any]], self._ask("GET", "completions"))
         return [one for one in completed if one["message"] != PROBE]
 
@@ -141,7 +141,7 @@ class Mock:
         return [Called(**one) for one in self._ask("GET", "calls")]
 
     def set(self, **settings: Any) -> None:
-        """Set the fault and latency_ms of calls that name none."""
+        """Set the fault and latency_ms for calls that name none."""
         self._ask("POST", "settings", settings)
 
     def _ask(self, method: str, what: str, settings: Any = None) -> Any:
@@ -150,7 +150,7 @@ class Mock:
 
 
 class Server:
-    """One gateway: its parent and its workers, on a port of its own."""
+    """One gateway: its parent and its workers, on its own port."""
 
     def __init__(self, env: Mapping[str, str], log: Path, workers: int, threads: int) -> None:
         self.port = free_port()
@@ -181,19 +181,19 @@ class Server:
         return children_of(self.running.pid)
 
     def freeze_workers(self) -> None:
-        """Stop all workers where they are, as a machine that is out of processor would."""
+        """Freeze all workers, as on a machine without processor time to give."""
         signal_each(self.worker_pids(), signal.SIGSTOP)
 
     def kill_workers(self) -> None:
-        """kill -9 of all workers; their parent goes on."""
+        """kill -9 all workers. Their parent goes on."""
         signal_each(self.worker_pids(), signal.SIGKILL)
 
     def kill(self) -> None:
-        """kill -9 of parent and workers."""
+        """kill -9 parent and workers."""
         self.running.kill()
 
     def restart(self, settings: Mapping[str, str]) -> None:
-        """kill -9 of everything, then a new start, with settings changed."""
+        """kill -9 everything, then start again with changed settings."""
         self.kill()
         self._env |= dict(settings)
         self.start()
@@ -203,12 +203,12 @@ class Server:
 
     @staticmethod
     def clock(offset: float) -> dict[str, str]:
-        """Return the settings of a restart with the wall clock moved by so many seconds."""
+        """Return the settings of a restart with the wall clock moved by `offset` seconds."""
         return clock_env(offset)
 
 
 class Rig:
-    """A database of its own, a provider, and as many gateways as a check starts."""
+    """A new database, a provider, and as many gateways as a check starts."""
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class Rig:
         clock_offset: float = 0,
         settings: Mapping[str, str] | None = None,
     ) -> Server:
-        """Start a gateway and wait until it is ready; its clock may be off by so many seconds."""
+        """Start a gateway and wait until it is ready. Its clock may be moved by some seconds."""
         env = self.env | dict(settings or {}) | clock_env(clock_offset)
         log = self.logs / f"server-{len(self.servers)}.log"
         server = Server(env, log, workers, threads)
@@ -246,7 +246,7 @@ class Rig:
         return server
 
     def create_channels(self, wanted: Sequence[Wanted]) -> list[ChannelKeys]:
-        """Make channels, owners and credits in one process."""
+        """Create channels, owners, and credits in one process."""
         made = self.inside("channels", [asdict(one) for one in wanted])
         return [ChannelKeys(**one) for one in made]
 
@@ -254,14 +254,14 @@ class Rig:
         return self.create_channels([Wanted(**fields)])[0]
 
     def add_route(self, name: str, model_id: str) -> Mock:
-        """Start another provider, and let it serve a model where the first one fails."""
+        """Start another provider, and let it serve a model if the first one fails."""
         mock = Mock(self.logs / f"mock-{name}.log")
         self._mocks.append(mock)
         self.inside("routes", [{"name": name, "base_url": mock.url, "model_id": model_id}])
         return mock
 
     def inside(self, command: str, argument: Any, *, seconds: float = 300) -> Any:
-        """Run one of inside.py's commands, in the gateway's settings."""
+        """Run one of inside.py's commands, with the gateway's settings."""
         done = run_python(
             ["-m", "acceptance.inside", command],
             env=self.env,
@@ -285,7 +285,7 @@ class Rig:
         return [str(words) for words in result["details"]]
 
     def close(self) -> None:
-        """End every process and drop the database; logs stay."""
+        """End every process and drop the database. Logs stay."""
         for server in self.servers:
             server.kill()
         for mock in self._mocks:

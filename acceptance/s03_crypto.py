@@ -1,4 +1,4 @@
-"""S3: no nonce twice; a ciphertext moved or changed opens nothing; a damaged row is its own."""
+"""S3: no nonce repeats; a moved or changed ciphertext opens nothing; damage stays in its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S4: all three secrets rotate under load, with no failure; an interrupted rotation goes on."""
+"""S4: all three secrets rotate under load without a failure; an interrupted rotation resumes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RING, PEPPER, SECRET_KEY = "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER", "SECRET_KEY"
 
 @dataclass(slots=True)
 class Traffic:
-    """Calls at a steady rate to whichever gateways are up, with the keys of all channels."""
+    """Calls at a steady rate to the running gateways, with the keys of all channels."""
 
     keys: list[str]
     targets: list[Server]
@@ -84,11 +84,11 @@ def check(run: Run) -> None:
 def rotate(
     run: Run, rig: Rig, traffic: Traffic, settings: list[str], new: dict[str, str], cookie: str
 ) -> None:
-    """Add the new secrets, swap, rewrite, drop the old ones; gateways come and go meanwhile."""
+    """Add the new secrets, swap, rewrite, drop the old ones. Gateways come and go meanwhile."""
     old = {name: rig.env[name] for name in settings}
     added = replace(rig, traffic, {k: v for s in settings for k, v in behind(s, old[s], new[s])})
     swapped = {k: v for s in settings for k, v in behind(s, new[s], old[s])}
-    # Both kinds serve beside each other while everything is rewritten.
+    # Old and new gateways serve side by side while everything is rewritten.
     rig.env |= swapped
     traffic.targets = [added, rig.start_server(workers=1)]
     for server in traffic.targets:
@@ -114,7 +114,7 @@ def behind(setting: str, first: str, second: str) -> list[tuple[str, str]]:
 
 
 def replace(rig: Rig, traffic: Traffic, changes: dict[str, str]) -> Server:
-    """Start a gateway with changed settings, send the calls there, and end the last one."""
+    """Start a gateway with changed settings, send the calls there, and stop the last one."""
     rig.env |= changes
     server, last = rig.start_server(workers=1), traffic.targets[-1]
     traffic.targets = [server]
@@ -123,7 +123,7 @@ def replace(rig: Rig, traffic: Traffic, changes: dict[str, str]) -> Server:
 
 
 def drain(server: Server) -> None:
-    """Stop a gateway that nobody is sent to any more; calls under way are answered first."""
+    """Stop a gateway that gets no more calls. It answers the calls in flight first."""
     time.sleep(0.5)  # a caller may have chosen it a moment ago
     os.kill(server.running.pid, signal.SIGTERM)
     server.running.process.wait(60)
@@ -133,7 +133,7 @@ def drain(server: Server) -> None:
 def expect_refused_without_the_old(
     run: Run, rig: Rig, settings: list[str], new: dict[str, str]
 ) -> None:
-    """A start that lacks a secret which rows need refuses, and says which."""
+    """Expect that a start without a secret that rows need refuses, and names the secret."""
     for setting in settings:
         if setting == SECRET_KEY:
             continue
@@ -145,7 +145,7 @@ def expect_refused_without_the_old(
 
 
 def kill_in_the_middle(run: Run, rig: Rig) -> None:
-    """kill -9 of a rotation once it has rewritten something."""
+    """kill -9 a rotation once it has rewritten something."""
     changed = f"SELECT COUNT(*) FROM channels_apikey WHERE {_UNDER_THE_NEWEST}"
     command = [sys.executable, "manage.py", "rotatekeys"]
     asked = [rig.env[RING].partition(":")[0], _pepper_id(rig)]
@@ -169,7 +169,7 @@ def _pepper_id(rig: Rig) -> str:
 
 
 def expect_logged_in(run: Run, server: Server, cookie: str, *, is_so: bool) -> None:
-    """Who logged in before stays so while the old SECRET_KEY is a fallback, and not after."""
+    """Expect earlier log-ins to last while the old SECRET_KEY is a fallback, and no longer."""
     answer = request(server.port, "GET", "/", headers={"Cookie": f"sessionid={cookie}"})
     is_sent_to_log_in = answer.headers.get("location", "").startswith("/accounts/login/")
     run.report.expect_equal("sent to the log-in page", is_sent_to_log_in, not is_so)

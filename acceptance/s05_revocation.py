@@ -1,4 +1,4 @@
-"""S5: what is revoked or switched off is refused in every process; overlaps end to the second."""
+"""S5: every process refuses what is revoked or switched off; overlaps end to the second."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
 WITHIN_SECONDS = 1.0
 OVERLAP_SECONDS = 4
 CLIENTS = 8
-# What is refused with which answer.
+# The answer to a request after each action.
 DEEDS = {"revoke": 401, "channel": 403, "account": 403, "rotate": 401}
 
 
 @dataclass(slots=True)
 class Asked:
-    """One question, by the wall clock, which is what an overlap is counted by."""
+    """One request, timed by the wall clock, because overlaps are counted by it."""
 
     started: float
     ended: float
@@ -31,7 +31,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Questions:
-    """The same key asked for again and again, at all processes of two gateways."""
+    """The same key, asked for again and again at all processes of two gateways."""
 
     servers: list[Server]
     channel: ChannelKeys
@@ -45,7 +45,7 @@ class Questions:
             server = self.servers[number % len(self.servers)]
             while not stop.is_set():
                 started = time.time()
-                # A connection of its own each time: the kernel spreads them over the processes.
+                # A new connection each time, so that the kernel spreads them over the processes.
                 headers = {"X-API-Key": self.channel.api_key}
                 answer = request(server.port, "GET", "/api/key", headers=headers)
                 self.asked.append(Asked(started, time.time(), answer.status))
@@ -79,7 +79,7 @@ def shut(rig: Rig, channel: ChannelKeys, deed: str) -> float:
 
 
 def judge(run: Run, deed: str, status: int, asked: list[Asked], ended_at: float) -> None:
-    """Nothing is refused before, nothing is taken too long after."""
+    """Expect no refusal before the action, and none accepted too long after it."""
     strange = {one.status for one in asked} - {200, status}
     run.report.expect(not strange, f"{deed}: answers {strange}")
     taken = [one.started for one in asked if one.status == 200]

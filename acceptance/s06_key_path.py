@@ -1,4 +1,4 @@
-"""S6: malformed keys cost no query, unknown ones one; no answer tells the one from the other."""
+"""S6: malformed keys cost no query, unknown ones one; no answer tells them apart."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check(run: Run) -> None:
 
 
 def expect_no_echo(run: Run, server: Server) -> None:
-    """Whatever is sent as a key is refused, and not said again."""
+    """Expect that anything sent as a key is refused and not echoed."""
     for number in range(INJECTIONS):
         text = TEXTS[number % len(TEXTS)] + "x" * (number // len(TEXTS))
         name = ("X-API-Key", "Authorization")[number % 2]
@@ -50,14 +50,14 @@ def expect_no_echo(run: Run, server: Server) -> None:
 
 
 def expect_same_time(run: Run, rig: Rig, server: Server) -> None:
-    """A revoked key, which the database knows, is refused as fast as one that it does not."""
+    """Expect that a revoked key, which the database has, is refused as fast as an unknown one."""
     known = rig.create_channel(microcredits=CREDIT)
     rig.inside("shut", {"deed": "revoke", "channel_id": known.channel_id})
     strange = rig.inside("new_keys", PAIRS if run.is_long else FEW_PAIRS)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     for key in strange:
         pair = [("known", known.api_key), ("unknown", key)]
-        # Whatever one request leaves for the next to do must fall on both alike.
+        # Side effects of one request on the next must fall on both alike.
         run.random.shuffle(pair)
         for name, one in pair:
             began = time.perf_counter()

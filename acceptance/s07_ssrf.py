@@ -1,4 +1,4 @@
-"""S7: a provider's address leads nowhere but to the internet, and its key to its own host alone."""
+"""S7: a provider's address leads only to the internet, and its key only to its own host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acceptance.clients import ENDPOINTS
 from acceptance.processes import HOST
 from acceptance.rig import CREDIT, ChannelKeys, Rig, Server, Wanted
 
-# Each leads to this machine, or to a metadata service, once looked up.
+# Each leads to this machine, or to a metadata service, once resolved.
 LOOPBACK = [
     "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001",
     "0.0.0.0", "0", "localhost", "localhost.", "[::1]", "[::]", "[0:0:0:0:0:0:0:1]",  # noqa: S104
@@ -29,7 +29,7 @@ DEADLINE = 4
 
 
 class Listener:
-    """A server in this process that answers as it was told, and notes who came."""
+    """A server in this process that answers as told, and records its callers."""
 
     def __init__(self, status: int, location: str = "") -> None:
         self.keys: list[str | None] = []
@@ -50,10 +50,10 @@ class Listener:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            do_GET = do_POST  # noqa: N815  # a redirected POST may come as GET
+            do_GET = do_POST  # noqa: N815  # a redirected POST may arrive as GET
 
             def log_message(self, *arguments: Any) -> None:
-                """Nothing: the check tells what was wrong."""
+                """Log nothing, because the check reports what was wrong."""
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self.port = self._server.server_port
@@ -87,7 +87,7 @@ def check(run: Run) -> None:
 
 
 def serve_by(rig: Rig, urls: list[list[str]], name: str, key: str = "") -> list[ChannelKeys]:
-    """Make a channel for each list of addresses, which serve its model in this order."""
+    """Create a channel for each list of addresses, which serve its model in this order."""
     wanted = [
         Wanted(owner=f"{name}@example.com", microcredits=CREDIT, model_id=f"{name}-{number}")
         for number in range(len(urls))
@@ -108,7 +108,7 @@ def serve_by(rig: Rig, urls: list[list[str]], name: str, key: str = "") -> list[
 
 
 def ask(run: Run, server: Server, channel: ChannelKeys, what: str) -> None:
-    """Ask by both endpoints, plain and streamed; each fails as any provider's failure does."""
+    """Ask at both endpoints, plain and streamed. Each fails like any provider failure."""
     for endpoint in ENDPOINTS:
         for is_stream in (False, True):
             answer = server.client(channel).ask(endpoint, "Hello", what, stream=is_stream)
@@ -116,7 +116,7 @@ def ask(run: Run, server: Server, channel: ChannelKeys, what: str) -> None:
 
 
 def check_private_addresses(run: Run, rig: Rig, server: Server) -> None:
-    """Without leave, no spelling of this machine, and no metadata service, is connected to."""
+    """Without permission, no spelling of this machine and no metadata service is connected to."""
     with listeners((500, "")) as (listener,):
         hosts = [f"{host}:{listener.port}" for host in LOOPBACK] + METADATA
         urls = [[f"http://{host}/v1"] for host in hosts]
@@ -131,7 +131,7 @@ def check_private_addresses(run: Run, rig: Rig, server: Server) -> None:
 
 
 def check_redirects(run: Run, rig: Rig, server: Server) -> None:
-    """With leave, this machine is reached; where it redirects to is not."""
+    """With permission, this machine is reached, but no redirect from it is followed."""
     with listeners((500, "")) as (target,):
         told = [(status, f"{target.url}/chat/completions") for status in REDIRECTS]
         with listeners(*told) as sources:
@@ -144,7 +144,7 @@ def check_redirects(run: Run, rig: Rig, server: Server) -> None:
 
 
 def check_keys(run: Run, rig: Rig, server: Server) -> None:
-    """Of two routes, each gets its own provider's key and no other."""
+    """Expect that each of two routes gets its own provider's key and no other."""
     with listeners((500, ""), (500, "")) as (first, second):
         (channel,) = serve_by(rig, [[first.url, second.url]], "keys", key="provider-key")
         ask(run, server, channel, "keys")

@@ -1,4 +1,4 @@
-"""What S3 to S6 do inside the gateway's own code, in its settings (acceptance/inside.py)."""
+"""What S3 to S6 do inside the gateway's code, with its settings (acceptance/inside.py)."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from gateway.accounts.store import SessionStore
 
 
 def equal_nonces(count: int) -> int:
-    """Encrypt so often; return how many nonces had been there before."""
+    """Encrypt `count` times. Returns how many nonces repeated."""
     seen = {crypto.encrypt("a secret", context="c")[1][: crypto.NONCE_BYTES] for _ in range(count)}
     return count - len(seen)
 
 
 def tamper(seed: int) -> dict[str, int]:
-    """Try each ciphertext with a bit flipped, in other rows and in other columns."""
+    """Try each ciphertext with a flipped bit, in other rows, and in other columns."""
     tries = opened = 0
     draw = random.Random(seed)
     with transaction.atomic():
@@ -58,7 +58,7 @@ def tamper(seed: int) -> dict[str, int]:
 
 
 def _sealed_rows() -> Iterator[tuple[Any, Any, bytes]]:
-    """Make a few rows of every sealed column, and yield each with its ciphertext."""
+    """Create a few rows of every sealed column, and yield each with its ciphertext."""
     account = services.ensure_account(owner_email="tampered@example.com")
     channel, issued = services.create_channel_with_keys(account=account, name="Tampered")
     for one in issued:
@@ -95,7 +95,7 @@ def _opens(column: Any, row: Any, sealed: bytes, key_id: str = "") -> bool:
 
 
 def spoil(channel_id: str) -> dict[str, int]:
-    """Damage one channel's keys; return how many keys of all channels can be shown."""
+    """Damage one channel's keys. Returns how many keys of all channels can still be shown."""
     ApiKey.objects.filter(channel_id=channel_id).update(key_ciphertext=b"x" * 80)
     shown = {"own": 0, "others": 0}
     for row in ApiKey.objects.all():
@@ -111,7 +111,7 @@ def spoil(channel_id: str) -> dict[str, int]:
 
 
 def fill(wanted: dict[str, Any]) -> list[str]:
-    """Add so many channels like a given one, each with a key; return the keys."""
+    """Add channels like a given one, each with a key. Returns the keys."""
     like = Channel.objects.get(id=wanted["like"])
     names = ("account", "model", "requests_per_minute", "daily_quota", "system_prompt")
     fields = {name: getattr(like, name) for name in names}
@@ -143,7 +143,7 @@ def secrets_in_use(_: Any) -> dict[str, dict[str, int]]:
 
 
 def pepper_id(_: Any) -> str:
-    """Return the id of the pepper that is digested with."""
+    """Return the id of the pepper used for new digests."""
     return rotation.newest(PEPPER)
 
 
@@ -161,9 +161,9 @@ def log_in(_: Any) -> str:
 
 
 def shut(wanted: dict[str, Any]) -> float:
-    """Revoke a key, switch a channel or an account off, or rotate a key; return when it was done.
+    """Revoke or rotate a key, or switch a channel or account off. Returns when that took effect.
 
-    Of a rotation, when the old key ends. As time.time() of this machine.
+    For a rotation, that is when the old key ends. As time.time() of this machine.
     """
     channel = Channel.objects.get(id=wanted["channel_id"])
     key = ApiKey.objects.get(channel=channel, mode="live")
@@ -187,12 +187,12 @@ def shut(wanted: dict[str, Any]) -> float:
 
 
 def new_keys(count: int) -> list[str]:
-    """Return well-formed keys that nobody holds."""
+    """Return well-formed keys that nobody has."""
     return [keys.generate_key(is_test=False) for _ in range(count)]
 
 
 def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
-    """Try malformed keys, and well-formed unknown ones; return what was accepted and asked."""
+    """Try malformed keys, and well-formed unknown ones. Returns which were accepted and queried."""
     statements: list[str] = []
 
     def count(execute: Any, sql: str, *more: Any) -> Any:
@@ -216,7 +216,7 @@ def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
     with connection.execute_wrapper(count):
         accepted = sum(is_accepted(_misspelt(good, draw)) for _ in range(wanted["malformed"]))
         asked = len(statements)
-        is_accepted(keys.generate_key(is_test=False))  # says whether the secrets fit, once
+        is_accepted(keys.generate_key(is_test=False))  # checks once whether the secrets match
         statements.clear()
         unknown = sum(
             is_accepted(keys.generate_key(is_test=False)) for _ in range(wanted["unknown"])

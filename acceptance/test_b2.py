@@ -1,7 +1,7 @@
 """B2, the state machine of money: Hypothesis chooses the movements, a plain model predicts them.
 
-Each run has an account and a channel of its own in one database, which the books of all runs
-are proven over at the end. Alone: `pytest acceptance/test_b2.py` (DATABASE_URL as always).
+Each run has its own account and channel in one database. At the end the books of all runs are
+verified together. To run it alone: `pytest acceptance/test_b2.py` (DATABASE_URL as always).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(change=AMOUNTS | AMOUNTS.map(lambda amount: -amount))
     def adjust(self, change: int) -> None:
-        """Up at any time; down only what neither a living hold nor an ended grant has."""
+        """Adjust up at any time; down only by what no open hold and no ended grant has."""
         self.model.free_up(self.now)
         if self.model.balance + change < self.model.held():
             with pytest.raises(CreditsExhausted):
@@ -160,7 +160,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=open_holds, amount=AMOUNTS)
     def admit(self, amount: int) -> Any:
-        """As the chat admits: when refused, do what time has decided and try once more."""
+        """Admit as the chat does: if refused, expire what time has ended, and try once more."""
         first = self._hold(amount)
         if isinstance(first, PlacedHold):
             return first
@@ -170,7 +170,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=open_holds, amount=AMOUNTS)
     def hold_past_an_end(self, amount: int) -> Any:
-        """Hold all there is over the end of a grant, give it back, and hold it again."""
+        """Hold everything over the end of a grant, give it back, and hold it again."""
         self.grant(amount=amount, reference="", lasts=30)
         first = self._hold(self.model.balance - self.model.held())
         self.clock_jump(35)
@@ -181,7 +181,7 @@ class Books(RuleBasedStateMachine):
         return self._hold(self.model.balance - self.model.held())
 
     def _hold(self, amount: int) -> Any:
-        """Place a hold, or see it refused for the reason that the model gives."""
+        """Place a hold, or expect the refusal that the model predicts."""
         refusal: type[Exception] | None = None
         if self.model.used(self.now.date()) >= QUOTA:
             refusal = DailyQuotaReached
@@ -223,7 +223,7 @@ class Books(RuleBasedStateMachine):
         assert charged == min(wanted, held.amount)
         self.model.capture(hold.id, charged)
         if not held.amount:
-            self.model.expire_grants(self.now)  # as what is left had to be read
+            self.model.expire_grants(self.now)  # because reading what is left expires them
         done["capture" if charged == held.amount else "partial capture"] += 1
         return hold
 
@@ -237,7 +237,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(hold=open_holds)
     def capture_and_fail(self, hold: PlacedHold) -> None:
-        """A capture whose transaction is rolled back leaves no trace."""
+        """Expect that a capture whose transaction is rolled back leaves no trace."""
         before = self.session.message_count
         try:
             with transaction.atomic():
@@ -258,7 +258,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=resolved, hold=consumes(open_holds), part=st.sampled_from([0, 50, 100, 1000]))
     def break_off(self, hold: PlacedHold, part: int) -> PlacedHold:
-        """The provider breaks off: the customer pays nothing, the operator books the loss."""
+        """Let the provider break off: the customer pays nothing, the operator books the loss."""
         held = self.model.holds[hold.id]
         loss = held.amount * part // 100
         is_open = held.state == "held"
@@ -273,7 +273,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(hold=resolved)
     def resolve_again(self, hold: PlacedHold) -> None:
-        """What was resolved once is never resolved again."""
+        """Expect that a resolved hold is never resolved again."""
         self.model.expire_holds(self.now)
         holds.expire_holds(account_id=self.account.id, now=self.now)
         assert not holds.release_hold(hold=hold, now=self.now)
@@ -350,7 +350,7 @@ SELECT c.balance_microcredits, c.held_microcredits, c.entry_count,
 
 
 def new_caller(account: Account) -> Caller:
-    """Make a channel with a key, and return who calls with it."""
+    """Create a channel with a key, and return its caller."""
     model = LanguageModel.objects.first()
     assert model
     channel = Channel.objects.create(account=account, name="b2", model=model, daily_quota=QUOTA)
@@ -367,7 +367,7 @@ def refuse_by_database(statement: str) -> None:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[None]:
-    """The database of DATABASE_URL itself where the rig made it, else pytest-django's own."""
+    """The database of DATABASE_URL if the rig created it, else pytest-django's."""
     if "ACCEPTANCE_RUNS" not in os.environ:
         request.getfixturevalue("django_db_setup")
     with django_db_blocker.unblock():
@@ -375,7 +375,7 @@ def database(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator
 
 
 def shrink_for_a_minute_at_most() -> None:
-    """A failing run is to say so soon, if with a longer example than five minutes would find."""
+    """Report a failing run soon, though five minutes of shrinking would find a shorter example."""
     engine.MAX_SHRINKING_SECONDS = 60
 
 

@@ -1,2 +1,5 @@
-"""Benchmarks: `python -m bench` (the chat), and of their own `bench.growth`, `bench.inflight`,
-`bench.start`, `bench.ledger` (one hot account), `bench.micro` (each stop of a request)."""
+"""Benchmarks: `python -m bench` measures the chat.
+
+Run separately: `bench.growth`, `bench.inflight`, `bench.start`, `bench.pair`, `bench.ledger` (one
+hot account), and `bench.micro` (each stop of a request).
+"""

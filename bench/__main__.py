@@ -1,4 +1,4 @@
-"""python -m bench [--peers] [--quick]: the chat on PostgreSQL, measured and written down."""
+"""python -m bench [--peers] [--quick]: measure the chat on PostgreSQL and record the result."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bench import chat, peers
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--peers", action="store_true", help="beside LiteLLM and Portkey, installed in var/peers/"
+        "--peers", action="store_true", help="also measure LiteLLM and Portkey, in var/peers/"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a minute; printed, not added to docs/performance.md"
+        "--quick", action="store_true", help="take a minute; print, but do not append the result"
     )
     told = parser.parse_args()
     run = peers.run if told.peers else chat.run

@@ -1,7 +1,7 @@
 """The chat under load: what the gateway costs, and what it adds to a direct call.
 
-Everything shares one machine, so each round runs every case once, direct and through the
-gateway one right after the other, and only differences and medians over the rounds are told.
+Everything shares one machine. So each round runs every case once, a direct call and one through the
+gateway right after it. Only differences and medians over the rounds are reported.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ THREADS = 64
 REPORT = BASE_DIR / "docs" / "performance.md"
 MESSAGE = micro.MESSAGE
 MODEL = "bench-model"
-# About what the gateway sends on: prompt, one and a half earlier turns, the message.
+# About what the gateway sends upstream: the prompt, one and a half earlier turns, the message.
 DIRECT_PROMPT_CHARACTERS = 8_500
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How slow the provider is, and how many ask at once."""
+    """How slow the provider is, and how many callers ask at once."""
 
     name: str
     latency_ms: int
@@ -53,7 +53,7 @@ CASES = (
     Case("50 ms, c=32", 50, 32),
     Case("streams, c=32", 50, 32, is_stream=True),
 )
-# Case and figure -> its target; see docs/performance.md for where they come from.
+# Case and figure -> its target. docs/performance.md says where the targets come from.
 TARGETS = {
     ("0 ms, c=32", "cpu_ms"): 2.2,
     ("0 ms, c=32", "database_cpu_ms"): 1.2,
@@ -83,7 +83,7 @@ Round = dict[str, Any]
 
 
 def completion_body(*, is_stream: bool = False) -> str:
-    """Return a chat completion as large as what the gateway sends on."""
+    """Return a chat completion request as large as what the gateway sends upstream."""
     messages = [
         {"role": "system", "content": prompt_of(DIRECT_PROMPT_CHARACTERS)},
         {"role": "user", "content": MESSAGE},
@@ -177,7 +177,7 @@ class Bench:
 
 
 def require_success(measured: Figures) -> Figures:
-    """Refuse figures of a run that was not all 200: errors are cheap."""
+    """Raise if any answer was not 200, because errors are cheap and would spoil the figures."""
     if set(measured.statuses) != {"200"} or not measured.requests:
         raise RuntimeError(f"not all answers are 200: {measured.statuses} {measured.errors}")
     return measured
@@ -211,7 +211,7 @@ def table(bench: Bench) -> Iterator[str]:
 
 
 def verdicts(bench: Bench) -> Iterator[str]:
-    """Say for each target whether the median meets it."""
+    """Return for each target whether the median meets it."""
     for (name, figure), target in TARGETS.items():
         case = next(case for case in CASES if case.name == name)
         median = statistics.median(bench.of(case, figure))
@@ -220,7 +220,7 @@ def verdicts(bench: Bench) -> Iterator[str]:
 
 
 def relay_line(bench: Bench) -> str:
-    """Return how long a stream's first piece is on its way through the gateway."""
+    """Return how long a stream's first piece takes through the gateway."""
     p50, p99 = (spread(bench.of(CASES[-1], f"relay_p{at}_ms"), 1) for at in (50, 99))
     way = "First piece, from the provider's sending to the caller's reading"
     return f"{way}: p50 {p50}, p99 {p99} ms."
@@ -250,7 +250,7 @@ def report(bench: Bench, queries: float, heading: str, other_load: str) -> str:
 
 
 def statements_a_request(stand: Stand) -> float:
-    """Count them in one process, where each can be seen."""
+    """Count statements in one process, where every one is visible."""
     stops = micro.ask(stand, requests=80, number=999)["stops"]
     counts: Sequence[float] = [
         calls for name, (_, _, calls) in stops.items() if micro.is_statement(name)
@@ -259,9 +259,9 @@ def statements_a_request(stand: Stand) -> float:
 
 
 def run(length: Length, *, is_kept: bool) -> None:
-    """Measure, print, and where it is kept append to docs/performance.md."""
+    """Measure, print, and append to docs/performance.md if `is_kept`."""
     log = RoundLog("chat")
-    # Before anything runs: the checkout may change meanwhile, the gateway has been loaded by then.
+    # Before anything runs: later the checkout may have changed, and our own load would count.
     heading, other_load = figures.heading(), figures.other_load()
     progress("setting up a database, a provider and a gateway")
     with Stand("pg") as stand:

@@ -1,4 +1,4 @@
-"""The cost of a chat at each commit that was measured, read from docs/performance.md and drawn."""
+"""Draws the cost of a chat at each measured commit, read from docs/performance.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECTION = re.compile(
 
 
 def draw() -> None:
-    """Draw all sections `make bench` has written; nothing where there is none yet."""
+    """Draw all sections that `make bench` has written, or nothing if there are none."""
     found = list(_SECTION.finditer(REPORT.read_text()))
     if not found:
         return

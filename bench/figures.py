@@ -1,4 +1,4 @@
-"""Medians with their spread, where the machine is shared and drifts."""
+"""Medians and their spread, on a machine that is shared and drifts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULTS_DIR = BASE_DIR / "var" / "bench"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile; 0.0 where there is no value."""
+    """Return the nearest-rank percentile, or 0.0 without values."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -36,7 +36,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def commit() -> str:
-    """Return the short commit of the checkout, with a + where files differ from it."""
+    """Return the checkout's short commit, with a + if files differ from it."""
     try:
         head = _git("rev-parse", "--short", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")
@@ -80,12 +80,12 @@ def heading() -> str:
 
 
 def other_load() -> str:
-    """Say how busy the machine was before we began: above about 0.3 the figures are too high."""
+    """Return how busy the machine was before the start. Above about 0.3 figures are too high."""
     return f"Load average before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
 
 
 class RoundLog:
-    """All rounds as JSON lines, in a file of this run."""
+    """Writes all rounds of a run to a file, as JSON lines."""
 
     def __init__(self, name: str) -> None:
         RESULTS_DIR.mkdir(parents=True, exist_ok=True)
@@ -97,6 +97,6 @@ class RoundLog:
 
 
 def progress(words: str) -> None:
-    """Show where we are, on a terminal only; '' clears the line."""
+    """Show the current step, on a terminal only. '' clears the line."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)

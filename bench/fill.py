@@ -1,9 +1,9 @@
-"""Rows by the million, made by PostgreSQL itself: not one of them passes through Python.
+"""Rows by the million, created by PostgreSQL itself: none passes through Python.
 
-They look like what the gateway writes: in the order of time, neighbours of different channels,
-ids that begin with their time, a hold and a ledger entry for each reply, a failure for each
-hundred. Where there are many, indexes are dropped before and built again after them; foreign keys
-are right by construction and not looked up row by row (docs/performance.md has what that saves).
+They look like what the gateway writes: in time order, with rows of different channels mixed, ids
+that begin with their time, a hold and a ledger entry for each reply, and one failure in a hundred.
+For many rows, indexes are dropped first and rebuilt afterwards. Foreign keys are right by
+construction, and not checked row by row (docs/performance.md says what that saves).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUESTION = "What does the parcel to Norway cost, please? " * 22
 REPLY = "Certainly: the parcel leaves our house within two working days and is then yours. " * 17
 TURNS_OF_A_SESSION = 10
 SESSIONS_BESIDE = 10
-# From so many messages on, building indexes anew takes less than adding to them row by row.
+# From this many messages on, rebuilding indexes is faster than adding to them row by row.
 MESSAGES_WORTH_A_REBUILD = 200_000
 HISTORY = 61 * 8  # characters of a channel's minute (billing/throttling.py)
 _FILLED = ["conversations_message", "billing_hold", "billing_ledgerentry"]
@@ -53,8 +53,8 @@ INSERT INTO billing_ratewindow (channel_id, bucket, second, total, history)
 DROP TABLE told;
 """
 
-# One row a turn in a table of this session alone; the rest reads it in the order of time. So many
-# sessions as are beside each other take turns; then come the next.
+# One row a turn, in a table of this session. The other statements read it in time order. `beside`
+# sessions take turns; then come the next ones.
 _SESSIONS = """
 CREATE TEMP TABLE talker AS
     SELECT row_number() OVER (ORDER BY id) - 1 AS number, id AS channel_id, account_id
@@ -127,7 +127,7 @@ DROP TABLE turn, talk, talker;
 """
 
 
-# Constraints that are unique, then what else is an index; primary keys stay.
+# Unique constraints, then all other indexes. Primary keys stay.
 _INDEXES = """
 SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname),
         format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname,
@@ -142,7 +142,7 @@ SELECT format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexreli
 
 
 def add_channels(url: str, count: int, *, first: int = 0) -> None:
-    """Add channels nobody asks, each with an account, credits and a key."""
+    """Add channels that nobody uses, each with an account, credits, and a key."""
     with _filling(url) as connection:
         connection.execute(_CHANNELS, {"count": count, "first": first, "history": HISTORY})
 
@@ -156,9 +156,10 @@ def add_messages(
     sessions: int = 0,
     turns: int = TURNS_OF_A_SESSION,
 ) -> None:
-    """Add so many messages or sessions, over 30 days, to channels whose names are LIKE `whose`.
+    """Add messages or sessions over 30 days, to channels whose names are LIKE `whose`.
 
-    Sessions all go on until now; where so many messages are wanted, few sessions do at a time.
+    All sessions go on until now. If a number of messages is wanted, only a few sessions run at a
+    time.
     """
     alive = sessions > 0
     beside = sessions or SESSIONS_BESIDE
@@ -183,7 +184,7 @@ def add_messages(
 
 
 def settle(url: str) -> None:
-    """Do what autovacuum would have done long since, so that it does not begin in mid-measure."""
+    """Do what autovacuum would have done, so that it does not start during the measurement."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
 
@@ -192,12 +193,12 @@ def settle(url: str) -> None:
 def _filling(url: str) -> Iterator[Connection]:
     """Yield a connection whose one transaction ends with it.
 
-    The client fills in the parameters: many statements go in one string, and none is planned.
+    The client fills in the parameters: many statements go in one string, and none is prepared.
     """
     with psycopg.connect(url, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("SET LOCAL synchronous_commit = off")
         connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
-        # Only a superuser may; without it each row's foreign keys are looked up.
+        # Only a superuser may do this. Without it each row's foreign keys are checked.
         with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
             connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -206,7 +207,7 @@ def _filling(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def _without_indexes(connection: Connection) -> Iterator[None]:
-    """Drop what is built faster afterwards, as part of the same transaction."""
+    """Drop what is faster to build afterwards, in the same transaction."""
     found = connection.execute(_INDEXES, {"tables": _FILLED}).fetchall()
     for drop, _ in found:
         connection.execute(drop)

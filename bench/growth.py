@@ -1,12 +1,11 @@
-"""Does a request cost the same when there is much: messages, channels, turns of a session?
+"""Does a request cost the same as messages, channels, or a session's turns grow?
 
     python -m bench.growth [--quick | --long]
 
-Every size has a database of its own, a copy of the smaller one with more in it, and a process of
-its own that asks it (growth_process.py). All sizes take turns of some hundredths of a second, so
-that a drift of the machine meets all alike; what is told is the median over the turns of the ratio
-to the smallest size in the same turn. CPU and statements are counted, not time: others may use the
-machine.
+Every size has its own database, a copy of the smaller one with more rows, and its own process that
+queries it (growth_process.py). All sizes take turns of some hundredths of a second, so that a drift
+of the machine affects all alike. Reported is the median over the turns of the ratio to the smallest
+size in the same turn. It counts CPU and statements, not time, because others may use the machine.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from bench.stand import Stand
 from common.progress import track
 
 MOST = 1.10
-# Below this a difference is noise, not a cost.
+# A smaller difference is noise, not a cost.
 LEAST_MS = 0.05
-MODEL = "gemma2-9b-it"  # a small window: 20 turns fill it, as 1,000 do
+MODEL = "gemma2-9b-it"  # a small window: 20 turns fill it, like 1,000
 FLAT = "All are flat within 10 %."
 FILLER = "Filler %"
 OWN_MESSAGES = 2_000
@@ -57,7 +56,7 @@ MESSAGES, OWN, CHANNELS = "messages", "messages of the account itself", "channel
 OF_TURNS = "turns of a session"
 PLOTS = {MESSAGES: "growth.png", OWN: "growth-own.png"}
 RUN = "growth"
-# What one turn asks for, and of how many turns the medians are.
+# What one turn requests, and the number of turns behind the medians.
 CHATS, VIEWS = 10, 2
 
 
@@ -71,8 +70,8 @@ class Length:
 
 
 _MILLION = (1_000, 10_000, 100_000, 1_000_000)
-# Of its own messages an account has 10,000 at the least: with fewer its pages show less, such as
-# days without an error, or fewer errors than a list holds.
+# An account has at least 10,000 messages of its own. With fewer its pages show less, such as days
+# without an error, or fewer errors than a list holds.
 QUICK = Length(_MILLION[:2], (10_000, 30_000), (1, 100), rounds=20, page_rounds=6)
 FULL = Length(_MILLION, _MILLION[1:3], (1, 100, 10_000))
 LONG = Length((*_MILLION, 10_000_000), _MILLION[1:], (1, 100, 10_000, 100_000))
@@ -110,7 +109,7 @@ def make_sizes(rig: Rig, base: Postgres, length: Length) -> Iterator[Size]:
 
 
 def settled(rig: Rig, family: str, made: Iterator[tuple[int, Postgres]]) -> Iterator[Size]:
-    """Do what a worker and PostgreSQL's own would have done long since, and yield each size."""
+    """Do what a worker and PostgreSQL would have done long before, and yield each size."""
     for count, database in made:
         manage(dict(rig.env) | {"DATABASE_URL": database.url}, "rollupusage")
         fill.settle(database.url)
@@ -151,7 +150,7 @@ def with_turns(base: Postgres, length: Length) -> Iterator[tuple[int, Postgres]]
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured: CPU ms turn by turn, of (family, count, name), and statements."""
+    """The measurements: CPU ms by turn for each (family, count, name), and statements."""
 
     log: RoundLog
     turns: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
@@ -172,7 +171,7 @@ class Figures:
         return list(dict.fromkeys(name for of, _, name in self.turns if of == family))
 
     def ratios(self, family: str, count: int, name: str) -> list[float]:
-        """Return a figure turn by turn, as a share of the smallest size's in the same turn."""
+        """Return a figure by turn, as a ratio to the smallest size in the same turn."""
         first = self.counts(family)[0]
         pairs = zip(self.turns[family, count, name], self.turns[family, first, name], strict=True)
         return [mine / least if least else 1.0 for mine, least in pairs]
@@ -219,7 +218,7 @@ def measure_all(stand: Stand, sizes: Sequence[Size], length: Length) -> Figures:
 
 
 def in_turn(running: Sequence[Running], number: int) -> Sequence[Running]:
-    """Return them in another order each time: none always comes first, or after the same."""
+    """Return them in a new order each time: none always comes first, or after the same one."""
     first = number % len(running)
     order = [*running[first:], *running[:first]]
     return order[::-1] if number % 2 else order
@@ -246,7 +245,7 @@ def cell(measured: Figures, family: str, count: int, name: str) -> str:
 
 
 def statements(measured: Figures, family: str, name: str) -> str:
-    """Return how many statements a page or a chat took, at the fewest and the most; said once."""
+    """Return how many statements a page or chat took: one number if all agree, else a range."""
     if name == GATEWAY:
         return ""
     what = CHAT if name == DATABASE else name
@@ -290,7 +289,7 @@ def run(length: Length, *, is_kept: bool) -> int:
         try:
             measured = measure_all(stand, fill_all(stand, length), length)
         finally:
-            # Also what was being filled when somebody pressed Ctrl+C.
+            # Includes the one that was being filled when Ctrl+C was pressed.
             databases.drop_all()
     section = report(measured, length, heading, other_load)
     print(section)
@@ -303,7 +302,7 @@ def run(length: Length, *, is_kept: bool) -> int:
 
 
 def fill_all(stand: Stand, length: Length) -> list[Size]:
-    """Make the databases of all sizes; the line's share is that of rows, as time goes by them."""
+    """Create the databases of all sizes. The progress line shows the share of rows."""
     base = stand.rig.database
     assert isinstance(base, Postgres)
     own = base.rows("SELECT id::text FROM channels_channel")

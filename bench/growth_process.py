@@ -1,9 +1,9 @@
-"""A gateway on one database of the growth benchmark: a process that works when it is told to.
+"""A gateway on one database of the growth benchmark: a process that works on request.
 
     python -m bench.growth_process '{"plan": {...}, "pages": {...}}'
 
-First it tells how many statements everything takes. Then each line of standard input names
-something and how often, and is answered with the milliseconds of CPU of each.
+First it prints how many statements each operation takes. Then each line of standard input names an
+operation and a count, and the answer is the milliseconds of CPU for each run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GrowthProcess:
     def __init__(
         self, stand: Stand, url: str, plan: Mapping[str, Any], pages: Mapping[str, str]
     ) -> None:
-        # A pool of one: what the database costs is then one backend's.
+        # A pool of one, so that a single backend has the database's whole cost.
         env = dict(stand.rig.env) | {"DATABASE_URL": url, "DATABASE_POOL_SIZE": "1"}
         self._log = (stand.logs / "growth.log").open("ab")
         self._process = subprocess.Popen(
@@ -49,7 +49,7 @@ class GrowthProcess:
         self.statements: dict[str, int] = self._read()
 
     def run(self, name: str, times: int) -> tuple[float, float]:
-        """Do something so often; return CPU ms of each, the gateway's and PostgreSQL's."""
+        """Run an operation `times` times. Returns CPU ms of each: the gateway's, PostgreSQL's."""
         assert self._process.stdin
         print(json.dumps([name, times]), file=self._process.stdin, flush=True)
         gateway, database = self._read()
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def measure(one: Callable[[], object], times: int, *, backend: int) -> tuple[float, float]:
-    """Do it so often; return CPU ms of each: this thread's, and that of its database backend."""
+    """Run it `times` times. Returns CPU ms of each: of this thread, and of its database backend."""
     database, gateway = single_cpu_seconds(backend), time.thread_time()
     for _ in range(times):
         one()
@@ -97,7 +97,7 @@ def measure(one: Callable[[], object], times: int, *, backend: int) -> tuple[flo
 
 
 def warm(name: str, one: Callable[[], object]) -> int:
-    """Do it until all that can be kept is kept; return how many statements it takes then."""
+    """Run it until every cache is warm. Returns how many statements it takes then."""
     for _ in range(WARMING if name == CHAT else 3):
         one()
     with CaptureQueriesContext(connection) as queries:
@@ -107,7 +107,7 @@ def warm(name: str, one: Callable[[], object]) -> int:
 
 
 def viewers(pages: Mapping[str, str]) -> dict[str, Callable[[], object]]:
-    """Return what looks at each page, logged in as the owner of the first channel."""
+    """Return a function to view each page, logged in as the owner of the first channel."""
     return dict(_viewers(pages)) if pages else {}
 
 
@@ -130,7 +130,7 @@ def view(client: Any, path: str) -> None:
     # A redirect would be cheap, and flat.
     if (status := client.get(path).status_code) != 200:
         raise RuntimeError(f"{path}: {status}")
-    # The test client leaves it open, which a server does not.
+    # The test client leaves it open, unlike a server.
     db.release_connection()
 
 

@@ -1,9 +1,9 @@
-"""2,000 chats at once, each waiting 10 s for its provider: do they all come through?
+"""2,000 chats at once, each waiting 10 s for its provider: do all of them succeed?
 
     python -m bench.inflight [--quick]
 
-Two processes, nothing but settings changed (docs/operations.md says which and why). History is
-read all the while, as a page of a widget would.
+Two processes, with only settings changed (docs/operations.md says which and why). History is read
+all the while, as a widget's page would.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ QUICK = Length(chats=400, ramp_seconds=11.0, seconds=14.0)
 
 @dataclass(slots=True)
 class Watcher:
-    """Reads history and looks at memory and threads until told to stop."""
+    """Reads history and watches memory and threads until told to stop."""
 
     server: Server
     keys: list[str]
@@ -90,14 +90,14 @@ class Watcher:
         began = time.perf_counter()
         answer = clients.request(self.server.port, "GET", path, headers={"X-API-Key": key})
         self.history_ms.append(1000 * (time.perf_counter() - began))
-        # Not every channel has every session; both answers are a read by key and session.
+        # Not every channel has every session. Both answers are a read by key and session.
         if answer.status not in {200, 404}:
             self.wrong.append(f"history {answer.status}")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it."""
+    """The results of a round."""
 
     length: Length
     through: Figures
@@ -117,7 +117,7 @@ class Outcome:
 
     @property
     def mb_a_thousand(self) -> float:
-        """Return what the chats took beyond what the server, once in use, takes without any."""
+        """Return the memory of the chats, beyond that of a server that is warm but idle."""
         return (self.watcher.most_bytes - self.idle_bytes) / 2**20 / (self.length.chats / 1000)
 
     @property
@@ -156,8 +156,8 @@ class Outcome:
 
 
 def settings(length: Length) -> dict[str, str]:
-    """Return what an installation for so many chats in flight sets."""
-    # A tenth more than half each: connections do not fall evenly on two processes.
+    """Return the settings of an installation for this many chats in flight."""
+    # Half as many again as an even share, because connections do not spread evenly.
     calls = str(int(length.chats / WORKERS * 1.5))
     return {"PROVIDER_CALLS": calls, "PROVIDER_DEADLINE": "60"}
 
@@ -167,7 +167,7 @@ def measure(length: Length) -> Outcome:
         server = stand.rig.start_server(workers=WORKERS, threads=64)
         pids, url = tree_of(server.running.pid), stand.rig.database.url
         started = resident_bytes(pids)
-        # What is loaded once, by the first requests, is not what each chat in flight takes.
+        # The first requests load some things once. That is not the memory of a chat in flight.
         run_load(stand.plan(connections=8, run="first", message=MESSAGE, seconds=FIRST_SECONDS))
         idle = resident_bytes(pids)
         stand.provider.set_latency(WAIT_MS)
@@ -207,7 +207,7 @@ def problems(outcomes: Sequence[Outcome]) -> list[str]:
     return wrong + [words for words, is_so in missed.items() if is_so]
 
 
-# What as_dict tells, under a heading, with so many digits.
+# What as_dict returns: its heading, and its number of digits.
 COLUMNS = (
     ("rate_of_ideal", "rate of ideal", 3),
     ("added_p50_ms", "added p50 ms", 1),

@@ -1,11 +1,11 @@
-"""One hot account: how many holds a second can be placed and captured on it.
+"""One hot account: how many holds a second it can place and capture.
 
     python -m bench.ledger [--quick]
 
-Eight processes charge one channel of one account, each charge two transactions as in the chat:
-hold and count, then capture and entry. All of them wait for the same rows, so this is the most
-that one customer can be charged; other customers do not queue behind it. At the end the account
-is empty, and what counts is how fast it refuses, and that it was charged no credit too much.
+Eight processes charge one channel of one account. Each charge is two transactions, as in the chat:
+hold and count, then capture and entry. All of them wait for the same row locks, so this is the
+upper bound for one customer. Other customers do not queue behind it. At the end the account is
+empty. Then the measure is how fast it refuses, and that it was not overcharged by a single credit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bench.stand import Stand, backend_cpu_seconds
 from billing.errors import CreditsExhausted
 
 PROCESSES = 8
-# What the account can still pay for when it is to run empty.
+# What the account can still pay for, when it should run empty.
 LAST_CREDITS = 200
 TARGET_CHARGES_A_SECOND = 300
 
@@ -53,7 +53,7 @@ Round = dict[str, Any]
 
 
 def work() -> None:
-    """Charge in a loop whenever a line on standard input says which key, and for how long."""
+    """Charge in a loop whenever a line on standard input gives a key and a duration."""
     import django
 
     django.setup()
@@ -65,7 +65,7 @@ def work() -> None:
 
 
 def charge_until(key: str, starts_at: float, ends_at: float) -> dict[str, int]:
-    """Charge one credit after the other between two moments; count charges and refusals."""
+    """Charge one credit after the other between two moments. Counts charges and refusals."""
     # Models need Django set up, which only the processes that charge do.
     from channels.callers import find_caller
 
@@ -131,7 +131,7 @@ class Crew:
             self._read(process)
 
     def charge(self, key: str, seconds: float) -> dict[str, int]:
-        """Let all of them charge at once; return the sums."""
+        """Let all of them charge at once. Returns the sums."""
         starts_at = time.time() + 0.3
         order = {"key": key, "starts_at": starts_at, "ends_at": starts_at + seconds}
         for process in self._processes:
@@ -157,7 +157,7 @@ class Crew:
 
 
 def measure(kind: str, length: Length, log: RoundLog) -> list[Round]:
-    """Return all rounds on one kind of database; the last one empties an account."""
+    """Return all rounds on one kind of database. The last round empties an account."""
     with Stand(kind) as stand, ExitStack() as ending:
         rich, poor = stand.rig.create_channels(
             [

@@ -1,9 +1,9 @@
-"""The load generator, a process of its own: so many connections, each always with one request.
+"""The load generator: a separate process whose connections always have one request open each.
 
     python -m bench.load < plan.json > figures.json
 
-Every request belongs to one of many channels and to a session that is used a few times, by one
-connection alone, so that prompts grow as in life and no session is ever busy.
+Every request belongs to one of many channels, and to a session that one connection uses a few
+times. So prompts grow as in real use, and no session is ever busy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST_DELTA = (b'"content": "', b"event: delta")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do. Without `keys`, every request is the body given, with the headers given."""
+    """What to do. Without `keys`, every request has the given body and headers."""
 
     port: int
     connections: int
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of it. Latencies in ms, of requests begun and ended in the measured time."""
+    """The results. Latencies in ms, of requests begun and ended in the measured time."""
 
     requests: int
     seconds: float
@@ -56,12 +56,12 @@ class Figures:
 
 
 def sent_at(answer: bytes) -> float:
-    """Return when the provider sent a stream's first piece, as that piece says (mock.py)."""
+    """Return when the provider sent a stream's first piece, as the piece itself says (mock.py)."""
     return int(answer.split(b"@", 2)[1]) / 1e9
 
 
 class Requests:
-    """Makes the next request of each connection."""
+    """Builds the next request of each connection."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -90,7 +90,7 @@ class Requests:
 
 
 class Generator:
-    """All connections and what they measured."""
+    """All connections and their measurements."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -109,7 +109,7 @@ class Generator:
     def run(self) -> Figures:
         for number in range(self.plan.connections):
             connection = Connection(self, number)
-            # Spread over the warm-up: callers do not march in step.
+            # Spread over the warm-up, because callers do not march in step.
             pause = self.plan.warm_up_seconds * number / self.plan.connections
             self.loop.at(time.perf_counter() + pause, connection.ask)
         self.loop.run()
@@ -126,7 +126,7 @@ class Generator:
         )
 
     def note(self, started: float, first_delta: float, answer: bytes) -> None:
-        """Take down an answer; those of the warm-up only by their status."""
+        """Record an answer. In the warm-up, record only its status."""
         now = time.perf_counter()
         status = answer[9:12].decode("latin-1")
         self.statuses[status] += 1
@@ -147,7 +147,7 @@ class Generator:
 
 
 class Connection:
-    """Asks, waits for the whole answer, asks again until time is up."""
+    """Asks, waits for the whole answer, and asks again until time is up."""
 
     def __init__(self, generator: Generator, number: int) -> None:
         self.generator = generator
@@ -198,7 +198,7 @@ class Connection:
 
 
 def raise_file_limit() -> None:
-    """Each connection is a file; the usual soft limit is 1,024."""
+    """Raise the limit of open files. Each connection is a file, and the usual limit is 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,7 +1,7 @@
 """An event loop as cheap as Python allows: one selector, one heap of timers, callbacks.
 
-What measures must cost little beside what is measured: asyncio's own loop and transports would
-double the CPU of the mock provider and of the load generator.
+A measuring tool must cost little compared with what it measures. asyncio's own loop and transports
+would double the CPU of the mock provider and of the load generator.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Loop:
 
 
 def content_length(head: bytes) -> int:
-    """Return what a message's head says about its body; 0 where it says nothing."""
+    """Return the body's length according to a message's head, or 0 if it does not say."""
     at = head.find(b"ontent-") if b"ontent-" in head else -1
     while at >= 0:
         if head[at + 7 : at + 14].lower() == b"length:":

@@ -1,5 +1,5 @@
-// Preloaded into a peer that knows no setting for its address: whatever it serves, it serves on
-// this machine alone. An address that was asked for is replaced too.
+// Preloaded into a peer that has no setting for its address: makes it listen only on this machine,
+// even if it asks for another address.
 "use strict";
 
 const net = require("node:net");

@@ -1,10 +1,10 @@
-"""Where a chat request's time goes: every stop of the path timed in one process and thread.
+"""Where a chat request's time goes: every stop of the path, timed in one process and thread.
 
     python -m bench.micro [--requests 400] [--kind pg|sqlite]
 
-Runs the whole WSGI application against a private database and the cheap provider. The stops
-nest, and each is charged only for what it does itself. Wall time of a statement holds what the
-database needed; CPU is this thread's alone. Timing itself adds about 1 us a stop.
+Runs the whole WSGI application against a private database and the cheap provider. The stops nest,
+and each is charged only for its own work. The wall time of a statement includes the database's
+time; CPU is only this thread's. Timing adds about 1 us a stop.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from common.slots import Slots
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 
-# Whose time is told apart, by the name under which it is called.
+# The stops that are timed, with the name under which each is called.
 STOPS = {
     "request middleware": ("common.middleware:RequestMiddleware.__call__",),
     "logging": (
@@ -85,7 +85,7 @@ STOPS = {
 
 @dataclass(slots=True)
 class Stop:
-    """What was spent at one stop, less what stops inside it took."""
+    """What was spent at one stop, without the stops inside it."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -94,7 +94,7 @@ class Stop:
 
 @dataclass(slots=True)
 class Watch:
-    """A stack of stops: time goes to the innermost."""
+    """A stack of stops. Time goes to the innermost."""
 
     stops: dict[str, Stop] = field(default_factory=lambda: defaultdict(Stop))
     stack: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Watch:
     cpu_at: float = 0.0
 
     def switch(self) -> None:
-        """Charge the time since the last switch to the stop that had it."""
+        """Charge the time since the last switch to the stop that was active."""
         wall, cpu = time.perf_counter(), time.thread_time()
         if self.stack:
             stop = self.stops[self.stack[-1]]
@@ -130,7 +130,7 @@ class Watch:
         setattr(owner, attribute, staticmethod(watched) if is_static else watched)
 
     def execute(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        """Be a connection's execute wrapper: each statement is a stop of its own."""
+        """Act as a connection's execute wrapper, so that each statement is a separate stop."""
         return self.timed(f"SQL {title(str(sql))}", execute)(sql, params, many, context)
 
 
@@ -148,7 +148,7 @@ def is_statement(stop: str) -> bool:
 
 
 def patch_stops(watch: Watch) -> None:
-    """Put a watch on every stop of the path; say which of them are no longer there."""
+    """Time every stop of the path. Prints which of them no longer exist."""
     for name, targets in STOPS.items():
         for target in targets:
             owner, _, attribute = target.replace(":", ".").rpartition(".")
@@ -159,7 +159,7 @@ def patch_stops(watch: Watch) -> None:
 
 
 def inside(told: dict[str, Any]) -> dict[str, Any]:
-    """Run the requests in this process; return figures per request in ms."""
+    """Run the requests in this process. Returns figures per request in ms."""
     import django
 
     django.setup()
@@ -248,7 +248,7 @@ def ask(stand: Stand, requests: int, number: int) -> dict[str, Any]:
 
 
 def ask_plan(stand: Stand, plan: dict[str, Any], requests: int) -> dict[str, Any]:
-    """Run a plan in a process of its own, on the stand's present database."""
+    """Run a plan in a new process, on the stand's current database."""
     question = {"plan": plan, "requests": requests, "database": stand.rig.database.url}
     with (stand.logs / "micro.log").open("ab") as log:
         done = subprocess.run(
@@ -266,7 +266,7 @@ def ask_plan(stand: Stand, plan: dict[str, Any], requests: int) -> dict[str, Any
 
 
 def show(reports: list[dict[str, Any]]) -> None:
-    """Print medians over the rounds, dearest CPU first."""
+    """Print medians over the rounds, the most expensive CPU first."""
 
     def median(values: list[float]) -> float:
         return statistics.median(values)

@@ -1,14 +1,14 @@
-"""A provider that costs next to nothing: prebuilt answers, after a chosen wait.
+"""A provider that costs almost nothing: prebuilt answers, after a chosen wait.
 
     python -m bench.mock        listens on a free port and prints it
 
-    POST /latency/MS            how long answers, and the first piece of streams, take from now on
-    POST /gap/MS                how long after one piece of a stream the next comes, from now on
-    POST anything else          a chat completion; a stream where the body asks for one
+    POST /latency/MS            sets the wait before answers and the first piece of streams
+    POST /gap/MS                sets the wait between two pieces of a stream
+    POST anything else          a chat completion, or a stream if the body asks for one
 
-Streams are 50 pieces, at first 10 ms apart; the first says when it was sent, by the clock that all
-processes of a machine share. acceptance/mock_provider.py can do far more, at ten times
-the CPU.
+Streams are 50 pieces, at first 10 ms apart. The first piece says when it was sent, by the clock
+that all processes of a machine share. acceptance/mock_provider.py can do far more, at ten times the
+CPU.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
 
 
 def streamed_answer() -> list[bytes]:
-    """Return what is sent, piece by piece; the head goes with the first."""
+    """Return what is sent, piece by piece. The head goes with the first one."""
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
@@ -76,7 +76,7 @@ def streamed_answer() -> list[bytes]:
 
 
 def stamped_piece() -> bytes:
-    """Return a stream's first piece: the time, as load.py finds it."""
+    """Return a stream's first piece, which contains the time, where load.py finds it."""
     return event({"content": f"@{time.perf_counter_ns()}@".ljust(REPLY_CHARACTERS // PIECES)})
 
 
@@ -144,7 +144,7 @@ class Connection:
             self.send(PLAIN)
 
     def stream(self, number: int, due: float) -> None:
-        """Send a piece when it is due, then see to the next one."""
+        """Send a piece when it is due, then schedule the next one."""
 
         def send() -> None:
             self.send(STREAMED[number] if number else STREAMED[0] + stamped_piece())

@@ -1,10 +1,10 @@
-"""This checkout beside another commit, a hundred chats here, a hundred there: which costs more?
+"""Compare this checkout with another commit, in turns of a hundred chats: which costs more?
 
     python -m bench.pair HEAD~1 [--rounds 40] [--endpoint v1] [--streams]
 
 The machine's speed drifts by half within minutes, so figures of two runs say little. Here each
-version has a process and a database of its own, and they take turns of a tenth of a second: both
-meet the same drift, and what is told is the ratio. Tables are those of this checkout for both.
+version has its own process and database, and they take turns of a tenth of a second. Both see the
+same drift, and the result is the ratio. Both use this checkout's tables.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PATHS = {"chat": "/api/chat", "v1": "/v1/chat/completions"}
 
 
 class Version:
-    """A process that answers chats of one checkout, when it is told to."""
+    """A process that answers chats with one checkout's code, on request."""
 
     def __init__(self, stand: Stand, root: Path, plan: Mapping[str, Any]) -> None:
         self._url = stand.rig.database.url
@@ -59,7 +59,7 @@ class Version:
         self.turn(WARMING)
 
     def turn(self, chats: int) -> tuple[float, float]:
-        """Answer so many chats; return CPU ms of each, the gateway's and PostgreSQL's."""
+        """Answer `chats` chats. Returns CPU ms of each: the gateway's and PostgreSQL's."""
         assert self._process.stdin
         assert self._process.stdout
         before = backend_cpu_seconds(self._url)
@@ -90,9 +90,9 @@ pair.answer(sys.argv[1])
 
 
 def answer(plan: str) -> None:
-    """Answer as many chats as each line of standard input says; tell the seconds of CPU.
+    """Answer as many chats as each line of standard input says. Prints the seconds of CPU.
 
-    Of all threads: a stream's call runs on one of its own.
+    Of all threads, because a stream's call runs on a separate one.
     """
     ask = asker(json.loads(plan))
     for number, line in enumerate(sys.stdin):
@@ -103,7 +103,7 @@ def answer(plan: str) -> None:
 
 
 def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
-    """Set the gateway up in this process; return what asks it, by numbers of caller and chat."""
+    """Set up the gateway in this process. Returns a function (caller, chat) that asks it."""
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
@@ -120,7 +120,7 @@ def asker(plan: dict[str, Any]) -> Callable[[int, int], bytes]:
 
 
 def plan_of(stand: Stand, endpoint: str, *, is_stream: bool) -> dict[str, Any]:
-    """Return what to ask: a chat in turns of a session, or a completion of a message alone."""
+    """Return what to ask: a chat in a session's turns, or a completion of a single message."""
     plan = stand.plan(connections=1, run="pair", message=micro.MESSAGE, is_stream=is_stream)
     plan["path"] = PATHS[endpoint]
     if endpoint == "v1":
@@ -133,7 +133,7 @@ def plan_of(stand: Stand, endpoint: str, *, is_stream: bool) -> dict[str, Any]:
 
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
-    """Lay a commit out in a folder, as long as the block runs."""
+    """Check a commit out into a folder, for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="gateway-pair-") as folder:
         root = Path(folder) / "checkout"
         git = ["git", "-C", str(BASE_DIR), "worktree"]
@@ -147,7 +147,7 @@ def checkout(commit: str) -> Iterator[Path]:
 def measure(
     commit: str, rounds: int, endpoint: str, *, is_stream: bool
 ) -> tuple[list[tuple[float, float]], ...]:
-    """Return the figures of every turn: of the other commit, and of this checkout."""
+    """Return the figures of every turn, of the other commit and of this checkout."""
     turns: tuple[list[tuple[float, float]], ...] = ([], [])
     with ExitStack() as ending:
         roots = [ending.enter_context(checkout(commit)), BASE_DIR]
@@ -169,7 +169,7 @@ def measure(
 def lines(
     before: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]]
 ) -> Iterator[str]:
-    """Say what each costs: means over all turns, and quartiles of the ratio turn by turn."""
+    """Yield what each version costs: means over all turns, and quartiles of the ratio by turn."""
     yield "| CPU ms a chat | before | now | ratio | of turns, quartiles |"
     yield "|---|---|---|---|---|"
     for at, name in enumerate(("gateway", "PostgreSQL")):
@@ -185,7 +185,7 @@ def lines(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pair")
-    parser.add_argument("commit", help="what to compare this checkout with, as HEAD~1")
+    parser.add_argument("commit", help="the commit to compare this checkout with, such as HEAD~1")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--endpoint", choices=PATHS, default="chat")
     parser.add_argument("--streams", action="store_true", help="streams of 50 pieces")

@@ -1,7 +1,7 @@
-"""Other gateways to be measured beside ours: installed once under var/peers/, on loopback only.
+"""Other gateways to measure beside ours: installed once under var/peers/, on loopback only.
 
-They get an environment of their own: no secret of an installation, and nothing a developer has
-set, reaches another project's code.
+They get a separate environment, so that neither an installation's secrets nor a developer's
+settings reach another project's code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LITELLM, LITELLM_VERSION = "LiteLLM", "1.106.2"
 PORTKEY, PORTKEY_VERSION = "Portkey", "1.15.2"
 LITELLM_WORKERS = 2
 START_SECONDS = 120.0
-# Of a server at rest: CPU used in one look.
+# A server is at rest if it uses no more CPU than this in one look.
 LOOK_SECONDS, LOOK_CPU_SECONDS = 0.25, 0.03
 PATH = "/v1/chat/completions"
 
@@ -54,7 +54,7 @@ def install() -> None:
     )
     portkey = PEERS_DIR / "portkey"
     package = f"@portkey-ai/gateway@{PORTKEY_VERSION}"
-    # Its one script would look for patches, of which the package has none.
+    # Its only script would look for patches, and the package has none.
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]
     install_once(portkey, package, ["npm", "install", "--prefix", str(portkey), *options, package])
 
@@ -73,7 +73,7 @@ def install_once(folder: Path, what: str, *commands: Sequence[str]) -> None:
 
 
 def show_and_run(command: Sequence[str], what: str) -> None:
-    """Run a program, showing its latest line. Raises SystemExit with its last ones."""
+    """Run a program, showing its latest line. Raises SystemExit with its last lines."""
     last: deque[str] = deque(maxlen=12)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
@@ -93,7 +93,7 @@ def show_and_run(command: Sequence[str], what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a peer is started, where it says that it is up, and what headers a request needs."""
+    """How to start a peer, where it reports that it is up, and which headers a request needs."""
 
     name: str
     version: str
@@ -105,22 +105,22 @@ class Launch:
 
 
 def litellm_launch(provider_url: str, folder: Path) -> Launch:
-    """Return the start of LiteLLM's proxy: no database, one key, which it insists on."""
+    """Return how to start LiteLLM's proxy: no database, and one key, which it insists on."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     config = folder / "litellm.yaml"
     config.write_text(json.dumps(litellm_config(provider_url)))
     options = {"config": config, "host": HOST, "port": port, "num_workers": LITELLM_WORKERS}
     here = PEERS_DIR / "litellm" / "bin"
-    # Its script by way of its Python: the first line of the script breaks where a checkout moves.
+    # Runs its script with its Python, because the script's first line breaks if the checkout moves.
     command = [str(here / "python"), str(here / "litellm")]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     env = own_env(folder) | {
-        # Otherwise it reads the .env of whichever folder is above it: ours.
+        # Otherwise it reads the .env of any folder above it, which is ours.
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_MASTER_KEY": key,
         "LITELLM_LOG": "ERROR",
-        # What it would fetch from the network when it starts.
+        # Otherwise it fetches this from the network at the start.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
         "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
@@ -130,7 +130,7 @@ def litellm_launch(provider_url: str, folder: Path) -> Launch:
 
 
 def litellm_config(provider_url: str) -> Mapping[str, object]:
-    """Return its configuration. Without prices it would look into each reply that cost nothing."""
+    """Return its configuration. Without prices it would examine each reply that costs nothing."""
     model = {
         "model": f"openai/{MODEL}",
         "api_base": provider_url,
@@ -142,7 +142,7 @@ def litellm_config(provider_url: str) -> Mapping[str, object]:
 
 
 def portkey_launch(provider_url: str, folder: Path) -> Launch:
-    """Return the start of Portkey's gateway: one process; where to send comes with each request."""
+    """Return how to start Portkey's gateway: one process. Each request says where to send it."""
     port = free_port()
     package = PEERS_DIR / "portkey" / "node_modules" / "@portkey-ai" / "gateway"
     command = ["node", "--require", str(BASE_DIR / "bench" / "loopback.cjs")]
@@ -162,7 +162,7 @@ def own_env(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def started(launches: Sequence[Launch], logs: Path) -> Iterator[list[Running]]:
-    """Start all, wait until all are up and at rest; end them, and all they started, at the end."""
+    """Start all and wait until all are up and at rest. At the end, end them and their children."""
     with ExitStack() as ending:
         running = []
         for launch in launches:
@@ -175,7 +175,7 @@ def started(launches: Sequence[Launch], logs: Path) -> Iterator[list[Running]]:
 
 
 def wait_for(launch: Launch, running: Running, logs: Path) -> None:
-    """Wait until all its processes have started. Raises RuntimeError where it ends instead."""
+    """Wait until all its processes have started. Raises RuntimeError if it ends instead."""
     progress(f"starting {launch.name}")
     what = f"{launch.name} up"
     wait_until(lambda: is_up(launch, running, logs), seconds=START_SECONDS, what=what)
@@ -190,7 +190,7 @@ def is_up(launch: Launch, running: Running, logs: Path) -> bool:
 
 
 def rest(pid: int, *, seconds: float = 10) -> None:
-    """Wait until a server is done with what it does after its answers; no longer than this."""
+    """Wait at most `seconds` until a server has finished its work after the answers."""
     ends_at = time.monotonic() + seconds
     pids = tree_of(pid)
     while time.monotonic() < ends_at:

@@ -2,8 +2,8 @@
 
     python -m bench --peers [--quick]
 
-All are up at once and one is loaded at a time. Each peer's turn follows one of ours, and only
-those two are compared, so that a drift of the machine meets both alike.
+All are up at once, and one is loaded at a time. Each peer's turn follows one of ours, and only
+those two are compared, so that a drift of the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from bench.stand import (
 
 CONNECTIONS = 32
 GATEWAY = "gateway"
-# Our CPU a request as a share of the peer's: no more than this.
+# Our CPU a request, as a share of the peer's, may be at most this.
 TARGETS = {LITELLM: 0.30, PORTKEY: 2.2}
 AIMS = {PORTKEY: 1.0}
-# Before the first round: a just-in-time compiler needs this long.
+# Before the first round, because a just-in-time compiler needs this long.
 WARM_UP_SECONDS = 4.0
 
 
@@ -64,7 +64,7 @@ def peer(launch: Launch, running: Running) -> Contender:
 
 
 def peer_plan(launch: Launch, seconds: float) -> Plan:
-    """Return the load of a peer: each request is what our gateway sends on."""
+    """Return the load of a peer: each request is what our gateway sends upstream."""
     return Plan(
         port=launch.port,
         connections=CONNECTIONS,
@@ -79,7 +79,7 @@ def peer_plan(launch: Launch, seconds: float) -> Plan:
 
 
 class Turns:
-    """Takes turns, and knows the figures of those taken."""
+    """Takes turns, and keeps the figures of finished ones."""
 
     def __init__(self, ours: Contender, peers: Sequence[Contender], log: RoundLog) -> None:
         self.ours = ours
@@ -103,7 +103,7 @@ class Turns:
         progress("")
 
     def take(self, one: Contender, turn: str, seconds: float) -> Round:
-        """Load one server, and see what it and the resting ones use."""
+        """Load one server, and measure what it and the resting ones use."""
         pids = tree_of(one.pid)
         others = [
             pid
@@ -137,7 +137,7 @@ class Turns:
 
 
 def ratios(rounds: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """Return our CPU a request as a share of a peer's, one a round, by the turns side by side."""
+    """Return our CPU a request as a share of a peer's, for each round, from adjacent turns."""
     turns = {
         (one["round"], one["who"]): float(one["cpu_ms"]) for one in rounds if one["against"] == name
     }
@@ -180,7 +180,7 @@ SERVERS = {
 
 
 def verdicts(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say for each peer whether the median ratio meets its target."""
+    """Return for each peer whether the median ratio meets its target."""
     for name, target in TARGETS.items():
         values = ratios(rounds, name)
         word = "met" if statistics.median(values) <= target else "MISSED"
@@ -211,8 +211,8 @@ def report(
 
 
 def run(length: Length, *, is_kept: bool) -> None:
-    """Measure, print, and where it is kept append to docs/performance.md."""
-    # Before anything runs: the checkout may change meanwhile, and installing is a load too.
+    """Measure, print, and append to docs/performance.md if `is_kept`."""
+    # Before anything runs: later the checkout may have changed, and installing is a load too.
     heading, other_load = figures.heading(), figures.other_load()
     peer_servers.install()
     log = RoundLog("peers")

@@ -1,4 +1,4 @@
-"""Small line charts as PNG. matplotlib is imported only to draw: no measurement waits for it."""
+"""Small line charts as PNG. Imports matplotlib only to draw: no measurement waits for it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 Line = Sequence[tuple[float, float]]
 
 INCHES, DOTS_AN_INCH = (8.0, 3.6), 120
-# What fits beside one another under the axis: characters in a row, labels on end.
+# What fits under the axis: characters in a row, or labels turned upright.
 ROW_CHARACTERS, MOST_LABELS = 60, 40
 
 
 def write(
     path: Path, title: str, lines: Mapping[str, Line], labels: Mapping[float, str], *, log: bool
 ) -> None:
-    """Write a chart whose values start at 0; `labels` stand under the axis, where x is.
+    """Write a chart whose values start at 0. `labels` go under the axis, by their x.
 
-    The same figures give the same bytes, so that a commit shows when a chart has changed.
+    The same figures give the same bytes, so that a commit shows whether a chart has changed.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def write(
 
 
 def _label(axes: Axes, labels: Mapping[float, str]) -> None:
-    """Put the labels under the axis: on end where they would touch, and only as many as fit."""
+    """Put the labels under the axis: upright if they would touch, and only as many as fit."""
     step = -(-len(labels) // MOST_LABELS)
     # Counted from the last one, which is the newest.
     shown = dict(list(labels.items())[::-1][::step])

@@ -22,7 +22,7 @@ from acceptance.rig import Rig, Wanted, Workshop
 from bench.load import Figures, Plan
 
 CHANNELS = 100
-# 1 to 10 kB, as many of each.
+# From 1 to 10 kB, equally many of each.
 PROMPT_CHARACTERS = (1_000, 2_500, 5_000, 10_000)
 PROMPT_TEXT = "You answer for a shop that sells lamps. Be brief, be kind, never promise a date. "
 CREDITS_MICRO = 10**15
@@ -33,7 +33,7 @@ def prompt_of(characters: int) -> str:
 
 
 class Stand:
-    """Everything a benchmark needs beside the gateway itself; all gone at the end."""
+    """Everything a benchmark needs besides the gateway itself. The end removes all of it."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Stand:
 
     @staticmethod
     def wanted(owner: str, *, microcredits: int = CREDITS_MICRO, system_prompt: str = "") -> Wanted:
-        """Describe a channel that no limit but its credits holds back."""
+        """Return a channel that no limit but its credits holds back."""
         return Wanted(owner=owner, microcredits=microcredits, system_prompt=system_prompt)
 
     def plan(self, *, connections: int, run: str, message: str, **more: Any) -> dict[str, Any]:
-        """Return a load plan through the gateway; `port` is that of a server, if there is one."""
+        """Return a load plan through the gateway. `port` is that of a server, if there is one."""
         port = self.rig.servers[0].port if self.rig.servers else 0
         plan = Plan(
             port=port,
@@ -119,7 +119,7 @@ class Provider:
 
 
 def run_load(plan: Mapping[str, Any]) -> Figures:
-    """Run a load plan in a process of its own."""
+    """Run a load plan in a new process."""
     done = run_python(["-m", "bench.load"], env=os.environ, stdin=json.dumps(plan))
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -140,7 +140,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def tree_of(pid: int) -> list[int]:
-    """Return a process and all below it."""
+    """Return a process and all its descendants."""
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
@@ -149,16 +149,16 @@ def resident_bytes(pids: Sequence[int]) -> int:
 
 
 def backend_cpu_seconds(url: str) -> float:
-    """Return the CPU of a database's PostgreSQL backends; 0 where it is no such database."""
+    """Return the CPU of a PostgreSQL database's backends, or 0 for another database."""
     if not url.startswith("postgres"):
         return 0.0
     return sum(single_cpu_seconds(pid) for pid in backend_pids(url))
 
 
 def single_cpu_seconds(pid: int) -> float:
-    """Return the CPU that a process of one thread has used so far; 0 once it has ended.
+    """Return the CPU used so far by a process with one thread; 0 if it has ended.
 
-    To the nanosecond where the kernel tells, else in its ticks of a hundredth.
+    To the nanosecond if the kernel tells, else in its ticks of a hundredth of a second.
     https://docs.kernel.org/scheduler/sched-stats.html
     """
     with suppress(OSError, ValueError):

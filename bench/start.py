@@ -1,4 +1,4 @@
-"""How long until it is ready: commands, the server, and what importing takes.
+"""How long until it is ready: commands, the server, and imports.
 
 python -m bench.start
 """
@@ -28,7 +28,7 @@ OWNER = "owner@example.com"
 COMMAND_SECONDS, SERVER_SECONDS = 1.0, 3.0
 # "import time:      self | cumulative |   nested.name", in microseconds; two blanks a level.
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
-# Real work of each kind: reading, all checks, proving, tidying, changing.
+# Real work of each kind: reading, all checks, verifying, cleaning up, changing.
 COMMANDS = (
     ("listmodels",),
     ("check",),
@@ -56,7 +56,7 @@ def command_seconds(env: Mapping[str, str], *arguments: str) -> float:
 
 
 def server_seconds(env: Mapping[str, str], log: str) -> float:
-    """Start as `make run` does where everything is set up; return the time to its first answer."""
+    """Start as `make run` does after the setup. Returns the time to the first answer."""
     port = free_port()
 
     def is_up() -> bool:
@@ -72,7 +72,7 @@ def server_seconds(env: Mapping[str, str], log: str) -> float:
 
 
 def slowest_imports(env: Mapping[str, str]) -> list[tuple[str, float]]:
-    """Return packages and ms spent in their own modules, the dearest first."""
+    """Return packages and the ms spent in their own modules, the slowest first."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", _LOAD],
         env=dict(env),
@@ -114,7 +114,7 @@ def report(env: Mapping[str, str]) -> Iterator[str]:
     yield ""
     best = min(imports, key=lambda one: sum(ms for _, ms in one))
     named = ", ".join(f"{name} {ms:.0f}" for name, ms in best[:SLOWEST])
-    yield f"The ten dearest packages, ms in their own modules: {named}."
+    yield f"The ten slowest packages, ms in their own modules: {named}."
     yield ""
     is_met = all(statistics.median(one) < COMMAND_SECONDS for one in [*commands, *helps.values()])
     is_met = is_met and statistics.median(server) < SERVER_SECONDS

@@ -254,7 +254,7 @@ class Hold(models.Model):
         EXPIRED = "expired", "Expired"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # Read by id, or while open. One partial index is enough, and each message writes one. No
+    # Read by id, or while open. One partial index is enough, because each message writes a hold. No
     # foreign key constraints: the day's row, counted with each hold, ties channel and account
     # together in the database (docs/decisions/0023).
     account = models.ForeignKey(

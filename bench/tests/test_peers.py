@@ -1,4 +1,4 @@
-"""What of the comparison with other gateways is worked out, not measured."""
+"""The parts of the comparison with other gateways that are computed, not measured."""
 
 import json
 import shutil

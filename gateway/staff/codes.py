@@ -63,7 +63,7 @@ def make(request: HttpRequest) -> HttpResponseBase:
     form = CodesForm(request.POST if request.method == "POST" else None, initial=fresh)
     if request.method != "POST" or not form.is_valid():
         status = 422 if request.method == "POST" else 200
-        title = "Make redemption codes"
+        title = "Create redemption codes"
         return render_staff_page(request, "make_codes.html", title=title, status=status, form=form)
     data = form.cleaned_data
     last_day = data["last_day"]

@@ -17,10 +17,10 @@ from common import errors as common
 from common.errors import ApiError
 from common.openai_shape import openai_status_of
 from conversations import errors as conversations
+from conversations import streaming
 from conversations.api import serializers
 from conversations.api.openai import CompletionsView
 from conversations.simulation import SIMULATED_RETRY_AFTER_SECONDS
-from conversations.streaming import KEEP_ALIVE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def limits() -> dict[str, object]:
         "wait_seconds": settings.SESSION_WAIT_SECONDS,
         "deadline_seconds": settings.PROVIDER_DEADLINE,
         "stream_seconds": settings.PROVIDER_STREAM_DEADLINE,
-        "keep_alive_seconds": f"{KEEP_ALIVE_SECONDS:g}",
+        "keep_alive_seconds": f"{streaming.KEEP_ALIVE_SECONDS:g}",
         "read_factor": READ_FACTOR,
         "key_prefix": settings.API_KEY_PREFIX,
     }

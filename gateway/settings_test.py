@@ -34,6 +34,21 @@ from gateway.settings import *  # noqa: E402, F403  # the one place where it is 
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_ALWAYS_EAGER = True
+# What a server gives up early, to answer in time, a test on a busy machine waits for.
+_WAIT_SECONDS = 60
+REDIS_TIMEOUT_SECONDS = _WAIT_SECONDS
+for _cache in CACHES.values():  # noqa: F405
+    if "OPTIONS" in _cache:
+        _cache["OPTIONS"] |= {
+            "socket_timeout": _WAIT_SECONDS,
+            "socket_connect_timeout": _WAIT_SECONDS,
+        }
+_database = DATABASES["default"]["OPTIONS"]  # noqa: F405
+if "pool" in _database:
+    _database |= {"connect_timeout": _WAIT_SECONDS, "tcp_user_timeout": _WAIT_SECONDS * 1000}
+    _database["pool"]["timeout"] = _WAIT_SECONDS
+else:
+    _database["timeout"] = _WAIT_SECONDS
 # Redis remembers attempts to log in for longer than a run.
 CACHES["default"] |= {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"}  # noqa: F405
 STORAGES = {

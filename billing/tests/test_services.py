@@ -294,7 +294,7 @@ def test_the_database_refuses_an_impossible_balance(site: Site, change: dict[str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_at_once_never_oversell() -> None:
+def test_many_at_once_never_oversell(clock: Any) -> None:
     site = make_site(credit_amount=20, daily_quota=1000)
     caller = site.caller()
 
@@ -315,7 +315,7 @@ def test_many_at_once_never_oversell() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_at_once_never_pass_the_quota() -> None:
+def test_many_at_once_never_pass_the_quota(clock: Any) -> None:
     caller = make_site(daily_quota=13).caller()
 
     def work(index: int) -> int:
@@ -332,7 +332,7 @@ def test_many_at_once_never_pass_the_quota() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_hold_is_captured_or_released_by_one_of_many() -> None:
+def test_one_hold_is_captured_or_released_by_one_of_many(clock: Any) -> None:
     site = make_site()
     holds = [place(site.caller()) for _ in range(10)]
 

@@ -146,7 +146,7 @@ def test_channels_and_buckets_do_not_share(site: Site, stranger: Site) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_exactly_the_limit_is_admitted_of_many_at_once(site: Site) -> None:
+def test_exactly_the_limit_is_admitted_of_many_at_once(site: Site, clock: Any) -> None:
     def work(index: int) -> int:
         throttling._refused.clear()
         return sum(admitted(site.channel.id, 30) for _ in range(10))
@@ -229,7 +229,7 @@ def test_a_remembered_refusal_hides_neither_a_revoked_key_nor_a_higher_limit(clo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_exactly_the_limit_is_admitted_of_many_keys_at_once() -> None:
+def test_exactly_the_limit_is_admitted_of_many_keys_at_once(clock: Any) -> None:
     site = make_site(requests_per_minute=30)
     other = issue_api_key(channel=site.channel, is_test=False).clear
 

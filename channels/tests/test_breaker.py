@@ -298,7 +298,7 @@ def test_a_healthy_route_costs_no_query(django_assert_num_queries: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_open", [True, False])
-def test_of_many_at_once_one_probes(is_open: bool) -> None:
+def test_of_many_at_once_one_probes(clock: Any, is_open: bool) -> None:
     RouteHealth.objects.create(
         provider_name="groq",
         provider_model="llama",

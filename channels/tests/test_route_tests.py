@@ -20,6 +20,7 @@ from common.tests.stub_server import Peer, StubServer, answer
 pytestmark = pytest.mark.django_db
 
 KEY = "sk-route-test-key"
+LATE = 60.0  # ends a test that hangs
 PONG = {
     "choices": [{"message": {"content": "pong"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 9, "completion_tokens": 1},
@@ -28,8 +29,10 @@ PONG = {
 
 
 @pytest.fixture(autouse=True)
-def _private_addresses(settings: Any) -> Iterator[None]:
+def _private_addresses(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A provider on this machine may be asked, and a busy one has time enough."""
     settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES = True
+    monkeypatch.setattr(route_tests, "DEADLINE_SECONDS", LATE)
     yield
     http.close_idle()
 
@@ -109,7 +112,7 @@ def test_a_silent_provider_is_waited_for_until_the_deadline(
     monkeypatch.setattr(route_tests, "DEADLINE_SECONDS", 0.3)
 
     def late(peer: Peer, request: Any) -> None:
-        if peer.pause(8):  # less than a route test has otherwise
+        if peer.pause(LATE / 2):  # less than a route test has otherwise
             peer.send(answer(orjson.dumps(PONG)))
 
     with StubServer(late) as server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 import uuid
+from typing import Any
 
 import pytest
 from django.http import HttpRequest
@@ -22,7 +23,8 @@ factory = RequestFactory()
 
 
 @pytest.fixture(autouse=True)
-def _few_tries(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_tries(settings: Settings, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+    """Few tries are many, and no minute ends between two of them."""
     settings.FAILED_KEYS_PER_MINUTE = LIMIT
     monkeypatch.setattr(floods, "_redis_retry_at", 0.0)
 
@@ -61,6 +63,7 @@ def test_an_address_over_the_limit_waits_and_others_do_not(
 def test_a_lost_redis_costs_one_try_and_then_this_process_counts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(floods, "RETRY_REDIS_AFTER_SECONDS", 3600.0)
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     fail("192.0.2.1")
     assert floods._redis_retry_at > time.monotonic()

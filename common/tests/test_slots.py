@@ -336,7 +336,7 @@ def test_draining_waits_until_the_last_one_is_done(line: Line) -> None:
     assert {line.next_inside(), line.next_inside()} == {"/api/a", "/page"}
     assert not line.slots.drain(0.01)
     line.going.set()
-    assert line.slots.drain(5)
+    assert line.slots.drain(LATE)
 
 
 def test_handing_over_nothing_is_nothing() -> None:
@@ -484,7 +484,7 @@ def test_a_body_that_does_not_come_is_answered_holds_no_slot_and_is_not_waited_f
     assert not slow_clients.slots.drain(0)
     monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
     assert slow_clients.answers.get(timeout=LATE)[0] == 400
-    assert slow_clients.slots.drain(10)
+    assert slow_clients.slots.drain(LATE)
     slow_clients.leave()
     assert slow_clients.slots.drain(0)
 
@@ -542,8 +542,9 @@ class Counted(io.BytesIO):
     ],
 )
 def test_what_a_refused_client_still_sends_is_read_on(
-    sent: int, headers: dict[str, Any], read: int
+    monkeypatch: Any, sent: int, headers: dict[str, Any], read: int
 ) -> None:
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", LATE)
     slots, _ = slots_around(Body([], streaming=False))
     body = Counted(b"a" * sent)
     slots.bodies.drain(environ_of() | headers | {"wsgi.input": body})

@@ -202,7 +202,7 @@ def test_an_unknown_key_costs_one_query(db: None, django_assert_num_queries: Any
 
 
 def test_an_address_that_keeps_guessing_is_told_to_wait(
-    site: Site, settings: Any, provider: FakeProvider
+    site: Site, settings: Any, provider: FakeProvider, clock: Any
 ) -> None:
     settings.FAILED_KEYS_PER_MINUTE = 3
     # An address of this run alone: Redis remembers longer than a test.

@@ -29,7 +29,8 @@ from gateway.accounts import signup
 from gateway.accounts.recent import is_login_recent, reauthentication_url
 from gateway.tests.console_clients import ConsoleClient
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
+# A code and a count of attempts last for seconds: no test ends up in the next ones.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]
 
 PASSWORD = "correct-horse-battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -180,7 +180,7 @@ def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_se
     command = data["curl"].replace("http://testserver", live_server.url)
     command = command.replace("YOUR_TEST_KEY", live_site.test_key)
     result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True
+        ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True
     )
     assert "event: done" in result.stdout
     messages = Message.objects.filter(role=Message.Role.USER)

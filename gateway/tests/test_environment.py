@@ -30,7 +30,7 @@ def manage(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.Comple
         env=own | {name: os.environ[name] for name in SECRETS} | changes,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

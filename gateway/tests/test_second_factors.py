@@ -24,7 +24,8 @@ from channels.second_factors import MEMBERS
 from common import crypto
 from gateway import rotation
 
-pytestmark = pytest.mark.django_db
+# A code lasts for 30 seconds: no test ends up in the next ones.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 PASSWORD = "a-long-password-1"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

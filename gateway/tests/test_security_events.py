@@ -19,7 +19,8 @@ from gateway.accounts.events import abridged
 from gateway.tests.console_clients import log_in, owner_of
 from gateway.tests.test_accounts import PASSWORD, SECRET, code_now, link_in_mail, sign_up
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
+# A code and a count of attempts last for seconds: no test ends up in the next ones.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]
 
 ADDRESS = "198.51.100.7"
 

@@ -61,7 +61,7 @@ def run(live_site: Site, live_server: Any, tmp_path: Path) -> Run:
         path = tmp_path / found.file_name
         path.write_text(found.text)
         result = subprocess.run(
-            [*command, str(path)], capture_output=True, text=True, timeout=60, check=False
+            [*command, str(path)], capture_output=True, text=True, timeout=300, check=False
         )
         output = result.stdout + result.stderr
         assert status is None or result.returncode == status, output
@@ -241,7 +241,7 @@ def test_a_command_line_holds_any_message(
         is_stream=is_stream,
     )
     result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True
+        ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True
     )
     assert DEMO in result.stdout.replace('"}\n\nevent: delta\ndata: {"text":"', "")
     assert ApiClient(live_site.test_key).history("s'1")[0]["content"] == message
@@ -258,6 +258,6 @@ def test_a_command_line_asks_for_a_simulation(live_site: Site, live_server: Any)
         simulate="site_disabled",
     )
     result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True
+        ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True
     )
     assert json.loads(result.stdout)["code"] == "site_disabled"

@@ -59,6 +59,8 @@ class Running:
             "PORT": str(self.port), "DATA_DIR": str(data_dir), "WORKERS": "2", "DATABASE_URL": "",
             "REDIS_URL": "", "PROVIDER_BASE_URL": "", "DJANGO_SETTINGS_MODULE": "gateway.settings",
             "ENV_FILE": os.devnull,
+            # A call in flight ends when the test says so.
+            "PROVIDER_DEADLINE": "3600", "PROVIDER_STREAM_DEADLINE": "3600",
         }  # fmt: skip
         self.output: list[str] = []
         self.process = subprocess.Popen(
@@ -100,7 +102,7 @@ class Running:
     def is_alive(self) -> bool:
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/healthz", timeout=2
+                f"http://127.0.0.1:{self.port}/healthz", timeout=SECONDS
             ) as answer:
                 return bool(answer.status == 200)
         except OSError:
@@ -141,6 +143,12 @@ def is_running(pid: int) -> bool:
     return False
 
 
+class Server(ThreadingHTTPServer):
+    """Lets a crowd wait to be accepted: of more than five, some would be tried again too late."""
+
+    request_queue_size = 128
+
+
 class GatedProvider:
     """An OpenAI-compatible provider whose calls wait until the gate opens."""
 
@@ -168,7 +176,7 @@ class GatedProvider:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -161,5 +160,6 @@ def test_a_body_without_length_is_411(running: Running, wire: Wire) -> None:
 
 def test_the_readiness_probe_needs_nobodys_body(running: Running, wire: Wire) -> None:
     wire.half_sent("/accounts/login/")
-    with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/readyz", timeout=SECONDS) as told:
-        assert told.status == 200
+    ready = f"http://127.0.0.1:{running.port}/readyz"
+    # On a busy machine the database is asked for longer than the probe waits for it.
+    wait_until(lambda: requests.get(ready, timeout=SECONDS).status_code == 200, "it is ready")

@@ -175,7 +175,7 @@ def start_in_vain(tmp_path: Path, **settings: str) -> str:
         values["PORT"] = str(probe.getsockname()[1])
     done = subprocess.run(
         [sys.executable, "scripts/serve.py"],
-        cwd=ROOT, env=own | values | settings, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, env=own | values | settings, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -52,7 +52,7 @@ _MOST_POINTS_MARKED = 62
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A row of values, None where there is none. `css` is the class with its color."""
+    """A row of values, None for a missing value. `css` is the class with its colour."""
 
     name: str
     values: Sequence[float | None]
@@ -117,7 +117,7 @@ def line_chart(
 
 
 def legend(series: Iterable[Series]) -> SafeString:
-    """Return the names of the series beside their colors."""
+    """Return the names of the series beside their colours."""
     names = format_html_join("", '<span class="{}">{}</span>', ((s.css, s.name) for s in series))
     return format_html('<div class="gw-legend">{}</div>', names)
 

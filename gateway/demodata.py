@@ -1,7 +1,7 @@
 """Writes realistic tenants with balanced books, fast, for trying out and measuring pages.
 
 Writes one day at a time, and each day in the order of time, as a real installation would.
-Neighboring rows then belong to different tenants, so page times are realistic.
+Neighbouring rows then belong to different tenants, so page times are realistic.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def has_data_of_others() -> bool:
 
 @transaction.atomic
 def make_tenants(size: Size, *, rng: random.Random, starts_at: datetime) -> list[Tenant]:
-    """Create channels, and an account for about every ten. Nobody can log in to the accounts."""
+    """Create channels, and for about every ten an account that nobody can log in to."""
     models = list(LanguageModel.objects.filter(is_enabled=True)) or list(
         LanguageModel.objects.all()
     )

@@ -73,7 +73,7 @@ def company(key: str) -> str:
 
 def shop(index: int) -> str:
     """Return the name of a channel. The first hundred differ, the rest are numbered."""
-    number = index * 37 % 100  # neighbors share neither word
+    number = index * 37 % 100  # neighbours share neither word
     name = f"{_FIRST[number % 10]} {_SECOND[number // 10]}"
     return f"{name} {index // 100 + 1}" if index >= 100 else name
 

@@ -211,8 +211,8 @@ def _write_on_sqlite() -> None:
 def _write_on_postgresql() -> None:
     """Raise if this is a standby or the disk is full. Leaves no dead row behind.
 
-    Sorts rows in less memory than they need, so that PostgreSQL writes the rest to a file on the
-    same disk.
+    Sorts rows in less memory than they need, so that PostgreSQL writes the rest to a file
+    beside the data.
     """
     with connection.cursor() as cursor:
         cursor.execute("UPDATE gateway_heartbeat SET name = name WHERE FALSE")

@@ -170,7 +170,7 @@ def database_settings(url: str) -> dict[str, Any]:
         config["CONN_MAX_AGE"] = 0  # Django requires this with a pool
         config["OPTIONS"] = {
             "connect_timeout": 3,
-            # Gives up a database whose packets are dropped after a few seconds. The first value
+            # If the network drops the database's packets, give up within seconds. The first value
             # (milliseconds) limits sending a statement, the others limit waiting for its result.
             "tcp_user_timeout": 5000,
             "keepalives_idle": 5,

@@ -62,7 +62,7 @@ _EVENTS = {
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """The gateway's behavior for log-in and sign-up."""
+    """The gateway's behaviour for log-in and sign-up."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
         "account_inactive": "This log-in has been switched off.",
@@ -106,8 +106,7 @@ class AccountAdapter(DefaultAccountAdapter):
             return False
         if user.last_login is not None:
             return bool(super().confirm_email(request, email_address))
-        # Nobody can log in before verifying an address, so whoever never logged in has just signed
-        # up.
+        # Nobody can log in before verifying an address, so a person who never has just signed up.
         with transaction.atomic():
             is_confirmed = bool(super().confirm_email(request, email_address))
             if is_confirmed:

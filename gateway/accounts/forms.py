@@ -167,8 +167,7 @@ def _recorded(user: User | None, *, by: str) -> Iterator[None]:
 def _use_up(user: User, code: str) -> None:
     """Use up an app's code, so that no process accepts it twice. Raises ValidationError.
 
-    Counted for each period of 30 s, in which an app shows one code. The same code in a later period
-    is a new one.
+    A code is valid for one period of 30 s. The same code in a later period is a new one.
     """
     period = int(time.time()) // app_settings.TOTP_PERIOD
     subject = f"{user.pk} {period} {normalize_user_code(code)}"

@@ -41,7 +41,7 @@ def switch(request: HttpRequest) -> HttpResponseRedirect:
     except ValueError:
         raise Http404 from None
     member = find_member(request, account_id)
-    assert member is not None  # because an account was named
+    assert member is not None  # with an id, it returns a member or raises
     request.session[ACCOUNT_SESSION_KEY] = account_id
     return redirect(member.url("index"))
 

@@ -9,7 +9,7 @@ from conversations import reports, transcripts
 from conversations.reports import Scope
 from conversations.transcripts import Search
 
-# A larger number says nothing more: whoever has that many knows where to look.
+# A larger number says nothing more: people with that many conversations know where to look.
 MOST_COUNTED = 100
 
 

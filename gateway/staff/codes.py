@@ -55,7 +55,7 @@ class CodesForm(LabelledForm):
         return last_day
 
 
-# Whoever redeems a code gets its credits, including the person who creates it.
+# Anybody can redeem a code for credits, including the person who creates it.
 @staff_page("billing.add_redemptioncode", "billing.add_ledgerentry")
 def make(request: HttpRequest) -> HttpResponseBase:
     """Create codes and show them, this once. Sending the same form again shows the same codes."""

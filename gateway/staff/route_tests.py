@@ -33,7 +33,7 @@ def test_environment(request: HttpRequest) -> HttpResponseBase:
     model = next((one for one in models if wanted in (None, one.model_id)), None)
     if not address or model is None:
         raise Http404
-    # Shown like the other routes, but neither is stored.
+    # Unsaved rows, to show this like the other routes.
     provider = Provider(name=routes.DEFAULT_PROVIDER, base_url=address)
     route = Route(model=model, provider=provider, provider_model=model.model_id)
     result = route_tests.try_default(model.model_id) if request.method == "POST" else None

@@ -15,7 +15,7 @@ register = template.Library()
 def json_text(field: Any) -> str:
     """Return the JSON of a read-only field, one line for each value.
 
-    If pygments is installed, unfold would color it with inline styles, which the content security
+    If pygments is installed, unfold would colour it with inline styles, which the content security
     policy forbids.
     """
     value = lookup_field(field.field["field"], field.form.instance, field.model_admin)[2]

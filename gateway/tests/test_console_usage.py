@@ -1,4 +1,4 @@
-"""The Usage page: correct figures that say how they compare to the ledger, only for the account."""
+"""The Usage page: correct figures, compared openly with the ledger, only of this account."""
 
 from __future__ import annotations
 

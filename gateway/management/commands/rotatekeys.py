@@ -56,7 +56,7 @@ class Command(ScriptCommand):
 
     @staticmethod
     def _of(setting: str, left: Counter[rotation.Secret]) -> dict[str, int]:
-        """Return the rows under each secret of a setting. Lists the newest even if it has none."""
+        """Return how many rows use each secret of a setting. Includes the newest in any case."""
         counts = {rotation.newest(setting): 0}
         for (whose, name), count in sorted(left.items()):
             if whose == setting:

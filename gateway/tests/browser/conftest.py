@@ -95,7 +95,7 @@ NewVisitor = Callable[..., Watched]
 
 @pytest.fixture
 def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
-    """Return a function that opens a new browser with a width, a color scheme, and a log-in.
+    """Return a function that opens a new browser with a width, a colour scheme, and a log-in.
 
     At the end of the test all of them must be clean: no failed script, nothing blocked by the
     content security policy, nothing requested from another host.

@@ -110,7 +110,7 @@ def talk(page: Page, model: FakeProvider) -> None:
 
 
 def keep(page: Page, name: str, *, height: int) -> None:
-    """Save what a window of that height shows. 256 colors are enough for these pages."""
+    """Save what a window of that height shows. 256 colours are enough for these pages."""
     page.set_viewport_size({"width": 1280, "height": height})
     page.wait_for_load_state("networkidle")
     page.evaluate("document.activeElement.blur()")

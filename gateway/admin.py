@@ -1,4 +1,4 @@
-"""Staff pages of accounts: they look into every app, so they are here."""
+"""Staff pages of accounts. They are here because they need every app."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gateway.staff.pages import staff_url
 
 
 class AccountList(ChangeList):
-    """Reads the figures of the accounts on the page, and of no others."""
+    """Reads only the figures of the accounts on the page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -49,7 +49,7 @@ class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
 
 
 class AccountForm(forms.ModelForm):
-    """An account, and why it is disabled: its members want to know."""
+    """An account, and the reason for disabling it, for its members."""
 
     reason = forms.CharField(
         required=False,
@@ -95,7 +95,7 @@ class AccountAdmin(AuditedAdmin):
     show_full_result_count = False
     ordering = ("-id",)
     form = AccountForm
-    # What is searched is said by accounts_matching; this shows the box.
+    # accounts_matching decides what is searched. This only shows the search box.
     search_fields = ("name",)
     search_help_text = "Name, a member's address, a channel's name, site or id, the end of a key"
     fields = ("name", "plan", "is_enabled", "reason", "created_at", "balance", "held")
@@ -105,7 +105,7 @@ class AccountAdmin(AuditedAdmin):
     actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain", "view_console")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Books and audit log outlive everything: an account is switched off instead."""
+        """Forbid it: ledger and audit log are kept forever. Accounts are disabled instead."""
         return False
 
     def get_search_results(
@@ -116,7 +116,7 @@ class AccountAdmin(AuditedAdmin):
         return queryset.filter(selectors.accounts_matching(search_term)), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
-        """A plan grants credits: only who may book them says which an account is on."""
+        """Plans grant credits, so only staff who may book credits choose an account's plan."""
         fixed = super().get_readonly_fields(request, obj)
         return fixed if request.user.has_perm(BOOK_CREDITS) else (*fixed, "plan")
 
@@ -177,7 +177,7 @@ class AccountAdmin(AuditedAdmin):
         found: Figures = getattr(account, "figures", None) or Figures()
         return found
 
-    # --- Credits: every one of these leads to a page that asks, shows and only then books ------
+    # --- Credits: each of these opens a page with a preview, and books only on confirmation ------
 
     def has_book_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm(BOOK_CREDITS)

@@ -1,4 +1,4 @@
-"""Where exceptions become answers: DRF's handler, and Django's for what fails outside a view."""
+"""Turns exceptions into responses, in DRF's handler and in Django's for errors outside views."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("gateway.api")
 
 
 def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
-    """DRF's exception handler: the documented error, whatever was raised."""
+    """Return the documented error response for any exception. DRF's exception handler."""
     request: Request = context["request"]
     error = to_logged_error(exception)
     replies = getattr(getattr(request, "_auth", None), "fallback_replies", {})
@@ -31,7 +31,7 @@ def render_exception(exception: Exception, context: dict[str, Any]) -> Response:
 
 
 def to_logged_error(exception: Exception) -> ApiError:
-    """Return the documented error; faults, which are not the caller's, are logged."""
+    """Return the documented error, and log it if it is not the caller's fault."""
     error = to_api_error(exception)
     if error.status >= 500:
         fields = {"code": error.code} | _reason_of(exception)
@@ -40,16 +40,16 @@ def to_logged_error(exception: Exception) -> ApiError:
 
 
 def _traceback_of(exception: BaseException | None) -> BaseException | None:
-    """Only what is unexpected needs a traceback.
+    """Return the exception if its traceback should be logged. Only unexpected ones need it.
 
-    A provider's failure was logged by its route, and a database that is away fails every request.
+    A provider's failure is logged by its route, and an unreachable database fails every request.
     """
     is_expected = isinstance(to_api_error(exception), errors.Overloaded)
     return None if is_expected or isinstance(exception, ApiError) else exception
 
 
 def _reason_of(exception: BaseException | None) -> dict[str, str]:
-    """Return the database's own words in one short line, where it is at fault."""
+    """Return the database's own message in one short line, if the database is at fault."""
     if isinstance(exception, ApiError) or not isinstance(
         to_api_error(exception), errors.Overloaded
     ):
@@ -58,19 +58,19 @@ def _reason_of(exception: BaseException | None) -> dict[str, str]:
 
 
 def api_not_found(request: HttpRequest) -> HttpResponse:
-    """404 for unknown paths of the API."""
+    """Answer 404 to unknown paths of the API."""
     return _plain_error(request, errors.NotFound())
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: JSON under the API, a page for people elsewhere."""
+    """Answer 404: JSON under the API, a page elsewhere."""
     if is_api_request(request):
         return api_not_found(request)
     return defaults.page_not_found(request, exception)
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400 raised by Django itself, for an unknown Host header above all."""
+    """Answer 400 when Django refuses a request, mostly for an unknown Host header."""
     if is_api_request(request):
         message = "The request was refused. Check the Host header against ALLOWED_HOSTS."
         return _plain_error(request, errors.InvalidRequest(message))
@@ -80,7 +80,7 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """500, or 503 without a database, for what failed outside an API view."""
+    """Answer 500, or 503 without a database, to errors outside API views."""
     exception = sys.exc_info()[1]
     error = to_api_error(exception)
     fields = {"path": path_for_log(request)} | _reason_of(exception)
@@ -99,7 +99,7 @@ def error_response(
     fallback_replies: dict[str, str],
     extra: dict[str, str],
 ) -> HttpResponse:
-    """Return the API's answer to an exception that a page's own script reads, with more members."""
+    """Return the API's error response with extra members, for a script on one of our pages."""
     error = to_logged_error(exception)
     answer = answer_error(error, path=request.path, fallback_replies=fallback_replies)
     return JsonResponse(answer.body | extra, status=answer.status, headers=answer.headers)

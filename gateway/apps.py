@@ -5,7 +5,7 @@ from django.core import checks
 
 
 class GatewayConfig(AppConfig):
-    """The site as a whole: its addresses, checks and commands."""
+    """The site as a whole: its URLs, checks, and commands."""
 
     name = "gateway"
 
@@ -18,15 +18,15 @@ class GatewayConfig(AppConfig):
 
 
 class StaffAdminConfig(SimpleAdminConfig):
-    """Django's admin as the staff's site.
+    """Django's admin, as the staff's site.
 
-    Its pages are loaded with the URLs (gateway/urls.py), and so by the server and the checks:
-    AdminConfig would load them, and all that they need, at the start of every command.
+    Its pages are loaded with the URLs (gateway/urls.py), so only by the server and the checks.
+    AdminConfig would load them, with everything they need, at the start of every command.
     """
 
     default_site = "gateway.sites.StaffSite"
 
     def ready(self) -> None:
-        # Not super(): its other check looks at the pages, which may not be loaded when it runs.
-        # gateway.checks has one that loads them first.
+        # Does not call super(), whose other check looks at pages that may not be loaded when it
+        # runs. gateway.checks has a check that loads them first.
         checks.register(check_dependencies, checks.Tags.admin)

@@ -1,4 +1,4 @@
-"""Many rows into a table at once: COPY on PostgreSQL, one prepared INSERT on SQLite."""
+"""Bulk inserts: COPY on PostgreSQL, one prepared INSERT on SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common import db
 
 
 def copy(model: type[Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows in one go; columns that are left out get the model's defaults."""
+    """Write many rows at once. Columns that are left out get the model's defaults."""
     missing = {
         item.attname: item.get_default()
         for item in model._meta.concrete_fields

@@ -1,4 +1,4 @@
-"""The Celery application: cleaning and adding up. Nothing that must be correct waits for it."""
+"""The Celery application, for clean-up and rollups. Correctness never depends on it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 try:
     _ = settings.DATA_DIR
 except ImproperlyConfigured as error:
-    # A worker that is started with a wrong setting ends as a command does.
+    # A worker with an invalid setting stops like a command, without a traceback.
     raise SystemExit(str(error)) from None
 
 
 def broker_settings(url: str) -> dict[str, object]:
-    """Return Celery's settings for a broker URL, or for plain files under DATA_DIR without one."""
+    """Return Celery's settings for a broker URL. Without one, files under DATA_DIR are used."""
     if url:
         return {"broker_url": url, "broker_connection_retry_on_startup": True}
     folder = settings.DATA_DIR / "celery"
@@ -32,7 +32,7 @@ def broker_settings(url: str) -> dict[str, object]:
     return {
         "broker_url": "filesystem://",
         "broker_transport_options": {
-            # One folder for both directions: what is sent is what workers read.
+            # The same folder for both directions, because workers read what is sent.
             "data_folder_in": str(folder / "queue"),
             "data_folder_out": str(folder / "queue"),
             "processed_folder": str(folder / "processed"),
@@ -52,7 +52,7 @@ app.conf.update(
     beat_scheduler="gateway.schedule:Schedule",
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
-        # gateway/heartbeat.py says what is made of it.
+        # gateway/heartbeat.py says what the beat is used for.
         "show that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
@@ -86,11 +86,11 @@ app.autodiscover_tasks()
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # the library has no types
 def refuse_a_broken_installation(**kwargs: Any) -> None:
-    """Run the checks that commands run before they write; Celery's own leave the database out."""
+    """Run the checks that commands run before they write. Celery's own omit the database."""
     command = ScriptCommand()
     try:
         command.check(**command.get_check_kwargs({}))
     except SystemCheckError as error:
         print(error, file=sys.stderr)
-        # Whatever else is raised here, Celery would log and pass over.
+        # Celery would log every other exception raised here and go on.
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""Charts as SVG drawn by the server: no script, sharp at any size, light and dark by CSS."""
+"""Charts as SVG, drawn by the server: no script, sharp at any size, light and dark by CSS."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BAR, _GAP, _HEIGHT = 8, 3, 40
 
 
 def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString:
-    """Return small bars; one of `most` is as high as the drawing, so that charts can be compared.
+    """Return small bars. `most` fills the full height, so that charts can be compared.
 
-    `label` says them to screen readers.
+    `label` describes them to screen readers.
 
-    A day without anything still shows a hairline, so that the days can be counted.
+    A day with no value still shows a hairline, so that the days can be counted.
     """
     most = max(most, *values, 1)
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
@@ -52,7 +52,7 @@ _MOST_POINTS_MARKED = 62
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of values, None where there is none; `css` is its colour's class."""
+    """A row of values, None for a missing value. `css` is the class with its colour."""
 
     name: str
     values: Sequence[float | None]
@@ -66,7 +66,7 @@ def bar_chart(
     title: str,
     show: Callable[[float], str] = "{:,.0f}".format,
 ) -> SafeString:
-    """Return bars of all series, one on top of the other; each says its figures when pointed at."""
+    """Return stacked bars of all series. Each shows its figures on hover."""
     stacks = list(zip(*(one.values for one in series), strict=True))
     most = max((sum(value or 0 for value in stack) for stack in stacks), default=0)
     axis = _Axis(most, is_whole=all(isinstance(value, int) for value in chain(*stacks)))
@@ -139,7 +139,7 @@ def _line(one: Series, axis: _Axis, step: float) -> SafeString:
 def _points(
     labels: Sequence[str], one: Series, axis: _Axis, step: float, show: Callable[[float], str]
 ) -> SafeString:
-    """Points that can be pointed at; small ones where there are many."""
+    """Return points that show their figures on hover. Many points are drawn smaller."""
     radius = 3 if len(labels) <= _MOST_POINTS_MARKED else 1
     return format_html_join(
         "",
@@ -163,11 +163,11 @@ def _x(index: int, step: float) -> float:
 
 
 class _Axis:
-    """The values from 0 to a round number above the greatest."""
+    """A scale from 0 to a round number above the largest value."""
 
     def __init__(self, most: float, *, is_whole: bool = False) -> None:
         tick = _round_up(most / 4) if most > 0 else 1
-        # There is no half of a request.
+        # There is no half request.
         self.tick = math.ceil(tick) if is_whole else tick
         self.count = max(1, -int(-most // self.tick))
 
@@ -177,7 +177,7 @@ class _Axis:
 
 
 def _round_up(value: float) -> float:
-    """Return the next number of the kind 1, 2, 2.5 or 5 times a power of ten."""
+    """Return the next number that is 1, 2, 2.5, or 5 times a power of ten."""
     power: float = 1.0
     while power * 10 <= value:
         power *= 10
@@ -194,7 +194,7 @@ def _frame(
     title: str,
     show: Callable[[float], str],
 ) -> SafeString:
-    """Put grid lines and the names of both axes around what was drawn."""
+    """Draw grid lines and axis labels around a chart."""
     lines = format_html_join(
         "",
         '<line class="gw-gridline" x1="{}" x2="{}" y1="{}" y2="{}"/>'

@@ -1,4 +1,4 @@
-"""Checks of the whole installation."""
+"""System checks of the whole installation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SQLITE_WITH_RETURNING = (3, 35, 0)
 
 @register(INSTALLATION)
 def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
-    """The Django Channels distribution installs a package that is also called `channels`."""
+    """Refuse the Django Channels distribution, which installs a package also called `channels`."""
     found: list[CheckMessage] = []
     if not Path(channels.__file__ or "").is_relative_to(settings.BASE_DIR):
         found.append(
@@ -60,14 +60,14 @@ def _is_installed(distribution: str) -> bool:
 def check_admin_pages(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Django's own check of all admin pages, after loading them: checks run in any order."""
+    """Run Django's own check of all admin pages, after loading them: checks run in any order."""
     importlib.import_module(settings.ROOT_URLCONF)
     return check_admin_app(app_configs, **kwargs)
 
 
 @register(INSTALLATION)
 def check_sqlite_version(**kwargs: Any) -> list[CheckMessage]:
-    """The guarded statements need RETURNING."""
+    """Refuse an SQLite without RETURNING, which the guarded statements need."""
     uses_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     if not uses_sqlite or sqlite3.sqlite_version_info >= SQLITE_WITH_RETURNING:
         return []
@@ -84,7 +84,7 @@ def check_sqlite_version(**kwargs: Any) -> list[CheckMessage]:
 def check_database_answers(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Without it, all checks of the database would find nothing to object to."""
+    """Report an unreachable database. Without this, all database checks would pass."""
     if not databases:
         return []
     try:
@@ -101,7 +101,7 @@ def check_database_answers(
 
 
 def _reason_behind(error: Exception) -> Exception:
-    """Return what the driver says where a pool only says that it has waited."""
+    """Return the driver's error, because a pool only says that it timed out."""
     if "pool" not in settings.DATABASES["default"].get("OPTIONS", {}):
         return error
     try:
@@ -111,15 +111,15 @@ def _reason_behind(error: Exception) -> Exception:
     return error
 
 
-# Not of Tags.database: each command of ours runs those, and this one makes two connections.
+# Not tagged Tags.database: all our commands run those checks, and this opens two connections.
 @register("pooling")
 def check_prepared_statements(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Find a pgbouncer that pools transactions and does not know of prepared statements.
+    """Find a pgbouncer with transaction pooling that does not support prepared statements.
 
-    It gives the connection that one client has just left to the next, with the statement of that
-    name on it: nearly every request would fail.
+    It hands a connection from one client to the next, with the first client's prepared statement of
+    that name still on it. Nearly every request would fail.
     """
     options = settings.DATABASES["default"].get("OPTIONS", {})
     if not databases or not options.get("prepare_threshold"):
@@ -142,7 +142,7 @@ def check_prepared_statements(
             )
         ]
     except psycopg.Error:
-        return []  # check_database_answers speaks of that
+        return []  # check_database_answers reports that
     return []
 
 
@@ -155,7 +155,7 @@ def _direct_connection() -> psycopg.Connection[Any]:
 
 @register(INSTALLATION)
 def check_names_of_settings(**kwargs: Any) -> list[CheckMessage]:
-    """A setting whose name is wrong is none: the gateway would start as if it were not there."""
+    """Warn of misspelled settings. The gateway would start as if they were not set."""
     return [
         checks.Warning(
             f"{name} is not a setting" + (f"; is {near} meant?" if near else "."),
@@ -168,7 +168,7 @@ def check_names_of_settings(**kwargs: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_public_url(**kwargs: Any) -> list[CheckMessage]:
-    """Links in mails must not depend on what a request says the host is."""
+    """Warn without PUBLIC_URL. Links in mails must not depend on the Host header of a request."""
     if settings.PUBLIC_URL:
         return []
     return [

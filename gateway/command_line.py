@@ -1,4 +1,4 @@
-"""Runs a management command; a plain mistake of the operator's ends it in a few lines.
+"""Runs a management command. An operator's mistake ends it with a few lines, not a traceback.
 
 A traceback is for bugs. `--traceback` shows it for everything.
 """
@@ -18,7 +18,7 @@ NO_TABLES = ("no such table", "no such column", "42P01", "42703")
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run the command. Exits with 1 and a sentence where settings or database are at fault."""
+    """Run the command. Exits with 1 and a message if settings or database are at fault."""
     shows_all = "--traceback" in arguments
     try:
         _connect_directly()
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _connect_directly() -> None:
-    """Do without the pool: one command needs one connection, and hears at once why it has none."""
+    """Bypass the pool. A command needs one connection, and gets the driver's error at once."""
     settings.DATABASES[DEFAULT_DB_ALIAS].get("OPTIONS", {}).pop("pool", None)
 
 
@@ -44,7 +44,7 @@ def _stop(error: Exception, words: str, shows_all: bool) -> NoReturn:
 
 
 def database_words(error: Exception) -> str | None:
-    """Return what to tell of a database's error, the driver's own reason in it; None for a bug."""
+    """Return a message for a database error, including the driver's reason, or None for a bug."""
     told = f"{getattr(error.__cause__, 'sqlstate', None)} {error}"
     if any(mark in told for mark in NO_TABLES):
         return f"The database lacks a table or column; run: python manage.py migrate\n{error}"
@@ -54,7 +54,7 @@ def database_words(error: Exception) -> str | None:
 
 
 def where() -> str:
-    """Return which database it is, without a password."""
+    """Return which database is used, without the password."""
     config = settings.DATABASES[DEFAULT_DB_ALIAS]
     if config["ENGINE"].endswith("sqlite3"):
         return f"The database {config['NAME']}"

@@ -1,4 +1,4 @@
-"""What both admin sites show around their pages."""
+"""Values that both admin sites show around their pages."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def site_name(request: HttpRequest) -> dict[str, Any]:
 
 
 def favicon_ico(request: HttpRequest) -> HttpResponseRedirect:
-    """Lead browsers that ask for the old name to the icon there is."""
+    """Redirect browsers that request the old name to the icon's URL."""
     return redirect(favicon(request), permanent=False)

@@ -1,7 +1,7 @@
-"""A realistic set of tenants with balanced books, written fast: for trying and measuring pages.
+"""Writes realistic tenants with balanced books, fast, for trying out and measuring pages.
 
-A day at a time, each day in the order of time, as a real installation would have written it:
-neighbours in a table are then strangers, and a page's time is not flattered.
+Writes one day at a time, and each day in the order of time, as a real installation would.
+Neighbouring rows then belong to different tenants, so page times are realistic.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from gateway import bulk, demowords
 from gateway.provisioning import FIRST_EMAIL
 
 DEMO_DOMAIN = "demo.example"
-# The first login's share, so that its pages are worth looking at.
+# The first login's share, so that its pages have something to show.
 OWNER_CHANNELS_SHARE, OWNER_MESSAGES_SHARE = 0.02, 0.05
 TEST_SHARE, STATELESS_SHARE, FAILED_SHARE, RATED_SHARE = 0.03, 0.05, 0.015, 0.01
 ACTOR = Actor("demo data")
-# Ids are not the seed's, so that the same set can be made twice.
+# Ids do not depend on the seed, so that the same set can be created twice.
 _ids = random.Random()  # noqa: S311  # they guard nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much to make."""
+    """How much to create."""
 
     channels: int
     messages: int
@@ -55,7 +55,7 @@ class Size:
 
 @dataclass(slots=True)
 class Books:
-    """What an account's entries have come to so far."""
+    """The running totals of an account's entries."""
 
     credit_account_id: int
     sequence: int
@@ -65,7 +65,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A channel as the maker sees it."""
+    """A channel, with what the Maker needs to know."""
 
     channel_id: uuid.UUID
     account_id: int
@@ -80,7 +80,7 @@ class Day:
     sessions: list[tuple[Any, ...]] = field(default_factory=list)
     messages: list[tuple[Any, ...]] = field(default_factory=list)
     holds: list[tuple[Any, ...]] = field(default_factory=list)
-    # By time: a ledger is numbered in its order.
+    # By time, because the ledger is numbered in that order.
     charges: list[tuple[datetime, Tenant, uuid.UUID, int, str]] = field(default_factory=list)
     failures: list[tuple[Any, ...]] = field(default_factory=list)
     rated: list[tuple[uuid.UUID, datetime]] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Day:
 
 
 def has_data_of_others() -> bool:
-    """Tell whether anybody but the first login has an account here, or anything was answered."""
+    """Return whether anybody but the first login has an account, or any message was answered."""
     others = Membership.objects.exclude(user__email=FIRST_EMAIL)
     return others.exists() or Message.objects.exists()
 
@@ -98,7 +98,7 @@ def has_data_of_others() -> bool:
 
 @transaction.atomic
 def make_tenants(size: Size, *, rng: random.Random, starts_at: datetime) -> list[Tenant]:
-    """Make accounts, about one for ten channels, and their channels; nobody can log in to them."""
+    """Create channels, and for about every ten an account that nobody can log in to."""
     models = list(LanguageModel.objects.filter(is_enabled=True)) or list(
         LanguageModel.objects.all()
     )
@@ -133,7 +133,7 @@ def make_tenants(size: Size, *, rng: random.Random, starts_at: datetime) -> list
 
 
 def _first_account() -> Account:
-    """Return the account of the first login, making both where `firstrun` has not yet."""
+    """Return the account of the first login. Creates both if `firstrun` has not yet."""
     user = User.objects.filter(email=FIRST_EMAIL).first() or User.objects.create_user(FIRST_EMAIL)
     owned = Membership.objects.filter(user=user, role=Membership.Role.OWNER).order_by("id").first()
     if owned is not None:
@@ -169,7 +169,7 @@ def _backdate(rows: Sequence[Channel], starts_at: datetime) -> None:
 
 @transaction.atomic
 def open_books(tenants: Sequence[Tenant], size: Size, *, starts_at: datetime) -> dict[int, Books]:
-    """Grant every account enough for all that will be charged; return its books by account."""
+    """Grant every account enough for all its charges. Returns its books by account."""
     books = {
         account_id: _open(account_id, size, starts_at)
         for account_id in sorted({tenant.account_id for tenant in tenants})
@@ -182,7 +182,7 @@ def _open(account_id: int, size: Size, starts_at: datetime) -> Books:
     credit_account, _ = CreditAccount.objects.select_for_update().get_or_create(
         account_id=account_id
     )
-    # More than the dearest model could charge for all messages of the set.
+    # More than the most expensive model could charge for all messages of the set.
     amount = (size.messages + 1_000) * 1_000_000 * 2
     sequence = credit_account.entry_count + 1
     balance = credit_account.balance_microcredits + amount
@@ -199,7 +199,7 @@ def _open(account_id: int, size: Size, starts_at: datetime) -> Books:
 
 
 def _balance(books: Iterable[Books]) -> None:
-    """Set every account to what its entries have come to; part of the caller's transaction."""
+    """Set every account's balance to the total of its entries, in the caller's transaction."""
     for one in books:
         CreditAccount.objects.filter(account_id=one.credit_account_id).update(
             balance_microcredits=one.balance,
@@ -212,7 +212,7 @@ def _balance(books: Iterable[Books]) -> None:
 
 
 class Maker:
-    """Makes and writes one day after the other."""
+    """Creates and writes one day after the other."""
 
     def __init__(
         self, tenants: Sequence[Tenant], books: dict[int, Books], rng: random.Random
@@ -225,7 +225,7 @@ class Maker:
         self._weights = list(accumulate(_weights(own, rng)))
 
     def make(self, day: date, message_count: int, *, until: datetime) -> int:
-        """Make and write about that many messages of a day; return how many."""
+        """Create and write about that many messages for a day. Returns how many."""
         rows = Day()
         while len(rows.messages) < message_count:
             self._talk(rows, day, until)
@@ -323,7 +323,8 @@ class Maker:
             bulk.copy(Feedback, _FEEDBACK_COLUMNS, _feedback(rows, self._rng))
             counts = ((*key, day, count) for key, count in rows.counts.items())
             bulk.copy(DailyUsage, ("channel_id", "is_test", "day", "message_count"), counts)
-            # With its day, so that the books are balanced wherever this is broken off.
+            # In the transaction of its day, so that the books balance even if the command is
+            # interrupted.
             _balance(self._books.values())
 
     def _entries(self, rows: Day) -> Iterator[tuple[Any, ...]]:
@@ -372,7 +373,7 @@ def _feedback(rows: Day, rng: random.Random) -> Iterator[tuple[Any, ...]]:
 
 
 def _weights(is_own: Sequence[bool], rng: random.Random) -> list[float]:
-    """Return how busy each channel is: few are very busy; the first login's have their share."""
+    """Return how busy each channel is. A few are very busy. The first login's have their share."""
     busy = [rng.paretovariate(1.3) for _ in is_own]
     busy = [min(one, 40.0) for one in busy]
     others = sum(one for one, own in zip(busy, is_own, strict=True) if not own)
@@ -382,7 +383,7 @@ def _weights(is_own: Sequence[bool], rng: random.Random) -> list[float]:
 
 
 def _uuid7_at(moment: datetime) -> uuid.UUID:
-    """Return the id that a row of that moment would have got."""
+    """Return an id as a row created at that moment would have."""
     value = int(moment.timestamp() * 1000) << 80 | _ids.getrandbits(80)
     value = value & ~(0xF << 76) | (0x7 << 76)
     return uuid.UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
@@ -393,7 +394,7 @@ def _start(day: date) -> datetime:
 
 
 def finish() -> None:
-    """Let numbering go on behind the rows that brought their own, and refresh the statistics."""
+    """Move the sequences past the ids that rows brought along, and refresh the statistics."""
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), [ChatSession]):
             cursor.execute(statement)

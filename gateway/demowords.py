@@ -1,4 +1,4 @@
-"""The words of the demo data."""
+"""The texts of the demo data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SECOND = (
     "Yoga",
 )
 _PATHS = ("/", "/pricing", "/delivery", "/returns", "/opening-hours", "/contact", "/sale", "/faq")
-# What visitors ask, and what they are told.
+# Questions of visitors, with their answers.
 _TALKS = (
     ("Do you deliver on Saturdays?",
      "Yes, we deliver **Monday to Saturday**, between 8:00 and 18:00."),
@@ -66,20 +66,20 @@ RATINGS = ((1, ""), (1, "Good answer."), (-1, "Wrong opening hours."), (-1, ""))
 
 
 def company(key: str) -> str:
-    """Return a name that is the same for the same key."""
+    """Return a name that is always the same for the same key."""
     number = crc32(key.encode())
     return f"{_FIRST[number % 10]} {_SECOND[number // 10 % 10]}"
 
 
 def shop(index: int) -> str:
-    """Return the name of a channel: the first hundred differ, then they are numbered."""
+    """Return the name of a channel. The first hundred differ, the rest are numbered."""
     number = index * 37 % 100  # neighbours share neither word
     name = f"{_FIRST[number % 10]} {_SECOND[number // 10]}"
     return f"{name} {index // 100 + 1}" if index >= 100 else name
 
 
 def prompt(version: int, name: str) -> str:
-    """Return a system prompt as it was in a version."""
+    """Return the system prompt of a version."""
     rules = ("Answer briefly.", "Be friendly.", "Never promise a refund.")[:version]
     return " ".join([f"You are the assistant of {name}.", *rules])
 

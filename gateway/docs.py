@@ -9,7 +9,7 @@ from channels import selectors
 from gateway import reference, snippets
 from gateway.public_address import site_url
 
-# Anchor and title of each part of the page, in its order.
+# Anchor and title of each part of the page, in order.
 PARTS = (
     ("start", "Quick start"),
     ("authentication", "Authentication"),
@@ -31,7 +31,7 @@ PARTS = (
 
 
 def api_reference(request: HttpRequest) -> HttpResponse:
-    """Show the public API reference; no log-in needed."""
+    """Show the public API reference. Needs no log-in."""
     base_url = site_url(request)
     model = selectors.models_allowed(None).first()
     model_id = model.model_id if model else "MODEL_ID"

@@ -1,8 +1,8 @@
-"""Reads settings from the environment, strictly; knows every name that is one.
+"""Reads settings from the environment, strictly, and knows the name of every setting.
 
-What is read here is the one list of settings: .env.example and docs/operations.md are compared with
-it by a test, and names that are nearly one of it are reported (gateway.checks). Nothing that is
-refused is quoted where it may hold a secret.
+The calls in this module define the list of settings. A test compares .env.example and
+docs/operations.md with it, and gateway.checks reports names that nearly match one. Error messages
+never quote a value that may hold a secret.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
-# The launcher reads these itself, before Django: from the environment and .env, from no other file.
+# The launcher reads these itself, before Django, and only from the environment and .env.
 NEVER_FROM_FILES = {
     "HOST", "PORT", "WORKERS", "THREADS", "PROVIDER_CALLS", "DATA_DIR",
     "PROVIDER_DEADLINE", "PROVIDER_STREAM_DEADLINE", "ALLOW_PLAIN_HTTP",
 }  # fmt: skip
-# Every setting that was read: where it is not set, this is what holds.
+# Every setting that was read, with its default.
 known: dict[str, str] = {}
 
 
 class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library has no types
-    """The environment, taken literally, with every name that is asked for noted."""
+    """The environment, taken literally. Records every name that is read."""
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        """Return a value that begins with `$` as it is: a secret is no reference to another."""
+        """Return a value that begins with `$` unchanged: a secret is not a reference."""
         known.setdefault(var, "")
         _require_one_source(var)
         try:
@@ -45,7 +45,7 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library ha
         return super().get_value(var, *args, **kwargs)
 
     def bool(self, var: str, default: Any = False) -> bool:
-        """Return a switch. What is neither yes nor no is refused, not taken for no."""
+        """Return a boolean. Anything but yes or no is refused, not taken for no."""
         known[var] = str(default).lower()
         text = str(self.get_value(var, str, "")).strip().lower()
         if text and text not in TRUE | FALSE:
@@ -66,7 +66,7 @@ env = Environment()
 
 
 def read_env_file(path: Path) -> None:
-    """Take what a file says where the environment says nothing; no file is none."""
+    """Read a file for what the environment does not set. A missing file is ignored."""
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ def read_env_file(path: Path) -> None:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ImproperlyConfigured(f"{path} cannot be read: {reason}.") from None
     _names_in_file.update(re.findall(r"^(?:export )?([A-Za-z_][A-Za-z_0-9]*)=", text, re.MULTILINE))
-    # A real variable wins, so that a server can be run beside a checkout.
+    # The environment wins, so that a server can run beside a checkout.
     env.read_env(str(path), overwrite=False)
 
 
@@ -83,7 +83,7 @@ _names_in_file: set[str] = set()
 
 
 def read_text(name: str, default: str = "") -> str:
-    """Return a text setting; an empty value is as good as none."""
+    """Return a text setting. An empty value counts as unset."""
     known[name] = default
     text: str = env.str(name, "")
     if "\n" in text.strip() or "\r" in text.strip():
@@ -92,7 +92,7 @@ def read_text(name: str, default: str = "") -> str:
 
 
 def read_key(name: str) -> str:
-    """Return the key of a provider; it is sent as a header, which takes no other characters."""
+    """Return a provider's key. It is sent as a header, which allows no other characters."""
     text = read_text(name)
     if any(not "!" <= character <= "~" for character in text):
         raise ImproperlyConfigured(
@@ -103,12 +103,12 @@ def read_key(name: str) -> str:
 
 
 def read_list(name: str, default: str = "") -> list[str]:
-    """Return a comma-separated setting."""
+    """Return a comma-separated setting as a list."""
     return [part.strip() for part in read_text(name, default).split(",") if part.strip()]
 
 
 def read_int(name: str, default: int, *, low: int, high: int) -> int:
-    """Return an integer setting; refuse to start on one that is out of bounds or no number."""
+    """Return an integer setting. Refuses to start if it is out of bounds or not a number."""
     known[name] = str(default)
     text = env.str(name, "").strip()
     try:
@@ -121,7 +121,7 @@ def read_int(name: str, default: int, *, low: int, high: int) -> int:
 
 
 def read_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
-    """Return one of a few words, in capitals or not."""
+    """Return one of a few words, in any case."""
     text = read_text(name, default).upper()
     if text not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}.")
@@ -129,7 +129,7 @@ def read_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 
 
 def read_url(name: str, schemes: Mapping[str, str] | tuple[str, ...], *, example: str) -> str:
-    """Return an address whose scheme is one of `schemes`, with a host and a port that can be."""
+    """Return a URL with one of the `schemes`, a host, and a valid port."""
     text = read_text(name)
     if text:
         parts = split_url(name, text, example=example)
@@ -139,7 +139,7 @@ def read_url(name: str, schemes: Mapping[str, str] | tuple[str, ...], *, example
 
 
 def split_url(name: str, text: str, *, example: str) -> SplitResult:
-    """Return the parts of an address; its port is a number, its user and password are escaped."""
+    """Return the parts of a URL. The port must be a number, user and password must be escaped."""
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -154,7 +154,7 @@ def split_url(name: str, text: str, *, example: str) -> SplitResult:
 
 
 def read_origin(name: str) -> str:
-    """Return `https://host` or `https://host:port`, of pages; '' without one."""
+    """Return the origin of pages, `https://host` or `https://host:port`, or '' if unset."""
     text = read_text(name).rstrip("/")
     if text and not is_origin(text):
         raise ImproperlyConfigured(
@@ -174,7 +174,7 @@ def is_origin(text: str) -> bool:
 
 
 def read_hosts(name: str, default: str) -> list[str]:
-    """Return host names, as Django compares them: no scheme, no port, no path."""
+    """Return host names as Django compares them: no scheme, no port, no path."""
     hosts = read_list(name, default)
     for host in hosts:
         if not re.fullmatch(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", host):
@@ -187,7 +187,7 @@ def read_hosts(name: str, default: str) -> list[str]:
 
 # --- Mail -----------------------------------------------------------------------------------
 
-# Scheme: TLS from the first byte ("ssl"), after STARTTLS ("tls"), or none; and the port.
+# For each scheme: TLS from the first byte ("ssl"), after STARTTLS ("tls"), or none, and the port.
 _MAIL = {
     "smtp": ("", 25),
     "smtps": ("ssl", 465),
@@ -201,12 +201,12 @@ MAIL_EXAMPLE = "smtp+tls://user:password@host:587 or smtps://user:password@host:
 
 
 def mail_settings(url: str) -> dict[str, Any]:
-    """Return Django's settings for an EMAIL_URL; without one, mails go to standard output."""
+    """Return Django's settings for an EMAIL_URL. Without one, mails go to standard output."""
     if not url:
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
     scheme = url.partition(":")[0].lower()
     if scheme in environ.Env.EMAIL_SCHEMES and scheme not in _MAIL:
-        # For trying: files, memory, nowhere.
+        # For trying things out: files, memory, or nowhere.
         backend: dict[str, Any] = environ.Env.email_url_config(url)
         return backend
     parts = split_url("EMAIL_URL", url, example=MAIL_EXAMPLE)
@@ -226,19 +226,20 @@ def mail_settings(url: str) -> dict[str, Any]:
 
 # --- Names that are nearly a setting --------------------------------------------------------
 
-# Read by others than us, from the same file or beside our names.
+# Other programs read these, from the same file or from names beside ours.
 _OF_OTHERS = {
     "ENV_FILE", "PYTHON", "LLM_PORT", "GATEWAY_CHECKED", "DJANGO_SETTINGS_MODULE",
     "POSTGRES_PASSWORD", "HOSTNAME",
 }  # fmt: skip
-# How much of a name must be right for it to be a slip of the keyboard.
+# How similar a name must be to count as a typo.
 _LIKENESS = 0.84
 
 
 def unknown_names() -> dict[str, str]:
-    """Return names that are no setting, each with the one that may be meant, '' for none.
+    """Return names that are not settings, each with the setting that may be meant, or ''.
 
-    All of .env; of the environment, which is full of others' names, those that look like one.
+    Reports all such names of .env, but only those of the environment that look like a setting,
+    because it is full of other programs' names.
     """
     names = {*known, *(f"{name}_FILE" for name in known)}
     found = {}

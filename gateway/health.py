@@ -1,7 +1,8 @@
 """Is the process alive, and would a chat be served?
 
-A balancer acts on the status of /readyz alone, so that follows what a chat needs: the database, its
-tables, and room to write. Chats work without Redis and without the worker; the body tells of them.
+A load balancer acts only on the status of /readyz. So the status depends on what a chat needs: the
+database, its tables, and room to write. Chats work without Redis and without the worker, so only
+the body mentions those.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ logger = logging.getLogger("gateway.health")
 
 OK, UNREACHABLE = "ok", "unreachable"
 ANSWER_WITHIN_SECONDS = 0.9
-# However many strangers ask, a process asks the database no more often than this.
+# A process asks the database at most this often, however many strangers ask.
 ASK_EVERY_SECONDS = 0.2
 # How long a probe waits for SQLite's one writer.
 SQLITE_WAIT_MS = 800
-# What a message writes comes to about this on either database; a disk with less room is full.
+# About what a message writes on either database. A disk with less room counts as full.
 ROOM_BYTES = 64 * 1024
 
 
 class Probe:
-    """Asks on a thread of its own, one question at a time; whoever comes meanwhile shares it.
+    """Asks one question at a time on its own thread. Callers that come meanwhile share the answer.
 
-    A connection whose packets are dropped keeps that thread until TCP gives up on it, but nobody
-    who waits for the answer.
+    A connection whose packets are dropped blocks that thread until TCP gives up, but it blocks no
+    caller.
     """
 
     def __init__(self, ask: Callable[[], str]) -> None:
@@ -50,8 +51,8 @@ class Probe:
         self._asked_at = 0.0
 
     def begin(self) -> Future[str]:
-        """Return the answer to come."""
-        if db.is_in_transaction():  # as tests are: no other connection sees what they wrote
+        """Return a future for the answer."""
+        if db.is_in_transaction():  # as in tests, whose writes no other connection sees
             asking: Future[str] = Future()
             self._run(asking)
             return asking
@@ -77,12 +78,12 @@ class Probe:
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 while the process answers; touches nothing else."""
+    """Answer 200 while the process runs. Touches nothing else."""
     return JsonResponse({"status": OK, "version": settings.VERSION})
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 where a chat would be served, else 503; within a second, whatever happens."""
+    """Answer 200 if a chat would be served, else 503. Takes at most a second, whatever happens."""
     until = time.monotonic() + ANSWER_WITHIN_SECONDS
     asked = {name: _begin(name, probe) for name, probe in _PROBES.items()}
     found = {name: _probe(name, asking, until) for name, asking in asked.items()}
@@ -93,10 +94,10 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 def _begin(name: str, probe: Probe) -> Future[str]:
-    """Return the answer to come: at once where there is nothing to ask.
+    """Return a future for the answer. It is done at once if there is nothing to ask.
 
-    Without Redis the cache is this process's own memory. It cannot be away; a busy process would
-    only be late to say so.
+    Without Redis the cache is this process's own memory. It cannot be unreachable, and a busy
+    process would only answer late.
     """
     if name != "cache" or settings.REDIS_URL:
         return probe.begin()
@@ -110,13 +111,13 @@ def _probe(name: str, asking: Future[str], until: float) -> str:
         answer, reason = asking.result(timeout=max(0.0, until - time.monotonic())), ""
     except Exception as error:  # noqa: BLE001  # of whichever kind: none of them is "ok"
         answer, reason = _kind_of(error), " ".join(str(error).split())[:300] or "no answer in time"
-    if name == "worker":  # nothing to wait for, and its words come from the database
+    if name == "worker":  # not logged: this probe fails only with the database
         return "unknown" if reason else answer
     _note(name, answer, reason)
     return answer
 
 
-# Substrings of SQLite's messages, which have no codes, and PostgreSQL's codes.
+# SQLite has no error codes, so these are substrings of its messages, and PostgreSQL's codes.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _KINDS = {
     "no_tables": ("no such table", "no such column", "42P01", "42703"),
@@ -132,7 +133,7 @@ def _kind_of(error: Exception) -> str:
     return UNREACHABLE
 
 
-# What the log has said already: a line a change, not one a probe.
+# What the log has already said, to log each change once, not each probe.
 _noted: dict[str, str] = {}
 
 
@@ -151,10 +152,10 @@ def _note(name: str, answer: str, reason: str) -> None:
 
 
 def _ask_database() -> None:
-    """Raise what a chat would meet: on the pool, or the kind of connection, that it would use.
+    """Raise the error that a chat would get, using the same pool or kind of connection.
 
-    A database that was restarted leaves a pool of broken connections, of which each chat would meet
-    one. So they are looked at and replaced, and the database is asked once more.
+    A database restart leaves a pool of broken connections, and each chat would get one of them. So
+    this checks and replaces them, and asks the database again.
     """
     try:
         _ask_once()
@@ -165,7 +166,8 @@ def _ask_database() -> None:
         connection.close()
         pool.check()
         _ask_once()
-    # A start without the database could not see whether its secrets fit; looked at once.
+    # A process that started without the database could not check whether its secrets fit it. This
+    # checks once.
     secret_checks.require_fit()
 
 
@@ -181,12 +183,12 @@ def _ask_once() -> None:
 
 @cache
 def _look_at_tables() -> str:
-    """Return a statement that fails where a table or column of ours is not there; reads no row."""
+    """Return a statement that fails if a table or column of ours is missing. It reads no row."""
     looks = []
     for label in ("channels", "billing", "conversations"):
         for model in apps.get_app_config(label).get_models():
-            # With the table's name: a lone name in quotes that it does not know, SQLite takes for
-            # a text.
+            # Qualified with the table: SQLite takes an unknown unqualified name in quotes for a
+            # string.
             fields = model._meta.local_concrete_fields
             columns = ", ".join(f't."{field.column}"' for field in fields)
             look = f'SELECT {columns} FROM "{model._meta.db_table}" t WHERE FALSE'  # noqa: S608
@@ -195,7 +197,7 @@ def _look_at_tables() -> str:
 
 
 def _write_on_sqlite() -> None:
-    """Write as much as a message does. Only what is committed takes up room on the disk."""
+    """Write as much as a message does. Only committed data takes up room on the disk."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO gateway_heartbeat (name, beaten_at, filler)"
@@ -207,9 +209,10 @@ def _write_on_sqlite() -> None:
 
 
 def _write_on_postgresql() -> None:
-    """Prove that this is no standby, and that there is room, without leaving a dead row behind.
+    """Raise if this is a standby or the disk is full. Leaves no dead row behind.
 
-    Rows are sorted in less memory than they need, so the rest goes to a file beside the data.
+    Sorts rows in less memory than they need, so that PostgreSQL writes the rest to a file
+    beside the data.
     """
     with connection.cursor() as cursor:
         cursor.execute("UPDATE gateway_heartbeat SET name = name WHERE FALSE")
@@ -239,7 +242,7 @@ def _ok_after(ask: Callable[[], object]) -> str:
 
 
 _PROBES = {
-    # Looked up when asked, as tests put others in their place.
+    # Looked up at call time, so that tests can replace them.
     "database": Probe(lambda: _ok_after(_ask_database)),
     "cache": Probe(lambda: _ok_after(_ask_cache)),
     "worker": Probe(_ask_worker),

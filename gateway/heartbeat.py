@@ -1,6 +1,6 @@
-"""The worker's sign of life: one row, written every minute by a task of its own schedule.
+"""The worker's heartbeat: one row, written every minute by a scheduled task.
 
-That the row is fresh proves the whole way: the schedule runs, the broker delivers, a worker works.
+A fresh row proves the whole chain: the schedule runs, the broker delivers, and a worker works.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from gateway.models import Heartbeat
 
 WORKER = "worker"
 BEAT_SECONDS = 60.0
-# Two beats may be late: a queue has its moments.
+# Two beats may be late, because a queue can be briefly busy.
 AWAY_AFTER = timedelta(seconds=3 * BEAT_SECONDS)
 
 
 def beat() -> None:
-    """Note that the worker is alive now."""
+    """Record that the worker is alive now."""
     Heartbeat.objects.update_or_create(name=WORKER, defaults={"beaten_at": timezone.now()})
 
 
 def worker_seen_at() -> datetime | None:
-    """Return when the worker last showed itself, None where it never did."""
+    """Return the worker's last heartbeat, or None if there never was one."""
     return Heartbeat.objects.filter(name=WORKER).values_list("beaten_at", flat=True).first()
 
 
 def is_worker_alive(seen_at: datetime | None, *, now: datetime) -> bool:
-    """Return whether a beat is recent. One from the future proves nothing: a clock was wrong."""
+    """Return whether a beat is recent. One in the future proves nothing: a clock was wrong."""
     return seen_at is not None and now - AWAY_AFTER <= seen_at <= now + HONEST_SKEW

@@ -1,4 +1,4 @@
-"""Whether the mails that nobody waits for, as those of low balances, go out."""
+"""Whether mails that nobody waits for, such as low-balance warnings, can be sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_SERVER, NO_WORKER = "no_server", "no_worker"
 
 
 def find_obstacle() -> str:
-    """Return what keeps the worker's mails from being sent: there is no server, or no worker."""
+    """Return what keeps the worker's mails from being sent: no mail server, or no worker."""
     if not has_mail_server():
         return NO_SERVER
     is_alive = heartbeat.is_worker_alive(heartbeat.worker_seen_at(), now=timezone.now())

@@ -1,4 +1,4 @@
-"""What the installation as a whole keeps."""
+"""State of the installation as a whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Heartbeat(models.Model):
 
     name = models.CharField(max_length=20, primary_key=True)
     beaten_at = models.DateTimeField()
-    # Written by /readyz on SQLite: as much as a message writes, so that a full disk shows.
+    # On SQLite, /readyz writes as much here as a message writes, to detect a full disk.
     filler = models.BinaryField(null=True, editable=False)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document is generated with; loaded only where it is (common/openapi.py)."""
+"""Generates the OpenAPI document. Loaded only when somebody needs it (common/openapi.py)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from channels.authentication import ApiKeyAuthentication
 
 
 class Generator(SchemaGenerator):
-    """drf-spectacular's own, told what the views say of themselves (common/openapi.py).
+    """drf-spectacular's generator, with what the views declare (common/openapi.py).
 
-    Named in the settings, so that whoever generates loads this module and its extension.
+    The settings name it, so that every use of the generator loads this module and its extension.
     """
 
     def create_view(self, callback: Any, method: str, request: Any = None) -> Any:
@@ -27,7 +27,7 @@ class Generator(SchemaGenerator):
 
 
 def generate(*, as_yaml: bool) -> bytes:
-    """Return the OpenAPI document; it depends on the code alone."""
+    """Return the OpenAPI document. It depends only on the code."""
     document = Generator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     renderer = OpenApiYamlRenderer() if as_yaml else OpenApiJsonRenderer()
     rendered: bytes = renderer.render(document, renderer_context={})
@@ -35,7 +35,7 @@ def generate(*, as_yaml: bool) -> bytes:
 
 
 def name_paths_without_slash(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Every path also answers with a trailing slash; the document names it once, without."""
+    """Strip trailing slashes. Every path also answers with one, but the document lists it once."""
     result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
     return result
 
@@ -48,7 +48,7 @@ class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     name = ["apiKey", "bearerKey"]
 
     def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
-        """Either header will do."""
+        """Return that either header will do."""
         return [{"apiKey": []}, {"bearerKey": []}]
 
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:

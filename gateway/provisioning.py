@@ -1,4 +1,4 @@
-"""Setting up channels from the command line: account, channel, keys, credits, all or nothing."""
+"""Sets up channels from the command line: account, channel, keys, and credits, all or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_channel_arguments(parser: CommandParser, *, is_new: bool) -> None:
 
 
 def given_fields(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the channel fields that were given on the command line."""
+    """Return the channel fields given on the command line."""
     names = ("name", "requests_per_minute", "daily_quota", "system_prompt")
     return {name: options[name] for name in names if options[name] is not None}
 
@@ -39,7 +39,7 @@ def given_fields(options: dict[str, Any]) -> dict[str, Any]:
 def create_channel(
     *, owner_email: str, model_id: str, credit_microcredits: int | None, **fields: Any
 ) -> tuple[Channel, str, str]:
-    """Make a channel with a live and a test key; return channel and both clear keys."""
+    """Create a channel with a live and a test key. Returns it and both keys in clear text."""
     account = channels.ensure_account(owner_email=owner_email)
     channel, (live, test) = channels.create_channel_with_keys(
         account=account, model_id=model_id, **fields
@@ -52,7 +52,7 @@ def create_channel(
 def set_channel(
     *, channel_id: str, owner_email: str | None, credit_microcredits: int | None, **fields: Any
 ) -> Channel:
-    """Change a channel and, where asked, grant its account credits."""
+    """Change a channel and, if asked, grant credits to its account."""
     if owner_email:
         fields["account"] = channels.get_account(owner_email=owner_email)
     channel = channels.update_channel(channel_id=channel_id, **fields)
@@ -73,10 +73,11 @@ def grant(account: Account, microcredits: int | None) -> None:
 
 @transaction.atomic
 def first_run() -> dict[str, Any]:
-    """Make the first account once and return how to use it.
+    """Create the first account, once, and return how to use it.
 
-    The first login may see the staff admin too: on a fresh installation it is the operator. Its
-    password is returned the first time only; pages ask for another one until it is changed.
+    The first login may also open the staff admin, because on a fresh installation it is the
+    operator. Its password is returned only the first time. Pages ask for a new password until it is
+    changed.
     """
     is_new = not User.objects.exists()
     if is_new:
@@ -106,7 +107,7 @@ def first_run() -> dict[str, Any]:
 
 
 def _first_password() -> str | None:
-    """Return the first login's password while it is still the one that set-up chose."""
+    """Return the first login's password if it is still the one that set-up chose."""
     user = User.objects.filter(email=FIRST_EMAIL).first()
     chosen: str = settings.FIRST_LOGIN_PASSWORD
     return chosen if user and chosen and user.check_password(chosen) else None

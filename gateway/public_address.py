@@ -1,4 +1,4 @@
-"""Where people find this installation, as mails, snippets and the API reference say it."""
+"""The public address of this installation, for mails, snippets, and the API reference."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from django.http import HttpRequest
 
 
 def site_url(request: HttpRequest) -> str:
-    """Return the address of the pages, without a slash at its end.
+    """Return the base URL of the pages, without a trailing slash.
 
-    As the request has it, where no PUBLIC_URL is set: right on one's own machine, but behind a
-    proxy whatever that passes on, and in a mail whatever host and port a stranger asked by.
+    Without PUBLIC_URL, it comes from the request. That is right on a developer's machine. But
+    behind a proxy it is whatever the proxy passes on, and in a mail it is whatever host and port
+    the requester chose, who may be a stranger.
     """
     return settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
 
 
 def with_public_links(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Return a mail's context with its links at the public address, which it holds as well."""
+    """Return a mail's context with links changed to the public address, and the address itself."""
     asked, public = request.build_absolute_uri("/"), site_url(request)
     changed = {
         name: f"{public}/{value.removeprefix(asked)}"

@@ -1,7 +1,7 @@
-"""Facts of the public API for the pages that explain it: the Connect tab and /docs/.
+"""Facts about the public API for the pages that explain it: the Connect tab and /docs/.
 
-Codes, statuses and numbers come from the code that enforces them; only the words are here, and
-gateway/tests/test_docs_page.py compares them with what exists.
+Codes, statuses, and numbers come from the code that enforces them. Only the words are here, and
+gateway/tests/test_docs_page.py compares them with the code.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from conversations.simulation import SIMULATED_RETRY_AFTER_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """One code: when it comes and what a caller does then."""
+    """An error code: when it occurs and what a caller should do."""
 
     error: type[ApiError]
     meaning: str
     action: str
-    # /api/chat and the like, /v1 only, or both.
+    # True if only /v1 has it, not /api/chat and the other endpoints.
     is_v1_only: bool = False
 
     @property
@@ -147,7 +147,7 @@ ERRORS = (
 
 
 def all_codes() -> set[tuple[str, int]]:
-    """Return code and status of every error class there is."""
+    """Return the code and status of every error class."""
 
     def walk(error: type[ApiError]) -> set[tuple[str, int]]:
         return {(error.code, error.status)}.union(*map(walk, error.__subclasses__()))
@@ -155,7 +155,7 @@ def all_codes() -> set[tuple[str, int]]:
     return walk(ApiError)
 
 
-# What a test key may put into X-Simulate, and what it gets then.
+# The values of X-Simulate that a test key may send, and the result of each.
 SIMULATIONS = {
     "rate_limited": f"429, with Retry-After {SIMULATED_RETRY_AFTER_SECONDS}.",
     "daily_quota_reached": "429, with Retry-After up to 00:00 UTC.",
@@ -196,7 +196,7 @@ ENDPOINTS = (
 
 
 def limits() -> dict[str, object]:
-    """Return the numbers of the contract that this installation enforces."""
+    """Return the limits of the API that this installation enforces."""
     return {
         "message": serializers.MAX_MESSAGE,
         "session_id": serializers.MAX_SESSION_ID,

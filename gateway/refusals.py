@@ -1,6 +1,6 @@
-"""Pages that Django refuses or cannot answer: what went wrong, for people, and why, for the log.
+"""Pages for requests that Django refuses or cannot answer. The log gets the reason.
 
-A wrong origin or host is a setting nearly always, so page and log name it.
+A wrong origin or host is nearly always a wrong setting, so the page and the log name it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from common.middleware import path_for_log
 
 logger = logging.getLogger("gateway.pages")
 
-# Anybody can ask for any host, so the log has one line of it in this time.
+# Anybody can request any host, so the log gets one line for each such period.
 HOST_LINE_EVERY_SECONDS = 10.0
 LONGEST_HOST_SHOWN = 100
-# How Django's reasons end where Origin or Referer is there, and another.
+# The end of Django's reason when Origin or Referer is present but differs from the host.
 _OF_ANOTHER_ORIGIN = REASON_BAD_ORIGIN.partition("%s")[2]
 _next_host_line_at = 0.0
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer 403 to a form that may come from elsewhere."""
+    """Answer 403 to a form that may come from another site."""
     seen = f"{request.scheme}://{request.META.get('HTTP_HOST', '')}"[:LONGEST_HOST_SHOWN]
     origin = request.META.get("HTTP_ORIGIN") or request.META.get("HTTP_REFERER", "")
     is_origin = reason.endswith(_OF_ANOTHER_ORIGIN)
@@ -41,22 +41,22 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _origin_of(address: str) -> str:
-    """Return scheme, host and port of an address."""
+    """Return the scheme, host, and port of a URL."""
     return "/".join(address.split("/")[:3])[:LONGEST_HOST_SHOWN]
 
 
 def unknown_host(request: HttpRequest) -> HttpResponse:
-    """Answer 400 to a name that is not in ALLOWED_HOSTS."""
+    """Answer 400 to a Host that is not in ALLOWED_HOSTS."""
     global _next_host_line_at
     host = str(request.META.get("HTTP_HOST", ""))[:LONGEST_HOST_SHOWN]
     if (now := time.monotonic()) >= _next_host_line_at:
         _next_host_line_at = now + HOST_LINE_EVERY_SECONDS
         logger.warning("page.host.refused", extra={"host": host, "setting": "ALLOWED_HOSTS"})
-    # Without the request: whoever asks it for its host is refused again.
+    # Rendered without the request, because its get_host() would raise again.
     return HttpResponse(render_to_string("400.html", {"host": host}), status=400)
 
 
 def unavailable(request: HttpRequest, retry_after: int) -> HttpResponse:
-    """Answer 503 while there is no database."""
+    """Answer 503 while the database is unreachable."""
     page = render_to_string("503.html", {"retry_after": retry_after})
     return HttpResponse(page, status=503, headers={"Retry-After": str(retry_after)})

@@ -1,8 +1,8 @@
-"""Rewriting what is stored under the newest encryption key and pepper, while the gateway serves.
+"""Re-encrypts stored secrets with the newest key and pepper while the gateway serves.
 
-Everything that has to be known stands in the rows, so a rotation that was killed goes on where it
-was. Rows are rewritten under their locks, a few at a time; whoever changes one meanwhile is neither
-overwritten nor kept waiting for more than a batch.
+All progress is in the rows, so an interrupted rotation continues where it stopped. Rows are
+rewritten under their row locks, a few at a time. A concurrent change is not overwritten, and waits
+for one batch at most.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from channels.secret_checks import PEPPER, RING
 from common.crypto import DecryptionError
 
 BATCH = 100
-# Rows that somebody else had locked are met again in the next pass.
+# A later pass rewrites rows that somebody else had locked.
 PASSES = 20
 
-# A secret of the settings, as in `(RING, "k1")`; a pepper without an id is one from before the ids.
+# A secret of the settings, such as `(RING, "k1")`. A pepper without an id is older than the ids.
 Secret = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Batch:
-    """What came of a few rows: how many were looked at and rewritten, and which cannot be read."""
+    """The result for a few rows: how many were read and rewritten, and which are unreadable."""
 
     seen: int = 0
     rewritten: int = 0
@@ -48,13 +48,13 @@ class Store(Protocol):
     def label(self) -> str: ...
 
     def count(self) -> int:
-        """Return how many rows a pass looks at."""
+        """Return how many rows a pass reads."""
         ...
 
     def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
-        """Rewrite all rows that are not under the newest secrets, some at a time.
+        """Rewrite all rows that do not use the newest secrets, some at a time.
 
-        What cannot be read is left alone, or its ciphertext is dropped.
+        Leaves unreadable rows alone, or drops their ciphertext.
         """
         ...
 
@@ -65,7 +65,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The rows of one sealed column; what `living` leaves out is looked for by nobody any more."""
+    """The rows of one sealed column. Nobody looks up rows that `living` leaves out any more."""
 
     column: SealedColumn
     living: Q = field(default_factory=Q)
@@ -131,7 +131,7 @@ class Column:
 
 
 class SecondFactors:
-    """The secrets in the log-in library's own table, whose texts say what they need."""
+    """The secrets in allauth's own table. Each stored text says which key it needs."""
 
     label = "second factors"
 
@@ -139,7 +139,7 @@ class SecondFactors:
         return self._rows().count()
 
     def rewrite(self, *, drop_unreadable: bool) -> Iterator[Batch]:
-        last = 0  # and nothing is dropped: a superuser takes a person's factor away (/admin/)
+        last = 0  # nothing is dropped: a superuser removes a person's factor (/admin/)
         while True:
             with transaction.atomic():
                 rows = self._rows().filter(pk__gt=last).order_by("pk")
@@ -198,20 +198,20 @@ def stores() -> list[Store]:
 
 
 def newest(setting: str) -> str:
-    """Return the id of the secret that is written with."""
+    """Return the id of the secret that new rows use."""
     return next(iter(secret_checks.check_values_of(setting)))
 
 
 def rewrite_all(*, drop_unreadable: bool = False) -> Iterator[Batch]:
-    """Rewrite every table, and again what was locked meanwhile; wait as long as each batch took.
+    """Rewrite every table, and repeat for locked rows. Pauses as long as each batch took.
 
-    So half of the time is left to others, on SQLite, where a batch keeps the only writer's lock.
+    This leaves half of the time to others on SQLite, where a batch holds the only write lock.
     """
     for number in range(PASSES):
         rewritten, started = 0, time.monotonic()
         for store in stores():
             for batch in store.rewrite(drop_unreadable=drop_unreadable):
-                # What cannot be read is met again in each pass, and said once.
+                # Every pass finds the unreadable rows again, but only the first reports them.
                 yield batch if number == 0 else Batch(rewritten=batch.rewritten)
                 rewritten += batch.rewritten
                 time.sleep(time.monotonic() - started)
@@ -226,7 +226,7 @@ def count_left(store_list: list[Store] | None = None) -> Counter[Secret]:
 
 
 def forget_unused() -> list[Secret]:
-    """Stop asking for secrets that no row needs; return those that are asked for still."""
+    """Stop requiring secrets that no row needs. Returns those that are still required."""
     kept = []
     for row in secret_checks.list_recorded():
         if row.name == newest(row.setting):

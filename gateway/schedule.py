@@ -1,4 +1,4 @@
-"""The worker's schedule, which a clock that ran ahead does not stop."""
+"""The worker's schedule, which survives a clock that ran ahead."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from common.clock import latest_believed
 
 
 class Schedule(PersistentScheduler):  # type: ignore[misc]  # the library has no types
-    """Celery's own; but what it did in the future it is to do again.
+    """Celery's scheduler, but it ignores runs recorded in the future.
 
-    By Celery's, nothing would be due before the clock is where it had been, restarts or not.
+    Celery's own would start nothing until the clock reaches that time again, even after a restart.
     """
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Start one task that is due; return how long to sleep."""
+        """Start one task that is due. Returns how long to sleep."""
         now = self.app.now()
         for entry in self.schedule.values():
             if entry.last_run_at > latest_believed(now):
                 entry.last_run_at = now
-                self._heap = None  # made again from the entries
+                self._heap = None  # rebuilt from the entries
         return float(super().tick(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""GET /api/schema: the OpenAPI document, generated once a process."""
+"""GET /api/schema: the OpenAPI document, generated once in each process."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rest_framework.request import Request
 from common.api import ApiView
 from common.openapi import describe
 
-# drf-spectacular cannot work for two threads at once: it loads its extensions as it goes.
+# drf-spectacular is not thread-safe, because it loads its extensions while it works.
 _generating = threading.Lock()
 
 
 def render_schema(as_yaml: bool) -> bytes:
-    """Return the OpenAPI document; it depends on the code alone."""
+    """Return the OpenAPI document. It depends only on the code."""
     with _generating:
         return _generate(as_yaml)
 
 
 @cache
 def _generate(as_yaml: bool) -> bytes:
-    # What generates it would slow the start, and few ask for it.
+    # Imported here, because it would slow down the start and few callers ask for the document.
     from gateway import openapi
 
     return openapi.generate(as_yaml=as_yaml)

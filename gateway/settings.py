@@ -1,6 +1,6 @@
-"""All configuration, from the environment; `.env.example` lists every setting.
+"""All configuration, from the environment. `.env.example` lists every setting.
 
-Secrets may also come from files: `SECRET_KEY_FILE=/run/secrets/secret_key` and the like.
+Secrets may also come from files: `SECRET_KEY_FILE=/run/secrets/secret_key`, for example.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gateway.environment import (
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# For all who may not import the site itself.
+# For modules that must not import the gateway package.
 VERSION = __version__
 
 read_env_file(Path(env.str("ENV_FILE", str(BASE_DIR / ".env"))))
@@ -48,7 +48,7 @@ for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
             f"{_name} is not set. `make setup` writes the secrets of a new installation to .env; "
             "an existing one must be started with the secrets it was made with."
         )
-# What a rotation needs for a while: earlier values, which still open what was made under them.
+# Earlier values, needed during a rotation: they still open what was encrypted under them.
 SECRET_KEY_FALLBACKS = read_list("SECRET_KEY_FALLBACKS")
 KEY_DIGEST_PEPPER_FALLBACKS = env.str("KEY_DIGEST_PEPPER_FALLBACKS", "")
 
@@ -59,10 +59,10 @@ if not all(map(is_origin, CSRF_TRUSTED_ORIGINS)):
     raise ImproperlyConfigured(
         "CSRF_TRUSTED_ORIGINS takes origins such as https://gateway.example.com, without a path."
     )
-# Where people find this installation: in mails, code to copy and the API reference.
+# The address of this installation in mails, in code to copy, and in the API reference.
 PUBLIC_URL = read_origin("PUBLIC_URL")
 DATA_DIR = Path(read_text("DATA_DIR", str(BASE_DIR / "var")))
-# The launcher's own; checked here for every other command.
+# Used by the launcher, but checked here for every other command.
 HOST = read_text("HOST", "127.0.0.1")
 PORT = read_int("PORT", 8000, low=1, high=65_535)
 WORKERS = read_int("WORKERS", 2, low=1, high=1024)
@@ -74,12 +74,13 @@ INSTALLED_APPS = [
     "gateway.apps.GatewayConfig",
     "conversations.apps.ConversationsConfig",
     "billing.apps.BillingConfig",
-    # Named by its class: the Django Channels distribution has a package of the same name, and
-    # a mix-up must stop at start-up (docs/decisions/0003).
+    # Listed by class, because the Django Channels distribution has a package of the same name, and
+    # a mix-up must stop the start (docs/decisions/0003).
     "channels.apps.GatewayChannelsConfig",
     "rest_framework",
     "drf_spectacular",
-    # Before the admin, whose templates it replaces; "Basic", as both sites are our own classes.
+    # Before the admin, whose templates it replaces. “Basic”, because both sites are our own
+    # classes.
     "unfold.apps.BasicAppConfig",
     "gateway.apps.StaffAdminConfig",
     "allauth",
@@ -96,7 +97,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "common.middleware.RequestMiddleware",
     "common.middleware.ApiMiddleware",
-    # From here on for pages only.
+    # From here on only for pages.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -106,7 +107,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    # After all who find out who asks, and with what token: may this person do this now?
+    # After everything that finds out who asks, and how they logged in. May this person do this now?
     "gateway.accounts.gate.Gate",
 ]
 
@@ -134,7 +135,7 @@ THREADS = read_int("THREADS", 64, low=1, high=4096)
 
 
 def database_settings(url: str) -> dict[str, Any]:
-    """Return Django's settings for a DATABASE_URL, or for SQLite under DATA_DIR without one."""
+    """Return Django's settings for a DATABASE_URL. Without one: SQLite under DATA_DIR."""
     example = "postgres://user:password@host:5432/name or sqlite:////path/to/file"
     if url and not url.startswith("sqlite:"):
         parts = split_url("DATABASE_URL", url, example=example)
@@ -142,8 +143,8 @@ def database_settings(url: str) -> dict[str, Any]:
             raise ImproperlyConfigured("DATABASE_URL must start with postgres:// or sqlite:///.")
         if not parts.path.strip("/"):
             raise ImproperlyConfigured(f"DATABASE_URL names no database; it looks like {example}.")
-    # A connection is held for milliseconds and never while a provider talks, so a pool far smaller
-    # than the number of threads is enough.
+    # A connection is held for milliseconds and never while a provider answers, so the pool can be
+    # far smaller than the number of threads.
     size = read_int("DATABASE_POOL_SIZE", min(THREADS, 20), low=1, high=1000)
     is_prepared = env.bool("DATABASE_PREPARED_STATEMENTS", True)
     config: dict[str, Any] = environ.Env.db_url_config(
@@ -151,26 +152,26 @@ def database_settings(url: str) -> dict[str, Any]:
     )
     if config["ENGINE"].endswith("sqlite3"):
         try:
-            # All conversations lie here: for this user only.
+            # All conversations are in here, so only this user may read it.
             DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ImproperlyConfigured(
                 f"DATA_DIR {DATA_DIR} cannot be made: {error.strerror}."
             ) from None
         config["OPTIONS"] = {
-            # A writer takes its lock when the transaction begins and waits for it; with the
-            # default, most of a crowd of writers fails at once.
+            # A writer takes its lock when the transaction begins, and waits for it. With the
+            # default, most of many concurrent writers fail at once.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
         config["CONN_MAX_AGE"] = None
     else:
-        config["CONN_MAX_AGE"] = 0  # what Django demands beside a pool
+        config["CONN_MAX_AGE"] = 0  # Django requires this with a pool
         config["OPTIONS"] = {
             "connect_timeout": 3,
-            # A database whose packets are dropped is given up after seconds: first by what waits
-            # for it to take a statement (milliseconds), then by what waits for its answer.
+            # If the network drops the database's packets, give up within seconds. The first value
+            # (milliseconds) limits sending a statement, the others limit waiting for its result.
             "tcp_user_timeout": 5000,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
@@ -180,14 +181,16 @@ def database_settings(url: str) -> dict[str, Any]:
                 "min_size": 1,
                 "max_size": size,
                 "timeout": 5,
-                # Before each next attempt to connect a pool waits twice as long, for five minutes
-                # by default: a database that was away for one would be used again a minute after
-                # its return. Having given up, it begins anew with whoever asks next.
+                # After each failed attempt to connect, a pool waits twice as long, for up to five
+                # minutes by default. A database that was down for one minute would then be used
+                # again only a minute after its return. After giving up, the pool starts again with
+                # the next request.
                 "reconnect_timeout": 5,
             },
         }
-        # Statements are planned once a connection instead of each time: half of PostgreSQL's CPU
-        # for a message. A pgbouncer that pools transactions must know prepared statements (1.21).
+        # Statements are planned once for each connection, not for each execution, which saves half
+        # of PostgreSQL's CPU for a message. A pgbouncer with transaction pooling must support
+        # prepared statements (1.21).
         if is_prepared:
             config["OPTIONS"] |= {"server_side_binding": True, "prepare_threshold": 1}
     return config
@@ -200,12 +203,12 @@ DATABASES = {"default": database_settings(read_text("DATABASE_URL"))}
 REDIS_URL = read_url(
     "REDIS_URL", ("redis", "rediss", "unix"), example="redis://:password@host:6379/0"
 )
-# Redis is a cache and a broker, never an authority: a lost one may cost 100 ms, not a request.
+# Redis is a cache and a broker, never the authority. Losing it may cost 100 ms, not a request.
 REDIS_TIMEOUT_SECONDS = 0.1
 _REDIS: dict[str, Any] = {
     "LOCATION": REDIS_URL,
     "KEY_PREFIX": "gateway",
-    # What version 1 pickled is never read.
+    # Never read values that version 1 pickled.
     "VERSION": 2,
     "OPTIONS": {
         "serializer": "common.cache.JsonSerializer",
@@ -215,9 +218,9 @@ _REDIS: dict[str, Any] = {
 }
 _MEMORY = {"BACKEND": "common.cache.Memory"}
 CACHES: dict[str, dict[str, Any]] = {
-    # What allauth counts log-ins in.
+    # allauth counts log-ins here.
     "default": _REDIS | {"BACKEND": "common.cache.RedisOrMemory"} if REDIS_URL else _MEMORY,
-    # Asked by /readyz: says so when Redis is away.
+    # /readyz asks this one, which reports when Redis is unreachable.
     "shared": _REDIS | {"BACKEND": "django.core.cache.backends.redis.RedisCache"}
     if REDIS_URL
     else _MEMORY,
@@ -229,7 +232,7 @@ if CELERY_BROKER_URL and "://" not in CELERY_BROKER_URL:
 
 # --- Mail ---------------------------------------------------------------------------------
 
-# Without one, mails are written to standard output.
+# Without it, mails are written to standard output.
 EMAIL_URL = read_text("EMAIL_URL")
 vars().update(mail_settings(EMAIL_URL))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = read_text("EMAIL_FROM", "gateway@localhost")
@@ -239,13 +242,13 @@ EMAIL_TIMEOUT = 10
 
 # --- Accounts and pages -------------------------------------------------------------------
 
-# The password that `make setup` chose for the first login; ignored once it was changed.
+# The password that `make setup` chose for the first login. Ignored once it is changed.
 FIRST_LOGIN_PASSWORD = env.str("FIRST_LOGIN_PASSWORD", "")
 AUTH_USER_MODEL = "channels.User"
 AUTHENTICATION_BACKENDS = ["gateway.accounts.backend.PersonBackend"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
-# Whether strangers may make themselves an account, and what it is granted then, in credits.
+# Whether strangers may create an account, and how many credits it gets then.
 ALLOW_SIGNUP = env.bool("ALLOW_SIGNUP", False)
 SIGNUP_CREDITS = read_int("SIGNUP_CREDITS", 0, low=0, high=1_000_000_000)
 ACCOUNT_ADAPTER = "gateway.accounts.adapter.AccountAdapter"
@@ -266,19 +269,19 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-# One address a person: a new one takes the old one's place once it is proven.
+# Each person has one address. A new one replaces the old one once it is verified.
 ACCOUNT_CHANGE_EMAIL = True
-# Only in the browser that signed up; the link alone logs nobody in.
+# Only in the browser that signed up. The link alone logs nobody in.
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
-# A mail to the person whenever their password, address or second factors change.
+# Mail people whenever their password, address, or second factors change.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-# Signing up twice, or asking for a reset of an unknown address, looks as it does otherwise; what
-# is the matter is said in the mail alone.
+# Signing up twice, or resetting the password of an unknown address, looks the same as usual. Only
+# the mail says what is wrong.
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = True
-# Counted in Redis, or in each process without it (common/cache.py). Wrong passwords: of one
-# address, and for one name from anywhere, which holds for one-time codes as well.
+# Counted in Redis, or in each process without it (common/cache.py). Wrong passwords are counted for
+# each client address and, from anywhere, for each name. That includes one-time codes.
 ACCOUNT_RATE_LIMITS = {
     "login": "20/m/ip",
     "login_failed": "10/m/ip,5/5m/key",
@@ -286,15 +289,15 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "10/m/ip,3/5m/key",
     "confirm_email": "1/m/key",
 }
-# How long a password or second factor counts as given just now (gateway/accounts/deeds.py).
+# How long a password or second factor counts as recent (gateway/accounts/deeds.py).
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
-# A log-in ends when nobody was seen for so long, and so long after it at the latest.
+# A log-in ends after this much idle time, and at the latest this long after it began.
 LOGIN_IDLE_SECONDS = read_int("LOGIN_IDLE_SECONDS", 7 * 86400, low=60, high=366 * 86400)
 LOGIN_LIFETIME_SECONDS = read_int("LOGIN_LIFETIME_SECONDS", 30 * 86400, low=60, high=366 * 86400)
 SESSION_ENGINE = "gateway.accounts.store"
 SESSION_COOKIE_AGE = LOGIN_LIFETIME_SECONDS
-# Whether the staff must have a second factor; for its members each account decides by itself.
+# Whether staff must have a second factor. Each account decides this for its own members.
 REQUIRE_STAFF_MFA = env.bool("REQUIRE_STAFF_MFA", False)
 MFA_ADAPTER = "gateway.accounts.adapter.SecondFactorAdapter"
 MFA_FORMS = {
@@ -311,7 +314,7 @@ MFA_FORMS = {
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-# scrypt needs memory as well as time; what PBKDF2 hashed is hashed anew at the next log-in.
+# scrypt needs memory as well as time. PBKDF2 hashes are replaced at the next log-in.
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -328,36 +331,37 @@ AUTH_PASSWORD_VALIDATORS = [
 SECURE_COOKIES = env.bool("SECURE_COOKIES", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 if SECURE_COOKIES:
-    # By this prefix browsers take them from this very host alone, over HTTPS: no subdomain can
-    # put one of its own in their place.
+    # With this prefix, browsers accept these cookies only from this host over HTTPS. No subdomain
+    # can replace them.
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_SSL_REDIRECT = SECURE_COOKIES
-# How long browsers insist on HTTPS, once they have met it; on the API's answers too.
+# How long browsers insist on HTTPS after the first visit. Sent with API responses too.
 SECURE_HSTS_SECONDS = read_int(
     "HSTS_SECONDS", 31_536_000 if SECURE_COOKIES else 0, low=0, high=10 * 31_536_000
 )
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", False)
-# Browsers offer passkeys on plain http for localhost alone; behind HTTPS the origin is checked.
+# Browsers allow passkeys over plain HTTP only on localhost. With HTTPS the origin is checked.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
-# How many reverse proxies stand in front; their X-Forwarded-* headers are believed, no others.
+# How many reverse proxies are in front. Only their X-Forwarded-* headers are trusted.
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
-# Where they write the caller's address. WSGI makes one name of a hyphen and an underscore, so that
-# behind a proxy which passes X_Forwarded_For on, only a name without either cannot be forged.
+# The header in which proxies write the client's address. WSGI does not distinguish hyphen and
+# underscore. So behind a proxy that passes X_Forwarded_For through, only a name without either is
+# safe from forgery.
 TRUSTED_PROXY_HEADER = read_text("TRUSTED_PROXY_HEADER", "X-Forwarded-For")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "models.W040",  # that SQLite leaves an index's included columns out is known there
-    "security.W005",  # subdomains that have no TLS are the operator's to know of
-    "security.W021",  # and so is a list that no browser forgets
+    "models.W040",  # that SQLite ignores an index's included columns is known
+    "security.W005",  # subdomains without TLS are the operator's responsibility
+    "security.W021",  # and so is the preload list, which browsers never forget
 ]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-# What lists of the staff admin show: times say that they are UTC.
+# For lists in the staff admin: times say that they are UTC.
 FORMAT_MODULE_PATH = "gateway.formats"
 
 STATIC_URL = "/static/"
@@ -401,7 +405,7 @@ CONSOLE = _LOOKS | {
 # --- API ----------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
-    # Who may and how often stands on each view; reading and writing JSON, in common.api.
+    # Permissions and rates are on each view. common.api reads and writes JSON.
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
@@ -423,7 +427,7 @@ API_KEY_PREFIX = read_text("API_KEY_PREFIX", "amgai_")
 if not re.fullmatch("[A-Za-z0-9_-]{1,27}", API_KEY_PREFIX):
     raise ImproperlyConfigured("API_KEY_PREFIX takes up to 27 letters, digits, _ and -.")
 MAX_BODY_BYTES = 64 * 1024
-# Well-formed but unknown keys from one address in a minute, before it is told to wait.
+# Well-formed but unknown keys from one address in a minute, before it must wait.
 FAILED_KEYS_PER_MINUTE = read_int("FAILED_KEYS_PER_MINUTE", 300, low=1, high=1_000_000)
 
 # --- Providers and sessions ---------------------------------------------------------------
@@ -432,14 +436,14 @@ PROVIDER_BASE_URL = read_text("PROVIDER_BASE_URL").rstrip("/")
 if PROVIDER_BASE_URL and (_flaw := flaw_of(PROVIDER_BASE_URL)):
     raise ImproperlyConfigured(f"PROVIDER_BASE_URL {_flaw}.")
 PROVIDER_API_KEY = read_key("PROVIDER_API_KEY")
-# As Route.allowed_parameters, of which that provider has no row.
+# Like Route.allowed_parameters, for the provider of PROVIDER_BASE_URL, which has no row.
 PROVIDER_ALLOWED_PARAMETERS = read_list("PROVIDER_ALLOWED_PARAMETERS")
 if any(not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in PROVIDER_ALLOWED_PARAMETERS):
     raise ImproperlyConfigured(
         "PROVIDER_ALLOWED_PARAMETERS takes names of letters, digits and _, separated by commas: "
         "repeat_last_n,mirostat."
     )
-# The keys of seeded providers, by the name of the setting that their row carries.
+# The keys of seeded providers, by the name of the setting in their row.
 PROVIDER_KEYS = {name: read_key(name) for name in ("GROQ_API_KEY", "OPENROUTER_API_KEY")}
 PROVIDER_ALLOW_PRIVATE_ADDRESSES = env.bool("PROVIDER_ALLOW_PRIVATE_ADDRESSES", False)
 PROVIDER_DEADLINE = read_int("PROVIDER_DEADLINE", 60, low=1, high=3600)
@@ -449,18 +453,18 @@ if PROVIDER_STREAM_DEADLINE < PROVIDER_DEADLINE:
         "PROVIDER_STREAM_DEADLINE must not be below PROVIDER_DEADLINE: a stream may take that long "
         "to begin."
     )
-# How long a stream may be silent before the provider counts as gone.
+# How long a stream may be silent before the provider counts as unreachable.
 PROVIDER_STREAM_SILENCE = 15
-# Calls to providers that one process has in flight at once; more are answered 503.
+# How many provider calls one process has in flight. Further requests are answered with 503.
 PROVIDER_CALLS = read_int("PROVIDER_CALLS", 400, low=1, high=10_000)
-# How many of these one account may have; an installation's only account may have all.
+# How many of these one account may have. If there is only one account, it may have all.
 PROVIDER_CALLS_PER_ACCOUNT = read_int(
     "PROVIDER_CALLS_PER_ACCOUNT", max(1, PROVIDER_CALLS // 2), low=1, high=10_000
 )
 HOLD_GRACE_SECONDS = 10
 SESSION_TTL = read_int("SESSION_TTL", 24 * 3600, low=60, high=366 * 24 * 3600)
 SESSION_RETENTION_DAYS = read_int("SESSION_RETENTION_DAYS", 30, low=1, high=36_500)
-# How long a message may wait for the turns before it in its session, and how many may.
+# How long a message may wait for earlier turns of its session, and how many may wait.
 SESSION_WAIT_SECONDS = 30
 SESSION_MAX_WAITING = 8
 
@@ -475,12 +479,12 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True, "level": "INFO"},
-        # Both would repeat what the access line and the error's own line say already.
+        # Both would repeat what the access line and the error's own line say.
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.security.csrf": {"level": "CRITICAL"},
         "django.server": {"handlers": [], "propagate": False},
-        # One line for each lost connection; the requests that met one have a line of their own.
+        # One line for each lost connection would be too many. Affected requests log their own line.
         "psycopg.pool": {"level": "ERROR"},
     },
 }

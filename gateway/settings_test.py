@@ -1,7 +1,7 @@
-"""Settings for the test suite: fixed secrets, a cheap hasher, no `.env` of the developer.
+"""Settings for the test suite: fixed secrets, a cheap hasher, and no `.env` of the developer.
 
-DATABASE_URL and REDIS_URL of the environment choose the database and the cache; without them
-the suite runs on SQLite and local memory.
+The environment's DATABASE_URL and REDIS_URL choose the database and the cache. Without them the
+suite runs on SQLite and local memory.
 """
 
 import base64
@@ -16,7 +16,7 @@ os.environ |= {
     "SECRET_KEY_FALLBACKS": "", "KEY_DIGEST_PEPPER_FALLBACKS": "",
     "LOG_LEVEL": "WARNING",
     "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
-    # Empty is as good as unset, and keeps the developer's .env out.
+    # An empty value counts as unset, and keeps the developer's .env out.
     "DEBUG": "", "CELERY_BROKER_URL": "", "CSRF_TRUSTED_ORIGINS": "", "PUBLIC_URL": "",
     "EMAIL_URL": "", "EMAIL_FROM": "", "HSTS_SECONDS": "",
     "PROVIDER_BASE_URL": "", "PROVIDER_API_KEY": "", "GROQ_API_KEY": "", "OPENROUTER_API_KEY": "",
@@ -34,7 +34,7 @@ from gateway.settings import *  # noqa: E402, F403  # the one place where it is 
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_ALWAYS_EAGER = True
-# What a server gives up early, to answer in time, a test on a busy machine waits for.
+# A server gives up early to answer in time. A test on a busy machine waits.
 _WAIT_SECONDS = 60
 REDIS_TIMEOUT_SECONDS = _WAIT_SECONDS
 for _cache in CACHES.values():  # noqa: F405
@@ -49,12 +49,12 @@ if "pool" in _database:
     _database["pool"]["timeout"] = _WAIT_SECONDS
 else:
     _database["timeout"] = _WAIT_SECONDS
-# Redis remembers attempts to log in for longer than a run.
+# Redis remembers log-in attempts for longer than a test run.
 CACHES["default"] |= {"KEY_PREFIX": f"test-{uuid.uuid4().hex}"}  # noqa: F405
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-# A file, not memory: threads and processes of the tests must meet in one database.
+# A file, not memory, because threads and processes of the tests must share one database.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}  # noqa: F405

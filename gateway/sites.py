@@ -1,9 +1,9 @@
 """The two admin sites: the owners' console at `/`, the staff admin at `/admin/`.
 
-They are the frames of pages, and import none: gateway/urls.py puts the pages at their addresses.
-The console serves none of the addresses an admin site makes of models: all its pages are plain
-views (gateway/console), each with the role it needs, so that there is no list, filter,
-autocomplete or action that could show one tenant another's rows.
+They are the frames of pages and import none. gateway/urls.py adds the pages. The console has none
+of the pages that an admin site generates for models. All its pages are plain views
+(gateway/console), each with the role it needs, so no list, filter, autocomplete, or action can show
+one tenant another's rows.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from gateway.accounts.sessions import log_out
 
 
 class StaffSite(UnfoldAdminSite):
-    """The admin of the people who run the gateway."""
+    """The admin for the people who run the gateway."""
 
     site_header = site_title = "AI gateway"
     index_title = "Staff"
     index_template = "admin/staff_index.html"
 
-    # Through allauth: its limits and second factors stand before this door too.
+    # Through allauth, so that its limits and second factors apply here too.
     @method_decorator([never_cache, secure_admin_login])
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Lead on who is logged in. Never Django's own form: it asks for a password alone."""
+        """Redirect to allauth's log-in. Django's own form would ask only for a password."""
         return redirect(get_next_redirect_url(request) or "admin:index")
 
     def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Log out as everywhere else, so that it is written down."""
+        """Log out as on every other page, so that it is recorded."""
         response = log_out(request)
         assert isinstance(response, HttpResponse), "it leads on"
         return response
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Leave it to the page that counts attempts."""
+        """Redirect to the page that counts attempts."""
         return redirect("account_change_password")
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Refuse a term that no column can hold: PostgreSQL raises for a NUL."""
+        """Refuse a term that no column can hold: PostgreSQL raises an error for NUL."""
         if "\x00" in request.GET.get("term", ""):
             raise BadRequest
         response: HttpResponse = super().autocomplete_view(request)
@@ -57,7 +57,7 @@ class StaffSite(UnfoldAdminSite):
     def app_index(
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Lead to the overview: the sidebar's groups are ours, not those of the code."""
+        """Redirect to the overview, because the sidebar has groups of its own, not the apps."""
         return redirect("admin:index")
 
 
@@ -67,7 +67,7 @@ class ConsoleSite(UnfoldAdminSite):
     settings_name = "CONSOLE"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Everybody who has logged in; what they may see is decided by each view."""
+        """Let in everybody who is logged in. Each view decides what they may see."""
         return request.user.is_active
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -81,5 +81,5 @@ console = ConsoleSite(name="console")
 
 
 def console_home(request: HttpRequest) -> str:
-    """Return where the staff admin's "view site" leads."""
+    """Return the target of the staff admin's “View site” link."""
     return reverse("console:index")

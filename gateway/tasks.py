@@ -1,4 +1,4 @@
-"""The worker's sign of life, the nightly proof of the books, the end of old log-ins and counts."""
+"""The worker's heartbeat, the nightly ledger check, and the deletion of old log-ins and counts."""
 
 from celery import shared_task
 from django.core.management import call_command

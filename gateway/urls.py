@@ -1,4 +1,4 @@
-"""The map of the site."""
+"""The URLs of the site."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -9,7 +9,7 @@ from gateway.accounts.admin import replace_pages_of_allauth
 from gateway.schema import SchemaView
 from gateway.staff.urls import site_urls
 
-# Every app registers its models with the staff admin; then ours take the place of some.
+# Every app registers its models with the staff admin. Then ours replace some of them.
 admin.autodiscover()
 replace_pages_of_allauth()
 
@@ -24,7 +24,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("docs/", docs.api_reference, name="docs"),
     path("admin/", (site_urls(), "admin", admin.site.name)),
-    # Ours first: they stand in the place of some of allauth's.
+    # Ours first, because they replace some of allauth's.
     path("accounts/", include("gateway.accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("join/", include(join)),

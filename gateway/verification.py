@@ -1,4 +1,4 @@
-"""The whole proof: the books by themselves, and against what was stored."""
+"""The complete verification: of the ledger itself, and against other stored data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DETAILS_KEPT = 1_000
 
 
 def verify(*, progress: TextIO | None = None) -> VerificationRun:
-    """Prove the books in one snapshot; return the result, not saved yet."""
+    """Verify the ledger in one snapshot. Returns the result without saving it."""
     started_at = timezone.now()
     kept: list[str] = []
     count = 0
@@ -40,7 +40,7 @@ def verify(*, progress: TextIO | None = None) -> VerificationRun:
 
 
 def verify_and_alert() -> int:
-    """Prove the books, keep the result for the staff, and raise an alert where they disagree."""
+    """Verify the ledger, save the result for the staff, and raise an alert if something differs."""
     run = verify()
     run.save()
     if run.difference_count:

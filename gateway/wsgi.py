@@ -1,4 +1,4 @@
-"""The WSGI application. Loading it runs the system checks: a broken set-up must not serve."""
+"""The WSGI application. Loading it runs the system checks, so a broken set-up does not serve."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from channels import secret_checks  # noqa: E402  # needs the settings
 from common.handler import Handler  # noqa: E402  # needs the settings
 
 application = Handler()
-checked = os.environ.get("GATEWAY_CHECKED")  # the launcher has checked before it forks
+checked = os.environ.get("GATEWAY_CHECKED")  # the launcher runs the checks before it forks
 try:
     if not checked:
         connection.ensure_connection()
@@ -24,5 +24,5 @@ try:
     elif checked == "with the database":
         secret_checks.note_fit()
 except DatabaseError as error:
-    # A database that is away is no reason to stay away too: /readyz says so until it is back.
+    # An unreachable database must not keep the gateway down: /readyz reports it until it is back.
     logging.getLogger("gateway.wsgi").error("database.unreachable", extra={"reason": str(error)})

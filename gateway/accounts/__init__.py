@@ -1,1 +1,1 @@
-"""Log-in, sign-up and what belongs to a person rather than to an account; on allauth."""
+"""Log-in, sign-up and everything else that belongs to a person, not an account. Uses allauth."""

@@ -1,4 +1,4 @@
-"""What allauth asks us: who may sign up, what a new person gets, what is counted and recorded."""
+"""How the gateway customizes allauth: who may sign up, what new people get, what is recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from gateway.public_address import with_public_links
 
 logger = logging.getLogger("gateway.accounts")
 
-# To one mailbox, whoever asks: links that strangers can have sent to it.
+# The most links a mailbox gets in a day. Strangers can request such links for any address.
 LINKS_PER_DAY = 10
 _LINKS = frozenset(
     f"account/email/{name}"
@@ -46,7 +46,7 @@ _LINKS = frozenset(
         "account_already_exists",
     )
 )
-# Each of these changes is mailed to the person, and is a security event by the same token.
+# The gateway mails each of these changes to the person, and records it as a security event.
 _EVENTS = {
     "account/email/password_changed": "password.changed",
     "account/email/password_set": "password.set",
@@ -62,7 +62,7 @@ _EVENTS = {
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Our answers for log-in and sign-up."""
+    """The gateway's behaviour for log-in and sign-up."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
         "account_inactive": "This log-in has been switched off.",
@@ -84,21 +84,21 @@ class AccountAdapter(DefaultAccountAdapter):
     def save_user(
         self, request: HttpRequest, user: User, form: BaseForm, commit: bool = True
     ) -> User:
-        """Save a new person with an account of their own, unless they come to join another's."""
+        """Save a new person. Creates an account for them unless they accept an invitation."""
         user = super().save_user(request, user, form, commit)
         if pending.find_pending(request) is None:
             signup.make_account(user, address=client_address(request))
-        # Its entry in the audit log is that of the account made, or joined, by it.
+        # Only logged: in the audit log, the entry for creating or joining the account covers this.
         events.log("person.signed_up", request, user)
         return user
 
     def is_email_verified(self, request: HttpRequest, email: str) -> bool:
-        """Tell whether the invitation in this session came by mail to that address."""
+        """Return whether the invitation in this session was mailed to that address."""
         invitation = pending.find_pending(request)
         return invitation is not None and invitation.email.lower() == email.lower()
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """Count an address as proven; the first one after sign-up brings the credits."""
+        """Mark an address as verified. The first one after sign-up earns the sign-up credits."""
         user = email_address.user
         if _is_another_users(email_address):
             text = f"{email_address.email} belongs to another log-in and cannot be confirmed."
@@ -106,7 +106,7 @@ class AccountAdapter(DefaultAccountAdapter):
             return False
         if user.last_login is not None:
             return bool(super().confirm_email(request, email_address))
-        # Unproven, nobody can log in: who never did has just signed up.
+        # Nobody can log in before verifying an address, so a person who never has just signed up.
         with transaction.atomic():
             is_confirmed = bool(super().confirm_email(request, email_address))
             if is_confirmed:
@@ -124,9 +124,9 @@ class AccountAdapter(DefaultAccountAdapter):
         redirect_url: str | None,
         **kwargs: Any,
     ) -> HttpResponse:
-        """Record the log-in, and lead on: by way of the invitations that wait for an answer."""
+        """Record the log-in and redirect, to pending invitations if there are any."""
         if signup:
-            # They chose their password a moment ago: that is a recent log-in.
+            # They chose their password a moment ago, which counts as a recent log-in.
             record_authentication(request, user, method="password", email=user.email)
         request.session.pop(pending.RESET_SESSION_KEY, None)
         response: HttpResponse = super().post_login(
@@ -135,7 +135,7 @@ class AccountAdapter(DefaultAccountAdapter):
         by = [record["method"] for record in get_authentication_records(request, user)]
         events.record("login.succeeded", request, user, by=", ".join(dict.fromkeys(by)))
         if signup and pending.find_pending(request) is not None:
-            # To choose a password here was to accept.
+            # Choosing a password on this page accepts the invitation.
             return pending.accept(request, user)
         if redirect_url is None and team.list_invitations_to(user):
             return redirect("join")
@@ -147,12 +147,12 @@ class AccountAdapter(DefaultAccountAdapter):
         super().logout(request)
 
     def set_password(self, user: User, password: str) -> None:
-        """Set a password; it ends this person's other sessions."""
+        """Set a password and end this person's other sessions."""
         super().set_password(user, password)
         sessions.end_others(current.request, user)
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, str]]:
-        """Ask whoever has a passkey and neither password nor app for the passkey first."""
+        """Put the passkey first for a person who has a passkey but neither password nor app."""
         found: list[dict[str, str]] = super().get_reauthentication_methods(user)
         words = {
             "reauthenticate": "Use your password",
@@ -167,7 +167,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_notification_mail(
         self, template_prefix: str, user: User, *args: Any, **kw: Any
     ) -> Any:
-        """Tell the person of a change to their log-in, and write it down."""
+        """Mail the person about a change to their log-in, and record it."""
         if event := _EVENTS.get(template_prefix):
             factor = template_prefix.removeprefix("mfa/email/").partition("_")[0]
             fields = {"factor": factor} if event.startswith("second_factor.") else {}
@@ -175,38 +175,38 @@ class AccountAdapter(DefaultAccountAdapter):
         return super().send_notification_mail(template_prefix, user, *args, **kw)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask again only whose log-in is old: by allauth's own rule a fresh one does not count.
+        """Ask again only if the log-in is old. allauth would ask even right after a log-in.
 
-        gate.py asks before the view does; this is for what its list might lack.
+        gate.py asks before the view does. This catches pages that are missing from its list.
         """
         is_required = bool(super().is_reauthentication_required(app=app, **kwargs))
         return is_required and not is_login_recent(current.request)
 
     def is_safe_url(self, url: str) -> bool:
-        """Follow `next` on this very host alone; allauth would also follow every allowed host."""
+        """Follow `next` only on this host. allauth would also follow it to every allowed host."""
         request = current.request
         return url_has_allowed_host_and_scheme(
             url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
         )
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail, but of links no more than a mailbox should get in a day.
+        """Send a mail, but only a limited number of links a day to each mailbox.
 
-        A mail server that is away fails no log-in and undoes no change.
+        If the mail server is unreachable, log-ins still work and no change is undone.
         """
         mailbox = daily_counts.mailbox_of(email)
         if template_prefix in _LINKS and not daily_counts.count(
             "mailed links", mailbox, most=LINKS_PER_DAY
         ):
             logger.warning("accounts.mail.limited", extra={"mail": template_prefix})
-            # Said of every address alike, whether somebody has signed up with it or not.
+            # Every address gets the same message, whether or not somebody has signed up with it.
             text = "Many mails went to this address today. Look among the unwanted mail; tomorrow "
             messages.error(current.request, f"{text}you can ask for another.")
             return
         try:
             super().send_mail(template_prefix, email, with_public_links(current.request, context))
         except (smtplib.SMTPException, OSError) as error:
-            # The reason alone: some servers quote the mail, which may hold a link.
+            # Log only the kind of error: some servers quote the mail, which may hold a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}
             logger.warning("accounts.mail.not_sent", extra=reason)
             text = "A mail could not be sent. If you wait for a link, try again in a few minutes."
@@ -225,11 +225,11 @@ class AccountAdapter(DefaultAccountAdapter):
         events.record_failure(request, credentials.get("email") or "")
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the address that all of the gateway's own limits count."""
+        """Return the client address, the same that all of the gateway's own limits count."""
         return client_address(request) or "unknown"
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        # By name alone. allauth adds the Host header, whose port the caller chooses freely.
+        # Count by name only. allauth adds the Host header, whose port the client can choose freely.
         name = credentials.get("email") or credentials.get("username") or ""
         return str(name).strip().lower()
 
@@ -240,7 +240,7 @@ def _is_another_users(email_address: EmailAddress) -> bool:
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
-    """Secrets of second factors under the key ring that keeps API keys, each bound to its row."""
+    """Encrypts second-factor secrets with the key ring of the API keys, each bound to its row."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
         "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",

@@ -1,4 +1,4 @@
-"""What staff see of people's second factors; addresses are changed on the page of the person."""
+"""The staff's page for people's second factors. Addresses are changed on the person's page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.admin import ReadOnlyAdmin
 
 
 class AuthenticatorAdmin(ReadOnlyAdmin):
-    """Who has which second factor, never its secret; removed for who has lost theirs."""
+    """Lists who has which second factor, never its secret. Removes a lost one."""
 
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
@@ -23,7 +23,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     fields = list_display
 
     def has_delete_permission(self, request: HttpRequest, obj: Authenticator | None = None) -> bool:
-        # It opens somebody's account to their password alone.
+        # Without the second factor, the password alone opens the person's accounts.
         return bool(request.user.is_superuser)
 
     def delete_model(self, request: HttpRequest, obj: Authenticator) -> None:
@@ -45,7 +45,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
 
 
 def replace_pages_of_allauth() -> None:
-    """Put our pages in the place of those that let anyone read and write secrets."""
+    """Replace allauth's admin pages, which let anyone read and write secrets, with ours."""
     admin.site.unregister(EmailAddress)
     admin.site.unregister(Authenticator)
     admin.site.register(Authenticator, AuthenticatorAdmin)

@@ -1,4 +1,4 @@
-"""Who a session belongs to, with what the door must know of them, in one query."""
+"""Loads the person behind a session, and what gate.py must know about them, in one query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
 class PersonBackend(AuthenticationBackend):
-    """allauth's, which asks for the password, reading a little more of who has logged in."""
+    """allauth's backend, which checks the password. Loads two more facts about the person."""
 
     def get_user(self, user_id: Any) -> User | None:
         user = _people().filter(pk=user_id).first()
@@ -25,9 +25,9 @@ class PersonBackend(AuthenticationBackend):
 
 @cache
 def _people() -> QuerySet[User]:
-    """Return people with `has_second_factor` and `account_wants_factor`; narrow it, never read it.
+    """Return people with `has_second_factor` and `account_wants_factor`. Filter it before reading.
 
-    Put together once, as every page of a person who has logged in asks for one of them.
+    Cached, because every page of a logged-in person needs this query.
     """
     factors = Authenticator.objects.filter(user=OuterRef("pk"), type__in=_FACTORS)
     wanting = Membership.objects.filter(user=OuterRef("pk"), account__requires_second_factor=True)
@@ -37,7 +37,7 @@ def _people() -> QuerySet[User]:
 
 
 def lacks_second_factor(user: User) -> bool:
-    """Tell whether this person, as a session knows them, must set up a second factor first."""
+    """Return whether this person, loaded by PersonBackend, must set up a second factor first."""
     known: Any = user
     is_wanted = known.account_wants_factor or (user.is_staff and settings.REQUIRE_STAFF_MFA)
     return bool(is_wanted and not known.has_second_factor)

@@ -1,4 +1,4 @@
-"""What the pages of log-in and sign-up say about this installation."""
+"""Template variables about this installation for the log-in and sign-up pages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CONSOLE = "django.core.mail.backends.console.EmailBackend"
 
 
 def has_mail_server() -> bool:
-    """Tell whether mails leave this machine; otherwise they are written to the server's log."""
+    """Return whether mails are really sent. If not, they are written to the server's log."""
     return bool(settings.EMAIL_BACKEND != _CONSOLE)
 
 
 def doors(request: HttpRequest) -> dict[str, Any]:
-    """Give every template what decides which doors it shows."""
+    """Give every template the settings that decide which links it shows."""
     return {"allow_signup": settings.ALLOW_SIGNUP, "has_mail_server": has_mail_server()}

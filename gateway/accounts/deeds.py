@@ -1,13 +1,13 @@
-"""What asks for the password again, 15 minutes after it was last given: the one list.
+"""The list of pages that ask for the password again after 15 minutes.
 
-On it is whatever shows a secret, changes a way to log in, or gives somebody rights, by the name of
-its address. gate.py reads it before every page; a test walks all addresses and fails on one that
-is neither here nor on the test's own list of harmless ones.
+It holds every page that shows a secret, changes a way to log in, or gives somebody rights, by URL
+name. gate.py reads it before every page. A test walks all URLs and fails on one that is neither
+here nor on the test's own list of harmless ones.
 """
 
 from __future__ import annotations
 
-# Asks before the page is opened, so that nobody fills in a form first; and where it is sent.
+# These ask before the page opens, so that nobody fills in a form first, and again on submit.
 PAGES = frozenset(
     {
         # Ways to log in.
@@ -20,11 +20,11 @@ PAGES = frozenset(
         "mfa_generate_recovery_codes",
         "mfa_view_recovery_codes",
         "mfa_download_recovery_codes",
-        # Its answer shows two keys.
+        # The response shows two keys.
         "console:new_channel",
-        # Its answer shows codes, which are worth credits to whoever reads them.
+        # The response shows codes, and anybody who reads them can redeem them for credits.
         "admin:make_codes",
-        # Other people's rights and ways to log in, and where a provider's key goes.
+        # Other people's rights and ways to log in, and the address that receives a provider's key.
         "admin:channels_user_add",
         "admin:auth_user_password_change",
         "admin:channels_user_delete",
@@ -35,7 +35,7 @@ PAGES = frozenset(
         "admin:channels_provider_add",
         "admin:channels_provider_delete",
         "admin:mfa_authenticator_delete",
-        # A stranger's conversations and prompts, and who owns a channel.
+        # Other people's conversations and prompts, and who owns a channel.
         "admin:view_as_owner",
         "admin:conversations_message_read_text",
         "admin:conversations_feedback_read_text",
@@ -43,7 +43,7 @@ PAGES = frozenset(
         "admin:channels_channel_move",
     }
 )
-# Asks where something is sent; the page itself shows nothing that it should not.
+# These ask only on submit. The page itself shows nothing sensitive.
 FORMS = frozenset(
     {
         "account_email",
@@ -60,7 +60,7 @@ FORMS = frozenset(
         "admin:auth_group_changelist",
         "admin:channels_membership_change",
         "admin:channels_membership_changelist",
-        # Members are changed on the page of their account, channels change hands on their own.
+        # Members are edited on their account's page. Channels change hands on a page of their own.
         "admin:channels_account_add",
         "admin:channels_account_change",
         "admin:channels_channel_add",
@@ -73,6 +73,6 @@ FORMS = frozenset(
 
 
 def asks_again(view_name: str, method: str | None) -> bool:
-    """Tell whether this page, opened or sent something to, wants a recent log-in."""
+    """Return whether this request, a page view or a submit, needs a recent log-in."""
     is_read = method in ("GET", "HEAD", "OPTIONS")
     return view_name in PAGES or (view_name in FORMS and not is_read)

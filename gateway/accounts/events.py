@@ -1,7 +1,7 @@
-"""Security events of people: one line in the log, and one entry for each account concerned.
+"""Security events of people: a log line, and an audit entry in each account of the person.
 
-Concerned is every account in which the person is a member: its owners read who came in, from
-where, and what was changed about a log-in that opens their account.
+The owners of each account can read who logged in, from where, and what changed about a log-in that
+opens their account.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ logger = logging.getLogger("gateway.accounts")
 
 
 def actor_of(request: HttpRequest, user: User) -> Actor:
-    """Return the person as the audit log names them."""
+    """Return the person as the actor of audit log entries."""
     return Actor(user.email, user, client_address(request))
 
 
 def log(event: str, request: HttpRequest, user: User, **fields: Any) -> None:
-    """Write one line about a person's deed; `fields` say more, never a secret."""
+    """Log an action of a person. `fields` add details, never a secret."""
     address = client_address(request)
     _log(event, address=address, person=user.email, user_id=user.pk, **fields)
 
 
 def record(event: str, request: HttpRequest, user: User, **fields: str) -> None:
-    """Write down what a person did about a log-in; `fields` say more, never a secret."""
+    """Record a change to a log-in in log and audit log. `fields` add details, never a secret."""
     log(event, request, user, **fields)
     audit.record_for_person(
         event,
@@ -44,7 +44,7 @@ def record(event: str, request: HttpRequest, user: User, **fields: str) -> None:
 
 
 def record_failure(request: HttpRequest, name: str) -> None:
-    """Write down a wrong password; of a name nobody has, only how it begins."""
+    """Record a wrong password. For an unknown name, log only how it begins."""
     user = find_person(name)
     if user is None:
         _log("login.failed", address=client_address(request), name_typed=abridged(name))
@@ -56,7 +56,7 @@ def record_failure(request: HttpRequest, name: str) -> None:
 
 
 def record_limit(request: HttpRequest, user: User | None) -> None:
-    """Log that somebody has to wait: once a minute for a person or an address."""
+    """Log that somebody hit a limit, at most once a minute for each person or address."""
     address = client_address(request)
     who = f"user {user.pk}" if user else counted_as(address)
     if not is_first_this_minute("login.limited", who):
@@ -69,18 +69,18 @@ def record_limit(request: HttpRequest, user: User | None) -> None:
 
 
 def find_person(name: str) -> User | None:
-    """Return who logs in by this name."""
+    """Return the person who logs in with this name."""
     return User.objects.filter(email__iexact=name.strip()).first()
 
 
 def abridged(name: str) -> str:
-    """Return how a typed name begins: somebody may have put a password into the wrong field."""
+    """Return the beginning of a typed name. Somebody may have typed a password into this field."""
     name = name.strip()
     return f"{name[:2]}… ({len(name)} characters)" if name else ""
 
 
 def handler429(request: HttpRequest) -> HttpResponse:
-    """Answer one of too many attempts; allauth looks for it by this name in the map of the site."""
+    """Answer too many attempts with 429. allauth finds this by its name in the root URLconf."""
     record_limit(request, request.user if isinstance(request.user, User) else None)
     answer = render(request, "429.html", status=429)
     answer["Retry-After"] = "60"

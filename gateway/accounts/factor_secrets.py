@@ -1,7 +1,7 @@
-"""Whose second factor is being made or read, which allauth does not tell its adapter.
+"""Tells the adapter whose second factor it encrypts or decrypts, which allauth does not do.
 
-allauth hands the adapter one text to encrypt or decrypt. Which row it is of, and so what it is
-bound to, only the methods around it know: `install` has them say it.
+allauth hands the adapter only a text to encrypt or decrypt. Only the calling methods know which row
+the text belongs to, and so what it is bound to. `install` makes them set this context.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from common.crypto import DecryptionError
 
 logger = logging.getLogger("gateway.accounts")
 
-# What the secret at hand is bound to.
+# The row that the current secret is bound to.
 _row: ContextVar[str] = ContextVar("second_factor_row")
 
 
 def seal(text: str) -> str:
-    """Return the secret of a factor that is being made, encrypted and bound to its row."""
+    """Return the secret of a new factor, encrypted and bound to its row."""
     return second_factors.text_of(*sealing.encrypt(text, context=_row.get()))
 
 
 def unseal(text: str) -> str:
-    """Return the secret of the factor that is being read. Raises DecryptionError."""
+    """Return the decrypted secret of the factor that is being read. Raises DecryptionError."""
     return second_factors.open_text(text, context=_row.get())
 
 
 def install() -> None:
-    """Have allauth say whose factor it makes or reads; called once, when the project is loaded."""
+    """Make allauth set the row whenever it creates or reads a factor. Called once, at start-up."""
     TOTP.activate = _making(TOTP, Authenticator.Type.TOTP)
     RecoveryCodes.activate = _making(RecoveryCodes, Authenticator.Type.RECOVERY_CODES)
-    # A secret that cannot be read takes its own factor out, and no other way to log in.
+    # If a secret cannot be read, only its own factor stops working, not the other ways to log in.
     TOTP.validate_code = _reading(TOTP.validate_code, otherwise=False)
     RecoveryCodes.generate_codes = _reading(RecoveryCodes.generate_codes, otherwise=[])
 
@@ -82,7 +82,7 @@ def _bound_to(user_id: int, kind: str) -> Iterator[None]:
 
 
 def keep_pending(request: HttpRequest, found: str, *, user_id: int) -> str:
-    """Return the secret that an authenticator app is being set up with; keep it encrypted.
+    """Return the secret for setting up an authenticator app. The session keeps it encrypted.
 
     `found` is what allauth found in the session, or has just put there.
     """

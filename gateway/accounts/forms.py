@@ -1,4 +1,4 @@
-"""allauth's forms with our words, and what must happen with them beyond allauth's own steps."""
+"""allauth's forms with our labels and messages, and with the steps that the gateway adds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LABELS = {
 
 
 class _OurWords:
-    """Labels beside the fields instead of inside them, and one sentence about passwords."""
+    """Puts labels beside the fields, not inside, and explains passwords in one sentence."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,7 +62,7 @@ class LogInForm(_OurWords, forms.LoginForm):
 
 
 class ChangeEmailForm(_OurWords, forms.AddEmailForm):
-    """A new address, to be proven."""
+    """A new address, which the person must then verify."""
 
     def save(self, request: HttpRequest) -> EmailAddress:
         events.record("email.change_requested", request, self.user, to=self.cleaned_data["email"])
@@ -78,7 +78,7 @@ class ChangePasswordForm(_OurWords, forms.ChangePasswordForm):
 
 
 class SetPasswordForm(_OurWords, forms.SetPasswordForm):
-    """A password for who has none."""
+    """A password for a person who has none."""
 
 
 class ResetPasswordForm(_OurWords, forms.ResetPasswordForm):
@@ -89,14 +89,14 @@ class ResetPasswordForm(_OurWords, forms.ResetPasswordForm):
         self.fields["email"].initial = context.request.session.get(pending.RESET_SESSION_KEY)
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
-        """Mail the link; whoever comes back for another mail finds the address filled in."""
+        """Mail the link, and remember the address for when the person asks for another mail."""
         email: str = super().save(request, **kwargs)
         request.session[pending.RESET_SESSION_KEY] = email
         return email
 
 
 class ReauthenticateForm(_OurWords, forms.ReauthenticateForm):
-    """The password, once more."""
+    """The password, asked for again."""
 
     def clean_password(self) -> str:
         password: str = super().clean_password()
@@ -105,7 +105,7 @@ class ReauthenticateForm(_OurWords, forms.ReauthenticateForm):
 
 
 class SignUpForm(_OurWords, forms.SignupForm):
-    """E-mail address and password; by an invitation, for its address alone."""
+    """E-mail address and password. An invitation fixes the address."""
 
     account_already_exists: bool
 
@@ -114,33 +114,33 @@ class SignUpForm(_OurWords, forms.SignupForm):
         invitation = pending.find_pending(context.request)
         if invitation is not None:
             email = self.fields["email"]
-            # A disabled field keeps its initial value, whatever is posted.
+            # A disabled field keeps its initial value, whatever the client posts.
             email.disabled, email.initial = True, invitation.email.lower()
             self.initial["email"] = email.initial
             email.help_text = "The address you were invited at."
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
-        """Make the user; where the address is taken, answer as if it were not."""
+        """Create the user. If the address is taken, give the same answer as if it were free."""
         if not self.account_already_exists:
             try:
                 with transaction.atomic():
                     return super().try_save(request)  # type: ignore[no-any-return]
             except IntegrityError:
-                # Somebody signed up with it a moment ago.
+                # Somebody signed up with this address a moment ago.
                 self.account_already_exists = True
-        # As long as making a user takes.
+        # Hash a password, so that this takes as long as creating a user.
         User().set_password(self.cleaned_data["password1"])
         return super().try_save(request)  # type: ignore[no-any-return]
 
 
 class ResetPasswordKeyForm(_OurWords, forms.ResetPasswordKeyForm):
-    """A new password for who came through a mailed link."""
+    """A new password for a person who opened a mailed link."""
 
     def save(self) -> None:
-        """Set the password; the link was mailed, so that the address is proven as well."""
+        """Set the password, and mark the address as verified, because the link was mailed to it."""
         super().save()
         addresses = list(EmailAddress.objects.filter(user=self.user))
-        # With several the link does not tell which one it was mailed to.
+        # With several addresses, the link does not say which one it was mailed to.
         if len(addresses) == 1 and not addresses[0].verified:
             request = context.request
             get_adapter(request).confirm_email(request, addresses[0])
@@ -151,7 +151,7 @@ class ResetPasswordKeyForm(_OurWords, forms.ResetPasswordKeyForm):
 
 @contextmanager
 def _recorded(user: User | None, *, by: str) -> Iterator[None]:
-    """Write down a second factor that is refused, or the wait after too many."""
+    """Record a refused second factor, or that the person must wait after too many attempts."""
     try:
         yield
     except ValidationError as error:
@@ -165,9 +165,9 @@ def _recorded(user: User | None, *, by: str) -> Iterator[None]:
 
 
 def _use_up(user: User, code: str) -> None:
-    """Take a code of an app once, whichever process is shown it. Raises ValidationError.
+    """Use up an app's code, so that no process accepts it twice. Raises ValidationError.
 
-    A code holds for one period of 30 s, so that its next use by chance is another one.
+    A code is valid for one period of 30 s. The same code in a later period is a new one.
     """
     period = int(time.time()) // app_settings.TOTP_PERIOD
     subject = f"{user.pk} {period} {normalize_user_code(code)}"
@@ -176,7 +176,7 @@ def _use_up(user: User, code: str) -> None:
 
 
 class _RecordedCode:
-    """A code of the app or a recovery code, taken once; one that is refused is written down."""
+    """Accepts an app's code or a recovery code only once, and records refused ones."""
 
     user: User
     authenticator: Authenticator
@@ -194,7 +194,7 @@ class CodeForm(_RecordedCode, _OurWords, factor_forms.AuthenticateForm):
 
 
 class CodeAgainForm(_RecordedCode, _OurWords, factor_forms.ReauthenticateForm):
-    """A code instead of the password, once more."""
+    """A code instead of the password, when the gateway asks again."""
 
     def save(self) -> None:
         super().save()
@@ -206,7 +206,7 @@ class ActivateAppForm(_OurWords, ActivateTOTPForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # allauth keeps it in the session in clear.
+        # allauth would keep the secret in the session unencrypted.
         found: str = vars(self)["secret"]
         self.secret: str = factor_secrets.keep_pending(context.request, found, user_id=self.user.pk)
 
@@ -217,7 +217,7 @@ class ActivateAppForm(_OurWords, ActivateTOTPForm):
 
 
 class _RecordedPasskey:
-    """A passkey or security key that is refused leaves a line in the log."""
+    """Records a refused passkey or security key."""
 
     user: User | None
 
@@ -227,15 +227,15 @@ class _RecordedPasskey:
 
 
 class PasskeyForm(_RecordedPasskey, AuthenticateWebAuthnForm):
-    """The second step of a log-in, by a passkey or security key."""
+    """The second step of a log-in, with a passkey or security key."""
 
 
 class PasskeyLogInForm(_RecordedPasskey, LoginWebAuthnForm):
-    """A log-in by a passkey alone."""
+    """A log-in with only a passkey."""
 
 
 class PasskeyAgainForm(_RecordedPasskey, ReauthenticateWebAuthnForm):
-    """A passkey instead of the password, once more."""
+    """A passkey instead of the password, when the gateway asks again."""
 
     def clean_credential(self) -> Authenticator:
         authenticator = super().clean_credential()

@@ -1,7 +1,7 @@
-"""What stands before every page of a person who has logged in; the only place that does.
+"""The check before every page of a logged-in person. No other code checks this.
 
-Two questions, in this order: must they set up a second factor first, and does what they are about
-to do want the password again (deeds.py)? A page added later is asked both without naming them.
+It asks two questions, in this order. Must the person set up a second factor first? Does this action
+need the password again (deeds.py)? New pages are covered without being named here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from common.floods import client_address
 from gateway.accounts import deeds, recent
 from gateway.accounts.backend import lacks_second_factor
 
-# What somebody who must set up a second factor can still open: the way to one, and the way out.
+# The pages for a person who must set up a second factor: those that set one up, and log-out.
 WITHOUT_FACTOR = frozenset(
     {
         "mfa_index",
@@ -44,7 +44,7 @@ WITHOUT_FACTOR = frozenset(
 
 
 class Gate:
-    """Sees who asks, then lets them pass, or leads them to what comes first."""
+    """Middleware that lets a person pass, or redirects them to what they must do first."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -58,7 +58,7 @@ class Gate:
         session: Any = request.session
         session.address = client_address(request)
         session.user_agent = request.headers.get("User-Agent", "")[:200]
-        # Without a cookie nobody has logged in, and a public page may be cached.
+        # Without a cookie nobody is logged in. Not reading the session lets public pages be cached.
         has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
         user = request.user if has_cookie else None
         if not isinstance(user, User):
@@ -77,5 +77,5 @@ class Gate:
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer allauth's own demand alike: its way repeats what was sent, passwords included."""
+        """Handle allauth's own demand the same way. allauth would replay the form and passwords."""
         return recent.ask_again(request) if isinstance(error, ReauthenticationRequired) else None

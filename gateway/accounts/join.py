@@ -1,7 +1,7 @@
 """Accepting an invitation: the mailed link, the page it leads to, and the button there.
 
-The link's secret stands in one address only, which leads on at once: neither a later page's
-Referer nor the log (common/middleware.py) has it.
+Only the link's own URL contains the secret, and it redirects at once. So the secret appears neither
+in a later page's Referer nor in the log (common/middleware.py).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gateway.accounts import events, pending
 
 @never_cache
 def open_link(request: HttpRequest, secret: str) -> HttpResponseRedirect:
-    """Keep what the link says in the session and go on without it."""
+    """Store the link's digests in the session and redirect to a URL without the secret."""
     pending.keep(request, secret)
     return redirect("join")
 
 
 @never_cache
 def join(request: HttpRequest) -> HttpResponse:
-    """Say who invites whom into what, and what to do next; else what else waits for an answer."""
+    """Show the invitation and what to do next. Without one, show other pending invitations."""
     invitation = pending.find_pending(request)
     if invitation is not None:
         return render(request, "public/join.html", _context(request, invitation))
@@ -61,7 +61,7 @@ def _context(request: HttpRequest, invitation: Invitation) -> dict[str, Any]:
 @login_required
 @post_only
 def accept(request: HttpRequest) -> HttpResponseRedirect:
-    """Become a member and go on in that account: by this browser's link, or one from the list."""
+    """Accept this browser's link, or an invitation from the list, and open that account."""
     user = _user_of(request)
     if "invitation" not in request.POST:
         return pending.accept(request, user)
@@ -72,7 +72,7 @@ def accept(request: HttpRequest) -> HttpResponseRedirect:
 @login_required
 @post_only
 def decline(request: HttpRequest) -> HttpResponseRedirect:
-    """Turn an invitation from the list down."""
+    """Decline an invitation from the list."""
     user = _user_of(request)
     invitation = _find_own(request, user)
     team.decline_invitation(invitation=invitation, actor=events.actor_of(request, user))
@@ -89,13 +89,13 @@ def _find_own(request: HttpRequest, user: User) -> Invitation:
 
 
 def _user_of(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # login_required has seen to it
+    assert isinstance(request.user, User)  # ensured by login_required
     return request.user
 
 
 @post_only
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
-    """Log out and keep the invitation, for who is logged in as somebody else."""
+    """Log out but keep the invitation, for a person who is logged in as somebody else."""
     secret_digests = pending.digests(request)
     get_adapter(request).logout(request)
     request.session[pending.SESSION_KEY] = secret_digests

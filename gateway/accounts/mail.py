@@ -1,4 +1,4 @@
-"""The mails that are ours rather than allauth's."""
+"""The mails that the gateway itself sends, not allauth."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ logger = logging.getLogger("gateway.accounts")
 
 
 def invitation_link(request: HttpRequest, secret: str) -> str:
-    """Return the address that an invitation's mail holds."""
+    """Return the link for an invitation's mail."""
     return site_url(request) + reverse("join_link", args=[secret])
 
 
 def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:
-    """Mail the link to whom it invites; False where the mail server does not take it."""
+    """Mail the link to the invited address. Returns False if the mail server refuses it."""
     account = " ".join(invitation.account.name.split())
     text = render_to_string(
         "emails/invitation.txt",
@@ -40,7 +40,7 @@ def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -
     try:
         mail.send()
     except (smtplib.SMTPException, OSError) as error:
-        # The reason alone: some servers quote the mail.
+        # Log only the kind of error: some servers quote the mail.
         logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
         return False
     return True

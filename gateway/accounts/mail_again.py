@@ -1,4 +1,4 @@
-"""Another mail for who waits for the first: of a sign-up, or of a log-in that proves an address."""
+"""Sends the verification mail again, after a sign-up or during a log-in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from common.pages import post_only
 
 @post_only
 def send_again(request: HttpRequest) -> HttpResponseRedirect:
-    """Mail the link again, once a minute at most; to an address that is taken, what it got before.
+    """Mail the link again, at most once a minute. A taken address gets the same mail as before.
 
-    The browser knows who waits: nobody names an address here.
+    The session knows who is waiting, so the client never names an address.
     """
     stage = LoginStageController.enter(request, EmailVerificationStage.key)
     if stage is None:

@@ -1,4 +1,4 @@
-"""Asking again by a passkey."""
+"""The page that asks again for a passkey."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.accounts.forms import PasskeyAgainForm
 
 
 class PasskeyAgainView(ReauthenticateWebAuthnView):
-    """allauth's, which leads whoever is refused away from where they wanted to go."""
+    """allauth's view, except that it keeps the destination when it refuses a passkey."""
 
     def form_invalid(self, form: PasskeyAgainForm) -> HttpResponse:
         for words in form.errors.get("credential", []):

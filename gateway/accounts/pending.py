@@ -1,6 +1,6 @@
-"""What this browser is in the middle of.
+"""What this browser is in the middle of, kept in its session.
 
-An invitation, by its digests; a reset of a password; the account that the person works in.
+The digests of an invitation, the address of a password reset, and the account the person works in.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from channels.models import Invitation, User
 from gateway.accounts import events
 
 SESSION_KEY = "invitation_digests"
-# The address that asked for a link to reset a password, for another mail.
+# The address that requested a password reset, to fill it in when asking for another mail.
 RESET_SESSION_KEY = "reset_email"
-# Which account the console's short addresses lead to; its pages never ask it.
+# The account that the console's short URLs lead to. Pages at full URLs do not read it.
 ACCOUNT_SESSION_KEY = "console_account_id"
 
 
 def keep(request: HttpRequest, secret: str) -> None:
-    """Remember the link that was opened; what the session holds opens nothing elsewhere."""
+    """Remember the opened link. The session's digests are useless elsewhere."""
     request.session[SESSION_KEY] = team.digests_of(secret)
 
 
 def find_pending(request: HttpRequest | None) -> Invitation | None:
-    """Return the invitation of this session while it can still be accepted."""
+    """Return the invitation of this session if it can still be accepted."""
     found = digests(request)
     return team.find_invitation(found) if found else None
 
 
 def digests(request: HttpRequest | None) -> list[str]:
-    """Return the digests of this session's invitation, whatever has become of it; else none."""
+    """Return the digests of this session's invitation, whatever its state, or an empty list."""
     session = getattr(request, "session", {})
     return list(session.get(SESSION_KEY, []))
 
@@ -41,7 +41,7 @@ def digests(request: HttpRequest | None) -> list[str]:
 def accept(
     request: HttpRequest, user: User, *, secret_digests: list[str] | None = None
 ) -> HttpResponseRedirect:
-    """Make the person a member by this session's invitation, or another, and lead them in."""
+    """Make the person a member by this session's or the given invitation, and open the account."""
     actor = events.actor_of(request, user)
     wanted = digests(request) if secret_digests is None else secret_digests
     try:

@@ -1,4 +1,4 @@
-"""Has the person at the keyboard recently proven who they are, and how does a page ask again?"""
+"""Has this person recently proven who they are? If not, how does a page ask again?"""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from common.clock import HONEST_SKEW
 
 
 def is_login_recent(request: HttpRequest) -> bool:
-    """Tell whether this session saw a password or second factor in the last 15 minutes.
+    """Return whether this session got a password or second factor in the last 15 minutes.
 
-    By the session's own record, not by the user's last log-in, which may be another browser's.
+    Uses the session's own record. The user's last log-in may come from another browser.
     """
     if not isinstance(request.user, User):
         return False
     records = get_authentication_records(request, request.user)
     latest = max((record["at"] for record in records), default=0.0)
     age = time.time() - latest
-    # A log-in from the future is of a clock that was wrong.
+    # A log-in in the future was recorded by a wrong clock.
     return bool(-HONEST_SKEW.total_seconds() <= age < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
 
 
 def reauthentication_url(request: HttpRequest, *, next_url: str) -> str:
-    """Return the page that asks for the password or second factor again, then leads to `next_url`.
+    """Return the URL that asks for a password or second factor again and leads on to `next_url`.
 
     allauth follows `next_url` only within this installation.
     """
     methods = get_adapter(request).get_reauthentication_methods(request.user)
-    # Who has neither can prove who they are by their mailbox alone.
+    # A person who has neither can only prove who they are by their mailbox.
     page = methods[0]["url"] if methods else reverse("account_reset_password")
     return f"{page}?{urlencode({REDIRECT_FIELD_NAME: next_url})}"
 
 
 def ask_again(request: HttpRequest) -> HttpResponse:
-    """Send the person to the question, and from there back to where they can finish.
+    """Redirect to the page that asks again, which then leads back to where the person can finish.
 
-    What they sent is not kept and not repeated: they see the page again and send it themselves.
+    The form data is neither kept nor replayed: the person sees the page again and resubmits it.
     """
     url = reauthentication_url(request, next_url=_way_back(request))
     if wants_json(request):
@@ -57,19 +57,19 @@ def ask_again(request: HttpRequest) -> HttpResponse:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Tell whether a script asks (`gateway.post`), which must not follow a redirect."""
+    """Return whether a script (`gateway.post`) sent this, which must not follow a redirect."""
     match = request.resolver_match
     is_for_scripts = match is not None and match.view_name == "console:show_key"
     return is_for_scripts or request.headers.get("Accept") == "application/json"
 
 
 def lead_script(url: str) -> JsonResponse:
-    """Tell a script of ours which page to open."""
+    """Tell our script which page to open."""
     return JsonResponse({"redirect": url}, status=403, headers={"Cache-Control": "no-store"})
 
 
 def _way_back(request: HttpRequest) -> str:
-    """Return the page on which the person was: a form's own address may only take what is sent."""
+    """Return the page that the person was on. A form's own URL may only accept POST."""
     if request.method != "POST":
         return request.get_full_path()
     wanted = request.POST.get(REDIRECT_FIELD_NAME, "") if wants_json(request) else ""

@@ -1,4 +1,4 @@
-"""Where a person is logged in: the list of their sessions, and ending one, all, or one's own."""
+"""Where a person is logged in: list the sessions, end one or all, log out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from common.pages import post_only
 from gateway.accounts import events
 from gateway.accounts.store import end_of
 
-# The first that is found, so that those which name another as well come before it.
+# The first match wins, so browsers whose user agent also names another come first.
 _BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl")
 _SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
 _WORDS = {"Edg": "Edge", "OPR": "Opera", "Mac OS X": "macOS", "CrOS": "ChromeOS"}
@@ -34,7 +34,7 @@ _WORDS = {"Edg": "Edge", "OPR": "Opera", "Mac OS X": "macOS", "CrOS": "ChromeOS"
 class OpenSession:
     """A browser in which a person is logged in."""
 
-    # Stands for the session's key, which is a password by itself.
+    # Stands for the session key, which works like a password.
     mark: str
     device: str
     address: str
@@ -44,7 +44,7 @@ class OpenSession:
 
 
 def device_of(user_agent: str) -> str:
-    """Return how a person would call it.
+    """Return a name for the browser that a person recognizes.
 
     >>> device_of("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
     'Firefox on Linux'
@@ -60,10 +60,10 @@ def _first_in(user_agent: str, names: tuple[str, ...]) -> str:
 
 
 def _rows(user: User) -> Iterator[LoginSession]:
-    """Yield the sessions that are still this person's log-ins, the latest first.
+    """Yield the sessions in which this person is still logged in, latest first.
 
-    A new password ends the others at once; where somebody else has set it, their rows are still
-    there, and go now.
+    A new password ends the person's other sessions at once. If somebody else set it, the rows are
+    still there, and this deletes them.
     """
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     for row in LoginSession.objects.filter(user=user).order_by("-last_seen_at"):
@@ -80,7 +80,7 @@ def _mark(row: LoginSession) -> str:
 
 
 def end_others(request: HttpRequest, user: User) -> int:
-    """End this person's sessions but the one of this request; returns how many."""
+    """End this person's sessions except the current one. Returns how many."""
     others = LoginSession.objects.filter(user=user)
     return others.exclude(session_key=request.session.session_key).delete()[0]
 
@@ -111,7 +111,7 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
 @login_required
 @post_only
 def end_session(request: HttpRequest) -> HttpResponseBase:
-    """End one of the person's sessions; this one is a log-out."""
+    """End one of the person's sessions. Ending the current one is a log-out."""
     user = _user_of(request)
     row = next((one for one in _rows(user) if _mark(one) == request.POST.get("session")), None)
     if row is None:
@@ -128,7 +128,7 @@ def end_session(request: HttpRequest) -> HttpResponseBase:
 @login_required
 @post_only
 def end_all_sessions(request: HttpRequest) -> HttpResponseBase:
-    """Log the person out everywhere, here too."""
+    """Log the person out everywhere, including here."""
     user = _user_of(request)
     count = end_others(request, user) + 1
     events.record("session.all_ended", request, user, sessions=str(count))
@@ -137,11 +137,11 @@ def end_all_sessions(request: HttpRequest) -> HttpResponseBase:
 
 @post_only
 def log_out(request: HttpRequest) -> HttpResponseRedirect:
-    """Log out, from wherever the button stood; without a log-in just lead to its page."""
+    """Log out, from any page. Without a log-in, just redirect to the log-in page."""
     logout(request)
     return redirect("account_login")
 
 
 def _user_of(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # login_required has seen to it
+    assert isinstance(request.user, User)  # ensured by login_required
     return request.user

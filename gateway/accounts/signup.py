@@ -1,4 +1,4 @@
-"""What somebody who signs up gets: an account, and credits once their address is proven."""
+"""What a new person gets: an account, and credits once their address is verified."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from channels.audit import Actor
 from channels.models import Account, User
 from common.money import MICROCREDITS_PER_CREDIT
 
-# The ledger takes a reference once in an account.
+# The ledger accepts a reference only once in each account.
 REFERENCE = "sign-up"
 
 
 @transaction.atomic
 def make_account(user: User, *, address: str) -> Account:
-    """Return the account this person owns, made and named after them where there is none."""
-    # The row's lock: two clicks make one account.
+    """Return the account this person owns. Creates one, named after them, if there is none."""
+    # Takes the row lock, so that two clicks create one account.
     User.objects.select_for_update().get(id=user.id)
     return services.ensure_account(
         owner_email=user.email,
@@ -30,7 +30,7 @@ def make_account(user: User, *, address: str) -> Account:
 
 
 def name_for(email: str) -> str:
-    """Return what the account of somebody with this address is called at first.
+    """Return the initial name for the account of a person with this address.
 
     >>> name_for("anna.smith@example.com")
     "Anna Smith's account"
@@ -56,4 +56,4 @@ def grant_credits(user: User) -> None:
             category=CreditGrant.Category.PROMOTION,
         )
     except ReferenceReused:
-        pass  # granted already, when the setting was another
+        pass  # granted before, with another value of the setting

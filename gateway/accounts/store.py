@@ -1,8 +1,8 @@
-"""Where sessions lie: Django's own table of sessions, with whose each one is and since when.
+"""The session store: Django's session table, with each session's user and log-in time.
 
-A session ends when its row does, so that it can be ended from elsewhere; and by itself, when
-nobody was seen for LOGIN_IDLE_SECONDS or LOGIN_LIFETIME_SECONDS after the log-in. Both are
-arithmetic on the row that a request reads anyway.
+A session ends with its row, so it can be ended from elsewhere. It also ends LOGIN_IDLE_SECONDS
+after the last request, and LOGIN_LIFETIME_SECONDS after the log-in. Both are computed from the row
+that a request reads anyway.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PAUSE_BETWEEN_WRITES = timedelta(minutes=1)
 
 
 class SessionStore(DatabaseStore):
-    """A session in the database that knows its row and who holds the browser."""
+    """A database session that knows its row and who uses the browser."""
 
     row: LoginSession | None = None
-    # Who is at the browser now: set by gate.py.
+    # Who uses the browser now. Set by gate.py.
     address = user_agent = ""
 
     @classmethod
@@ -41,13 +41,13 @@ class SessionStore(DatabaseStore):
         return row
 
     def create_model_instance(self, data: dict[str, Any]) -> LoginSession:
-        """Return the row to write, whole, as Django does at every save."""
+        """Return the complete row to write, as Django does at every save."""
         new = super().create_model_instance(data)
         assert isinstance(new, LoginSession)
         user_id = data.get(USER_ID_KEY)
         new.user_id = int(user_id) if user_id else None
         if self.row is not None and self.row.user_id == new.user_id:
-            # Under another key after a change of the password: still the same log-in.
+            # A new session key after a password change is still the same log-in.
             new.logged_in_at = self.row.logged_in_at
             new.address, new.user_agent = self.row.address, self.row.user_agent
         if self.address:
@@ -57,12 +57,12 @@ class SessionStore(DatabaseStore):
         return new
 
     def see(self) -> None:
-        """Note that this log-in is in use; in the database once a minute at most.
+        """Record that this session is in use. Writes to the database at most once a minute.
 
-        Of the data nothing is written, so that a request beside this one loses none of its own.
+        Does not write the session's data, so that concurrent requests do not lose theirs.
         """
         row, now = self.row, timezone.now()
-        # Seen in the future, it was by a clock that has been corrected since: write it again.
+        # A time in the future came from a wrong clock that has since been corrected: overwrite it.
         if row is None or -HONEST_SKEW <= now - row.last_seen_at < PAUSE_BETWEEN_WRITES:
             return
         before, row.last_seen_at = row.last_seen_at, now
@@ -77,7 +77,7 @@ class SessionStore(DatabaseStore):
 
 
 def end_of(row: LoginSession) -> datetime:
-    """Return when this session ends if nobody is seen from now on."""
+    """Return when this session ends if no further request comes."""
     end = row.last_seen_at + timedelta(seconds=settings.LOGIN_IDLE_SECONDS)
     if row.user_id is None:
         return end

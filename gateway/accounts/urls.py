@@ -1,4 +1,4 @@
-"""Pages under /accounts/ that are ours rather than allauth's."""
+"""Pages under /accounts/ that are the gateway's own, not allauth's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The owners' console: one module of plain views for each part of it."""
+"""The owners' console: one module of plain views for each part."""

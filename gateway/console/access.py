@@ -1,9 +1,9 @@
-"""Who may see and do what in the console: one decorator on every view, one look-up of channels.
+"""Who may see and do what in the console: the decorators of every view, and the look-ups.
 
-A view says the least role it needs and gets a `Member`, whose account is the only one it may
-read. The address names that account, by its id or by a channel's, so that a page, its forms and
-its links stay with it whatever another tab does (decision 0033). What belongs to others is
-answered as what does not exist: 404.
+A view names the lowest role it needs and gets a `Member`. It may read only that member's account.
+The URL names the account, by its own id or a channel's, so that a page, its forms, and its links
+stay with that account whatever another tab does (decision 0033). For everything that belongs to
+others, the console answers 404, as if it did not exist.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from common.floods import client_address
 from gateway.accounts.pending import ACCOUNT_SESSION_KEY
 
 Role = Membership.Role
-# What each role may do contains what those before it may.
+# Each role may do everything that the roles before it may.
 _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 _STAFF_VIEW_BEGAN_KEY = "console_staff_view_began_at"  # seconds since 1970
 STAFF_VIEW_LASTS = timedelta(minutes=60)
 
-# A guest reads whatever an owner reads: the conversations and the ledger too.
+# A staff guest reads everything an owner reads, including conversations and the ledger.
 STAFF_VIEW_PERMISSIONS = (
     "channels.view_account",
     "billing.view_ledgerentry",
@@ -50,15 +50,15 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person in one of their accounts; everything a view reads goes through `account`."""
+    """A person in one of their accounts. Views read everything through `account`."""
 
     user: User
     account: Account
     role: Role
-    # All accounts of the person, for the switcher.
+    # All accounts of the person, for the account switcher.
     accounts: tuple[Account, ...]
     address: str
-    # Of a staff member who looks at a stranger's account, and may change nothing and see no key.
+    # Set for a staff member who looks at an account read-only, without seeing any key.
     view_ends_at: datetime | None = None
 
     @property
@@ -67,7 +67,7 @@ class Member:
         return self.view_ends_at is not None
 
     def can(self, role: Role) -> bool:
-        """Tell whether this member may do what `role` may."""
+        """Return whether this member may do what `role` may."""
         return not self.is_staff_view and _RANKS[self.role] >= _RANKS[role]
 
     @property
@@ -79,17 +79,17 @@ class Member:
         return self.can(Role.OWNER)
 
     def url(self, name: str, *args: Any) -> str:
-        """Return the address of a page of this member's account."""
+        """Return the URL of a page of this member's account."""
         return reverse(f"console:{name}", args=(self.account.id, *args))
 
     @property
     def home_url(self) -> str:
-        """The account's overview, where a refusal leads back to."""
+        """The account's overview, which a refusal links to."""
         return self.url("index")
 
     @property
     def actor(self) -> Actor:
-        """This member as the audit log names them."""
+        """This member as the actor of audit log entries."""
         return Actor(self.user.email, self.user, self.address)
 
 
@@ -98,10 +98,10 @@ PageView = Callable[..., HttpResponseBase]
 
 
 def member_page(*, needs: Role = Role.VIEWER) -> Callable[[MemberView[P]], PageView]:
-    """Let in members of the account the address names; the view gets `(request, member, ...)`.
+    """Let in members of the account in the URL. The view gets `(request, member, ...)`.
 
-    A short address, which names none, leads to the account the person chose last. A form sent to
-    one is taken only from a person with a single account: there it can mean no other.
+    A short URL names no account and redirects to the account the person chose last. It accepts a
+    form only from a person with a single account, because only then the account is clear.
     """
 
     def decorate(view: MemberView[P]) -> PageView:
@@ -128,7 +128,7 @@ def member_page(*, needs: Role = Role.VIEWER) -> Callable[[MemberView[P]], PageV
 
 
 def _lead_to_account(request: HttpRequest, member: Member) -> HttpResponseRedirect:
-    """Go on at the same page's address in the member's account."""
+    """Redirect to the same page in the member's account."""
     if request.method == "POST":
         messages.error(
             request,
@@ -141,7 +141,7 @@ def _lead_to_account(request: HttpRequest, member: Member) -> HttpResponseRedire
 def channel_page(
     *, needs: Role = Role.VIEWER
 ) -> Callable[[Callable[..., HttpResponseBase]], PageView]:
-    """Let in members of the account that owns `channel_id`; the view gets the channel instead.
+    """Let in members of the account that owns `channel_id`, and hand the channel to the view.
 
     The view is called as `(request, member, channel, ...)`.
     """
@@ -165,11 +165,11 @@ def channel_page(
 
 
 def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -> None:
-    # The sidebar is made from it (navigation.py), and a refusal's way back.
+    # The sidebar needs it (navigation.py), and so does the link back on a refusal.
     request.member = member  # type: ignore[attr-defined]
     is_write = request.method not in ("GET", "HEAD")
     if not is_write and getattr(view, "is_post_only", False):
-        return  # it leads to its page, which has a role of its own
+        return  # it redirects to its page, which checks its own role
     if not (member.can(needs) or (member.is_staff_view and needs == Role.VIEWER and not is_write)):
         raise PermissionDenied(
             "You are looking at this account as staff: nothing can be changed from here."
@@ -180,9 +180,9 @@ def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -
 
 
 def find_member(request: HttpRequest, account_id: int | None = None) -> Member | None:
-    """Return the person in an account: the one they chose last where none is named.
+    """Return the person in the given account, or in the one they chose last.
 
-    None where they have no account at all. Raises Http404 for an account that is not theirs.
+    Returns None if they have no account. Raises Http404 for an account that is not theirs.
     """
     members = _list_members(request)
     if account_id is not None:
@@ -209,9 +209,9 @@ def find_channel(request: HttpRequest, channel_id: uuid.UUID) -> tuple[Member, C
 
 
 def _list_members(request: HttpRequest) -> dict[int, Member]:
-    """Return the person in each account they may see, by the account's id."""
+    """Return the person in each account they may see, by account id."""
     user = request.user
-    assert isinstance(user, User)  # login_required has seen to it
+    assert isinstance(user, User)  # ensured by login_required
     address = client_address(request)
     found = Membership.objects.filter(user=user).select_related("account__plan").order_by("id")
     memberships = list(found)
@@ -222,7 +222,7 @@ def _list_members(request: HttpRequest) -> dict[int, Member]:
     }
     viewed = _find_viewed_account(request, user)
     if viewed is not None:
-        # Also where they are a member themselves: they came to look.
+        # Overrides their own membership, if any, because they came to look as staff.
         role, ends_at = Role.VIEWER, _view_ends_at(request.session)
         members[viewed.id] = Member(user, viewed, role, (viewed,), address, ends_at)
     return members
@@ -232,7 +232,7 @@ def _list_members(request: HttpRequest) -> dict[int, Member]:
 
 
 def begin_staff_view(session: SessionBase, account_id: int) -> None:
-    """Let a staff member look at this account, from now on for STAFF_VIEW_LASTS."""
+    """Let a staff member look at this account for STAFF_VIEW_LASTS from now."""
     session[STAFF_VIEW_SESSION_KEY] = account_id
     session[_STAFF_VIEW_BEGAN_KEY] = timezone.now().timestamp()
 
@@ -243,13 +243,13 @@ def _view_ends_at(session: SessionBase) -> datetime:
 
 
 def _is_view_over(session: SessionBase) -> bool:
-    """Tell whether the time is up; a beginning that no honest clock has written is none."""
+    """Return whether the time is up, or the start is later than any correct clock could write."""
     now = timezone.now()
     return not now < _view_ends_at(session) <= latest_believed(now) + STAFF_VIEW_LASTS
 
 
 def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | None:
-    """Lead on to where a view whose time is up can begin again, with its reason; once."""
+    """End a view whose time is up, once, and redirect to the page that can start it again."""
     viewed = request.session.get(STAFF_VIEW_SESSION_KEY)
     if viewed is None or not _is_view_over(request.session):
         return None
@@ -260,7 +260,7 @@ def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | Non
 
 
 def _find_viewed_account(request: HttpRequest, user: User) -> Account | None:
-    """Return the account that a staff member chose to look at, if they did and still may."""
+    """Return the account that a staff member chose to look at, if they still may."""
     account_id = request.session.get(STAFF_VIEW_SESSION_KEY)
     if account_id is None or not (user.is_staff and user.has_perms(STAFF_VIEW_PERMISSIONS)):
         return None

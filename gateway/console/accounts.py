@@ -21,7 +21,7 @@ from gateway.console.pages import render_page
 
 @login_required
 def no_account(request: HttpRequest) -> HttpResponse:
-    """Say what a person without any account can do."""
+    """Tell a person without any account what they can do."""
     if find_member(request) is not None:
         return redirect("console:index")
     if isinstance(request.user, User) and team.list_invitations_to(request.user):
@@ -32,7 +32,7 @@ def no_account(request: HttpRequest) -> HttpResponse:
 @login_required
 @post_only
 def switch(request: HttpRequest) -> HttpResponseRedirect:
-    """Go on in another of one's accounts; short addresses lead there from now on.
+    """Switch to another of the person's accounts. Short URLs lead to it from now on.
 
     Raises Http404 for an account that is not theirs.
     """
@@ -41,21 +41,21 @@ def switch(request: HttpRequest) -> HttpResponseRedirect:
     except ValueError:
         raise Http404 from None
     member = find_member(request, account_id)
-    assert member is not None  # an account was named
+    assert member is not None  # with an id, it returns a member or raises
     request.session[ACCOUNT_SESSION_KEY] = account_id
     return redirect(member.url("index"))
 
 
-# Everybody who has logged in: it looks the account up among their own.
+# Open to everybody who is logged in, because it searches only the person's own accounts.
 switch.needs_role = Role.VIEWER  # type: ignore[attr-defined]
 
 
 @login_required
 @post_only
 def create(request: HttpRequest) -> HttpResponseRedirect:
-    """Give a person without any account one of their own, where people may sign up."""
+    """Create an account for a person who has none, if people may sign up."""
     user = request.user
-    assert isinstance(user, User)  # login_required has seen to it
+    assert isinstance(user, User)  # ensured by login_required
     if not settings.ALLOW_SIGNUP:
         raise PermissionDenied("Accounts are made by whoever runs this installation.")
     if find_member(request) is None:

@@ -1,6 +1,7 @@
-"""A person in the dashboard asks a channel: the path of POST /api/chat, with a log-in for a key.
+"""Asking a channel in the dashboard: same path as POST /api/chat, but with a log-in, not a key.
 
-Same checks in the same order, same limits, holds and charges (conversations/api/views.py).
+The same checks in the same order, and the same limits, holds, and charges
+(conversations/api/views.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from conversations.calls import Outcome, Tell
 from conversations.services import Incoming
 from conversations.simulation import read_simulation
 
-# What a refusal or a fault that is known of looks like; all else is a crash and logged as one.
+# Refusals and known faults. Everything else is a crash and is logged as one.
 EXPECTED_ERRORS = (ApiError, OperationalError, InterfaceError)
 
 
@@ -35,7 +36,7 @@ def admit(
     is_stream: bool,
     simulate: str = "",
 ) -> Incoming:
-    """Let a message in as the API does. Raises SiteDisabled, RateLimited, InvalidRequest."""
+    """Admit a message as the API does. Raises SiteDisabled, RateLimited, InvalidRequest."""
     request.log_fields = {  # type: ignore[attr-defined]  # read by the access log
         "channel_id": str(caller.channel_id),
         "mode": "test" if caller.is_test else "live",
@@ -48,7 +49,7 @@ def admit(
 
 
 def answering(caller: Caller, incoming: Incoming) -> Callable[[Tell | None], Outcome]:
-    """Return what answers an admitted message, told piece by piece to whom it is given."""
+    """Return a function that answers an admitted message and passes each piece to `tell`."""
     answer_message = partial(
         services.answer_message,
         caller=caller,

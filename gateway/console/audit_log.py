@@ -1,4 +1,4 @@
-"""Audit log of an account: who did what, when, with the values before and after."""
+"""The audit log of an account: who did what, and when, with the values before and after."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gateway.console.access import Member, member_page
 from gateway.console.pages import render_page
 
 ENTRIES_PER_PAGE = 50
-# The actions to choose from are those of so many latest entries, so that no log is read whole.
+# The page offers the actions of only this many latest entries, to avoid reading the whole log.
 ENTRIES_LOOKED_THROUGH = 2_000
 
 
 @member_page()
 def audit_log(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show the latest entries first; older ones follow by id, so that nothing has to be counted."""
+    """Show the latest entries first. Older pages continue by id, so nothing must be counted."""
     filters = {name: read_term(request, name, most=254) for name in ("action", "person", "channel")}
     own = AuditEntry.objects.filter(account=member.account)
     entries = filter_entries(own, **filters).select_related("channel")
@@ -51,7 +51,7 @@ def audit_log(request: HttpRequest, member: Member) -> HttpResponse:
 def filter_entries(
     entries: QuerySet[AuditEntry], *, action: str, person: str, channel: str
 ) -> QuerySet[AuditEntry]:
-    """Narrow entries down; `channel` is part of a name or a whole id."""
+    """Filter entries. `channel` is part of a name or a whole id."""
     if action:
         entries = entries.filter(action=action)
     if person:
@@ -98,7 +98,7 @@ def _shown(value: Any) -> str:
 
 
 def _moment(value: Any) -> str:
-    """Return a stored time for people; '' for whatever is none."""
+    """Return a stored time for people, or '' if the value is not a time."""
     try:
         moment = datetime.fromisoformat(value) if len(value) > len("2026-11-24") else None
     except (TypeError, ValueError):

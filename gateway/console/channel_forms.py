@@ -1,4 +1,4 @@
-"""The forms of a channel, and the models they let one choose from."""
+"""The forms of a channel, with a picker for its model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PlainText(forms.CharField):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field that two people have set to different values, as lines of both, side by side."""
+    """A field that two people set to different values, as lines of both, side by side."""
 
     label: str
     theirs: list[DiffLine]
@@ -35,7 +35,7 @@ class Difference:
 
 
 def list_differences(theirs: forms.Form, yours: forms.Form) -> list[Difference]:
-    """Return the fields that can be seen in which two fillings of a form differ."""
+    """Return the visible fields in which two filled forms differ."""
     pairs = [
         (str(theirs[name].label), _text(theirs[name]), _text(yours[name]))
         for name in theirs.fields
@@ -77,7 +77,7 @@ class ModelOption:
 
 
 class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
-    """Chooses among the models the account may use, by the gateway's id for them."""
+    """A choice among the models the account may use, by the gateway's id for them."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -91,12 +91,12 @@ class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic i
 
 
 class ModelPicker:
-    """Of a form with a ModelField: which models it offers."""
+    """A mixin for forms with a ModelField: chooses the models that the form offers."""
 
     fields: dict[str, Any]
 
     def offer(self, account: Account, current: LanguageModel | None = None) -> None:
-        """Offer what the plan allows, and the model there is now, which may be of another time."""
+        """Offer the plan's models and the current one, even if the plan no longer allows it."""
         allowed = list(selectors.models_allowed(account.id))
         self.offered = {model.pk for model in allowed}
         self.models = allowed
@@ -114,7 +114,7 @@ class ModelPicker:
 
 
 class SiteAddressField(forms.CharField):
-    """A web address; one without a scheme, as people type it, is taken as https."""
+    """A web address. If the scheme is missing, https is assumed."""
 
     default_validators = [
         URLValidator(
@@ -138,9 +138,9 @@ class SiteAddressField(forms.CharField):
 
 
 class NewChannelForm(ModelPicker, PlainForm):
-    """What a channel needs to begin with; the rest has sensible values."""
+    """What a new channel needs. Everything else has sensible defaults."""
 
-    # The channel's id to be: the same form sent twice makes one channel.
+    # The id of the new channel, so that submitting the form twice creates one channel.
     id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(
         max_length=120, help_text="How you will find it here. Callers and visitors do not see it."
@@ -160,7 +160,7 @@ class NewChannelForm(ModelPicker, PlainForm):
 
 
 class SettingsForm(ModelPicker, PlainForm):
-    """A channel's settings but its prompt; `digest` is that of the values it was filled with."""
+    """A channel's settings except its prompt. `digest` is that of the values it was filled with."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     name = forms.CharField(max_length=120)
@@ -187,7 +187,7 @@ class SettingsForm(ModelPicker, PlainForm):
         self._say_limits()
 
     def _say_limits(self) -> None:
-        """A plan may be tighter than the channel."""
+        """State the plan's limits, which may be tighter than the channel's."""
         plan = self.channel.account.plan
         limits = {
             "requests_per_minute": "requests a minute",
@@ -207,10 +207,10 @@ class SettingsForm(ModelPicker, PlainForm):
         return any(field.value() or field.errors for field in self.reply_fields())
 
     def changes(self) -> dict[str, Any]:
-        """Return the channel's fields as they shall be."""
+        """Return the channel's fields with their new values."""
         data = self.cleaned_data
         replies = {code: text for code in CODES if (text := data[f"reply_{code}"])}
-        # Replies to codes that this form does not know are left as they are.
+        # Keeps replies to codes that this form does not know.
         kept = {k: v for k, v in self.channel.fallback_replies.items() if k not in CODES}
         return {name: data[name] for name in self.FIELDS[:-1]} | {
             "fallback_replies": kept | replies

@@ -1,4 +1,4 @@
-"""Channels: a new one, one's settings, and its end."""
+"""Channels: create one, change its settings, delete or retire it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gateway.console.keys import render_keys
 from gateway.console.navigation import console_url
 from gateway.console.pages import render_page
 
-# More of them are on the page Team.
+# The Team page lists the rest.
 MOST_MEMBERS = 10
 
 # --- A new channel --------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ MOST_MEMBERS = 10
 
 @member_page(needs=Role.EDITOR)
 def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
-    """Make a channel with a live and a test key, and show both keys in the answer."""
+    """Create a channel with a live and a test key, and show both keys in the response."""
     if request.method != "POST":
         return _render_new(request, member, NewChannelForm.empty(member.account))
     form = NewChannelForm(member.account, request.POST)
@@ -57,7 +57,7 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
 
 def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[services.IssuedKey]]:
     channel_id = data["id"]
-    # The id of another's channel is just a taken one, and nothing is said about it.
+    # An id of another account's channel counts as taken, and the response does not reveal it.
     if Channel.objects.filter(id=channel_id).exclude(account=member.account).exists():
         channel_id = uuid7()
     return services.create_channel_with_keys(
@@ -79,7 +79,7 @@ def _render_new(
 
 
 def add_errors(form: forms.Form, error: ValidationError) -> None:
-    """Put what a service found wrong beside the fields it is about."""
+    """Show what a service rejected beside the fields concerned."""
     for field, words in error.message_dict.items():
         form.add_error(field if field in form.fields else None, words)
 
@@ -96,7 +96,7 @@ def channel(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
 @channel_page(needs=Role.EDITOR)
 @post_only
 def save_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Save the settings, unless somebody else has since the page was opened."""
+    """Save the settings, unless somebody else has saved them since the page was opened."""
     form = SettingsForm(channel, request.POST)
     if not form.is_valid():
         return _render_settings(request, member, channel, form, status=422)
@@ -125,7 +125,7 @@ def _filled_form(channel: Channel) -> SettingsForm:
 
 
 def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show what was sent beside what another has saved; sent again it replaces that."""
+    """Show the person's input beside what somebody else saved. Saving again replaces that."""
     channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
     stored = _filled_form(channel)
     data = request.POST.copy()
@@ -138,7 +138,7 @@ def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> 
 
 
 def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry: Any) -> str:
-    """Say who came between, as far as the audit log knows."""
+    """Say who saved in between, as far as the audit log knows."""
     entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
     last = entries.filter(action=action, **entry).order_by("-id").first()
     who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
@@ -157,7 +157,7 @@ def _render_settings(
     status: int = 200,
     differences: Sequence[Difference] = (),
 ) -> HttpResponse:
-    if form.is_bound:  # the frame shows what is stored, not what was tried
+    if form.is_bound:  # the frame shows the stored values, not the rejected ones
         channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
     people = team.list_members(channel.account)
     return render_page(
@@ -189,7 +189,7 @@ def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
 @channel_page(needs=Role.OWNER)
 @post_only
 def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Delete a channel that never took a message."""
+    """Delete a channel that never received a message."""
     if not _is_confirmed(request, channel):
         return redirect("console:channel", channel.id)
     try:
@@ -204,7 +204,7 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
 @channel_page(needs=Role.OWNER)
 @post_only
 def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Switch off, revoke all keys, erase all transcripts."""
+    """Disable the channel, revoke all its keys, and erase all its transcripts."""
     if _is_confirmed(request, channel):
         erased = retire_channel(channel=channel, actor=member.actor)
         messages.success(

@@ -1,4 +1,4 @@
-"""Connect of a channel: working code for its backend, and one click to try a key."""
+"""The Connect page of a channel: working code for its backend, and a button to test a key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEST_MESSAGE = "Hello! Please answer in one short sentence."
 
 @channel_page()
 def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show how this very channel is called."""
+    """Show how to call this channel."""
     base_url = site_url(request)
     caller = callers.find_channel_caller(channel_id=channel.id, is_test=False)
     return render_page(
@@ -55,7 +55,7 @@ def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
 
 
 def _newest_of_each_mode(channel: Channel) -> list[ApiKey]:
-    """Return a live and a test key that work; the live one first, as a site needs it in the end."""
+    """Return a working live key and test key. The live one first: it is what a site needs."""
     usable = selectors.usable_keys(timezone.now()).filter(channel=channel)
     of_each = [usable.filter(mode=mode).order_by("-created_at", "id")[:1] for mode in ApiKey.Mode]
     return [key for keys in of_each for key in keys]
@@ -67,9 +67,9 @@ def _newest_of_each_mode(channel: Channel) -> list[ApiKey]:
 @channel_page(needs=Role.EDITOR)
 @post_only
 def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResponse:
-    """Make a real, short call with a key of the channel; tell what came of it, errors included.
+    """Make a real, short call with a key of the channel, and show the result, errors included.
 
-    The answer is 200 whatever the call's own `status`: the click itself has worked.
+    The response is 200 whatever the call's own `status`, because the test itself worked.
     """
     try:
         key = get_key(channel, uuid.UUID(request.POST.get("key_id", "")))
@@ -92,12 +92,12 @@ def test_key(request: HttpRequest, member: Member, channel: Channel) -> JsonResp
     return JsonResponse(result)
 
 
-# A view, whatever its name looks like.
+# This is a view, although pytest takes its name for a test.
 test_key.__test__ = False  # type: ignore[attr-defined]
 
 
 def _caller_with(key: ApiKey) -> Caller:
-    """Look the key up as a request does: by its clear text. Raises InvalidApiKey."""
+    """Look up the key by its clear text, as a request does. Raises InvalidApiKey."""
     try:
         caller = callers.find_caller(services.reveal_api_key(key))
     except crypto.DecryptionError:

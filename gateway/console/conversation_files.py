@@ -1,4 +1,4 @@
-"""Conversations as files: one JSON object a session, or one line of CSV a message."""
+"""Conversations as files: one JSON object for each session, or one CSV line for each message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CSV_COLUMNS = (
 
 
 def answer(transcripts: Transcripts, *, name: str, kind: str) -> StreamingHttpResponse:
-    """Send the sessions as `jsonl` or `csv` while they are read."""
+    """Stream the sessions as `jsonl` or `csv` while they are read."""
     if kind == "csv":
         rows = lines(_CSV_COLUMNS, _rows(transcripts))
         return download(rows, name=f"{name}.csv", content_type="text/csv")
@@ -31,7 +31,7 @@ def answer(transcripts: Transcripts, *, name: str, kind: str) -> StreamingHttpRe
 
 
 def _objects(transcripts: Transcripts) -> Iterator[str]:
-    """Yield one line a session, whose messages are written as they are read."""
+    """Yield one line for each session, and write its messages as they are read."""
     for session, messages in transcripts:
         found = {
             "channel_id": session.channel_id,

@@ -1,4 +1,4 @@
-"""Conversations of an account: found, read as a chat, rated, erased."""
+"""Conversations of an account: search, read as a chat, rate, erase."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EDITOR = Membership.Role.EDITOR
 
 
 class ConversationsForm(FilterForm):
-    """The filters of the list; empty ones leave nothing out."""
+    """The filters of the list. Empty ones do not filter."""
 
     text = forms.CharField(required=False, max_length=200, label="Search")
     errors_only = forms.BooleanField(required=False, label="With errors")
@@ -55,7 +55,7 @@ class ConversationsForm(FilterForm):
 
 
 class FeedbackForm(PlainForm):
-    """A thumb and a note about one reply."""
+    """A rating and a note about one reply."""
 
     rating = forms.TypedChoiceField(choices=Feedback.Rating.choices, coerce=int)
     note = forms.CharField(required=False, max_length=2_000)
@@ -63,7 +63,7 @@ class FeedbackForm(PlainForm):
 
 @member_page()
 def conversations(request: HttpRequest, member: Member) -> HttpResponse:
-    """List sessions, the latest activity first."""
+    """List sessions, latest activity first."""
     form = ConversationsForm(request.GET, account=member.account)
     form.is_valid()
     search = form.search(member.account)
@@ -82,7 +82,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         list_query=_list_query(request),
         next_query=form.query(after=str(page.following)) if page.following else "",
         is_first=after is None,
-        # A search is not repeated every few seconds.
+        # A text search is too expensive to repeat every few seconds.
         is_live=after is None and not search.looks_inside,
         scanned=transcripts.SCANNED_AT_ONCE,
         test_traffic=_test_traffic(search) if not page.rows else "",
@@ -91,7 +91,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
 
 
 def _test_traffic(search: Search) -> str:
-    """Say what an empty list of live conversations leaves out."""
+    """Say which test conversations an empty list of live ones leaves out."""
     is_counted = not (search.is_test or search.looks_inside)
     return trials.describe_conversations(search) if is_counted else ""
 
@@ -122,7 +122,7 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
 
 
 def _list_query(request: HttpRequest) -> str:
-    """Return the filters and the place in the list, which a conversation's address carries."""
+    """Return the filters and the position in the list, for the URL of a conversation."""
     names = (*ConversationsForm.base_fields, "after")
     return urlencode({name: request.GET[name] for name in names if request.GET.get(name)})
 
@@ -146,7 +146,7 @@ def _describe(item: Message | FailedRequest) -> dict[str, Any]:
 
 
 def _get_session(member: Member, session_pk: int) -> ChatSession:
-    # A number that no row can have would be an error to SQLite.
+    # SQLite raises an error for a number that no row can have.
     found = None
     if session_pk < 2**63:
         found = transcripts.find_session(account_id=member.account.id, session_pk=session_pk)
@@ -157,7 +157,7 @@ def _get_session(member: Member, session_pk: int) -> ChatSession:
 
 @member_page(needs=EDITOR)
 def rate(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpResponse:
-    """Keep what the team thinks of a reply; opened like a page, it leads to the reply."""
+    """Save the team's rating of a reply. A GET only redirects to the reply."""
     reply = transcripts.find_reply(account_id=member.account.id, message_id=message_id)
     if reply is None:
         raise Http404
@@ -179,7 +179,7 @@ def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> None
 
 
 def _conversation_url(request: HttpRequest, member: Member, session_pk: int | None) -> str:
-    """Return a conversation's address with what leads back to the list."""
+    """Return a conversation's URL with the query that leads back to the list."""
     query = _list_query(request)
     return member.url("conversation", session_pk) + (f"?{query}" if query else "")
 
@@ -187,7 +187,7 @@ def _conversation_url(request: HttpRequest, member: Member, session_pk: int | No
 @member_page(needs=EDITOR)
 @post_only
 def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse:
-    """Erase a session's text for good, once it was confirmed."""
+    """Erase a session's text for good, once confirmed."""
     session = _get_session(member, session_pk)
     if request.POST.get("confirm") != "yes":
         messages.error(request, "Nothing was erased: tick the box to confirm.")
@@ -200,7 +200,7 @@ def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse
 
 @member_page()
 def export_all(request: HttpRequest, member: Member, kind: str) -> HttpResponseBase:
-    """Send all sessions of the filtered list."""
+    """Send all sessions of the filtered list as a file."""
     form = ConversationsForm(request.GET, account=member.account)
     if not form.is_valid():
         raise Http404
@@ -213,7 +213,7 @@ def export_all(request: HttpRequest, member: Member, kind: str) -> HttpResponseB
 def export_one(
     request: HttpRequest, member: Member, session_pk: int, kind: str
 ) -> HttpResponseBase:
-    """Send one session."""
+    """Send one session as a file."""
     session = _get_session(member, session_pk)
     note_reading(member, f"conversation {session.session_id}, as {kind}", channel=session.channel)
     sessions = transcripts.with_messages([session])

@@ -8,7 +8,7 @@ from django.http import StreamingHttpResponse
 
 
 def download(pieces: Iterable[str], *, name: str, content_type: str) -> StreamingHttpResponse:
-    """Answer with a file under a name of ours; never kept in a cache."""
+    """Return a response that sends a file under the given name and is never cached."""
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Cache-Control": "no-store",

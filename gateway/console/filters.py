@@ -17,7 +17,7 @@ DAY = forms.DateInput(attrs={"type": "date"})
 
 
 class FilterForm(PlainForm):
-    """Which channel, which days, live or test; what is wrong is said beside its field."""
+    """Which channel, which days, live or test. Errors appear beside their field."""
 
     channel = forms.ChoiceField(required=False)
     traffic = forms.ChoiceField(
@@ -43,7 +43,7 @@ class FilterForm(PlainForm):
         return cleaned
 
     def value(self, name: str) -> Any:
-        """Return a field's value, None where it is empty or wrong."""
+        """Return a field's value, or None if it is empty or invalid."""
         return getattr(self, "cleaned_data", {}).get(name) or None
 
     @property

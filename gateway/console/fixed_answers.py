@@ -1,4 +1,4 @@
-"""Saved replies of a channel: what visitors get without the AI, and free."""
+"""Saved replies of a channel, which visitors get without the AI and free of charge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWERS_PER_PAGE = 50
 
 
 class FixedAnswerForm(PlainForm):
-    """A question and the answer to it."""
+    """A question and its answer."""
 
     question = forms.CharField(
         max_length=500,
@@ -44,7 +44,7 @@ class FixedAnswerForm(PlainForm):
 
 
 class EditForm(FixedAnswerForm):
-    """The same for a stored one, with what was stored when the page was opened."""
+    """The form for an existing reply, with a digest of what was stored when the page was opened."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
@@ -57,14 +57,14 @@ class EditForm(FixedAnswerForm):
 
 @channel_page()
 def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """List the answers, with a search and a box to try a question."""
+    """List the saved replies, with a search and a box to try a question."""
     return _render_list(request, member, channel, FixedAnswerForm())
 
 
 @channel_page(needs=Role.EDITOR)
 @post_only
 def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Add a saved reply; the same one sent twice is added once."""
+    """Add a saved reply. Sending the same one twice adds it once."""
     form = FixedAnswerForm(request.POST)
     if form.is_valid():
         try:
@@ -115,7 +115,7 @@ def _matches(search: str) -> Q:
 
 
 def _get_answer(channel: Channel, answer_id: int) -> FixedAnswer:
-    """Return an answer of this channel. Raises Http404 for every other."""
+    """Return a saved reply of this channel. Raises Http404 for every other."""
     answers = FixedAnswer.objects.select_related("channel")
     answer = answers.filter(channel=channel, id=answer_id).first()
     if answer is None:
@@ -127,7 +127,7 @@ def _get_answer(channel: Channel, answer_id: int) -> FixedAnswer:
 def edit_answer(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:
-    """Change one answer, unless somebody else has since the page was opened."""
+    """Change a saved reply, unless somebody else has since the page was opened."""
     stored = _get_answer(channel, answer_id)
     if request.method != "POST":
         return _render_one(request, member, channel, answer_id, EditForm.filled(stored))
@@ -155,7 +155,7 @@ def edit_answer(
 def _render_conflict(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:
-    """Show what was sent beside what another has saved; sent again it replaces that."""
+    """Show the person's input beside what somebody else saved. Saving again replaces that."""
     stored = _get_answer(channel, answer_id)
     theirs = EditForm.filled(stored)
     data = request.POST.copy()
@@ -197,7 +197,7 @@ def _render_one(
 def delete_answer(
     request: HttpRequest, member: Member, channel: Channel, answer_id: int
 ) -> HttpResponse:
-    """Delete one answer."""
+    """Delete a saved reply."""
     stored = _get_answer(channel, answer_id)
     services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
     messages.success(request, f"Deleted: “{stored.question}”. The model answers that again.")

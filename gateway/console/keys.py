@@ -1,4 +1,4 @@
-"""Keys of a channel: shown masked, revealed to who has just logged in, rotated, revoked."""
+"""Keys of a channel: shown masked, revealed after a recent log-in, rotated, revoked."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def keys(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse
 def render_keys(
     request: HttpRequest, member: Member, channel: Channel, *, fresh: tuple[IssuedKey, ...] = ()
 ) -> HttpResponse:
-    """Return the page of keys; `fresh` ones are shown in clear, in this one answer only."""
+    """Return the keys page. Shows `fresh` keys in clear text, in this one response only."""
     now = timezone.now()
     own = ApiKey.objects.filter(channel=channel).defer("key_ciphertext", "key_digest")
     page = Paginator(own.order_by("-created_at", "id"), KEYS_PER_PAGE).get_page(
@@ -73,7 +73,7 @@ def render_keys(
         "keys.html",
         title="Keys",
         channel=channel,
-        # A new channel's keys are shown at the address that made it.
+        # A new channel's keys are shown at the URL of the form that created it.
         channel_tabs=channel_tabs(request, channel, active="keys"),
         rows=[_row(key, now) for key in page],
         page=page,
@@ -101,7 +101,7 @@ def get_key(channel: Channel, key_id: uuid.UUID) -> ApiKey:
 def show_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
-    """Answer a key's clear text. Gate lets pass only who gave the password a moment ago."""
+    """Return a key's clear text. The gate only lets people pass after a recent log-in."""
     key = get_key(channel, key_id)
     if not _row(key, timezone.now()).works:
         return _json({"error": "This key no longer works, so it is not shown."}, 409)
@@ -122,7 +122,7 @@ def show_key(
 def note_copied(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> JsonResponse:
-    """Write down that a key was copied while it was shown after it was made."""
+    """Record that somebody copied a new key while it was shown."""
     services.note_key_copied(api_key=get_key(channel, key_id), actor=member.actor)
     return _json({})
 
@@ -137,7 +137,7 @@ def _json(answer: dict[str, str], status: int = 200) -> JsonResponse:
 @channel_page(needs=Role.EDITOR)
 @post_only
 def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Make a key and show it; the form carries its id, so that it is made once."""
+    """Create a key and show it. The form carries its id, so sending it twice creates one key."""
     mode = request.POST.get("mode")
     if mode not in ApiKey.Mode.values:
         messages.error(request, "Choose whether the key is a live or a test key.")
@@ -161,7 +161,7 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
 def rotate_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:
-    """Make a successor and show it; the key itself ends after the chosen time."""
+    """Create a successor and show it. The old key stops working after the chosen time."""
     key = get_key(channel, key_id)
     overlap = request.POST.get("overlap", "")
     if overlap not in OVERLAPS:
@@ -185,7 +185,7 @@ def rotate_key(
 def revoke_key(
     request: HttpRequest, member: Member, channel: Channel, key_id: uuid.UUID
 ) -> HttpResponse:
-    """End a key now; revoked again it stays as it is."""
+    """Revoke a key now. Revoking it again changes nothing."""
     key = get_key(channel, key_id)
     services.revoke_api_key(api_key=key, actor=member.actor)
     messages.success(request, f"{key.masked} is revoked: the next call with it is refused.")

@@ -1,4 +1,4 @@
-"""Credits of an account: balance, ledger, grants, codes, plans and prices."""
+"""Credits of an account: balance, ledger, grants, codes, plans, and prices."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CSV_HEADER = (
 
 
 class FilterForm(LabelledForm):
-    """Which entries to show; what cannot be read is said beside its field and not applied."""
+    """Which entries to show. An invalid value is reported beside its field and not applied."""
 
     kind = forms.ChoiceField(
         required=False,
@@ -206,7 +206,7 @@ def _describe_prices(account: Account) -> list[dict[str, str]]:
 
 @member_page()
 def export(request: HttpRequest, member: Member) -> HttpResponseBase:
-    """Download the ledger as the filters show it."""
+    """Download the filtered ledger."""
     chosen = FilterForm(request.GET).chosen()
     entries = statements.iterate_entries(account_id=member.account.id, chosen=chosen)
     return csv_response("credits.csv", CSV_HEADER, _csv_rows(entries))
@@ -230,7 +230,7 @@ def _csv_rows(entries: Iterator[LedgerEntry]) -> Iterator[tuple[Any, ...]]:
 @member_page(needs=Role.OWNER)
 @post_only
 def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
-    """Redeem a code; what is wrong is said beside the field."""
+    """Redeem a code. Errors appear beside the field."""
     form = RedeemForm(request.POST)
     if form.is_valid():
         try:
@@ -249,7 +249,7 @@ def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
 @member_page(needs=Role.OWNER)
 @post_only
 def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
-    """Change below which balance the owners are warned."""
+    """Change the balance below which the owners are warned."""
     form = ThresholdForm(request.POST)
     if not form.is_valid():
         return _render(request, member, threshold=form)

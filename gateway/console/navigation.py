@@ -32,12 +32,12 @@ CHANNEL_TABS = (
 
 
 def console_url(name: str, *args: Any) -> str:
-    """Return the address of a page of the console."""
+    """Return the URL of a page of the console."""
     return reverse(f"console:{name}", args=args)
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the sidebar's groups, as unfold's SIDEBAR setting has them."""
+    """Return the sidebar's groups in the format of unfold's SIDEBAR setting."""
     member: Member | None = getattr(request, "member", None)
     if member is None:
         return []
@@ -66,12 +66,12 @@ def _item(request: HttpRequest, member: Member, title: str, icon: str, name: str
 def channel_tabs(
     request: HttpRequest, channel: Channel, *, active: str = ""
 ) -> list[dict[str, Any]]:
-    """Return the tabs of a channel's pages; the pages below a tab's own belong to it.
+    """Return the tabs of a channel's pages. A page below a tab's URL belongs to that tab.
 
-    `active` names the tab of a page that stands at another address.
+    `active` names the tab of a page whose URL is elsewhere.
     """
     links = [console_url(name, channel.id) for _, _, name in CHANNEL_TABS]
-    # The settings' address begins those of all the others.
+    # The URL of the settings is a prefix of all the others.
     path = console_url(active, channel.id) if active else request.path
     current = max((link for link in links if path.startswith(link)), key=len, default="")
     return [

@@ -1,4 +1,4 @@
-"""The checklist of a new account: it ticks itself, and goes away when all is done."""
+"""The checklist of a new account. It checks off its own steps and disappears when all are done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Step:
 
 
 def find_checklist(member: Member, *, channel_count: int) -> list[Step] | None:
-    """Return the steps, or None where all are done or somebody has dismissed them."""
+    """Return the steps, or None if all are done or somebody has dismissed them."""
     entries = AuditEntry.objects.filter(account=member.account, action__in=(*_KEY_SEEN, DISMISSED))
     actions = set(entries.order_by().values_list("action", flat=True).distinct())
     if DISMISSED in actions:
@@ -43,7 +43,7 @@ def find_checklist(member: Member, *, channel_count: int) -> list[Step] | None:
 
 
 def dismiss(member: Member) -> None:
-    """Take the checklist away; sent twice it is written once."""
+    """Dismiss the checklist. Doing it twice records it once."""
     account_id = member.account.id
     if not AuditEntry.objects.filter(account_id=account_id, action=DISMISSED).exists():
         audit.record(DISMISSED, actor=member.actor, account_id=account_id)

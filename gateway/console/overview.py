@@ -35,12 +35,12 @@ SORTS = {"recent": "Recently used", "name": "Name"}
 
 @dataclass(frozen=True)
 class Card:
-    """What one channel's card says."""
+    """The content of one channel's card."""
 
     channel: Channel
     activity: Activity
     live_key: ApiKey | None
-    # The most answers a day on any card of the page: all charts have this scale.
+    # The most answers a day on any card of the page. All charts share this scale.
     most_a_day: int
 
     @cached_property
@@ -93,7 +93,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
 
 
 def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | None:
-    """Return what test keys did in the days of the charts, where those show nothing."""
+    """Return what test keys did in the days of the charts, if the charts are empty."""
     if not cards or any(any(card.activity.requests_by_day) for card in cards):
         return None
     starts_at, ends_at = last_days(now)
@@ -116,7 +116,7 @@ def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]
 
 
 def make_cards(channels: list[Channel], now: datetime) -> list[Card]:
-    """Return a card for each channel; three queries for all of them."""
+    """Return a card for each channel, with three queries for all of them."""
     ids = [channel.id for channel in channels]
     activity = list_activity(channel_ids=ids, now=now)
     live_keys = selectors.list_live_keys(channel_ids=ids, now=now)
@@ -148,7 +148,7 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
 
 
 def pace_words(runway: Runway) -> str:
-    """Name the time the pace was taken from."""
+    """Name the period that the pace was measured in."""
     if runway.is_whole:
         return f"the pace of the last {RECENT_DAYS} days"
     hours = max(1, round(runway.span / timedelta(hours=1)))
@@ -158,20 +158,20 @@ def pace_words(runway: Runway) -> str:
 
 
 def _first_end(balance: Balance, runway: Runway) -> datetime | None:
-    """Return when the first credits end by themselves, if that is before they are spent."""
+    """Return when the first credits expire, if that is before they are spent."""
     end = balance.next_expiry_at
     if end is None or balance.available <= 0:
         return None
     return end if runway.until is None or end.date() < runway.until else None
 
 
-# --- Deeds ----------------------------------------------------------------------------------------
+# --- Actions --------------------------------------------------------------------------------------
 
 
 @channel_page(needs=Role.EDITOR)
 @post_only
 def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Switch a channel on or off, as the form says; a second one of the same changes nothing."""
+    """Switch a channel on or off, as the form says. Repeating it changes nothing."""
     wanted = request.POST.get("is_enabled")
     if wanted not in ("on", "off"):
         return HttpResponse("is_enabled must be “on” or “off”.", status=400)
@@ -179,7 +179,7 @@ def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         channel_id=str(channel.id), actor=member.actor, is_enabled=wanted == "on"
     )
     if request.accepts("text/html"):
-        # The switch stands on the overview and among the channel's settings.
+        # The switch is on the overview and in the channel's settings.
         if "settings" in request.POST:
             return redirect("console:channel", channel.id)
         return redirect(member.url("index"))
@@ -189,7 +189,7 @@ def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
 @member_page(needs=Role.EDITOR)
 @post_only
 def dismiss_checklist(request: HttpRequest, member: Member) -> HttpResponse:
-    """Take the checklist away for everybody in the account."""
+    """Dismiss the checklist for everybody in the account."""
     onboarding.dismiss(member)
     return redirect(member.url("index"))
 

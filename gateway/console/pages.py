@@ -1,4 +1,4 @@
-"""Rendering a page of the console: what every page has, around what one page is about."""
+"""Renders a page of the console with everything that all its pages have."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render_page(
 ) -> HttpResponse:
     """Return `templates/console/<template>` in the console's frame, with the channel's tabs.
 
-    The banners need the account's balance: read here, unless the page has read it.
+    The banners need the account's balance. It is read here unless the caller passes it.
     """
     request.current_app = sites.console.name
     if balance is None and member is not None:
@@ -46,7 +46,7 @@ def render_page(
         "is_demo": member is not None and is_demo(),
         "brand_href": member.home_url if member else reverse("console:index"),
         "search_url": member.url("search") if member else "",
-        # Reversed here: in a template the console's own name would come first.
+        # Reversed here, because in a template of the console “admin:” would mean the console.
         "providers_url": reverse("admin:channels_provider_changelist"),
     }
     return TemplateResponse(request, f"console/{template}", frame | context, status=status)

@@ -1,6 +1,6 @@
-"""Playground of a channel: a conversation in the browser, free or paid.
+"""The Playground of a channel: a conversation in the browser, free or paid.
 
-The answers stream from a view of the console, never from the API: no key reaches the browser.
+A view of the console streams the answers, not the API, so no key reaches the browser.
 """
 
 from __future__ import annotations
@@ -48,32 +48,32 @@ def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpRe
 
 
 def session_prefix(member: Member) -> str:
-    """Return how the session ids of this person's conversations begin."""
+    """Return the prefix of the session ids of this person's conversations."""
     return f"playground-{member.user.pk}-"
 
 
 @channel_page(needs=Role.EDITOR)
 @post_only
 def send(request: HttpRequest, member: Member, channel: Channel) -> HttpResponseBase:
-    """Answer one message with the events of POST /api/chat, after one that says how to repeat it.
+    """Answer a message with the events of POST /api/chat, after one that says how to repeat it.
 
-    Paid only where `mode` is exactly "live".
+    Charges only if `mode` is exactly "live".
     """
     is_test = request.POST.get("mode") != "live"
     caller = callers.find_channel_caller(channel_id=channel.id, is_test=is_test)
-    if caller is None:  # gone since the page's own look-up
+    if caller is None:  # deleted since the page looked it up
         raise Http404
     curl = _curl(request, member, caller)
     try:
         return _stream(request, member, caller, curl)
     except EXPECTED_ERRORS as error:
-        # A message that no caller could send has no command line either.
+        # There is no command line for a message that no caller could send.
         extra = {} if isinstance(error, InvalidRequest) else {"curl": curl}
         return error_response(request, error, fallback_replies=caller.fallback_replies, extra=extra)
 
 
 def _session_id(request: HttpRequest, member: Member) -> str:
-    """Made here, so that nobody writes into a visitor's or a colleague's conversation."""
+    """Return an id built on the server, so that nobody can write into another conversation."""
     return session_prefix(member) + request.POST.get("conversation", "")
 
 
@@ -111,7 +111,7 @@ def _stream(
 
 
 def _events(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield an answer's events, without the connection that saving the log-in may have taken."""
+    """Yield an answer's events, after releasing the connection that saving the log-in may hold."""
     db.release_connection()
     yield first
     yield from rest

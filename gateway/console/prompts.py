@@ -1,4 +1,4 @@
-"""The system prompt of a channel: edited, kept in versions, compared, brought back."""
+"""The system prompt of a channel: edit it, keep versions, compare them, restore one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERSIONS_PER_PAGE = 20
 
 
 class PromptForm(PlainForm):
-    """The prompt's text; `digest` is that of the one the page was opened with."""
+    """The prompt's text. `digest` is that of the text when the page was opened."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     system_prompt = PlainText(
@@ -65,7 +65,7 @@ def _filled_form(channel: Channel) -> PromptForm:
 @channel_page(needs=Role.EDITOR)
 @post_only
 def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Make the text the channel's prompt, as a new version; the same text makes none."""
+    """Save the text as a new version of the prompt. The same text creates no version."""
     form = PromptForm(request.POST)
     if not form.is_valid():
         return _render(request, member, channel, form, status=422)
@@ -91,7 +91,7 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
 
 
 def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show what was sent beside what another has saved; sent again it becomes the next version."""
+    """Show the person's input beside what somebody else saved. Saving again adds a version."""
     channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
     stored = _filled_form(channel)
     data = request.POST.copy()
@@ -145,7 +145,7 @@ def _get_version(channel: Channel, number: int) -> PromptVersion:
 def prompt_version(
     request: HttpRequest, member: Member, channel: Channel, number: int
 ) -> HttpResponse:
-    """Show one version, and what has changed since."""
+    """Show one version and what has changed since."""
     version = _get_version(channel, number)
     note_reading(member, f"system prompt, version {number}", channel=channel)
     return render_page(
@@ -167,7 +167,7 @@ def prompt_version(
 def restore_prompt(
     request: HttpRequest, member: Member, channel: Channel, number: int
 ) -> HttpResponse:
-    """Make an earlier version's text the prompt again; done twice it is done once."""
+    """Make an earlier version's text the current prompt. Idempotent."""
     version = _get_version(channel, number)
     try:
         saved = services.update_channel(

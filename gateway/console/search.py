@@ -17,7 +17,7 @@ MOST_CHANNELS = 20
 
 @member_page()
 def search(request: HttpRequest, member: Member) -> HttpResponse:
-    """Answer unfold's palette; never from a cache, which could hold another site's answers."""
+    """Return unfold's palette results. Never cached: a cache may hold those of another site."""
     term = read_term(request, "s").lower()
     if not term:
         return HttpResponse()

@@ -1,4 +1,4 @@
-"""Looking at an account as staff: what is written down of it, and the way back."""
+"""Looking at an account as staff: what is recorded about it, and how to leave."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from channels.models import AuditEntry, Channel
 from common.pages import post_only
 from gateway.console.access import STAFF_VIEW_SESSION_KEY, Member, Role
 
-# A page that refreshes itself is read once.
+# A page that refreshes itself counts as one reading.
 _ONE_READING = timedelta(minutes=10)
 
 
 def note_reading(member: Member, target: str, *, channel: Channel | None = None) -> None:
-    """Say in the account's audit log that a guest of the staff reads this; nothing for members."""
+    """Record in the account's audit log that a staff guest reads this. Does nothing for members."""
     if not member.is_staff_view:
         return
     entries = AuditEntry.objects.filter(
@@ -43,9 +43,9 @@ def note_reading(member: Member, target: str, *, channel: Channel | None = None)
 @login_required
 @post_only
 def leave(request: HttpRequest) -> HttpResponseRedirect:
-    """Stop looking; back to the account in the staff admin, or to one's own console.
+    """Stop looking, and go to the account in the staff admin or to the person's own console.
 
-    Another tab may have begun to look at another account since: that goes on.
+    If another tab has meanwhile started to look at another account, that view goes on.
     """
     viewed = request.session.get(STAFF_VIEW_SESSION_KEY)
     named = request.POST.get("account", "")
@@ -57,7 +57,7 @@ def leave(request: HttpRequest) -> HttpResponseRedirect:
     return redirect(reverse("admin:channels_account_change", args=[account_id]))
 
 
-# Everybody who has logged in: it only forgets what the session held.
+# Open to everybody who is logged in, because it only clears their own session.
 leave.needs_role = Role.VIEWER  # type: ignore[attr-defined]
 
 urlpatterns = [path("staff-view/leave/", leave, name="leave_staff_view")]

@@ -1,4 +1,4 @@
-"""Who is in an account: members and their roles, invitations, the account's name."""
+"""The people in an account: members, roles, invitations. Also the account's name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.accounts.context import has_mail_server
 from gateway.console.access import Member, Role, member_page
 from gateway.console.pages import render_page
 
-# What each role may do, beside its name.
+# What each role may do, shown beside its name.
 ROLES = {
     Role.VIEWER: "sees everything, changes nothing",
     Role.EDITOR: "also changes channels, prompts, keys and saved replies",
@@ -32,7 +32,7 @@ ROLES = {
 
 
 class InvitationForm(PlainForm):
-    """Whom to ask in, and as what."""
+    """Whom to invite, and with which role."""
 
     email = forms.EmailField(
         label="E-mail address",
@@ -49,7 +49,7 @@ class RoleForm(PlainForm):
 
 
 class NameForm(PlainForm):
-    """What the account is called."""
+    """The name of the account."""
 
     name = forms.CharField(
         label="Account name", max_length=100, help_text="Your team sees it, and who you invite."
@@ -58,7 +58,7 @@ class NameForm(PlainForm):
 
 @member_page()
 def team(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show who is in the account; to owners also who is asked in."""
+    """Show the members of the account and, to owners, its open invitations."""
     return _page(request, member)
 
 
@@ -78,7 +78,7 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
 @member_page(needs=Role.OWNER)
 @post_only
 def invite(request: HttpRequest, member: Member) -> HttpResponse:
-    """Ask somebody in by mail; without a mail server show the link, this once."""
+    """Invite somebody by mail. Without a mail server, show the link, only this once."""
     form = InvitationForm(request.POST)
     if form.is_valid():
         try:
@@ -97,7 +97,7 @@ def invite(request: HttpRequest, member: Member) -> HttpResponse:
 @member_page(needs=Role.OWNER)
 @post_only
 def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
-    """Send an invitation with a new link; the earlier link ends."""
+    """Send an invitation with a new link. The earlier link stops working."""
     invitation = _get_invitation(member, invitation_id)
     try:
         sent = services.renew_invitation(invitation=invitation, actor=member.actor)
@@ -111,7 +111,7 @@ def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation
     email = sent.record.email
     if not has_mail_server():
         messages.success(request, f"{email} is invited.")
-        # Into the answer and nowhere else: a redirect would need it in the session.
+        # Shown only in this response, because a redirect would have to store it in the session.
         link = mail.invitation_link(request, sent.secret)
         return _page(request, member, new_link=link, new_link_email=email)
     if mail.send_invitation(request, sent.record, sent.secret):
@@ -125,7 +125,7 @@ def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation
 @member_page(needs=Role.OWNER)
 @post_only
 def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
-    """End an invitation."""
+    """Withdraw an invitation."""
     invitation = _get_invitation(member, invitation_id)
     services.withdraw_invitation(invitation=invitation, actor=member.actor)
     messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
@@ -142,7 +142,7 @@ def _get_invitation(member: Member, invitation_id: int) -> Invitation:
 @member_page(needs=Role.OWNER)
 @post_only
 def change_role(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
-    """Give a member another role."""
+    """Change a member's role."""
     membership = _get_membership(member, membership_id)
     form = RoleForm(request.POST)
     if not form.is_valid():
@@ -157,7 +157,7 @@ def change_role(request: HttpRequest, member: Member, membership_id: int) -> Htt
 @member_page(needs=Role.OWNER)
 @post_only
 def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
-    """Take a member out of the account."""
+    """Remove a member from the account."""
     membership = _get_membership(member, membership_id)
     done = f"{membership.user.email} is no longer in this account."
     return _remove(request, member, membership, done)
@@ -166,7 +166,7 @@ def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResp
 @member_page()
 @post_only
 def leave(request: HttpRequest, member: Member) -> HttpResponse:
-    """Leave the account oneself."""
+    """Leave the account."""
     own = member.account.memberships.filter(user=member.user).first()
     if own is None:
         raise Http404
@@ -179,7 +179,7 @@ def _remove(
 ) -> HttpResponse:
     is_self = membership.user_id == member.user.id
     action = partial(services.remove_member, membership=membership, actor=member.actor)
-    # Whoever is out goes on in another account of theirs.
+    # A person who has left continues in another of their accounts.
     return _try(request, member, action, done, then="console:index" if is_self else "")
 
 
@@ -211,7 +211,7 @@ def _try(
 @member_page(needs=Role.OWNER)
 @post_only
 def rename(request: HttpRequest, member: Member) -> HttpResponse:
-    """Call the account something else."""
+    """Rename the account."""
     form = NameForm(request.POST)
     if not form.is_valid():
         return _page(request, member, name_form=form)
@@ -224,7 +224,7 @@ def rename(request: HttpRequest, member: Member) -> HttpResponse:
 @member_page(needs=Role.OWNER)
 @post_only
 def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
-    """Require a second factor of every member, or no longer."""
+    """Require a second factor of every member, or stop requiring it."""
     is_required = request.POST.get("required") == "yes"
     services.require_second_factor(
         account=member.account, is_required=is_required, actor=member.actor

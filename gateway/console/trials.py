@@ -1,4 +1,4 @@
-"""What test keys did, in words, for pages that show live traffic alone and would look empty."""
+"""What test keys did, in words, for pages that show only live traffic and would look empty."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from conversations import reports, transcripts
 from conversations.reports import Scope
 from conversations.transcripts import Search
 
-# Beyond that the number says nothing: whoever has as many knows where to look.
+# A larger number says nothing more: people with that many conversations know where to look.
 MOST_COUNTED = 100
 
 
 class Trials(NamedTuple):
-    """Some words, '' where test keys did nothing, and the page of the console that shows it."""
+    """A few words, or '' if test keys did nothing, and the console page that shows it."""
 
     words: str
     page: str
 
 
 def find_trials(scope: Scope) -> Trials:
-    """Return what test keys did in a scope: conversations, else requests, as those to /v1 are."""
+    """Return what test keys did in a scope: conversations or, if there are none, requests (/v1)."""
     words = ""
-    if not (scope.model_id or scope.page_url):  # which conversations are not told apart by
+    if not (scope.model_id or scope.page_url):  # conversations cannot be filtered by these
         words = describe_conversations(
             Search(
                 account_id=scope.account_id,
@@ -39,7 +39,7 @@ def find_trials(scope: Scope) -> Trials:
 
 
 def describe_conversations(search: Search) -> str:
-    """Return how many conversations with test keys a search would find; '' if none."""
+    """Return how many conversations with test keys a search would find, or '' if none."""
     count = transcripts.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
     if count > MOST_COUNTED:
         return f"More than {MOST_COUNTED} conversations with test keys"

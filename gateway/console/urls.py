@@ -1,6 +1,6 @@
-"""The map of the console: each module says its own addresses.
+"""The URLs of the console. Each module lists its own.
 
-A page of an account stands at `/a/<account>/…`, a page of a channel at `/channels/<channel>/…`.
+A page of an account is at `/a/<account>/…`, a page of a channel at `/channels/<channel>/…`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from gateway.console import (
 
 
 def _addresses(pages: list[URLPattern]) -> Iterator[URLPattern]:
-    """Yield each page's address; that of an account's page twice, with the account and without.
+    """Yield each page's URL, and that of an account's page twice: with and without the account.
 
-    Both have one name: `reverse("console:usage", args=[account_id])` is the page itself, and the
-    short address, without arguments, leads to it in the account chosen last.
+    Both have one name. `reverse("console:usage", args=[account_id])` is the page itself. The short
+    URL, without arguments, redirects to it in the account that the person chose last.
     """
     for page in pages:
         if getattr(page.callback, "is_of_account", False):
@@ -42,7 +42,7 @@ def _addresses(pages: list[URLPattern]) -> Iterator[URLPattern]:
         yield page
 
 
-# The frame's templates name their addresses as those of any admin site.
+# The templates of the frame use the URL names of an admin site.
 app_name = "admin"
 urlpatterns: list[URLPattern | URLResolver] = [
     *_addresses(

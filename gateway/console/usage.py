@@ -33,7 +33,7 @@ _DAYS = {"7d": 7, "30d": 30}
 
 
 class UsageForm(FilterForm):
-    """The filters of the page; empty ones leave nothing out."""
+    """The filters of the page. Empty ones do not filter."""
 
     range = forms.ChoiceField(required=False, choices=RANGES, label="Period")
     model = forms.ChoiceField(required=False)
@@ -55,12 +55,12 @@ class UsageForm(FilterForm):
 
     @property
     def asks_for_days(self) -> bool:
-        """Whether the days are chosen by hand, even if they are missing or wrong so far."""
+        """Whether the person chooses the days themselves, even if they are missing or invalid."""
         return self.data.get("range") == "own"
 
     @property
     def chosen_range(self) -> str:
-        """The period; the last seven days where none, or a wrong one, was asked for."""
+        """The period, or the last seven days if it is missing or invalid."""
         chosen = self.value("range") or "7d"
         is_known = chosen != "own" or (self.value("first") and self.value("last"))
         return chosen if is_known else "7d"
@@ -94,7 +94,7 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
     scope = form.scope(member.account)
-    # What is answered in between would be in the ledger, and not among the replies.
+    # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
         report = reports.get_report(scope)
         comparison = reports.compare_with_ledger(scope, report.total)
@@ -121,7 +121,7 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
 
 
 def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
-    """Return each period with its query; an own range begins as the days that are shown."""
+    """Return each period with its query. A custom period starts with the days shown now."""
     first, last = f"{scope.starts_at:%Y-%m-%d}", f"{scope.ends_at - timedelta(seconds=1):%Y-%m-%d}"
     days = {"own": {"first": first, "last": last}}
     none = {"first": "", "last": ""}
@@ -130,7 +130,7 @@ def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
 
 @member_page()
 def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
-    """Show the pages with most replies: fetched by the page itself, as it takes longer."""
+    """Show the pages with the most replies. The page fetches this later, because it is slower."""
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
     pages = reports.list_top_pages(form.scope(member.account))

@@ -1,1 +1,1 @@
-"""How dates are written, by language, as FORMAT_MODULE_PATH finds it."""
+"""How dates are written, by language. FORMAT_MODULE_PATH points here."""

@@ -1,7 +1,7 @@
-"""Working code for callers, in every language we show: one text for pages, docs and tests.
+"""Working code for callers, in several languages. Pages, docs, and tests use the same text.
 
-Pure: a snippet is a function of the gateway's address, a key and a model. Each one is run as it
-stands against a live server by gateway/tests/test_snippets.py.
+Pure functions of the gateway's address, a key, and a model. gateway/tests/test_snippets.py runs
+each snippet unchanged against a live server.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from gateway.snippets import curl, javascript, openai, php, python
 from gateway.snippets.form import Form
 
-# What stands where the key belongs until its owner puts it in.
+# Stands in for the key until the owner inserts it.
 KEY_PLACEHOLDER = "YOUR_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """One program: whole, to be copied and run as it is."""
+    """A complete program, to be copied and run unchanged."""
 
     id: str
     title: str
@@ -30,7 +30,7 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A tab: the same things to do, in one language or client."""
+    """A tab with the same tasks in one language or client."""
 
     id: str
     title: str
@@ -39,7 +39,7 @@ class Language:
 
 
 def list_languages(*, base_url: str, key: str = KEY_PLACEHOLDER, model: str) -> list[Language]:
-    """Return all snippets by language. `base_url` has no slash at its end."""
+    """Return all snippets by language. `base_url` has no trailing slash."""
 
     def fill(form: Form) -> Snippet:
         text = form.text.strip("\n") + "\n"
@@ -56,7 +56,7 @@ def list_languages(*, base_url: str, key: str = KEY_PLACEHOLDER, model: str) -> 
 def get_snippet(
     language: str, snippet: str, *, base_url: str, key: str = KEY_PLACEHOLDER, model: str
 ) -> Snippet:
-    """Return one snippet. Raises KeyError where there is none."""
+    """Return one snippet. Raises KeyError if there is none."""
     for one in list_languages(base_url=base_url, key=key, model=model):
         for candidate in one.snippets:
             if (one.id, candidate.id) == (language, snippet):
@@ -67,7 +67,7 @@ def get_snippet(
 def curl_for(
     *, base_url: str, key: str, message: str, session_id: str, is_stream: bool, simulate: str = ""
 ) -> str:
-    """Return the command line that sends this very message; whatever it holds, safely quoted."""
+    """Return the command line that sends exactly this message, safely quoted."""
     body = {"message": message, "session_id": session_id} | ({"stream": True} if is_stream else {})
     lines = [
         f"curl -sS{'N' if is_stream else ''} {shlex.quote(base_url + '/api/chat')}",
@@ -79,7 +79,7 @@ def curl_for(
     return " \\\n  ".join(lines)
 
 
-# Id, title, what it needs, snippets.
+# Id, title, requirements, snippets.
 _LANGUAGES: tuple[tuple[str, str, str, tuple[Form, ...]], ...] = (
     ("curl", "cURL", "For a terminal, to try things out.", curl.CURL),
     ("javascript", "JavaScript", "Node 18 or newer; nothing to install.", javascript.JAVASCRIPT),

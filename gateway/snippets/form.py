@@ -1,4 +1,4 @@
-"""A snippet before address, key and model are filled in."""
+"""A snippet before address, key, and model are filled in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One program, with «BASE_URL», «API_KEY» and «MODEL» where these belong."""
+    """A program with «BASE_URL», «API_KEY», and «MODEL» as placeholders."""
 
     id: str
     title: str

@@ -1,1 +1,1 @@
-"""The staff admin's own pages, beside the models that each app registers."""
+"""The staff admin's own pages, besides the model pages that each app registers."""

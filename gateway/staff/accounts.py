@@ -1,4 +1,4 @@
-"""What the staff's list of accounts says about each, read for a page of accounts at once."""
+"""The figures in the staff's list of accounts, read for a whole page of accounts at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAYS = 30
 
 @dataclass(slots=True)
 class Figures:
-    """An account's channels, owners, and what they did in 30 days; credits are micro-credits."""
+    """An account's channels, owners, and activity of 30 days. Credits are in micro-credits."""
 
     channel_count: int = 0
     request_count: int = 0
@@ -27,7 +27,7 @@ class Figures:
 
 
 def read_figures(account_ids: Sequence[int], *, now: datetime) -> dict[int, Figures]:
-    """Return the figures of some accounts in four queries, however many they are."""
+    """Return the figures of some accounts in four queries, however many accounts there are."""
     found = {account_id: Figures() for account_id in account_ids}
     since = now - timedelta(days=DAYS)
     channels = Channel.objects.filter(account_id__in=account_ids)

@@ -1,4 +1,4 @@
-"""Making redemption codes, and handing them over once."""
+"""Creates redemption codes and shows them once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_u
 
 
 class CodesForm(LabelledForm):
-    """What the new codes are worth, and to whom and until when."""
+    """What the new codes are worth, for whom they are, and until when they are valid."""
 
     token = forms.UUIDField(widget=forms.HiddenInput)
     count = forms.IntegerField(
@@ -55,10 +55,10 @@ class CodesForm(LabelledForm):
         return last_day
 
 
-# A code is worth credits to whoever redeems it, its maker among them.
+# Anybody can redeem a code for credits, including the person who creates it.
 @staff_page("billing.add_redemptioncode", "billing.add_ledgerentry")
 def make(request: HttpRequest) -> HttpResponseBase:
-    """Make codes and show them, this once; sent again, the same form shows the same codes."""
+    """Create codes and show them, this once. Sending the same form again shows the same codes."""
     fresh = {"token": uuid.uuid4()}
     form = CodesForm(request.POST if request.method == "POST" else None, initial=fresh)
     if request.method != "POST" or not form.is_valid():

@@ -1,4 +1,4 @@
-"""The credits desk: a form, what it would do to each account, and only then the booking."""
+"""The credits desk: a form, a preview of what it does to each account, and then the booking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REFUSALS_SAID = 10
 
 
 class BookingForm(LabelledForm):
-    """What to book. The token is made with the form and becomes the entries' reference."""
+    """What to book. The form's token becomes the entries' reference."""
 
     accounts = forms.CharField(widget=forms.HiddenInput, max_length=20_000)
     token = forms.UUIDField(widget=forms.HiddenInput)
@@ -86,7 +86,7 @@ class BookingForm(LabelledForm):
         return data
 
     def booking(self) -> Booking:
-        """Return what a valid form wants booked on each account."""
+        """Return what a valid form books on each account."""
         data = self.cleaned_data
         is_added = data["deed"] == "add"
         return Booking(
@@ -108,14 +108,14 @@ def find_accounts(ids: str) -> list[Account]:
 
 
 def desk_url(account_ids: list[int], deed: str = "add") -> str:
-    """Return the address of the desk for some accounts."""
+    """Return the URL of the desk for some accounts."""
     query = urlencode({"accounts": ",".join(map(str, account_ids)), "deed": deed}, safe=",")
     return f"{staff_url('credits_desk')}?{query}"
 
 
 @staff_page("billing.add_ledgerentry", "channels.view_account")
 def book(request: HttpRequest) -> HttpResponseBase:
-    """Show the form; then what it would do; then do it, once."""
+    """Show the form, then a preview of its effect, then book it, once."""
     if request.method != "POST":
         return _ask(request, _empty_form(request))
     form = BookingForm(request.POST)
@@ -221,7 +221,7 @@ def _book(request: HttpRequest, form: BookingForm) -> HttpResponseBase:
 
 
 def _say(request: HttpRequest, outcomes: list[Outcome]) -> None:
-    """Say what was booked now, what had been before, and what was refused."""
+    """Say what was booked now, what had been booked before, and what was refused."""
     new = [one for one in outcomes if one.is_new]
     earlier = [one for one in outcomes if one.entry and not one.is_new]
     refused = [one for one in outcomes if one.entry is None]

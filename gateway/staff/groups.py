@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
-# What people wrote: opened with a reason alone, and not by who only checks the books.
+# What people wrote. Reading it needs a reason, and those who only audit the ledger may not.
 _TEXTS = ("message", "promptversion", "feedback", "fixedanswer")
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    # Finds an account, looks at it as its owner does, reads what was said with a reason, disables
-    # an account, revokes a key.
+    # Finds an account, looks at it as its owner, reads conversations with a reason, disables an
+    # account, revokes a key.
     "Support": (
         "channels.view_account", "channels.change_account", "channels.view_user",
         "channels.view_membership", "channels.view_invitation", "channels.view_channel",
@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "billing.view_dailyusage", "conversations.view_chatsession", "conversations.view_message",
         "conversations.view_failedrequest", "conversations.view_feedback",
     ),
-    # Books credits, makes codes, keeps plans.
+    # Books credits, creates codes, maintains plans.
     "Billing": (
         "channels.view_account", "channels.change_account", "channels.view_plan",
         "channels.add_plan", "channels.change_plan", "billing.view_creditaccount",
@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "billing.add_redemptioncode", "billing.change_redemptioncode",
         "billing.view_verificationrun", "billing.add_verificationrun",
     ),
-    # Keeps models, prices and routes; a new provider stays off until a superuser turns it on.
+    # Maintains models, prices, and routes. A new provider stays off until a superuser enables it.
     "Catalogue": (
         "channels.view_languagemodel", "channels.add_languagemodel",
         "channels.change_languagemodel", "channels.view_provider", "channels.add_provider",
@@ -40,14 +40,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "billing.view_verificationrun",
     ),
 }  # fmt: skip
-# Looks at everything but what people wrote, and changes nothing.
+# Reads everything except what people wrote, and changes nothing.
 AUDITOR = "Auditor"
 _OUR_APPS = ("channels", "billing", "conversations")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one group."""
+    """What happened to one group."""
 
     name: str
     is_new: bool
@@ -56,9 +56,9 @@ class Outcome:
 
 @transaction.atomic
 def make_groups(*, reset: bool = False) -> list[Outcome]:
-    """Make the groups that are missing; one that is there stays as the operator has it.
+    """Create the missing groups. Existing ones stay as the operator changed them.
 
-    With `reset` it gets the permissions it has here, and no others.
+    With `reset`, existing groups get exactly the permissions listed here.
     """
     outcomes = []
     for name in (*GROUPS, AUDITOR):

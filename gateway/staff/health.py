@@ -1,4 +1,4 @@
-"""System health: is everything there, do the books agree, who answers, what is stuck."""
+"""System health: what runs, whether the books agree, which routes answer, what is stuck."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from gateway.staff.pages import render_staff_page, staff_page, staff_url
 RUNS_SHOWN = 7
 DIFFERENCES_SHOWN = 20
 ROUTES_SHOWN = 50
-# Entries and messages that are proven within the request, in about a second.
+# The most entries and messages that are verified within the request, in about a second.
 PROVEN_AT_ONCE = 50_000
 HOW_TO_VERIFY = "Run `.venv/bin/python manage.py verifyledger` on the server instead."
 
 
 @staff_page("billing.view_verificationrun")
 def health(request: HttpRequest) -> HttpResponseBase:
-    """Show what the database and this process know; workers are only asked on demand."""
-    # Loading Celery would slow the start of every command that loads the addresses.
+    """Show what the database and this process know. Workers are only asked on demand."""
+    # Loading Celery would slow down the start of every command that loads the URLs.
     from gateway.staff import worker
 
     now = timezone.now()
@@ -112,8 +112,8 @@ def _database_version() -> str:
 @staff_page("billing.add_verificationrun")
 @post_only
 def verify(request: HttpRequest) -> HttpResponseBase:
-    """Have a worker prove the books; where none answers, prove small ones, else say how to."""
-    # Loading Celery would slow the start of every command that loads the addresses.
+    """Have a worker verify the ledger. If none answers, verify a small one here, or say how to."""
+    # Loading Celery would slow down the start of every command that loads the URLs.
     from gateway.staff import worker
 
     if worker.find_workers():
@@ -131,8 +131,8 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 @staff_page("billing.view_verificationrun")
 @post_only
 def workers(request: HttpRequest) -> HttpResponseBase:
-    """Ask the workers whether they are there; takes a second."""
-    # Loading Celery would slow the start of every command that loads the addresses.
+    """Ask the workers whether they are running. Takes a second."""
+    # Loading Celery would slow down the start of every command that loads the URLs.
     from gateway.staff import worker
 
     names = worker.find_workers()

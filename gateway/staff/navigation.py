@@ -1,4 +1,4 @@
-"""The staff admin's sidebar: every list this member of the staff may look at."""
+"""The staff admin's sidebar: every list that this staff member may see."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _GROUPS = (
 
 
 def find_place(label: str) -> tuple[str, str] | None:
-    """Return the group and the name under which a model such as `channels.plan` is listed."""
+    """Return the group and the title under which a model such as `channels.plan` is listed."""
     for group, *models in _GROUPS:
         for name, title, _ in models:
             if name == label:
@@ -67,8 +67,9 @@ def find_place(label: str) -> tuple[str, str] | None:
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the sidebar's groups, as unfold's SIDEBAR setting has them."""
-    # Every address begins with the console's: never shown as where one is.
+    """Return the sidebar's groups in the format of unfold's SIDEBAR setting."""
+    # Never active: every URL begins with the console's, so it would always look like the current
+    # page.
     console = {"title": "Console", "icon": "web", "link": reverse("console:index"), "active": False}
     first: list[dict[str, Any]] = [
         {"title": "Overview", "icon": "space_dashboard", "link": reverse("admin:index")},

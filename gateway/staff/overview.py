@@ -1,4 +1,4 @@
-"""The staff's first page: the books, today, and what needs somebody."""
+"""The staff's first page: the books, today's figures, and what needs attention."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def index(request: HttpRequest) -> TemplateResponse:
 
 
 def describe(request: HttpRequest) -> dict[str, Any]:
-    """Return what this member of the staff may see on the overview."""
+    """Return what this staff member may see on the overview."""
     now = timezone.now()
     may = request.user.has_perm
     context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
@@ -60,7 +60,8 @@ def _money_cards() -> list[dict[str, str]]:
     ]
 
 
-# Title, icon, what it leads to, the permissions that needs. Of one title the first that may be.
+# Title, icon, URL name, and the permissions it needs. Of links with the same title, the first
+# permitted one is shown.
 _LINKS = (
     ("Accounts and balances", "domain", "channels_account_changelist", ("channels.view_account",)),
     (

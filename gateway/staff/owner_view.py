@@ -1,7 +1,7 @@
 """“View as owner”: the console of an account, read-only, with entries in the audit log.
 
-Never a log-in as somebody else: the staff member stays who they are, sees no key and can change
-nothing (gateway/console/access.py).
+This is never a log-in as somebody else. The staff member keeps their own identity, sees no key, and
+can change nothing (gateway/console/access.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.staff.pages import actor_of, render_staff_page, staff_page, staff_u
 
 
 class VisitForm(LabelledForm):
-    """Why somebody of the staff looks at an account, if they say so."""
+    """An optional reason why a staff member looks at an account."""
 
     reason = forms.CharField(
         required=False,
@@ -31,7 +31,7 @@ class VisitForm(LabelledForm):
 
 @staff_page(*STAFF_VIEW_PERMISSIONS)
 def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
-    """Ask, then note it in the account's own audit log and open its console."""
+    """Ask for confirmation, record the visit in the account's audit log, and open its console."""
     account = get_object_or_404(Account, id=account_id)
     form = VisitForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():

@@ -1,4 +1,4 @@
-"""What every page of the staff's own has: permission, frame, and who acts."""
+"""What every page of the staff admin's own has: permission, frame, and actor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def staff_page(*permissions: str) -> Callable[[View], View]:
-    """Let in staff with all of these permissions; the site itself asks for the log-in."""
+    """Let in staff with all of these permissions. The site itself asks for the log-in."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -46,12 +46,12 @@ def render_staff_page(
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Return the staff member as ledger and audit log name them."""
+    """Return the staff member as the actor of ledger and audit log entries."""
     user = request.user
-    assert isinstance(user, User)  # the site has let nobody else in
+    assert isinstance(user, User)  # the site lets nobody else in
     return Actor(user.email, user, client_address(request))
 
 
 def staff_url(name: str, *args: Any) -> str:
-    """Return the address of a page of the staff admin."""
+    """Return the URL of a page of the staff admin."""
     return reverse(f"admin:{name}", args=args)

@@ -18,7 +18,7 @@ from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 @staff_page("channels.change_route")
 def test_route(request: HttpRequest, route_id: int) -> HttpResponseBase:
-    """Say what a test does; when it is asked for by POST, make the call and show how it went."""
+    """Explain the test. On POST, make the call and show the result."""
     route = get_object_or_404(Route.objects.select_related("model", "provider"), id=route_id)
     result = route_tests.try_route(route) if request.method == "POST" else None
     return _render(request, route, result)
@@ -26,14 +26,14 @@ def test_route(request: HttpRequest, route_id: int) -> HttpResponseBase:
 
 @staff_page("channels.change_route")
 def test_environment(request: HttpRequest) -> HttpResponseBase:
-    """The same for the provider of PROVIDER_BASE_URL, with a choice of the model."""
+    """Do the same for the provider of PROVIDER_BASE_URL, with a choice of model."""
     address = environment_address()
     models = list(LanguageModel.objects.filter(is_enabled=True))
     wanted = request.POST.get("model")
     model = next((one for one in models if wanted in (None, one.model_id)), None)
     if not address or model is None:
         raise Http404
-    # As the other routes are shown; neither is stored.
+    # Unsaved rows, to show this like the other routes.
     provider = Provider(name=routes.DEFAULT_PROVIDER, base_url=address)
     route = Route(model=model, provider=provider, provider_model=model.model_id)
     result = route_tests.try_default(model.model_id) if request.method == "POST" else None
@@ -57,7 +57,7 @@ def _render(
 
 
 def describe_breaker(route: Route) -> str:
-    """Say what the breaker knows of a route."""
+    """Say what the breaker knows about a route."""
     health = RouteHealth.objects.filter(
         provider_name=route.provider.name, provider_model=route.provider_model
     ).first()

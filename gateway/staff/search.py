@@ -1,4 +1,4 @@
-"""The search of the staff admin: its pages, and in the palette (Ctrl+K) accounts and channels."""
+"""The search of the staff admin: pages, and in the palette (Ctrl+K) also accounts and channels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from gateway.staff import navigation
 from gateway.staff.pages import staff_url
 
 PER_PAGE = 100
-# Of accounts and of channels: who is not among them is found by more letters.
+# For accounts and for channels each. Typing more letters finds the rest.
 MOST_ROWS = 20
 
 
 def answer(request: HttpRequest) -> HttpResponse:
     """Return what unfold's search box and palette show for a term.
 
-    Not unfold's: it keeps what it found by person and term for five minutes, also after a
-    permission was taken away, and for the list beside the palette, which finds less.
+    Replaces unfold's search, which caches results by person and term for five minutes. Its cache
+    outlives a permission that is taken away, and mixes up the search box and the palette, although
+    the box finds less.
     """
     started = time.perf_counter()
     term = read_term(request, "s")
@@ -53,7 +54,7 @@ def answer(request: HttpRequest) -> HttpResponse:
 
 
 def _pages(request: HttpRequest, term: str) -> list[SearchResult]:
-    """Return the sidebar's entries whose name, or whose group's, has the term."""
+    """Return the sidebar entries whose own name or group name contains the term."""
     wanted = term.lower()
     return [
         SearchResult(item["title"], group["title"] or "Staff", item["link"], item["icon"])
@@ -64,7 +65,7 @@ def _pages(request: HttpRequest, term: str) -> list[SearchResult]:
 
 
 def _rows(request: HttpRequest, term: str) -> list[SearchResult]:
-    """Return accounts and channels, as far as this member of the staff may look at them."""
+    """Return the accounts and channels that this staff member may see."""
     found: list[SearchResult] = []
     if request.user.has_perm("channels.view_account"):
         accounts = Account.objects.filter(selectors.accounts_matching(term)).order_by("-id")

@@ -1,4 +1,4 @@
-"""“Explain this balance”: everything that made an account's balance what it is."""
+"""“Explain this balance”: everything that led to an account's balance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.staff.pages import render_staff_page, staff_page, staff_url
 
 @staff_page("billing.view_ledgerentry", "channels.view_account")
 def timeline(request: HttpRequest, account_id: int) -> HttpResponseBase:
-    """Show entries newest first, holds in flight, grants, and the sums of the days shown."""
+    """Show entries newest first, holds in flight, grants, and totals of the days shown."""
     account = get_object_or_404(Account.objects.select_related("plan"), id=account_id)
     now = timezone.now()
     balance = get_balance(account_id=account.id, now=now)
@@ -82,7 +82,7 @@ def _holds(account: Account) -> list[Hold]:
 
 
 def _describe_entries(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
-    """Say what each entry was; a charge leads to the reply it paid for."""
+    """Describe each entry. A charge links to the reply it paid for."""
     ids = [entry.hold_id for entry in entries if entry.hold_id is not None]
     replies = Message.objects.filter(id__in=ids).select_related("channel").defer("content")
     by_id: dict[Any, Message] = {reply.id: reply for reply in replies}

@@ -1,4 +1,7 @@
-"""The staff's own pages, beside those of the models; each view says the permission it needs."""
+"""The URLs of the staff's own pages, besides those of the models.
+
+Each view names the permission it needs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ urlpatterns: list[URLPattern] = [
     path("health/workers/", health.workers, name="ask_workers"),
 ]
 
-# In the place of unfold's; each shows what the person may see.
+# Replace unfold's pages of the same names. Each shows what the person may see.
 _OF_EVERY_SITE: list[URLPattern] = [
     path("", overview.index, name="index"),
     path("search/", search.answer, name="search"),
@@ -37,9 +40,9 @@ _OF_EVERY_SITE: list[URLPattern] = [
 
 
 def site_urls() -> list[URLPattern | URLResolver]:
-    """Return the addresses of the staff admin, ours first; call it when all models are registered.
+    """Return the URLs of the staff admin, ours first. Call it after all models are registered.
 
-    Ours stand behind the site's door like those of the models.
+    Our pages need the same log-in as those of the models.
     """
     ours = [
         path(str(page.pattern), admin.site.admin_view(page.callback), name=page.name)

@@ -1,7 +1,7 @@
-"""The worker, as the health page tells of it.
+"""The worker's state for the health page.
 
-Apart from that page, which imports it when it is opened: loading Celery would take a tenth of the
-time that every command with checks needs to start.
+A module of its own, which the page imports when it is opened: loading Celery would take a tenth of
+the start-up time of every command with checks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 1.0
 
 
 def describe(now: datetime) -> dict[str, Any]:
-    """Return what the settings say, and the worker's last sign of life; asks no worker."""
+    """Return the settings and the worker's last heartbeat. Asks no worker."""
     seen_at = heartbeat.worker_seen_at()
     return {
         "broker": app.conf.broker_url.split("://")[0],
@@ -44,7 +44,7 @@ def find_workers() -> list[str]:
 
 
 def queue_proof() -> None:
-    """Have a worker prove the books."""
+    """Have a worker verify the ledger."""
     tasks.verify_ledger.delay()
 
 

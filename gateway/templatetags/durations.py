@@ -1,4 +1,4 @@
-"""How long something took, in words: {% load durations %}."""
+"""Durations in words: {% load durations %}."""
 
 from __future__ import annotations
 

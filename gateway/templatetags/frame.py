@@ -1,4 +1,4 @@
-"""What our versions of unfold's templates need."""
+"""Helpers for our versions of unfold's templates."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ register = template.Library()
 
 @register.filter
 def json_text(field: Any) -> str:
-    """Return the JSON of a read-only field, a line for each value.
+    """Return the JSON of a read-only field, one line for each value.
 
-    Unfold would colour it by pygments, where that is installed: with styles in the page, which
-    the content security policy refuses.
+    If pygments is installed, unfold would colour it with inline styles, which the content security
+    policy forbids.
     """
     value = lookup_field(field.field["field"], field.form.instance, field.model_admin)[2]
     return json.dumps(value, indent=2, ensure_ascii=False)

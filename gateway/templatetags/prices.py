@@ -14,7 +14,7 @@ register = template.Library()
 def price_of_reply(model: LanguageModel) -> str:
     """Return what a reply of a model costs, in words."""
     flat = model.price_per_reply_microcredits
-    # The flat amount goes without saying where there is none and tokens cost something.
+    # A flat amount of zero is not mentioned if tokens cost something.
     tokens = [
         f"{show_credits(price)} per 1,000 {kind} tokens" for kind, price in model.token_prices()
     ]

@@ -10,11 +10,11 @@ from gateway.snippets import KEY_PLACEHOLDER
 
 register = template.Library()
 
-# connect.js puts a key into every one of them at once.
+# connect.js inserts a key into all of them at once.
 _SLOT = f"<span data-api-key>{KEY_PLACEHOLDER}</span>"
 
 
 @register.filter
 def with_key_slots(text: str) -> SafeString:
-    """Return code as HTML, with a place for the key wherever it belongs."""
+    """Return code as HTML, with a slot wherever the key belongs."""
     return mark_safe(escape(text).replace(KEY_PLACEHOLDER, _SLOT))  # noqa: S308  # escaped first

@@ -1,4 +1,4 @@
-"""Where one is in the staff admin, in the sidebar's words: {% load titles %}."""
+"""The current place in the staff admin, in the sidebar's words: {% load titles %}."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def page_trail(context: RequestContext) -> list[dict[str, Any]]:
-    """Return the parts of the title: group and list, or list and row; none where no model is."""
+    """Return the parts of the title: group and list, or list and row. Empty without a model."""
     opts = context.get("opts")
     place = navigation.find_place(opts.label_lower) if opts else None
     if opts is None or place is None:

@@ -1,4 +1,4 @@
-"""People at the console, for its tests."""
+"""Browsers of people at the console, for its tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "0190a000-0000-7000-8000-000000000000"
 
 
 class ConsoleClient(Client):
-    """A browser at the console: a short address leads it to the same page of the account."""
+    """A browser at the console. It follows short URLs to the same page of the account."""
 
     def get(self, path: Any, *args: Any, **more: Any) -> Any:
         response = super().get(path, *args, **more)
@@ -33,7 +33,7 @@ def owner_of(site: Site) -> User:
 
 
 def log_in(user: User, *, seconds_ago: int | None = 0) -> ConsoleClient:
-    """Return the browser of a person who entered the password that long ago; None: never here."""
+    """Return the browser of a person who entered the password that long ago, or never if None."""
     client = ConsoleClient()
     client.force_login(user)
     session = client.session
@@ -76,7 +76,7 @@ def page_of(site: Site, rest: str = "") -> str:
 
 
 def assert_same_404(client: Client, mine: str, theirs: str, unknown: str, **post: str) -> None:
-    """A stranger's row answers byte for byte as one that never was."""
+    """Assert that the responses for a stranger's row and an unknown one are identical 404s."""
     answers = [client.post(one, post) if post else client.get(one) for one in (theirs, unknown)]
     assert [answer.status_code for answer in answers] == [404, 404], mine
     assert answers[0].content == answers[1].content

@@ -1,4 +1,4 @@
-"""Signing up, proving an address, logging in by two factors; and what is told to nobody."""
+"""Sign-up, verifying an address, log-in with two factors, and what strangers must not learn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gateway.accounts import signup
 from gateway.accounts.recent import is_login_recent, reauthentication_url
 from gateway.tests.console_clients import ConsoleClient
 
-# A code and a count of attempts last for seconds: no test ends up in the next ones.
+# Codes and attempt counts last for seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]
 
 PASSWORD = "correct-horse-battery"
@@ -149,7 +149,7 @@ def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone(
     sign_up("Anna@example.com", first)
     sign_up("anna@EXAMPLE.com", second)
     assert User.objects.count() == 1
-    assert len(mail.outbox) == 1  # one mail a minute for an address
+    assert len(mail.outbox) == 1  # an address gets at most one mail a minute
     forget_attempts()
     sign_up("anna@example.com", Client())
     assert "already" in str(mail.outbox[-1].body)
@@ -196,7 +196,7 @@ def test_accounts_are_named_after_people(email: str, name: str) -> None:
     assert signup.name_for(email) == name
 
 
-# --- Who the operator makes ----------------------------------------------------------------------
+# --- Users that the operator creates -------------------------------------------------------------
 
 
 def test_who_a_command_makes_chooses_a_password_and_comes_in() -> None:
@@ -274,7 +274,7 @@ def code_now(secret: str = SECRET) -> str:
 
 @pytest.fixture
 def guarded() -> User:
-    """A member of the staff with an authenticator app and recovery codes."""
+    """A staff member with an authenticator app and recovery codes."""
     user = User.objects.create_superuser("staff@example.com", PASSWORD)
     TOTP.activate(user, SECRET)
     RecoveryCodes.activate(user)
@@ -311,7 +311,7 @@ def test_a_code_is_taken_once_by_processes_that_share_no_memory(
     first.post("/accounts/2fa/authenticate/", {"code": code})
     assert is_in(first)
     forget_attempts()
-    # However it is written.
+    # With or without the space.
     answer = second.post("/accounts/2fa/authenticate/", {"code": f"{code[:3]} {code[3:]}"})
     assert "The code is not right" in answer.content.decode()
     assert not is_in(second)
@@ -321,7 +321,7 @@ def test_a_code_is_taken_once_by_processes_that_share_no_memory(
 def test_a_code_is_taken_once_by_many_at_once(
     settings: Any, forget_attempts: Callable[[], None]
 ) -> None:
-    # What allauth keeps of used codes, kept by nobody: as in processes of their own.
+    # Disable allauth's own memory of used codes, as if each request hit another process.
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     user = User.objects.create_user("anna@example.com", PASSWORD)
     TOTP.activate(user, SECRET)
@@ -407,7 +407,7 @@ def test_log_in_leads_nowhere_else(url: str) -> None:
 
 
 def some_address() -> str:
-    """Return an address that no test has used: Redis remembers those of earlier runs."""
+    """Return an address that no test has used, because Redis remembers those of earlier runs."""
     return str(ipaddress.IPv6Address(uuid.uuid4().int))
 
 
@@ -532,7 +532,7 @@ def test_a_log_in_is_recent_by_its_own_session(rf: RequestFactory, clock: Any) -
     new = log_in(user.email)
     assert is_login_recent(request_of(new))
     assert not is_login_recent(request_of(old))
-    clock.shift(-5 * 3600)  # it ran ahead, and is set right: what happened then is not recent
+    clock.shift(-5 * 3600)  # it ran ahead and is corrected: log-ins from then are not recent
     assert not is_login_recent(request_of(new))
     clock.shift(5 * 3600)
     url = reauthentication_url(request_of(old), next_url="/keys/?page=2")

@@ -1,4 +1,4 @@
-"""Every staff page opens with data present; money is only looked at; nobody else gets in."""
+"""Every staff page opens with data present, money is read-only, and nobody else gets in."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def address(model: type[Model], page: str, *args: Any) -> str:
 
 @pytest.fixture
 def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
-    """Two sites with a conversation each, a provider's stored key, a group: every list has rows."""
+    """Two sites with a conversation each, a stored provider key, and a group, to fill all lists."""
     for one in (site, stranger):
         provider.script.append(reply(REPLY))
         assert ApiClient(one.api_key).chat("Hello <b>there</b>").status_code == 200

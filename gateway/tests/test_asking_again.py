@@ -1,4 +1,4 @@
-"""What asks for the password again: every address is on the one list, or harmless for a reason."""
+"""Pages that ask for the password again: every URL is on the list, or harmless for a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 PASSWORD = "correct-horse-battery"
 HOUR = 3600
 
-# Shows no secret, changes no way to log in, gives nobody rights.
+# Pages that show no secret, change no way to log in, and give nobody rights.
 HARMLESS = {
     "open to everybody": "docs favicon admin:login account_login account_signup "
     "account_inactive account_email_verification_sent account_confirm_login_code "
@@ -79,7 +79,7 @@ HARMLESS = {
     "admin:channels_channel_history admin:channels_membership_history "
     "admin:channels_provider_history admin:channels_user_history admin:mfa_authenticator_history",
 }
-# All five pages of each.
+# All five pages of each model.
 HARMLESS_MODELS = {
     "read-only": "billing_creditaccount billing_creditgrant billing_dailyusage billing_hold "
     "billing_ledgerentry billing_ratewindow billing_verificationrun channels_auditentry "
@@ -101,7 +101,7 @@ HARMLESS_NAMES = {name for names in HARMLESS.values() for name in names.split()}
 def named(
     patterns: Any, namespace: str = "", ids: tuple[tuple[str, Any], ...] = ()
 ) -> Iterator[tuple[str, URLPattern, dict[str, Any]]]:
-    """Yield each address by its name, with a value for each id in it."""
+    """Yield each URL pattern with its name and a value for each id in it."""
     for pattern in patterns:
         regex = pattern.pattern.regex.groupindex if hasattr(pattern.pattern, "regex") else {}
         found = {key: "channels" if key == "app_label" else "1" for key in regex} | {
@@ -117,13 +117,13 @@ def named(
 
 
 def pages() -> dict[str, dict[str, Any]]:
-    """Return every address that a browser's log-in reaches; API and probes take no cookie."""
+    """Return every page that a browser's log-in reaches. The API and the probes ignore cookies."""
     found = {name: ids for name, _, ids in named(get_resolver().url_patterns)}
     return {name: ids for name, ids in found.items() if name not in ("healthz", "readyz")}
 
 
 def address_of(name: str) -> str:
-    """Return the address, with ids of nothing: the gate stands before the look-up."""
+    """Return the URL with ids that do not exist, because the gate runs before any look-up."""
     return reverse(name, kwargs=pages()[name])
 
 
@@ -138,7 +138,7 @@ def test_every_page_asks_again_or_is_harmless() -> None:
 
 @pytest.fixture
 def boss(site: Site) -> User:
-    """A superuser who owns the account as well: nothing else stands in their way."""
+    """A superuser who also owns the account, so that nothing else stands in their way."""
     user = owner_of(site)
     user.is_staff = user.is_superuser = True
     user.set_password(PASSWORD)

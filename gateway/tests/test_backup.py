@@ -1,4 +1,4 @@
-"""Backup and restore, as the page of operations says it; run with real commands."""
+"""Backup and restore as docs/operations.md describes them, with real commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ grants.grant_credits(account=account, amount_microcredits=7_000_000, reason="Inv
 
 
 def documented(kind: str) -> str:
-    """Return the commands of a page's block, as it stands there."""
+    """Return the commands of a block of the documentation, unchanged."""
     found = re.search(rf"<!-- restore: {kind} -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
     assert found, kind
     return found[1].replace(".venv/bin/python", sys.executable)
@@ -119,7 +119,7 @@ def test_a_restore_on_sqlite_as_documented(tmp_path: Path) -> None:
     done = installation.manage("backup", str(backup))
     assert done.returncode == 0, done.stderr
     assert "Keep .env with it" in done.stdout
-    installation.grant("5")  # of which the backup knows nothing
+    installation.grant("5")  # after the backup
     restored = installation.run("sh", "-euc", documented("sqlite"), BACKUP=str(backup))
     assert restored.returncode == 0, restored.stderr
     database = tmp_path / "data" / "gateway.sqlite3"
@@ -131,7 +131,7 @@ def test_a_restore_on_sqlite_as_documented(tmp_path: Path) -> None:
 def test_a_backup_holds_what_is_only_in_the_log_of_writes(
     sqlite: Installation, tmp_path: Path
 ) -> None:
-    """And it waits for no writer: here one has begun and not ended."""
+    """Nor does the backup wait for a writer: here a write transaction is open."""
     source = Path(sqlite.environment["DATA_DIR"]) / "gateway.sqlite3"
     writer = sqlite3.connect(source, isolation_level=None)
     writer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -203,7 +203,7 @@ def test_of_two_backups_to_one_file_one_is_written(sqlite: Installation, tmp_pat
 def test_no_database_is_no_backup(
     data_dir: str, words: str, sqlite: Installation, tmp_path: Path
 ) -> None:
-    """Another DATA_DIR than the gateway's: the file that SQLite would make of it is empty."""
+    """For example, if DATA_DIR is not the gateway's. SQLite would create an empty file there."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "gateway.sqlite3").touch()
     done = sqlite.manage("backup", str(tmp_path / "one"), DATA_DIR=str(tmp_path / data_dir))

@@ -74,7 +74,7 @@ def test_queued_messages_are_nobody_elses_to_write(settings: Settings, tmp_path:
 def test_a_clock_that_ran_ahead_stops_no_schedule(
     clock: time_machine.Traveller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in the worker that saw it, nor in one that is started afterwards."""
+    """Neither in the worker that saw the wrong time nor in one that starts later."""
     sent: list[str] = []
     monkeypatch.setattr(
         Schedule, "apply_entry", lambda self, entry, **more: sent.append(entry.name)
@@ -84,7 +84,7 @@ def test_a_clock_that_ran_ahead_stops_no_schedule(
         return Schedule(app=app, schedule_filename=str(tmp_path / "schedule"))
 
     def run(schedule: Schedule) -> set[str]:
-        """Return what is started within the next two minutes."""
+        """Return which tasks start within the next two minutes."""
         sent.clear()
         for _ in range(60):
             clock.shift(2)

@@ -1,4 +1,4 @@
-"""Checks of the installation as a whole."""
+"""System checks of the whole installation."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def test_a_database_that_is_away_fails_the_check(monkeypatch: pytest.MonkeyPatch
     [
         (psycopg.errors.DuplicatePreparedStatement('"_pg3_0" already exists'), ["gateway.E004"]),
         (psycopg.errors.InvalidSqlStatementName('"_pg3_0" does not exist'), ["gateway.E004"]),
-        (psycopg.OperationalError("away"), []),  # of which another check speaks
+        (psycopg.OperationalError("away"), []),  # another check reports this
     ],
 )
 def test_a_pooler_that_loses_prepared_statements_is_an_error_with_the_switch(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, error: Exception, expected: list[str]
 ) -> None:
-    """As pgbouncer 1.18 answers, which pools transactions."""
+    """As with pgbouncer 1.18 and transaction pooling."""
 
     class Client:
         def __enter__(self) -> Client:

@@ -1,4 +1,4 @@
-"""The commands that set up, change and tidy: what they print, and that they do all or nothing."""
+"""The commands for set-up, changes, and clean-up: their output, and that they do all or nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(*arguments: str) -> str:
 
 
 def run_checked(*arguments: str) -> str:
-    """Run a command as the command line does: with its checks."""
+    """Run a command with its checks, as the command line does."""
     out = StringIO()
     call_command(*arguments, stdout=out, skip_checks=False)
     return out.getvalue()
@@ -453,7 +453,7 @@ def test_firstrun_without_a_chosen_password_makes_a_login_that_nobody_can_use(
 
 
 def test_firstrun_names_keys_that_work(settings: Settings, clock: Any) -> None:
-    """After a rotation the old key is in its overlap or gone; the new one is shown."""
+    """After a rotation the old key is still valid for a while or gone. The new one is shown."""
     first = run_json("firstrun")
     channel = Channel.objects.get()
     clock.shift(60)

@@ -1,6 +1,6 @@
-"""Which account a page, its links and its forms are about: that of the address, in every tab.
+"""A page, its links, and its forms belong to the account in the URL, in every tab.
 
-The pages and forms are found by walking the console, so that a new one is tried as well.
+The tests find pages and forms by walking the console, so new ones are covered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.tests.test_strangers import IDS, Tenant, address_of, make_tenant, n
 
 pytestmark = pytest.mark.django_db
 
-# They are about a person, not about an account.
+# These belong to a person, not to an account.
 FREE = {"logout", "switch_account", "create_account", "no_account", "leave_staff_view"}
 LINKS = ("href", "action", "formaction", "hx-get", "hx-post", "data-key-url", "data-key-note",
          "data-reveal")  # fmt: skip
@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
 @dataclass
 class Both:
-    """A person who owns two accounts, and a browser of theirs."""
+    """A person who owns two accounts, with their browser."""
 
     ours: Tenant
     other: Tenant
@@ -71,7 +71,7 @@ class Both:
 
 @pytest.fixture
 def both(provider: FakeProvider, db: None) -> Both:
-    """Return the two accounts; another tab of the browser has chosen the other one."""
+    """Return the two accounts. Another tab of the browser has chosen the other one."""
     ours, other = make_tenant("ours", "own", provider), make_tenant("other", "else", provider)
     person = User.objects.create_user("ann@example.com")
     for one in (other, ours):
@@ -83,7 +83,7 @@ def both(provider: FakeProvider, db: None) -> Both:
 
 
 def own_pages(tenant: Tenant) -> list[str]:
-    """Return the address of each page of an account."""
+    """Return the URL of each page of an account."""
     values = {name: find(tenant) for name, (find, _) in IDS.items()}
     return [
         address_of(pattern, values)
@@ -102,7 +102,7 @@ def read(client: Any, path: str) -> Page | None:
 
 
 def account_of(link: str, page: str, tenants: tuple[Tenant, ...]) -> str:
-    """Return which account a link leads to: 'none' for what is about no account, '?' for unsaid."""
+    """Return the account a link leads to: 'none' if it belongs to no account, '?' if unstated."""
     path = urlsplit(link).path if not link.startswith(("?", "#")) else urlsplit(page).path
     try:
         match = resolve(path)
@@ -135,7 +135,7 @@ def test_each_link_and_form_of_a_page_leads_to_the_account_it_shows(both: Both) 
     assert seen > 300
 
 
-# What a form of the walk has to hold to be taken.
+# Valid values for the forms that the walk finds.
 GOOD = {
     "name": "Changed", "email": "new@example.com", "role": "viewer", "threshold": "7",
     "confirm": "yes", "is_enabled": "off", "rating": "1", "overlap": "0", "mode": "test",
@@ -151,7 +151,7 @@ def test_each_form_acts_on_the_account_of_its_page_whatever_another_tab_does(bot
         if (page := read(both.client, address)) is not None
         for form in page.forms
         if form.method == "post" and "logout" not in form.action and "switch" not in form.action
-        # Leaving and ending would keep the others from being tried.
+        # Leaving and deleting would keep the walk from trying the others.
         if not re.search(r"/(leave|delete|retire|remove|withdraw|second-factor)/", form.action)
     ]
     for form in {one.action: one for one in forms}.values():
@@ -223,7 +223,7 @@ def test_staff_keep_their_own_accounts_beside_the_one_they_look_at(db: None) -> 
         page = client.get(reverse("console:team", args=[site.account_id]))
         assert page.context["member"].is_staff_view is is_guest
         assert page.context["member"].account.pk == site.account_id
-    # A tab that still shows the one does not end the look at another.
+    # A tab that still shows the first account does not end the view of another.
     session = client.session
     begin_staff_view(session, own.account_id)
     session.save()
@@ -239,17 +239,17 @@ def test_a_refusal_leads_back_to_the_same_account(both: Both) -> None:
     assert both.client.session[ACCOUNT_SESSION_KEY] == both.other.account.pk
 
 
-# --- Addresses for forms alone -------------------------------------------------------------------
+# --- URLs only for forms --------------------------------------------------------------------------
 
 POST_ONLY = [one for one in CONSOLE if getattr(one.callback, "is_post_only", False)]
 
 
 @pytest.mark.parametrize("pattern", POST_ONLY, ids=lambda one: str(one.pattern))
 def test_opening_a_forms_address_leads_to_its_page(pattern: Any, both: Both) -> None:
-    """As a log-in does, which began with the form of a session that had ended."""
+    """This happens after a log-in that began with a form of an expired session."""
     values = {name: find(both.ours) for name, (find, _) in IDS.items()}
     path = address_of(pattern, values)
-    # Where short addresses lead.
+    # Determines where short URLs lead.
     both.client.post(reverse("console:switch_account"), {"account": both.ours.account.pk})
     response = both.client.get(path, follow=True)
     assert response.status_code == 200, path

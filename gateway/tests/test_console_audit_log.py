@@ -1,4 +1,4 @@
-"""The audit log: the account's own entries, newest first, filtered, a page at a time."""
+"""The audit log: the account's own entries, newest first, filtered, page by page."""
 
 from __future__ import annotations
 

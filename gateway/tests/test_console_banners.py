@@ -1,4 +1,4 @@
-"""What every page of the console says above itself: why nobody is answered, and who answers."""
+"""The banners on every page of the console: why nobody gets answers, and who answers."""
 
 from __future__ import annotations
 

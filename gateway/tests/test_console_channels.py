@@ -1,4 +1,4 @@
-"""Channels: made once, saved unless somebody was quicker, ended without touching the books."""
+"""Channels: created once, saved without overwriting others, deleted without touching the ledger."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_form(**more: Any) -> dict[str, Any]:
 
 
 def settings_form(client: Any, site: Site, **more: Any) -> dict[str, Any]:
-    """Return what a browser would send after opening the page and changing some fields."""
+    """Return what a browser sends after opening the page and changing some fields."""
     form = client.get(page_of(site)).context["form"]
     values = {name: form[name].value() for name in form.fields}
     return {name: "" if value is None else value for name, value in values.items()} | more
@@ -205,7 +205,7 @@ def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
     assert 'value="5"' in page
     channel = Channel.objects.get(id=site.channel.id)
     assert (channel.name, channel.daily_quota) == ("Theirs", 1000)
-    # A switch or a prompt saved in between is no conflict: the form has neither.
+    # A switch or prompt saved in between is no conflict, because the form contains neither.
     mine = settings_form(client, site, daily_quota="6")
     services.update_channel(channel_id=str(channel.id), is_enabled=False, system_prompt="Hi")
     assert client.post(page_of(site, "save/"), mine).status_code == 302
@@ -275,7 +275,7 @@ def test_a_strangers_channel_is_unknown(site: Site, stranger: Site) -> None:
         )
 
 
-# --- The end --------------------------------------------------------------------------------------
+# --- Delete and retire ----------------------------------------------------------------------------
 
 
 def test_a_channel_that_was_never_used_can_go(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The Connect tab: this channel's own address and limits, code to copy, one click to try a key."""
+"""The Connect tab: this channel's own URL and limits, code to copy, one click to test a key."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def test_a_channel_is_the_caller_that_its_key_would_be(site: Site, is_test: bool
     by_key = site.caller(is_test=is_test)
     by_channel = callers.find_channel_caller(channel_id=site.channel.id, is_test=is_test)
     assert by_channel is not None
-    # All but what is the key's own, its version among them.
+    # Everything except what belongs to the key, such as its version.
     names = [name for name in callers.Caller.__slots__ if not name.startswith(("key_", "mark"))]
     assert [getattr(by_channel, name) for name in names] == [
         getattr(by_key, name) for name in names

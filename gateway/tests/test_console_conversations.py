@@ -1,4 +1,4 @@
-"""Conversations as a team reads them: found, safe to look at, of their own account alone."""
+"""Conversations as a team reads them: found, safe to view, only from their own account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE_REPLY = (
     "<script>alert('model')</script> [x](javascript:alert(1)) "
     "![p](https://evil.example/pixel.png) ![d](data:image/png;base64,AAAA) <img src=x onerror=y>"
 )
-# No row has it; 2**63 is beyond what a database can even look up.
+# No row has these ids. A database cannot even look up 2**63.
 UNKNOWN = [999_999, 2**63]
 
 
@@ -95,7 +95,7 @@ def test_goes_on_where_the_page_ended(
     monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
     for index in range(5):
         ApiClient(site.api_key).chat(f"Question {index}", session_id=f"s{index}")
-    # All at the same moment: the id decides.
+    # All have the same time, so the id decides the order.
     ChatSession.objects.update(last_message_at=ChatSession.objects.latest("id").last_message_at)
     seen, query = [], ""
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The console's page “Credits”: what there is, what it was spent on, codes and warnings."""
+"""The console's Credits page: the balance, the spending, codes, and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved replies: added once, changed, deleted, tried; what the box says is what visitors get."""
+"""Saved replies: added once, changed, deleted, and tried out as visitors would get them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
     assert "Theirs and yours" in page
     assert ">\nMine</textarea>" in page
     assert FixedAnswer.objects.get().answer == "Theirs"
-    # Both stand side by side, and the page can be sent again to keep one's own.
+    # Both are shown side by side, and saving again keeps the person's own text.
     (both,) = response.context["differences"]
     assert [line.parts[0][0] for line in (*both.theirs, *both.yours)] == ["Theirs", "Mine"]
     form["digest"] = response.context["form"]["digest"].value()

@@ -1,4 +1,4 @@
-"""Keys: masked, revealed to who has just logged in, rotated once, revoked; found nowhere else."""
+"""Keys: masked, revealed after a recent log-in, rotated once, revoked, and leaked nowhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def actions() -> list[str]:
 
 
 def clear_key_in(response: Any) -> str:
-    """Return the key that the page shows in clear."""
+    """Return the key that the page shows in clear text."""
     assert response["Cache-Control"] == "no-store"
     (issued,) = response.context["fresh"]
     assert issued.clear in response.content.decode()

@@ -1,4 +1,4 @@
-"""The overview: figures that equal the ledger, few queries, switches, the checklist."""
+"""The overview: figures that match the ledger, few queries, switches, the checklist."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_stranger_sees_none_of_it(site: Site, stranger: Site) -> None:
 
 
 def charge(site: Site, *, amount: int, days_ago: float) -> None:
-    """Write a charge into the books as a capture would."""
+    """Write a charge to the ledger as a capture would."""
     row = CreditAccount.objects.get(account_id=site.account_id)
     row.balance_microcredits -= amount * 10**6
     row.spent_microcredits += amount * 10**6
@@ -165,17 +165,17 @@ def charge(site: Site, *, amount: int, days_ago: float) -> None:
 
 @pytest.fixture
 def old_site(clock: time_machine.Traveller, db: None) -> Site:
-    """A site whose first credits were granted a month ago: 100."""
+    """A site that was granted its first 100 credits a month ago."""
     site = make_site()
     clock.shift(timedelta(days=30))
     return site
 
 
 def test_the_runway_is_that_of_the_last_seven_days(old_site: Site) -> None:
-    # Before the first of the seven days of UTC, and on it: it is noon.
+    # Before the first of the seven UTC days, and on that day, because it is noon now.
     charge(old_site, amount=10, days_ago=6.6)
     charge(old_site, amount=14, days_ago=6.4)
-    # 76 credits at 14 in six and a half days are 35 days from 5 May.
+    # 76 credits, spent at 14 in six and a half days, last for 35 days from 5 May.
     page = text_of(owner_client(old_site))
     assert "Lasts until about 9 June at the pace of the last 7 days." in page
     assert '<span class="gw-stat-value">76</span>' in page
@@ -239,7 +239,7 @@ def test_a_very_new_account_is_judged_by_a_day(clock: time_machine.Traveller, si
     balance = get_balance(account_id=site.account_id, now=now)
     runway = get_runway(account_id=site.account_id, balance=balance, now=now)
     assert (runway.spent_microcredits, runway.span) == (30_000_000, timedelta(days=1))
-    # 70 credits at 30 a day last for two days and a third.
+    # 70 credits, spent at 30 a day, last for two and a third days.
     assert "Lasts until about 7 April at the pace of the last 24 hours." in text_of(
         owner_client(site)
     )
@@ -307,7 +307,7 @@ def test_the_switch_works_at_once_and_is_audited(
     site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
     client = owner_client(site)
-    for _ in range(2):  # sent twice it is off, not on again
+    for _ in range(2):  # sent twice, it stays off
         answer = client.post(
             page_of(site, "switch/"), {"is_enabled": "off"}, headers={"accept": "application/json"}
         )

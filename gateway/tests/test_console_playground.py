@@ -1,4 +1,4 @@
-"""The playground: the same limits, charges and errors as the API, with a log-in for a key."""
+"""The Playground: the same limits, charges, and errors as the API, with a log-in, not a key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from gateway.console.access import begin_staff_view
 from gateway.tests.test_console_connect import log_in
 
-# An answer runs on a thread of its own, so the database must be seen by both.
+# An answer runs on its own thread, and both threads must see the same data.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Role = Membership.Role
@@ -352,7 +352,7 @@ def test_holds_no_connection_while_it_streams(
 ) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has a pool")
-    # The log-in is saved after the view, on a connection of its own.
+    # The middleware saves the log-in after the view, on its own connection.
     settings.SESSION_SAVE_EVERY_REQUEST = True
     response = say(client, live_site)
     body = iter(response.streaming_content)

@@ -1,4 +1,4 @@
-"""Prompts: every save is a version, compared and brought back; nobody overwrites unseen."""
+"""Prompts: every save is a version, versions can be compared and restored, no silent overwrite."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
     assert "editor@example.com saved it" in page
     assert ">\nMine</textarea>" in page
     assert stored(site).system_prompt == "Theirs"
-    # Both stand side by side, and the page can be sent again to keep one's own.
+    # Both are shown side by side, and saving again keeps the person's own text.
     (both,) = response.context["differences"]
     assert [line.parts[0][0] for line in (*both.theirs, *both.yours)] == ["Theirs", "Mine"]
     fresh = response.context["form"]["digest"].value()

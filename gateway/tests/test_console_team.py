@@ -1,4 +1,4 @@
-"""The page Team and the way in by an invitation, as owners, members, guests and strangers."""
+"""The Team page and joining by invitation, as owners, members, guests, and strangers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def text_of(response: Any) -> str:
 
 
 def invite(owner: Client, email: str = "guest@example.com", role: str = "editor") -> str:
-    """Invite somebody by the page and return the path of the mailed link."""
+    """Invite somebody through the page and return the path of the mailed link."""
     response = owner.post(reverse("console:team_invite"), {"email": email, "role": role})
     assert response.status_code == 302
     found = re.search(r"http://testserver(/join/\S+/)", str(mail.outbox[-1].body))
@@ -86,7 +86,7 @@ def test_the_page_takes_few_queries(
 
 
 def writes(account: Account) -> list[tuple[str, dict[str, str]]]:
-    """Return every address that only owners may send something to, with what they send."""
+    """Return every form that only owners may send, with the data they send."""
     row, invitation = account.memberships.first(), account.invitations.first()
     assert row
     assert invitation
@@ -285,7 +285,7 @@ def test_a_newcomer_signs_up_through_the_link_where_sign_up_is_closed(
     guest = ConsoleClient()
     assert "/accounts/signup/?next=%2Fjoin%2F" in text_of(guest.get(link, follow=True))
     assert "guest@example.com" in text_of(guest.get("/accounts/signup/?next=/join/"))
-    # Whatever address is posted, it is the invited one.
+    # Whatever address the form contains, the invited one counts.
     form = {"email": "other@example.com", "password1": PASSWORD, "next": "/join/"}
     assert guest.post("/accounts/signup/", form)["Location"] == "/", "and in the account"
     assert len(mail.outbox) == 1, "the invitation has proven the address"

@@ -1,4 +1,4 @@
-"""A newcomer who tries the test key finds what they did, though pages show live traffic alone."""
+"""A newcomer who tries the test key finds that traffic, although pages show only live data."""
 
 from __future__ import annotations
 

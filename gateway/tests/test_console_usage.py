@@ -1,4 +1,4 @@
-"""The page “Usage”: the right figures, honest about the ledger, of nobody else."""
+"""The Usage page: correct figures, compared openly with the ledger, only of this account."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
     assert scopes[0].starts_at == scopes[1].starts_at
     assert scopes[0].ends_at == scopes[1].ends_at
     assert f'value="{scopes[0].starts_at:%Y-%m-%d}"' in chosen.content.decode()
-    # Back at a preset, the days are forgotten.
+    # Switching back to a preset forgets the custom days.
     assert all("first" not in query for name, _, query in chosen.context["ranges"] if name != "own")
 
 

@@ -1,4 +1,4 @@
-"""The container files, as far as reading them tells."""
+"""The container files, checked without building them."""
 
 from __future__ import annotations
 

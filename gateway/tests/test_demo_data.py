@@ -1,4 +1,4 @@
-"""The demo data is what a real installation could have written: above all, its books balance."""
+"""The demo data could come from a real installation. Above all, its books balance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /docs/: whole, true to the code, open to everybody, without anything inline."""
+"""GET /docs/: complete, consistent with the code, open to everybody, without inline code."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_errors_are_those_of_the_guide() -> None:
 
 
 def _pairs(statuses: str, codes: list[str]) -> list[tuple[str, int]]:
-    """One status for all codes, or one for each."""
+    """Return each code with its status. A single status applies to all codes."""
     numbers = [int(number) for number in statuses.split(",")]
     if len(numbers) == 1:
         return [(code, numbers[0]) for code in codes]

@@ -1,4 +1,4 @@
-"""The documents hold: links, pictures, targets, commands, and the first answer of the README."""
+"""Links, images, targets, and commands in the documents work, as does the README's first answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting is checked at the start: one sentence that names it, no traceback, no secret."""
+"""The start checks every setting: one sentence that names it, no traceback, no secret."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gateway import environment
 
 ROOT: Path = django_settings.BASE_DIR
 SECRETS = ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
-# Read from the environment, but no settings of an installation.
+# Read from the environment, but not a setting of an installation.
 NOT_SETTINGS = {"ENV_FILE"}
 
 
 def manage(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of a new installation on SQLite, with these settings alone."""
+    """Run a command of a new installation on SQLite, with only these settings."""
     own = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data"), "ENV_FILE": os.devnull}
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -166,7 +166,7 @@ def test_names_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 def test_every_unknown_name_in_the_file_is_reported(tmp_path: Path) -> None:
-    """There, nothing is anybody else's."""
+    """In this file, every name should be a setting of the gateway."""
     file = tmp_path / "settings"
     file.write_text("# a comment\nSITE_NAME=Shop\nFAVOURITE_COLOUR=blue\nexport WROKERS=3\n")
     done = manage(tmp_path, "check", ENV_FILE=str(file))
@@ -179,7 +179,7 @@ def test_every_unknown_name_in_the_file_is_reported(tmp_path: Path) -> None:
 
 
 def settings_known() -> set[str]:
-    # Those that a command has read; the launcher's are among them.
+    # Those that a command has read, including the launcher's.
     assert django_settings.PORT
     return {name for name in environment.known if name.isupper() and "SOME_" not in name} - (
         NOT_SETTINGS
@@ -206,7 +206,7 @@ def test_the_example_shows_defaults() -> None:
     differing = {
         name: (value, environment.known[name])
         for name, value in shown.items()
-        # An empty default is one of the code's own, such as a folder of this checkout.
+        # An empty default is set in code, for example a folder of this checkout.
         if environment.known[name] not in ("", value) and name not in SECRETS
     }
     assert differing == {}

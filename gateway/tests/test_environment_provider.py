@@ -1,4 +1,4 @@
-"""The provider of PROVIDER_BASE_URL on the staff's pages: seen, read-only, and tested."""
+"""The provider of PROVIDER_BASE_URL on the staff pages: visible, read-only, and testable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configured(settings: Any) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """What answers at the address."""
+    """The provider that answers at that URL."""
     fake = FakeProvider()
     monkeypatch.setattr(routes, "_client", lambda row, api_key: fake)
     return fake

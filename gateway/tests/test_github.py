@@ -1,4 +1,4 @@
-"""What GitHub reads: the workflow, the issue forms, where vulnerabilities go."""
+"""The files that GitHub reads: the workflow, the issue forms, how to report vulnerabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GITHUB = ROOT / ".github"
 
 def read_yaml(path: str) -> Any:
     text = (GITHUB / path).read_text()
-    # YAML 1.1 takes the word `on` for true.
+    # YAML 1.1 parses the word `on` as true.
     return yaml.safe_load(text.replace("\non:", '\n"on":'))
 
 

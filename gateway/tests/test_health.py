@@ -1,4 +1,4 @@
-"""The probes: what balancers and operators read."""
+"""The probes that load balancers and operators read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ready() -> tuple[int, Ready]:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was noted before, and a slow machine has time enough."""
+    """Forget earlier log lines, and give a slow machine enough time."""
     health._noted.clear()
     monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", 60.0)
 
@@ -57,12 +57,12 @@ def test_asks_on_a_connection_of_its_own() -> None:
     assert Heartbeat.objects.filter(name="readyz").count() == (connection.vendor == "sqlite")
 
 
-# --- Ready exactly where a chat is served ---------------------------------------------------
+# --- Ready exactly when a chat is served ----------------------------------------------------
 
 
 @pytest.fixture
 def without_table(transactional_db: None) -> Iterator[Callable[[str], None]]:
-    """Return a function that takes a table away until the test is over."""
+    """Return a function that hides a table until the test ends."""
     taken: list[str] = []
 
     def take(table: str, undo: bool = False) -> None:
@@ -103,7 +103,7 @@ def test_a_database_without_a_table_is_not_ready(
 
 @pytest.mark.django_db
 def test_a_missing_column_is_a_missing_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code is newer than the database: `migrate` has not run."""
+    """The code is newer than the database, because `migrate` has not run."""
     statement = health._look_at_tables()
     name = 't."requests_per_minute"'
     assert name in statement
@@ -117,7 +117,7 @@ def test_a_missing_column_is_a_missing_table(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_database_that_may_only_be_read_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A standby after a failover, or a file system that was remounted."""
+    """For example, a standby after a failover, or a file system that was remounted read-only."""
     ask = health._ask_database
 
     def ask_read_only() -> None:
@@ -145,7 +145,7 @@ def test_a_database_that_may_only_be_read_is_not_ready(
 def test_a_full_disk_is_not_ready_and_room_makes_it_so_again(
     api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite's own bound of pages stands in for a disk's."""
+    """SQLite's page limit stands in for a full disk."""
     ask = health._ask_database
     room = [0]
 
@@ -182,7 +182,7 @@ def test_a_database_that_is_away_is_named(
 def test_a_database_that_was_restarted_is_ready_at_once(
     api: ApiClient, provider: FakeProvider
 ) -> None:
-    """However many broken connections it has left in the pool."""
+    """However many broken connections the restart has left in the pool."""
 
     all_have_one = threading.Barrier(4)
 
@@ -221,7 +221,7 @@ def test_a_lost_cache_alone_takes_nothing_out_of_service(
 def test_without_redis_a_busy_process_says_of_no_cache_that_it_is_away(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    """The cache is the process's own memory then; late threads prove nothing about it."""
+    """The cache is then the process's own memory. Late threads prove nothing about it."""
     monkeypatch.setattr(health, "_PROBES", health._PROBES | {"cache": NeverAnswers(lambda: "")})
     settings.REDIS_URL = ""
     status, body = ready()
@@ -229,7 +229,7 @@ def test_without_redis_a_busy_process_says_of_no_cache_that_it_is_away(
 
 
 class NeverAnswers(health.Probe):
-    """Asks, and its thread does not get its turn."""
+    """A probe whose thread never gets its turn."""
 
     def begin(self) -> Future[str]:
         late: Future[str] = Future()
@@ -244,7 +244,7 @@ class NeverAnswers(health.Probe):
 def test_a_database_that_never_answers_is_given_up_for_everybody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many ask, one thread waits for it; then it is asked again."""
+    """However many callers ask, only one thread waits for it. Later it is asked again."""
     over, threads = threading.Event(), []
 
     def hang() -> None:

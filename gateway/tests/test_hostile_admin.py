@@ -1,6 +1,6 @@
-"""Robustness of the staff's pages: whatever an id, a filter, an action or a choice says.
+"""Robustness of the staff pages against any id, filter, action, or choice.
 
-Generated from what is registered: a new model, filter, action or field is in it by itself.
+Generated from what is registered, so new models, filters, actions, and fields are covered.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def page_of(model: type[Model], page: str, *args: Any) -> str:
 
 
 def failures_of(client: Client, method: str, asked: Iterable[tuple[str, dict[str, str]]]) -> str:
-    """Return which pages failed, and with what, a line each."""
+    """Return which pages failed, and how, one line each."""
     found = []
     for path, data in asked:
         sent = {name: one.encode("utf-8", "surrogatepass") for name, one in data.items()}
@@ -51,7 +51,7 @@ def failures_of(client: Client, method: str, asked: Iterable[tuple[str, dict[str
 
 
 def filters_of(model: type[Model], value: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the list with every filter its page knows, and what its links carry along."""
+    """Yield the list page with every filter it knows, and the parameters its links carry."""
     registered: Any = admin.site._registry[model]
     page = page_of(model, "changelist")
     names = [one if isinstance(one, str) else one[0] for one in registered.list_filter]
@@ -73,7 +73,7 @@ def test_no_filter_of_a_list_fails(model: type[Model], boss: Client) -> None:
 
 
 def rows_pages(model: type[Model], value: str) -> Iterator[str]:
-    """Yield every address of a model that names a row, with another name for it."""
+    """Yield every URL of a model that names a row, with another name for the row."""
     for pattern in admin.site._registry[model].urls:
         names = pattern.pattern.converters
         if pattern.name and names:
@@ -124,7 +124,7 @@ def test_no_action_on_rows_that_do_not_exist_fails(model: type[Model], boss: Cli
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
 def test_no_form_fails_over_what_is_chosen_in_it(model: type[Model], boss: Client) -> None:
-    """Whatever the page offers, any text can be sent in its place."""
+    """Whatever choices the page offers, a client can send any text instead."""
     row = model._default_manager.first()
     pages = [page_of(model, "add")] + ([page_of(model, "change", row.pk)] if row else [])
     asked: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Robustness: whatever stands in a query string or a form, no page fails."""
+"""Robustness: no page fails, whatever a query string or a form contains."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def body_of(response: Any) -> bytes:
 
 
 def try_it(client: Client, method: str, path: str, data: Any) -> str:
-    """Return what went wrong, or nothing.
+    """Return what went wrong, or an empty string.
 
-    Forms go out urlencoded: in a multipart form Django's client sends bytes as a list of numbers.
+    Forms are sent urlencoded: in a multipart form Django's client sends bytes as a list of numbers.
     """
     try:
         response = (

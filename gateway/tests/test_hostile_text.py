@@ -1,4 +1,4 @@
-"""What people and models write is text on every page: no markup of it, no attribute, no script."""
+"""Every page shows texts of people and models as text: never as markup, attribute, or script."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ pytestmark = pytest.mark.django_db
 
 MARK = "h4x"
 ATTACK = f"""'"><img src=x onerror={MARK}()><b x-data x-init="{MARK}()">{{{{7*7}}}}"""
-# For the fields that take no more.
+# For fields with a lower maximum length.
 SHORTER = f'"><img src=x onerror={MARK}()>'
 SHORT = f"<b {MARK}>"
 URL = f'javascript:{MARK}()//"><img src=x onerror={MARK}()>'
-# Read by programs, each in a form of its own, and shown on no page.
+# Read by programs, each in its own format, and shown on no page.
 KEPT = {
     "channels.ApiKey.key_digest", "channels.ApiKey.key_last_four",
     "channels.ApiKey.encryption_key_id", "channels.Provider.encryption_key_id",
@@ -59,14 +59,14 @@ KEPT = {
     "billing.RateWindow.history", "conversations.UsageRollup.durations",
     "conversations.IdempotencyRecord.fingerprint", "conversations.IdempotencyRecord.body",
 }  # fmt: skip
-# Appended and never changed: the database refuses it, so their texts are hostile from the start.
+# Append-only: the database refuses updates, so these texts are hostile from the start.
 APPENDED = {"billing.LedgerEntry"}
 LIVE_ATTRIBUTES = ("on", "x-", "@", ":", "hx-", "data-hx-", "style", "srcdoc")
 ADDRESSES = ("href", "src", "action", "formaction", "xlink:href", "poster", "data")
 
 
 class Page(HTMLParser):
-    """Reads a page as a browser does; remembers what of a hostile text came alive in it."""
+    """Parses a page as a browser does, and records which parts of a hostile text became active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Page(HTMLParser):
             self.script = ""
         for name, value in attrs:
             text = (value or "").strip().lower()
-            if name == "hx-get":  # an address of ours, in whose query a text is encoded
+            if name == "hx-get":  # one of our URLs, whose query contains an encoded text
                 text = text.partition("?")[0] + re.sub(f"{MARK}%28", "", text.partition("?")[2])
             is_alive = MARK in name or (MARK in text and name.startswith(LIVE_ATTRIBUTES))
             is_alive |= name in ADDRESSES and bool(re.match(r"(javascript|data|vbscript):", text))
@@ -102,7 +102,7 @@ class Page(HTMLParser):
 
 
 def findings(path: str, response: Any) -> list[str]:
-    """Return what of the hostile text is more than text in this answer."""
+    """Return which parts of the hostile text are more than text in this response."""
     assert response.status_code < 500, path
     body = b"".join(response.streaming_content) if response.streaming else response.content
     if response.status_code in (301, 302):
@@ -135,22 +135,23 @@ def hostile_value(field: models.Field[Any, Any], number: int) -> Any:
             return {name: [text, text] for name, text in named.items()}
         return [named] if field.get_default() == [] else named
     if isinstance(field, models.EmailField):
-        # What an address may hold between quotes.
+        # The characters that an address may contain between quotes.
         return f'"<img src=x onerror={MARK}()>{number}"@example.com'
     texts = (URL if "url" in field.name else ATTACK, SHORTER, SHORT)
-    # Rows that must differ do so by their number.
+    # Rows that must be unique differ by their number.
     return next(
         text for text in (f"{text}{number}" for text in texts)
         if len(text) <= (field.max_length or len(text))
     )  # fmt: skip
 
 
-# The database refuses starts under other secrets than these say; neither is text of a tenant's.
+# The database refuses to start with other secrets than SecretCheck records, and tenants write
+# neither of these texts.
 LEFT_ALONE = ("channels.SecretCheck", "auth.Permission")
 
 
 def poison() -> None:
-    """Write the hostile text into every text field of every row there is."""
+    """Write the hostile text into every text field of every row."""
     for app in (*OUR_APPS, "auth", "account", "admin"):
         for model in apps.get_app_config(app).get_models():
             rows = list(model._base_manager.values_list("pk", flat=True))
@@ -166,7 +167,7 @@ def poison() -> None:
 
 
 def make_hostile_tenant(provider: FakeProvider) -> Tenant:
-    """Return a tenant with a row of everything, each text of which is hostile."""
+    """Return a tenant with a row of everything, in which each text is hostile."""
     one = make_tenant("mine", "own", provider)
     channel, owner = one.site.channel, one.people["owner"]
     actor = Actor(ATTACK, owner)
@@ -223,7 +224,7 @@ def form_of(html: str) -> dict[str, Any]:
 
 
 def walk(client: Client, paths: list[str], *, least: int) -> None:
-    """Open every page, send its forms back full of hostile text, and look at both."""
+    """Open every page, send its forms full of hostile text, and check both responses."""
     found, shown = [], 0
     for path in paths:
         response = client.get(path)
@@ -274,7 +275,7 @@ def test_no_page_of_the_console_runs_it(tenant: Tenant, who: str) -> None:
     pages = [page for page in CONSOLE if page.name != "logout"]
     paths = [address_of(page, values) for page in pages]
     paths += [f"{path}?q={ATTACK}&text={ATTACK}&page={ATTACK}&s=h" for path in paths]
-    # Sent one by one: a form of one page may change what the next one shows.
+    # Sent one by one, because a form of one page may change what the next page shows.
     found, shown = [], 0
     for path in paths:
         response = client.get(path)

@@ -1,4 +1,4 @@
-"""Our modules import in no circle, and hide no import in a function without a reason."""
+"""Our modules have no import cycles, and no unexplained imports inside functions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_no_module_imports_itself_through_others() -> None:
         module: graph.find_modules_directly_imported_by(module) - {module}
         for module in graph.modules
     }
-    # Raises CycleError, which names the modules of the circle.
+    # Raises CycleError, which names the modules in the cycle.
     TopologicalSorter(imports).prepare()
 
 
@@ -66,9 +66,9 @@ def test_an_unexplained_import_is_found(tmp_path: Path) -> None:
 
 
 def _unexplained(path: Path) -> Iterator[int]:
-    """Yield the lines of imports of ours in functions that have no comment above them.
+    """Yield the lines of our imports in functions that have no comment above them.
 
-    One comment is enough for imports in a row.
+    One comment is enough for several imports in a row.
     """
     text = path.read_text()
     lines = text.splitlines()

@@ -1,4 +1,4 @@
-"""Where a person is logged in: seen, ended from elsewhere, over by itself."""
+"""Where a person is logged in: listed, ended from elsewhere, and expired."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_log_in_ends_however_busy_it_is(anna: User, clock: Any, settings: Any)
     client = browser(anna)
     clock.shift(3500)
     assert is_in(client)
-    # A new password is another key of the same log-in: no way to stay for ever.
+    # A new password changes the session key, not the log-in, so it cannot extend a log-in forever.
     new = "another-good-password"
     client.post(
         "/accounts/password/change/", {"oldpassword": PASSWORD, "password1": new, "password2": new}
@@ -232,7 +232,7 @@ def test_requests_at_once_lose_nothing_of_a_session(anna: User, clock: Any) -> N
 
 
 def test_with_secure_cookies_no_subdomain_can_set_them() -> None:
-    # In a process of its own: settings are read once.
+    # In a separate process, because settings are read only once.
     code = (
         "import json, gateway.settings as s; "
         "print(json.dumps([s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, s.SESSION_COOKIE_SECURE]))"

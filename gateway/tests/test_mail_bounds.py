@@ -1,4 +1,4 @@
-"""Mails that somebody can have sent to a mailbox are few a day, whoever asks and at once."""
+"""A mailbox gets only a few requested mails a day, from whatever sources, even concurrent ones."""
 
 from __future__ import annotations
 

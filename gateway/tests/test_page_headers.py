@@ -1,4 +1,4 @@
-"""What every page's headers and the log's paths hold, whatever came of the request."""
+"""The headers of every page and the paths in the log, whatever the response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every address says who may use it: one without a declared policy fails the build."""
+"""Every URL states who may use it. One without a declared policy fails the build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from channels.models import Membership
 from gateway.console import urls as console_urls
 
-# Pages that need no role, each with its reason.
+# Pages that need no role, each with the reason.
 WITHOUT_ROLE = {
     "no_account": "for people who are in no account",
     "create_account": "makes the first account of a person without one",

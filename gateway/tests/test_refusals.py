@@ -1,4 +1,4 @@
-"""Pages that are refused or cannot be answered: page and log say why and what to set."""
+"""Pages that are refused or cannot be answered: page and log say why, and which setting to fix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def post_log_in(host: str, **headers: str) -> Any:
 def test_a_wrong_origin_names_both_addresses_and_the_settings(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy with TLS in front, and TRUSTED_PROXY_COUNT still 0."""
+    """With a TLS proxy in front while TRUSTED_PROXY_COUNT is still 0."""
     settings.ALLOWED_HOSTS = ["gateway.example.com"]
     response = post_log_in("gateway.example.com", Origin="https://gateway.example.com")
     page = response.content.decode()
@@ -138,7 +138,7 @@ def test_pages_without_a_database_are_503_and_say_when_to_come_back(
     monkeypatch.setattr("django.contrib.sessions.backends.db.SessionStore.load", away)
     response = client.get(path)
     if response.status_code == 200:
-        assert path == LOG_IN  # which needs none
+        assert path == LOG_IN  # the log-in page, which needs no database
         return
     assert response.status_code == 503
     assert int(response["Retry-After"]) >= 1

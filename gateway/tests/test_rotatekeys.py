@@ -1,4 +1,4 @@
-"""`manage.py rotatekeys`: everything under the newest secrets, while others read and write."""
+"""`manage.py rotatekeys` moves everything to the newest secrets while others read and write."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEW_RING, NEW_PEPPER = f"k2:{encoded('n')}", encoded("q")
 
 
 class Installation:
-    """One row of everything that is kept under a secret."""
+    """One row of everything that is encrypted or digested with a secret."""
 
     def __init__(self) -> None:
         self.site = make_site()
@@ -63,7 +63,7 @@ class Installation:
         TOTP.activate(self.user, FACTOR_SECRET)
 
     def works(self) -> None:
-        """Everything that a secret opens still opens."""
+        """Assert that everything that needs a secret still works."""
         for key in (self.site.api_key, self.site.test_key):
             assert ApiClient(key).get("/api/key").status_code == 200
         shown = {services.reveal_api_key(row) for row in ApiKey.objects.all()}
@@ -76,7 +76,7 @@ class Installation:
         assert found.id == self.invitation.record.id
         assert redemptions.find_code(self.code.code) == self.code
         factor = Authenticator.objects.get(user=self.user)
-        assert factor.wrap().validate_code("") is False  # read, and judged
+        assert factor.wrap().validate_code("") is False  # decrypted, and found wrong
 
 
 def rotate(*arguments: str) -> Any:
@@ -144,7 +144,7 @@ def test_everything_works_before_while_and_after(
 
 
 def test_a_machine_that_is_not_told_yet_finds_what_was_rewritten(settings: Settings) -> None:
-    """Add the new secrets at the end everywhere first: then the order of restarts is free."""
+    """If the new secrets are first added at the end everywhere, restarts can come in any order."""
     installation = Installation()
     ring, pepper = settings.ENCRYPTION_KEYS, settings.KEY_DIGEST_PEPPER
     add_ring(settings)
@@ -153,7 +153,7 @@ def test_a_machine_that_is_not_told_yet_finds_what_was_rewritten(settings: Setti
     settings.ENCRYPTION_KEYS = f"{ring},{NEW_RING}"
     settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS = pepper, NEW_PEPPER
     installation.works()
-    # What it writes meanwhile asks for the old secrets again, and the next rotation takes it along.
+    # What that machine writes meanwhile needs the old secrets again. The next rotation covers it.
     services.issue_api_key(channel=installation.site.channel, is_test=True).record.delete()
     services.issue_api_key(channel=make_site(owner="late@example.com").channel, is_test=False)
     assert ("ENCRYPTION_KEYS", "t1") in recorded()
@@ -230,7 +230,7 @@ def test_what_cannot_be_read_keeps_its_pepper_until_it_is_revoked(settings: Sett
 def test_an_open_invitation_without_a_ciphertext_keeps_its_pepper_until_it_ends(
     settings: Settings,
 ) -> None:
-    """As those from before this version are."""
+    """As invitations from before this version are."""
     installation = Installation()
     old = Invitation.objects.filter(id=installation.invitation.record.id)
     old.update(secret_ciphertext=None, encryption_key_id="", pepper_id="")
@@ -246,7 +246,7 @@ def test_an_open_invitation_without_a_ciphertext_keeps_its_pepper_until_it_ends(
 
 
 def test_an_invitation_opened_before_is_accepted_after(settings: Settings, client: Any) -> None:
-    """The browser that opened the link keeps digests; the rotation changes the row's."""
+    """The browser that opened the link keeps its digests, but the rotation changes the row's."""
     installation = Installation()
     client.force_login(installation.user)
     settings.KEY_DIGEST_PEPPER_FALLBACKS = NEW_PEPPER
@@ -355,14 +355,14 @@ def test_a_secret_is_not_forgotten_while_somebody_writes_under_it(
         with transaction.atomic():
             services.issue_api_key(channel=site.channel, is_test=False)
             writing.set()
-            wait_for_a_waiting_backend()  # which wants to forget the secret
+            wait_for_a_waiting_backend()  # it wants to forget the secret
         connection.close()
 
     writer = threading.Thread(target=write)
     writer.start()
     assert writing.wait(60)
     settings.ENCRYPTION_KEYS = f"{NEW_RING},{old}"
-    ApiKey.objects.all().delete()  # those that can be seen
+    ApiKey.objects.all().delete()  # only those that this connection can see
     needed = lambda: rotation.count_left()["ENCRYPTION_KEYS", "t1"] > 0  # noqa: E731
     assert not secret_checks.forget("ENCRYPTION_KEYS", "t1", is_needed=needed)
     writer.join()

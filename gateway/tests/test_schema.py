@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and what callers were promised."""
+"""The OpenAPI document: valid, complete, and with everything that callers were promised."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATHS = {
 }
 
 
-# In a process that has generated none yet.
+# In a process that has not generated the document yet.
 ALL_AT_ONCE = """
 import django; django.setup()
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     assert set(schema["required"]) == {"message", "session_id"}
-    # A pattern for the message in place of maxLength: the limit is that of the trimmed text.
+    # The message has a pattern, not maxLength, because the limit applies to the trimmed text.
     message = re.compile(schema["properties"]["message"]["pattern"])
     for text in ("a", " a ", "a" * 2000, "\n" + "a b" * 600 + " " * 999, "日本" * 1000):
         assert message.search(text), text

@@ -1,4 +1,4 @@
-"""A second factor that is asked for: of the staff by setting, of members by their account."""
+"""A required second factor: for staff by a setting, for members by their account."""
 
 from __future__ import annotations
 

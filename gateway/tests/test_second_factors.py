@@ -1,4 +1,4 @@
-"""Secrets of second factors: bound to their rows, never in clear, and none spoils another."""
+"""Second-factor secrets: bound to their rows, never in clear text, independent of each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from channels.second_factors import MEMBERS
 from common import crypto
 from gateway import rotation
 
-# A code lasts for 30 seconds: no test ends up in the next ones.
+# A code lasts for 30 seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 PASSWORD = "a-long-password-1"
@@ -33,7 +33,7 @@ SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
 @pytest.fixture(autouse=True)
 def _fresh_attempts(forget_attempts: Any) -> None:
-    """Codes that were used are remembered in the cache."""
+    """Forget used codes, which the cache remembers."""
 
 
 def code_now(secret: str = SECRET) -> str:
@@ -69,7 +69,7 @@ def log_in_with(user: User, code: str) -> bool:
 
 
 def unbound(clear: str) -> str:
-    """Return a secret as it was stored before it was bound."""
+    """Return a secret as it was stored before secrets were bound to rows."""
     key_id, sealed = crypto.encrypt(clear, context="mfa_authenticator.data")
     return f"{key_id}:{base64.b64encode(sealed).decode()}"
 

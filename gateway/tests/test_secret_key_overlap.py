@@ -1,4 +1,4 @@
-"""SECRET_KEY can be rotated: what the earlier one signed counts while it is a fallback."""
+"""Rotating SECRET_KEY: what the earlier key signed stays valid while that key is a fallback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEW_KEY = "another-key-" + "y" * 50
 
 @pytest.fixture(autouse=True)
 def _fresh_attempts(forget_attempts: object) -> None:
-    """Mails that were asked for are counted in the cache."""
+    """Forget requested mails, which the cache counts."""
 
 
 def swap(settings: Settings, *, is_overlap: bool) -> None:
@@ -40,7 +40,7 @@ def test_a_log_in_lasts_as_long_as_the_overlap(settings: Settings, is_overlap: b
     assert client.get("/admin/").status_code == 200
     swap(settings, is_overlap=is_overlap)
     assert client.get("/admin/").status_code == (200 if is_overlap else 302)
-    # From here on it is signed with the new key alone.
+    # From here on, only the new key signs.
     settings.SECRET_KEY_FALLBACKS = []
     assert client.get("/admin/").status_code == (200 if is_overlap else 302)
 

@@ -1,4 +1,4 @@
-"""Who came in, who was kept out and what was changed about a log-in: in the log, and for owners."""
+"""Log-ins, refused log-ins, and changes to a log-in: in the log, and visible to owners."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.accounts.events import abridged
 from gateway.tests.console_clients import log_in, owner_of
 from gateway.tests.test_accounts import PASSWORD, SECRET, code_now, link_in_mail, sign_up
 
-# A code and a count of attempts last for seconds: no test ends up in the next ones.
+# Codes and attempt counts last for seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]
 
 ADDRESS = "198.51.100.7"

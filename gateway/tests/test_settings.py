@@ -1,4 +1,4 @@
-"""Configuration from the environment: what is wrong stops the start, in words, without secrets."""
+"""Configuration from the environment: errors stop the start, with a clear text and no secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRETS = {
 
 
 def load(data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Load the real settings in a process of its own, with these variables."""
+    """Load the real settings in a separate process, with these variables."""
     environment = {
         "PATH": os.environ["PATH"],
         "DATA_DIR": str(data_dir),
@@ -166,7 +166,7 @@ def test_secrets_may_come_from_files(tmp_path: Path) -> None:
 
 
 def test_a_secret_may_begin_with_a_dollar_sign(tmp_path: Path) -> None:
-    """Django's own generator makes such keys; the environment reader takes `$` for a reference."""
+    """Django's generator makes such keys, but the environment library takes `$` for a reference."""
     result = load(tmp_path, SECRET_KEY="$ecret-with-a-dollar")
     assert "ecret-with-a-dollar" not in result.stderr
     assert result.stdout == "64 $ecret-with-a-dollar\n"

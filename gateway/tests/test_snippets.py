@@ -1,4 +1,4 @@
-"""Every snippet that we show is run as it stands against a server, and does what it says."""
+"""Every published snippet runs unchanged against a server and does what it says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = "llama-3.3-70b-versatile"
 DEMO = "This is a demo reply to a test key"
 OPENING = "Hello! What can you do?"
 COMMANDS = {
-    "curl": ("bash",),  # a script of curl's command lines
+    "curl": ("bash",),  # a script of curl command lines
     "javascript": ("node",),
     "python": (sys.executable,),
     "php": ("php",),
@@ -46,7 +46,7 @@ def live_site() -> Site:
 
 @pytest.fixture
 def run(live_site: Site, live_server: Any, tmp_path: Path) -> Run:
-    """Return what runs a snippet and gives back all that it has said."""
+    """Return a function that runs a snippet and returns all its output."""
 
     def run_snippet(language: str, snippet: str, key: str = "", status: int | None = 0) -> str:
         command = COMMANDS[language]
@@ -132,7 +132,7 @@ def test_a_refusal_is_said_with_its_code_and_the_owners_words(
 def test_curl_gets_the_same_answer_again(run: Run, live_site: Site, provider: FakeProvider) -> None:
     provider.fail()
     first = run("curl", "retry", live_site.api_key)
-    # It says on stderr that it has tried again.
+    # Its stderr says that it has tried again.
     assert "Reply 2" in first
     assert "Reply 2" in run("curl", "retry", live_site.api_key)
     assert len(provider.requests) == 2

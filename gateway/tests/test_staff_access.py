@@ -1,4 +1,4 @@
-"""What staff do to an account is asked for, bounded, and in the account's own audit log."""
+"""Staff actions on an account need a reason, are limited, and appear in its own audit log."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_moving_a_channel_ends_its_keys_and_is_in_both_logs(
         (entry,) = entries(one, "channel.moved")
         assert entry.actor_name == "admin@example.com"
         assert entry.changes["reason"] == [None, "Sold with the shop"]
-    # Neither learns who the other is.
+    # Neither account learns who the other is.
     assert "stranger" not in str(entries(site, "channel.moved")[0].changes)
     assert "owner" not in str(entries(stranger, "channel.moved")[0].changes)
     assert len(entries(site, "key.revoked")) == 2
@@ -204,7 +204,7 @@ def test_a_guest_of_the_staff_leaves_a_trace_of_each_conversation(talk: Site) ->
         f"/channels/{talk.channel.id}/prompt/2/",
     ):
         before = len(entries(talk, "staff.read_text"))
-        for _ in range(2):  # a page that refreshes itself is noted once
+        for _ in range(2):  # a page that refreshes itself is recorded once
             assert client.get(page, follow=True).status_code == 200
         assert len(entries(talk, "staff.read_text")) == before + 1, page
 
@@ -237,7 +237,7 @@ def test_an_account_is_disabled_with_a_reason_its_owner_reads(site: Site) -> Non
     owner = Client()
     owner.force_login(User.objects.get(email="owner@example.com"))
     assert "Unpaid since May" in text_of(owner.get("/audit-log/", follow=True))
-    # Back on: no reason needed.
+    # Enabling it again needs no reason.
     client.post(page, account_form(account, is_enabled="on"))
     assert ApiClient(site.api_key).get("/api/key").status_code == 200
 
@@ -279,7 +279,7 @@ def test_a_prepared_provider_stays_off_until_a_superuser_turns_it_on(admin_clien
     provider = Provider.objects.filter(name="mine")
     assert provider.values_list("is_enabled", "key_ciphertext").get() == (False, None)
     page = reverse("admin:channels_provider_change", args=[provider.get().pk])
-    # Off again is nobody's risk.
+    # Switching a provider off again is no risk.
     switches = (client, form, False), (admin_client, form, True), (client, {"name": "mine"}, False)
     for browser, sent, is_on in switches:
         browser.post(page, sent)

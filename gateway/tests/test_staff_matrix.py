@@ -1,8 +1,8 @@
-"""Each permission of the staff alone: whatever page it opens, no secret, no text, no higher right.
+"""A staff member with a single permission sees no secret, no text, and gains no higher right.
 
-The matrix is generated: every permission of every model the staff admin shows, and those of our
-own, against every page, filter, search, autocomplete and form there is. A new model or page is in
-it by itself.
+The matrix is generated: every permission of every model that the staff admin shows, and the
+gateway's own permissions, against every page, filter, search, autocomplete, and form. New models
+and pages are covered automatically.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from gateway import verification
 from gateway.console import urls as console_urls
 from gateway.staff import urls as staff_urls
 
-# Who may do what does not depend on the database, and trying all of it takes minutes.
+# The result does not depend on the database, and trying all combinations takes minutes.
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.skipif(
@@ -59,14 +59,14 @@ pytestmark = [
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 DEEDS = ("add", "change", "delete", "view")
 HOSTILE_HOST = "https://collector.example/v1"
-# Of oneself alone: one's log-in, and an account of one's own.
+# These concern only the person: their log-in, and an account of their own.
 OWN = ("logout", "create_account")
 PASSWORD = "correct-horse-battery-9"
 FORM = "application/x-www-form-urlencoded"
 
 PROVIDER_KEY = "sk-or-v1-canary-provider-key-0123456789"
 FACTOR_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-# What visitors, models and owners wrote.
+# What visitors, models, and owners wrote.
 TEXTS = ("canary-question", "canary-reply", "canary-page", "canary-prompt", "canary-note")
 
 
@@ -109,7 +109,7 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
 
 
 def secrets(*sites: Site) -> dict[str, str]:
-    """Return what no page of the staff's shows to anybody with one permission."""
+    """Return what no staff page may show to anybody with one permission."""
     found = {text: text for text in TEXTS}
     for number, one in enumerate(sites):
         found |= {f"live key {number}": one.api_key, f"test key {number}": one.test_key}
@@ -146,7 +146,7 @@ def permissions_of(model: type[Model]) -> list[Permission]:
 
 
 def urls_of(model: type[Model]) -> Iterator[str]:
-    """Yield every address the staff admin has for a model, with its rows' keys filled in."""
+    """Yield every URL that the staff admin has for a model, with the keys of its rows."""
     row = model._default_manager.first()
     for pattern in admin.site._registry[model].urls:
         if pattern.name is None:
@@ -158,7 +158,7 @@ def urls_of(model: type[Model]) -> Iterator[str]:
 
 
 def lookups_of(model: type[Model]) -> Iterator[str]:
-    """Yield filters that ask about each column of a row, and search and order by each."""
+    """Yield filters, searches, and orders for each column of a row."""
     page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     for field in model._meta.concrete_fields:
         yield f"{page}?{field.name}__contains=canary"
@@ -168,7 +168,7 @@ def lookups_of(model: type[Model]) -> Iterator[str]:
 
 
 def shared_pages(site: Site) -> Iterator[str]:
-    """Yield the pages that belong to no model: the staff's own, palette, console."""
+    """Yield the pages that belong to no model: the staff's own, the palette, the console."""
     values: dict[str, Any] = {"account_id": site.account_id, "channel_id": site.channel.id}
     values |= {"route_id": Route.objects.all()[0].id, "session_pk": ChatSession.objects.all()[0].id}
     values |= {"number": 1}
@@ -224,7 +224,7 @@ def test_one_permission_shows_no_secret_and_no_text(
 def test_a_filter_in_the_address_cannot_ask_about_a_column(
     model: type[Model], filled: Site, admin_client: Client
 ) -> None:
-    """Django filters lists by any column: letter by letter that tells texts, digests and hashes."""
+    """Django filters by any column, which reveals texts, digests, and hashes letter by letter."""
     page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     for field in model._meta.concrete_fields:
         for lookup in (f"{field.name}__startswith", f"{field.name}__regex", f"{field.name}__gt"):
@@ -236,10 +236,10 @@ def test_a_filter_in_the_address_cannot_ask_about_a_column(
 
 
 def belongings() -> dict[str, Any]:
-    """Return who may what, where texts and keys go, and who was given credits.
+    """Return who may do what, where texts and keys go, and who was granted credits.
 
-    Without what is new and harmless: a person without password and powers, an account and a plan
-    without credits, an empty channel.
+    Leaves out what is new and harmless: a person without password and permissions, an account and a
+    plan without credits, an empty channel.
     """
     new = {"email": "mine@example.com", "is_staff": False, "is_superuser": False}
     people = User.objects.exclude(email="helper@example.com").exclude(
@@ -291,7 +291,7 @@ def belongings() -> dict[str, Any]:
     }
 
 
-# What each may change after all, as its own name says.
+# What each permission may change, as its own name says.
 MEANT = {
     "delete_fixedanswer": {"answers"},
     "delete_provider": {"hosts"},
@@ -300,9 +300,9 @@ MEANT = {
 
 
 def greedy_form(helper: User, site: Site) -> str:
-    """Return a form that asks for everything at once; each page takes what it knows of it.
+    """Return a form that asks for everything at once. Each page takes the fields it knows.
 
-    Encoded, as it goes to a hundred pages.
+    Already encoded, because it is sent to a hundred pages.
     """
     stranger_account = Account.objects.exclude(id=site.account_id).order_by("id").first()
     assert stranger_account is not None
@@ -403,7 +403,7 @@ def test_one_permission_takes_nothing(model: type[Model], filled: Site) -> None:
 
 
 def restore_rows(site: Site) -> None:
-    """Bring back what a permission was meant to delete, for the next one."""
+    """Restore what a permission was meant to delete, for the next one."""
     if not FixedAnswer.objects.exists():
         FixedAnswer.objects.create(
             channel=site.channel, question="q", question_normalized="q", answer="saved"
@@ -412,7 +412,7 @@ def restore_rows(site: Site) -> None:
 
 
 def test_all_permissions_but_superuser_reach_no_higher_right(filled: Site) -> None:
-    """Together they may do much, but not make superusers, staff, members or other keys."""
+    """Together they may do much, but not create superusers, staff, members, or keys."""
     helper, client = staff_with(None)
     helper.user_permissions.set(Permission.objects.all())
     form = greedy_form(helper, filled)
@@ -429,7 +429,7 @@ def test_all_permissions_but_superuser_reach_no_higher_right(filled: Site) -> No
 
 
 def test_permissions_on_the_page_are_those_of_the_matrix(filled: Site) -> None:
-    """Every permission that can be given is tried here, or is of a model with no page at all."""
+    """Every permission that can be given is tried here, or its model has no page at all."""
     tried = {one.pk for model in REGISTERED for one in permissions_of(model)}
     shown = {model._meta.label_lower for model in REGISTERED}
     for permission in Permission.objects.select_related("content_type"):

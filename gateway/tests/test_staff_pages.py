@@ -1,4 +1,4 @@
-"""The staff's own pages: desk, timeline, codes, route tests, health, overview."""
+"""The staff's own pages: credits desk, timeline, codes, route tests, health, overview."""
 
 from __future__ import annotations
 
@@ -585,7 +585,7 @@ def test_times_in_lists_say_that_they_are_utc(admin_client: Client, site: Site, 
         (("view_redemptioncode",), "admin:billing_redemptioncode_changelist"),
         (("view_redemptioncode", "add_redemptioncode"), "admin:billing_redemptioncode_changelist"),
         (("add_redemptioncode", "add_ledgerentry"), "admin:make_codes"),
-        # Making codes is giving credits: alone, this opens neither page.
+        # Creating codes means granting credits, so this permission alone opens neither page.
         (("add_redemptioncode",), None),
         (("view_account",), None),
     ],

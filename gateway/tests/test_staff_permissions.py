@@ -1,4 +1,4 @@
-"""Staff with some permissions cannot take more, nor send a provider's key elsewhere."""
+"""Staff with some permissions cannot get more, nor send a provider's key elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""“View as owner”: read-only, without keys, in the audit log, and never somebody else's log-in."""
+"""“View as owner”: read-only, without keys, in the audit log, never a log-in as somebody else."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def test_a_guest_cannot_write_anything(guest: Client, site: Site) -> None:
     before = AuditEntry.objects.count()
     tried = 0
     for pattern in PAGES:
-        # Those of one's own log-in; "create_account" does nothing for who has one before them.
+        # These concern the person's own log-in. “create_account” does nothing if they have an
+        # account.
         if pattern.name in ("leave_staff_view", "logout", "no_account", "create_account"):
             continue
         address = address_of(pattern, site)
@@ -87,7 +88,7 @@ def test_a_guest_cannot_write_anything(guest: Client, site: Site) -> None:
 
 
 def address_of(pattern: Any, site: Site) -> str | None:
-    """Return the address of a page of the console, about the site's channel where it needs one."""
+    """Return the URL of a console page, for the site's channel if it needs one."""
     known = {"channel_id": site.channel.id, "account_id": site.account_id}
     wanted = set(pattern.pattern.converters)
     if wanted - set(known):
@@ -121,7 +122,7 @@ def test_leaving_leads_back_to_the_account(guest: Client, site: Site) -> None:
 
 @pytest.mark.parametrize("missing", GUEST)
 def test_without_the_permissions_nobody_looks(site: Site, missing: str) -> None:
-    """Who may see the list of accounts may not yet read what visitors wrote."""
+    """Permission to list accounts does not yet allow reading what visitors wrote."""
     client = staff("view_user", *(one for one in GUEST if one != missing))
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.get(url).status_code == 403
@@ -150,7 +151,7 @@ def test_an_unknown_account_is_not_found(site: Site) -> None:
 
 
 def enter_password_again(client: Client) -> None:
-    """Do what the page asks for whose log-in is not recent, whichever way the clock went."""
+    """Do what the page asks of an old log-in, whichever way the clock was moved."""
     session = client.session
     for record in session["account_authentication_methods"]:
         record["at"] = time.time()
@@ -159,7 +160,7 @@ def enter_password_again(client: Client) -> None:
 
 @pytest.mark.parametrize("minutes", [59, 61, -3])
 def test_a_view_ends_after_an_hour(clock: Any, guest: Client, site: Site, minutes: int) -> None:
-    """So does one that a clock ahead began: nobody knows when that was."""
+    """So does a view that a fast clock began, because nobody knows when that really was."""
     start = reverse("admin:view_as_owner", args=[site.account_id])
     for path in (f"/a/{site.account_id}/credits/", page_of(site)):
         clock.shift(minutes * 60)
@@ -168,7 +169,7 @@ def test_a_view_ends_after_an_hour(clock: Any, guest: Client, site: Site, minute
         if minutes == 59:
             assert response.status_code == 200
             break
-        # Once back to where it begins; then as for everybody who is no member.
+        # First a redirect to where the view begins, then the same as for every non-member.
         assert response["Location"] == start
         assert "60 minutes as staff are over" in guest.get(start).content.decode()
         assert guest.get(path).status_code == 404

@@ -1,4 +1,4 @@
-"""What a command loads before it begins; bench/start.py measures how long that takes."""
+"""What a command loads before it begins. bench/start.py measures how long that takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from gateway import checks
 
-# Each is loaded by pages, by the worker or by nobody else; together they are most of the imports.
+# Only pages or the worker load these. Together they are most of the imports.
 DEAR = ("gateway.urls", "unfold.admin", "rest_framework.views", "celery", "redis", "fido2.server")
 
 

@@ -1,7 +1,7 @@
-"""S1: every address of both admin sites, tried with a stranger's ids, by every role.
+"""S1: every URL of both admin sites, tried with a stranger's ids, in every role.
 
-The matrix is made from the URL maps: a new address with a new kind of id fails here until it is
-told how to find a stranger's one.
+The matrix comes from the URL maps. A new URL with a new kind of id fails here until this module
+knows how to find a stranger's id of that kind.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OUR_APPS = ("channels", "billing", "conversations")
 
 @dataclass
 class Tenant:
-    """One tenant with a row of everything; its texts carry the mark."""
+    """A tenant with a row of everything. Its texts contain the mark."""
 
     site: Site
     people: dict[str, User]
@@ -93,7 +93,7 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
     return Tenant(site, people)
 
 
-# How to find a tenant's own id for a parameter of an address, and one that nobody has.
+# How to find a tenant's own id for a URL parameter, and an id that nobody has.
 _UNKNOWN_UUID = uuid.UUID("0190a000-0000-7000-8000-00000000dead")
 _UNKNOWN_INT = 987_654_321
 IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
@@ -173,10 +173,10 @@ def test_every_kind_of_id_is_known_to_this_matrix() -> None:
 
 
 def foreign_choices(names: list[str], mine: Tenant, theirs: Tenant) -> Iterator[dict[str, str]]:
-    """Yield for each name whether it is to be ours or foreign, at least one of them foreign."""
+    """Yield a choice of own or foreign for each name, with at least one foreign."""
     for choice in itertools.product(("mine", "foreign"), repeat=len(names)):
         if "foreign" in choice and choice != ("mine",) * len(names):
-            # A version number of ours exists whoever asks: only its channel can be foreign.
+            # Version numbers are not unique to an account: only the channel can be foreign.
             chosen = dict(zip(names, choice, strict=True))
             if chosen.get("number") == "foreign" and chosen["channel_id"] == "mine":
                 continue
@@ -188,7 +188,7 @@ def test_a_strangers_id_is_answered_as_an_unknown_one(
     pattern: URLPattern, mine: Tenant, theirs: Tenant
 ) -> None:
     before = rows_of(theirs.account)
-    # In one test, because two tenants take longer to make than most addresses to try.
+    # In one test, because creating two tenants takes longer than trying most URLs.
     for role in ("owner", "editor", "viewer"):
         client = logged_in(mine.people[role])
         for chosen in foreign_choices(names_of(pattern), mine, theirs):
@@ -206,9 +206,9 @@ def test_a_strangers_id_is_answered_as_an_unknown_one(
 
 
 def expect_alike(seen: Any, wanted: Any, asked: tuple[str, str, str], foreign: set[str]) -> None:
-    """A stranger's id and an unknown one must get the same answer, to the byte."""
+    """Assert that a stranger's id and an unknown one get exactly the same response."""
     if seen.status_code == 302 and asked[1] == "get":
-        # An address for forms alone leads to the page above it, whatever id it was sent.
+        # A URL only for forms redirects to the page above it, whatever id it gets.
         assert not {"account_id", "channel_id"} & foreign, asked
         assert wanted.status_code == 302, asked
         assert shape_of(seen) == shape_of(wanted), asked
@@ -219,7 +219,7 @@ def expect_alike(seen: Any, wanted: Any, asked: tuple[str, str, str], foreign: s
 
 
 def shape_of(response: Any) -> str:
-    """Return where an answer leads, without ids: those asked for may stand in it."""
+    """Return where a response leads, without ids, because it may contain the requested ones."""
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", response["Location"])
 
 
@@ -246,7 +246,7 @@ def test_no_page_shows_a_strangers_words(role: str, mine: Tenant, theirs: Tenant
             body = b"".join(response.streaming_content) if response.streaming else response.content  # type: ignore[attr-defined]
             text = body.decode(errors="replace").replace(query[1:], "")
             asked = query.partition("=")[2]
-            # What was asked for may be repeated in the filter's field; their own words may not.
+            # The filter's field may repeat what was searched for, but not the tenant's own text.
             assert CANARY not in text.replace(asked, "") if asked else CANARY not in text, (
                 path,
                 query,

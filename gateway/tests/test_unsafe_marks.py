@@ -1,7 +1,7 @@
-"""Where our sources switch escaping off: a short list, each entry with its reason.
+"""The places in our sources that turn escaping off: a short list, each with its reason.
 
-`gateway/tests/test_hostile_text.py` looks at the pages that come out; this test finds the places
-that no page of today reaches.
+`gateway/tests/test_hostile_text.py` checks rendered pages. This test finds the places that no page
+reaches today.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from django.template.loader import get_template
 
 ROOT = Path(settings.BASE_DIR)
 APPS = ("gateway", "conversations", "billing", "channels", "common")
-# Calls that make a text into markup, and why each may.
+# Calls that turn a text into markup, and why each is safe.
 MARKED_SAFE = {
     "conversations/markdown.py": "what nh3 has cleaned by the line above",
     "gateway/templatetags/snippets.py": "escaped by the same expression",
 }
-# Where a template of unfold's prints a text as markup, and why no data gets there.
+# Where an unfold template prints a text as markup, and why no data gets there.
 UNFOLD_PRINTS_SAFE = {
     "admin/includes/fieldset.html": "a fieldset's description, which stands in the code",
 }
@@ -31,7 +31,7 @@ _SAFE_CALLS = {"mark_safe", "SafeString", "SafeText", "html_safe"}
 _SAFE_IN_TEMPLATES = re.compile(
     r"\|\s*(safe|safeseq)\b|\{%-?\s*autoescape\s+off|\{%\s*filter\s+safe"
 )
-# Scripts, handlers and styles that stand in the page: the content security policy refuses them.
+# Inline scripts, handlers, and styles, which the content security policy blocks.
 _INLINE = re.compile(
     r"<script(?![^>]*\b(?:src=|type=\"application/json\"))|<style\b|\sstyle\s*=|\son[a-z]+\s*="
     r"|javascript:",
@@ -66,7 +66,7 @@ def test_only_the_listed_places_make_text_into_markup() -> None:
             name = name_of(call)
             if name in _SAFE_CALLS:
                 found.add(str(path.relative_to(ROOT)))
-            # The pattern is markup: it stands in the code, and all data is an argument.
+            # The pattern is markup from the code. All data must be an argument.
             pattern = {"format_html": 0, "format_html_join": 1}.get(name)
             if pattern is not None and not isinstance(call.args[pattern], ast.Constant):
                 wrong.append(f"{path}:{call.lineno}")
@@ -82,14 +82,14 @@ def test_no_template_of_ours_switches_escaping_off() -> None:
 
 
 def test_unfold_prints_as_markup_only_what_is_listed() -> None:
-    """A newer unfold that does so elsewhere fails here: override that template, or say why not."""
+    """A newer unfold that does so elsewhere fails here. Override that template, or say why not."""
     folder = Path(unfold.__file__).parent / "templates"
     printed = set()
     for path in folder.rglob("*.html"):
         name = str(path.relative_to(folder))
         if name.startswith("unfold_crispy/"):
             continue  # for django-crispy-forms, which is not installed
-        template: Any = get_template(name)  # ours, where there is one of that name
+        template: Any = get_template(name)  # ours, if one has that name
         used = Path(template.origin.name)
         if _SAFE_IN_TEMPLATES.search(used.read_text()):
             printed.add(name)

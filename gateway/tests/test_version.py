@@ -1,4 +1,4 @@
-"""One version, kept in `gateway/__init__.py`, that everything else repeats."""
+"""The version is set only in `gateway/__init__.py`, and everything else matches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading the application runs the checks: a broken set-up must not serve."""
+"""Loading the application runs the checks, so a broken set-up does not serve."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_refuses_to_serve_and_says_why(
 
 
 def test_serves_although_the_database_is_away(installation: Path) -> None:
-    """A directory in the place of the database file: it can never be opened."""
+    """The database path is a directory, so it can never be opened."""
     result = run(LOAD, installation, DATABASE_URL=f"sqlite:///{installation}")
     assert (result.returncode, result.stdout) == (0, "serving Handler\n"), result.stderr
 

@@ -1,4 +1,4 @@
-"""Write a backup of the database to a new file: whole, consistent, for this user only."""
+"""Writes a backup of the database to a new file: complete, consistent, only for this user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.db import connection
 
 from common.commands import INSTALLATION, ScriptCommand
 
-# A table that every database of ours has: a backup without it is one of nothing.
+# A table that every gateway database has. A backup without it has backed up nothing.
 LANDMARK = "django_migrations"
 
 
@@ -29,7 +29,7 @@ class Command(ScriptCommand):
         "for SQLite, an archive of pg_dump for PostgreSQL. docs/operations.md says how to restore "
         "it, and what else to keep: .env."
     )
-    # A database that another check objects to must be saved all the more.
+    # Run no other checks: a database that fails one needs a backup all the more.
     requires_system_checks = (INSTALLATION,)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -51,7 +51,7 @@ class Command(ScriptCommand):
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
-    """Yield a file to write, which becomes `target` when it is complete, and only then."""
+    """Yield a temporary file that becomes `target` only once it is complete."""
     if target.is_symlink() or target.exists():
         raise CommandError(f"{target} exists already; backups are never overwritten.")
     draft = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -70,19 +70,19 @@ def _new_file(target: Path) -> Iterator[Path]:
 
 
 def _name(draft: Path, target: Path) -> None:
-    """Give the file its name, unless somebody made one of that name in the meantime."""
+    """Give the file its name, unless somebody has meanwhile created a file with that name."""
     try:
-        os.link(draft, target)  # which, unlike a rename, never overwrites
+        os.link(draft, target)  # unlike a rename, never overwrites
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
             raise
-        # A share or a stick that has no links.
+        # A network share or USB drive without hard links.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         draft.replace(target)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on disk as well."""
+    """Flush the new name to disk as well."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -91,7 +91,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _write_sqlite(draft: Path) -> None:
-    """Copy page by page under one read transaction, which neither waits nor makes others wait."""
+    """Copy page by page in one read transaction, which neither waits nor blocks others."""
     source = str(connection.settings_dict["NAME"])
     if not Path(source).is_file():
         raise CommandError(f"There is no database at {source}. Is DATA_DIR the right one?")
@@ -114,7 +114,7 @@ def _has_tables(database: sqlite3.Connection) -> bool:
 
 
 def _write_postgresql(draft: Path) -> None:
-    """Have pg_dump write its archive: one snapshot, which disturbs nobody."""
+    """Have pg_dump write its archive, from one snapshot and without blocking anybody."""
     program = shutil.which("pg_dump")
     if program is None:
         raise CommandError(
@@ -135,7 +135,7 @@ def _write_postgresql(draft: Path) -> None:
 
 
 def _libpq_environment() -> dict[str, str]:
-    """Return how to connect, as libpq reads it: no password among the arguments, for all to see."""
+    """Return the connection settings for libpq. Arguments would show the password to everybody."""
     given = connection.get_connection_params()
     names = {
         "dbname": "PGDATABASE",

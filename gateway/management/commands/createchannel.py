@@ -1,4 +1,4 @@
-"""Makes a channel with its keys."""
+"""Creates a channel with its keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills the database with a realistic set of tenants, for trying and measuring."""
+"""Fills the database with realistic tenants, for trying out and measuring."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Command(ScriptCommand):
         for name in ("channels", "messages", "days"):
             if getattr(size, name) < 1:
                 raise CommandError(f"--{name} must be at least 1.")
-        # Not whether DEBUG is on: it is off in every start that this project knows, `make run`
-        # included. What must not be mixed with inventions is data that belongs to somebody.
+        # Does not check DEBUG, which is off in every documented start, including `make run`. Demo
+        # data must not be mixed with anybody's real data.
         if not force and demodata.has_data_of_others():
             raise CommandError(
                 "This installation has accounts or messages already, and demo data cannot be "
@@ -62,7 +62,7 @@ class Command(ScriptCommand):
 def _plan(
     size: Size, *, rng: random.Random, starts_at: datetime, until: datetime
 ) -> list[tuple[date, int]]:
-    """Return how many messages each day gets: fewer at weekends, a little more every week."""
+    """Return how many messages each day gets: fewer at weekends, slightly more every week."""
     days = [starts_at + timedelta(days=index) for index in range(size.days)]
     weights = []
     for index, day in enumerate(days):
@@ -76,7 +76,7 @@ def _plan(
 
 
 def _make(size: Size) -> Iterator[int]:
-    """Make all of it; yield the number of messages after each day."""
+    """Create everything. Yields the number of messages after each day."""
     rng = random.Random(size.seed)  # noqa: S311  # nothing here is a secret
     now = timezone.now()
     last_day = now.astimezone(UTC).date()
@@ -87,6 +87,6 @@ def _make(size: Size) -> Iterator[int]:
     for day, wanted in _plan(size, rng=rng, starts_at=starts_at, until=now):
         yield maker.make(day, wanted, until=now)
     demodata.finish()
-    # What lies in the past was not there when it was added up, if it was.
+    # The past may have been rolled up already, without these rows.
     rolling.mend(now=now)
     rolling.roll_up(now=now)

@@ -1,4 +1,4 @@
-"""Makes the first account of a fresh installation, once."""
+"""Creates the first account of a fresh installation, once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from common.commands import ScriptCommand
 from gateway import provisioning
 
-# What is said of the password once it has been shown.
+# Shown instead of the password after the first time.
 NOT_AGAIN = "shown once; set another by: manage.py changepassword EMAIL"
 
 

@@ -1,4 +1,4 @@
-"""Moves everything that is stored to the newest encryption key and pepper."""
+"""Re-encrypts all stored secrets with the newest encryption key and pepper."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Command(ScriptCommand):
 
     @staticmethod
     def _of(setting: str, left: Counter[rotation.Secret]) -> dict[str, int]:
-        """Return the rows under each secret of a setting, the newest also where it has none."""
+        """Return how many rows use each secret of a setting. Includes the newest in any case."""
         counts = {rotation.newest(setting): 0}
         for (whose, name), count in sorted(left.items()):
             if whose == setting:

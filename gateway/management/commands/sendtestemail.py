@@ -1,4 +1,4 @@
-"""Django's command, with what the mail server says in one line."""
+"""Django's command, but with the mail server's error in one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Command(sendtestemail.Command):
 
 
 def _words(error: Exception) -> str:
-    """Return what is known of the reason, in words."""
+    """Return what is known about the reason, in words."""
     if isinstance(error, smtplib.SMTPResponseException):
         told = error.smtp_error
         text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)

@@ -1,4 +1,4 @@
-"""Makes the ready-made groups of the staff."""
+"""Creates the ready-made staff groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proves the books."""
+"""Verifies the ledger."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A real browser against a real server: Debian's Chromium, driven by Playwright.
 
-Marked `browser` and left out of the plain test run; `make browser` runs them and keeps what they
-saw under var/screenshots/.
+Marked `browser` and excluded from the plain test run. `make browser` runs these tests and saves
+their screenshots under var/screenshots/.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PASSWORD = "correct-horse-battery-staple"
 
 @pytest.fixture(scope="session", autouse=True)
 def _sync_orm_beside_playwright() -> Iterator[None]:
-    """Playwright's loop runs in the test's thread, where Django then suspects async code."""
+    """Allow the ORM: Playwright's loop runs in the test's thread, so Django suspects async code."""
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     yield
@@ -42,9 +42,10 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 
 class Watched:
-    """A page whose errors and requests to other hosts are remembered, its pop-ups' too.
+    """A page that records its errors and requests to other hosts, including those of its pop-ups.
 
-    What the content security policy refuses is such an error: Chromium reports it to the console.
+    Chromium reports what the content security policy blocks to the console, so that counts as an
+    error too.
     """
 
     def __init__(self, page: Page, base_url: str) -> None:
@@ -58,7 +59,7 @@ class Watched:
         context.on("request", self._see)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        # Alpine warns of an expression that it cannot read.
+        # Alpine warns of an expression that it cannot parse.
         if message.type == "error" or "Alpine" in message.text:
             self.errors.append(f"{message.text} ({message.location.get('url')})")
 
@@ -67,7 +68,7 @@ class Watched:
             self.foreign.append(request.url)
 
     def expect_error(self, pattern: str) -> None:
-        """Forget the errors that a test caused on purpose; there must be one."""
+        """Forget the errors that a test caused on purpose. There must be at least one."""
         others = [error for error in self.errors if not re.search(pattern, error)]
         assert len(others) < len(self.errors), f"no error like {pattern!r} in {self.errors}"
         self.errors = others
@@ -84,7 +85,7 @@ class Watched:
         self.page.wait_for_url(lambda url: "/accounts/login" not in url)
 
     def assert_clean(self) -> None:
-        """No script failed, and nothing was asked of another host."""
+        """Assert that no script failed, and that nothing was requested from another host."""
         assert not self.errors, self.errors
         assert not self.foreign, self.foreign
 
@@ -94,10 +95,10 @@ NewVisitor = Callable[..., Watched]
 
 @pytest.fixture
 def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
-    """Return a function that opens a browser of its own: width, look, log-in.
+    """Return a function that opens a new browser with a width, a colour scheme, and a log-in.
 
-    At the test's end all of them must be clean: no failed script, no refusal by the content
-    security policy, nothing asked of another host.
+    At the end of the test all of them must be clean: no failed script, nothing blocked by the
+    content security policy, nothing requested from another host.
     """
     contexts, everybody = [], []
 
@@ -123,7 +124,7 @@ def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
 
 
 def shoot(watched: Watched, name: str, *, width: int, look: str) -> None:
-    """Keep what the page looks like; nothing may stick out sideways."""
+    """Save a screenshot. Asserts that nothing overflows sideways."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     watched.page.screenshot(path=SHOTS / f"{name}-{width}-{look}.png", full_page=True)
     sideways = watched.page.evaluate(
@@ -133,7 +134,7 @@ def shoot(watched: Watched, name: str, *, width: int, look: str) -> None:
 
 
 def serious_findings(page: Page) -> list[str]:
-    """Return axe's serious and critical findings, each with where it is."""
+    """Return axe's serious and critical findings, each with its location."""
     return [
         f"{violation['id']}: {[node['target'] for node in violation['nodes']][:3]}"
         for violation in Axe().run(page).response["violations"]

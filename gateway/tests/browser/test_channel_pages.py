@@ -1,4 +1,4 @@
-"""The pages of channels in a browser: switch, keys, prompt; wide and narrow, light and dark."""
+"""The channel pages in a browser: switch, keys, prompt. Wide and narrow, light and dark."""
 
 from __future__ import annotations
 

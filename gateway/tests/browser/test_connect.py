@@ -1,4 +1,4 @@
-"""Connect, playground and API reference in a real browser: what only scripts can do."""
+"""Connect, Playground, and API reference in a real browser: what only scripts can do."""
 
 from __future__ import annotations
 

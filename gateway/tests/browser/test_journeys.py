@@ -1,4 +1,4 @@
-"""What people do, as they do it: with mouse, keyboard and curl."""
+"""What people do, the way they do it: with mouse, keyboard, and curl."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def person(email: str, **fields: Any) -> User:
-    """Return somebody who can log in."""
+    """Return a person who can log in."""
     return User.objects.create_user(email, PASSWORD, **fields)
 
 
@@ -35,7 +35,7 @@ def site_with_people() -> Site:
 
 
 def curl(base_url: str, key: str, message: str) -> dict[str, Any]:
-    """Ask as a backend does, from another program."""
+    """Call the API as a backend does, from another program."""
     body = json.dumps({"message": message, "session_id": "visitor-1"})
     command = ["curl", "-sS", "-X", "POST", f"{base_url}/api/chat", "-H", f"X-API-Key: {key}"]
     command += ["-H", "Content-Type: application/json", "-d", body]

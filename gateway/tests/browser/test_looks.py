@@ -1,4 +1,4 @@
-"""Every page in four looks, kept as pictures: axe is content, nothing scrolls sideways."""
+"""Every page in four looks, with screenshots. axe finds nothing, and nothing scrolls sideways."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The README's pictures: three pages of a shop, light and dark, always on the same afternoon.
 
-Marked `pictures` and left out of every other run; `make screenshots` writes them to docs/images/.
+Marked `pictures` and excluded from every other run. `make screenshots` writes them to docs/images/.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.pictures, pytest.mark.django_db(transaction=True)]
 
 IMAGES = Path(settings.BASE_DIR) / "docs" / "images"
 MOST_BYTES = 200_000
-# A Thursday: the week's chart is full, and today is well under way.
+# A Thursday, so that the week's chart is full and today is well under way.
 AFTERNOON = "2026-11-26T15:40:00Z"
 TALK = [
     (
@@ -67,7 +67,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 
 @pytest.fixture
 def model(provider: FakeProvider, settings: Any, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """Return a provider that is connected, and takes the time of a real one."""
+    """Return a connected provider that takes as long as a real one."""
     settings.PROVIDER_BASE_URL = "https://models.example/v1"
     provider.provider_name = "openrouter"
     at_once = provider.stream
@@ -100,7 +100,7 @@ def test_pictures_of_the_readme(
 
 
 def talk(page: Page, model: FakeProvider) -> None:
-    """Let a visitor ask, and the channel's model answer."""
+    """Let a visitor ask questions that the channel's model answers."""
     model.script = [reply(answer, 164 + 90 * turn, 58) for turn, (_, answer) in enumerate(TALK)]
     page.get_by_label("Paid").check()
     for turn, (question, _) in enumerate(TALK, start=1):
@@ -110,7 +110,7 @@ def talk(page: Page, model: FakeProvider) -> None:
 
 
 def keep(page: Page, name: str, *, height: int) -> None:
-    """Write what a window of that height shows; 256 colours are enough for these pages."""
+    """Save what a window of that height shows. 256 colours are enough for these pages."""
     page.set_viewport_size({"width": 1280, "height": height})
     page.wait_for_load_state("networkidle")
     page.evaluate("document.activeElement.blur()")

@@ -1,7 +1,7 @@
-"""The content security policy in a browser: every page obeys it, and what it has to stop stops.
+"""The content security policy in a browser: every page obeys it, and it blocks attacks.
 
-Every page is opened with hostile text in every field; the shared fixture fails on whatever the
-policy refuses, on any error, and on any expression that Alpine's build for it cannot read.
+Every page is opened with hostile text in every field. The shared fixture fails on everything that
+the policy blocks, on every error, and on every expression that Alpine's CSP build cannot parse.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from gateway.tests.test_strangers import IDS, Tenant, address_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-# Read, never run: behind `false &&` an expression is only parsed. What x-for says is no expression.
+# Parsed, never run: after `false &&` an expression is only parsed. The value of x-for is not an
+# expression.
 UNREADABLE = r"""() => {
   const found = [];
   const look = (root) => {
@@ -49,7 +50,7 @@ def tenant(provider: FakeProvider, transactional_db: None) -> Tenant:
 
 
 def enter(visitor: NewVisitor, user: User, **more: Any) -> Watched:
-    """Open a browser in which somebody has just logged in, and any of the hostile text is heard."""
+    """Open a browser in which somebody has just logged in, and watch for hostile text that runs."""
     watched = visitor(**more)
     session = log_in(user).cookies["sessionid"].value
     cookie: Any = {"name": "sessionid", "value": session, "url": watched.base_url}
@@ -93,7 +94,7 @@ def test_every_page_of_the_staff_obeys_it(
             paths.append(f"{base}{pk}/delete/")
     paths.append(f"/admin/channels/user/{tenant.people['owner'].pk}/password/")
     values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
-    # The last is there only beside PROVIDER_BASE_URL.
+    # The last one exists only with PROVIDER_BASE_URL.
     left_out = {"verify_now", "ask_workers", "test_environment"}
     paths += [
         "/admin" + address_of(page, values)
@@ -120,7 +121,7 @@ def test_every_page_of_an_owner_obeys_it(
     shown = [path for path in paths if _is_page(client.get(path))]
     assert len(shown) > 20
     open_all(enter(visitor, owner, width=width, look=look), shown)
-    # The owner's passkey is only made up; who has none can add one.
+    # The owner's passkey is made up. A person without one can add one.
     setting_up = ["/accounts/2fa/webauthn/add/", "/accounts/2fa/totp/activate/"]
     open_all(enter(visitor, tenant.people["editor"], width=width, look=look), setting_up)
 
@@ -162,7 +163,7 @@ def test_every_public_page_obeys_it(
 def test_markup_that_got_into_a_page_runs_no_script(
     tenant: Tenant, visitor: NewVisitor, attack: str
 ) -> None:
-    """Should a text come out as markup after all, the policy and Alpine's build stop it."""
+    """If a text does end up as markup, the policy and Alpine's build still stop it."""
     watched = enter(visitor, boss())
     page = watched.open("/admin/")
     asked: list[str] = []
@@ -181,7 +182,7 @@ def test_markup_that_got_into_a_page_runs_no_script(
         }""",
         attack,
     )
-    # Asked last, so that what the attack asks for has been seen by then.
+    # Requested last, so that everything the attack requests has been seen by then.
     page.evaluate(
         "() => new Promise((done) => Alpine.nextTick(() => fetch('/favicon.ico').then(done)))"
     )

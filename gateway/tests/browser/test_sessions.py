@@ -1,4 +1,4 @@
-"""A log-in that ends while somebody works: nothing is claimed, nothing that was typed is lost."""
+"""A log-in that ends while somebody works: the pages do not pretend, and no input is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_no_control_claims_what_an_ended_log_in_did_not_do(visitor: NewVisitor) 
         page.locator(control).first.click()
         expect(toast).to_have_text(LOGGED_OUT)
     expect(page.locator("[data-key-text]").first).not_to_contain_text(site.api_key)
-    # The way back leads through the log-in to the same page.
+    # The link leads through the log-in back to the same page.
     toast.get_by_role("link", name="Log in again").click()
     log_in_again(owner)
     expect(page.get_by_role("switch")).to_be_visible()
@@ -105,7 +105,7 @@ def test_leaving_with_unsaved_changes_asks_first(visitor: NewVisitor) -> None:
     page.get_by_role("link", name="Settings").click()
     expect(page.get_by_label("Messages a day")).to_be_visible()
     assert asked == ["beforeunload"]
-    # Logging out takes along what was typed.
+    # Logging out discards what was typed.
     page.get_by_label("Name", exact=True).fill("Other")
     page.remove_listener("dialog", stay)
     page.on("dialog", lambda dialog: dialog.accept())

@@ -31,7 +31,7 @@ from common.clock import latest_believed
 
 logger = logging.getLogger("gateway.channels")
 
-# The reason of a call that was not made.
+# The error's reason if the breaker prevented the call.
 BREAKER_OPEN = "breaker_open"
 FAILURES_TO_OPEN = 5
 PROBE_EVERY = timedelta(seconds=1)

@@ -408,7 +408,7 @@ def reveal_api_key(api_key: ApiKey) -> str:
 def revoke_api_key(*, api_key: ApiKey, actor: Actor = COMMAND_LINE) -> None:
     """Revoke a key at once, whatever its expiry. The next request in any process is refused.
 
-    A revocation ignores the time it carries: a clock that runs ahead would put it in the future.
+    The time of a revocation does not matter: a clock that runs ahead may put it in the future.
     """
     now = timezone.now()
     if ApiKey.objects.filter(id=api_key.id, revoked_at=None).update(revoked_at=now):

@@ -15,7 +15,7 @@ from channels.models import Account, User
 from common.admin import StaffAdmin
 from common.floods import client_address
 
-# The permission of billing that every way to give credits needs.
+# The billing permission that every way of adding credits requires.
 BOOK_CREDITS = "billing.add_ledgerentry"
 
 

@@ -19,7 +19,7 @@ class AuditEntry(models.Model):
     actor = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     # The actor's e-mail address at the time. It outlives the user.
     actor_name = models.CharField(max_length=254)
-    # Dotted and past tense, as in the logs: key.revealed, channel.updated.
+    # Dotted and in the past tense, like log events: key.revealed, channel.updated.
     action = models.CharField(max_length=60)
     target = models.CharField(max_length=200, blank=True)
     # {field: [before, after]}, never a secret.

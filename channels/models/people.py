@@ -29,7 +29,7 @@ class UserManager(BaseUserManager["User"]):
 
     def vouch_for(self, user: User) -> None:
         """Make the user's address their only one, and mark it verified, so that they can log in."""
-        # allauth's models need this one first.
+        # Imported here, because allauth's models need this module first.
         from allauth.account.models import EmailAddress
 
         EmailAddress.objects.filter(user=user).delete()

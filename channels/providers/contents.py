@@ -47,7 +47,7 @@ def is_of_a_kind(part: Any) -> bool:
 
 
 def text_of_thoughts(value: Any, depth: int = 0) -> str:
-    """Return the text of thoughts, from a string or nested parts and objects. '' for all else."""
+    """Return the text of thoughts, from a string or nested parts and objects, or ''."""
     if isinstance(value, list) and depth < _DEEPEST:
         return "".join(text_of_thoughts(part, depth + 1) for part in value)
     if isinstance(value, dict) and depth < _DEEPEST:

@@ -51,7 +51,7 @@ class OpenAiCompatibleProvider:
         self.traits = traits
         self._url = chat_url(base_url)
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if api_key and "api-version=" in self._url:  # Azure, where a bearer would be its own token
+        if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
             self._headers["api-key"] = api_key
         elif api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"

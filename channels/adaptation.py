@@ -1,9 +1,9 @@
-"""Asks a provider the way its route takes it, and remembers for all processes what it learns.
+"""Adapts requests to what a route accepts, and stores what it learns for all processes.
 
-A refusal of how the gateway asks, rather than of what is asked, is followed by another try at
-once. It costs nothing but its time: providers charge for answers. What was learned is kept when the
-provider has taken the request that way. An answer teaches one thing itself: whether it begins
-within a thought (channels/providers/thinking.py). The next one that does not takes that back.
+If a provider refuses the form of a request and not its content, the gateway tries again at once.
+That costs only time, because providers charge for answers. The gateway keeps a lesson once the
+provider has accepted the request in the new form. One lesson comes from answers: whether they begin
+within a thought (channels/providers/thinking.py). The next answer that does not reverts it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from common import db
 
 logger = logging.getLogger("gateway.channels")
 
-# A provider is asked again only with another request, changed by what its refusal taught, and never
-# twice the same way. There are seven lessons (lessons.py), of which real providers teach one to
-# three at once. Or it is asked with less of a long conversation: half of the turns, then a quarter
-# of those each time, so that six tries go from 2,000 turns to none. All else is asked once.
+# The gateway retries only with a request that the refusal's lesson has changed, and never twice in
+# the same form. There are seven lessons (lessons.py), and real providers teach one to three in one
+# call. Or it retries with fewer turns of a long conversation: half of them, then each time a
+# quarter of the rest, so that six tries go from 2,000 turns to none. It retries nothing else.
 MOST_TRIES = 8
 _FIRST_DIVISOR, _NEXT_DIVISOR = 2, 4
-# An answer is made shorter down to this, where a provider does not say what would fit.
+# The gateway shortens an answer no further than this if the provider does not say what would fit.
 _SHORTEST_ANSWER_TOKENS = 64
 
 
@@ -44,11 +44,11 @@ def ask(
     patience: Patience,
     on_delta: OnDelta | None = None,
 ) -> Completion:
-    """Return the answer to a request, however the provider wants to be asked.
+    """Return the answer to a request, in whatever form the provider accepts the request.
 
-    At most MOST_TRIES calls: each after the first needs a lesson that changes the request, or a
-    conversation that can be shorter. What teaches nothing is raised at once. Raises ProviderError,
-    of the last try. No connection to the database is held but at the end, where something was
+    Makes at most MOST_TRIES calls. Each call after the first needs a lesson that changes the
+    request, or a conversation that can be shortened. Raises the ProviderError of the last try, at
+    once if it teaches nothing. Uses the database only at the end, and only if something was
     learned.
     """
     before, has_tried_shorter = client.traits, False
@@ -85,10 +85,10 @@ def ask(
 def _shorter(
     error: ProviderError, request: ChatRequest, *, has_tried_shorter: bool
 ) -> ChatRequest | None:
-    """Return the request with fewer turns, then with less room, where that may be its fault.
+    """Return the request with fewer turns, or then with less room, if its length may be at fault.
 
-    Token counts are estimates until a provider has told its own, and every tokenizer differs. A
-    refusal that nobody understands may mean the length too, so that it is worth one try.
+    Token counts are estimates until a provider reports its own, and every tokenizer differs. A
+    refusal that the gateway does not recognize may be about the length too, so it is worth one try.
     """
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
         divisor = _NEXT_DIVISOR if has_tried_shorter else _FIRST_DIVISOR
@@ -100,9 +100,9 @@ def _shorter(
 
 
 def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
-    """Keep for every process what was learned of a route since it had the traits of before.
+    """Store what was learned about a route since it had the traits `before`, for every process.
 
-    Never fails: it can be learned again.
+    A database error is only logged, because the gateway can learn it again.
     """
     if client.traits == before:
         return
@@ -117,7 +117,7 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
     }
     logger.info("provider.route.learned", extra=route | learned)
     try:
-        # What was learned elsewhere would hold here from now on.
+        # Otherwise traits learned at another address would apply here too.
         RouteTraits.objects.filter(**route).exclude(base_url=client.base_url).delete()
         RouteTraits.objects.update_or_create(
             **route,
@@ -130,7 +130,7 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
 
 
 def describe(route: Route) -> str:
-    """Return in words what was learned of a route; empty where nothing was."""
+    """Return a sentence about what was learned about a route, or '' if nothing was."""
     traits = RouteTraits.objects.filter(
         provider_name=route.provider.name, provider_model=route.provider_model
     ).first()
@@ -151,6 +151,6 @@ def describe(route: Route) -> str:
         "begins its answers within a thought" if traits.begins_in_thought else "",
     ]
     said = "; ".join(filter(None, parts))
-    if not said:  # all of it was taken back
+    if not said:  # all of it was reverted
         return ""
     return f"{said[:1].upper()}{said[1:]}. Since {traits.learned_at:%Y-%m-%d %H:%M} UTC."

@@ -1,6 +1,7 @@
-"""Mails to the operators: the superusers, for what only they can mend.
+"""Mails to the operators, who are the superusers, about problems that only they can fix.
 
-Sent by periodic tasks. Requests send nothing: a lost mail server costs a minute, never a reply.
+Periodic tasks send them, never requests: an unreachable mail server delays a mail by a minute, and
+never affects a reply.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ logger = logging.getLogger("gateway.channels")
 
 
 def mail_operators(subject: str, text: str) -> bool:
-    """Send a mail to every active superuser; False where it could not be sent."""
+    """Send a mail to every active superuser. Returns False if it could not be sent."""
     operators = User.objects.filter(is_active=True, is_superuser=True).exclude(email="")
     try:
         send_mail(subject, text, None, list(operators.values_list("email", flat=True)))
@@ -27,9 +28,10 @@ def mail_operators(subject: str, text: str) -> bool:
 
 
 def alert_of_broken_routes(*, now: datetime) -> int:
-    """Tell of each route that is out until somebody mends it, once; return how many were told of.
+    """Send one mail about each route that stays out until somebody fixes it. Returns how many.
 
-    A wrong key or a retired model. A route that answers again is forgotten, and told of anew.
+    The cause is a wrong key or a retired model. A route that answers again is forgotten, so its
+    next failure is reported again.
     """
     broken = RouteHealth.objects.filter(is_permanent=True, alerted_at=None)
     return sum(_alert(route, now) for route in broken)
@@ -37,7 +39,7 @@ def alert_of_broken_routes(*, now: datetime) -> int:
 
 def _alert(route: RouteHealth, now: datetime) -> bool:
     row = RouteHealth.objects.filter(id=route.id)
-    # Of two tasks at once only one changes the row, and only that one sends.
+    # Only one of two simultaneous tasks changes the row, and only that one sends the mail.
     if not row.filter(alerted_at=None).update(alerted_at=now):
         return False
     text = (

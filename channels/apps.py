@@ -8,5 +8,5 @@ class GatewayChannelsConfig(AppConfig):
     verbose_name = "Channels"
 
     def ready(self) -> None:
-        # It needs the models, which Django has loaded by now.
+        # The checks import the models, which Django has loaded by now.
         from channels import checks  # noqa: F401  # registers the checks

@@ -1,7 +1,7 @@
 """The audit log: who did what in the dashboard or on the command line.
 
-Written by the services that do it, in the same transaction, so that no deed goes without its
-entry and no entry without its deed.
+The services that make a change write its entry in the same transaction, so that there is never a
+change without an entry or an entry without a change.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from channels.models import AuditEntry, Channel, User
 
-# A prompt has versions of its own; the log only says that it changed.
+# Prompts have their own versions, so the log only says that a prompt changed.
 _LONGEST_VALUE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts, and from which address."""
+    """The person or command that acts, and the address that they act from."""
 
     name: str
     user: User | None = None
@@ -37,7 +37,7 @@ def record(
     target: str = "",
     changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> AuditEntry:
-    """Write one entry; `changes` maps a field to its values before and after. Never a secret."""
+    """Write one entry. `changes` maps a field to its values before and after, never a secret."""
     return AuditEntry.objects.create(
         account_id=account_id,
         channel=channel,
@@ -60,9 +60,9 @@ def record_for_person(
     person: User,
     changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
-    """Write an entry about somebody's log-in for each account it opens, each seeing its own.
+    """Write an entry about a person's log-in for each of their accounts. Each sees only its own.
 
-    Where a member of the staff is concerned, or acts on another, there is one of the gateway's too.
+    Also writes one for the whole gateway if the person is staff, or if somebody else acts.
     """
     account_ids: list[int | None] = list(person.memberships.values_list("account_id", flat=True))
     if person.is_staff or actor.user != person:
@@ -74,7 +74,7 @@ def record_for_person(
 def changes_between(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the fields of `after` that have another value in `before`, with both values."""
+    """Return the fields of `after` whose value in `before` differs, with both values."""
     return {
         field: (before.get(field), value)
         for field, value in after.items()

@@ -1,4 +1,4 @@
-"""Who is calling: the key in the header, checked by shape, then looked up by digest."""
+"""Authentication by API key: reads the key from a header, checks its shape, looks it up."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from common.errors import InvalidApiKey, MissingApiKey
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Sets `request.auth` to the Caller; there is no user behind an API request.
+    """Sets `request.auth` to the Caller. There is no user behind an API request.
 
-    Raises MissingApiKey or InvalidApiKey; RateLimited for an address that keeps trying keys;
-    WrongSecrets where no key can be known.
+    Raises MissingApiKey, InvalidApiKey, RateLimited for an address that keeps trying keys, and
+    WrongSecrets if the settings do not fit the database, so that no key can match.
     """
 
     def find_caller(self, request: Request, key: str) -> Caller | None:
-        """Return who holds this key now, or None; a view's class says how (billing)."""
+        """Return the caller with this active key, or None. Billing's subclasses implement it."""
         raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
@@ -29,7 +29,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:
-            # Under another pepper every key is unknown: that is no fault of the caller's.
+            # With a wrong pepper every key is unknown, and that is not the caller's fault.
             secret_checks.require_fit()
             floods.count_failed_key(request._request)
             raise InvalidApiKey
@@ -41,13 +41,16 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def caller_of(request: Request) -> Caller:
-    """Return who is calling, once ApiKeyAuthentication has let the request in."""
+    """Return the caller of a request that ApiKeyAuthentication has admitted."""
     assert isinstance(request.auth, Caller)
     return request.auth
 
 
 def read_key(request: HttpRequest) -> str:
-    """Return the key from X-API-Key or the bearer token; two different ones are invalid."""
+    """Return the key from X-API-Key or the bearer token.
+
+    Raises InvalidApiKey for two different keys, and MissingApiKey for none.
+    """
     key = request.META.get("HTTP_X_API_KEY", "").strip()
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""

@@ -1,17 +1,17 @@
 """A circuit breaker for each (provider, model), shared by all processes through the database.
 
-What somebody's request meets is a suspicion at most, as it may be that request's own doing. Five
-doubtful failures in a row make the gateway ask the route itself (channels/probes.py), and that
-answer alone opens or clears it. At once out is only what no request can bring about: a refused
-key, a retired model, no connection. A route that is open is probed once a second, by whichever
-process has traffic for it, until a probe is answered. A 429 leaves it out for as long as the
-provider asks, and then it is in again.
+A failed request only raises a suspicion, because the request itself may be the cause. After five
+doubtful failures in a row, the gateway sends the route a request of its own (channels/probes.py),
+and only the result of that probe opens the breaker or clears the count. Only failures that no
+request can cause open it at once: a refused key, a retired model, no connection. While a route is
+open, a process with traffic for it probes it once a second, until a probe gets an answer. After a
+429, the gateway leaves the route out for as long as the provider asks, and then uses it again.
 
-Streams are counted apart, so that plain answers do not hide that streams fail; a probe that fails
-as a stream takes the route from streams alone.
+Streams are counted separately, so that plain answers do not hide failing streams. A failed probe
+that was a stream opens the breaker for streams only.
 
-A route without a row is healthy, so the common case costs nothing but its absence from the query
-that lists routes.
+A route without a row is healthy, so the common case costs nothing beyond the query that lists the
+routes.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from common.clock import latest_believed
 
 logger = logging.getLogger("gateway.channels")
 
-# The reason of a call that was not made.
+# The error's reason if the breaker prevented the call.
 BREAKER_OPEN = "breaker_open"
 FAILURES_TO_OPEN = 5
 PROBE_EVERY = timedelta(seconds=1)
 LONGEST_RETRY_AFTER_SECONDS = 60
-# A failure so long ago, with no other since, is out of date: nobody has had traffic to probe the
-# route. All may ask it then, as if it were in, or the moment it is needed every message would fail
-# until a probe has come back. Above the time between two failed probes, so that it does not come
-# about while there is traffic.
+# If the last failure is older than this, there was no traffic to probe the route. Requests may then
+# use the route as if the breaker were closed. Otherwise every message would fail when the route is
+# needed again, until a probe returns. Longer than the time between two failed probes, so that it
+# never happens while there is traffic.
 OUT_OF_DATE_AFTER = timedelta(seconds=15)
-# Failures of streams are forgotten by then, where nobody streams any more.
+# If nobody streams any more, failures of streams are forgotten after this time.
 FORGOTTEN_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A route's state as it was read with the routes; the default is a healthy one."""
+    """A route's state, as read together with the routes. The default is healthy."""
 
     failure_count: int = 0
     stream_failure_count: int = 0
@@ -66,7 +66,7 @@ class Health:
         retry_at: Any,
         failed_at: Any,
     ) -> Health:
-        """Return what a statement gave back; all of it is None where there is no row."""
+        """Return the health in a row of a statement. All values are None if there is no row."""
         return cls(
             failure_count or 0,
             stream_failure_count or 0,
@@ -82,7 +82,7 @@ class Health:
 
     @property
     def is_proven(self) -> bool:
-        """Whether it was a probe that has opened the route, not only somebody's request."""
+        """Whether a probe has opened the route, not only a caller's request."""
         return self.is_open and (self.is_for_streams or self.failure_count >= FAILURES_TO_OPEN)
 
     def is_out(self, *, is_stream: bool, now: datetime) -> bool:
@@ -93,37 +93,40 @@ class Health:
         return self.failed_at is not None and self.failed_at > now - OUT_OF_DATE_AFTER
 
     def due_probe(self, *, now: datetime) -> bool | None:
-        """Return whether the probe that is due is to be a stream; None where none is due."""
+        """Return whether the probe that is due must be a stream, or None if none is due."""
         if not self.is_open:
             is_due = self.failure_count + self.stream_failure_count >= FAILURES_TO_OPEN
             return not self.failure_count if is_due else None
         if self.retry_at is not None and self.retry_at > now:
             return None
-        # While streams are out, plain answers may turn out to fail as well.
+        # While streams are out, plain answers may start to fail as well.
         return self.is_for_streams and self.failure_count < FAILURES_TO_OPEN
 
 
 def believed(moment: datetime) -> datetime:
-    """Return a stored time; long ago where it is later than any wait from now can last.
+    """Return a stored time, or one long ago if it is later than any wait from now can last.
 
-    Such a time was written by a clock that ran ahead. The next answer sets it right.
+    A clock that ran ahead wrote such a time. The next answer corrects it.
     """
     return moment if moment <= _latest(timezone.now()) else datetime.min.replace(tzinfo=UTC)
 
 
 def _latest(now: datetime) -> datetime:
-    """Return the latest time that an honest clock can have written here."""
+    """Return the latest time that a correct clock can have written here."""
     return latest_believed(now) + timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
 
 
 def state_of(row: RouteHealth, *, now: datetime) -> str:
-    """Return what the breaker does: `open` lets nobody through, `waiting` nobody for a while."""
+    """Return the breaker's state: `open` refuses all requests, `waiting` refuses them for a while.
+
+    `open for streams` refuses only streams, and `closed` refuses none.
+    """
     if row.opened_at is not None:
         return "open for streams" if row.is_for_streams else "open"
     return "waiting" if row.retry_at is not None and believed(row.retry_at) > now else "closed"
 
 
-# --- What requests meet ---------------------------------------------------------------------------
+# --- Results of requests --------------------------------------------------------------------------
 
 _THE_ROUTE = "provider_name = %(provider)s AND provider_model = %(model)s"
 
@@ -157,9 +160,9 @@ def note_failure(
     is_stream: bool = False,
     now: datetime,
 ) -> Health:
-    """Note what a request has met, if it may tell of its route; return what is known then."""
+    """Record a failed request, if it says something about its route. Returns the new health."""
     opens = error.fault in (Fault.BROKEN, Fault.UNREACHABLE)
-    # A refusal came before any streaming: plain answers speak against it as well.
+    # A refusal comes before any streaming, so it counts as a failure of plain answers.
     is_broken_stream = is_stream and error.fault is Fault.DOUBTFUL and not error.is_refusal
     wait = timedelta(seconds=min(error.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
     if not (opens or wait or error.fault is Fault.DOUBTFUL):
@@ -187,7 +190,7 @@ def note_failure(
 
 
 def _say_opened(provider_name: str, provider_model: str, error: ProviderError) -> None:
-    # `broken` is for the staff: somebody has to see to a key or a route.
+    # `broken` is for the staff: somebody must fix a key or a route.
     event = "provider.route.broken" if error.permanent else "provider.route.opened"
     fields = {"provider": provider_name, "model": provider_model, "reason": error.reason}
     logger.error(event, extra=fields)
@@ -196,9 +199,9 @@ def _say_opened(provider_name: str, provider_model: str, error: ProviderError) -
 def note_success(
     provider_name: str, provider_model: str, health: Health, *, is_stream: bool, now: datetime
 ) -> None:
-    """Start the count again after an answer; writes only where failures were counted.
+    """Reset the count after an answer. Writes only if failures were counted.
 
-    What a probe has opened stays open: only a probe tells that anybody is answered again.
+    If a probe opened the route, it stays open: only another probe can show that it has recovered.
     """
     if health.failed_at is None:
         return
@@ -217,12 +220,12 @@ def note_success(
         rows.update(failure_count=0)
 
 
-# --- What probes meet -----------------------------------------------------------------------------
+# --- Results of probes ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A probe that is one process's to make: what it has met the row as, and until when."""
+    """One process's right to probe a route: the row as it found it, and when the right ends."""
 
     is_stream: bool
     until: datetime
@@ -244,9 +247,10 @@ RETURNING opened_at
 def claim_probe(
     provider_name: str, provider_model: str, health: Health, *, now: datetime, until: datetime
 ) -> Claim | None:
-    """Take the probe that is due, which ends by `until`; None where none is, or another has it.
+    """Claim the probe that is due, which ends by `until`.
 
-    Of an open route the next one is due a second later, whatever became of this one.
+    Returns None if no probe is due or another process has claimed it. For an open route, the next
+    probe is due a second later, whatever the result of this one.
     """
     is_stream = health.due_probe(now=now)
     if is_stream is None:
@@ -264,8 +268,8 @@ def claim_probe(
     return Claim(is_stream, until, row[0] and db.time_value(row[0])) if row else None
 
 
-# Only while its row is the one it was claimed of: a probe that hung until after the provider came
-# back must not undo what a later one has found.
+# Changes the row only if it is still the one that the probe was claimed for. A probe that hung
+# until after the provider recovered must not undo the result of a later one.
 _FAILED = f"""
 UPDATE channels_routehealth
    SET failure_count = CASE WHEN %(is_stream)s THEN failure_count
@@ -287,7 +291,7 @@ RETURNING opened_at
 def note_probe_failure(
     provider_name: str, provider_model: str, error: ProviderError, claim: Claim, *, now: datetime
 ) -> None:
-    """Open a route, or keep it open, as the gateway's own request has failed on it."""
+    """Open a route, or keep it open, because its probe failed."""
     row = db.fetch_row(
         _FAILED,
         {
@@ -307,7 +311,7 @@ def note_probe_failure(
         _say_opened(provider_name, provider_model, error)
 
 
-# A plain answer tells nothing of streams, where these have failed or are left out.
+# A plain answer proves nothing about streams if those have failed or are left out.
 _CLEAR = f"""
 DELETE FROM channels_routehealth
  WHERE {_THE_ROUTE}
@@ -321,7 +325,10 @@ UPDATE channels_routehealth SET failure_count = 0, probe_until = NULL WHERE {_TH
 
 
 def note_probe_success(provider_name: str, provider_model: str, claim: Claim) -> None:
-    """Let all traffic back to a route that has answered the gateway's own request."""
+    """Let traffic back to a route that has answered a probe.
+
+    A plain answer clears only the plain failures if streams have failed or are left out.
+    """
     route = {"provider": provider_name, "model": provider_model}
     row = db.fetch_row(_CLEAR, route | {"is_stream": claim.is_stream})
     if row is None:

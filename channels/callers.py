@@ -1,4 +1,4 @@
-"""From an API key to everything a request needs to know about its caller, in one query."""
+"""Look-up of a caller by API key: one query reads everything that a request needs to know."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.steps import Returned, Step
 
 @dataclass(frozen=True, slots=True)
 class ModelTerms:
-    """A model's sizes in tokens and prices in micro-credits, as they stood at look-up."""
+    """A model's sizes in tokens and prices in micro-credits, as they were at look-up."""
 
     id: int
     model_id: str
@@ -30,21 +30,21 @@ class ModelTerms:
     per_reply: int
     per_1k_input: int
     per_1k_output: int
-    # None: cached input costs as much as any other.
+    # None: cached input costs as much as other input.
     per_1k_cached_input: int | None
     hides_thinking: bool
-    # How long its answer may take to begin; 0: as long as any.
+    # How long its answer may take to begin. 0: as long as with other models.
     first_token_seconds: int
-    # What is held for one image; 0: the model takes none.
+    # How many tokens a hold covers for one image. 0: the model takes no images.
     image_tokens: int
 
     @property
     def is_flat(self) -> bool:
-        """Whether a reply costs the same however long it and its prompt are."""
+        """Whether every reply costs the same, whatever the length of the reply and its prompt."""
         return not (self.per_1k_input or self.per_1k_output)
 
     def price(self, *, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
-        """Return the price of a reply in micro-credits; cached tokens are part of the input."""
+        """Return the price of a reply in micro-credits. Cached tokens are part of the input."""
         return price_of(
             per_reply=self.per_reply,
             per_1k_input=self.per_1k_input,
@@ -56,7 +56,7 @@ class ModelTerms:
         )
 
     def affordable_output_tokens(self, available_microcredits: int, *, input_tokens: int) -> int:
-        """Return how many output tokens the credits pay for at most, after flat price and input.
+        """Return how many output tokens the credits can pay for, after the flat price and input.
 
         Only for a model with a price per output token.
         """
@@ -66,12 +66,12 @@ class ModelTerms:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A valid key: its channel, the tighter of its own and its plan's limits, account and model."""
+    """A valid key's channel, account and model, with the tighter of channel and plan limits."""
 
-    # Another once any of this has changed (see `recall`); None where the database cannot tell.
+    # Changes when anything here changes (see `recall`). None if the database has no such mark.
     mark: str | None
     key_masked: str
-    # As the database writes them: only who asks about the key has them read.
+    # As the database writes them. They are parsed only when needed.
     key_created: str
     key_expires: str | None
     is_test: bool
@@ -80,7 +80,7 @@ class Caller:
     account_id: int
     is_channel_enabled: bool
     is_account_enabled: bool
-    # Whether the installation has no other account, so that nobody is to be kept room for.
+    # Whether the installation has no other account, so that no room must be left for others.
     is_only_account: bool
     system_prompt: str
     prompt_version: int
@@ -88,8 +88,8 @@ class Caller:
     daily_quota: int
     fallback_replies: dict[str, str]
     has_fixed_answers: bool
-    # Whether what is kept of providers and routes still holds (channels/routes.py); None while any
-    # route is failing, as then they have to be asked for.
+    # The version of providers and routes, for the cache in channels/routes.py. None while any route
+    # is failing, because then each request must read them.
     catalogue_mark: str | None
     model: ModelTerms
 
@@ -107,11 +107,11 @@ class Caller:
 
 
 def _tighter(limit: str) -> str:
-    """Return the SQL of a limit: the plan's where it has one that is below the channel's."""
+    """Return the SQL of a limit: the plan's if it has one below the channel's, or the channel's."""
     return f"CASE WHEN p.{limit} < c.{limit} THEN p.{limit} ELSE c.{limit} END"
 
 
-# What says who is calling, and where it is read; the names are those of Caller, or of ModelTerms.
+# The columns that describe a caller, and their SQL. The names are those of Caller and ModelTerms.
 _OF_CHANNEL = {
     "channel_id": "c.id",
     "channel_name": "c.name",
@@ -151,9 +151,9 @@ _OF_KEY = {
     "key_expires": "CAST(k.expires_at AS text)",
     "mode": "k.mode",
 }
-# What steps that follow may read of who is calling.
+# The columns of the caller that later steps may read.
 CALLER = Returned("caller", tuple(_OF_KEY | _OF_CHANNEL))
-# A channel stands for itself: what a key would say is said by the channel.
+# For a channel without a key: its own values stand in for the key's.
 _OF_NO_KEY = {
     "mark": "NULL",
     "key_prefix": "''",
@@ -168,8 +168,8 @@ _CHANNEL_JOINS = """
   LEFT JOIN channels_plan p ON p.id = a.plan_id
 """
 
-# The version of each row that says who is calling: on PostgreSQL, the transaction that wrote it.
-# What comes and goes without a change of these is told with them.
+# The version of each row that describes the caller: on PostgreSQL, the transaction that wrote it.
+# Includes the values that can change without a change of these rows.
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
 _MARK = f"""concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin,
                 {_OF_CHANNEL["has_fixed_answers"]}, {_OF_CHANNEL["is_only_account"]},
@@ -177,10 +177,11 @@ _MARK = f"""concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin,
 
 
 def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
-    """Return the step that finds a living key's caller, by one digest or by many.
+    """Return the step that finds an active key's caller, by one digest or by several.
 
-    By hand, as every request begins with it: the same query through the ORM costs three times
-    the CPU. The unique index on key_digest finds the row, the joins are by primary key.
+    Handwritten SQL, because every request begins with it, and the same query through the ORM costs
+    three times the CPU. The unique index on key_digest finds the row, and the joins use primary
+    keys.
     """
     is_the_key = db.among("k.key_digest", "digests") if by_many else "k.key_digest = %(digest)s"
     return Step(
@@ -199,13 +200,13 @@ def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
 
 @cache
 def known_caller_step(*, by_many: bool = False) -> Step:
-    """Return the step that tells whether the key still lives, and its caller is still the same."""
+    """Return the step that reads only the mark. It finds no row if the key is no longer active."""
     return _found_by_key({"mark": _MARK}, by_many=by_many)
 
 
 @cache
 def caller_step(*, by_many: bool = False) -> Step:
-    """Return the step that reads all there is to know of a living key's caller."""
+    """Return the step that reads everything about an active key's caller."""
     columns = _OF_KEY | _OF_CHANNEL
     if db.is_postgresql():
         columns = columns | {"mark": _MARK}
@@ -221,9 +222,9 @@ SELECT {", ".join((_OF_NO_KEY | _OF_CHANNEL).values())}
 
 
 def params_of(key: str) -> dict[str, Any]:
-    """Return the parameters of both steps for this key, living now.
+    """Return the parameters of both steps for this key, for a look-up now.
 
-    `digests` is there while a pepper is being rotated, and the steps have to be those `by_many`.
+    They include `digests` while a pepper is being rotated. Then the steps must be `by_many`.
     """
     digests = API_KEYS.digests_of(key)
     params = {"digest": digests[0], "now": db.time_param(timezone.now())}
@@ -231,31 +232,31 @@ def params_of(key: str) -> dict[str, Any]:
 
 
 def find_caller(key: str) -> Caller | None:
-    """Return the caller who holds this key now, or None where there is no such living key."""
+    """Return the caller with this key, or None if no active key matches."""
     params = params_of(key)
     row = db.fetch_row(caller_step(by_many="digests" in params).sql, params)
     return read_caller(row) if row else None
 
 
 def find_channel_caller(*, channel_id: uuid.UUID, is_test: bool) -> Caller | None:
-    """Return the channel as the caller it would be with a living key of that mode.
+    """Return the caller that this channel would be with an active key of that mode.
 
-    For people who may use the channel without holding a key of it, as in the dashboard's
-    playground; `key_masked` is empty but for an ellipsis.
+    For people who may use the channel without one of its keys, as in the dashboard's playground.
+    `key_masked` is only an ellipsis.
     """
     params = {"mode": "test" if is_test else "live", "channel": channel_id.hex}
     row = db.fetch_row(_FIND_CHANNEL_CALLER, params)
     return read_caller(row) if row else None
 
 
-# By the digest of their key. A prompt has 16,000 characters at most.
+# Callers by the digest of their key. Each holds a prompt of up to 16,000 characters.
 _kept: OrderedDict[str, Caller] = OrderedDict()
 _KEPT_AT_MOST = 1_000
 
 
 def keep(digest: str, caller: Caller) -> None:
-    """Remember whom a key belongs to, for as long as the mark stays."""
-    # In a transaction, rows may change again under the same mark.
+    """Cache a key's caller, for as long as the mark stays."""
+    # Within a transaction, rows can change again under the same mark.
     if caller.mark and caller.is_enabled and not db.is_in_transaction():
         _kept[digest] = caller
         while len(_kept) > _KEPT_AT_MOST:
@@ -263,10 +264,9 @@ def keep(digest: str, caller: Caller) -> None:
 
 
 def recall(digest: str) -> Caller | None:
-    """Return whom the key belonged to; to be believed if `known_caller_step` finds the same mark.
+    """Return the cached caller. Valid only if `known_caller_step` finds the same mark.
 
-    Not to read all of it anew with each request is a fifth of what that costs PostgreSQL. Only of
-    callers that were enabled.
+    Saves a fifth of what the look-up costs PostgreSQL. Only enabled callers are cached.
     """
     return None if db.is_in_transaction() else _kept.get(digest)
 
@@ -301,7 +301,7 @@ def read_caller(row: Sequence[Any]) -> Caller:
 
 
 def _parse_replies(stored: Any) -> dict[str, str]:
-    """The raw cursor gives JSON as text; whatever is no mapping of texts is left out."""
+    """Return the non-empty texts of a stored mapping. The raw cursor returns JSON as text."""
     parsed = json.loads(stored) if isinstance(stored, str | bytes) else stored
     if not isinstance(parsed, dict):
         return {}

@@ -1,4 +1,4 @@
-"""Refuses to start without the keys and triggers that the database needs."""
+"""System checks: refuse to start without the keys and triggers that the database needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common.commands import INSTALLATION
 
 @register(INSTALLATION)
 def check_secrets(**kwargs: Any) -> list[CheckMessage]:
-    """Malformed secrets must stop the start, not the first request."""
+    """Report malformed secrets at start, so that they do not surface with the first request."""
     try:
         crypto.known_key_ids()
         crypto.digest("")
@@ -29,15 +29,15 @@ def check_secrets(**kwargs: Any) -> list[CheckMessage]:
 def check_stored_secrets(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Name every secret that stored rows need and the settings do not hold."""
+    """Report every secret that stored rows need and the settings lack, and every overused key."""
     if not databases:
         return []
     try:
         problems = secret_checks.find_problems()
     except DatabaseError:
-        return []  # no tables yet, or no database: migrations and /readyz speak of that
+        return []  # no tables yet, or no database: migrations and /readyz report that
     except ImproperlyConfigured:
-        return []  # check_secrets speaks of that
+        return []  # check_secrets reports that
     ids = {secret_checks.RING: "channels.E001", secret_checks.PEPPER: "channels.E004"}
     found: list[CheckMessage] = [
         Error(problem.words, hint=problem.hint, id=ids[problem.setting]) for problem in problems
@@ -46,7 +46,7 @@ def check_stored_secrets(
 
 
 def _worn_out() -> list[CheckMessage]:
-    """Warn of an encryption key that has been used so often that its nonces may soon meet."""
+    """Warn about an encryption key that was used so often that its nonces may soon collide."""
     return [
         Warning(
             f"The encryption key '{row.name}' has encrypted about {row.encryptions:,} values; "
@@ -73,7 +73,7 @@ _COUNT_TRIGGERS = {
 def check_catalogue_triggers(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Without its triggers, a change of providers or routes would reach no running process."""
+    """Report missing triggers: without them no process would notice changed providers or routes."""
     if not databases:
         return []
     if db.count_triggers("channels_catalogueversion", _COUNT_TRIGGERS) in {9, None}:

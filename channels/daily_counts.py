@@ -1,4 +1,4 @@
-"""Bounds on what may be done so often a day (UTC), exact across processes: the row decides."""
+"""Limits per UTC day. They are exact across processes, because a database row counts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from common import crypto
 
 @transaction.atomic
 def count(kind: str, subject: str, *, most: int) -> bool:
-    """Count one of `kind` for `subject`; False, and nothing counted, where it was `most` today.
+    """Count one `kind` for `subject`. Returns False without counting if today's count is `most`.
 
-    Rolled back with the caller's transaction, so what fails is not counted.
+    A rollback of the caller's transaction undoes the count, so failures are not counted.
     """
     row, _ = DailyCount.objects.get_or_create(
         kind=kind,
@@ -28,7 +28,7 @@ def count(kind: str, subject: str, *, most: int) -> bool:
 
 
 def mailbox_of(email: str) -> str:
-    """Return what stands for a mailbox, in whatever way its address is written.
+    """Return a normalized form of an address, the same for every spelling of one mailbox.
 
     >>> mailbox_of("Anna+shop@Example.com")
     'anna@example.com'
@@ -38,6 +38,6 @@ def mailbox_of(email: str) -> str:
 
 
 def forget_earlier_days() -> int:
-    """Delete the counts that bound nothing any more; returns how many."""
+    """Delete the counts of the days before yesterday. Returns how many."""
     yesterday = timezone.now().date() - timedelta(days=1)
     return DailyCount.objects.filter(day__lt=yesterday).delete()[0]

@@ -1,4 +1,4 @@
-"""What changed between two texts: lines, and within changed lines words. Pure."""
+"""Differences between two texts: by line, and by word within changed lines. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-# Comparing words takes time that grows with the square of their number.
+# Comparing words takes quadratic time.
 MOST_WORDS = 600
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line: `sign` is '+', '-' or ' '; each part says whether it is what changed."""
+    """One line: `sign` is '+', '-' or ' ', and each part says whether it changed."""
 
     sign: str
     parts: tuple[tuple[str, bool], ...]
 
 
 def diff_lines(before: str, after: str) -> list[DiffLine]:
-    """Return the lines of both texts in order, each marked as removed, added or in both."""
+    """Return the lines of both texts in order, each marked as removed, added or unchanged."""
     old, new = before.splitlines(), after.splitlines()
     matcher = SequenceMatcher(None, old, new)
     return [
@@ -42,7 +42,7 @@ def _block(tag: str, old: list[str], new: list[str]) -> Iterator[DiffLine]:
 
 
 def _compare(old: str | None, new: str | None) -> tuple[DiffLine | None, DiffLine | None]:
-    """Return a removed line and the one in its place, with the words that differ marked."""
+    """Return a removed line and the line that replaces it, with the changed words marked."""
     if old is None or new is None:
         return _whole("-", old), _whole("+", new)
     before, after = _WORDS.findall(old), _WORDS.findall(new)

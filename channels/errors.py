@@ -1,4 +1,4 @@
-"""Errors of channels and providers that are not an answer to a caller by themselves."""
+"""Errors of channels and providers that are not themselves answers to a caller."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from common.errors import Overloaded
 
 
 class Fault(Enum):
-    """Whose fault a failed call is; channels/providers/faults.py decides, breaker.py acts on it."""
+    """The cause of a failed call. channels/providers/faults.py decides, breaker.py acts on it."""
 
-    # Out at once, as every call would fail alike: somebody has to see to key, account or model.
+    # Opens the breaker at once, because every call would fail the same way until somebody fixes the
+    # key, the account or the model.
     BROKEN = "broken"
-    # Out at once: no connection.
+    # Opens the breaker at once: no connection.
     UNREACHABLE = "unreachable"
-    # Out for as long as the provider asks.
+    # Leaves the route out for as long as the provider asks.
     LIMITED = "limited"
-    # About this request alone: another route may take it.
+    # Concerns only this request: another route may take it.
     REQUEST = "request"
-    # The provider will not answer this message. Final: no other provider is asked.
+    # The provider declines to answer this message. Final: the gateway asks no other provider.
     DECLINED = "declined"
-    # Counted, and looked into where it goes on.
+    # Counted. After several in a row, the gateway probes the route.
     DOUBTFUL = "doubtful"
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A provider's own words for an error; nobody has taken out yet what is not a caller's.
+    """A provider's own words for an error, before anything not meant for callers is removed.
 
-    `param` is a member of the request as it was sent, as in `messages[3].content`; `model` is what
-    the provider calls the model. Empty where nothing was said.
+    `param` is a member of the request as it was sent, such as `messages[3].content`. `model` is the
+    provider's name for the model. A field is empty if the provider said nothing.
     """
 
     message: str = ""
@@ -44,9 +45,10 @@ class Said:
 class ProviderError(Exception):
     """One route failed.
 
-    `retry_after_seconds` is how long the provider itself asked to be left alone; `is_refusal` says
-    that the same request would be refused again. `said` is what callers may see of it, None where
-    nothing could be read. `status` and `words` are for lessons.py alone: words may quote a request.
+    `retry_after_seconds` is how long the provider asked the gateway to wait. `is_refusal` means
+    that the provider would refuse the same request again. `said` is what callers may see of the
+    error, or None if nothing was readable. `status` and `words` are only for lessons.py and
+    adaptation.py, because words may quote a request.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class ProviderError(Exception):
         words: str = "",
         said: Said | None = None,
     ) -> None:
-        # Whether the answer had begun, so that the call cannot be made once more.
+        # Whether the answer had begun, so that the call cannot be repeated.
         self.has_begun = False
-        # Where each message that was sent stands among those of the request; None: it is several.
+        # The position in the request of each message that was sent. None: merged from several.
         self.places: list[int | None] = []
         self.status = status
         self.words = words
@@ -75,12 +77,12 @@ class ProviderError(Exception):
 
     @property
     def permanent(self) -> bool:
-        """Whether the next call will fail alike until somebody has seen to it."""
+        """Whether every further call will fail the same way until somebody fixes the cause."""
         return self.fault is Fault.BROKEN
 
 
 class UnknownModel(Exception):
-    """No enabled model has this id; the message lists those there are."""
+    """No enabled model has this id. The message lists the available ones."""
 
 
 class UnknownChannel(Exception):
@@ -92,23 +94,23 @@ class UnknownAccount(Exception):
 
 
 class ChannelChanged(Exception):
-    """Somebody saved the same fields since they were read; nothing was overwritten."""
+    """Somebody else saved the same fields after they were read. Nothing was overwritten."""
 
 
 class ChannelInUse(Exception):
-    """The books refer to the channel, so it must stay."""
+    """The ledger refers to the channel, so it must stay."""
 
 
 class KeyNotActive(Exception):
-    """The key ends already: it was rotated or revoked before."""
+    """The key was already rotated or revoked."""
 
 
 class MadeBefore(Exception):
-    """What was asked for under this id exists already: a form that was sent twice."""
+    """Something with this id exists already, because a form was submitted twice."""
 
 
 class PlanLimitReached(ValidationError):
-    """The account has as many of something as its plan allows; says how to get more."""
+    """The account has as many of something as its plan allows. The message says how to get more."""
 
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
@@ -116,23 +118,23 @@ class PlanLimitReached(ValidationError):
 
 
 class TeamRefusal(Exception):
-    """A change to an account's team is refused; the message says why, to the person who asked."""
+    """A change to an account's team is refused. The message tells the person why."""
 
 
 class LastOwner(TeamRefusal):
-    """Without this owner nobody could look after the account."""
+    """The account has no other owner who could manage it."""
 
 
 class AlreadyMember(TeamRefusal):
-    """The invited person is in the account."""
+    """The invited person is already in the account."""
 
 
 class AlreadyInvited(TeamRefusal):
-    """An invitation to this address is open."""
+    """An invitation to this address is already open."""
 
 
 class TooManyInvitations(TeamRefusal):
-    """The account has sent as many invitations as it may for now."""
+    """The account has sent as many invitations as it may at the moment."""
 
 
 class TeamFull(TeamRefusal):
@@ -140,7 +142,7 @@ class TeamFull(TeamRefusal):
 
 
 class InvitationGone(TeamRefusal):
-    """The invitation was accepted, withdrawn, or has run out."""
+    """The invitation was accepted or withdrawn, or has expired."""
 
 
 class InvitationForAnother(TeamRefusal):
@@ -148,9 +150,9 @@ class InvitationForAnother(TeamRefusal):
 
 
 class WrongSecrets(Overloaded):
-    """The settings hold other secrets than those the database was written with.
+    """The secrets in the settings are not those that the database was written with.
 
-    Which ones is in the log alone: the caller can do nothing about it.
+    Only the log says which, because the caller can do nothing about it.
     """
 
     default_message = (

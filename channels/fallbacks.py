@@ -1,14 +1,14 @@
-"""The causes for which an owner may write a reply of their own, to be shown to the visitor.
+"""The errors for which an owner may write a reply that is shown to the visitor.
 
-The codes that a caller with a valid key can meet under /api (docs/api.md); errors about the key
-itself know no channel and so no reply.
+These are the codes that a caller with a valid key can get under /api (docs/api.md). For errors
+about the key itself the channel is unknown, so they have no reply.
 """
 
 from __future__ import annotations
 
 LONGEST_REPLY = 2_000
 
-# Code, title, when it is met.
+# Code, title, when it occurs.
 CAUSES = (
     ("provider_error", "The AI did not answer", "Every provider failed or broke off."),
     ("content_filtered", "The AI declined to answer", "A provider's filter stopped the message."),

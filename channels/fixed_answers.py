@@ -1,4 +1,4 @@
-"""An owner's own answers: added, changed, deleted, and the one that a question would meet."""
+"""Saved replies: add, change and delete them, and find the one that matches a message."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from common.text import normalize_question
 def add_fixed_answer(
     *, channel: Channel, question: str, answer: str, actor: Actor
 ) -> tuple[FixedAnswer, bool]:
-    """Add a saved reply; return it and whether it is new, as the very same one is added once.
+    """Add a saved reply. Returns it and whether it is new.
 
-    Raises ValidationError naming what is wrong, also a question that has another answer, and
-    PlanLimitReached.
+    Idempotent: the same question and answer are added only once. Raises PlanLimitReached, and
+    ValidationError, which names each invalid field, also for a question with another answer.
     """
     account = limits.lock_account_of(channel)
     same = find_match(channel=channel, text=question)
@@ -44,17 +44,17 @@ def update_fixed_answer(
     actor: Actor,
     expected_digest: str = "",
 ) -> None:
-    """Change question and answer.
+    """Change the question and answer of a saved reply.
 
-    Raises ValidationError naming what is wrong, and ChannelChanged where `expected_digest` (see
-    digest_of) is not that of the stored reply, or the reply was deleted.
+    Raises ValidationError, which names each invalid field, and ChannelChanged if `expected_digest`
+    (see digest_of) does not match the stored reply, or if the reply was deleted.
     """
-    # The row's lock: of two editors the second sees what the first has saved.
+    # Because of the row lock, the second of two editors sees what the first one saved.
     stored = FixedAnswer.objects.select_for_update().filter(id=fixed_answer.id).first()
     if stored is None:
         raise ChannelChanged
     before = {"question": stored.question, "answer": stored.answer}
-    if before == {"question": question, "answer": answer}:  # the same form, sent twice
+    if before == {"question": question, "answer": answer}:  # the same form was submitted twice
         return
     if expected_digest and expected_digest != digest_of(stored):
         raise ChannelChanged
@@ -66,20 +66,20 @@ def update_fixed_answer(
 
 
 def digest_of(fixed_answer: FixedAnswer) -> str:
-    """Return a digest of question and answer: what a form carries to notice another's save."""
+    """Return a digest of question and answer. Forms carry it to notice somebody else's save."""
     values = json.dumps([fixed_answer.question, fixed_answer.answer])
     return hashlib.sha256(values.encode()).hexdigest()
 
 
 @transaction.atomic
 def delete_fixed_answer(*, fixed_answer: FixedAnswer, actor: Actor) -> None:
-    """Delete an answer; the next visitor who asks that gets the model's."""
+    """Delete a saved reply. The next visitor with this question gets the model's answer."""
     if FixedAnswer.objects.filter(id=fixed_answer.id).delete()[0]:
         _record("fixed_answer.deleted", fixed_answer, actor, answer=(fixed_answer.answer, None))
 
 
 def find_match(*, channel: Channel, text: str) -> FixedAnswer | None:
-    """Return the answer that a visitor's message would get, or None where the model answers."""
+    """Return the saved reply to a visitor's message, or None if the model answers it."""
     normalized = normalize_question(text)
     if not normalized:
         return None
@@ -87,12 +87,12 @@ def find_match(*, channel: Channel, text: str) -> FixedAnswer | None:
 
 
 def _save(fixed_answer: FixedAnswer) -> None:
-    # clean() speaks of a question that is taken, better than the constraint does.
+    # clean() reports a duplicate question more clearly than the constraint does.
     fixed_answer.full_clean(validate_constraints=False)
     try:
         with transaction.atomic():
             fixed_answer.save()
-    except IntegrityError:  # another was quicker with the same question, and clean() sees it now
+    except IntegrityError:  # lost the race for the same question, and clean() sees that now
         fixed_answer.full_clean(validate_constraints=False)
         raise
 

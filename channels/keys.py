@@ -1,7 +1,7 @@
 """The shape of an API key: prefix, 36 random characters, 6 characters of checksum.
 
-Pure: no database, no settings but the prefix. The checksum lets a mistyped or made-up key be
-refused before any query.
+Pure: no database, and no setting except the prefix. With the checksum, the gateway refuses a
+mistyped or invented key before any query.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TAIL_CHARACTERS = RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
 
 
 def generate_key(*, is_test: bool) -> str:
-    """Return a new key: 36 random base62 characters are 214 bits."""
+    """Return a new key. Its 36 random base62 characters hold 214 bits."""
     body = key_prefix(is_test=is_test) + "".join(
         secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS)
     )
@@ -33,7 +33,7 @@ def key_prefix(*, is_test: bool) -> str:
 
 
 def checksum(body: str) -> str:
-    """Return CRC-32 of all that precedes it: base62, most significant first, padded with 0."""
+    """Return the CRC-32 of `body` in base62, most significant digit first, padded with 0."""
     value = zlib.crc32(body.encode())
     digits = ""
     for _ in range(CHECKSUM_CHARACTERS):
@@ -43,7 +43,7 @@ def checksum(body: str) -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Tell whether prefix, length, alphabet and checksum are those of a key."""
+    """Return whether a text has the prefix, length, alphabet and checksum of a key."""
     body, tail = key[:-CHECKSUM_CHARACTERS], key[-CHECKSUM_CHARACTERS:]
     prefix = key[:-_TAIL_CHARACTERS]
     return (

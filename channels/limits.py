@@ -1,7 +1,7 @@
 """How much an account may have, by its plan.
 
-Counted under the lock of the account's row, in the transaction that adds: two that add at once take
-turns, so the bound is exact. Whoever adds takes this lock before any other.
+The transaction that adds something counts under the account's row lock, so concurrent additions
+take turns and the bound is exact. Code that adds takes this lock before any other.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from channels.selectors import usable_keys
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Something that an account can have many of.
+    """A bound on how many of something an account may have.
 
-    `usual` holds without a plan, and where the plan says nothing: far above what people need, far
-    below what would burden others.
+    `usual` applies without a plan, and if the plan sets no bound. It is far above what people need
+    and far below what would burden other accounts.
     """
 
     field: str
@@ -49,15 +49,15 @@ class Bound:
 def lock_account(account_id: int) -> Account:
     """Return the account with its plan, locked until the transaction ends.
 
-    Rows that refer to the account can still be added, such as the holds of a chat. On SQLite the
-    transaction itself holds the only write lock.
+    Other transactions can still insert rows that refer to the account, such as the holds of a chat.
+    On SQLite the transaction itself holds the only write lock.
     """
     locked = Account.objects.select_for_update(of=["self"], no_key=True)
     return locked.select_related("plan").get(id=account_id)
 
 
 def lock_account_of(channel: Channel) -> Account:
-    """Lock a channel's account. Raises UnknownChannel where it has just left that account."""
+    """Lock a channel's account. Raises UnknownChannel if the channel has just left that account."""
     account = lock_account(channel.account_id)
     if not Channel.objects.filter(id=channel.id, account_id=account.id).exists():
         raise UnknownChannel(f"There is no channel '{channel.id}'.")
@@ -65,7 +65,7 @@ def lock_account_of(channel: Channel) -> Account:
 
 
 def refuse_beyond(account: Account, bound: Bound, *, adding: int = 1) -> None:
-    """Raise PlanLimitReached unless the locked account has room for so many more."""
+    """Raise PlanLimitReached unless the locked account has room for `adding` more."""
     most = bound.most(account)
     if bound.count(account.id) + adding > most:
         raise PlanLimitReached(
@@ -75,7 +75,7 @@ def refuse_beyond(account: Account, bound: Bound, *, adding: int = 1) -> None:
 
 
 def _count_keys(account_id: int) -> int:
-    """Count keys that work, and those made in the last day, so that none are made without end."""
+    """Count active keys and all created in the last day, so that creating has a bound as well."""
     now = timezone.now()
     counted = Q(id__in=usable_keys(now).values("id")) | Q(created_at__gt=now - timedelta(days=1))
     return ApiKey.objects.filter(counted, channel__account_id=account_id).count()

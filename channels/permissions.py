@@ -1,4 +1,4 @@
-"""May this channel be used at all? Asked after authentication, before any limit."""
+"""Check that a channel may be used at all, after authentication and before any limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.errors import SiteDisabled
 
 
 class ChannelIsEnabled(BasePermission):
-    """Raises SiteDisabled where the channel, or the account that pays for it, is switched off."""
+    """Raises SiteDisabled if the channel, or the account that pays for it, is switched off."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         check_enabled(caller_of(request))
@@ -20,7 +20,7 @@ class ChannelIsEnabled(BasePermission):
 
 
 def check_enabled(caller: Caller) -> None:
-    """Raise SiteDisabled where the channel, or the account that pays for it, is switched off."""
+    """Raise SiteDisabled if the channel, or the account that pays for it, is switched off."""
     if caller.is_enabled:
         return
     if caller.is_account_enabled:

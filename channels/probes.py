@@ -1,8 +1,8 @@
-"""The gateway asks a route itself: one fixed short request, with nothing of any tenant's in it.
+"""Probes: short fixed requests that the gateway sends to a route, without any tenant's data.
 
-Only what comes of that opens a breaker, and closes it (channels/breaker.py). The provider's price
-for it is the operator's: it is logged, and in nobody's usage. A process that ends takes its probe
-with it; the next is due within seconds.
+After doubtful failures, only a probe's result opens or closes a breaker (channels/breaker.py). The
+operator pays the provider for it: the log shows its tokens, and nobody's usage includes them. If a
+process ends during its probe, the next probe is due within seconds.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ logger = logging.getLogger("gateway.channels")
 
 QUESTION = "Reply with the single word: pong"
 REQUEST = ChatRequest([{"role": "user", "content": QUESTION}], max_output_tokens=64)
-# Below OUT_OF_DATE_AFTER by more than the time between two probes.
+# Shorter than OUT_OF_DATE_AFTER by more than the time between two probes.
 LONGEST_SECONDS = 10.0
-# The provider took key and model, and spoke of the request.
+# The provider accepted key and model, and commented on the request.
 _ANSWERED = (Fault.REQUEST, Fault.DECLINED)
 
 _threads = Threads()
@@ -39,9 +39,10 @@ _threads = Threads()
 def start_if_due(
     client: OpenAiCompatibleProvider, health: Health, *, now: datetime, is_slow: bool
 ) -> None:
-    """Probe a route on a thread of its own, if that is due and no other process does it.
+    """Probe a route on a separate thread, if a probe is due and no other process has claimed it.
 
-    A slow model may think for longer than a probe waits, so that its time-out proves nothing.
+    With `is_slow`, a timeout proves nothing, because the model may think for longer than a probe
+    waits.
     """
     seconds = deadline_seconds()
     until = now + timedelta(seconds=seconds)
@@ -52,7 +53,10 @@ def start_if_due(
 
 
 def deadline_seconds() -> float:
-    """Return how long a probe may take: a quarter of what a message may, as it is a word long."""
+    """Return how long a probe may take: a quarter of a message's limit, since it asks for a word.
+
+    At least 1 and at most LONGEST_SECONDS.
+    """
     return max(1.0, min(LONGEST_SECONDS, settings.PROVIDER_DEADLINE / 4))
 
 
@@ -61,7 +65,7 @@ def _run_beside(task: Callable[[], object]) -> None:
         try:
             task()
         except Exception:
-            # Whatever it was, such as a database that is away: the next probe will tell.
+            # Whatever the cause, such as an unreachable database, the next probe tries again.
             logger.exception("provider.probe.failed")
         finally:
             connection.close()

@@ -1,7 +1,7 @@
-"""A real, tiny call through one route, to see whether it answers; nobody is charged for it.
+"""A real, tiny call through one route, to see whether it answers. Nobody is charged for it.
 
-Past the breaker: a route that is left out is just the one that staff want to try. What comes of
-it changes nothing of the breaker's either; that has probes of its own.
+It bypasses the breaker, because a route that is left out is the one that staff want to test. Its
+result does not change the breaker, which has its own probes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from common import db
 DEADLINE_SECONDS = 10.0
 NO_KEY = "no_key"
 
-# Plain words for the reasons of providers' clients (providers/, common/http.py).
+# Plain words for the reasons of failed calls (providers/, common/http.py).
 _WORDS = {
     NO_KEY: "The provider has no key: store one here, or set the environment variable it names.",
     "timeout": "No whole answer came in time.",
@@ -50,7 +50,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a call through a route went; `reason` is empty where an answer came."""
+    """The result of a call through a route. `reason` is empty if the provider answered."""
 
     provider_name: str
     provider_model: str
@@ -61,12 +61,12 @@ class Result:
 
     @property
     def words(self) -> str:
-        """What went wrong, in plain words."""
+        """The reason of the failure, in plain words."""
         return explain(self.reason)
 
 
 def explain(reason: str) -> str:
-    """Say a provider's failure in plain words."""
+    """Return the reason of a provider's failure in plain words."""
     if reason in _WORDS:
         return _WORDS[reason]
     status = re.fullmatch(r"status_(\d{3})", reason)
@@ -78,9 +78,9 @@ def explain(reason: str) -> str:
 
 
 def try_route(route: Route) -> Result:
-    """Ask a route something short and return how it went, within ten seconds.
+    """Send a route a short request. Returns the result within ten seconds.
 
-    No transaction may be open: the connection to the database is given back before the call.
+    No transaction may be open, because this releases the database connection before the call.
     """
     client = routes.client_of(route)
     if client is None:
@@ -89,7 +89,7 @@ def try_route(route: Route) -> Result:
 
 
 def try_default(model_id: str) -> Result:
-    """Ask the provider of PROVIDER_BASE_URL the same, for a model."""
+    """Send the same request for a model to the provider of PROVIDER_BASE_URL."""
     client = routes.default_client_of(model_id)
     if client is None:
         return Result(routes.DEFAULT_PROVIDER, model_id, 0, reason=NO_KEY)

@@ -1,4 +1,4 @@
-"""Who can answer a caller, in the order they are to be tried, each behind its breaker."""
+"""The routes that can answer a caller, in the order to try them, each behind its breaker."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from common.text import normalize_question
 
 logger = logging.getLogger("gateway.channels")
 
-# The name of the provider of PROVIDER_BASE_URL, which is no row of its own.
+# The name of the provider of PROVIDER_BASE_URL, which has no row in the database.
 DEFAULT_PROVIDER = "default"
 
-# All providers, also those without a route to this model, and those that are switched off: they
-# tell an installation without any provider (the demo answers) from a model that nobody serves.
-# First the one of PROVIDER_BASE_URL, which is no row of its own; each with how it wants to be asked
-# and what is known of its health.
+# Lists all providers, even those without a route to this model and those that are switched off:
+# they distinguish an installation without any provider (the demo answers) from a model that no
+# provider serves. The provider of PROVIDER_BASE_URL, which has no row, comes first. Each comes with
+# its learned traits and its health.
 _TRAITS = """t.base_url, t.has_stream_options, t.system_messages, t.has_text_content,
        t.context_window_tokens, t.max_output_tokens, t.begins_in_thought"""
 _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
@@ -70,7 +70,7 @@ SELECT COALESCE(r.position, 0), COALESCE(r.id, 0), p.id, p.name, p.is_enabled, p
 
 
 class RouteRow(NamedTuple):
-    """A provider, its way to the model that was asked for, if any, and what is known of that."""
+    """A provider and its route to the requested model, if any, with the route's known state."""
 
     step: int
     id: int
@@ -83,7 +83,7 @@ class RouteRow(NamedTuple):
     encryption_key_id: str
     provider_model: str | None
     allowed_parameters: str | None = ""
-    # None where nothing was learned.
+    # The fields below are None if nothing was learned.
     limit_name: str | None = None
     learned_at_url: str | None = None
     has_stream_options: bool | None = None
@@ -100,7 +100,7 @@ class RouteRow(NamedTuple):
     failed_at: Any = None
 
     def traits(self, base_url: str) -> Traits:
-        """Return how the route wants to be asked, as far as that was learned at this address."""
+        """Return what the gateway learned about the route, if it learned it at this address."""
         if self.learned_at_url != base_url:
             return PLAIN if self.id == 0 else Traits(limit_name=self.limit_name or "")
         return Traits(
@@ -117,7 +117,7 @@ class RouteRow(NamedTuple):
         return Health.read(*self[-6:])
 
     def missing(self, names: frozenset[str]) -> frozenset[str]:
-        """Return those of these parameters that staff have not allowed for this route."""
+        """Return the parameters among `names` that staff have not allowed for this route."""
         return names and names.difference(self._allowed())
 
     def _allowed(self) -> Sequence[str]:
@@ -127,12 +127,12 @@ class RouteRow(NamedTuple):
 
 
 class GuardedRoute:
-    """A provider behind its breaker: not called while it is out, and watched when it is."""
+    """A provider behind its breaker: not called while the route is out, observed when called."""
 
     def __init__(self, client: OpenAiCompatibleProvider, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
-        # All routes of the model, in their order.
+        # All routes of the model, in order.
         self.siblings: Sequence[GuardedRoute] = (self,)
         self._client = client
 
@@ -143,9 +143,9 @@ class GuardedRoute:
         return self._call(request, patience, on_delta)
 
     def _share(self, patience: Patience, *, is_stream: bool) -> Patience:
-        """Leave half of the time to the next route, should this one hang.
+        """Leave half of the time to the next route, in case this one hangs.
 
-        One that is out is none: nobody's answer is to be cut short for the sake of it.
+        A next route that is out does not count: no answer is cut short for it.
         """
         now = timezone.now()
         later = self.siblings[self.siblings.index(self) + 1 :]
@@ -167,11 +167,11 @@ class GuardedRoute:
         try:
             completion = adaptation.ask(self._client, request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
-            # The time of a model that thinks in silence is no sign of an outage.
+            # A timeout of a model that thinks in silence is no sign of an outage.
             if not (patience.is_long and error.reason == "timeout"):
                 self._note_failure(error, is_stream=is_stream, is_slow=patience.is_long)
             raise
-        # An empty answer or a refusal speaks as little for a route as against it.
+        # An empty answer or a refusal is evidence neither for nor against a route.
         if completion.text.strip() or completion.tool_calls:
             breaker.note_success(*route, self.health, is_stream=is_stream, now=timezone.now())
         return completion
@@ -186,9 +186,10 @@ class GuardedRoute:
         probes.start_if_due(self._client, health, now=timezone.now(), is_slow=is_slow)
 
     def _is_left_out(self, *, is_stream: bool) -> bool:
-        """Tell whether this route is out; of routes that are all out, the first may be asked.
+        """Return whether to skip this route. If all routes are out, the first may still be asked.
 
-        Until a probe has proven that it fails: better an error of its own than none at all.
+        That ends once a probe has proven that the first one fails. Until then the provider's own
+        error is better than none.
         """
         now = timezone.now()
         if not self.health.is_out(is_stream=is_stream, now=now):
@@ -200,7 +201,7 @@ class GuardedRoute:
 
 
 def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
-    """Return who gives the owner's own answer to this message, or None where there is none."""
+    """Return a provider that gives the saved reply to this message, or None if there is none."""
     if not caller.has_fixed_answers:
         return None
     answers = FixedAnswer.objects.filter(
@@ -213,13 +214,13 @@ def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
 def list_routes(
     caller: Caller, *, simulate: str = "", unlisted_options: frozenset[str] = frozenset()
 ) -> list[ProviderClient]:
-    """Return who can answer this caller, in the order they are to be tried; may be empty.
+    """Return the routes that can answer this caller, in the order to try them. May be empty.
 
-    A route that does not take all of `unlisted_options` cannot (see find_refused).
+    Leaves out routes that do not take all of `unlisted_options` (see find_refused).
 
-    The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model.
-    The demo answers test keys, and everybody while no provider is set up at all. `simulate` is a
-    behaviour of channels.providers.simulated, for a test key.
+    The provider of PROVIDER_BASE_URL goes first, under the gateway's own name for the model. The
+    demo answers test keys, and every key while no provider is set up. `simulate` is a behaviour of
+    channels.providers.simulated, for a test key.
     """
     if caller.is_test:
         return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
@@ -240,9 +241,10 @@ def list_routes(
 
 
 def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
-    """Return which of these parameters keep a request from every route; none where one takes all.
+    """Return the parameters that exclude every route, or an empty set if one route takes them all.
 
-    `names` are in none of the gateway's tables. Test keys get the same answer as live keys.
+    If every route refuses some, returns those of the route that refuses the fewest. `names` are in
+    none of the gateway's tables. Test keys get the same answer as live keys.
     """
     rows = _rows(caller.model, caller.catalogue_mark)
     missing = [row.missing(names) for row in rows if row.provider_model]
@@ -250,12 +252,12 @@ def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
 
 
 def is_free(clients: Sequence[ProviderClient]) -> bool:
-    """Tell whether what these answer costs nothing, whatever the model's price: the demo does."""
+    """Return whether answers are free whatever the model's price, because the demo gives them."""
     return any(isinstance(client, DemoProvider) for client in clients)
 
 
 def is_demo() -> bool:
-    """Tell whether the demo answers live keys: no provider is set up, for any model."""
+    """Return whether the demo answers live keys, because no provider is set up for any model."""
     rows = Provider.objects.values_list("is_enabled", "key_setting", "encryption_key_id")
     return not settings.PROVIDER_BASE_URL and not any(_has_key(*row) for row in rows)
 
@@ -267,10 +269,11 @@ def _is_set_up(row: RouteRow) -> bool:
 
 
 def _has_key(is_enabled: bool, key_setting: str, encryption_key_id: str) -> bool:
-    """Tell whether a provider has a key, or needs none.
+    """Return whether a provider has a key, or needs none.
 
-    One that is switched off counts as having one, and so does a key that cannot be read: a visitor
-    never gets the demo because somebody paused a provider, or lost a key.
+    A provider that is switched off counts as having a key, and so does one whose key cannot be
+    decrypted. Otherwise visitors would get the demo because somebody paused a provider or lost an
+    encryption key.
     """
     has_stored = bool(encryption_key_id)
     return not is_enabled or has_stored or not key_setting or bool(_key_of_setting(key_setting))
@@ -288,32 +291,33 @@ def _client(row: RouteRow, api_key: str) -> OpenAiCompatibleProvider:
         base_url=base_url,
         api_key=api_key,
         provider_model=row.provider_model or "",
-        # The operator wrote the default's address down; Ollama and vLLM live on private ones.
+        # The operator chose the default's address, and Ollama and vLLM run on private ones.
         allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
         traits=row.traits(base_url),
     )
 
 
-# The rows of each model under the present mark: keys are in them as they are stored, encrypted.
+# The rows of each model under the current mark. Keys in them are encrypted, as stored.
 _kept: tuple[str, dict[int, list[RouteRow]]] = ("", {})
 
 
 def _rows(model: ModelTerms, mark: str | None) -> list[RouteRow]:
-    """Return the rows of a model's routes, as read before while the catalogue's mark stays."""
+    """Return the rows of a model's routes. Cached for as long as the catalogue's mark stays."""
     global _kept
     if mark and mark == _kept[0] and model.id in _kept[1]:
         return _kept[1][model.id]
     found = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
     rows = [RouteRow(*row) for row in found]
-    # Rows newer than the mark do no harm, as the next caller brings another. But a failure, which
-    # leaves no mark when it is over, may have come between the two.
+    # Rows that are newer than the mark do no harm, because the next caller brings a new mark. But a
+    # failure may have happened between the two reads, and its end does not change the mark. So rows
+    # with a failure are not cached.
     if mark and all(row.failed_at is None for row in rows):
         _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: rows}
     return rows
 
 
 def client_of(route: Route) -> OpenAiCompatibleProvider | None:
-    """Return the client of one route, past its breaker; None where its provider has no key."""
+    """Return the client of one route, without its breaker. None if its provider has no key."""
     provider = route.provider
     row = RouteRow(
         step=route.position,
@@ -332,7 +336,7 @@ def client_of(route: Route) -> OpenAiCompatibleProvider | None:
 
 
 def default_client_of(model_id: str) -> OpenAiCompatibleProvider | None:
-    """Return the client of PROVIDER_BASE_URL for a model, past its breaker; None if it is unset."""
+    """Return PROVIDER_BASE_URL's client for a model, without its breaker. None if it is unset."""
     row = RouteRow(
         step=-1,
         id=0,
@@ -350,12 +354,12 @@ def default_client_of(model_id: str) -> OpenAiCompatibleProvider | None:
 
 
 def _default_key() -> str | None:
-    """The key of PROVIDER_BASE_URL, '' where it needs none; None without such a provider."""
+    """Return the key of PROVIDER_BASE_URL, or '' if it needs none. None without that provider."""
     return settings.PROVIDER_API_KEY if settings.PROVIDER_BASE_URL else None
 
 
 def _provider_key(row: RouteRow) -> str | None:
-    """Return the provider's key, '' where it needs none, None where it is not configured."""
+    """Return the provider's key, '' if it needs none, or None if it has no readable key."""
     if row.key_ciphertext is None:
         if not row.key_setting:
             return ""
@@ -364,6 +368,6 @@ def _provider_key(row: RouteRow) -> str | None:
         context = PROVIDER_KEYS.context(uuid.UUID(str(row.provider_id)))
         return crypto.decrypt(row.encryption_key_id, bytes(row.key_ciphertext), context=context)
     except crypto.DecryptionError as error:
-        # One undecryptable row takes its own route out, no other.
+        # A key that cannot be decrypted takes out its own route and no other.
         logger.error("channels.provider_key.unreadable", extra={"reason": str(error)})
         return None

@@ -1,7 +1,7 @@
-"""Secrets of rows: sealed to be shown again, and digested to be found.
+"""Secrets of rows: encrypted so that they can be shown again, and digested for look-up.
 
-All that is stored under ENCRYPTION_KEYS or KEY_DIGEST_PEPPER is written here, after
-`secret_checks.require_ours`, and in the same transaction.
+Everything stored under ENCRYPTION_KEYS or KEY_DIGEST_PEPPER is sealed here, after
+`secret_checks.require_ours` and in the same transaction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common import crypto
 
 
 def encrypt(clear: str, *, context: str) -> tuple[str, bytes]:
-    """Return (key id, ciphertext) of a secret to be stored. Raises WrongSecrets."""
+    """Return (key id, ciphertext) of a secret to store. Raises WrongSecrets."""
     secret_checks.require_ours()
     return _encrypt(clear, context=context)
 
@@ -30,11 +30,12 @@ def _encrypt(clear: str, *, context: str) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """Where a table keeps one secret of each row.
+    """The columns in which a table keeps one secret of each row.
 
-    The ciphertext is bound to table, column and row, and its key's id is in `encryption_key_id`.
-    Where rows are found by their secret, `digest` names the field of its digest, whose pepper's
-    id is in `pepper_id`; `prefix` keeps the digests of different kinds of secrets apart.
+    The ciphertext is bound to its table, column and row, and `encryption_key_id` has the id of its
+    key. If rows are looked up by their secret, `digest` names the field of its digest, and
+    `pepper_id` has the id of the digest's pepper. `prefix` keeps the digests of different kinds of
+    secrets distinct.
     """
 
     label: str
@@ -44,24 +45,24 @@ class SealedColumn:
     prefix: str = ""
 
     def context(self, pk: Any) -> str:
-        """Return what the ciphertext of a row is bound to."""
+        """Return the encryption context that binds a ciphertext to its row."""
         return f"{self.model._meta.db_table}.{self.ciphertext}.{pk}"
 
     @property
     def fields(self) -> list[str]:
-        """The names of the fields that sealing sets."""
+        """The names of the fields that `seal` sets."""
         of_digest = [self.digest, "pepper_id"] if self.digest else []
         return ["encryption_key_id", self.ciphertext, *of_digest]
 
     def seal(self, row: Any, clear: str) -> list[str]:
-        """Set a row's ciphertext and digest, not saved; return the names of the fields.
+        """Set a row's ciphertext and digest without saving. Returns the names of the fields.
 
         The row must have its primary key. Raises WrongSecrets.
         """
         return self.seal_all([(row, clear)])
 
     def seal_all(self, rows: list[tuple[Any, str]]) -> list[str]:
-        """Do the same for many rows at once."""
+        """Do the same as `seal` for many rows at once."""
         secret_checks.require_ours()
         for row, clear in rows:
             row.encryption_key_id, sealed = _encrypt(clear, context=self.context(row.pk))
@@ -77,11 +78,11 @@ class SealedColumn:
         return crypto.decrypt(row.encryption_key_id, sealed, context=self.context(row.pk))
 
     def digests_of(self, clear: str) -> list[str]:
-        """Return what a row with this secret may be stored under, the newest pepper's first."""
+        """Return the digests a row with this secret may have, beginning with the newest pepper."""
         return crypto.digests(self.prefix + clear)
 
     def found_by(self, clear: str) -> Q:
-        """Return the condition that a row has this secret."""
+        """Return the condition that matches the row with this secret."""
         return Q(**{f"{self.digest}__in": self.digests_of(clear)})
 
 

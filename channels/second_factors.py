@@ -1,7 +1,7 @@
-"""The secrets of second factors: one text in JSON that the log-in library keeps in its own table.
+"""Secrets of second factors: one text each, within the JSON that the log-in library stores.
 
-A text is `row:<key id>:<ciphertext>`, bound to its row, which person and kind of factor identify.
-Texts without `row:` are older than that; `manage.py rotatekeys` binds them.
+A text is `row:<key id>:<ciphertext>`. It is bound to its row, which the person and the kind of
+factor identify. Texts without `row:` are older and not bound. `manage.py rotatekeys` binds them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from common import crypto
 
 _BOUND = "row:"
 _UNBOUND_CONTEXT = "mfa_authenticator.data"
-# Where a factor's JSON keeps its secret, by its type; a passkey has none.
+# The member of a factor's JSON that holds its secret, by type. A passkey has none.
 MEMBERS = {
     Authenticator.Type.TOTP.value: "secret",
     Authenticator.Type.RECOVERY_CODES.value: "seed",
@@ -23,17 +23,17 @@ MEMBERS = {
 
 
 def context_of(*, user_id: int, kind: str) -> str:
-    """Return what a factor's secret is bound to; of each kind a person has one."""
+    """Return the encryption context of a factor's secret. A person has one factor of each kind."""
     return f"{_UNBOUND_CONTEXT}.{user_id}.{kind}"
 
 
 def text_of(key_id: str, sealed: bytes) -> str:
-    """Return an encrypted secret as the text that is stored."""
+    """Return the stored text of an encrypted secret."""
     return f"{_BOUND}{key_id}:{base64.b64encode(sealed).decode()}"
 
 
 def key_id_of(text: str) -> str:
-    """Return the id of the key that a stored text needs."""
+    """Return the id of the key that decrypts a stored text."""
     return (text.removeprefix(_BOUND) if is_bound(text) else text).partition(":")[0]
 
 
@@ -43,7 +43,7 @@ def is_bound(text: str) -> bool:
 
 
 def open_text(text: str, *, context: str) -> str:
-    """Return the secret of a stored text. Raises common.crypto.DecryptionError."""
+    """Return the decrypted secret of a stored text. Raises common.crypto.DecryptionError."""
     is_ours = is_bound(text)
     key_id, sealed = _split(text.removeprefix(_BOUND) if is_ours else text)
     return crypto.decrypt(key_id, sealed, context=context if is_ours else _UNBOUND_CONTEXT)

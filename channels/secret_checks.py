@@ -1,9 +1,9 @@
-"""The database and the settings must mean the same secrets, or nothing is written.
+"""Checks that the settings hold the database's secrets, and refuses to write if they do not.
 
-Whoever writes under an encryption key or a pepper leaves its check value in the same transaction
-(`require_ours`), so that the database itself says which secrets it needs. Every start compares
-them (channels/checks.py). Installations older than the check values were proven by their rows when
-they were migrated (channels/migrations/0010).
+Every write under an encryption key or a pepper records its check value in the same transaction
+(`require_ours`), so the database itself says which secrets it needs. Every start compares them
+(channels/checks.py). For installations older than the check values, the migration verified the
+secrets with the stored rows (channels/migrations/0010).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from common import crypto, db
 logger = logging.getLogger("gateway.secrets")
 
 RING, PEPPER = "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"
-# Random nonces of 96 bits are good for 2^32 encryptions under one key (NIST SP 800-38D, 8.3).
+# Random nonces of 96 bits are safe for 2^32 encryptions under one key (NIST SP 800-38D, 8.3).
 MOST_ENCRYPTIONS = 2**31
-# One of so many encryptions is counted, for all of them: exact counting would make every writer
-# wait for the same row. At 2^31 the standard deviation is 0.6 %.
+# One encryption out of this many is counted, and counts for all of them. With an exact count every
+# writer would wait for the same row. At 2^31 the standard deviation is 0.6 %.
 COUNTED_AT_ONCE = 2**16
 
-# The shared lock keeps the row of a secret until the write under it is committed: `forget` waits
-# for it. It does not keep other writers off.
+# The shared lock protects the row of a secret until the write under it is committed, because
+# `forget` waits for it. It does not block other writers.
 _RECORDED = "SELECT setting, name, check_value, encryptions FROM channels_secretcheck"
-# Held while a new secret is recorded, so that of two installations only one is the first.
+# Held while a new secret is recorded, so that only one of two installations can be the first.
 _RECORDING_LOCK = 6_277_101_735
 
 
@@ -48,7 +48,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A secret of the settings that is not the database's: which, and what to do."""
+    """A secret in the settings that does not match the database, and what to do about it."""
 
     setting: str
     words: str
@@ -56,7 +56,7 @@ class Problem:
 
 
 def list_recorded(*, is_shared: bool = False) -> list[Recorded]:
-    """Return what the database says it needs; locked against `forget` where asked to."""
+    """Return the secrets that the database needs. With `is_shared`, locks them against `forget`."""
     lock = " FOR KEY SHARE" if is_shared and db.is_postgresql() else ""
     return [Recorded(*row) for row in db.fetch_rows(f"{_RECORDED} ORDER BY id{lock}", ())]
 
@@ -65,21 +65,21 @@ def find_problems() -> list[Problem]:
     """Return what is wrong with the secrets of this process."""
     recorded = list_recorded()
     unrecorded = _key_ids_of_rows() - {row.name for row in recorded if row.setting == RING}
-    # Rows that were copied in by hand: whether their key is ours, only opening them would tell.
+    # Rows that were copied in by hand. Only decrypting them would show whether their key is ours.
     missing = unrecorded - check_values_of(RING).keys()
     return _compare(recorded) + [_missing(key_id) for key_id in sorted(missing)]
 
 
 def check_values_of(setting: str) -> dict[str, str]:
-    """Return the check values of this process's secrets by their ids, the one that writes first."""
+    """Return the check values of this process's secrets by id. The first is the one that writes."""
     of_ring = setting == RING
     return crypto.check_values_of_ring() if of_ring else crypto.check_values_of_peppers()
 
 
 def require_ours() -> None:
-    """Make sure that what is about to be written is written under this database's secrets.
+    """Raise WrongSecrets unless this process's secrets are the database's. Records new ones.
 
-    To be called in the transaction that writes. Raises WrongSecrets.
+    Call it in the transaction that writes.
     """
     recorded = list_recorded(is_shared=True)
     _refuse(_compare(recorded))
@@ -88,10 +88,10 @@ def require_ours() -> None:
 
 
 def require_fit() -> None:
-    """Raise WrongSecrets unless the secrets have been found to fit, once in this process.
+    """Raise WrongSecrets unless the secrets fit. Checks only until they fit once in this process.
 
-    For who is about to say that a key is wrong: a server may have started without its database,
-    and then it is the first to see that the pepper is another one's.
+    Call it before answering that an API key is wrong. A server may have started without its
+    database, and then this call is the first to notice a wrong pepper.
     """
     global _is_known_to_fit
     if not _is_known_to_fit:
@@ -100,7 +100,7 @@ def require_fit() -> None:
 
 
 def note_fit() -> None:
-    """Remember that the checks of the start have found the secrets to fit."""
+    """Remember that the checks at start found that the secrets fit."""
     global _is_known_to_fit
     _is_known_to_fit = True
 
@@ -116,9 +116,9 @@ def count_encryption(key_id: str) -> None:
 
 
 def forget(setting: str, name: str, *, is_needed: Any) -> bool:
-    """Stop asking for a secret that no row needs any more; return whether it is forgotten.
+    """Remove the record of a secret that no row needs any more. Returns whether it was removed.
 
-    `is_needed` is asked while nobody can write under the secret.
+    Calls `is_needed` while nobody can write under the secret.
     """
     with transaction.atomic():
         row = SecretCheck.objects.select_for_update().filter(setting=setting, name=name).first()
@@ -136,12 +136,12 @@ def _refuse(problems: list[Problem]) -> None:
 
 
 def _current() -> set[tuple[str, str, str]]:
-    """Return what is recorded of the secrets that this process writes with."""
+    """Return (setting, id, check value) of the secrets that this process writes with."""
     return {(one, *next(iter(check_values_of(one).items()))) for one in (RING, PEPPER)}
 
 
 def _compare(recorded: list[Recorded]) -> list[Problem]:
-    """Return which secrets are missing or others, by their check values."""
+    """Return a problem for each recorded secret that is missing or has another check value."""
     ring, peppers = check_values_of(RING), check_values_of(PEPPER)
     problems = []
     for row in recorded:

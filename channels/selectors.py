@@ -1,4 +1,4 @@
-"""Reads of the catalogue, of keys, and of channels and accounts that somebody looks for."""
+"""Reads of the catalogue and of keys, and the staff's search for channels and accounts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.money import format_credits
 def list_models(
     *, account_id: int | None = None, current_model_id: str = ""
 ) -> list[dict[str, Any]]:
-    """Return the models an account may choose, as callers see them; `current` marks one of them."""
+    """Return the models an account may choose, as callers see them. `current` marks one of them."""
     return [
         describe_model(model, is_current=model.model_id == current_model_id)
         for model in models_allowed(account_id)
@@ -26,7 +26,10 @@ def list_models(
 
 
 def models_allowed(account_id: int | None) -> QuerySet[LanguageModel]:
-    """Return the enabled models of an account's plan; all where the plan names none."""
+    """Return the enabled models of an account's plan, or all if the plan names none.
+
+    Without an account, returns all enabled models.
+    """
     models = LanguageModel.objects.filter(is_enabled=True)
     if account_id is None:
         return models
@@ -35,7 +38,7 @@ def models_allowed(account_id: int | None) -> QuerySet[LanguageModel]:
 
 
 def find_terms(*, caller: Caller, model_id: str) -> ModelTerms | None:
-    """Return the terms of the channel's own model, or of another it may use; None for others."""
+    """Return the terms of the channel's own model or another it may use, or None for any other."""
     if model_id == caller.model.model_id:
         return caller.model
     row = _terms(models_allowed(caller.account_id).filter(model_id=model_id)).first()
@@ -43,7 +46,7 @@ def find_terms(*, caller: Caller, model_id: str) -> ModelTerms | None:
 
 
 def list_terms(*, caller: Caller) -> list[ModelTerms]:
-    """Return the terms of every model the channel may use; its own, whatever the plan says."""
+    """Return the terms of every model the channel may use. Always includes its own model."""
     found = [ModelTerms(*row) for row in _terms(models_allowed(caller.account_id))]
     if caller.model.model_id not in {model.model_id for model in found}:
         found.insert(0, caller.model)
@@ -67,7 +70,7 @@ def _terms(models: QuerySet[LanguageModel]) -> QuerySet[LanguageModel, Any]:
 
 
 def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
-    """Return one model as callers see it; prices are decimal credits."""
+    """Return one model as callers see it. Prices are in decimal credits."""
     price = {
         "per_reply": format_credits(model.price_per_reply_microcredits),
         "per_1k_input_tokens": format_credits(model.price_per_1k_input_tokens_microcredits),
@@ -89,24 +92,24 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
 
 
 def list_live_keys(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, ApiKey]:
-    """Return each channel's live key to be shown: the newest, one that ends already last."""
+    """Return the live key to show for each channel: the newest, if possible one without an end."""
     keys = usable_keys(now).filter(channel_id__in=channel_ids, mode=ApiKey.Mode.LIVE)
     by_age = sorted(keys, key=lambda key: (key.expires_at is None, key.created_at))
     return {key.channel_id: key for key in by_age}
 
 
 def usable_keys(now: datetime) -> QuerySet[ApiKey]:
-    """Return the keys that work now, without what is encrypted in them."""
+    """Return the keys that work now. Defers their ciphertext and digest."""
     return ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None).defer(
         "key_ciphertext", "key_digest"
     )
 
 
-# --- Looked for by staff ----------------------------------------------------------------------
+# --- Search for the staff ---------------------------------------------------------------------
 
 
 def accounts_matching(term: str) -> Q:
-    """Return which accounts a term means: name, a member's address, or a channel's own marks."""
+    """Return a filter for accounts by name, by a member's address, or by one of their channels."""
     members = Membership.objects.filter(user__email__icontains=term)
     channels = Channel.objects.filter(_channel_itself(term))
     return (
@@ -117,7 +120,7 @@ def accounts_matching(term: str) -> Q:
 
 
 def channels_matching(term: str) -> Q:
-    """Return which channels a term means: their own marks, or their account's."""
+    """Return a filter for channels by their own fields, their account's name, or a member."""
     members = Membership.objects.filter(user__email__icontains=term)
     return (
         _channel_itself(term)
@@ -127,7 +130,7 @@ def channels_matching(term: str) -> Q:
 
 
 def _channel_itself(term: str) -> Q:
-    """Return which channels have this in their name or site, this id, or a key with this end."""
+    """Return a filter for channels by a part of their name or site, their id, or a key's end."""
     found = Q(name__icontains=term) | Q(site_url__icontains=term)
     if ending := key_ending(term):
         with_key = ApiKey.objects.filter(key_last_four=ending)
@@ -139,6 +142,6 @@ def _channel_itself(term: str) -> Q:
 
 
 def key_ending(term: str) -> str:
-    """Return the end of a key, typed alone or with its mask (`amgai_…x7Qf`); '' for all else."""
+    """Return the end of a key, typed alone or with its mask (`amgai_…x7Qf`), or '' otherwise."""
     found = re.fullmatch(r"(?:.*…)?([0-9A-Za-z]{4})", term.strip())
     return found[1] if found else ""

@@ -47,10 +47,10 @@ logger = logging.getLogger("gateway.channels")
 
 @transaction.atomic
 def ensure_account(*, owner_email: str, name: str = "", actor: Actor = COMMAND_LINE) -> Account:
-    """Return the account this person owns, making person and account where they are missing.
+    """Return the account that this person owns. Creates the person and the account if needed.
 
-    A new account is called `name`, or by the address. Raises ValidationError for what is no
-    e-mail address.
+    A new account is called `name`, or else the address. Raises ValidationError if the address is
+    not an e-mail address.
     """
     account = find_account(owner_email=owner_email)
     if account is not None:
@@ -93,9 +93,9 @@ def create_channel(
     actor: Actor = COMMAND_LINE,
     **fields: Any,
 ) -> Channel:
-    """Make a channel; `model_id` defaults to the first model of the catalogue.
+    """Create a channel. `model_id` defaults to the first model of the catalogue.
 
-    Raises UnknownModel, PlanLimitReached, and ValidationError naming each field that is wrong.
+    Raises UnknownModel, PlanLimitReached, and ValidationError, which names each invalid field.
     """
     locked = limits.lock_account(account.id)
     model = get_model(model_id, account_id=account.id)
@@ -119,15 +119,15 @@ def create_channel_with_keys(
     actor: Actor = COMMAND_LINE,
     **fields: Any,
 ) -> tuple[Channel, list[IssuedKey]]:
-    """Make a channel with a live and a test key.
+    """Create a channel with a live key and a test key.
 
-    Raises what create_channel does, and MadeBefore where `id` was given and is taken.
+    Raises what create_channel raises, and MadeBefore if the given `id` is taken.
     """
     if id is not None:
         fields["id"] = id
     try:
         channel = create_channel(account=account, actor=actor, **fields)
-    except IntegrityError:  # the same form, sent twice at once
+    except IntegrityError:  # the same form was submitted twice at the same time
         raise MadeBefore from None
     except ValidationError as error:
         if "id" in error.error_dict:
@@ -150,12 +150,12 @@ def update_channel(
     expected_digest: str = "",
     **fields: Any,
 ) -> Channel:
-    """Change the given fields of a channel; the next request sees them.
+    """Change the given fields of a channel. Changes apply to the next request.
 
-    A changed system prompt becomes a version of its own, with `prompt_note`. With another `account`
-    the channel moves, and its keys end (see move_channel). Raises UnknownChannel, UnknownModel,
-    PlanLimitReached, ValidationError naming each field that is wrong, and ChannelChanged where
-    `expected_digest` (see digest_fields) is not that of the stored fields.
+    A changed system prompt becomes a new version, with `prompt_note`. A different `account` moves
+    the channel and revokes its keys (see move_channel). Raises UnknownChannel, UnknownModel,
+    PlanLimitReached, ValidationError, which names each invalid field, and ChannelChanged if
+    `expected_digest` (see digest_fields) does not match the stored fields.
     """
     channel, account = _lock_channel(channel_id, fields.get("account"))
     if model_id:
@@ -166,7 +166,7 @@ def update_channel(
     for name, value in fields.items():
         setattr(channel, name, value)
     _clean(channel, set(fields))
-    # After cleaning, which may have tidied a value.
+    # After cleaning, because that may have normalized a value.
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
         return channel
@@ -193,27 +193,28 @@ def update_channel(
 
 
 def _lock_channel(channel_id: str, target: Account | None) -> tuple[Channel, Account]:
-    """Lock a channel and its account, or the one it is to move to; return both.
+    """Lock a channel and its account, or the account it moves to. Returns both.
 
-    The row's lock: of two editors the second builds on what the first has saved.
+    Because of the row lock, the second of two editors builds on what the first one saved.
     """
     channel = get_channel(channel_id)
     account_id = channel.account_id
     target_id = target.id if target else account_id
-    # In one order, so that no two moves wait for each other.
+    # Always in the same order, so that two moves cannot deadlock.
     locked = {one: limits.lock_account(one) for one in sorted({account_id, target_id})}
     rows = Channel.objects.select_for_update(of=["self"]).select_related("account")
     found = rows.filter(id=channel.id, account_id=account_id).first()
-    if found is None:  # moved or deleted since it was read
+    if found is None:  # moved or deleted after it was read
         raise UnknownChannel(f"There is no channel '{channel_id}'.")
     return found, locked[target_id]
 
 
 def move_channel(*, channel: Channel, owner_email: str, reason: str, actor: Actor) -> Channel:
-    """Give a channel to the account this person owns; its conversations and prompts go with it.
+    """Move a channel, with its conversations and prompts, to the account that this person owns.
 
-    Its keys are revoked, as those who hold them are of the other account. Both accounts' audit logs
-    say so. Raises UnknownAccount, and ValidationError where the account's plan does not take it.
+    Revokes its keys, because the previous account's people hold them. Both accounts' audit logs
+    record the move. Raises UnknownAccount, and ValidationError if the new account's plan does not
+    allow the channel.
     """
     account = get_account(owner_email=owner_email)
     return update_channel(
@@ -241,10 +242,10 @@ def _move(channel: Channel, left: Account, entered: Account, actor: Actor, *, re
 
 
 def _clean(channel: Channel, names: set[str]) -> None:
-    """Raise ValidationError for what is wrong with these fields.
+    """Raise ValidationError if any of these fields is invalid.
 
-    The others may be of another time, such as a model that the plan no longer allows: that must
-    not keep a channel from being switched off.
+    Ignores the other fields. They may have become invalid since, such as a model that the plan no
+    longer allows, and that must not keep anyone from switching the channel off.
     """
     judged = names | {NON_FIELD_ERRORS} | ({"model"} if "account" in names else set())
     try:
@@ -256,7 +257,7 @@ def _clean(channel: Channel, names: set[str]) -> None:
 
 
 def digest_fields(channel: Channel, names: Iterable[str]) -> str:
-    """Return a digest of a channel's values: what a form carries to notice another's save."""
+    """Return a digest of these fields. A form carries it to notice if somebody else has saved."""
     values = {name: channel.serializable_value(name) for name in names}
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -264,7 +265,7 @@ def digest_fields(channel: Channel, names: Iterable[str]) -> str:
 
 @transaction.atomic
 def delete_channel(*, channel: Channel, actor: Actor) -> None:
-    """Delete a channel that never took a message. Raises ChannelInUse for any other."""
+    """Delete a channel that never received a message. Raises ChannelInUse for any other."""
     account_id, target = channel.account_id, f"{channel.name} ({channel.id})"
     try:
         channel.delete()
@@ -274,7 +275,7 @@ def delete_channel(*, channel: Channel, actor: Actor) -> None:
 
 
 def _keep_prompt(channel: Channel, *, author: User | None, note: str) -> int:
-    """Store the channel's new prompt as its next version and return the number."""
+    """Store the channel's new prompt as its next version. Returns the version number."""
     number = channel.prompt_version + 1
     PromptVersion.objects.create(
         channel=channel, number=number, text=channel.system_prompt, author=author, note=note
@@ -291,9 +292,9 @@ def get_channel(channel_id: str) -> Channel:
 
 
 def get_model(model_id: str, *, account_id: int | None = None) -> LanguageModel:
-    """Return a model the account may use by the gateway's id for it, the first one for ''.
+    """Return the model with this gateway id that the account may use. '' means the first one.
 
-    Raises UnknownModel, with the ids there are.
+    Raises UnknownModel, whose message lists the available ids.
     """
     models = list(selectors.models_allowed(account_id))
     for model in models:
@@ -304,9 +305,9 @@ def get_model(model_id: str, *, account_id: int | None = None) -> LanguageModel:
 
 
 def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:
-    """Set a model's prices (field name -> micro-credits; None takes that of cached input away).
+    """Set a model's prices: field name -> micro-credits. None removes the price of cached input.
 
-    Raises UnknownModel, ValidationError.
+    Raises UnknownModel and ValidationError.
     """
     model = get_model(model_id)
     for name, value in prices.items():
@@ -323,7 +324,7 @@ def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A new key's row and, this once, its clear text."""
+    """A new key's row, together with its clear text."""
 
     record: ApiKey
     clear: str
@@ -337,10 +338,10 @@ def issue_api_key(
     key_id: uuid.UUID | None = None,
     actor: Actor = COMMAND_LINE,
 ) -> IssuedKey:
-    """Make a key for a channel and store it encrypted.
+    """Create a key for a channel and store it encrypted.
 
-    Raises MadeBefore where a key has the given id, PlanLimitReached, and UnknownChannel where the
-    channel has just left its account.
+    Raises MadeBefore if a key with the given id exists, PlanLimitReached, and UnknownChannel if the
+    channel has just moved to another account.
     """
     if key_id and ApiKey.objects.filter(id=key_id).exists():
         raise MadeBefore
@@ -365,12 +366,12 @@ def issue_api_key(
 
 @transaction.atomic
 def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
-    """Make a new key of the same kind; the given one works on for `overlap`, then no more.
+    """Create a new key of the same kind. The given key keeps working for `overlap`, then expires.
 
-    Without an overlap the given one is revoked now. Raises KeyNotActive for a key that ends
-    already: of two rotations at once, one makes a key. Raises PlanLimitReached.
+    Without an overlap, revokes the given key now. Raises KeyNotActive if the key is revoked or has
+    an end set, so only one of two simultaneous rotations creates a key. Raises PlanLimitReached.
     """
-    # Before the key's own row: whoever moves a channel takes them in this order too.
+    # Before the key's own row lock, because a move of the channel takes them in this order too.
     limits.lock_account_of(api_key.channel)
     ends_at = timezone.now() + overlap
     column = "expires_at" if overlap else "revoked_at"
@@ -385,7 +386,7 @@ def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> Issu
 
 @transaction.atomic
 def show_api_key(*, api_key: ApiKey, actor: Actor, is_copy: bool = False) -> str:
-    """Return a key's clear text to a person, and say so in the audit log.
+    """Return a key's clear text to a person, and record that in the audit log.
 
     Raises common.crypto.DecryptionError.
     """
@@ -394,7 +395,7 @@ def show_api_key(*, api_key: ApiKey, actor: Actor, is_copy: bool = False) -> str
 
 
 def note_key_copied(*, api_key: ApiKey, actor: Actor) -> None:
-    """Say in the audit log that a person took a key that was in front of them already."""
+    """Record in the audit log that a person copied a key that the page already showed them."""
     _record_key("key.copied", api_key, actor)
 
 
@@ -405,9 +406,9 @@ def reveal_api_key(api_key: ApiKey) -> str:
 
 @transaction.atomic
 def revoke_api_key(*, api_key: ApiKey, actor: Actor = COMMAND_LINE) -> None:
-    """Refuse the key from now on, whatever its time says; the next request in any process sees it.
+    """Revoke a key at once, whatever its expiry. The next request in any process is refused.
 
-    A revocation is never for later: a clock that runs ahead would set it into the future.
+    The time of a revocation does not matter: a clock that runs ahead may put it in the future.
     """
     now = timezone.now()
     if ApiKey.objects.filter(id=api_key.id, revoked_at=None).update(revoked_at=now):
@@ -416,7 +417,7 @@ def revoke_api_key(*, api_key: ApiKey, actor: Actor = COMMAND_LINE) -> None:
 
 @transaction.atomic
 def expire_api_key(*, api_key: ApiKey, at: datetime, actor: Actor = COMMAND_LINE) -> None:
-    """Let the key work until `at`, and no longer; one that ends before then stays as it is."""
+    """Let the key work until `at`, and no longer. A key that ends earlier keeps its end."""
     later = Q(expires_at=None) | Q(expires_at__gt=at)
     if ApiKey.objects.filter(later, id=api_key.id, revoked_at=None).update(expires_at=at):
         _record_key("key.expires", api_key, actor, expires_at=(api_key.expires_at, at))
@@ -438,7 +439,7 @@ def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any
 
 @transaction.atomic
 def set_provider_key(*, provider: Provider, clear: str, actor: Actor = COMMAND_LINE) -> None:
-    """Store a provider's key encrypted, or forget it for ''."""
+    """Store a provider's key encrypted. '' deletes the stored key."""
     if clear:
         PROVIDER_KEYS.seal(provider, clear)
     else:

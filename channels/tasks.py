@@ -1,4 +1,4 @@
-"""What the staff must hear of."""
+"""Periodic tasks that alert the staff."""
 
 from celery import shared_task
 from django.utils import timezone

@@ -1,6 +1,6 @@
-"""Who is in an account, as what, and how they must log in: invitations, roles, leaving.
+"""The team of an account: invitations, roles, leaving, and whether a second factor is required.
 
-Every change locks the account's row first, so that of two owners who leave at once one stays.
+Every change locks the account's row first, so that two owners who leave at once cannot both leave.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from channels.sealing import INVITATIONS
 from common.clock import HONEST_SKEW
 
 LIFETIME = timedelta(days=7)
-# An account must not become a way to send mails to strangers, nor several accounts to one of them.
-# Mails that are sent again count alike.
+# Nobody may use an account to send mails to strangers, or several accounts to mail one of them.
+# Repeated mails count as well.
 INVITATIONS_PER_DAY = 20
 INVITATIONS_PER_DAY_TO_ONE = 5
 PAUSE_BETWEEN_MAILS = timedelta(minutes=1)
@@ -41,7 +41,7 @@ Role = Membership.Role
 
 @dataclass(frozen=True, slots=True)
 class SentInvitation:
-    """An invitation's row and, this once, its link's secret."""
+    """An invitation's row, together with the secret of its link."""
 
     record: Invitation
     secret: str
@@ -51,18 +51,18 @@ class SentInvitation:
 
 
 def list_members(account: Account) -> list[Membership]:
-    """Return who is in the account, the longest first."""
+    """Return the members of the account, the oldest membership first."""
     return list(account.memberships.select_related("user").order_by("created_at", "id"))
 
 
 def list_invitations(account: Account) -> list[Invitation]:
-    """Return the invitations that nobody has accepted or withdrawn, run out ones included."""
+    """Return the invitations that nobody has accepted or withdrawn, including expired ones."""
     open_ones = account.invitations.filter(closed_at=None)
     return list(open_ones.select_related("invited_by").order_by("-created_at"))
 
 
 def digests_of(secret: str) -> list[str]:
-    """Return what an invitation's secret is found by; it opens nothing by itself."""
+    """Return the digests that find an invitation by its secret. They open nothing by themselves."""
     return INVITATIONS.digests_of(secret)
 
 
@@ -75,7 +75,10 @@ def find_invitation(secret_digests: list[str]) -> Invitation | None:
 
 
 def list_invitations_to(user: User) -> list[Invitation]:
-    """Return what this person can accept: nobody logs in by an address they have not proven."""
+    """Return the invitations that this person can accept, by their e-mail address.
+
+    The address is theirs, because nobody can log in with an unverified address.
+    """
     waiting = Invitation.objects.filter(
         email__iexact=user.email, closed_at=None, expires_at__gt=timezone.now()
     ).exclude(account__memberships__user=user)
@@ -87,9 +90,9 @@ def list_invitations_to(user: User) -> list[Invitation]:
 
 @transaction.atomic
 def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInvitation:
-    """Ask somebody into the account; one open invitation an address.
+    """Invite somebody to the account. Each address can have one open invitation.
 
-    Raises AlreadyMember, AlreadyInvited, TooManyInvitations, TeamFull.
+    Raises AlreadyMember, AlreadyInvited, TooManyInvitations and TeamFull.
     """
     locked = limits.lock_account(account.id)
     now = timezone.now()
@@ -110,7 +113,7 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
         invited_by=actor.user,
         expires_at=now + LIFETIME,
     )
-    # Its ciphertext is bound to the row, which has its number only now.
+    # After the insert, because the ciphertext is bound to the row's id.
     invitation.save(update_fields=INVITATIONS.seal(invitation, secret))
     _record("member.invited", invitation, actor, role=(None, role))
     return SentInvitation(invitation, secret)
@@ -118,17 +121,17 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
 
 @transaction.atomic
 def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
-    """Give an open invitation another secret and 7 days from now; the earlier link ends.
+    """Give an open invitation a new secret and 7 days from now. The earlier link stops working.
 
-    Raises InvitationGone, TooManyInvitations within a minute of the last one or past the day's, and
-    TeamFull where it had run out and others took its place.
+    Raises InvitationGone, TooManyInvitations within a minute of the last mail or beyond the daily
+    limits, and TeamFull if the invitation had expired and others have taken its place.
     """
     locked = limits.lock_account(invitation.account_id)
     now = timezone.now()
     current = _open(invitation).first()
     if current is None:
         raise InvitationGone("This invitation has been accepted or withdrawn.")
-    # One that was sent in the future was sent by a clock that ran ahead.
+    # A clock that ran ahead sent an invitation whose time is in the future, so that needs no pause.
     if -HONEST_SKEW <= now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
         raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
     if current.expires_at <= now:
@@ -143,20 +146,20 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
 
 @transaction.atomic
 def withdraw_invitation(*, invitation: Invitation, actor: Actor) -> None:
-    """End an open invitation: its link does nothing any more. Twice is as good as once."""
+    """Withdraw an open invitation, so that its link stops working. Idempotent."""
     if _open(invitation).update(closed_at=timezone.now()):
         _record("member.invitation_withdrawn", invitation, actor)
 
 
 @transaction.atomic
 def decline_invitation(*, invitation: Invitation, actor: Actor) -> None:
-    """End an open invitation on the side of the invited person."""
+    """Decline an open invitation, as the invited person. Idempotent."""
     if _open(invitation).update(closed_at=timezone.now()):
         _record("member.invitation_declined", invitation, actor)
 
 
 def _count_mail(account: Account, email: str) -> None:
-    """Count a mail of this UTC day. Raises TooManyInvitations, which undoes the counts too."""
+    """Count a mail for this UTC day. Raises TooManyInvitations, which also undoes the counts."""
     if not daily_counts.count("invitations of account", str(account.id), most=INVITATIONS_PER_DAY):
         raise TooManyInvitations(
             f"An account sends {INVITATIONS_PER_DAY} invitations a day at most. Try again tomorrow."
@@ -171,9 +174,10 @@ def _count_mail(account: Account, email: str) -> None:
 
 @transaction.atomic
 def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) -> Membership:
-    """Make the invited person a member; accepting again returns the same membership.
+    """Make the invited person a member. Idempotent: accepting again returns the same membership.
 
-    Who is a member already keeps their role. Raises InvitationGone, InvitationForAnother.
+    Somebody who is a member already keeps their role. Raises InvitationGone and
+    InvitationForAnother.
     """
     invitations = Invitation.objects.filter(secret_digest__in=secret_digests)
     found = invitations.select_related("account").first()
@@ -208,7 +212,7 @@ def _open(invitation: Invitation) -> QuerySet[Invitation]:
 
 @transaction.atomic
 def change_role(*, membership: Membership, role: Role, actor: Actor) -> None:
-    """Give a member another role. Raises LastOwner."""
+    """Change a member's role. Raises LastOwner."""
     limits.lock_account(membership.account_id)
     current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
     if current is None or current.role == role:
@@ -221,7 +225,7 @@ def change_role(*, membership: Membership, role: Role, actor: Actor) -> None:
 
 @transaction.atomic
 def remove_member(*, membership: Membership, actor: Actor) -> None:
-    """Take a member out of the account, or let them leave. Raises LastOwner."""
+    """Remove a member from the account, or let them leave. Raises LastOwner."""
     limits.lock_account(membership.account_id)
     current = Membership.objects.filter(id=membership.id).select_related("user", "account").first()
     if current is None:
@@ -235,7 +239,7 @@ def remove_member(*, membership: Membership, actor: Actor) -> None:
 
 @transaction.atomic
 def rename_account(*, account: Account, name: str, actor: Actor) -> None:
-    """Call the account something else."""
+    """Rename the account."""
     limits.lock_account(account.id)
     before = Account.objects.values_list("name", flat=True).get(id=account.id)
     if before == name:
@@ -248,7 +252,7 @@ def rename_account(*, account: Account, name: str, actor: Actor) -> None:
 
 @transaction.atomic
 def require_second_factor(*, account: Account, is_required: bool, actor: Actor) -> None:
-    """Have every member set up a second factor before they can go on, or no longer."""
+    """Require that every member sets up a second factor before anything else, or stop that."""
     limits.lock_account(account.id)
     changed = Account.objects.filter(id=account.id, requires_second_factor=not is_required)
     if changed.update(requires_second_factor=is_required):

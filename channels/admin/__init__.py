@@ -1,6 +1,6 @@
-"""Staff pages of people, channels, keys, models and providers.
+"""Staff pages for people, channels, keys, models and providers.
 
-Accounts are in gateway/admin.py, as their page looks into every app.
+The page for accounts is in gateway/admin.py, because it shows data of every app.
 """
 
 from channels.admin import catalogue, channel, people, records

@@ -1,4 +1,4 @@
-"""Staff pages whose changes stand in the audit log, with the values before and after."""
+"""Staff pages that record changes in the audit log, with the values before and after."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from channels.models import Account, User
 from common.admin import StaffAdmin
 from common.floods import client_address
 
-# The permission of billing that every way to give credits needs.
+# The billing permission that every way of adding credits requires.
 BOOK_CREDITS = "billing.add_ledgerentry"
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Return the staff member as the audit log names them."""
-    assert isinstance(request.user, User)  # the site has let nobody else in
+    """Return the staff member as the actor of the audit log."""
+    assert isinstance(request.user, User)  # the site admits nobody else
     return Actor(request.user.email, request.user, client_address(request))
 
 
 def changes_of(form: ModelForm, *, secret: Iterable[str] = ()) -> dict[str, tuple[Any, Any]]:
-    """Return what a valid form changes: field -> (before, after); never a secret field."""
+    """Return what a valid form changes: field -> (before, after), without secret fields."""
     before, after = {}, {}
     for name in form.changed_data:
         if name not in secret:
@@ -44,7 +44,7 @@ def _value(value: Any) -> Any:
 
 
 class AuditedAdmin(StaffAdmin):
-    """Writes an entry for each row that is added, changed or deleted here, inlines too."""
+    """Writes an audit entry for each row that is added, changed or deleted, also in inlines."""
 
     secret_fields: tuple[str, ...] = ()
 
@@ -82,7 +82,7 @@ class AuditedAdmin(StaffAdmin):
         deed: str,
         changes: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
-        """Write one entry, such as `route.updated`, in the log of the account it belongs to."""
+        """Write one entry, such as `route.updated`, to the log of the account of the row."""
         audit.record(
             f"{obj._meta.model_name}.{deed}",
             actor=actor_of(request),
@@ -93,7 +93,7 @@ class AuditedAdmin(StaffAdmin):
 
 
 def account_id_of(obj: Any) -> int | None:
-    """Return the account that a row belongs to, or is; None for what concerns the gateway."""
+    """Return the id of a row's account, or None if the row concerns the whole gateway."""
     if isinstance(obj, Account):
         return obj.pk
     if hasattr(obj, "account_id"):

@@ -1,4 +1,4 @@
-"""Staff pages of models and prices, providers, routes and their health."""
+"""Staff pages for models and prices, providers, routes and their health."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _price_field(label: str) -> CreditsField:
 
 
 class LanguageModelForm(ModelForm):
-    """Prices are typed in credits and kept in whole micro-credits, exactly."""
+    """A form for a model. Prices are entered in credits and stored exactly, in micro-credits."""
 
     price_per_reply_microcredits = _price_field("Price of a reply (credits)")
     price_per_1k_input_tokens_microcredits = _price_field("Price of 1,000 input tokens (credits)")
@@ -141,12 +141,12 @@ class LanguageModelAdmin(AuditedAdmin):
 
 
 def environment_address() -> str:
-    """Return where the provider of PROVIDER_BASE_URL is, '' without one; a query may hold a key."""
+    """Return the address of PROVIDER_BASE_URL without its query, which may hold a key, or ''."""
     return str(settings.PROVIDER_BASE_URL).partition("?")[0]
 
 
 class EnvironmentAdmin(AuditedAdmin):
-    """Shows the provider of PROVIDER_BASE_URL, which is no row, above the list."""
+    """Shows the provider of PROVIDER_BASE_URL, which has no row, above the list."""
 
     list_before_template = "staff/environment_provider.html"
 
@@ -164,7 +164,7 @@ class EnvironmentAdmin(AuditedAdmin):
 
 
 def _state(is_enabled: bool, provider: Provider) -> str:
-    """Return what becomes of it: a provider that misses its key is asked by nobody."""
+    """Return the effective state: the gateway does not use a provider whose key is missing."""
     if not is_enabled:
         return "Off"
     is_used = provider.is_enabled and _key_source(provider) != MISSING
@@ -181,7 +181,7 @@ def _key_source(provider: Provider) -> str:
 
 
 class ProviderForm(ModelForm):
-    """The key goes in and never comes out."""
+    """A form for a provider. It accepts a key and never shows one."""
 
     new_key = forms.CharField(
         required=False,
@@ -204,10 +204,11 @@ class ProviderAdmin(EnvironmentAdmin):
     search_fields = ("name", "base_url")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
-        """Only superusers say where keys and visitors' texts go.
+        """Let only superusers decide where keys and visitors' texts go.
 
-        Another address would carry both to its host, another key would let its holder read along
-        at the provider. Others may prepare a provider, which stays off, and switch one off.
+        A different address would send both to its host. A different key would let its holder read
+        the texts at the provider. Other staff may prepare a provider, which stays off, and switch a
+        provider off.
         """
         fixed = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:
@@ -257,7 +258,7 @@ class RouteAdmin(EnvironmentAdmin):
 
     @display(description="learned")
     def learned(self, route: Route) -> str:
-        """Say how this route wants to be asked otherwise; an edit of the route forgets it."""
+        """Describe what the gateway learned about this route. An edit of the route deletes it."""
         return adaptation.describe(route) or "Nothing: it takes requests as they are."
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)

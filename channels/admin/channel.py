@@ -1,4 +1,4 @@
-"""Staff pages of channels, prompts, saved replies and keys; changes go through the services."""
+"""Staff pages for channels, prompts, saved replies and keys. The services make the changes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _REPLIES = {
 
 
 class ChannelForm(ModelForm):
-    """A channel, with a field of its own for each of its fallback replies."""
+    """A form for a channel, with a separate field for each fallback reply."""
 
     class Meta:
         model = Channel
@@ -65,7 +65,7 @@ class ChannelForm(ModelForm):
         return model
 
     def changes(self) -> dict[str, Any]:
-        """Return the channel's fields that a valid form changes, as they shall be."""
+        """Return the channel's fields that a valid form changes, with their new values."""
         changed = set(self.changed_data)
         fields = {name: self.cleaned_data[name] for name in changed - _REPLIES.keys()}
         if changed & _REPLIES.keys():
@@ -76,13 +76,13 @@ class ChannelForm(ModelForm):
         return fields
 
 
-# Both are what Django's metaclass makes of a class body, which could not be written in a loop.
+# Django's metaclass builds both from the class body, where fields cannot be added in a loop.
 ChannelForm.declared_fields |= _REPLIES
 ChannelForm.base_fields |= _REPLIES
 
 
 class MoveForm(ReasonForm):
-    """Where a channel goes, and why."""
+    """The account that a channel moves to, and the reason."""
 
     owner_email = forms.EmailField(
         label="E-mail address of an owner of the other account",
@@ -93,7 +93,7 @@ class MoveForm(ReasonForm):
 
 @admin.register(Channel)
 class ChannelAdmin(AuditedAdmin):
-    """Holds, sessions and keys hang on a channel: it is switched off here, never deleted."""
+    """Channels can be switched off here but not deleted: holds, sessions and keys refer to them."""
 
     form = ChannelForm
     list_display = ("name", "account", "model", "state", "requests_per_minute", "daily_quota")
@@ -103,7 +103,7 @@ class ChannelAdmin(AuditedAdmin):
     list_per_page = 50
     show_full_result_count = False
     ordering = ("-id",)
-    # What is searched is said by channels_matching; this shows the box.
+    # This only shows the search box. channels_matching decides what is searched.
     search_fields = ("name",)
     search_help_text = "Name, site, id, account, a member's address, or the end of a key"
     autocomplete_fields = ("account",)
@@ -137,19 +137,19 @@ class ChannelAdmin(AuditedAdmin):
         return queryset.filter(selectors.channels_matching(search_term)), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
-        """The prompt is the owner's text: superusers alone see and change it here."""
+        """Show the prompt, which is the owner's text, only to superusers."""
         found = super().get_fieldsets(request, obj)
         if request.user.is_superuser:
             return found
         return [one for one in found if "system_prompt" not in one[1]["fields"]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> Any:
-        """A channel is moved on a page of its own: with it go its conversations."""
+        """Fix the account of an existing channel. Moves have their own page."""
         fixed = super().get_readonly_fields(request, obj)
         return (*fixed, "account") if obj else fixed
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Let the services keep the prompt's versions and the audit log."""
+        """Save through the services, which write the prompt's versions and the audit log."""
         actor, fields = actor_of(request), form.changes()
         if change:
             services.update_channel(
@@ -169,7 +169,7 @@ class ChannelAdmin(AuditedAdmin):
 
     @action(description="Move to another account", icon="move_item", permissions=["move"])
     def move(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Say what moving does; then do it, with an entry in both accounts' audit logs."""
+        """Explain the move, then make it, with an entry in both accounts' audit logs."""
         channel = self.get_object(request, unquote(object_id))
         if channel is None:
             raise Http404
@@ -207,7 +207,7 @@ class PromptVersionAdmin(TextAdmin):
 
 @admin.register(FixedAnswer)
 class FixedAnswerAdmin(AuditedAdmin):
-    """Written by owners; here they can be looked at and, where it must be, deleted."""
+    """Owners write saved replies. Staff can read them here and delete them if necessary."""
 
     list_display = ("question", "channel")
     list_select_related = ("channel",)
@@ -232,7 +232,7 @@ class FixedAnswerAdmin(AuditedAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    """Keys are issued with their channel; here they can be looked at and revoked."""
+    """Owners issue keys on their channel's page. Staff can view and revoke them here."""
 
     list_display = ("masked_key", "mode_badge", "state", "channel", "created_at", "ends_at")
     list_filter = ("mode",)
@@ -278,7 +278,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
     ) -> tuple[QuerySet[ApiKey], bool]:
-        """Find a key as it is shown too: `amgai_…x7Qf`."""
+        """Find a key also by its masked form: `amgai_…x7Qf`."""
         ending = selectors.key_ending(search_term)
         found: tuple[QuerySet[ApiKey], bool] = super().get_search_results(
             request, queryset, ending or search_term

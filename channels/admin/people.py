@@ -1,4 +1,4 @@
-"""Staff pages of users, groups, memberships, invitations and plans."""
+"""Staff pages for users, groups, memberships, invitations and plans."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
 
 
 class PersonForm(UserChangeForm):
-    """Unfold's, with a link to the password that can be told from its text."""
+    """Unfold's form, with a link to the password page that stands out from its text."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -63,7 +63,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     show_full_result_count = False
     search_fields = ("email", "first_name", "last_name")
     readonly_fields = ("last_login", "date_joined")
-    # A plain list instead of two with arrows, which few groups do not need.
+    # A plain list instead of two lists with arrows, because there are only a few groups.
     filter_horizontal = ()
     inlines = (MembershipInline,)
     fieldsets = (
@@ -77,7 +77,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
     ) -> type[ModelForm]:
-        """Only superusers choose a password: with an address, it would be somebody's log-in."""
+        """Let only superusers choose a password: it would let them log in as that person."""
         if obj is None and not request.user.is_superuser:
             options |= {"form": ModelForm, "fields": ["email"]}
         form: type[ModelForm] = super().get_form(request, obj, change=change, **options)
@@ -110,7 +110,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         return "Staff" if user.is_staff else "Customer"
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Only superusers give powers away, or an address by which somebody else could log in."""
+        """Let only superusers change permissions, or an address that others could log in with."""
         fixed = super().get_readonly_fields(request, obj)
         powers = ("is_staff", "is_superuser", "groups")
         if request.user.is_superuser:
@@ -118,7 +118,10 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         return (*fixed, *powers, "email") if obj else (*fixed, *powers)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
-        """Others send a link to choose a new one: a known password would be somebody's log-in."""
+        """Refuse all but superusers: with a password they know, they could log in as that person.
+
+        Other staff can send a link to choose a new one.
+        """
         if not request.user.is_superuser:
             raise PermissionDenied("Only superusers set a password for somebody else.")
         answer = super().user_change_password(request, id, form_url)
@@ -137,20 +140,20 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         deed: str,
         changes: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
-        """Write it in the log of each account the person is in, too: it may be a way into it."""
+        """Write the entry to the logs of the person's accounts too: it may give access to them."""
         audit.record_for_person(
             f"user.{deed}", actor=actor_of(request), person=obj, changes=changes
         )
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Passwords and addresses of staff are changed by superusers alone: they open doors."""
+        """Let only superusers change staff users: their passwords and addresses give access."""
         return _may_touch(request, obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return _may_touch(request, obj) and super().has_delete_permission(request, obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A user is added first; accounts come after."""
+        """Show memberships only for an existing user: a new one is saved first."""
         return self.inlines if obj else ()
 
 
@@ -161,14 +164,14 @@ def _may_touch(request: HttpRequest, obj: Any) -> bool:
 
 @admin.register(Group)
 class GroupAdmin(SuperuserWrites, AuditedAdmin, DjangoGroupAdmin):  # type: ignore[misc]  # stubs
-    """Who may change a group may give every power to its members, themselves among them."""
+    """Only superusers change groups: others could give themselves every permission."""
 
     filter_horizontal = ()
 
 
 @admin.register(Membership)
 class MembershipAdmin(SuperuserWrites, AuditedAdmin):
-    """Members reveal keys and read transcripts: nobody of the staff makes themselves one."""
+    """Only superusers change memberships: members can reveal keys and read transcripts."""
 
     list_display = ("account", "user", "role_badge", "created_at")
     list_filter = ("role",)
@@ -185,7 +188,7 @@ class MembershipAdmin(SuperuserWrites, AuditedAdmin):
 
 @admin.register(Invitation)
 class InvitationAdmin(ReadOnlyAdmin):
-    """Sent and withdrawn by owners; the link's secret is not even shown as its digest."""
+    """Owners send and withdraw invitations. Staff see neither the link's secret nor its digest."""
 
     list_display = ("email", "account", "role", "created_at", "expires_at", "closed_at")
     list_filter = ("role",)
@@ -235,7 +238,7 @@ class PlanAdmin(AuditedAdmin):
     search_fields = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> Any:
-        """What a plan grants is booked month by month: only who may book credits sets it."""
+        """Let only staff who may book credits set the monthly grant, which books them."""
         fixed = super().get_readonly_fields(request, obj)
         if request.user.has_perm(BOOK_CREDITS):
             return fixed

@@ -1,7 +1,7 @@
-"""Staff pages of rows that hold what people wrote: shown on request only, and noted.
+"""Staff pages for rows with texts that people wrote: shown only on request, and recorded.
 
-Lists and pages of such rows have no text. Who needs it gives a reason, and the account's audit log
-says who read what, when and why, before anything is shown.
+Lists and pages of such rows leave the text out. Staff who need it give a reason, and the account's
+audit log records who read what, when and why, before the page shows anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.forms import LabelledForm
 
 
 class ReasonForm(LabelledForm):
-    """Why somebody of the staff reads what others wrote."""
+    """The reason why a staff member reads a text."""
 
     reason = forms.CharField(
         max_length=200,
@@ -32,7 +32,7 @@ class ReasonForm(LabelledForm):
 
 
 class TextAdmin(ReadOnlyAdmin):
-    """Mixed in before other read-only pages; `fields` must leave the text out."""
+    """Mixin, placed before other read-only pages. `fields` must leave the text out."""
 
     actions_detail = ("read_text",)
 
@@ -41,13 +41,13 @@ class TextAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def channel_of(self, row: Any) -> Channel:
-        """Return the channel, and so the account, that a row belongs to."""
+        """Return a row's channel, whose account's audit log records the reading."""
         channel: Channel = row.channel
         return channel
 
     @action(description="Read the text", icon="visibility", permissions=["view"])
     def read_text(self, request: HttpRequest, object_id: str) -> TemplateResponse:
-        """Ask for a reason; then write the entry, and only then show the text."""
+        """Ask for a reason. Then write the audit entry, and only after that show the text."""
         row = self.get_object(request, unquote(object_id))
         if row is None:
             raise Http404

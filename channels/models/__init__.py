@@ -1,4 +1,4 @@
-"""Who calls (accounts, channels, keys) and who answers (models, providers, routes)."""
+"""Tables of callers (accounts, channels, keys) and of the catalogue (models, providers, routes)."""
 
 from channels.models.audit import (
     AuditEntry,

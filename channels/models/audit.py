@@ -1,4 +1,4 @@
-"""Who did what, with the values before and after."""
+"""The audit log: who did what, with the values before and after."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from channels.models.people import Account, User
 
 
 class AuditEntry(models.Model):
-    """One deed of a person in the dashboard or the staff admin. Written once, never changed."""
+    """One action in the dashboard, the staff admin or on the command line. Never changed."""
 
-    # None: a deed that concerns the whole gateway, such as a provider's new key.
+    # None: an action that concerns the whole gateway, such as setting a provider's key.
     account = models.ForeignKey(Account, models.PROTECT, null=True, related_name="audit_entries")
     channel = models.ForeignKey(Channel, models.SET_NULL, null=True, related_name="+")
     actor = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
-    # The actor's address as it was, which outlives the user.
+    # The actor's e-mail address at the time. It outlives the user.
     actor_name = models.CharField(max_length=254)
-    # Dotted and past tense, as in the logs: key.revealed, channel.updated.
+    # Dotted and in the past tense, like log events: key.revealed, channel.updated.
     action = models.CharField(max_length=60)
     target = models.CharField(max_length=200, blank=True)
-    # {field: [before, after]}; never a secret.
+    # {field: [before, after]}, never a secret.
     changes = models.JSONField(default=dict)
     address = models.CharField(max_length=45, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,4 +1,4 @@
-"""What answers: models under the gateway's own names, providers, and the routes between."""
+"""The catalogue: models under the gateway's own names, providers, and the routes between them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from django.db import models
 
 from common.web_addresses import flaw_of
 
-# The protocol's two names for how long an answer may be.
+# The protocol's two names for the length limit of an answer.
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 WEB_ADDRESS = URLValidator(schemes=["http", "https"])
-# Of what answers without a row: PROVIDER_BASE_URL, the demo, saved replies, X-Simulate.
+# The names of providers without a row: PROVIDER_BASE_URL, the demo, saved replies, X-Simulate.
 RESERVED_NAMES = ("default", "demo", "fixed", "simulated")
 
 
 def refuse_userinfo(url: str) -> None:
-    """Pages, logs and mails show an address; a user or password in it would be shown as well."""
+    """Raise ValidationError for a user or password in an address: pages, logs and mails show it."""
     if "@" in urlsplit(url).netloc:
         raise ValidationError("Leave the user and password (the part before @) out of the address.")
 
 
 def refuse_flaws(url: str) -> None:
-    """Paths are put below the address of a provider, which has to bear it."""
+    """Raise ValidationError for an address to which the gateway cannot append paths."""
     if flaw := flaw_of(url):
         raise ValidationError(f"The address {flaw}.")
 
 
 def refuse_reserved_name(name: str) -> None:
-    """The provider of PROVIDER_BASE_URL, the demo and fixed answers have their names already."""
+    """Raise ValidationError for a name that a built-in provider uses already."""
     if name in RESERVED_NAMES:
         raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
 
 
 class LanguageModel(models.Model):
-    """A model under the gateway's own name; routes say who serves it. Prices are micro-credits."""
+    """A model under the gateway's own name. Routes say who serves it. Prices are micro-credits."""
 
     model_id = models.CharField(
         max_length=100,
@@ -87,7 +87,7 @@ class LanguageModel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse a price of cached input above that of input: the hold counts all as input."""
+        """Refuse a price of cached input above that of input, because holds count all as input."""
         cached = self.price_per_1k_cached_input_tokens_microcredits
         price = self.price_per_1k_input_tokens_microcredits
         if cached is not None and cached > price:
@@ -100,9 +100,9 @@ class LanguageModel(models.Model):
             )
 
     def token_prices(self) -> list[tuple[str, int]]:
-        """Return the kinds of tokens that cost something, each with micro-credits for 1,000.
+        """Return the kinds of tokens that have a price, with the micro-credits for 1,000 tokens.
 
-        Cached input is among them where its price differs from that of other input.
+        Includes cached input if its price differs from that of other input.
         """
         came_in = self.price_per_1k_input_tokens_microcredits
         cached = self.price_per_1k_cached_input_tokens_microcredits
@@ -114,7 +114,7 @@ class LanguageModel(models.Model):
 
 
 class Provider(models.Model):
-    """Somebody who serves models over the OpenAI protocol."""
+    """A service that offers models over the OpenAI protocol."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.SlugField(max_length=50, unique=True, validators=[refuse_reserved_name])
@@ -137,7 +137,8 @@ class Provider(models.Model):
     class Meta:
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
-            # Whoever writes it: routes and their health are told apart by this name.
+            # In the database, so that it holds for every writer: this name identifies a route's
+            # traits and health.
             models.CheckConstraint(
                 condition=~models.Q(name__in=RESERVED_NAMES),
                 name="channels_provider_name_not_reserved",
@@ -150,7 +151,7 @@ class Provider(models.Model):
 
 
 class Route(models.Model):
-    """One way to a model: a provider, and that provider's name for it. Tried in order."""
+    """One way to a model: a provider, and that provider's name for the model. Tried in order."""
 
     model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="routes")
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
@@ -196,11 +197,11 @@ class Route(models.Model):
 
 
 class RouteTraits(models.Model):
-    """What a route refused of how the gateway asks, and takes instead (channels/adaptation.py).
+    """What the gateway learned about how to send requests to a route (channels/adaptation.py).
 
-    A provider may have no row of its own, so it goes by names, and holds at the address it was
-    learned at. Triggers forget it when the route's name at the provider or the provider's address
-    is edited (migration 0019).
+    Refers to the provider by name, because a provider may have no row. Applies only at the address
+    where it was learned. Triggers delete it when staff edit the route's name at the provider or the
+    provider's address (migration 0019).
     """
 
     provider_name = models.CharField(max_length=50)
@@ -228,25 +229,25 @@ class RouteTraits(models.Model):
 
 
 class RouteHealth(models.Model):
-    """What all processes know of a failing route (channels/breaker.py); no row: all is well."""
+    """What all processes know about a failing route (channels/breaker.py). No row: healthy."""
 
     provider_name = models.CharField(max_length=50)
     provider_model = models.CharField(max_length=200)
-    # Doubtful failures in a row, those of streams apart.
+    # Doubtful failures in a row, with those of streams counted separately.
     failure_count = models.PositiveIntegerField(default=0)
     stream_failure_count = models.PositiveIntegerField(default=0, db_default=0)
     is_permanent = models.BooleanField(default=False)
     reason = models.CharField(max_length=50)
-    # Since when the route is left out until a probe is answered, be it for streams alone.
+    # Since when the route is left out until it answers a probe, perhaps for streams only.
     opened_at = models.DateTimeField(null=True, blank=True)
     is_for_streams = models.BooleanField(default=False, db_default=False)
-    # When the next probe of an open route is due; otherwise, until when a provider wants to be left
-    # alone.
+    # For an open route, when its next probe is due. Otherwise, until when the provider asked the
+    # gateway to wait.
     retry_at = models.DateTimeField(null=True, blank=True)
-    # The probe of a route that is not open is one process's until then.
+    # Until when one process has claimed the probe of a route that is not open.
     probe_until = models.DateTimeField(null=True, blank=True, editable=False)
     failed_at = models.DateTimeField()
-    # When the operators were told by mail (alerts.py).
+    # When the operators got a mail about it (alerts.py).
     alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -262,10 +263,10 @@ class RouteHealth(models.Model):
 
 
 class CatalogueVersion(models.Model):
-    """One row, whose mark changes whenever a provider or a route does.
+    """A single row, whose mark changes whenever a provider, a route or a route's traits change.
 
-    Triggers see to it, so no writer can forget (migration 0007). Whoever keeps what was read of
-    these tables compares the mark first.
+    Triggers change it, so no writer can forget to (migration 0007). Code that caches rows of these
+    tables compares the mark first.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True)

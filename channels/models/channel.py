@@ -1,4 +1,4 @@
-"""Channels: prompt and its versions, limits, own answers, keys."""
+"""Channels, with their prompt and its versions, limits, saved replies and keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Channel(models.Model):
         max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
         validators=[MaxLengthValidator(MAX_SYSTEM_PROMPT_CHARACTERS)],
     )
-    # The number of the prompt's newest version, which each message remembers.
+    # The number of the prompt's newest version. Each message stores it.
     prompt_version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     requests_per_minute = models.PositiveIntegerField(
         default=60, validators=[MinValueValidator(1), MaxValueValidator(100_000)]
@@ -52,7 +52,7 @@ class Channel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """A channel may only have a model that its account's plan allows."""
+        """Raise ValidationError for a model that the account's plan does not allow."""
         plan = self.account.plan if self.account_id else None
         if plan is None or not self.model_id or not plan.models_allowed.exists():
             return
@@ -61,7 +61,7 @@ class Channel(models.Model):
 
 
 class PromptVersion(models.Model):
-    """A system prompt as it once was. Kept for good: messages refer to it by number."""
+    """A version of a system prompt. Kept permanently, because messages refer to its number."""
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="prompt_versions")
     number = models.PositiveIntegerField()
@@ -83,11 +83,11 @@ class PromptVersion(models.Model):
 
 
 class FixedAnswer(models.Model):
-    """An owner's own answer to a question: given without a provider, and free."""
+    """A saved reply: an owner's answer to a question, given without a provider and free."""
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="fixed_answers")
     question = models.CharField(max_length=500)
-    # What is compared: the question without case, accents, punctuation and extra white space.
+    # The text that is compared: the question without case, accents, punctuation, extra white space.
     question_normalized = models.CharField(max_length=500, editable=False)
     answer = models.TextField(max_length=8_000, validators=[MaxLengthValidator(8_000)])
 
@@ -104,7 +104,7 @@ class FixedAnswer(models.Model):
         return self.question
 
     def clean(self) -> None:
-        """Two questions that differ only in what is not compared are the same question."""
+        """Normalize the question. Raise ValidationError if it is empty then, or a duplicate."""
         self.question_normalized = normalize_question(self.question)
         if not self.question_normalized:
             raise ValidationError({"question": "Needs at least one letter or digit."})
@@ -116,7 +116,7 @@ class FixedAnswer(models.Model):
 
 
 class ApiKey(models.Model):
-    """A channel's key: encrypted to be shown again, digested to be found."""
+    """A channel's key: encrypted so that it can be shown again, and digested for look-up."""
 
     class Mode(models.TextChoices):
         LIVE = "live", "Live"
@@ -128,14 +128,14 @@ class ApiKey(models.Model):
     key_prefix = models.CharField(max_length=32)
     key_last_four = models.CharField(max_length=4)
     key_digest = models.CharField(max_length=64, unique=True)
-    # Of KEY_DIGEST_PEPPER; '' where the key is older than these ids.
+    # The id of the digest's KEY_DIGEST_PEPPER. '' if the key is older than these ids.
     pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
     key_ciphertext = models.BinaryField()
     encryption_key_id = models.CharField(max_length=32, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    # When it ends by itself, as after the overlap of a rotation.
+    # When the key expires, as after the overlap of a rotation.
     expires_at = models.DateTimeField(null=True, blank=True)
-    # Once this is set, whatever the time, the key is refused.
+    # Once this is set, the key is refused, whatever time it holds.
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the doors of the dashboard remember: who is logged in where, and what was done today."""
+"""The state behind the dashboard's log-in: sessions, and how often something was done today."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from channels.models.people import User
 
 
 class LoginSession(AbstractBaseSession):
-    """A browser's session, and whose it is; gateway/accounts/store.py reads and writes it."""
+    """A browser's session and its user. gateway/accounts/store.py reads and writes it."""
 
     # None: a visitor who has not logged in.
     user = models.ForeignKey(User, models.CASCADE, null=True, related_name="login_sessions")
     logged_in_at = models.DateTimeField(default=timezone.now)
-    # Written once a minute at most.
+    # Written at most once a minute.
     last_seen_at = models.DateTimeField(default=timezone.now)
     address = models.CharField(max_length=45, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
@@ -38,10 +38,10 @@ class LoginSession(AbstractBaseSession):
 
 
 class DailyCount(models.Model):
-    """How often something was done today (UTC) for one person, address or account."""
+    """How often something was done on one UTC day for one person, address or account."""
 
     kind = models.CharField(max_length=40)
-    # A keyed digest: who asks for a mail may have typed anything as the address.
+    # A keyed digest, because people who request a mail may type anything as the address.
     subject_digest = models.CharField(max_length=64)
     day = models.DateField()
     count = models.PositiveIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""People, the accounts they share, what they may do there, and the plans they are on."""
+"""People, the accounts they share, their roles there, and the accounts' plans."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from channels.models.catalogue import LanguageModel
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users that log in with their e-mail address.
+    """Creates users that log in with their e-mail address.
 
-    For the operator, the staff and commands, who vouch for the address; who signs up by
-    themselves proves it first, and is made by allauth.
+    For the operator, the staff and commands, who vouch for the address. For people who sign up
+    themselves, allauth creates the user and verifies the address first.
     """
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -28,13 +28,13 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def vouch_for(self, user: User) -> None:
-        """Make the user's address their only one, and proven, so that they can log in by it."""
-        # allauth's models need this one first.
+        """Make the user's address their only one, and mark it verified, so that they can log in."""
+        # Imported here, because allauth's models need this module first.
         from allauth.account.models import EmailAddress
 
         EmailAddress.objects.filter(user=user).delete()
         address = EmailAddress(user=user, email=user.email.lower(), verified=True, primary=True)
-        # Where somebody else has proven the address before, theirs stays.
+        # If somebody else has verified the address before, they keep it.
         EmailAddress.objects.bulk_create([address], ignore_conflicts=True)
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -45,11 +45,11 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """A person who signs in; the e-mail address is the name."""
+    """A person who logs in. The e-mail address is the user name."""
 
     username = None  # type: ignore[assignment]  # Django's documented way to drop the field
     email = models.EmailField("e-mail address", unique=True)
-    # Whether the password is still the one that set-up chose and printed; pages remind of it.
+    # Whether the password is still the one that set-up generated and printed. Pages remind of it.
     has_first_password = models.BooleanField(default=False, db_default=False, editable=False)
 
     USERNAME_FIELD = "email"
@@ -70,7 +70,7 @@ class User(AbstractUser):
         return self.email
 
     def set_password(self, raw_password: str | None) -> None:
-        """Set another password, in any of the ways there are: it is the person's own."""
+        """Set a password. Every way to change it ends here, so it is no longer the first one."""
         super().set_password(raw_password)
         self.has_first_password = False
 
@@ -81,7 +81,7 @@ class Account(models.Model):
     name = models.CharField(max_length=254)
     plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
     is_enabled = models.BooleanField("enabled", default=True)
-    # Members without one are led to set it up, and can do nothing else until then.
+    # Members without a second factor must set one up before they can do anything else.
     requires_second_factor = models.BooleanField(default=False)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -91,7 +91,7 @@ class Account(models.Model):
 
 
 class Membership(models.Model):
-    """What a person may do in an account."""
+    """A person's role in an account."""
 
     class Role(models.TextChoices):
         OWNER = "owner", "Owner"
@@ -113,14 +113,14 @@ class Membership(models.Model):
 
 
 class Invitation(models.Model):
-    """A person asked into an account by e-mail; the link holds a secret kept as a digest."""
+    """An invitation to an account by e-mail. The secret in its link is looked up by digest."""
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
     email = models.EmailField("e-mail address")
     role = models.CharField(max_length=8, choices=Membership.Role.choices)
     secret_digest = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
-    # To be digested again under another pepper; none where the invitation is older than that.
+    # Needed to compute the digest again under another pepper. None in older invitations.
     secret_ciphertext = models.BinaryField(null=True, editable=False)
     encryption_key_id = models.CharField(max_length=32, default="", db_default="", editable=False)
     invited_by = models.ForeignKey(
@@ -128,7 +128,7 @@ class Invitation(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
-    # Accepted or withdrawn: either way the link has done its work.
+    # When it was accepted, withdrawn or declined. The link no longer works.
     closed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -152,7 +152,7 @@ def _bound(name: str) -> models.PositiveIntegerField[int | None, int | None]:
 
 
 class Plan(models.Model):
-    """What an account may at most do, and what it is granted each month; channels only tighten."""
+    """An account's limits and monthly credits. A channel's own limits can only be tighter."""
 
     name = models.CharField(max_length=60, unique=True)
     requests_per_minute = models.PositiveIntegerField(

@@ -1,4 +1,4 @@
-"""Which secrets of the settings this database was written with."""
+"""Records which secrets of the settings this database was written with."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from django.db import models
 
 
 class SecretCheck(models.Model):
-    """A check value of one secret that rows need (channels/secret_checks.py); no secret itself."""
+    """A check value of one secret that rows need (channels/secret_checks.py), not the secret."""
 
     setting = models.CharField(max_length=40)
     # The id of an encryption key or a pepper.
     name = models.CharField(max_length=32)
     check_value = models.CharField(max_length=64)
-    # Of an encryption key, within about 1 % once it matters.
+    # How often an encryption key was used, accurate to about 1 % once it matters.
     encryptions = models.BigIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 

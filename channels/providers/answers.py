@@ -1,7 +1,7 @@
-"""The one place that understands answers: whole or in pieces, they become one Completion.
+"""The only parser of answers: whole or in pieces, they become one Completion.
 
 A whole answer is read as a stream of one piece, so that a plain call, a stream and a replay of
-either cannot differ. What providers do otherwise than the protocol is decided here.
+either cannot differ. This module handles how providers deviate from the protocol.
 Protocol: https://platform.openai.com/docs/api-reference/chat/object and .../chat-streaming
 """
 
@@ -27,23 +27,26 @@ from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
 from channels.providers.tool_calls import ToolCalls
 from channels.providers.usage import read_usage
 
-# What a caller who sees all gets beside text, refusal and tool calls.
+# The members that a transparent request gets besides text, refusal and tool calls.
 _PASSED_MEMBERS = (
     *REASONING_NAMES, "reasoning_details", "thinking_blocks", "annotations", "images",
     "executed_tools",
 )  # fmt: skip
-# These show no visitor anything, but the model is at work.
+# Visitors see nothing of these, but they show that the model is working.
 _SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
-# Finish reasons that say nothing: the answer goes on.
+# Finish reasons that mean nothing: the answer continues.
 _NO_FINISHES = frozenset({"null", "none"})
-# Beside these, a piece without choices that has anything of an error is one.
+# Members that mark a piece without choices as an error.
 _ERROR_MEMBERS = (
     "detail", "message", "errors", "fault", "msg", "error_msg", "error_message", "error_code",
 )  # fmt: skip
 
 
 class AnswerReader:
-    """Takes an answer piece by piece, hands on what may go out, and knows the whole at its end."""
+    """Reads an answer piece by piece, passes on what may be sent, and returns the whole at its end.
+
+    `begins_in_thought` says that the route's answers are known to begin within a thought.
+    """
 
     def __init__(
         self,
@@ -58,26 +61,26 @@ class AnswerReader:
         self._on_delta = on_delta
         self._text = Text()
         self._thoughts = ThoughtFilter() if request.hides_thinking else None
-        # A route that is known to begin so may show nothing before; of any other, all is shown.
+        # Only for a route that is known to begin within a thought is text held back until its end.
         self._unopened = UnopenedThoughtFilter() if self._thoughts and begins_in_thought else None
         self._refusal = Text()
         self._tool_calls = ToolCalls()
         self._members: dict[str, Any] = {}
         self._logprobs: dict[str, Any] = {}
-        # What stands beside the choices, with each piece again.
+        # Members next to the choices, which providers repeat with each piece.
         self._sources: dict[str, Any] = {}
-        self._white_space = ""  # held until text follows: alone it is no beginning
-        self._is_unreadable = False  # content of no kind that is known
+        self._white_space = ""  # held until text follows, because alone it does not begin an answer
+        self._is_unreadable = False  # whether there was content of an unknown kind
         self._usage: Usage | None = None
         self._response_model = ""
         self.finish_reason = ""
-        # Whether the model has said anything yet, be it thoughts that nobody gets to see.
+        # Whether the model has written anything yet, even thoughts that nobody sees.
         self.has_begun = False
 
     def read(self, piece: Any, *, is_whole: bool = False, is_error: bool = False) -> None:
-        """Take a piece of an answer, or all of it, as it was parsed.
+        """Read a parsed piece of an answer, or all of it.
 
-        Raises ProviderError where it is an error, as `is_error` says of it, or no answer at all.
+        Raises ProviderError if it is an error, which `is_error` may say, or not an answer at all.
         """
         if isinstance(piece, list) and len(piece) == 1:
             piece = piece[0]  # as Gemini sends its errors
@@ -99,14 +102,14 @@ class AnswerReader:
             if not (has_message or message) and not explains_silence(self.finish_reason):
                 raise error_in(piece, self._sent, otherwise="garbage")
         model = piece.get("model")
-        if model != self._response_model:  # most say the same with every piece
+        if model != self._response_model:  # most providers repeat it with every piece
             self._response_model = short_text(model) or self._response_model
         self._sources |= {name: piece[name] for name in SOURCES if piece.get(name)}
         self._read_usage(piece, choice)
         self._read_message(message, choice.get("logprobs"), is_whole=is_whole)
 
     def completion(self) -> Completion:
-        """Return the whole answer. Raises ProviderError where it has nothing, unexplained."""
+        """Return the whole answer. Raises ProviderError if it is empty without an explanation."""
         self._tell(*self._rest())
         calls, last_pieces = self._tool_calls.finish()
         if last_pieces:
@@ -137,9 +140,9 @@ class AnswerReader:
         )
 
     def _without_unopened_thought(self, text: str) -> tuple[str, bool | None]:
-        """Return the text as it is kept, and whether it began within a thought.
+        """Return the text to keep, and whether it began within a thought.
 
-        None where that cannot be told: a text that was cut short may have been one.
+        That is None if it is unknown: a text that was cut short may have been a thought.
         """
         if self._thoughts is None:
             return text, None
@@ -150,7 +153,7 @@ class AnswerReader:
         return text, unopened.has_removed if is_told else None
 
     def _told_finish_reason(self, *, has_calls: bool) -> str:
-        """Return the finish reason, as callers of today's protocol know it."""
+        """Return the finish reason in the terms of the current protocol."""
         if has_calls and self.finish_reason in ("", "function_call"):
             return "tool_calls"
         return self.finish_reason or "stop"
@@ -191,7 +194,7 @@ class AnswerReader:
         return {"logprobs": logprobs}
 
     def _take_text(self, text: str) -> str:
-        """Add to the text, and return what may go out of it now."""
+        """Add to the text. Returns the part that may be sent on now."""
         if not text:
             return ""
         text = self._text.clean(text)
@@ -212,7 +215,7 @@ class AnswerReader:
         return text
 
     def _rest(self) -> tuple[str, dict[str, Any]]:
-        """Return the text, and the other members, that were held back until the end."""
+        """Return the text and the other members that were held back until the end."""
         text = self._text.flush()
         if self._thoughts is not None:
             text = self._thoughts.take(text) + self._thoughts.flush()
@@ -231,7 +234,7 @@ class AnswerReader:
         return text, rest
 
     def _take_members(self, message: dict[str, Any], others: list[Any] | None) -> dict[str, Any]:
-        """Return what else a message says to those who see all; `others` are parts of content."""
+        """Return a message's other members for transparent requests. `others` are content parts."""
         members: dict[str, Any] = {}
         for name in _PASSED_MEMBERS:
             if value := message.get(name):
@@ -242,9 +245,9 @@ class AnswerReader:
         return members
 
     def _take_member(self, name: str, value: Any) -> Any:
-        """Add to a member, and return what goes out of it.
+        """Add to a member. Returns the part to send on, or None if there is nothing to send.
 
-        It keeps the kind that it began as; but where some of it is text, that is all of it.
+        A member keeps the type of its first piece. But once a piece is text, only its text is kept.
         """
         kept = self._members.get(name)
         if isinstance(value, str):
@@ -263,7 +266,7 @@ class AnswerReader:
         return value
 
     def _tell(self, text: str, members: dict[str, Any]) -> None:
-        """Hand a piece on, if there is anything in it: the text alone, or all of its members."""
+        """Pass a piece on, unless it is empty: as plain text, or as members if it has any."""
         members = members and {name: value for name, value in members.items() if value}
         if not (text or members):
             return
@@ -275,9 +278,9 @@ class AnswerReader:
     # --- Usage ------------------------------------------------------------------------------------
 
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
-        """Keep the latest usage; some providers send a running total with every piece.
+        """Keep the latest usage, because some providers send a running total with every piece.
 
-        A usage without figures, or with zeros alone, does not replace an earlier one.
+        A usage without figures, or with only zeros, does not replace an earlier one.
         """
         x_groq = piece.get("x_groq")
         if not (x_groq or piece.get("usage") or choice.get("usage")):
@@ -298,10 +301,10 @@ def _finish_reason(choice: dict[str, Any]) -> str:
 
 
 def _message_of(choice: dict[str, Any], has_begun: bool, *, is_whole: bool) -> dict[str, Any]:
-    """Return what a choice says: its delta, or a message, unless that repeats what came before.
+    """Return what a choice says: its delta, or its message unless that repeats earlier pieces.
 
-    Perplexity has both: all so far in the message, and beside a whole one an empty delta. Servers
-    of the older protocol, of completions, have its text in the choice itself.
+    Perplexity sends both: everything so far in the message, and an empty delta next to a whole
+    message. Servers of the older completions protocol put the text in the choice itself.
     """
     delta, message = choice.get("delta"), choice.get("message")
     if isinstance(delta, dict) and delta and not (is_whole and isinstance(message, dict)):
@@ -313,13 +316,13 @@ def _message_of(choice: dict[str, Any], has_begun: bool, *, is_whole: bool) -> d
 
 
 def _legacy_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the one call of a message as it was before there were several, as a list of calls."""
+    """Return the single `function_call` of the older protocol as a list of calls."""
     function = message.get("function_call")
     return [{"function": function}] if isinstance(function, dict) and function else []
 
 
 def _is_error(piece: dict[str, Any]) -> bool:
-    """Tell whether a piece without any choice is an error, in one of the ways to write one."""
+    """Return whether a piece without choices is an error, in any of the providers' forms."""
     if any(map(piece.get, _ERROR_MEMBERS)) or "errors" in piece:
         return True
     base = piece.get("base_resp")  # MiniMax
@@ -330,7 +333,7 @@ def _is_error(piece: dict[str, Any]) -> bool:
 
 
 def _extend(kept: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add lists of log probabilities to those that came before."""
+    """Append lists of log probabilities to the earlier ones."""
     for name, value in more.items():
         if isinstance(value, list) and isinstance(kept.get(name), list):
             kept[name] = kept[name] + value

@@ -1,4 +1,4 @@
-"""What every provider does: a request in, one completion out."""
+"""The interface of every provider: it takes a request and returns one completion."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-# A message on the wire: `role`, `content` and what else the protocol knows.
+# A message on the wire: `role`, `content` and other members of the protocol.
 ChatMessage = Mapping[str, Any]
-# A piece of a streamed answer: text alone, or members of the protocol's `delta`. `logprobs` stands
-# among them, though the protocol has it beside the delta.
+# A piece of a streamed answer: only text, or members of the protocol's `delta`. `logprobs` is one
+# of them, although the protocol puts it next to the delta.
 Delta = str | dict[str, Any]
 OnDelta = Callable[[Delta], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What a model is asked; `options` are handed on as they are.
+    """A request to a model. `options` are passed on unchanged.
 
-    `limit_name` is the protocol's name for `max_output_tokens`: newer models of OpenAI want
-    `max_completion_tokens` and refuse the other. A transparent request gets all that the provider
-    says; any other gets text: a refusal is text, tool calls and reasoning are none. Where it also
-    `hides_thinking`, a leading `<think>` block is no text either.
+    `limit_name` is the protocol's name for `max_output_tokens`: newer OpenAI models require
+    `max_completion_tokens` and refuse `max_tokens`. A transparent request gets everything that the
+    provider returns. Any other request gets only text. That includes a refusal, but neither tool
+    calls nor reasoning, and with `hides_thinking` no leading `<think>` block either.
     """
 
     messages: Sequence[ChatMessage]
@@ -30,23 +30,23 @@ class ChatRequest:
     limit_name: str = "max_tokens"
     is_transparent: bool = False
     hides_thinking: bool = False
-    # Earlier exchanges, of two messages each, right before the last message: what may be left out.
+    # How many earlier turns, of two messages each, precede the last message. They may be left out.
     turn_count: int = 0
 
     def with_fewer_turns(self, divisor: int = 2) -> ChatRequest | None:
-        """Return the request with a part of its turns, the newest; None where there are none."""
+        """Return the request with only its newest turns, 1 / `divisor`. None if it has no turns."""
         return self._with_turns(self.turn_count // divisor) if self.turn_count else None
 
     def with_less_room(self, least_tokens: int, divisor: int = 2) -> ChatRequest | None:
-        """Return the request with a part of the room for its answer; None where that is too little.
+        """Return the request with 1 / `divisor` of the room for its answer.
 
-        The least room is in tokens.
+        Returns None if that is less than `least_tokens`.
         """
         room = self.max_output_tokens // divisor
         return replace(self, max_output_tokens=room) if room >= least_tokens else None
 
     def without_oldest_turn(self) -> ChatRequest:
-        """Return the request without the first of its turns; it must have one."""
+        """Return the request without its oldest turn. It must have one."""
         return self._with_turns(self.turn_count - 1)
 
     def _with_turns(self, kept: int) -> ChatRequest:
@@ -57,9 +57,10 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call: cached ones are part of the input, reasoning is part of the output.
+    """Tokens of one call. Cached tokens are part of the input, reasoning is part of the output.
 
-    These two are None where nobody told. `is_estimated`: no provider's figures, but ours.
+    These two are None if the provider did not report them. `is_estimated` means that the figures
+    are the gateway's and not the provider's.
     """
 
     input_tokens: int
@@ -71,11 +72,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer, whatever shape it came in (channels/providers/answers.py).
+    """One answer, in whatever shape it arrived (channels/providers/answers.py).
 
-    It may be empty where the finish reason says why: stopped at once, cut, filtered. `usage` is
-    None where the provider gave none that can be read. `members` holds what else a transparent
-    request gets to see of the message, such as `reasoning_content`, by the provider's own names.
+    It may be empty if the finish reason explains that: stopped at once, cut off, filtered. `usage`
+    is None if the provider sent none that is readable. `members` holds the other members of the
+    message that a transparent request sees, such as `reasoning_content`, by the provider's names.
     """
 
     text: str
@@ -86,21 +87,21 @@ class Completion:
     refusal: str = ""
     members: Mapping[str, Any] = field(default_factory=dict)
     logprobs: Any = None
-    # Whether a text whose thoughts are hidden began within one; None where that cannot be told.
+    # Whether a text with hidden thoughts began within one. None if that is unknown.
     began_in_thought: bool | None = None
 
     @property
     def all_text(self) -> str:
-        """Everything the model wrote, arguments of tool calls included: what its tokens are of."""
+        """Everything that the model's tokens produced, including the arguments of tool calls."""
         calls = "".join(map(text_of_tool_call, self.tool_calls))
         return self.text + self.refusal + calls + text_of_reasoning(self.members)
 
 
-# What providers call the text of a model's reasoning; some send it twice, under both names.
+# Providers' names for the text of a model's reasoning. Some send it twice, under both names.
 REASONING_NAMES = ("reasoning_content", "reasoning")
-# What a transparent request gets of a content's parts that are no text, such as images.
+# The member in which a transparent request gets content parts other than text, such as images.
 CONTENT_PARTS = "content_parts"
-# Lists of what an answer rests on, which stand beside the choices (Perplexity, xAI).
+# Lists of an answer's sources, next to the choices (Perplexity, xAI).
 SOURCES = ("citations", "search_results")
 
 
@@ -118,13 +119,13 @@ def text_of_content(content: Any) -> str:
 
 
 def text_of_tool_call(call: Mapping[str, Any]) -> str:
-    """Return what the model wrote of a tool call, whole or a piece of it."""
+    """Return the text that the model wrote in a tool call or in a piece of one."""
     function = call.get("function") or {}
     return (function.get("name") or "") + (function.get("arguments") or "")
 
 
 def text_of_delta(delta: Delta) -> str:
-    """Return what the model wrote of a piece."""
+    """Return the text that the model wrote in a piece."""
     if isinstance(delta, str):
         return delta
     written = (delta.get("content") or "") + (delta.get("refusal") or "")
@@ -134,11 +135,11 @@ def text_of_delta(delta: Delta) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a call may take; moments are time.monotonic() values.
+    """How long a call may take. Moments are time.monotonic() values.
 
-    A plain answer must be whole by `first_token_by`. A stream must have begun by then, may then
-    be silent for `silence_seconds`, and ends by `stream_by` at the latest. It `is_long` for a model
-    that may think in silence for longer than others take to answer.
+    A plain answer must be complete by `first_token_by`. A stream must begin by then, may be silent
+    for `silence_seconds` after that, and ends by `stream_by` at the latest. `is_long` is set for a
+    model that may think in silence for longer than others take to answer.
     """
 
     first_token_by: float
@@ -147,7 +148,7 @@ class Patience:
     is_long: bool = False
 
     def halved(self, *, now: float) -> Patience:
-        """Return the same with half of the time left until there has to be an answer."""
+        """Return the same with half of the time that is left until `first_token_by`."""
         return replace(self, first_token_by=now + max(0.0, self.first_token_by - now) / 2)
 
 
@@ -157,12 +158,12 @@ class ProviderClient(Protocol):
     provider_name: str
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        """Return the answer. Raises channels.errors.ProviderError for all that is none."""
+        """Return the answer. Raises channels.errors.ProviderError if there is none."""
         ...
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        """Hand each piece to `on_delta` as it arrives; return the whole answer at its end.
+        """Pass each piece to `on_delta` as it arrives. Returns the whole answer at its end.
 
-        Raises ProviderError also where the provider breaks off after some pieces.
+        Raises ProviderError, also if the provider breaks off after some pieces.
         """
         ...

@@ -1,23 +1,23 @@
-"""Reads what a message says where that is more than a string: parts of several kinds."""
+"""Reads the content of a message, which may be a string or parts of several kinds."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Parts of a content that are thoughts.
+# Types of content parts that are thoughts.
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text")
 _TEXT_PARTS = ("text", "output_text")
 _KNOWN_PARTS = (*_THOUGHT_PARTS, *_TEXT_PARTS, "refusal")
-# Where a thought, or a part of one, has its text; Databricks has a summary of it alone.
+# Members that hold the text of a thought or a part of one. Databricks sends only a summary.
 _THOUGHT_NAMES = ("thinking", "text", "content", "reasoning", "summary", "value")
-# Members that only name a part.
+# Members that only identify a part.
 _NAMING = ("type", "id", "index")
-# So deep may a part of a content be nested.
+# The deepest nesting of a content part that is read.
 _DEEPEST = 8
 
 
 class Content(NamedTuple):
-    """What a content says. `others` are parts of other kinds, as they came."""
+    """What a content says. `others` are parts of other kinds, unchanged."""
 
     text: str
     thoughts: str = ""
@@ -26,7 +26,7 @@ class Content(NamedTuple):
 
 
 def read_content(content: Any) -> Content:
-    """Return what a content says: a text, a part, or several."""
+    """Return what a content says. It may be a text, a part, or a list of them."""
     if isinstance(content, str):
         return Content(content)
     found: dict[str, list[str]] = {"text": [], "thoughts": [], "refusal": []}
@@ -42,12 +42,12 @@ def read_content(content: Any) -> Content:
 
 
 def is_of_a_kind(part: Any) -> bool:
-    """Tell whether a part says itself what it is, such as an image."""
+    """Return whether a part names its type, as an image does."""
     return isinstance(part, dict) and isinstance(part.get("type"), str)
 
 
 def text_of_thoughts(value: Any, depth: int = 0) -> str:
-    """Return the text of thoughts: a string, or parts and objects with one; else nothing."""
+    """Return the text of thoughts, from a string or nested parts and objects, or ''."""
     if isinstance(value, list) and depth < _DEEPEST:
         return "".join(text_of_thoughts(part, depth + 1) for part in value)
     if isinstance(value, dict) and depth < _DEEPEST:
@@ -57,7 +57,7 @@ def text_of_thoughts(value: Any, depth: int = 0) -> str:
 
 
 def _kind_and_text(part: Any) -> tuple[str, str]:
-    """Return what a part of a content is, and its text; no text where nobody can read it."""
+    """Return the kind of a content part, and its text, or '' if that is unreadable."""
     if isinstance(part, str):
         return "text", part
     if not isinstance(part, dict):
@@ -74,14 +74,14 @@ def _kind_and_text(part: Any) -> tuple[str, str]:
 
 
 def _is_empty(part: Any) -> bool:
-    """Tell whether a part says nothing but what it would be, as the first one of a stream may."""
+    """Return whether a part holds only its type, as the first part of a stream may."""
     if isinstance(part, dict) and part.get("type") in _KNOWN_PARTS:
         return not any(value for name, value in part.items() if name not in _NAMING)
     return part is None or part == ""
 
 
 def _flat(value: Any, depth: int = 0) -> str:
-    """Return the text of a part: a string, or parts and objects with one."""
+    """Return the text of a part, from a string or nested parts and objects."""
     if isinstance(value, list) and depth < _DEEPEST:
         return "".join(_flat(part, depth + 1) for part in value)
     if isinstance(value, dict) and depth < _DEEPEST:

@@ -1,4 +1,4 @@
-"""The built-in provider: deterministic, instant, free, and plain about being a demo."""
+"""The built-in provider: deterministic, instant, free, and clearly a demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from channels.providers.base import (
 )
 from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
-# Visitors and owners read it: how to connect a provider is said to the staff, on their pages.
+# Visitors and owners read this. The staff pages explain how to connect a provider.
 REPLY = (
     "This is a demo reply, free of charge: the gateway works, but no AI provider is connected "
     "yet.\n\n"
@@ -29,7 +29,7 @@ _QUOTED_CHARACTERS = 200
 
 
 class DemoProvider:
-    """Repeats what was said, with usage counted at four characters a token."""
+    """Repeats the user's message, with usage estimated at four characters per token."""
 
     provider_name = "demo"
 

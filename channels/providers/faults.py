@@ -1,9 +1,9 @@
-"""Whose fault a failed call is: the one table that decides it, for every shape of an error.
+"""Classifies failed calls: one table decides the fault, for every shape of error.
 
-Codes come before words, words before the status. A breaker is shared by all tenants, so what
-names anything that this request carries never counts against its route: another tenant's request
-carries something else. What no row names is doubtful, and the gateway finds out by itself
-(channels/probes.py).
+Codes come before words, and words before the status. All tenants share a breaker, so an error that
+names something in this request never counts against its route, because another tenant's request
+does not contain it. An error that matches no row is doubtful, and the gateway finds out with its
+own request (channels/probes.py).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ CONTENT_FILTER = "content_filter"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One row: codes, words, both regular expressions, or else a status, that mean a fault.
+    """One row of the table: codes, words, or else a status, that identify a fault.
 
-    `statuses` bounds all of them. Without a `reason`, the error names the status.
+    Codes and words are regular expressions. The row applies only to its `statuses`. Without a
+    `reason`, the error's reason is the status.
     """
 
     fault: Fault
@@ -40,8 +41,8 @@ class Shape:
     statuses: Collection[int] = range(600)
 
 
-# The first row that fits decides. Those of the request come before those of the account: a refusal
-# of credits that asks for fewer max_tokens is about the request.
+# The first row that matches decides. Rows about the request come before rows about the account: a
+# refusal for lack of credits that asks for fewer max_tokens is about the request.
 SHAPES = (
     Shape(
         Fault.DECLINED,
@@ -75,7 +76,7 @@ SHAPES = (
         r"|tokens?\b.{0,40}(cannot|must not|should not|which|sum) exceeds? the"
         r"|prompt tokens and max_tokens.{0,20}exceed|max_(seq_len|model_len|sequence_length)"
         r"|input tokens.{0,20}exceed|max(imum)? input characters|expected maxlength: \d+",
-        # A rate limit that counts tokens reads alike.
+        # A rate limit on tokens has similar words.
         statuses=(*range(429), *range(430, 600)),
     ),
     Shape(
@@ -137,16 +138,16 @@ SHAPES = (
         r"|not (supported|available|allowed) in (your|this) (country|region|territory|location)",
         statuses=(400, 402, 403, 404, 429),
     ),
-    # Where neither code nor words tell.
+    # If neither codes nor words decide.
     Shape(Fault.BROKEN, statuses=(401,)),
     Shape(Fault.REQUEST, statuses=(413,)),
     Shape(Fault.LIMITED, statuses=(429,)),
 )
 _NAMES_REQUEST = Shape(Fault.REQUEST)
-# With these the same request would be refused again, whatever its reason.
+# With these statuses the provider would refuse the same request again, whatever the reason.
 _REFUSALS = (400, 413, 422)
 
-# Why a call got no answer at all (common/http.py); the rest is doubtful.
+# Reasons why a call got no answer at all (common/http.py). All others are doubtful.
 _UNANSWERED = {
     "connection": Fault.UNREACHABLE,
     "tls": Fault.UNREACHABLE,
@@ -154,7 +155,7 @@ _UNANSWERED = {
     "private_address": Fault.BROKEN,
 }
 
-# Finish reasons, in lower case, of an answer that may have no text. Others explain nothing.
+# Finish reasons, in lower case, with which an answer may be empty. No others explain that.
 _FILTERED_FINISHES = frozenset({
     "content_filter", "content_filtered", "content-filter", "refusal", "safety", "image_safety",
     "prohibited_content", "blocklist", "recitation", "spii", "sensitive", "error_toxic",
@@ -164,13 +165,13 @@ _CUT_FINISHES = frozenset({
     "length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length", "error_limit",
     "model_context_window_exceeded",
 })  # fmt: skip
-# With the last ones Gemini drops a call of the model's that is none.
+# With the last three, Gemini drops a malformed call of the model.
 _STOPPED_FINISHES = frozenset({
     "stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "tool_call",
     "tool_calls", "tool_use", "function_call", "malformed_function_call", "unexpected_tool_call",
     "function_call_filter",
 })  # fmt: skip
-# With these a provider gives up an answer under way. What came of it is none.
+# With these a provider aborts an answer. The part that arrived does not count as one.
 FAILED_FINISHES = frozenset({
     "error", "abort", "aborted", "cancelled", "canceled", "user_cancel", "failed", "timeout",
     "network_error", "server_error", "insufficient_system_resource",
@@ -178,29 +179,29 @@ FAILED_FINISHES = frozenset({
 
 
 def is_filtered(finish_reason: str) -> bool:
-    """Return whether a finish reason says that a filter took the answer, or the rest of it."""
+    """Return whether a finish reason says that a filter removed the answer, or its end."""
     return _kind_of(finish_reason) in _FILTERED_FINISHES
 
 
 def is_cut(finish_reason: str) -> bool:
-    """Return whether a finish reason says that the answer reached its longest."""
+    """Return whether a finish reason says that the answer reached its length limit."""
     return _kind_of(finish_reason) in _CUT_FINISHES
 
 
 def explains_silence(finish_reason: str) -> bool:
-    """Return whether a finish reason makes an answer of one without text."""
+    """Return whether a finish reason makes an empty answer a valid one."""
     is_stopped = _kind_of(finish_reason) in _STOPPED_FINISHES
     return is_stopped or is_filtered(finish_reason) or is_cut(finish_reason)
 
 
 def _kind_of(finish_reason: str) -> str:
-    """Return a finish reason without what some say after it: function_call_filter: MALFORMED…"""
+    """Return a finish reason without a suffix such as `function_call_filter: MALFORMED…`."""
     return finish_reason.lower().partition(":")[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a provider was sent: the body, its own name for the model, the caller's options."""
+    """A sent request: its body, the provider's name for the model, and the caller's options."""
 
     body: bytes
     model: str
@@ -208,16 +209,16 @@ class Sent:
 
 
 def unanswered(error: HttpError) -> ProviderError:
-    """Return the error of a call that got no whole answer."""
+    """Return the error for a call that got no complete answer."""
     return ProviderError(error.reason, fault=_UNANSWERED.get(error.reason, Fault.DOUBTFUL))
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -> ProviderError:
-    """Return the error of an answer that is not 200. Header names are lower case."""
+    """Return the error for an answer that is not a success. Header names are lower case."""
     try:
         answer = parse_json(body)
     except ValueError:
-        answer = None  # a page for people, say: its words may be about anything
+        answer = None  # an HTML page, say: its words may be about anything
     said = _read(answer, sent)
     shape = _find_shape(status, said, sent)
     fault = shape.fault if shape else Fault.DOUBTFUL
@@ -233,9 +234,10 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, sent: Sent) -
 
 
 def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
-    """Return the error that a 200, or an event of a stream, brings in place of an answer.
+    """Return the error that a 200, or an event of a stream, carries instead of an answer.
 
-    `otherwise` is its reason where the table has none.
+    `otherwise` is its reason if no row matches, or if neither the row nor the error's status has
+    one.
     """
     code = error.get("code") if isinstance(error, dict) else None
     status = int(code) if code is not None and re.fullmatch(r"[45]\d\d", str(code)) else 0
@@ -257,11 +259,11 @@ def error_in(error: Any, sent: Sent, *, otherwise: str) -> ProviderError:
 
 _CODE_MEMBERS = frozenset({"code", "type", "status", "reason", "error_type", "error_code"})
 _NAME_MEMBERS = frozenset({"param", "loc", "field"})
-# What providers quote of the request, or of what the model made of it.
+# Members in which providers quote the request, or what the model made of it.
 _QUOTING_MEMBERS = frozenset({"input", "flagged_input", "failed_generation", "ctx"})
-# Of names, these say nothing: where the body was wrong, and the model, which is the route's.
+# Names that do not point to the request: the body as a whole, and the model, which the route sets.
 _NO_NAMES = frozenset({"", "body", "model"})
-# Of options, these stand in messages about keys and accounts as well: "User not found."
+# Options whose names also occur in messages about keys and accounts: "User not found."
 _EVERYDAY_WORDS = frozenset({
     "user", "store", "metadata", "reasoning", "thinking", "modalities", "verbosity", "n",
 })  # fmt: skip
@@ -272,7 +274,7 @@ _QUOTATION = re.compile(r"""`[^`]*`|"[^"]*"|(?<!\w)'[^']*'(?!\w)""")
 
 @dataclass(slots=True)
 class _Said:
-    """Codes and words of an error body, and whether it names a member of the request."""
+    """The codes and words of an error body, and whether it names a member of the request."""
 
     codes: list[str] = field(default_factory=list)
     words: str = ""
@@ -280,12 +282,12 @@ class _Said:
 
 
 def _read(answer: Any, sent: Sent) -> _Said:
-    """Collect codes and words wherever they stand: at the top, under `error`, in a list."""
+    """Collect codes and words wherever they are: at the top, under `error`, in a list."""
     said = _Said()
     texts: list[str] = []
     _collect(answer, said, texts, depth=0)
-    # A model may be called after tools, and a link may lead to the page for bills: what is said of
-    # them is not about the request, or the account.
+    # A model's name may contain “tool”, and a link may lead to a billing page. Such words are not
+    # about the request or the account.
     model = rf"(?<![\w-]){re.escape(sent.model)}(?![\w-])"
     said.words = re.sub(rf"{model}|https?://\S+", " ", "\n".join(texts)[:_MOST_WORDS])
     return said
@@ -294,7 +296,7 @@ def _read(answer: Any, sent: Sent) -> _Said:
 def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
-        if value.startswith("{"):  # the error of the provider behind this one, as JSON
+        if value.startswith("{"):  # the error of an upstream provider, as JSON
             with suppress(orjson.JSONDecodeError):
                 value = orjson.loads(value)
     if depth > _DEEPEST:
@@ -326,8 +328,8 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
             return shape
     if said.names_request or any(_find(_option(name), said.words) for name in sent.options):
         return _NAMES_REQUEST
-    # What puts a route out at once must be the provider's own words: an error that quotes the
-    # request could be made to say that the key is wrong.
+    # Only the provider's own words may open a breaker at once. Otherwise a tenant could make an
+    # error that quotes the request say that the key is wrong.
     own_words = _QUOTATION.sub(" ", said.words)
     asked = sent.body.decode(errors="replace").lower()
     for shape in shapes:
@@ -338,30 +340,30 @@ def _find_shape(status: int, said: _Said, sent: Sent) -> Shape | None:
 
 
 def _option(name: str) -> str:
-    """Return an expression for an option's name; one that is a word of every day is in quotes."""
+    """Return an expression for an option's name. Everyday words match only in quotes."""
     expression = re.escape(name)
     return rf"[`'\"]{expression}[`'\"]" if name in _EVERYDAY_WORDS else rf"\b{expression}\b"
 
 
 def _find(expression: str, text: str) -> str:
-    """Return what a regular expression finds; an empty one finds nothing."""
+    """Return the text that a regular expression finds. An empty expression finds nothing."""
     found = re.search(expression, text, re.IGNORECASE) if expression else None
     return found.group() if found else ""
 
 
 # --- Quoting an error -----------------------------------------------------------------------------
 
-# Where an error stands in an answer, and where its message stands in the error.
+# The members that hold an error in an answer, and the message in an error.
 _ERROR_MEMBERS = ("error", "errors", "detail", "message")
 _MESSAGE_MEMBERS = ("message", "msg", "error", "detail")
 _PARAM_MEMBERS = ("param", "loc", "field")
 
 
 def said_in(answer: Any, sent: Sent) -> Said | None:
-    """Return code, param and message of an error, wherever they stand; None where there are none.
+    """Return code, param and message of an error, or None if it has neither message nor code.
 
-    At the top, under `error`, `errors`, `detail` or `message`, in a list of which the first is
-    taken, or in the JSON that a provider passes on from the one behind it.
+    They may be at the top, under `error`, `errors`, `detail` or `message`, in a list (only its
+    first element counts), or in the JSON that a provider passes on from an upstream provider.
     """
     said = _said(answer, depth=0)
     return replace(said, model=sent.model) if said.message or said.code else None
@@ -391,13 +393,13 @@ def _said(value: Any, *, depth: int) -> Said:
 
 
 def _code(value: Any) -> str:
-    """Return a code; a status, which some call so, is none."""
+    """Return a code. A status does not count, although some providers put it there."""
     is_status = type(value) is int or (isinstance(value, str) and value.isdigit())
     return _clean(value) if isinstance(value, str) and not is_status else ""
 
 
 def _path(value: Any) -> str:
-    """Return a name, or a list that leads to a member, as messages[3].content."""
+    """Return the path of a member, such as messages[3].content, from a name or a list."""
     if isinstance(value, list):
         parts = value[1:] if value[:1] == ["body"] else value
         value = "".join(f"[{part}]" if type(part) is int else f".{part}" for part in parts)
@@ -409,10 +411,10 @@ def _clean(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return how many seconds a provider asks to be left alone; 0 where it does not say.
+    """Return how many seconds a provider asks the gateway to wait, or 0 if it does not say.
 
-    Retry-After is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure send milliseconds beside
-    it, OpenRouter the moment as a Unix time in milliseconds.
+    Retry-After holds seconds or a date (RFC 9110, 10.2.3). OpenAI and Azure also send milliseconds,
+    and OpenRouter sends the moment as a Unix time in milliseconds.
     """
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return _bounded(milliseconds / 1000)
@@ -428,7 +430,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return _bounded(moment - time.time() if moment > _FIRST_MOMENT else moment)
 
 
-# A larger number is no span of seconds but a Unix time.
+# A larger number is a Unix time and not a number of seconds.
 _FIRST_MOMENT = 10**9
 
 

@@ -1,4 +1,4 @@
-"""An owner's own answer, in the place of a provider's: instant, and without tokens."""
+"""A saved reply instead of a provider's answer: instant, and without tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, 
 
 
 class FixedAnswerProvider:
-    """Says what the channel's owner wrote for this very question."""
+    """Returns the reply that the channel's owner saved for this question."""
 
     provider_name = "fixed"
 

@@ -1,7 +1,7 @@
-"""What a refusal teaches about a route: that it wants to be asked otherwise.
+"""Lessons from refusals: which form of a request a route may accept instead.
 
-A lesson only says what to try next. It is kept once the provider has taken the request that way
-(channels/adaptation.py), so that nothing a tenant writes into a message can teach a wrong one.
+A lesson only says what to try next. The gateway keeps it once the provider has accepted the request
+in that form (channels/adaptation.py), so a tenant cannot teach a wrong lesson with a message.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NO_SYSTEM = re.compile(
     r"|roles must alternate|system role",
     re.IGNORECASE | re.DOTALL,
 )
-# How large the route's window is, or its longest answer, in the providers' own sentences.
+# The size of the route's window, or of its longest answer, in the providers' own sentences.
 _WINDOW = re.compile(
     r"(?:maximum |max )?context (?:length|window|size)(?: is| of|:)*(?: only)? ?\(?(\d[\d,]*)"
     r"|model with (\d[\d,]*) maximum context|\+ \W?max_new_tokens\W? must be <= (\d[\d,]*)"
@@ -55,8 +55,8 @@ _LONGEST_ANSWER = re.compile(
     r"|> ) ?`?(\d[\d,]*)",
     re.IGNORECASE,
 )
-# Below these a number is no window and no answer's length: a sentence about something else, most
-# likely. Learned, it would cut every tenant short.
+# A smaller number is not a window or an answer's length: the sentence is probably about something
+# else. If the gateway learned it, it would cut short every tenant's conversations and answers.
 _SMALLEST_WINDOW = 512
 _SHORTEST_ANSWER = 64
 _NAMES_PROMPT = re.compile(r"\b(input|prompt|messages|context)\b", re.IGNORECASE)
@@ -64,8 +64,8 @@ _NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tok
 
 
 def learn(error: ProviderError, request: ChatRequest, traits: Traits) -> Traits | None:
-    """Return how to ask after this refusal of a request that was put that way; None: not again."""
-    if error.status not in (0, 400, 404, 413, 422, 500):  # 0: an event in place of a stream
+    """Return the traits to try after a request with `traits` was refused. None: do not retry."""
+    if error.status not in (0, 400, 404, 413, 422, 500):  # 0: an error event instead of a stream
         return None
     for lesson in _LESSONS:
         learned = lesson(error.words, request, traits)
@@ -82,7 +82,8 @@ def _window(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
 
 
 def _longest_answer(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
-    # What a long prompt leaves room for is that prompt's: learned, it would cut every tenant short.
+    # The room that a long prompt leaves concerns only that prompt. If the gateway learned it, it
+    # would cut short every tenant's answers.
     if not _NAMES_LIMIT.search(words) or _NAMES_PROMPT.search(words):
         return None
     asked = min(request.max_output_tokens, traits.max_output_tokens or 10**9)
@@ -137,7 +138,7 @@ _LESSONS: tuple[Callable[[str, ChatRequest, Traits], Traits | None], ...] = (
 
 
 def _number(pattern: re.Pattern[str], words: str, request: ChatRequest) -> int | None:
-    """Return the number in a provider's sentence, unless the request itself has that sentence."""
+    """Return the number in a provider's sentence, unless the request contains that sentence."""
     founds = (found for found in pattern.finditer(words) if not _quotes(found[0], request))
     if (found := next(founds, None)) is None:
         return None
@@ -145,11 +146,11 @@ def _number(pattern: re.Pattern[str], words: str, request: ChatRequest) -> int |
 
 
 def _whole(digits: str) -> int:
-    """Return a number as a sentence has it; a long one is as good as any larger."""
+    """Return a number from a sentence, with at most 12 digits. Larger ones make no difference."""
     return int(digits.replace(",", "")[:12])
 
 
 def _quotes(said: str, request: ChatRequest) -> bool:
-    """Tell whether the request has these words of an error itself."""
+    """Return whether the request itself contains these words of an error."""
     contents = (str(message.get("content")).lower() for message in request.messages)
     return any(said.lower() in content for content in contents)

@@ -22,14 +22,17 @@ MAX_STREAM_BYTES = 16 * 1024 * 1024
 
 
 def chat_url(base_url: str) -> str:
-    """Return where chats go: below the base, which may name it already, before any query."""
+    """Return the address for chats: the base plus /chat/completions, before any query.
+
+    The base may include that path already.
+    """
     base, mark, query = base_url.partition("?")
     base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     return f"{base}/chat/completions{mark}{query}"
 
 
 class OpenAiCompatibleProvider:
-    """One provider's address and key, and its name for the model."""
+    """A client with a provider's address and key, and its name for the model."""
 
     def __init__(
         self,
@@ -44,11 +47,11 @@ class OpenAiCompatibleProvider:
         self.provider_name = provider_name
         self.provider_model = provider_model
         self.base_url = base_url
-        # How the route wants to be asked; whoever learns more sets them (channels/adaptation.py).
+        # The form of request that the route accepts. channels/adaptation.py updates it.
         self.traits = traits
         self._url = chat_url(base_url)
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if api_key and "api-version=" in self._url:  # Azure, which takes a bearer for its own token
+        if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
             self._headers["api-key"] = api_key
         elif api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -92,7 +95,7 @@ class OpenAiCompatibleProvider:
                 try:
                     if is_event_stream(answer):
                         read_stream(answer, reader, patience)
-                    else:  # a provider that does not stream: its one answer is the one piece
+                    else:  # a provider that does not stream: its whole answer is the only piece
                         read_whole(answer.read(), reader)
                     return reader.completion()
                 except ProviderError as error:
@@ -116,11 +119,11 @@ class OpenAiCompatibleProvider:
                 **options,
             }
         )
-        # orjson's bytes keep the buffer they were written in, ten times as large; this is held for
-        # as long as the provider takes.
+        # orjson's bytes keep the buffer they were written in, which is ten times as large. The copy
+        # avoids that, because it stays in memory for as long as the provider takes.
         return Sent(bytes(memoryview(payload)), self.provider_model, request.options.keys())
 
 
 def is_success(status: int) -> bool:
-    """Return whether a status says that an answer follows; some providers send 201."""
+    """Return whether a status means success. Some providers send 201."""
     return 200 <= status < 300

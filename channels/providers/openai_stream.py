@@ -1,4 +1,4 @@
-"""Reads a streamed chat completion: server-sent events with one JSON piece each.
+"""Reads a streamed chat completion: server-sent events, each with one JSON piece.
 
 Protocol: https://html.spec.whatwg.org/multipage/server-sent-events.html and
 https://platform.openai.com/docs/api-reference/chat-streaming
@@ -18,21 +18,21 @@ from channels.providers.base import Patience
 from channels.providers.texts import parse_json
 from common import http
 
-# Usage, if it comes at all, comes right after the finish reason, and then `[DONE]`. Some providers
-# never send that, or leave the connection open.
+# Usage, if it comes at all, follows the finish reason at once, and then comes `[DONE]`. Some
+# providers never send `[DONE]`, or leave the connection open.
 WAIT_AFTER_FINISH_SECONDS = 1.0
-# So many lines may one event's data have; some write JSON as people read it.
+# The most lines that an event's data may have. Some providers send indented JSON.
 _MOST_LINES = 1024
 _DONE = b"[DONE]"
 _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Signs of life that some servers send as events of their own; they are no piece of an answer.
+# Signs of life that some servers send as separate events. They are not pieces of an answer.
 _PINGS = (b"ping", b"heartbeat", b"keep-alive", b"keepalive")
 _DECODER = json.JSONDecoder(strict=False)
 
 
 def read_whole(body: bytes, reader: AnswerReader) -> None:
-    """Read an answer that came as one, or a stream that came to its end. Raises ProviderError."""
+    """Read a complete body: a plain answer or a whole stream. Raises ProviderError."""
     try:
         answer = parse_json(body)
     except ValueError:
@@ -45,7 +45,7 @@ def read_whole(body: bytes, reader: AnswerReader) -> None:
 
 
 def _read_pieces(pieces: Iterator[tuple[Any, bool]], reader: AnswerReader) -> None:
-    """Read pieces up to the end of the answer. Raises ProviderError where it breaks off."""
+    """Read pieces up to the end of the answer. Raises ProviderError if it breaks off."""
     for piece, is_error in pieces:
         if piece == _DONE:
             return
@@ -55,7 +55,7 @@ def _read_pieces(pieces: Iterator[tuple[Any, bool]], reader: AnswerReader) -> No
 
 
 def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patience) -> None:
-    """Read an answer as it arrives. Raises ProviderError or HttpError where it breaks off."""
+    """Read an answer as it arrives. Raises ProviderError or HttpError if it breaks off."""
     last_heard = 0.0
 
     def next_deadline() -> float:
@@ -69,7 +69,7 @@ def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patienc
         nonlocal last_heard
         for event in _events(answer.lines(next_deadline)):
             yield event
-            # Comments are no sign that the model goes on.
+            # Comments are no sign that the model is still working.
             last_heard = time.monotonic()
 
     try:
@@ -82,7 +82,10 @@ def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patienc
 
 
 def is_event_stream(answer: http.LineStream) -> bool:
-    """Tell by the first bytes: some label a stream as JSON or text, and a whole answer as one."""
+    """Return whether an answer is a stream, judged by its first bytes as well as its type.
+
+    Some providers label a stream as JSON or text, and a whole answer as a stream.
+    """
     first = answer.first_bytes().removeprefix(_BYTE_ORDER_MARK).lstrip()
     if "text/event-stream" in answer.headers.get("content-type", "").lower():
         return first[:1] not in (b"{", b"[")
@@ -90,10 +93,10 @@ def is_event_stream(answer: http.LineStream) -> bool:
 
 
 def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
-    """Yield what the data of each event holds, and whether the event is named an error.
+    """Yield each piece in the events' data, and whether its event is named an error.
 
-    Data that makes sense after one line is an event at once: some leave out the blank line, and
-    waiting for it would hold a token back. Raises ProviderError for data that makes none.
+    Data that parses after one line is an event at once. Some providers leave out the blank line,
+    and waiting for it would delay a token. Raises ProviderError for data that does not parse.
     """
     held: list[bytes] = []
     name = b""
@@ -117,7 +120,7 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
 
 
 def _field_of(line: bytes) -> tuple[bytes, bytes]:
-    """Return a line's field and value."""
+    """Return the field and value of a line."""
     line = line.removeprefix(_BYTE_ORDER_MARK)
     if line[:1] == b"{" or line == _DONE:  # data without the name of its field
         return b"data", line
@@ -126,7 +129,7 @@ def _field_of(line: bytes) -> tuple[bytes, bytes]:
 
 
 def _parse_event(lines: list[bytes]) -> list[Any]:
-    """Return the pieces that an event's data holds, none while it may need more lines."""
+    """Return the pieces in an event's data. None are returned while it may need more lines."""
     data = lines[0] if len(lines) == 1 else b"\n".join(lines)
     if len(data) < 32:
         word = b"".join(data.split()).strip(b'"')
@@ -147,7 +150,7 @@ def _parse_event(lines: list[bytes]) -> list[Any]:
 
 
 def _parse_each(data: bytes) -> list[Any]:
-    """Return several pieces that stand one after another; none where that is not what it is."""
+    """Return the JSON values in data that holds several in a row, or none for any other data."""
     text = data.decode(errors="replace").rstrip()
     pieces, start = [], 0
     try:
@@ -162,7 +165,7 @@ def _parse_each(data: bytes) -> list[Any]:
 
 
 def _read_rest(answer: http.LineStream) -> None:
-    """Read what a moment brings after the end, so that the connection can be used again."""
+    """Read for a moment after the end, so that the connection can be reused."""
     soon = time.monotonic() + 0.02
     with suppress(http.HttpError):
         for _ in answer.lines(lambda: soon):

@@ -1,4 +1,4 @@
-"""What a test key can ask for by `X-Simulate`: a provider's bad days, free and at will."""
+"""Failures that a test key can request with `X-Simulate`, free of charge."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from channels.providers.base import ChatRequest, Completion, Delta, OnDelta, Pat
 from channels.providers.demo import DemoProvider
 
 SLOW_SECONDS = 5.0
-# Of a reply that breaks off, this many pieces arrive.
+# How many pieces of a reply arrive before it breaks off.
 PIECES_BEFORE_BREAK = 5
 
 
 class SimulatedProvider(DemoProvider):
-    """The demo, but failing (`provider_error`), breaking off (`midstream_error`) or `slow`."""
+    """A demo that fails (`provider_error`), breaks off (`midstream_error`), or is `slow`."""
 
     def __init__(self, behaviour: str) -> None:
         super().__init__(is_test=True)

@@ -1,4 +1,4 @@
-"""Texts of a provider as they can be stored and sent on: no NUL, no half of a character."""
+"""Cleans a provider's texts so that they can be stored and sent on: no NUL, no half characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import orjson
 
 
 class Text:
-    """A text from pieces, in which a character may be cut in two, as half of a surrogate pair."""
+    """A text that arrives in pieces, which may cut a character between the halves of a pair.
+
+    The halves are the two surrogates of UTF-16.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -24,7 +27,7 @@ class Text:
         return "".join(self._pieces)
 
     def take(self, piece: str) -> str:
-        """Add a piece, and return it as it goes out."""
+        """Add a piece. Returns it as it may be sent on."""
         piece = self.clean(piece)
         self.keep(piece)
         return piece
@@ -35,9 +38,9 @@ class Text:
             self._pieces.append(piece)
 
     def clean(self, piece: str) -> str:
-        """Return a piece with the half that came before it, without NUL and its own last half.
+        """Return a piece with the half character that preceded it, but without its own last half.
 
-        PostgreSQL cannot store NUL, and no reader misses it.
+        Removes NUL, which PostgreSQL cannot store and no reader misses.
         """
         if piece.isascii() and not self._half:
             return piece.replace("\x00", "")
@@ -47,24 +50,24 @@ class Text:
         return paired(piece)
 
     def flush(self) -> str:
-        """Return what stands for a half that nothing followed."""
+        """Return the replacement for a half character that nothing followed, or ''."""
         half, self._half = self._half, ""
         return paired(half)
 
 
 def short_text(value: Any) -> str:
-    """Return a short text field of the provider, or nothing: none of them may break a turn."""
+    """Return a provider's short text field, or '' for another type: no field may break a turn."""
     return paired(value.replace("\x00", "")[:200]) if isinstance(value, str) else ""
 
 
-# Of members that are passed on as they come. What is nested deeper nobody can read either.
+# For members that are passed on unchanged. Readers cannot parse deeper nesting either.
 _DEEPEST = 100
 
 
 def writable(value: Any) -> Any:
-    """Return a value that can be written as JSON: as it is, or without what cannot."""
+    """Return a value that can be written as JSON: unchanged, or without the parts that cannot."""
     try:
-        # orjson writes 254 levels; around this value come those of the answer it is part of.
+        # orjson writes 254 levels, and the answer around this value needs some of them.
         orjson.dumps(reduce(lambda inner, _: [inner], range(16), value))
     except TypeError:
         return _cleaned(value, 0)
@@ -85,7 +88,7 @@ def _cleaned(value: Any, depth: int) -> Any:
 
 
 def paired(text: str) -> str:
-    """Return a text with its surrogate pairs as characters, and U+FFFD for each half alone."""
+    """Return a text with surrogate pairs joined to characters, and U+FFFD for each single half."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -94,9 +97,9 @@ def paired(text: str) -> str:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return what JSON holds, also where it is not quite JSON. Raises ValueError.
+    """Return the parsed value of JSON, even if it is not quite valid. Raises ValueError.
 
-    Some providers send NaN or a byte order mark, break a byte, or cut a character in two.
+    Some providers send NaN or a byte order mark, an invalid byte, or half a character.
     """
     try:
         return orjson.loads(data)

@@ -1,9 +1,8 @@
-"""Keeps a model's thoughts out of its reply, where it writes them into its text.
+"""Removes a model's thoughts from its reply, if the model writes them into its text.
 
-Models that think aloud begin with `<think>…</think>`, as DeepSeek R1 and Qwen 3 do where the server
-does not take it apart: https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
-Where the chat template writes the opening tag, as those of R1 and QwQ do, the closing one comes
-alone.
+Models that think aloud begin with `<think>…</think>`. DeepSeek R1 and Qwen 3 do so if the server
+does not separate it: https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
+If the chat template writes the opening tag, as R1's and QwQ's do, only the closing tag arrives.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ import re
 
 _NAMES = ("think", "thinking", "thought", "reasoning", "seed:think")
 _NAME = rf"({'|'.join(_NAMES)})"
-# Some write attributes, or white space, into a tag; a byte order mark may come first.
+# Some models write attributes or white space into a tag. A byte order mark may come first.
 _OPENING = re.compile(rf"[\s\ufeff]*<\s*{_NAME}(?:\s[^<>]*)?>", re.IGNORECASE)
 _CLOSINGS = {name: re.compile(rf"<\s*/\s*{name}\s*>", re.IGNORECASE) for name in _NAMES}
-# So long a tag may be that comes in pieces.
+# The longest tag that may arrive in pieces.
 _LONGEST_CLOSING = 32
 _LONGEST_OPENING = 128
 _BEGUN = re.compile(rf"[\s\ufeff]*(?:<\s*(?:{_NAME}(?:\s[^<>]*)?)?)?", re.IGNORECASE)
-# A tag in quotes is one that the model talks about.
+# The model only talks about a tag in quotes.
 _TAG = re.compile(
     rf"(?<![`'\"“])<\s{{0,4}}(/?)\s{{0,4}}{_NAME}(?:\s[^<>]{{0,80}})?>", re.IGNORECASE
 )
 
 
 class ThoughtFilter:
-    """Removes blocks of thoughts from the beginning of a text that comes in pieces."""
+    """Removes blocks of thoughts from the beginning of a text that arrives in pieces."""
 
     def __init__(self, *, has_removed: bool = False) -> None:
-        self._held = ""  # what may still become a tag, or is white space before one
-        self._closing: re.Pattern[str] | None = None  # of the block we are in
+        self._held = ""  # text that may still become a tag, or white space before one
+        self._closing: re.Pattern[str] | None = None  # of the current block
         self.has_removed = has_removed
         self._is_over = False
 
     def take(self, piece: str) -> str:
-        """Return what goes out now."""
+        """Return the text that may be sent on now."""
         if self._is_over:
             return piece
         self._held += piece
@@ -55,12 +54,12 @@ class ThoughtFilter:
         if _may_become_tag(self._held):
             return ""
         text = self.flush()
-        # White space after a block belongs to it, also where text follows in a later piece.
+        # White space after a block belongs to it, even if text follows only in a later piece.
         self._is_over = bool(text)
         return text
 
     def flush(self) -> str:
-        """Return what was held back and was no thought."""
+        """Return the held-back text that turned out not to be a thought."""
         held, self._held = self._held, ""
         if self._closing:
             return ""
@@ -68,14 +67,15 @@ class ThoughtFilter:
 
 
 class UnopenedThoughtFilter:
-    """Removes a thought from the beginning of a text that has its closing tag alone.
+    """Removes a thought from the beginning of a text that has only its closing tag.
 
-    Only that tag tells a thought from a reply, so all is held back until it comes, or the end.
+    Only that tag separates the thought from the reply, so this holds everything back until the tag
+    or the end arrives.
     """
 
     def __init__(self) -> None:
         self._held: list[str] = []
-        self._tail = ""  # of what is held: a tag may be cut
+        self._tail = ""  # the end of the held text, in case a tag is cut
         self._rest: ThoughtFilter | None = None  # after the thought
         self._is_over = False
 
@@ -84,7 +84,7 @@ class UnopenedThoughtFilter:
         return self._rest is not None
 
     def take(self, piece: str) -> str:
-        """Return what goes out now."""
+        """Return the text that may be sent on now."""
         if self._rest:
             return self._rest.take(piece)
         if self._is_over:
@@ -102,7 +102,7 @@ class UnopenedThoughtFilter:
         return self._rest.take(window[tag.end() :])
 
     def flush(self) -> str:
-        """Return what was held back and was no thought."""
+        """Return the held-back text that turned out not to be a thought."""
         if self._rest:
             return self._rest.flush()
         held, self._is_over = "".join(self._held), True

@@ -1,9 +1,9 @@
-"""Tool calls as the protocol has them, from whatever pieces a provider sends.
+"""Assembles the protocol's tool calls from the pieces that providers send.
 
-Providers differ in how they cut and mark them: OpenAI sends an index with each piece, the id and
-name with the first. Others send no index, or 0 for all; no id, or an empty one; arguments as an
-object; and members of their own that have to come back with the next turn, such as Gemini's
-thought signatures.
+Providers cut and mark the pieces differently. OpenAI sends an index with each piece, and the id and
+name with the first. Others send no index or always 0, no id or an empty one, arguments as an
+object, and members of their own that must be sent back with the next turn, such as Gemini's thought
+signatures.
 Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -18,24 +18,24 @@ import orjson
 from channels.errors import ProviderError
 from channels.providers.texts import Text, paired, short_text, writable
 
-# What of a call, or of its function, is put together here; all else is passed on as it comes.
+# The members of a call and its function that are assembled here. Others are passed on unchanged.
 _OF_CALL = frozenset({"index", "id", "type", "function"})
 _OF_FUNCTION = frozenset({"name", "arguments"})
 
 
 class ToolCalls:
-    """Puts calls together piece by piece; each gets the index of its place and an id."""
+    """Assembles calls piece by piece. Each call gets an id, and its position as its index."""
 
     def __init__(self) -> None:
         self._calls: list[dict[str, Any]] = []
         self._arguments: list[Text] = []
-        self._by_index: dict[int, int] = {}  # the provider's index, and where its latest call is
+        self._by_index: dict[int, int] = {}  # the provider's index -> position of its latest call
         self._made_ids: set[int] = set()
 
     def take(self, pieces: Any, *, is_whole: bool = False) -> list[dict[str, Any]]:
-        """Add pieces, and return them as they go out. Raises ProviderError for what is no call.
+        """Add pieces. Returns them in the form to send on. Raises ProviderError for other data.
 
-        Where the answer is whole, so is each of them.
+        With `is_whole`, each piece is a whole call.
         """
         if isinstance(pieces, dict):
             pieces = [pieces]
@@ -44,9 +44,9 @@ class ToolCalls:
         return [self._take(piece, is_whole=is_whole) for piece in pieces]
 
     def finish(self) -> tuple[Sequence[dict[str, Any]], list[dict[str, Any]]]:
-        """Return all calls, and the pieces that complete those without arguments.
+        """Return all calls, and last pieces for calls without arguments or with text held back.
 
-        Raises ProviderError where a call has no name.
+        Raises ProviderError if a call has no name.
         """
         last = []
         for index, (call, arguments) in enumerate(zip(self._calls, self._arguments, strict=True)):
@@ -79,7 +79,7 @@ class ToolCalls:
         call["function"] |= parts
         if out:
             parts["arguments"] = ""  # as the protocol begins a call
-        if name and name != call["function"]["name"]:  # some tell it with every piece
+        if name and name != call["function"]["name"]:  # some send it with every piece
             call["function"]["name"] += name
             parts["name"] = name
         if arguments := self._arguments[place].take(_arguments(function.get("arguments"))):
@@ -89,7 +89,7 @@ class ToolCalls:
         return {"index": place} | out | others | {"function": parts}
 
     def _find(self, index: int | None, call_id: str, name: str) -> int:
-        """Return the place of a piece's call: that of a new one where it begins one."""
+        """Return the position of a piece's call, or of a new call if the piece begins one."""
         last = max(0, len(self._calls) - 1)
         if index is None:
             place = last
@@ -98,7 +98,7 @@ class ToolCalls:
         else:
             place = len(self._calls) if call_id or name else last
         if place < len(self._calls) and self._begins_another(place, call_id, name):
-            # Calls may take turns under one index, or none: then the id alone tells them apart.
+            # Calls may alternate under one index, or without one. Then only the id separates them.
             known = [at for at, call in enumerate(self._calls) if call_id and call["id"] == call_id]
             place = known[-1] if known and known[-1] != place else len(self._calls)
         if index is not None:
@@ -110,12 +110,12 @@ class ToolCalls:
         if call_id and call_id == call["id"]:
             return False
         if call_id and place not in self._made_ids:
-            # Some make up a new id for every piece, but the name comes once.
+            # Some providers invent a new id for every piece, but send the name only once.
             is_known = any(call_id == known["id"] for known in self._calls)
             return bool(name) or is_known or _is_whole(self._arguments[place].whole())
         if not name or not call["function"]["name"]:
             return False
-        # The same name once more may be the same call, if that lacks the rest of its arguments.
+        # A repeated name may belong to the same call, if its arguments are still incomplete.
         return name != call["function"]["name"] or _is_whole(self._arguments[place].whole())
 
     def _make_id(self, place: int) -> str:
@@ -137,7 +137,7 @@ def _text(value: Any) -> str:
 
 
 def _index(value: Any) -> int | None:
-    """Return a piece's index; some write it as a string or as a float."""
+    """Return a piece's index. Some providers write it as a string or as a float."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value[:9])
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
@@ -145,7 +145,7 @@ def _index(value: Any) -> int | None:
 
 
 def _arguments(value: Any) -> str:
-    """Return arguments as JSON text; some providers send the object itself."""
+    """Return arguments as JSON text. Some providers send the object itself."""
     if value is None or isinstance(value, str):
         return value or ""
     return orjson.dumps(writable(value)).decode()

@@ -1,6 +1,6 @@
-"""What a route wants otherwise than the protocol has it, and a request put that way. Pure.
+"""How a route deviates from the protocol, and how to adapt a request to it. Pure.
 
-What is refused and what is learned from it stands in lessons.py.
+lessons.py knows the refusals and what they teach.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 from channels.providers.base import ChatMessage, ChatRequest, text_of_content
 from common.tokens import fitting_tokens
 
-# Some servers take a single system message, in front of all others; some know no such role.
+# Some servers accept only one system message, in front of all others. Some do not know the role.
 ONE_SYSTEM_MESSAGE = "one"
 NO_SYSTEM_ROLE = "none"
 _SYSTEM_ROLES = ("system", "developer")
-# Less is no answer.
+# Fewer tokens are no answer.
 _SHORTEST_ANSWER_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """How a route wants to be asked; without anything, as the protocol has it.
+    """The form of request that a route accepts. The defaults are the protocol's.
 
-    `system_messages` is one of the two above, or empty. Sizes are None while they are the model's.
+    `system_messages` is one of the two constants above, or empty. Sizes are None while they are the
+    model's.
     """
 
     limit_name: str = ""
@@ -33,7 +34,7 @@ class Traits:
     has_text_content: bool = False
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
-    # Its chat template opens a thought, so that answers have the end of it alone (thinking.py).
+    # The chat template opens a thought, so answers contain only its closing tag (thinking.py).
     begins_in_thought: bool = False
 
 
@@ -41,7 +42,7 @@ PLAIN = Traits()
 
 
 def adapted(request: ChatRequest, traits: Traits) -> ChatRequest:
-    """Return the request as a route with these traits takes it."""
+    """Return the request in the form that a route with these traits accepts."""
     if traits == PLAIN:
         return request
     request = _fitted(request, traits)
@@ -54,9 +55,9 @@ def adapted(request: ChatRequest, traits: Traits) -> ChatRequest:
 def arranged(
     messages: Sequence[ChatMessage], traits: Traits
 ) -> list[tuple[ChatMessage, int | None]]:
-    """Return the messages with their system messages as the route takes them.
+    """Return the messages, with the system messages in the form that the route accepts.
 
-    Each comes with its place among the messages that were given, or None where it is several.
+    Each comes with its position among the given messages, or None if it merges several.
     """
     numbered: list[tuple[ChatMessage, int | None]] = list(zip(messages, range(10**6), strict=False))
     if not traits.system_messages:
@@ -84,7 +85,7 @@ def _with_text_before(message: ChatMessage, text: str) -> ChatMessage:
 
 
 def _with_text_content(message: ChatMessage) -> ChatMessage:
-    """Return the message with its content as one string, if it is all text."""
+    """Return the message with its content as one string, if all parts of it are text."""
     content = message.get("content")
     if isinstance(content, list) and all(part.get("type") == "text" for part in content):
         return {**message, "content": "\n".join(part["text"] for part in content)}
@@ -92,16 +93,16 @@ def _with_text_content(message: ChatMessage) -> ChatMessage:
 
 
 def _fitted(request: ChatRequest, traits: Traits) -> ChatRequest:
-    """Return the request with an answer, and of a conversation as many turns, as the route fits."""
+    """Return the request with a limit for its answer and only the turns that fit the route."""
     room = min(request.max_output_tokens, traits.max_output_tokens or request.max_output_tokens)
     window = traits.context_window_tokens
     if window is None:
         return replace(request, max_output_tokens=room)
-    if not request.is_transparent:  # as conversations/prompts.py reckons
+    if not request.is_transparent:  # as in conversations/prompts.py
         room = min(room, window // 4)
     while request.turn_count and _size(request) > window - room:
         request = request.without_oldest_turn()
-    # Sizes are estimates, and a chat template adds some tokens of its own.
+    # Sizes are estimates, and a chat template adds some tokens.
     left = window - window // 32 - _size(request)
     room = max(_SHORTEST_ANSWER_TOKENS, min(room, left))
     return replace(request, max_output_tokens=room)

@@ -1,4 +1,4 @@
-"""Reads how many tokens a call took, under the names that providers have for them."""
+"""Reads how many tokens a call used, under the names that providers use."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from channels.providers.base import Usage
 
 
 def read_usage(usage: dict[str, Any]) -> Usage | None:
-    """Return the tokens a provider tells of; None unless input and output can be read.
+    """Return the tokens that a provider reports. None unless input and output are readable.
 
-    Where the total is more than both, the rest is reasoning that was left out of the output.
+    If the total exceeds input plus output, the rest is reasoning that the output left out.
     """
     input_tokens = _count(usage, "prompt_tokens", "input_tokens")
     output_tokens = _count(usage, "completion_tokens", "output_tokens")
@@ -42,9 +42,9 @@ def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _count(usage: dict[str, Any], *names: str) -> int | None:
-    """Return the first of these that is there as a whole number; None otherwise.
+    """Return the first of these members that is not None, if it is a whole number. Otherwise None.
 
-    Some write it as a float, or as a string of digits.
+    Some providers write it as a float, or as a string of digits.
     """
     value: Any = None
     for name in names:
@@ -53,5 +53,5 @@ def _count(usage: dict[str, Any], *names: str) -> int | None:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # Beyond 2**53, and for what is no number, a float tells nothing.
+    # A float is not exact beyond 2**53, and may be infinite or NaN.
     return int(value) if 0 <= value < 2**53 and value == int(value) else None

@@ -1,4 +1,4 @@
-"""Builders for tests: plain functions, every default good enough for most tests."""
+"""Builders for tests: plain functions with defaults that suit most tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.money import MICROCREDITS_PER_CREDIT
 
 @dataclass
 class Site:
-    """A channel with its keys, as a backend holds them."""
+    """A channel with its keys, as a site's backend has them."""
 
     channel: Channel
     api_key: str
@@ -31,7 +31,7 @@ class Site:
 
 
 def make_site(*, owner: str = "owner@example.com", credit_amount: int = 100, **fields: Any) -> Site:
-    """Return a channel with a live and a test key and some credits."""
+    """Return a channel with a live key, a test key and some credits."""
     account = services.ensure_account(owner_email=owner)
     channel = services.create_channel(account=account, **{"name": "Shop"} | fields)
     live = services.issue_api_key(channel=channel, is_test=False)
@@ -46,5 +46,5 @@ def make_site(*, owner: str = "owner@example.com", credit_amount: int = 100, **f
 
 
 def set_prices(**prices: int) -> None:
-    """Give every model these prices (field name -> micro-credits)."""
+    """Set these prices for every model (field name -> micro-credits)."""
     LanguageModel.objects.update(**prices)

@@ -1,4 +1,4 @@
-"""A provider that refuses how the gateway asks is asked otherwise, and remembered."""
+"""The gateway adapts its requests to a provider that refuses their form, and remembers how."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HELLO = {"choices": [{"message": {"content": "Hello!"}, "finish_reason": "stop"}
 
 
 class Strict:
-    """A provider that says in its own words what it does not take, and answers all else."""
+    """A provider that refuses some requests in its own words, and answers all others."""
 
     def __init__(self) -> None:
         self.rules: list[tuple[int, Rule]] = []
@@ -233,7 +233,7 @@ RULES: dict[str, tuple[Rule, str]] = {
 }
 
 
-# Of a short answer and a small window the smaller makes the other needless.
+# Without the pair of a short answer and a small window: the smaller makes the other unnecessary.
 PAIRS = [pair for pair in itertools.permutations(RULES, 2) if set(pair) != {"longest", "window"}]
 
 
@@ -242,7 +242,7 @@ def _limit_of(body: dict[str, Any]) -> str:
 
 
 def count_calls(strict: Strict, site: Site, names: Iterable[str]) -> int:
-    """Have a provider refuse all of these; return how often one request made it be asked."""
+    """Let a provider refuse all of these. Returns how many calls the gateway makes for one chat."""
     site.channel.system_prompt = "Be kind."
     site.channel.save()
     for name in names:

@@ -1,4 +1,4 @@
-"""Providers' keys go into the staff pages and never come out; keys are revoked there."""
+"""Staff pages: they accept providers' keys and never show them, and they revoke API keys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stored_key(provider: Provider) -> str:
 
 @pytest.fixture
 def acme(admin_client: Client) -> Provider:
-    """A provider that was added with its key through the form."""
+    """Return a provider that the form added, with its key."""
     response = admin_client.post(reverse("admin:channels_provider_add"), form(new_key=f" {KEY} "))
     assert response.status_code == 302
     return Provider.objects.get(name="acme")

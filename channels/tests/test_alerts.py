@@ -1,4 +1,4 @@
-"""Operators hear of what only they can mend, once each time."""
+"""Operators get one mail about each problem that only they can fix."""
 
 from __future__ import annotations
 

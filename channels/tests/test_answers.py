@@ -1,4 +1,4 @@
-"""Answers in every shape: whole and in pieces they come to the same."""
+"""Answers in every shape: a whole answer and its pieces give the same result."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_calls_are_told_apart(pieces: list[list[dict[str, Any]]]) -> None:
 
 
 def put_together(deltas: list[Delta]) -> list[dict[str, Any]]:
-    """Return the calls as a client of OpenAI puts them together: by their index alone."""
+    """Return the calls as an OpenAI client assembles them: only by their index."""
     calls: dict[int, dict[str, Any]] = {}
     for piece in (piece for d in deltas if isinstance(d, dict) for piece in d["tool_calls"]):
         new = {"id": "", "type": "", "function": {"name": "", "arguments": ""}}

@@ -1,4 +1,4 @@
-"""From the key in a header to its caller; what the next request sees after a change."""
+"""Authentication: from the key in a header to its caller, and how changes apply at once."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_ciphertext_moved_to_another_key_is_not_revealed(site: Site, stranger:
     with pytest.raises(crypto.DecryptionError):
         services.reveal_api_key(theirs)
     assert services.reveal_api_key(mine) == site.api_key
-    assert status_of(stranger.api_key) == 200  # the look-up needs the digest alone
+    assert status_of(stranger.api_key) == 200  # the look-up needs only the digest
 
 
 # --- Headers --------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_anything_else_is_401(site: Site, headers_for: Headers, code: str) -> No
 
 
 def injections() -> list[str]:
-    """Return 200 texts that mean something to a database, a shell, a template or a log."""
+    """Return 200 texts with a special meaning for a database, a shell, a template or a log."""
     heads = ["' OR '1'='1", '" OR 1=1 --', "'; DROP TABLE channels_apikey; --", "${jndi:ldap://x}"]
     heads += ["{{7*7}}", "<script>alert(1)</script>", "../../etc/passwd", "%00", "\\x00", "*"]
     heads += ["amgai_%", "amgai______", "$(reboot)", "`id`", "|| pg_sleep(9)", "1e309", "null"]
@@ -218,7 +218,7 @@ def test_a_revocation_stays_as_it_was_made(site: Site, clock: Any) -> None:
 
 
 def test_a_key_revoked_while_the_clock_ran_ahead_stays_refused(site: Site, clock: Any) -> None:
-    """Whatever the corrected clock says now, and on every page that tells of it."""
+    """The key stays revoked whatever the corrected clock says, and no page lists it as usable."""
     clock.shift(3600)
     services.revoke_api_key(api_key=key_record(site))
     clock.shift(-3600)

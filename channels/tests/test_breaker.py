@@ -1,4 +1,4 @@
-"""The breaker: suspicion is counted, a probe claimed by one of many, and its answer decides."""
+"""The breaker: it counts suspicions, one process claims the probe, and its result decides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def answer(*, is_stream: bool = False) -> None:
     breaker.note_success(*ROUTE, health(), is_stream=is_stream, now=timezone.now())
 
 
-# Of the probe that was claimed last.
+# The claims of all probes. The last one is the latest.
 claims: list[Claim] = []
 
 
@@ -61,7 +61,7 @@ def answer_probe() -> None:
 
 
 def open_route(*, is_stream: bool = False) -> None:
-    """Let five requests fail, and then the probe."""
+    """Let five requests fail, and then their probe."""
     fail(times=5, is_stream=is_stream)
     assert claim()
     fail_probe()
@@ -99,7 +99,7 @@ def test_an_answer_in_between_begins_the_count_anew(clock: Any) -> None:
 
 
 def test_streams_are_counted_past_plain_answers(clock: Any) -> None:
-    """Or a provider whose streams alone fail would be well for ever."""
+    """Otherwise a provider whose streams always fail would stay healthy forever."""
     for _ in range(4):
         fail(is_stream=True)
         answer()
@@ -139,7 +139,7 @@ def test_failures_of_streams_are_forgotten_where_nobody_streams(clock: Any) -> N
 
 def test_a_retry_after_is_waited_for_up_to_a_minute_and_then_forgotten(clock: Any) -> None:
     fail(Fault.LIMITED, wait=7)
-    answer()  # of a call that was under way
+    answer()  # to a call that was in flight
     clock.shift(6.9)
     assert is_out()
     assert not claim()
@@ -161,7 +161,7 @@ def test_a_suspicion_is_looked_into_by_one_at_a_time(clock: Any) -> None:
     fail(times=5)
     clock.shift(9.9)
     assert not claim()
-    clock.shift(0.1)  # whoever had it is gone
+    clock.shift(0.1)  # the earlier claim has expired
     assert claim()
 
 
@@ -184,7 +184,7 @@ def test_a_failed_probe_opens_and_once_a_second_another_is_made(clock: Any, capl
         fail_probe()
         assert is_out()
     assert caplog.text.count("provider.route.opened") == 1
-    answer()  # somebody's request proves nothing
+    answer()  # a caller's request proves nothing
     assert is_out()
     caplog.set_level("INFO")
     answer_probe()
@@ -211,7 +211,7 @@ def test_what_no_request_can_bring_about_is_out_at_once_and_soon_probed(
 
 
 def test_what_no_probe_has_proven_ends_with_the_next_answer(clock: Any) -> None:
-    """Of a route that was the last one left, and so was asked all the same."""
+    """A route that is out may still get a request if all other routes are out too."""
     fail(Fault.BROKEN, times=4)
     assert is_out()
     answer()
@@ -242,7 +242,7 @@ def test_a_failed_probe_of_a_stream_takes_streams_alone(clock: Any) -> None:
     clock.shift(1)
     assert claim()
     late = claims[-1]
-    # Then plain answers fail as well.
+    # Now plain answers fail as well.
     fail(times=5)
     clock.shift(1)
     assert claim()
@@ -272,7 +272,7 @@ def test_plain_answers_that_are_well_leave_streams_out(clock: Any) -> None:
 
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_probe_that_hung_undoes_nothing(clock: Any, is_open: bool) -> None:
-    """The provider has come back meanwhile, and another probe has told so."""
+    """The provider has recovered meanwhile, and another probe has shown it."""
     if is_open:
         open_route()
         clock.shift(1)

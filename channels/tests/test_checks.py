@@ -1,4 +1,4 @@
-"""The system check that refuses to start without the keys the database needs."""
+"""The system checks that refuse to start without the secrets that the database needs."""
 
 from __future__ import annotations
 

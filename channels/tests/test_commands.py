@@ -1,4 +1,4 @@
-"""listmodels and setprice."""
+"""The commands listmodels and setprice."""
 
 from __future__ import annotations
 

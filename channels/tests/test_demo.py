@@ -1,4 +1,4 @@
-"""The built-in provider: deterministic, honest about itself, unmoved by what is said."""
+"""The built-in provider: deterministic, clearly a demo, and not influenced by the message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_repeats_what_was_said_and_says_that_it_is_a_demo() -> None:
         assert "demo reply" in completion.text
         assert "“Anybody there?” (message 1 of" in completion.text
         assert (completion.finish_reason, completion.response_model) == ("stop", "demo")
-    assert "PROVIDER" not in live.text  # that is the operator's business
+    assert "PROVIDER" not in live.text  # only the operator needs to know about it
     assert "test key" in test.text
 
 

@@ -1,4 +1,4 @@
-"""Differences: nothing is lost or made up, and the words that changed are marked."""
+"""Differences: they lose and invent nothing, and mark the changed words."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_both_texts_can_be_read_from_the_differences() -> None:
 
 @pytest.mark.parametrize("unit", ["a", "a b ", "a\n", "\n"])
 def test_the_longest_prompts_are_compared_in_time(unit: str) -> None:
-    began = time.thread_time()  # what others do beside it does not count
+    began = time.thread_time()  # CPU time, so that other processes do not count
     diff_lines(unit * (16_000 // len(unit)), unit.upper() * (16_000 // len(unit)))
     assert time.thread_time() - began < 2

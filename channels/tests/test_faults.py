@@ -1,4 +1,4 @@
-"""Error answers of real providers, told apart by whose fault they are."""
+"""Error answers of real providers, classified by their cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def said(message: str, **more: Any) -> dict[str, Any]:
     return {"error": {"message": message} | more}
 
 
-# Whoever fixes them, every request meets them.
+# Every request fails with these until somebody fixes the cause.
 BROKEN = [
     (401, b""),
     (401, said("Incorrect API key provided", code="invalid_api_key")),
@@ -38,7 +38,7 @@ BROKEN = [
     (404, said('model "vision-tool-1" not found, try pulling it first', type="api_error")),
     (429, said("You exceeded your current quota", code="insufficient_quota")),
 ]
-# Another tenant's request would not meet them.
+# Another tenant's request would not fail with these.
 REQUEST = [
     (400, said("x", code="context_length_exceeded")),
     (400, said("x", code=400, type="exceed_context_size_error")),
@@ -64,7 +64,7 @@ REQUEST = [
     (422, {"detail": [{"loc": ["body", "seed"], "msg": "x", "input": "bad api key"}]}),
     (422, {"message": {"detail": [{"loc": ["body", "stop"], "msg": "Input should be a list"}]}}),
 ]
-# Final: another provider is not asked.
+# Final: the gateway asks no other provider.
 DECLINED = [
     (400, said("x", code="content_filter")),
     (400, said("Filtered", code="x", innererror={"code": "ResponsibleAIPolicyViolation"})),
@@ -75,7 +75,7 @@ DECLINED = [
     (404, said("Input data may contain inappropriate content.", code="DataInspectionFailed")),
     (500, said("Prompt violates our usage policies")),
 ]
-# What no row names. Some of it may be the request's own doing, and some the provider's.
+# Errors that match no row. The request may be the cause, or the provider.
 DOUBTFUL = [
     (400, said("mock error 400", type="mock_error", code=400)),
     (400, {"error": "something"}),
@@ -163,7 +163,7 @@ def test_an_option_that_is_an_everyday_word_has_to_be_quoted() -> None:
 @pytest.mark.parametrize("quote", ["`{}`", '"{}"', "'{}'", "{}"])
 @pytest.mark.parametrize("words", ["API key not valid", "insufficient credits", "unknown model"])
 def test_an_error_that_quotes_its_request_proves_nothing(quote: str, words: str) -> None:
-    """Else one tenant could write what takes the route from all others."""
+    """Otherwise one tenant could write a message that takes the route away from all others."""
     sent = Sent(orjson.dumps({"messages": [{"content": words}]}), "m")
     body = raw(said(f"Cannot make sense of {quote.format(words)}."))
     assert error_of(400, {}, body, sent).fault is Fault.DOUBTFUL

@@ -1,4 +1,4 @@
-"""Saved replies are unique by what is compared, also for those who ask at the same moment."""
+"""Saved replies are unique by their normalized question, even if two are added at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys are rotated once and made once, however many ask at the same moment."""
+"""A key is rotated once and created once, even with many simultaneous requests."""
 
 from __future__ import annotations
 

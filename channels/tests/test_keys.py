@@ -1,4 +1,4 @@
-"""The shape of a key, against a second implementation written from the contract alone."""
+"""The shape of a key, compared with a second implementation, written only from the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MALFORMED = 100_000
 
 
 def crc32_bit_by_bit(data: bytes) -> int:
-    """CRC-32 as in IEEE 802.3: reflected polynomial EDB88320, all ones in and out."""
+    """Return the CRC-32 of IEEE 802.3: reflected polynomial EDB88320, all ones in and out."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte
@@ -77,7 +77,7 @@ def test_every_single_change_of_a_character_is_noticed() -> None:
 
 
 def malformed_keys(chance: random.Random) -> Iterator[str]:
-    """Yield keys that are nearly right, and some that are far from it."""
+    """Yield keys that are almost valid, and some that are far from it."""
     printable = string.printable + "éß中\u2028\udc80"
     while True:
         good = keys.generate_key(is_test=chance.random() < 0.5)
@@ -104,8 +104,8 @@ def test_malformed_keys_are_refused() -> None:
         key = next(source)
         if keys.is_well_formed(key):
             accepted.append(key)
-    # Swapping two equal characters, or doubling the last one of nothing, leaves a good key as it
-    # is: what was accepted must be good by the second implementation too.
+    # Some mutations change nothing, such as swapping two equal characters, so some keys stay valid.
+    # The second implementation must accept these too.
     assert len(accepted) < MALFORMED // 100
     for key in accepted:
         body, tail = key[:-6], key[-6:]

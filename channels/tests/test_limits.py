@@ -1,4 +1,4 @@
-"""How much an account may have: exact, also when many add at once; the error says what helps."""
+"""Bounds of an account: exact even under concurrency, and their error says what helps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def add_member(site: Site, number: int) -> None:
     )
 
 
-# What adds one, and how many a new site has of it.
+# For each bound, the function that adds one, and how many a new site has.
 ADDERS: dict[limits.Bound, tuple[Add, int]] = {
     limits.CHANNELS: (add_channel, 1),
     limits.KEYS: (add_key, 2),
@@ -197,7 +197,7 @@ def test_a_bound_below_what_is_there_takes_nothing_away(site: Site) -> None:
 def test_nothing_is_added_to_a_channel_that_has_just_left_the_account(
     site: Site, stranger: Site
 ) -> None:
-    """Whoever read the channel before it moved has no key of it afterwards."""
+    """Code that read the channel before its move cannot create a key for it afterwards."""
     services.update_channel(
         channel_id=str(site.channel.id), account=stranger.channel.account, actor=COMMAND_LINE
     )

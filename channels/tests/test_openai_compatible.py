@@ -1,4 +1,4 @@
-"""The OpenAI protocol, against a server that answers as oddly as providers can."""
+"""The OpenAI protocol, with a server that gives the odd answers of real providers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[..., StubServer]
 
 @pytest.fixture
 def say() -> Iterator[Say]:
-    """Start a server that says this, whatever it is asked."""
+    """Return a function that starts a server which gives this answer to every request."""
     running: list[StubServer] = []
 
     def start(body: Any, status: str = "200 OK", **headers: str) -> StubServer:
@@ -72,7 +72,7 @@ def failure(server: StubServer, **options: Any) -> ProviderError:
 
 
 def chat_answer(**changes: Any) -> dict[str, Any]:
-    """Return a whole answer as providers give it; changes go to where they belong."""
+    """Return a whole answer as providers send it. Changes go to the matching members."""
     message = {"role": "assistant", "content": changes.pop("content", "Hello!")}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     if "finish_reason" in changes:
@@ -254,7 +254,7 @@ def test_a_second_choice_is_not_looked_at(say: Say) -> None:
     assert ask(say(body)).text == "Hello!"
 
 
-# --- Answers that are none ------------------------------------------------------------------------
+# --- Invalid answers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_what_cannot_be_read_is_not_empty(say: Say, content: Any) -> None:
 @pytest.mark.parametrize("content", EMPTY)
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "SAFETY", "max_tokens"])
 def test_an_empty_answer_says_why(say: Say, content: Any, reason: str) -> None:
-    """Stop words that cut everything, a tiny limit, a filter: the request's own doing."""
+    """The request itself is the cause: stop words that cut everything, a tiny limit, a filter."""
     completion = ask(say(chat_answer(content=content, finish_reason=reason)))
     assert (completion.text.strip(), completion.finish_reason) == ("", reason)
     assert completion.usage == Usage(9, 12)

@@ -20,7 +20,7 @@ LATE = 60.0  # ends a test that hangs
 
 
 def read_request(connection: socket.socket) -> None:
-    """Read it whole: closing a socket with unread data resets the connection."""
+    """Read the whole request, because closing a socket with unread data resets the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(65536)
@@ -34,9 +34,9 @@ def read_request(connection: socket.socket) -> None:
 def served(
     *pieces: Piece, content_type: str = "text/event-stream", status: str = "200 OK"
 ) -> Iterator[str]:
-    """Serve one answer, byte pieces and pauses in seconds, and then close the connection.
+    """Serve one answer, made of byte pieces and pauses in seconds, then close the connection.
 
-    No pause outlasts the test.
+    The end of the test also ends every pause.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
@@ -54,7 +54,7 @@ def served(
                     else:
                         connection.sendall(piece)
             except OSError:
-                pass  # the client has seen enough
+                pass  # the client has closed the connection
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -1,4 +1,4 @@
-"""Whoever the operator makes can log in; also those of an installation before sign-up."""
+"""Users that the operator creates can log in, and so can users from before there was sign-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test of one route: the provider's own client, past the breaker, with words for failures."""
+"""The test of one route: it uses the provider's client without the breaker, and words failures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PONG = {
 
 @pytest.fixture(autouse=True)
 def _private_addresses(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A provider on this machine may be asked, and a busy one has time enough."""
+    """Allow a provider on this machine, with enough time even on a busy machine."""
     settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES = True
     monkeypatch.setattr(route_tests, "DEADLINE_SECONDS", LATE)
     yield
@@ -112,7 +112,7 @@ def test_a_silent_provider_is_waited_for_until_the_deadline(
     monkeypatch.setattr(route_tests, "DEADLINE_SECONDS", 0.3)
 
     def late(peer: Peer, request: Any) -> None:
-        if peer.pause(LATE / 2):  # less than a route test has otherwise
+        if peer.pause(LATE / 2):  # shorter than the deadline that the fixture sets
             peer.send(answer(orjson.dumps(PONG)))
 
     with StubServer(late) as server:

@@ -1,4 +1,4 @@
-"""Routes behind their breakers, as a caller's requests meet them."""
+"""Routes behind their breakers, as a caller's requests use them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASK = ChatRequest([{"role": "user", "content": "Hi"}], max_output_tokens=10)
 
 
 class Fake(FakeProvider):
-    """Stands in for the network: the client of every provider, remembered by its name."""
+    """A fake client for every provider, in place of the network. `made` keeps them by name."""
 
     made: dict[str, Fake] = {}  # emptied by the fixture
 
@@ -65,7 +65,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, settings: Any, site: Site) -> dict[st
 
 
 def ask_all(site: Site, *, is_stream: bool = False) -> list[str]:
-    """Try the routes in order, as a chat does; return what came of each."""
+    """Try the routes in order, as a chat does. Returns the outcome of each."""
     outcomes = []
     patience = Patience(0, 0, 0)
     for route in routes.list_routes(site.caller()):
@@ -90,7 +90,7 @@ def test_the_default_goes_first_and_the_next_takes_over(site: Site, fakes: dict[
 
 
 def asked_by(fake: Fake) -> list[str]:
-    """Return who asked, in order: a tenant, or the gateway itself."""
+    """Return who sent each request, in order: a tenant, or the gateway itself."""
     return ["probe" if request is probes.REQUEST else "tenant" for request in fake.requests]
 
 
@@ -117,7 +117,7 @@ def test_a_failing_route_is_probed_by_the_gateway_alone(
 def test_one_tenants_failures_take_the_route_from_nobody(
     site: Site, stranger: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:
-    """Whatever one can make a provider say: asked by the gateway, it is well."""
+    """Whatever errors one tenant causes, the provider still answers the gateway's own probes."""
     for _ in range(20):
         script = [ProviderError("timeout") for _ in range(5)]
         fakes["default"].script.extend([*script, reply("pong")])
@@ -201,7 +201,7 @@ def test_a_wrong_key_is_out_and_probed_once_a_second(
 
 
 def put_out(site: Site, *, names: tuple[str, ...] = ("default", "second")) -> None:
-    """Let probes of these routes have failed just now, so that they are out."""
+    """Put these routes out, as if their probes had just failed."""
     models = {"default": site.caller().model.model_id, "second": "m"}
     now, error = timezone.now(), ProviderError("status_500")
     for name in names:
@@ -246,7 +246,7 @@ def test_the_last_route_left_is_asked_until_a_probe_has_failed(
     clock.shift(1)
     for fake in fakes.values():
         fake.fail("status_401", fault=Fault.BROKEN)
-    assert ask_all(site)[0] == "default: ok"  # asked beside the probe
+    assert ask_all(site)[0] == "default: ok"  # asked while the probe runs
     assert ask_all(site) == ["default: breaker_open", "second: breaker_open"]
 
 
@@ -273,12 +273,12 @@ def test_a_crash_of_a_probe_is_logged_and_harms_nobody(
 def test_what_is_known_of_an_idle_route_is_soon_out_of_date(
     site: Site, fakes: dict[str, Fake], clock: Any
 ) -> None:
-    """The first route is well again, and nobody has asked the second since both had failed."""
+    """The first route has recovered, and nobody has asked the second since both failed."""
     put_out(site, names=("second",))
     clock.shift(15)
     before = routes.list_routes(site.caller())
     meanwhile = routes.list_routes(site.caller())
-    fakes["second"].fail("timeout")  # the probe's
+    fakes["second"].fail("timeout")  # for the probe
     for listed in (before, meanwhile):
         assert listed[1].complete(ASK, patience=Patience(0, 0, 0)).text
     fakes["default"].fail()
@@ -319,7 +319,7 @@ def test_routes_are_read_once_while_nothing_changes(
     caller = site.caller()
     with django_assert_num_queries(0):
         routes.list_routes(caller)
-    # Whoever changes them, and however: the very next caller is told.
+    # Any change, by whatever means, applies to the next caller.
     third = Provider.objects.create(name="third", base_url="https://third.example/v1")
     Route.objects.create(model=site.channel.model, provider=third, provider_model="m", position=1)
     assert names() == ["default", "second", "third"]
@@ -414,7 +414,7 @@ def names_of(site: Site) -> list[str]:
 
 @pytest.fixture
 def unset(settings: Any) -> Provider:
-    """Nothing is set up but one provider that wants a key and has none."""
+    """Set up only one provider, which needs a key and has none."""
     settings.PROVIDER_BASE_URL = ""
     settings.PROVIDER_KEYS = {}
     Provider.objects.exclude(name="second").delete()

@@ -1,4 +1,4 @@
-"""The database knows which secrets it was written with, and nothing is written under others."""
+"""The database knows which secrets it was written with, and refuses writes under others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_code(site: Site) -> None:
     redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
 
 
-# Everything in these packages that writes under a secret.
+# Every operation of the gateway that writes under a secret.
 WRITERS: dict[str, Callable[[Site], Any]] = {
     "a key": lambda site: services.issue_api_key(channel=site.channel, is_test=True),
     "a channel": lambda site: services.create_channel_with_keys(
@@ -120,7 +120,7 @@ def test_every_write_leaves_the_check_values(site: Site, writer: str) -> None:
 
 
 def test_a_check_value_is_no_digest_of_anything_that_is_stored(site: Site) -> None:
-    """It is keyed by the secret, and its text is none that callers can send."""
+    """It is keyed by the secret, and callers cannot send the text that it digests."""
     values = set(SecretCheck.objects.values_list("check_value", flat=True))
     assert all(len(value) == 64 for value in values)
     assert hmac.digest(b"p" * 32, b"gateway check value", "sha256").hex() in values
@@ -155,7 +155,7 @@ def test_a_machine_that_has_not_heard_of_a_new_secret_writes_nothing(
 def test_of_two_installations_on_one_empty_database_one_is_the_first(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each thread stands for a process with an `.env` of its own."""
+    """Each thread represents a process with its own `.env`."""
     peppers = [encoded(letter) for letter in "abcdefgh"]
     values = [hmac.digest(base64.b64decode(one), b"check", "sha256").hex() for one in peppers]
     own = threading.local()
@@ -236,7 +236,7 @@ def test_one_of_many_encryptions_is_counted_for_all(
 
 
 def test_only_the_one_door_encrypts_and_digests() -> None:
-    """Else something would be written that the database does not know the secret of."""
+    """Otherwise code could write data under a secret that the database does not know."""
     sources = [
         path
         for package in ("gateway", "conversations", "billing", "channels")
@@ -248,5 +248,5 @@ def test_only_the_one_door_encrypts_and_digests() -> None:
         for path in sources
         if any(call in path.read_text() for call in ("crypto.encrypt(", "crypto.digest("))
     }
-    # A day's counts go by a digest too: under another pepper the day begins again, no more.
+    # Daily counts use a digest too. Another pepper only resets the counts of the day.
     assert users == {"sealing.py", "checks.py", "daily_counts.py"}

@@ -1,4 +1,4 @@
-"""Installations older than the check values: rows prove the secrets, or the migration stops."""
+"""Installations older than the check values: the migration verifies the secrets, or it stops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def other(letter: str) -> str:
 
 @pytest.fixture
 def old(site: Site) -> Site:
-    """A database as an earlier version left it: keys, and nothing that says under which secrets."""
+    """Return a site in an older version's database: it has keys, but no record of their secrets."""
     services.set_provider_key(provider=Provider.objects.get(name="groq"), clear="sk-secret")
     SecretCheck.objects.all().delete()
     ApiKey.objects.update(pepper_id="")

@@ -171,7 +171,7 @@ def test_a_price_is_never_negative(price: int) -> None:
 
 @pytest.fixture
 def provider(db: None) -> Provider:
-    """The only provider there is, serving every model under its own name."""
+    """Return the only provider, which serves every model under the provider's own name."""
     Provider.objects.all().delete()
     provider = Provider.objects.create(name="acme", base_url="https://api.acme.test/v1")
     for model in LanguageModel.objects.all():
@@ -205,7 +205,7 @@ def test_a_providers_key_can_be_forgotten(provider: Provider) -> None:
 
 @dataclass
 class Sent:
-    """What a route says to whom."""
+    """One request that a route sends."""
 
     url: str
     authorization: str | None
@@ -215,7 +215,7 @@ class Sent:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """What goes out of the one door; the answer is always «ok»."""
+    """Collect the requests that `common.http` sends. The answer is always “ok”."""
     calls: list[Sent] = []
 
     def post(
@@ -231,7 +231,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
 
 def call_all(caller: Caller) -> list[str]:
-    """Ask every route of a caller; return their providers in order."""
+    """Ask every route of a caller. Returns their providers in order."""
     found = routes.list_routes(caller)
     for route in found:
         route.complete(
@@ -394,7 +394,7 @@ def test_the_demo_answers_while_no_provider_is_configured(site: Site) -> None:
 
 
 def test_the_demo_never_stands_in_for_a_configured_provider(site: Site, provider: Provider) -> None:
-    """A model that nobody serves is an error: nobody is charged for a demo answer."""
+    """A model without a route is an error: nobody is charged for a demo answer."""
     Route.objects.all().delete()
     assert routes.list_routes(site.caller()) == []
 

@@ -1,4 +1,4 @@
-"""Who is in an account: invitations are for one person once, and an owner always stays."""
+"""The team of an account: an invitation works once for one person, and an owner always stays."""
 
 from __future__ import annotations
 

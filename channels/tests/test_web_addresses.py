@@ -1,4 +1,4 @@
-"""What an address may hold that pages, logs and mails show."""
+"""The parts that an address may have, because pages, logs and mails show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a new key for a channel."""
+"""Creates a new key for a channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets what a model costs."""
+"""Sets the prices of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from channels import selectors, services
 from channels.errors import UnknownModel
 from common.commands import ScriptCommand, clear_errors, credits_argument
 
-# Takes a price away that need not be there.
+# The value that removes an optional price.
 NO_PRICE = "none"
 
 _FIELDS = {

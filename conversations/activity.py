@@ -1,4 +1,4 @@
-"""What the live traffic of some channels came to of late, in few queries however many they are."""
+"""The recent live traffic of channels, in a fixed number of queries for any number of channels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conversations.rollups import Chosen
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A channel's replies and charges of today (UTC), its replies a day, oldest first."""
+    """A channel's requests by UTC day, oldest first, and the charges and errors of today."""
 
     requests_by_day: tuple[int, ...] = (0,) * RECENT_DAYS
     charged_today_microcredits: int = 0
@@ -36,11 +36,11 @@ def last_used() -> Subquery:
 
 
 def has_any_reply(*, account_id: int) -> bool:
-    """Tell whether a channel of the account has ever replied, to a test key or a live one.
+    """Return whether a channel of the account has ever replied, to a test key or a live one.
 
-    Asked channel by channel for the latest one, which the index answers at once. Asked for any
-    reply of any of them, PostgreSQL may read along all messages there are until it meets one (it
-    does where an index alone will not do): to the end where the account is new.
+    Looks up the latest reply of each channel, which the index answers at once. For any reply of any
+    channel, PostgreSQL may scan all messages until it finds one (it does if an index alone is not
+    enough). For a new account, that means all of them.
     """
     channels = Channel.objects.filter(account_id=account_id)
     replied = channels.annotate(replied_at=_latest_reply(_replies_of_channel()))
@@ -55,7 +55,7 @@ def _latest_reply(replies: QuerySet[Message]) -> Subquery:
     return Subquery(replies.order_by("-created_at").values("created_at")[:1])
 
 
-# A count a day by comparing times, then what was charged and what failed on the last of them.
+# A count for each day by comparing times, then the charges and failures of the last day.
 _COUNTS = ", ".join(
     f"SUM(CASE WHEN error_code = '' AND starts_at >= %(day{number})s"
     f" AND starts_at < %(day{number + 1})s THEN request_count ELSE 0 END)"
@@ -71,7 +71,7 @@ SELECT channel_id, {_COUNTS},
 
 
 def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, Activity]:
-    """Return the activity of each of these channels; two queries for all."""
+    """Return the activity of each of these channels, in two queries for all of them."""
     midnights = _midnights(now)
     coverage = rollups.cover_channels(channel_ids)
     chosen = Chosen(midnights[0], midnights[-1])
@@ -88,6 +88,6 @@ def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uu
 
 
 def _midnights(now: datetime) -> list[datetime]:
-    """Return where each of the last days begins, and where the last of them ends (UTC)."""
+    """Return when each of the last days begins, and when the last one ends (UTC)."""
     first, _ = last_days(now)
     return [first + timedelta(days=number) for number in range(RECENT_DAYS + 1)]

@@ -1,4 +1,4 @@
-"""Staff pages of sessions, messages, failures and feedback, read-only and without text."""
+"""Staff pages for sessions, messages, failures, and feedback, read-only and without text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS = {"Live": "success", "Test": "info"}
 
 
 class RecordAdmin(BigTableAdmin):
-    """Whose key it was about, live or test, as a badge."""
+    """An admin page with a badge for the key: live or test."""
 
     @display(description="key", label=_KEYS)
     def mode(self, record: ChatSession | Message | FailedRequest | IdempotencyRecord) -> str:
@@ -114,7 +114,7 @@ class WaitingTurnAdmin(RecordAdmin):
 
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(RecordAdmin):
-    """Without the stored body: a conversation's text is read in the conversation."""
+    """Idempotency keys, without the stored body: a conversation's text is read on its own page."""
 
     list_display = ("key", "channel", "mode", "claimed_at", "expires_at")
     list_filter = ("is_test",)

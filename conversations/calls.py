@@ -1,7 +1,7 @@
-"""A call whose cost is held: made route by route, then charged or given back.
+"""A call whose cost is held: asks route by route, then charges the hold or gives it back.
 
-What every endpoint that asks a model has in common; each has its own way to a call, and its own
-place to store what comes of it.
+Every endpoint that asks a model shares this code. Each endpoint admits its calls and stores their
+results in its own way.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from conversations.prompts import Prompt
 
 logger = logging.getLogger("gateway.conversations")
 
-# Less than this is no answer: then the message is refused for want of credits.
+# A shorter answer is useless: a message that cannot pay for this much is refused.
 SHORTEST_ANSWER_TOKENS = 64
-# Providers count a mark for the end, or some tokens they guessed ahead, beyond what was asked.
+# Providers may count an end marker, or tokens of speculative decoding, beyond the limit we sent.
 OUTPUT_TOLERANCE_TOKENS = 16
 
 T = TypeVar("T")
@@ -60,20 +60,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HeldCall:
-    """A call that may be made: what it can cost is held, who can answer is known."""
+    """A call that may begin: its cost is held, and its routes are known."""
 
     caller: Caller
     hold: PlacedHold
     prompt: Prompt
     routes: Sequence[ProviderClient]
     admitted_at: datetime
-    # The owner's own answer: costs neither credits nor a place in the day's quota.
+    # A saved reply of the owner: costs no credits and does not count against the daily quota.
     is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A streamed call has been admitted and begins: its id and its time."""
+    """The start of an admitted streamed call: its id and its time."""
 
     reply_id: uuid.UUID
     admitted_at: datetime
@@ -81,12 +81,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The first piece of a streamed answer follows: who gives it."""
+    """The provider of a streamed answer, told just before the first piece."""
 
     provider_name: str
 
 
-# Hears a streamed answer: that the call begins, who answers, then each piece.
+# Receives a streamed answer: the call's start, the provider, then each piece.
 Tell = Callable[[Begun | Answering | Delta], None]
 
 
@@ -102,7 +102,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, stored and paid for."""
+    """A stored and paid answer."""
 
     call: HeldCall
     reply: Reply
@@ -111,7 +111,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The body to send; without an `answer` it is the replay of an earlier one."""
+    """The body to send. Without an `answer`, it is the replay of an earlier one."""
 
     body: bytes
     answer: Answer | None
@@ -119,12 +119,12 @@ class Outcome:
 
 @cache
 def call_gate() -> slots.CallGate:
-    """Return this process's bound on calls in flight."""
+    """Return the gate that limits this process's calls in flight."""
     return slots.CallGate(settings.PROVIDER_CALLS, settings.PROVIDER_CALLS_PER_ACCOUNT)
 
 
 def in_flight(caller: Caller) -> AbstractContextManager[None]:
-    """Take one of this process's calls for the block. Raises Overloaded where there is none."""
+    """Take one of this process's calls for the block. Raises Overloaded if none is free."""
     return call_gate().call(
         caller.account_id, caller.channel_id, is_only_account=caller.is_only_account
     )
@@ -140,16 +140,16 @@ def hold_until(now: datetime, model: ModelTerms, *, is_stream: bool) -> datetime
 
 
 def _first_token_seconds(model: ModelTerms) -> float:
-    """Return how long an answer may take: a plain one in all, a streamed one to its first token."""
+    """Return how long the first token of a stream, or a whole plain answer, may take."""
     usual: float = settings.PROVIDER_DEADLINE
     return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
 
 
 def freeing_up(caller: Caller, admit: Callable[[], T]) -> T:
-    """Return what `admit` returns; where a limit says no, ask once more after tidying up.
+    """Return what `admit` returns. If a limit refuses, clean up and try once more.
 
-    Calls that never came back may still hold what this one needs. Asked again whatever is freed:
-    another request may have freed it in between.
+    Calls that never returned may still hold what this one needs. Tries again even if nothing was
+    freed here, because another request may have freed it in the meantime.
     """
     try:
         return admit()
@@ -159,10 +159,10 @@ def freeing_up(caller: Caller, admit: Callable[[], T]) -> T:
 
 
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
-    """Shorten the answer to what the balance can pay, where tokens of it cost anything.
+    """Limit the answer to what the balance can pay, if output tokens have a price.
 
-    The hold that follows is what decides; this only keeps a small balance from being refused
-    for an answer longer than it needs.
+    The later hold decides. This only keeps an account with a small balance from being refused
+    because of a long answer that it may not need.
     """
     if not caller.model.per_1k_output or caller.is_test:
         return prompt
@@ -186,16 +186,16 @@ def highest_price(caller: Caller, prompt: Prompt) -> int:
 
 
 class BrokenOff(ProviderFailed):
-    """The provider broke off in mid-stream: too late for another route, and our own loss."""
+    """A stream that the provider broke off: too late for another route, and the operator's loss."""
 
     default_message = "The AI provider broke off its answer. Nothing was charged."
 
 
 def make(call: HeldCall, tell: Tell | None) -> Reply:
-    """Return the first route's answer, while neither a connection nor a slot is held.
+    """Return the answer of the first route that gives one. Holds no connection or slot meanwhile.
 
-    The answer may be empty (channels/providers/base.py). Raises ContentFiltered, ProviderFailed,
-    and BrokenOff once a piece of the answer has gone to the caller.
+    The answer may be empty (channels/providers/base.py). Raises ContentFiltered or ProviderFailed,
+    and BrokenOff if the caller has already received a piece of the answer.
     """
     db.release_connection()
     started = time.monotonic()
@@ -227,7 +227,7 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
             return route.provider_name, _ask(route, call.prompt.request, patience, on_delta)
         except ProviderError as error:
             fields = {"provider": route.provider_name, "reason": error.reason}
-            # A route that is left out said so when it was opened, not with every message.
+            # A skipped route was logged when its breaker opened. Do not warn with every message.
             level = logging.INFO if error.reason == BREAKER_OPEN else logging.WARNING
             logger.log(level, "provider.call.failed", extra=fields | {"permanent": error.permanent})
             if pieces:
@@ -249,7 +249,7 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
 
 
 def _telling_reason(errors: Sequence[ProviderError]) -> str:
-    """Return why the last route that was asked failed; that one was left out says less."""
+    """Return why the last asked route failed. Skipped routes count only if all were skipped."""
     reasons = [error.reason for error in errors]
     asked = [reason for reason in reasons if reason != BREAKER_OPEN]
     return (asked or reasons or [""])[-1]
@@ -264,7 +264,7 @@ def _ask(
 
 
 def _keep_and_tell(answering: Answering, pieces: list[Delta], tell: Tell) -> OnDelta:
-    """Return what keeps each piece in `pieces`, so that a loss can be reckoned, and tells it."""
+    """Return a callback that passes each piece on and keeps it in `pieces`, to estimate a loss."""
 
     def take(delta: Delta) -> None:
         if not pieces:
@@ -276,12 +276,12 @@ def _keep_and_tell(answering: Answering, pieces: list[Delta], tell: Tell) -> OnD
 
 
 def measure_usage(call: HeldCall, completion: Completion) -> Usage:
-    """Return the reported usage, or an estimate where it is missing or cannot be true.
+    """Return the reported usage, or an estimate if it is missing or cannot be true.
 
-    More output than was asked for cannot be: hidden reasoning counts within OpenAI's limit as it
-    does within `completion_tokens`. Where a provider thinks on beyond it, as a few do, the caller
-    pays for what can be seen. https://developers.openai.com/api/docs/guides/reasoning
-    No model writes a text of no tokens; a saved reply, which no model wrote, is one.
+    More output than the limit cannot be true: hidden reasoning counts towards OpenAI's limit and
+    towards `completion_tokens`. A few providers reason beyond the limit. Then the caller pays for
+    the visible text. https://developers.openai.com/api/docs/guides/reasoning
+    A text of no tokens cannot be true either, except for a saved reply, which no model wrote.
     """
     told, text = completion.usage, completion.all_text
     window = call.caller.model.context_window_tokens
@@ -297,7 +297,7 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
 
 
 def _estimate(call: HeldCall, text: str) -> Usage:
-    """Return the tokens of the prompt and of a text, by their lengths."""
+    """Return the tokens of the prompt and of a text, estimated from their lengths."""
     return Usage(
         min(call.prompt.estimated_input_tokens, call.caller.model.context_window_tokens),
         min(estimate_tokens(text), call.prompt.request.max_output_tokens),
@@ -309,7 +309,7 @@ def _estimate(call: HeldCall, text: str) -> Usage:
 
 
 def price_of(call: HeldCall, usage: Usage) -> int:
-    """Return what these tokens cost in micro-credits: their price, never above what is held."""
+    """Return what these tokens cost in micro-credits, at most the held amount."""
     price = call.caller.model.price(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
@@ -333,14 +333,14 @@ def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> 
 
 
 def why_not_open(call: HeldCall) -> ApiError:
-    """Return what an answer is refused for whose hold is no longer open."""
+    """Return the error for an answer whose hold is no longer open."""
     if holds.is_known(call.hold):
         return AnsweredTooLate()
     return Overloaded("The database was lost while this was being answered. Nothing was charged.")
 
 
 def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
-    """Return what is stored with a reply to tell what it cost and why (messages.py)."""
+    """Return the parameters that store what a reply cost and why (messages.py)."""
     caller, model = call.caller, call.caller.model
     return {
         "channel": db.uuid_param(caller.channel_id),
@@ -364,9 +364,9 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
 
 
 def give_back(call: HeldCall, error: BaseException, *, now: datetime) -> None:
-    """Release the hold of a call that got no whole answer.
+    """Release the hold of a call without a complete answer.
 
-    What a provider has used for nothing is booked to the operator.
+    Tokens that the provider used anyway are booked as the operator's loss.
     """
     lost = error.lost if isinstance(error, ProviderFailed) else None
     if lost is None:

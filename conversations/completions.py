@@ -1,6 +1,7 @@
-"""Chat completions without a session: the caller's own messages, answered and paid for.
+"""Chat completions without a session: answers and charges the caller's own messages.
 
-The same gate, limits, holds and routes as a chat's; no turn to wait for, and no text is kept.
+They use the same gate, limits, holds, and routes as a chat. There is no turn to wait for, and no
+text is kept.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from conversations.idempotency import Claim
 from conversations.messages import STORE_REPLY
 from conversations.prompts import Prompt, build_stateless_prompt, find_images
 
-# Of one token with its log probability, at most: its text, its bytes as numbers, the probability.
+# The most that one token with its log probability takes: text, bytes as numbers, probability.
 LOGGED_BYTES = 200
-# Of an option that neither the gateway knows nor a route takes (conversations/api/parameters.py).
+# For an option that the gateway does not know and no route takes (conversations/api/parameters.py).
 UNLISTED = (
     "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
     "operator to allow it for the routes of this model."
@@ -47,10 +48,10 @@ NO_IMAGES = "Must be text: this model takes no images. The entries of GET /v1/mo
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a completion, validated; `options` go to the provider as they are.
+    """A validated request for a completion. `options` go to the provider unchanged.
 
-    Of those, `unlisted_options` are names that only a route may take which staff have allowed them.
-    `messages_field` is what the caller's own protocol calls the messages, for errors about them.
+    `unlisted_options` names the options that may only go to routes for which staff allow them.
+    `messages_field` is the name of the messages in the caller's protocol, for errors about them.
     """
 
     model_id: str
@@ -76,13 +77,14 @@ def complete_chat(
 ) -> Outcome:
     """Let a provider answer the caller's messages, and charge the answer.
 
-    Two short transactions with the provider's call between them, as for a chat. `render` makes
-    the body that is sent now and stored for replays; `tell` hears a streamed answer piece by
-    piece. Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
-    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid or
-    ProviderFailed;
-    each of them charged nothing and stored no message. InvalidRequest: an option that no route
-    takes.
+    Runs two short transactions with the provider's call between them, as for a chat. `render`
+    creates the body, which is sent now and stored for replays. `tell` receives a streamed answer
+    piece by piece.
+
+    Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
+    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid, or
+    ProviderFailed, and InvalidRequest for an option that no route takes or an image that the model
+    does not take. After each of these, nothing was charged and no message was stored.
     """
     with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
         return _complete(caller, asked, request_id, render, tell)
@@ -123,7 +125,7 @@ def with_model(caller: Caller, model_id: str) -> Caller:
 
 
 def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
-    """Return a refusal in the provider's own words, so that a caller can see what to change."""
+    """Return the refusal in the provider's words, so that the caller sees what to change."""
     model = call.caller.model
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
         return _too_long(call.caller, asked)
@@ -137,19 +139,19 @@ def explain(call: HeldCall, asked: Asked, error: RequestRefused) -> ApiError:
         indexes=[None if place is None or place < ours else place - ours for place in error.places],
     )
     if asked.messages_field != "messages" and said.param.startswith("messages"):
-        # Their items are not one to one the messages that were made of them.
+        # The caller's items do not correspond one to one to the messages we sent.
         said = replace(said, param=asked.messages_field)
     return RefusedAsSaid(error.reason, said)
 
 
 def require_allowed(caller: Caller, names: frozenset[str]) -> None:
-    """Refuse options that no route of the model takes. Raises InvalidRequest naming them."""
+    """Raise InvalidRequest, naming the options, if no route of the model takes them."""
     if names and (refused := routes.find_refused(caller, names)):
         raise InvalidRequest(fields=dict.fromkeys(sorted(refused), UNLISTED))
 
 
 def build_prompt(caller: Caller, asked: Asked) -> Prompt:
-    """Return what is sent to the model. Raises ContextLengthExceeded, InvalidRequest for images."""
+    """Return the prompt. Raises ContextLengthExceeded, or InvalidRequest for refused images."""
     if not caller.model.image_tokens and (images := find_images(asked.messages)):
         is_chat = asked.messages_field == "messages"
         raise InvalidRequest(fields={images[0] if is_chat else asked.messages_field: NO_IMAGES})
@@ -171,7 +173,8 @@ def build_prompt(caller: Caller, asked: Asked) -> Prompt:
 def most_logged_tokens(asked: Asked) -> int:
     """Return how long an answer with log probabilities may be, in tokens.
 
-    A longer one is cut at its bytes, unreadable: it would be the provider's failure, and free.
+    A longer one would exceed the limit in bytes, be cut, and become unreadable. It would count as
+    the provider's failure, and be free.
     """
     most_bytes = MAX_STREAM_BYTES if asked.is_stream else MAX_ANSWER_BYTES
     return int(most_bytes // (LOGGED_BYTES * (2 + asked.options.get("top_logprobs", 0))))
@@ -185,9 +188,9 @@ def _too_long(caller: Caller, asked: Asked) -> ContextLengthExceeded:
 
 @contextmanager
 def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> Iterator[HeldCall]:
-    """Count the day and hold the cost for the block; where it raises, give both back.
+    """Count the daily quota and hold the cost for the block. If it raises, give both back.
 
-    Where even that fails, the hold ends by itself when its time has passed.
+    If even this fails, the hold expires by itself.
     """
     clients = routes.list_routes(
         caller, simulate=asked.simulate, unlisted_options=asked.unlisted_options
@@ -225,7 +228,7 @@ def _admit(
 def _store(
     call: HeldCall, reply: Reply, claim: Claim | None, render: Callable[[Answer], bytes]
 ) -> Outcome:
-    """Capture the hold, store what it paid for, keep the body for replays: all or nothing."""
+    """Capture the hold, store the reply's books, and keep the body for replays: all or nothing."""
     now = timezone.now()
     storing = Storing(STORE_REPLY, calls.told_of(call, reply))
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong with a turn, as callers see it."""
+"""The errors of a turn or a completion, as callers see them."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class IdempotencyKeyReused(ApiError):
 
 
 class ProviderFailed(ApiError):
-    """Every route failed; nothing was charged and no message stored.
+    """Every route failed. Nothing was charged, and no message was stored.
 
-    `reason` is a word of ProviderError's, for the channel's owner; callers do not see it. `lost` is
-    what the provider used all the same, which is the operator's loss.
+    `reason` is one word from ProviderError for the channel's owner. Callers do not see it. `lost`
+    is what the provider used anyway, which is the operator's loss.
     """
 
     status = 500
@@ -66,7 +66,7 @@ class ProviderFailed(ApiError):
 
 
 class ContentFiltered(ProviderFailed):
-    """The provider declined to answer this message: final, so that no other one is asked."""
+    """The provider declined to answer this message. This is final: no other provider is asked."""
 
     status = 422
     code = "content_filtered"
@@ -87,9 +87,9 @@ class AnsweredTooLate(ProviderFailed):
 
 
 class RequestRefused(ProviderFailed):
-    """Every route refused the request itself; `said` is what the last one said of it.
+    """Every route refused the request itself. `said` is the last route's explanation.
 
-    `places` are those of ProviderError.
+    `places` are those of its ProviderError.
     """
 
     default_message = "The AI provider refused this request. Nothing was charged."
@@ -108,7 +108,7 @@ class RequestRefused(ProviderFailed):
 
 
 class RefusedAsSaid(RequestRefused):
-    """The same under /v1, in the provider's own words, as far as they are for the caller."""
+    """The same refusal under /v1, in the provider's words as far as the caller may read them."""
 
     status = 400
     code = InvalidRequest.code

@@ -1,6 +1,6 @@
-"""A message that got no answer leaves a row for the channel's owner: why, when, and no text.
+"""Records each message that got no answer, for the channel's owner: why and when, but no text.
 
-Written on the failure path alone, after everything was given back, in a statement of its own.
+The row is written only on the failure path, after everything was given back, in its own statement.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ logger = logging.getLogger("gateway.conversations")
 def recorded(
     caller: Caller, *, request_id: str, model_id: str, session_id: str = "", page_url: str = ""
 ) -> Iterator[None]:
-    """Keep what the block raises as a FailedRequest, and raise it unchanged.
+    """Record what the block raises as a FailedRequest, and raise it unchanged.
 
-    Not kept: a request that the gateway itself refused (400); one that was shed under load, as
-    writing it down would cost what shedding saves; and a lost database, which would make its caller
-    wait a second time. Costs nothing where nothing is raised.
+    Does not record a request that the gateway itself refused (400). Does not record one that was
+    shed under load, because writing it would cost what shedding saves. Does not record a lost
+    database, because the caller would wait a second time. Costs nothing if the block does not
+    raise.
     """
     started = time.monotonic()
     try:
@@ -42,7 +43,7 @@ def recorded(
             is_test=caller.is_test,
             session_id=session_id,
             request_id=request_id,
-            # Of its class: one error's own code may be a provider's, and reports group by it.
+            # The class's code, because reports group by it. The instance's may be a provider's.
             error_code=type(error).code if isinstance(error, ApiError) else ApiError.code,
             reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
             request_model=model_id[:100],
@@ -58,6 +59,6 @@ def _save(failure: FailedRequest) -> None:
     try:
         failure.save(force_insert=True)
     except Exception as error:  # noqa: BLE001  # a failure must never become another one
-        # Without its text, which may quote the row.
+        # Without the error's text, which may quote the row.
         fields = {"error_type": type(error).__name__, "code": failure.error_code}
         logger.warning("conversations.failure.not_recorded", extra=fields)

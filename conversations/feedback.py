@@ -1,4 +1,4 @@
-"""What a team thinks of a reply: a thumb and a note, one of each, by whoever spoke last."""
+"""A team's feedback on a reply: one rating and one note, by the member who saved them last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from conversations.models import Feedback, Message
 
 
 def rate_reply(*, message: Message, rating: int, note: str, author: User) -> Feedback | None:
-    """Keep a thumb and a note in place of the earlier ones; with neither, keep none."""
+    """Replace a reply's rating and note. If both are empty, delete the feedback and return None."""
     if rating == Feedback.Rating.NONE and not note:
         Feedback.objects.filter(message=message).delete()
         return None

@@ -1,7 +1,8 @@
-"""What messages and failures come to, as SQL: sums by channel, step of time, model and error code.
+"""SQL that sums messages and failures by channel, hour or day, model, and error code.
 
-Times to answer are rounded up, by a tenth at most, and counted, so that they can be added up as
-well: an hour of replies has some dozens of them, and that so many took no longer stays true.
+Durations are rounded up, by at most a tenth, and counted, so that they can be added up too. An hour
+of replies has a few dozen different durations. “This many replies took no longer” stays true after
+rounding.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import orjson
 from django.db import connection
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# What a row is of; then what it may tell, as was asked for.
+# A row's keys, then the columns that a caller can ask for.
 KEYS = ("channel_id", "starts_at", "is_test", "request_model", "error_code")
 COLUMNS = (
     "request_count", "estimated_count", "input_tokens", "output_tokens", "charged_microcredits",
     "durations",
 )  # fmt: skip
 
-# By ones up to 50, by fives up to 100, by tens up to 500, and so on: never by more than a tenth of
-# the time. Whole numbers, and so a whole division.
+# Rounds up in steps of 1 up to 50, of 5 up to 100, of 10 up to 500, and so on: by a tenth at most.
+# The numbers are integers, so the division is an integer division.
 _STEPS = [
     (most * unit, step * unit)
     for unit in (1, 10, 100, 1_000, 10_000)
@@ -38,7 +39,7 @@ _SUMS = {
     "input_tokens": "SUM(m.input_tokens)",
     "output_tokens": "SUM(m.output_tokens)",
     "charged_microcredits": "SUM(m.charged_microcredits)",
-    # Not a sum: replies are grouped by it first, to be counted by it.
+    # Not a sum: replies are first grouped by it, then counted.
     "durations": _ROUNDED_UP,
 }
 # "[ms, count, ms, count, …]".
@@ -50,13 +51,13 @@ _OF_FAILURES = {"request_count": "COUNT(*)", "durations": "'[]'"}
 _STARTS_AT = {
     ("postgresql", HOUR): "date_trunc('hour', m.created_at, 'UTC')",
     ("postgresql", DAY): "date_trunc('day', m.created_at, 'UTC')",
-    # As Django stores a time.
+    # In the format in which Django stores a time.
     ("sqlite", HOUR): "substr(m.created_at, 1, 13) || ':00:00'",
     ("sqlite", DAY): "substr(m.created_at, 1, 10) || ' 00:00:00'",
 }
 
-# PostgreSQL is told to look them up one by one: where it believes that a table is small, it would
-# rather read all messages there are.
+# OFFSET 0 makes PostgreSQL look them up one by one. If it believes that a table is small, it would
+# otherwise read all messages.
 _QUESTION = {
     "postgresql": """
   {join} LATERAL (SELECT q.page_url FROM conversations_message q
@@ -71,22 +72,22 @@ _ON_PAGE = " AND substr({of}.page_url, 1, %(page_length)s) = %(page)s"
 
 
 def question(join: str = "JOIN") -> str:
-    """Return the join to `u.page_url`: the page of the message a reply `m` answers.
+    """Return the join to `u.page_url`, the page of the message that a reply `m` answers.
 
-    That is the one before it in its session.
+    This is the message before it in the session.
     """
     return _QUESTION[connection.vendor].format(join=join)
 
 
 def replies(where: str, *, is_on_page: bool = False, join: str = "") -> str:
-    """Return FROM and WHERE of replies `m`, perhaps of those about some pages alone."""
+    """Return FROM and WHERE for replies `m`, optionally only those on some pages."""
     join = join or (question() if is_on_page else "")
     page = _ON_PAGE.format(of="u") if is_on_page else ""
     return f"conversations_message m {join} WHERE m.role = 'assistant' AND {where}{page}"
 
 
 def failures(where: str, *, is_on_page: bool = False) -> str:
-    """Return the same of failed requests `m`."""
+    """Return FROM and WHERE for failed requests `m`, optionally only those on some pages."""
     page = _ON_PAGE.format(of="m") if is_on_page else ""
     return f"conversations_failedrequest m WHERE {where}{page}"
 
@@ -118,7 +119,7 @@ def _sum_replies(source: str, columns: Sequence[str], step: timedelta) -> str:
 
 
 def _sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
-    """Return the same of failures: counts, and naught of the rest."""
+    """Return the SELECT for failures: their counts, and zero in the other columns."""
     sums = ", ".join(f"{_OF_FAILURES.get(name, '0')} AS {name}" for name in columns)
     return f"""
         SELECT {_keys(step)}, m.error_code, {sums} FROM {source} GROUP BY 1, 2, 3, 4, 5
@@ -133,7 +134,7 @@ def _keys(step: timedelta) -> str:
 def _sum_again(name: str) -> str:
     if name == "durations":
         return f"{_COUNT_BY_DURATION[connection.vendor]} AS durations"
-    # PostgreSQL's sums are of a wider type, which Python would read as decimals.
+    # PostgreSQL's sums have a wider type, which Python would read as decimals.
     return f"CAST(SUM({name}) AS bigint) AS {name}"
 
 

@@ -1,8 +1,8 @@
-"""One key, one turn: a retry with the same Idempotency-Key never pays or speaks twice.
+"""One key, one turn: a retry with the same Idempotency-Key is never charged or answered twice.
 
-The record lives in the database beside the money: claimed by one guarded statement before the
-message is admitted, completed in the very transaction that charges it, freed by whatever charged
-nothing. A claim whose process died ends by arithmetic, after any call of it could have ended.
+The record is in the same database as the money. One guarded statement claims it before the message
+is admitted. The transaction that charges the message completes it. A request that charges nothing
+frees it. If its process dies, a claim expires by itself, later than its call could have ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run a key's request; or, with `replay`, what came of it before."""
+    """The right to run a key's request, or with `replay` the answer it had before."""
 
     record_id: int
     claim_number: int
@@ -46,7 +46,7 @@ class Claim:
 
 
 def fingerprint(body: bytes, *, path: str = "") -> str:
-    """Return the digest that tells one request from another."""
+    """Return the digest that distinguishes one request from another."""
     return hashlib.sha256(path.encode() + body).hexdigest()
 
 
@@ -67,10 +67,11 @@ RETURNING id, claim_number
 def claimed(
     caller: Caller, key: Key | None, *, session_id: str, is_stream: bool
 ) -> Iterator[Claim | None]:
-    """Claim a request's key for the block, None without one; free it where the block raises.
+    """Claim a request's key for the block, and free it if the block raises.
 
-    Whatever raises charged nothing: the charge and the stored body commit together. Raises
-    RequestInProgress and IdempotencyKeyReused.
+    Yields the claim, or None without a key.
+    A block that raises charged nothing, because the charge and the stored body commit together.
+    Raises RequestInProgress and IdempotencyKeyReused.
     """
     if key is None:
         yield None
@@ -79,7 +80,7 @@ def claimed(
     try:
         yield claim
     except BaseException:
-        # A claim that cannot be freed now ends by itself.
+        # A claim that cannot be freed now expires by itself.
         with suppress(AnyDatabaseError):
             free(claim)
         raise
@@ -88,11 +89,11 @@ def claimed(
 def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     now = timezone.now()
     waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
-    # Later than the hold of its call can end, so that two claims never both charge.
+    # After the latest end of its call's hold, so that two claims never both charge.
     end = calls.hold_until(waited, caller.model, is_stream=is_stream) + timedelta(seconds=5)
     params = {
-        # A claim from the future is of a clock that was wrong, and may be taken over. Not what came
-        # of one: that would be charged again.
+        # A claim from the future comes from a wrong clock, and may be taken over. A stored answer
+        # may not: the request would be charged again.
         "believed": db.time_param(latest_believed(now)),
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
@@ -109,7 +110,7 @@ def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
         channel_id=caller.channel_id, is_test=caller.is_test, key=key.key
     ).first()
     if record is None:
-        raise RequestInProgress  # freed in this very moment; the retry will find it so
+        raise RequestInProgress  # freed at this very moment; a retry can claim it
     if record.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused
     if record.body is None:
@@ -118,26 +119,29 @@ def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
 
 
 def complete(claim: Claim, body: bytes) -> None:
-    """Store what the first request answered; part of the transaction that charges it."""
+    """Store the first request's answer, in the transaction that charges it.
+
+    Raises RequestInProgress if the claim was lost.
+    """
     stored = IdempotencyRecord.objects.filter(
         id=claim.record_id, claim_number=claim.claim_number
     ).update(body=body.decode(), expires_at=claim.claimed_at + REPLAYED_FOR)
     if not stored:
-        # Erased, or taken over after its end: then nothing of this request may be charged.
+        # Erased, or taken over after it expired, so this request must not be charged.
         raise RequestInProgress
 
 
 def free(claim: Claim) -> None:
-    """Forget a claim of which nothing may be replayed."""
+    """Delete a claim that has no answer to replay."""
     IdempotencyRecord.objects.filter(
         id=claim.record_id, claim_number=claim.claim_number, body=None
     ).delete()
 
 
 def delete_expired(*, now: datetime) -> int:
-    """Delete records that are neither claimed nor replayed any more.
+    """Delete records that are neither claimed nor replayed any more. Returns how many.
 
-    An answer from the future, of a clock that ran ahead, is replayed for a day from now.
+    An answer from the future comes from a clock that ran ahead. It is replayed for a day from now.
     """
     IdempotencyRecord.objects.filter(claimed_at__gt=latest_believed(now)).exclude(body=None).update(
         claimed_at=now, expires_at=now + REPLAYED_FOR

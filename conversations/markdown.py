@@ -1,7 +1,6 @@
-"""A model's Markdown as HTML that can do nothing: no script, no image, no form, no own style.
+"""Renders a model's Markdown as harmless HTML: no scripts, images, forms, or styles.
 
-Twice safe: HTML in the text is escaped while it is read, and what comes out is cleaned by a list
-of what may stay.
+Safe twice over: the parser escapes HTML in the text, and an allowlist cleans the result.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from markdown_it.renderer import RendererProtocol
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-# A text beyond one of these is shown as it is: reading it as Markdown would take noticeable time.
-# Within them the worst found takes about 0.3 s, where most replies take a few milliseconds.
+# A text beyond one of these limits is shown unrendered, because parsing it would take noticeable
+# time. Within the limits, the worst text found takes about 0.3 s. Most replies take a few
+# milliseconds.
 MAX_CHARACTERS = 100_000
-# Characters that may begin something, ends of lines among them: 10 to 40 microseconds each.
+# Characters that may start markup, including line ends. Each takes 10 to 40 microseconds.
 MAX_MARKS = 10_000
-# A row shorter than its table's head is filled up: two characters a row become hundreds of cells.
+# A row shorter than the table's head is filled up, so two characters can become hundreds of cells.
 MAX_TABLE_CELLS = 20_000
 _MARKS = "[]!*_`~|<>&\\#"
 _LINE_END = re.compile(r"\r\n?|\n")
@@ -37,7 +37,7 @@ _LINK_SCHEMES = ("http://", "https://", "mailto:")
 
 
 def render(text: str) -> SafeString:
-    """Return the text as HTML to put into a page."""
+    """Return the text as HTML for a page."""
     if not _is_cheap(text):
         return format_html('<pre class="gw-pre">{}</pre>', text)
     cleaned = nh3.clean(
@@ -52,7 +52,7 @@ def render(text: str) -> SafeString:
 
 
 def _is_cheap(text: str) -> bool:
-    """Return whether the text is quickly read as Markdown; counts, and reads nothing itself."""
+    """Return whether the text is quick to parse as Markdown. Only counts, does not parse."""
     if len(text) > MAX_CHARACTERS:
         return False
     lines = _LINE_END.split(text)
@@ -63,7 +63,7 @@ def _is_cheap(text: str) -> bool:
 
 
 def _keep(tag: str, attribute: str, value: str) -> str | None:
-    """Links lead out, never to a page of ours by a relative address."""
+    """Return the attribute's value, or None to drop it. Drops relative links, to pages of ours."""
     if attribute != "href":
         return value
     return value if value.lower().startswith(_LINK_SCHEMES) else None
@@ -81,7 +81,7 @@ def _parser() -> MarkdownIt:
 def _image_as_words(
     renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: Any, env: Any
 ) -> str:
-    """An image would tell a stranger's server who reads this, and when."""
+    """Return an image as text. Loading it would tell a foreign server who reads this, and when."""
     return f"[image: {escape(tokens[index].content)}]"
 
 
@@ -94,7 +94,7 @@ def _link_in_new_tab(
 
 
 def _lower_headings(state: StateCore) -> None:
-    """A reply's headings stand below those of the page around it."""
+    """Lower a reply's headings below those of the page around it."""
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 3)}"

@@ -1,7 +1,7 @@
-"""Storing what was said, in the same moment as it is paid for (billing.services.Storing).
+"""Stores messages in the statement that charges for them (billing.services.Storing).
 
-By hand: through the ORM the two rows of a turn cost half a millisecond of CPU. RESOLVED is the
-step of the settlement that all others hang on: no row in it, nothing stored.
+Written in SQL, because the ORM takes half a millisecond of CPU for the two rows of a turn. Every
+step depends on the settlement's step RESOLVED: if it has no row, nothing is stored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from billing.contract import RESOLVED
 from billing.services import Settling
 from common.steps import Step
 
-# A session that was erased while the provider talked, or lost its lease, keeps no text. CASE keeps
-# the planner from reading the partial index of all open sessions instead of the one row.
+# A session that was erased while the provider answered, or that lost its lease, keeps no text. CASE
+# keeps the planner from reading the partial index of all open sessions instead of the one row.
 _ENDED = Step(
     "ended",
     ("id",),
@@ -64,7 +64,7 @@ _USER = _NOTHING_TOLD | {
     "created_at": "%(admitted_at)s",
     "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
 }
-# What a reply cost and why, whatever becomes of its text. Its id is that of its hold.
+# What a reply cost and why. Stored even if its text is not. Its id is the id of its hold.
 _REPLY = {
     "id": "%(hold)s",
     "channel_id": "%(channel)s",
@@ -106,7 +106,7 @@ _STATELESS_REPLY = _REPLY | {
 
 
 def _inserted(source: str, *messages: Mapping[str, str]) -> Step:
-    """Return the step that inserts messages: one statement opens the table's indexes but once."""
+    """Return the step that inserts messages. One statement opens the table's indexes only once."""
     columns = tuple(messages[0])
     rows = " UNION ALL ".join(
         f"SELECT {', '.join(message[column] for column in columns)} FROM {source}"  # noqa: S608
@@ -116,9 +116,9 @@ def _inserted(source: str, *messages: Mapping[str, str]) -> Step:
     return Step("stored", ("id",), f"{insert} {rows} RETURNING id")
 
 
-# A turn: the session's lease given back, its two messages.
+# For a turn: gives the session's lease back and stores two messages.
 STORE_TURN = Settling(
     _ENDED, _inserted(f"{RESOLVED} LEFT JOIN ended ON TRUE", _USER, _SESSION_REPLY)
 )
-# A completion of /v1: the books alone.
+# For a completion of /v1: stores only the books.
 STORE_REPLY = Settling(_inserted(str(RESOLVED), _STATELESS_REPLY))

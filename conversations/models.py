@@ -15,11 +15,11 @@ from common.ids import uuid7
 class ChatSession(models.Model):
     """One conversation: a channel and the caller's session id, from first message to expiry.
 
-    The same session id starts a new row once this one is closed or has expired. The row is also
-    the lease that lets one turn at a time run (conversations/turns.py).
+    The same session id starts a new row once this one is closed or expired. The row also holds the
+    lease that lets only one turn run at a time (conversations/turns.py).
     """
 
-    # No index of its own: that of the latest begins with it.
+    # No index of its own: the one on the latest sessions begins with it.
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="sessions", db_index=False)
     is_test = models.BooleanField()
     session_id = models.CharField(max_length=255)
@@ -27,7 +27,7 @@ class ChatSession(models.Model):
     last_message_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
     message_count = models.IntegerField(default=0)
-    # Who runs the present turn: the number grows with each turn and fences off late writers.
+    # The lease of the running turn. The number grows with each turn and fences off late writers.
     lease_number = models.BigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
 
@@ -40,7 +40,7 @@ class ChatSession(models.Model):
             )
         ]
         indexes: ClassVar = [
-            # What lists read, channel by channel. Each turn writes it.
+            # For lists, which read channel by channel. Each turn writes to it.
             models.Index(
                 fields=["channel", "last_message_at"], name="conversations_session_latest"
             ),
@@ -51,7 +51,7 @@ class ChatSession(models.Model):
 
 
 class WaitingTurn(models.Model):
-    """A message that waits for the turns before it; lower ids go first."""
+    """A message that waits for the turns before it. Lower ids go first."""
 
     session = models.ForeignKey(ChatSession, models.CASCADE, related_name="waiting_turns")
     expires_at = models.DateTimeField()
@@ -61,9 +61,10 @@ class WaitingTurn(models.Model):
 
 
 class Message(models.Model):
-    """What was said. A turn is a user's message and the assistant's reply, stored together.
+    """A message of a conversation.
 
-    A reply without a session is one of /v1: it keeps the books, and no text.
+    A turn is a user's message and the assistant's reply, stored together. A reply without a session
+    comes from /v1: it keeps the books, but no text.
     """
 
     class Role(models.TextChoices):
@@ -71,10 +72,10 @@ class Message(models.Model):
         ASSISTANT = "assistant", "Assistant"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # Sessions are never deleted, and the day's row ties the channel down: neither needs a
-    # constraint, which PostgreSQL would check for each of a turn's messages (docs/decisions/0023).
+    # Sessions are never deleted, and daily usage protects the channel. So neither key needs a
+    # constraint, which PostgreSQL would check for each message of a turn (docs/decisions/0023).
     session = models.ForeignKey(
-        # No index of its own: that of the position begins with it.
+        # No index of its own: the one on the position begins with it.
         ChatSession,
         models.CASCADE,
         null=True,
@@ -83,8 +84,8 @@ class Message(models.Model):
         db_index=False,
         db_constraint=False,
     )
-    # The session's, again: usage is read by channel and time, without a join per session. Only
-    # replies are looked for by it, and they have indexes below.
+    # A copy of the session's channel, because usage is read by channel and time, without a join for
+    # each session. Only replies are searched by it, and they have the indexes below.
     channel = models.ForeignKey(
         Channel, models.CASCADE, related_name="messages", db_index=False, db_constraint=False
     )
@@ -95,12 +96,12 @@ class Message(models.Model):
     created_at = models.DateTimeField()
     erased_at = models.DateTimeField(null=True, blank=True)
 
-    # Of the user's message: the page the visitor was on.
+    # For the user's message: the page that the visitor was on.
     page_url = models.CharField(max_length=2048, blank=True)
     page_title = models.CharField(max_length=512, blank=True)
 
-    # Of the assistant's reply, whose id is that of the hold that paid for it. Prices are those
-    # it was charged at, in micro-credits.
+    # For the assistant's reply, whose id is the id of the hold that paid for it. Prices are those
+    # that it was charged at, in micro-credits.
     request_id = models.CharField(max_length=128, blank=True)
     request_model = models.CharField(max_length=100, blank=True)
     response_model = models.CharField(max_length=200, blank=True)
@@ -108,7 +109,7 @@ class Message(models.Model):
     finish_reason = models.CharField(max_length=200, blank=True)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
-    # Part of the input, part of the output; null where the provider does not tell.
+    # Included in the input and in the output. Null if the provider does not report them.
     cached_input_tokens = models.BigIntegerField(null=True, blank=True)
     reasoning_tokens = models.BigIntegerField(null=True, blank=True)
     is_estimated = models.BooleanField(default=False)
@@ -116,10 +117,10 @@ class Message(models.Model):
     price_per_reply = models.BigIntegerField(default=0)
     price_per_1k_input = models.BigIntegerField(default=0)
     price_per_1k_output = models.BigIntegerField(default=0)
-    # Null: cached input cost as much as any other.
+    # Null if cached input cost as much as other input.
     price_per_1k_cached_input = models.BigIntegerField(null=True, blank=True)
     duration_ms = models.IntegerField(default=0)
-    # Which version of the channel's system prompt it was given under; 0 for older replies.
+    # The version of the channel's system prompt at the time. 0 for older replies.
     prompt_version = models.IntegerField(default=0, db_default=0)
 
     class Meta:
@@ -133,8 +134,8 @@ class Message(models.Model):
             ),
         ]
         indexes: ClassVar = [
-            # With all that usage adds up: PostgreSQL then reads the narrow index alone, not a page
-            # of the wide table for each reply. SQLite leaves the included columns out.
+            # Includes every column that usage sums, so PostgreSQL reads only this narrow index, and
+            # not a page of the wide table for each reply. SQLite ignores the included columns.
             models.Index(
                 fields=["channel", "created_at"],
                 include=[
@@ -144,7 +145,7 @@ class Message(models.Model):
                     "output_tokens",
                     "charged_microcredits",
                     "duration_ms",
-                    # Of the join to the visitor's message, and so of pages.
+                    # For the join to the visitor's message, which has the page.
                     "session",
                     "position",
                 ],
@@ -163,13 +164,13 @@ class Message(models.Model):
 
 
 class FailedRequest(models.Model):
-    """A message that got no answer, and why. No text: what failed is not stored."""
+    """A message that got no answer, and why. Its text is not stored."""
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="failed_requests")
     is_test = models.BooleanField()
     session_id = models.CharField(max_length=255, blank=True)
     request_id = models.CharField(max_length=128, blank=True)
-    # The contract's code, as the caller got it, and what lay behind it: a provider's failure.
+    # The contract's code, as the caller saw it, and the reason behind a provider's failure.
     error_code = models.CharField(max_length=50)
     reason = models.CharField(max_length=100, blank=True)
     request_model = models.CharField(max_length=100, blank=True)
@@ -188,7 +189,7 @@ class FailedRequest(models.Model):
 
 
 class Feedback(models.Model):
-    """What the team thinks of a reply."""
+    """The team's rating of a reply, and a note."""
 
     class Rating(models.IntegerChoices):
         DOWN = -1, "Disliked"
@@ -209,10 +210,10 @@ class Feedback(models.Model):
 
 
 class IdempotencyRecord(models.Model):
-    """A caller's Idempotency-Key: who is working on it, or what came of it.
+    """A caller's Idempotency-Key: the claim of the running request, or its stored answer.
 
-    While the first request runs, `expires_at` ends its claim; afterwards, the time in which the
-    stored body is replayed.
+    While the first request runs, its claim ends at `expires_at`. After that, the stored body is
+    replayed until `expires_at`.
     """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="+")
@@ -240,10 +241,11 @@ class IdempotencyRecord(models.Model):
 
 
 class UsageRollup(models.Model):
-    """What a channel used in an hour or a UTC day that is over: sums, of which messages are proof.
+    """Sums of a channel's usage in a finished hour or UTC day. The messages are the proof.
 
-    Replies have a row for each model, failures one for each model and error code. Made and mended
-    by rolling.py, read through rollups.py; without them the same figures come from each message.
+    Replies have one row for each model, failures one for each model and error code. rolling.py
+    creates and corrects the rows, rollups.py reads them. Without them, the messages themselves
+    yield the same figures.
     """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="+", db_index=False)
@@ -257,7 +259,7 @@ class UsageRollup(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     charged_microcredits = models.BigIntegerField()
-    # How many replies took how long, in ms rounded up (figures.py).
+    # How many replies took how long, in milliseconds, rounded up (figures.py).
     durations = models.TextField()
 
     class Meta:
@@ -270,7 +272,7 @@ class UsageRollup(models.Model):
             )
         ]  # fmt: skip
         indexes: ClassVar = [
-            # What writes, mends and deletes the rows of a time.
+            # For writing, correcting, and deleting the rows of an hour or day.
             models.Index(fields=["starts_at"], name="conversations_rollup_time"),
         ]
 
@@ -279,9 +281,10 @@ class UsageRollup(models.Model):
 
 
 class RollupProgress(models.Model):
-    """The one row that says which hours and days are rolled up; none before the first time.
+    """The single row that says which hours and days are rolled up. Missing before the first run.
 
-    Days from the first there is, hours from `hours_from`, each up to before its end.
+    Days are rolled up from the first one with messages to before `days_until`, hours from
+    `hours_from` to before `hours_until`.
     """
 
     days_until = models.DateTimeField()

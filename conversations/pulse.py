@@ -1,4 +1,4 @@
-"""How the gateway has been doing in the last while: answers, failures, how long they took."""
+"""The gateway's recent health: answers, failures, and how long answers took."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from django.db.models import Count, QuerySet
 from common.ids import first_uuid7
 from conversations.models import FailedRequest, Message
 
-# A reply has the id of its hold, made when its request began: some minutes before, at most.
+# A reply has the id of its hold, which is created when the request begins: at most this much before
+# the reply.
 _LONGEST_REQUEST = timedelta(minutes=70)
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """Counts since a moment; `p95_ms` is None where nothing was answered."""
+    """Counts since a moment. `p95_ms` is None if nothing was answered."""
 
     answered: int
     failures: dict[str, int]
@@ -32,7 +33,7 @@ class Pulse:
 
 
 def read_pulse(*, since: datetime) -> Pulse:
-    """Return how requests went since a moment, found by the time in their ids."""
+    """Return the counts since a moment. Finds replies by the time in their ids."""
     replies = _replies_since(since)
     answered = replies.count()
     p95 = None

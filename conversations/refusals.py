@@ -1,8 +1,8 @@
-"""What a provider said of a request it refused, as the caller of /v1 may read it.
+"""A provider's refusal in its own words, as far as a caller of /v1 may read them.
 
-The caller sees code, param and message as without the gateway. They do not see what is the
-operator's or the channel owner's: keys, organisations, addresses, names of providers and of models
-there, and the channel's prompt.
+The caller sees code, param, and message as they would without the gateway. The caller does not see
+what belongs to the operator or the channel's owner: keys, organisations, addresses, names of
+providers, the providers' names of models, and the channel's prompt.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from channels.errors import Said
 from common.openai_shape import openai_status_of
 
 LONGEST_MESSAGE = 500
-# Read of a message: masks make it shorter, so that more than is shown has to be looked at.
+# How much of a message is read. Masks shorten it, so this is more than what is shown.
 _READ_CHARACTERS = 4 * LONGEST_MESSAGE
 _LONGEST_PARAM = 200
-# So many characters in a row that stand in the prompt, white space aside, are a quotation.
+# This many characters in a row that are also in the prompt are a quotation. Ignores white space.
 QUOTED_CHARACTERS = 20
-# A prompt below this is a word or two, which any message may have in it.
+# A shorter prompt is a word or two, which any message may contain.
 _SHORTEST_PROMPT = 8
 _NEUTRAL = "The AI provider refused this request. Nothing was charged."
 
-# The name of PROVIDER_BASE_URL's provider is a word of every other message.
+# The name of PROVIDER_BASE_URL's provider is a common word in messages, so it is not masked.
 _NO_PROVIDERS = frozenset({"default"})
 
 _MASKS = (
-    # Addresses with a query or a password in them; either may be a secret.
+    # Addresses that contain a query or a password. Either may be a secret.
     (re.compile(r"\b\w+://[^\s\"'<>]*[?@][^\s\"'<>]*"), "[address]"),
     (re.compile(r"\bBearer\s+[^\s\"',;]+", re.IGNORECASE), "Bearer [key]"),
     (
@@ -67,12 +67,12 @@ def as_callers_read(
     request: Any,
     indexes: Sequence[int | None],
 ) -> Said:
-    """Return what a provider said with all that is not the caller's masked.
+    """Return what a provider said, and mask everything that is not the caller's.
 
-    `model_id` stands for the provider's own name of the model. `request` is what the caller sent,
-    as far as it is shown to the model: quoting the caller to themselves is no leak, and were it
-    hidden, a caller could find out the prompt by guessing at it. `indexes` gives for the index of
-    each message sent the caller's own, None for one of ours.
+    `model_id` replaces the provider's name of the model. `request` is the part of the caller's
+    request that the model sees. Quoting callers to themselves leaks nothing, and if such quotes
+    were hidden, a caller could find out the prompt by guessing. `indexes` maps the index of each
+    message we sent to the caller's index, or to None for a message of ours.
     """
     if said is None:
         return Said(message=_NEUTRAL)
@@ -85,7 +85,7 @@ def as_callers_read(
     message = _masked(as_callers_count(message, indexes), names, model_id, provider_names)
     code = said.code if _CODE.fullmatch(said.code) else ""
     if openai_status_of(code, 400) != 400:
-        code = ""  # one of the gateway's own, which says something else
+        code = ""  # the gateway uses this code too, with another meaning
     if "[" in _masked(code, names, model_id, provider_names):
         code = ""
     return replace(
@@ -94,10 +94,10 @@ def as_callers_read(
 
 
 def as_callers_count(text: str, indexes: Sequence[int | None]) -> str:
-    """Return a text with the indexes of messages in it as the caller counts them.
+    """Return a text with its message indexes replaced by the caller's.
 
-    One of ours is called the channel's prompt; as the whole of a param, which names a member of the
-    caller's, it is nothing.
+    A message of ours is called the channel's prompt. If the text is nothing but its path, as in
+    `param`, returns an empty string, because a param names a member of the caller's request.
     """
 
     def put(found: re.Match[str]) -> str:
@@ -115,7 +115,7 @@ def as_callers_count(text: str, indexes: Sequence[int | None]) -> str:
 
 
 def _names_of(model: str) -> list[str]:
-    """Return the provider's name of a model, whole and without its maker's."""
+    """Return the provider's name of a model, with and without the maker's name."""
     return [name for name in (model, model.rpartition("/")[2]) if len(name) > 1]
 
 
@@ -141,7 +141,7 @@ def _cut(text: str) -> str:
 
 
 def _quotes(text: str, system_prompt: str, theirs: str) -> bool:
-    """Tell whether a text has a piece of the prompt in it that the caller has not sent."""
+    """Return whether a text quotes a piece of the prompt that the caller has not sent."""
     prompt = _plain(system_prompt)
     size = min(QUOTED_CHARACTERS, len(prompt))
     if size < _SHORTEST_PROMPT:
@@ -161,7 +161,7 @@ def _plain(text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """Return a text as it was before somebody wrote it as JSON, Python or HTML."""
+    """Return a text without the escapes of JSON, Python, or HTML."""
 
     def put(found: re.Match[str]) -> str:
         return chr(int(found[1], 16)) if found[1] else " " if found[2] in "nrt" else found[2]

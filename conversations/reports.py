@@ -1,8 +1,8 @@
-"""What an account used: replies, tokens, credits, failures and latency of a period.
+"""An account's usage in a period: replies, tokens, credits, failures, and latency.
 
-The figures come from rollups.py and are the same whether a time has been rolled up or not. Times to
-answer are rounded up, by a tenth at most; a percentile is the smallest that so many per cent of the
-replies did not exceed.
+The figures come from rollups.py, and are the same whether or not a time has been rolled up.
+Durations are rounded up, by at most a tenth. A percentile is the smallest duration that this many
+per cent of the replies did not exceed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from conversations.figures import DAY, HOUR
 from conversations.rollups import Chosen, Coverage
 
 TOP_PAGES = 10
-# Top pages are those of so many replies, or of a few more: what a page had is read from messages.
+# Top pages cover about this many replies, or a few more, because pages are read from messages.
 REPLIES_READ_FOR_PAGES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which requests: of one account, from `starts_at` to before `ends_at`, perhaps filtered."""
+    """The requests of one account from `starts_at` to before `ends_at`, optionally filtered."""
 
     account_id: int
     starts_at: datetime
@@ -39,12 +39,12 @@ class Scope:
     is_test: bool = False
     channel_id: uuid.UUID | None = None
     model_id: str = ""
-    # What the page's address begins with.
+    # The beginning of the page's address.
     page_url: str = ""
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds all that was charged in its time."""
+        """Return whether the scope contains every charge of its period."""
         return not (self.is_test or self.channel_id or self.model_id or self.page_url)
 
     @property
@@ -58,7 +58,7 @@ class Scope:
         )
 
     def times(self) -> Iterator[datetime]:
-        """Yield the beginning of each hour or day."""
+        """Yield the start of each hour or day."""
         moment = self.starts_at
         while moment < self.ends_at:
             yield moment
@@ -77,7 +77,7 @@ class Line:
     charged_microcredits: int = 0
     p50_ms: int | None = None
     p95_ms: int | None = None
-    # How many replies took so many milliseconds.
+    # How many replies took how many milliseconds.
     durations: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -102,9 +102,9 @@ class Line:
             mine[ms] = mine.get(ms, 0) + count
 
     def find_percentiles(self) -> None:
-        """Find the times that half, and 95 of 100, of the replies did not exceed."""
+        """Set the durations that half, and 95 of 100, of the replies did not exceed."""
         times = sorted(self.durations)
-        # Of each time: how many replies took no longer.
+        # For each duration, how many replies took no longer.
         within = list(accumulate(map(self.durations.__getitem__, times)))
         if within:
             half, most = (-(-within[-1] * percent // 100) for percent in (50, 95))
@@ -113,7 +113,7 @@ class Line:
 
 @dataclass(slots=True)
 class Report:
-    """The figures of a scope: in all, and by each of its parts."""
+    """The figures of a scope, in total and by time, channel, model, and error."""
 
     total: Line = field(default_factory=lambda: Line("total"))
     times: list[Line] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class LedgerComparison:
-    """What the replies of a period say was charged, and what the ledger says."""
+    """The charges of a period according to its replies, and according to the ledger."""
 
     replies_microcredits: int
     ledger_microcredits: int
@@ -154,7 +154,7 @@ _COLUMNS = (
 
 
 def get_report(scope: Scope) -> Report:
-    """Return a scope's figures, with a line for every hour or day in it."""
+    """Return a scope's figures, with a line for each hour or day."""
     times = {moment: Line(moment) for moment in scope.times()}
     pairs, errors = _Lines(), _Lines()
     coverage = rollups.cover_account(scope.account_id, scope.channel_id)
@@ -186,7 +186,7 @@ def _row(
 
 
 class _Lines(dict[Any, Line]):
-    """Lines by their keys, made when they are first asked for."""
+    """Lines by key, created at first access."""
 
     def __missing__(self, key: Any) -> Line:
         self[key] = Line(key)
@@ -201,7 +201,7 @@ class _Lines(dict[Any, Line]):
 
 @dataclass(frozen=True, slots=True)
 class TopPages:
-    """The pages with the most replies; `since` where only the latest ones were looked at."""
+    """The pages with the most replies. `since` is set if only the latest replies were read."""
 
     lines: list[Line]
     since: datetime | None = None
@@ -217,9 +217,9 @@ SELECT m.page_url, COUNT(*) FROM {failures} AND m.page_url <> '' GROUP BY m.page
 
 
 def list_top_pages(scope: Scope) -> TopPages:
-    """Return the pages with the most replies, and how often a message from them failed.
+    """Return the pages with the most replies, and how often messages from them failed.
 
-    Of a scope with very many replies, of the latest alone.
+    If the scope has very many replies, reads only the latest ones.
     """
     with planned_for_values():
         return _list_top_pages(scope)
@@ -242,7 +242,7 @@ def _list_top_pages(scope: Scope) -> TopPages:
 
 
 def _latest_replies_begin(scope: Scope, coverage: Coverage) -> datetime | None:
-    """Return when the latest replies of a scope began, to the hour or day; None if they are all."""
+    """Return the hour or day since which to read a scope's latest replies, or None to read all."""
     if scope.page_url:
         return None
     chosen = replace(scope.chosen, is_recent_by_hour=True)
@@ -261,7 +261,7 @@ def _latest_replies_begin(scope: Scope, coverage: Coverage) -> datetime | None:
 
 
 def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
-    """Return what the ledger says was charged in the same time; None where a filter hides part."""
+    """Compare the total with the ledger's charges. Returns None if a filter hides a part."""
     if not scope.is_whole:
         return None
     charged = billing.sum_charges(
@@ -274,9 +274,10 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
 
 
 def _where(scope: Scope) -> str:
-    """Return which replies or failures `m` are those of a scope, but for their page.
+    """Return the condition for replies or failures `m` of a scope, without its page filter.
 
-    Channels are told one by one: by their account, PostgreSQL may read those of all accounts.
+    Lists the channels one by one. With a condition on their account, PostgreSQL may read the rows
+    of all accounts.
     """
     model = " AND m.request_model = %(model)s" if scope.model_id else ""
     return (
@@ -326,9 +327,9 @@ SELECT m.created_at, m.channel_id, m.session_id, m.request_id, NULL, 'failed', m
 
 
 def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
-    """Yield every answered and failed request, oldest first, one hour or day in memory at a time.
+    """Yield every answered and failed request, oldest first, with one hour or day in memory.
 
-    No connection is held between two of them, however slowly they are read.
+    Holds no connection between two hours or days, even if the reader is slow.
     """
     where, is_on_page = _where(scope), bool(scope.page_url)
     join = _SESSION + figures.question("LEFT JOIN")

@@ -1,4 +1,4 @@
-"""The end of sessions: erased on request, closed when stale, emptied past retention."""
+"""Ends sessions: erases them on request, closes stale ones, erases text past its retention."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ EXPIRE_BATCH = 500
 
 
 def erase_history(*, caller: Caller, session_id: str) -> int:
-    """Erase the text of a session for good, keeping tokens and charges; return messages erased.
+    """Erase the text of a session for good. Returns how many messages were erased.
 
-    Earlier conversations under the same session id are erased with it.
+    Keeps tokens and charges. Also erases earlier conversations under the same session id.
     """
     return _erase_session(caller.channel_id, caller.is_test, session_id)
 
 
 @transaction.atomic
 def erase_session(*, session: ChatSession, actor: Actor) -> int:
-    """Do the same for a person of the team, with an entry in the audit log."""
+    """Erase a session for a team member, with an entry in the audit log."""
     erased = _erase_session(session.channel_id, session.is_test, session.session_id)
     audit.record(
         "session.erased",
         actor=actor,
         account_id=session.channel.account_id,
         channel=session.channel,
-        # The id may name a visitor, which is what was to be forgotten.
+        # Not the session id: it may name the visitor, who is to be forgotten.
         target=f"session {session.pk}, {erased} messages",
     )
     return erased
@@ -58,13 +58,13 @@ def _erase_session(channel_id: uuid.UUID, is_test: bool, session_id: str) -> int
     sessions.filter(closed_at=None).update(closed_at=now, lease_expires_at=None)
     # Stored replays hold the reply's text too.
     IdempotencyRecord.objects.filter(**of_session).exclude(body=None).delete()
-    # What failed is still counted, but no longer tells whose it was.
+    # Failures still count, but no longer show whose they were.
     FailedRequest.objects.filter(**of_session).update(session_id="", page_url="")
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
 
 
 def erase_channel(*, channel: Channel, now: datetime) -> int:
-    """Erase the text of all of a channel's sessions; part of the caller's transaction."""
+    """Erase the text of all sessions of a channel, in the caller's transaction."""
     ChatSession.objects.filter(channel=channel, closed_at=None).update(
         closed_at=now, lease_expires_at=None
     )
@@ -75,11 +75,11 @@ def erase_channel(*, channel: Channel, now: datetime) -> int:
 
 
 def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
-    """Close sessions past their lifetime and erase text past retention; return both counts.
+    """Close sessions past their lifetime and erase text past its retention. Returns both counts.
 
-    Only tidies: whether a session is alive is arithmetic wherever one is read.
+    Only cleans up: every reader computes from the times whether a session is live.
     """
-    # A clock that ran ahead said when they were last used: they live as long as others from now on.
+    # The last use comes from a clock that ran ahead. These sessions get a full lifetime from now.
     ChatSession.objects.filter(closed_at=None, last_message_at__gt=latest_believed(now)).update(
         last_message_at=now
     )
@@ -102,7 +102,7 @@ def _delete_failures(kept_since: datetime) -> None:
 
 
 def _erase_past_retention(kept_since: datetime, now: datetime) -> int:
-    """Erase in small transactions, so that no request waits long for a row."""
+    """Erase text in small transactions, so that no request waits long for a row lock."""
     old = ChatSession.objects.filter(
         last_message_at__lte=kept_since, messages__erased_at=None, messages__isnull=False
     ).distinct()
@@ -114,7 +114,7 @@ def _erase_past_retention(kept_since: datetime, now: datetime) -> int:
 
 @transaction.atomic
 def _erase_text(session_pks: list[int], *, now: datetime) -> int:
-    # A note may quote the words it is about; the thumb stays.
+    # A note may quote the text. The rating stays.
     Feedback.objects.filter(message__session_id__in=session_pks).exclude(note="").update(note="")
     return Message.objects.filter(session_id__in=session_pks, erased_at=None).update(
         content="", page_url="", page_title="", erased_at=now

@@ -1,4 +1,4 @@
-"""The end of a channel that was used: the books stay, all else that can go goes."""
+"""Retires a channel that has been used: keeps its books, erases everything that can be erased."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from conversations.models import FailedRequest
 
 @transaction.atomic
 def retire_channel(*, channel: Channel, actor: Actor) -> int:
-    """Switch a channel off, revoke its keys and erase its transcripts; return messages erased.
+    """Disable a channel, revoke its keys, and erase its transcripts. Returns messages erased.
 
-    Done again it does what is left to do. Tokens, charges and the audit log stay.
+    Keeps tokens, charges, and the audit log. A second call does what is left to do.
     """
     channels.update_channel(channel_id=str(channel.id), actor=actor, is_enabled=False)
     now = timezone.now()

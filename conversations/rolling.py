@@ -1,7 +1,7 @@
-"""Adds up hours and days that are over, and mends what had been added up too early.
+"""Rolls up the usage of finished hours and days, and corrects rollups that were made too early.
 
-Each hour or day is a transaction: the progress goes on, and the rows of that time are written.
-Nothing but speed depends on it: until then the same figures come from messages (rollups.py).
+Each hour or day is one transaction, which advances the progress and writes the rows of that time.
+Only speed depends on it: until then, the same figures come from messages (rollups.py).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from conversations.rollups import floor
 
 logger = logging.getLogger("gateway.conversations")
 
-# A message's time is taken before it is written. So much may machines' clocks differ, and a
-# statement wait.
+# A message gets its time before it is written. This allows for clocks that differ between machines,
+# and for statements that wait.
 GRACE = timedelta(minutes=10)
-# Hours are kept of the day that has begun and of the one before it: what the last 24 are among.
+# Hours are kept for today and yesterday, which contain the last 24 hours.
 _HOURS_KEPT = DAY
 _THE_ONE = 1
 
@@ -60,13 +60,13 @@ def _spans(starts_at: datetime, ends_at: datetime, step: timedelta) -> Iterator[
         starts_at += step
 
 
-# --- What is over -------------------------------------------------------------------------------
+# --- Finished hours and days --------------------------------------------------------------------
 
 
 def roll_up(*, now: datetime) -> int:
-    """Add up the hours and days that are over; return how many.
+    """Roll up the finished hours and days. Returns how many.
 
-    Beside a second one that does the same, each is added up once.
+    If two run at the same time, each hour and day is still rolled up once.
     """
     until = floor(now - GRACE, HOUR)
     today = floor(until, DAY)
@@ -80,7 +80,7 @@ def roll_up(*, now: datetime) -> int:
 
 
 def _begin(today: datetime) -> RollupProgress:
-    """Return the progress; in the beginning, all that there is lies ahead."""
+    """Return the progress. The first run creates it, with nothing rolled up yet."""
     progress = RollupProgress.objects.filter(pk=_THE_ONE).first()
     if progress is None:
         first = min(_first_day() or today, today)
@@ -89,7 +89,7 @@ def _begin(today: datetime) -> RollupProgress:
     return progress
 
 
-# Channel by channel, which the index answers at once.
+# Looks up each channel separately, which the index answers at once.
 _FIRST = """
 SELECT MIN(first) FROM (
     SELECT (SELECT MIN(m.created_at) FROM conversations_message m
@@ -99,13 +99,13 @@ SELECT MIN(first) FROM (
 
 
 def _first_day() -> datetime | None:
-    """Return the day of the first reply or failure there is."""
+    """Return the day of the first reply or failure, or None if there is none."""
     row = db.fetch_row(_FIRST, {})
     return floor(db.time_value(row[0]), DAY) if row and row[0] else None
 
 
 def _go_on(span: Span, until: str) -> bool:
-    """Add up the next hour or day; do nothing where another has done it."""
+    """Roll up the next hour or day. Returns False if another process has done it."""
     with transaction.atomic():
         progress = RollupProgress.objects.filter(pk=_THE_ONE, **{until: span.starts_at})
         is_next = bool(progress.update(**{until: span.ends_at}))
@@ -116,7 +116,7 @@ def _go_on(span: Span, until: str) -> bool:
 
 @transaction.atomic
 def _forget_hours(before: datetime) -> datetime:
-    """Delete hours that are told by their day now; return where hours go on."""
+    """Delete hours that their day now covers. Returns the time up to which hours are rolled up."""
     RollupProgress.objects.filter(pk=_THE_ONE).update(
         hours_from=Greatest(F("hours_from"), before), hours_until=Greatest(F("hours_until"), before)
     )
@@ -143,16 +143,16 @@ def _write(span: Span, *, with_failures: bool = True) -> None:
         db.execute(statement, span.params)
 
 
-# --- What was added up too early ----------------------------------------------------------------
+# --- Corrections --------------------------------------------------------------------------------
 
 _COMPARED = ("request_count", "input_tokens", "output_tokens", "charged_microcredits")
 
 
 def mend(*, now: datetime) -> int:
-    """Compare all that is rolled up with the messages and make anew what differs; return how many.
+    """Compare all rollups with the messages and rewrite those that differ. Returns how many.
 
-    Rows differ where messages of their time came later, as an import or a clock that was wrong
-    brings them. Failures past retention are gone, and their sums stay as they are.
+    Rows differ if messages of their time arrived later, from an import or a wrong clock. Failures
+    past their retention are gone, so their sums stay as they are.
     """
     progress = RollupProgress.objects.filter(pk=_THE_ONE).first()
     if progress is None:
@@ -184,7 +184,7 @@ def _mend(span: Span, *, with_failures: bool) -> bool:
     if not with_failures:
         rows = rows.filter(error_code="")
     with transaction.atomic():
-        # One at a time: a second one would write the same rows.
+        # One at a time, because a second one would write the same rows.
         RollupProgress.objects.select_for_update().get(pk=_THE_ONE)
         rows.delete()
         _write(span, with_failures=with_failures)
@@ -192,7 +192,7 @@ def _mend(span: Span, *, with_failures: bool) -> bool:
 
 
 def _differs(span: Span, messages: str, *, with_failures: bool) -> bool:
-    """Tell whether what the messages come to, less the rows, is not naught."""
+    """Return whether the sums of the messages differ from the rows."""
     keys = ", ".join(KEYS)
     less = ", ".join(f"-{name}" for name in _COMPARED)
     rest = " OR ".join(f"SUM({name}) <> 0" for name in _COMPARED)

@@ -1,8 +1,8 @@
-"""Usage as rows to add up: of hours and days that are over, kept sums; of the rest, messages' own.
+"""Usage rows: precomputed sums for finished hours and days, single messages for everything since.
 
-Whoever reads usage finds out what is rolled up of some channels (`cover_…`) and asks for its rows
-(`usage_rows`), to group them as it likes. The figures are the same however much is rolled up:
-without a worker to do it (rolling.py), all of them come from messages.
+A reader first finds out what is rolled up for its channels (`cover_…`), then asks for the rows
+(`usage_rows`) and groups them as it needs. The figures do not depend on how much is rolled up.
+Without a worker that does it (rolling.py), all of them come from messages.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from common import db
 from conversations import figures
 from conversations.figures import DAY, HOUR, KEYS
 
-# --- What is rolled up --------------------------------------------------------------------------
+# --- Coverage -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Until when days and hours are rolled up, and since when hours are kept."""
+    """When rolled-up days and hours end, and when the kept hours begin."""
 
     days_until: datetime
     hours_from: datetime
@@ -31,10 +31,10 @@ class Progress:
 
 @dataclass(slots=True)
 class Coverage:
-    """Some channels: those whose past is rolled up, and those whose messages are read one by one.
+    """Channels whose past is rolled up, and channels whose messages are read individually.
 
-    The latter are new, or got messages of a time that had been rolled up before they came, as an
-    import may bring them.
+    The latter are new, or received messages of a time that was already rolled up, for example from
+    an import.
     """
 
     progress: Progress | None = None
@@ -57,10 +57,10 @@ SELECT c.id, p.days_until, p.hours_from, p.hours_until,
 
 
 def cover_account(account_id: int, channel_id: uuid.UUID | None = None) -> Coverage:
-    """Return what is rolled up of an account's channels, or of the one of them that is named.
+    """Return what is rolled up for an account's channels, or for one of them.
 
-    Asked before the rows and apart from them: what is rolled up in between is still there message
-    by message, so that nothing is counted twice or not at all.
+    Call this before the query for the rows, and as a separate query. What is rolled up in between
+    is then still read from its messages, so nothing is counted twice or left out.
     """
     which, params = "c.account_id = %(account)s", {"account": account_id}
     if channel_id is None:
@@ -69,7 +69,7 @@ def cover_account(account_id: int, channel_id: uuid.UUID | None = None) -> Cover
 
 
 def cover_channels(channel_ids: Sequence[uuid.UUID]) -> Coverage:
-    """Return the same of these channels."""
+    """Return what is rolled up for these channels."""
     return _cover(db.among("c.id", "ids"), {"ids": db.uuids_param(channel_ids)})
 
 
@@ -88,16 +88,17 @@ def _cover(which: str, params: dict[str, Any]) -> Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which usage, and by which steps of time it will be grouped."""
+    """The chosen usage, and the step of time by which it will be grouped."""
 
     starts_at: datetime
     ends_at: datetime
     step: timedelta = DAY
     is_test: bool = False
     model_id: str = ""
-    # What the page's address begins with. Pages are not rolled up: they are erased with the text.
+    # The beginning of the page's address. Pages are not rolled up, because they are erased with the
+    # text.
     page_url: str = ""
-    # Whether days that are kept by the hour as well are told so.
+    # Whether days whose hours are also kept are returned by the hour.
     is_recent_by_hour: bool = False
 
     @property
@@ -107,7 +108,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a period, and by what step it is rolled up; by none where messages are read."""
+    """A part of a period and the step of its rollups, or None if messages are read."""
 
     starts_at: datetime
     ends_at: datetime
@@ -115,7 +116,7 @@ class Part:
 
 
 def split(chosen: Chosen, progress: Progress | None) -> Iterator[Part]:
-    """Yield a period's parts: whole days (for steps of a day), then whole hours, then the rest."""
+    """Yield a period's parts: whole days (if the step is a day), whole hours, then the rest."""
     starts_at, ends_at = chosen.starts_at, chosen.ends_at
     if progress and chosen.step == DAY and starts_at == floor(starts_at, DAY):
         kept = progress.hours_from if chosen.is_recent_by_hour else progress.days_until
@@ -133,7 +134,7 @@ def split(chosen: Chosen, progress: Progress | None) -> Iterator[Part]:
 
 
 def floor(moment: datetime, step: timedelta) -> datetime:
-    """Return the beginning of the UTC hour or day that a moment is in."""
+    """Return the start of the UTC hour or day that contains a moment."""
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if step == DAY else midnight.replace(hour=moment.hour)
 
@@ -146,7 +147,7 @@ def usage_rows(
 ) -> tuple[str, dict[str, Any]]:
     """Return a SELECT of KEYS and columns, for use as a subquery, and its parameters.
 
-    Rows lie within a step of time; there may be several of the same keys.
+    No row spans more than a step of time. Several rows may have the same keys.
     """
     params: dict[str, Any] = {
         "is_test": chosen.is_test,
@@ -164,12 +165,12 @@ def usage_rows(
     return " UNION ALL ".join(selects), params
 
 
-# So that there is a SELECT for an account without channels, too.
+# Makes a valid SELECT for an account without channels too.
 _NOTHING = "SELECT {columns} FROM conversations_usagerollup WHERE FALSE"
 
 
 def _parts(coverage: Coverage, chosen: Chosen) -> Iterator[tuple[str, Part]]:
-    """Yield the parts of the period, each with the name of the channels it is of."""
+    """Yield the parts of the period, each with the parameter that holds its channels."""
     if coverage.rolled:
         progress = None if chosen.page_url else coverage.progress
         for part in split(chosen, progress):

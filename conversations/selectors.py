@@ -16,18 +16,20 @@ from common.errors import InvalidRequest
 from conversations.models import Message
 from conversations.prompts import PastTurn
 
-# Half of them replies, of up to a few hundred kilobytes each: what a long history holds in memory.
+# How many messages of a long history are in memory at once. Half of them are replies, of up to a
+# few hundred kilobytes each.
 MESSAGES_A_READ = 50
 BEFORE_RULE = "Must be the id of a message of this session, as the history has it."
 _HISTORY_COLUMNS = (
     "id", "role", "content", "created_at", "position", "session_id", "session__message_count",
 )  # fmt: skip
-# Enough for most sessions with the lease; long ones are read on only while turns still fit.
+# How many turns are read with the lease. Enough for most sessions. More turns are read only while
+# they still fit.
 _TURNS_READ_AT_ONCE = 20
 
 
 class HistoryRow(NamedTuple):
-    """A message as the history shows it, and its place."""
+    """A message as the history shows it, and its position."""
 
     id: uuid.UUID
     role: str
@@ -46,11 +48,11 @@ def read_history(
     limit: int | None = None,
     before: uuid.UUID | None = None,
 ) -> Iterator[Sequence[HistoryRow]]:
-    """Yield the live session's messages in pieces, oldest first; none where it has ended.
+    """Yield the live session's messages in pieces, oldest first, or nothing if it has ended.
 
-    `limit` keeps only the latest, `before` only those before a message. The last message is the
-    one that was last at the first read. Raises InvalidRequest where `before` is not a message of
-    the session.
+    `limit` keeps only the latest messages, `before` only those before a message. The history ends
+    with the message that was last at the first read. Raises InvalidRequest if `before` is not a
+    message of the session.
     """
     chosen = Message.objects.filter(
         session__channel_id=caller.channel_id,
@@ -70,7 +72,7 @@ def read_history(
 
     def read(last: HistoryRow | None) -> list[HistoryRow]:
         rows = chosen
-        if last is not None:  # of the same session, should another have begun since
+        if last is not None:  # stay in this session, even if another has begun since
             rows = rows.filter(session_id=last.session_pk, position__gt=last.position)
         return [HistoryRow(*row) for row in rows.values_list(*_HISTORY_COLUMNS)[:MESSAGES_A_READ]]
 
@@ -80,7 +82,7 @@ def read_history(
 def _until_the_first_end(
     pieces: Iterator[Sequence[HistoryRow]],
 ) -> Iterator[Sequence[HistoryRow]]:
-    """Yield pieces up to the end that the session had when the first was read."""
+    """Yield pieces up to the end that the session had when the first piece was read."""
     end = None
     for piece in pieces:
         end = piece[0].message_count if end is None else end
@@ -90,21 +92,22 @@ def _until_the_first_end(
 
 
 class MessageRow(NamedTuple):
-    """What of a message the next prompt needs; all None where the session has none."""
+    """The part of a message that the next prompt needs. All None if the session has no messages."""
 
     position: int | None
     content: str
     input_tokens: int
     output_tokens: int
-    # By the provider, for the model that is asked now; else its tokens are no measure.
+    # Whether the provider counted the tokens, and for the model that is asked now. If not, they say
+    # nothing about the turn's size.
     is_counted: int
 
 
 def latest_messages(*, session: str, below: str) -> str:
     """Return the SELECT of a session's newest messages below a position, both SQL expressions.
 
-    Its parameter `model` is the id of the model that will be asked. Positions have no gaps; bounded
-    below as well, no plan can read more of a long session than is wanted.
+    Its parameter `model` is the id of the model that will be asked. Positions have no gaps. The
+    lower bound keeps every query plan from reading more of a long session than needed.
     """
     return f"""
 SELECT position, content, input_tokens, output_tokens,
@@ -126,7 +129,7 @@ SELECT id, message_count FROM conversations_chatsession
 
 
 def find_open_session(*, caller: Caller, session_id: str, now: datetime) -> tuple[int, int] | None:
-    """Return primary key and message count of the live session, None where there is none."""
+    """Return the primary key and message count of the live session, or None if there is none."""
     params = {
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
@@ -142,9 +145,9 @@ def latest_turns(
 ) -> Iterator[PastTurn]:
     """Yield a session's turns, newest first, reading more only as they are asked for.
 
-    `newest` are the messages that were read with the lease. They are read anew if they are older
-    than the lease: it had waited for the end of another turn. Messages are stored in pairs, so
-    positions are even for users and odd for the assistant.
+    `newest` are the messages that were read with the lease. They are read again if they are older
+    than the lease, which happens if it waited for another turn to end. Messages are stored in
+    pairs, so positions are even for users and odd for the assistant.
     """
     below = message_count
     rows = newest if newest and newest[0].position == message_count - 1 else ()
@@ -160,10 +163,10 @@ def latest_turns(
 
 
 def _size_of_turn(reply: MessageRow, earlier: Sequence[MessageRow]) -> int | None:
-    """Return what a turn takes of the window by the provider's own counts, None if they are silent.
+    """Return the tokens that a turn adds to the window, or None if the provider did not count them.
 
-    Prompt and reply of one turn, less those of the turn before it: exact as long as every turn
-    was still sent, with the same model, and both were counted by the provider.
+    They are the prompt and reply of this turn, minus those of the turn before. This is exact as
+    long as every turn was still sent, the model is the same, and the provider counted both.
     """
     if not earlier:
         return None

@@ -1,4 +1,4 @@
-"""The chat: from a visitor's message to a stored, paid reply."""
+"""The chat: from a visitor's message to a stored and paid reply."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from conversations.turns import Turn, TurnTaken
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A visitor's message, validated: trimmed text, the caller's session id, the page."""
+    """A visitor's validated message: trimmed text, the caller's session id, and the page."""
 
     message: str
     session_id: str
@@ -46,7 +46,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Everything a message has when its call begins: its turn, and a call that may be made."""
+    """What a message has when its call begins: its turn, and a call whose cost is held."""
 
     turn: Turn
     call: HeldCall
@@ -60,14 +60,15 @@ def answer_message(
     render: Callable[[Answer], bytes],
     tell: Tell | None = None,
 ) -> Outcome:
-    """Admit a message, let a provider answer it, store and charge the turn.
+    """Admit a message, let a provider answer it, and store and charge the turn.
 
-    Two statements, each a transaction by itself, with the provider's call between them; no
-    transaction, lock or connection is held while the provider talks. `render` makes the body that
-    is sent now and stored for replays; `tell` hears a streamed reply piece by piece. Raises
-    Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
-    CreditsExhausted, ContentFiltered or ProviderFailed; each of them charged nothing and stored no
-    message.
+    Runs two statements, each its own transaction, with the provider's call between them. Holds no
+    transaction, lock, or connection while the provider answers. `render` creates the body, which is
+    sent now and stored for replays. `tell` receives a streamed reply piece by piece.
+
+    Raises Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
+    CreditsExhausted, ContentFiltered, or ProviderFailed. After each of these, nothing was charged
+    and no message was stored.
     """
     with (
         failures.recorded(
@@ -98,7 +99,7 @@ def answer_message(
 
 @contextmanager
 def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Admission]:
-    """Admit a message for the block; where the block raises, give everything back."""
+    """Admit a message for the block. If the block raises, give everything back."""
     admission = admit_message(caller, incoming, request_id)
     try:
         yield admission
@@ -108,7 +109,7 @@ def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Ad
 
 
 def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
-    """Wait for the session's turn, then take turn, quota and credits in one statement."""
+    """Wait for the session's turn, then take turn, quota, and credits in one statement."""
 
     def start(ticket: int | None) -> Admission:
         return calls.freeing_up(caller, lambda: _admit(caller, incoming, request_id, ticket))
@@ -117,9 +118,9 @@ def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admiss
 
 
 def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | None) -> Admission:
-    """Take turn, quota and credits, or none of them; then say what is sent, and to whom.
+    """Take turn, quota, and credits, or none of them. Returns them with the prompt and the routes.
 
-    Raises TurnTaken, DailyQuotaReached or CreditsExhausted.
+    Raises TurnTaken, DailyQuotaReached, or CreditsExhausted.
     """
     now = timezone.now()
     clients, is_fixed = _list_clients(caller, incoming)
@@ -133,12 +134,12 @@ def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | No
         elif foreseen.is_still_so(turn):
             prompt = foreseen.prompt
         else:
-            raise TurnTaken  # by another turn, between the look and ours
+            raise TurnTaken  # another turn ran between the read and ours
     return Admission(turn, HeldCall(caller, hold, prompt, clients, now, is_fixed))
 
 
 def _list_clients(caller: Caller, incoming: Incoming) -> tuple[Sequence[ProviderClient], bool]:
-    """Return who is asked, in order, and whether it is the owner's own answer."""
+    """Return the routes to ask, in order, and whether the answer is the owner's saved reply."""
     fixed_answer = None
     if not incoming.simulate:
         fixed_answer = routes.find_fixed_answer(caller, incoming.message)
@@ -149,7 +150,7 @@ def _list_clients(caller: Caller, incoming: Incoming) -> tuple[Sequence[Provider
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What is sent and can cost at most, if the conversation is still what it was at a look."""
+    """A prompt and the most it can cost, valid while the conversation has not changed since."""
 
     session_pk: int
     message_count: int
@@ -157,14 +158,20 @@ class Foreseen:
     highest_price: int
 
     def is_still_so(self, turn: Turn) -> bool:
-        """Tell whether the turn found what the look had: a session without messages is any."""
+        """Return whether the turn found the same conversation.
+
+        Every session without messages counts as the same.
+        """
         if not self.message_count:
             return not turn.message_count
         return (self.session_pk, self.message_count) == (turn.session_pk, turn.message_count)
 
 
 def _foresee(caller: Caller, incoming: Incoming, now: datetime) -> Foreseen:
-    """Reckon what a message can cost where its tokens have a price, so before its turn."""
+    """Return the prompt and the most it can cost, before the turn is taken.
+
+    Needed if tokens have a price: the hold that comes with the turn must cover the prompt.
+    """
     session = selectors.find_open_session(caller=caller, session_id=incoming.session_id, now=now)
     session_pk, message_count = session or (0, 0)
     prompt = _build_prompt(caller, incoming, session_pk, message_count, ())
@@ -202,23 +209,23 @@ def _take(
     now: datetime,
     price: int,
 ) -> tuple[Turn, PlacedHold, Sequence[MessageRow]]:
-    """Take the session's turn, a place in the day and the credits: one statement, all or nothing.
+    """Take the session's turn, a message of the daily quota, and the credits, or none of them.
 
-    Returns with them the session's newest messages. Raises what `_admit` does.
+    Does so in one statement. Also returns the session's newest messages. Raises what `_admit` does.
     """
     session_id = incoming.session_id
     placement = admission.try_hold(
         caller=caller,
         amount_microcredits=price,
         now=now,
-        # Of hold and lease: a turn that can no longer be charged can no longer be stored either.
+        # The end of both hold and lease, so a turn that cannot be charged cannot be stored either.
         expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
         request_id=request_id,
         opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
     )
     opened = turns.read_turn(placement.opened)
     if placement.refusal:
-        if opened:  # the limit was reached in this very moment
+        if opened:  # the limit was reached at this very moment
             turns.give_up_turn(opened[0])
         raise placement.refusal
     if placement.hold and opened:
@@ -241,13 +248,13 @@ def _given_back_on_error(turn: Turn, hold: PlacedHold) -> Iterator[None]:
 
 
 def require_text(reply: Reply) -> None:
-    """Refuse an answer that shows a visitor nothing. Raises ContentFiltered or ProviderFailed."""
+    """Refuse an answer without visible text. Raises ContentFiltered or ProviderFailed."""
     finish_reason = reply.completion.finish_reason
     if reply.completion.text.strip():
         return
     if is_filtered(finish_reason):
         raise ContentFiltered(reason=CONTENT_FILTER, lost=reply.usage)
-    # Cut before the first word, it would be again: most often by hidden reasoning.
+    # If it was cut before the first word, usually by hidden reasoning, a retry would be cut too.
     would_be_again = is_cut(finish_reason)
     raise ProviderFailed(
         "The AI provider's answer was empty. Nothing was charged.",
@@ -264,16 +271,16 @@ def store_turn(
     claim: Claim | None,
     render: Callable[[Answer], bytes],
 ) -> Outcome:
-    """Store both messages, capture the hold and keep the body for replays: all or nothing.
+    """Store both messages, capture the hold, and keep the body for replays: all or nothing.
 
-    Raises ProviderFailed where the answer came after its hold had expired, Overloaded where it is
-    lost.
+    Raises ProviderFailed if the hold expired before the answer came, and Overloaded if the hold
+    was lost.
     """
     call = admission.call
     now = timezone.now()
     storing = Storing(STORE_TURN, _told_of_turn(incoming, admission, reply))
     try:
-        # Charging and storing is all or nothing by itself; with a body to keep, so are all three.
+        # Charging and storing is one statement. Keeping the body as well needs a transaction.
         with transaction.atomic() if claim else nullcontext():
             answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
             body = render(answer)
@@ -303,9 +310,9 @@ def _told_of_turn(incoming: Incoming, admission: Admission, reply: Reply) -> dic
 
 
 def give_back(admission: Admission, error: BaseException) -> None:
-    """Release hold and turn of a message that got no whole answer, in one short transaction.
+    """Release the hold and turn of a message without a complete answer, in one short transaction.
 
-    Where even giving back fails, hold and turn end by themselves when their time has passed.
+    If even this fails, the hold and the turn expire by themselves.
     """
     turn, call = admission.turn, admission.call
     _give_back(turn, call.hold, lambda: calls.give_back(call, error, now=timezone.now()))
@@ -313,8 +320,8 @@ def give_back(admission: Admission, error: BaseException) -> None:
 
 def _give_back(turn: Turn, hold: PlacedHold, release: Callable[[], object]) -> None:
     with suppress(AnyDatabaseError), transaction.atomic():
-        # Lost in a crash of the database, a hold has taken its lease with it, and the number of
-        # that may have been given to another since.
+        # If a database crash lost the hold, it lost the lease too, and the lease's number may
+        # belong to another turn by now.
         if holds.is_known(hold):
             turns.give_up_turn(turn)
             release()

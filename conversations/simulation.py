@@ -1,4 +1,4 @@
-"""X-Simulate: every error a caller must handle can be had on demand, with a test key, for free."""
+"""X-Simulate: produces every error a caller must handle, on demand and free, for a test key."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ REFUSALS = ("rate_limited", "daily_quota_reached", "credits_exhausted", "site_di
 
 
 def read_simulation(caller: Caller, header: str | None) -> str:
-    """Return how the provider is to behave, '' for as usual; raise the refusal that was asked for.
+    """Return how the provider should behave ('' for as usual), or raise the requested refusal.
 
-    Only a test key can ask; a live key's header is ignored. Raises InvalidRequest for an unknown
-    word.
+    Only a test key can simulate. A live key's header is ignored. Raises InvalidRequest for an
+    unknown word.
     """
     if not header or not caller.is_test:
         return ""

@@ -1,7 +1,7 @@
-"""A reply as server-sent events, while the accounting runs on without its reader.
+"""A reply as server-sent events. The turn does not depend on its reader.
 
-The turn runs on a thread of its own and hands pieces over through a queue. When the caller
-hangs up, that thread goes on to the end: the turn is finished, stored and charged as if they had
+The turn runs on its own thread and passes pieces on through a queue. If the caller disconnects,
+that thread continues to the end: the turn is finished, stored, and charged as if the caller had
 stayed. Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -26,26 +26,26 @@ from conversations.calls import Answering, Begun, Tell
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-# Short enough for proxies that close silent connections. For so long after a call has begun, a
-# failure can still be an answer with its status; then comments tell that it goes on.
+# Short enough for proxies that close silent connections. For this long after a call begins, a
+# failure is still answered with its own status. After that, comments keep the connection alive.
 KEEP_ALIVE_SECONDS = 10.0
 KEEP_ALIVE = b": keep-alive\n\n"
-# Pieces in one write: of those that wait for a slow reader not all at once.
+# The most pieces in one write, so that a slow reader does not get everything at once.
 MOST_AT_ONCE = 64
 
 _threads = Threads()
 
 
 class Stream(Generic[T]):
-    """A running turn: that it has begun, who answers, pieces, then its result or what it raised.
+    """A running turn. Its items: the start, the provider, pieces, then its result or its error.
 
-    It takes a slot for itself, and the request that starts it gives its own back.
+    The turn takes its own slot, and the request that starts it gives its slot back.
     """
 
     def __init__(self, run: Callable[[Tell], T]) -> None:
         self._items: SimpleQueue[Begun | Answering | Delta | T | BaseException] = SimpleQueue()
         self._turn = threading.Lock()
-        self._turn.acquire()  # until it has ended
+        self._turn.acquire()  # released when the turn has ended
         context = contextvars.copy_context()
         _threads.start(partial(context.run, self._work, run, slots.handed_over()))
 
@@ -69,48 +69,48 @@ class Stream(Generic[T]):
         return self._items.get(timeout=timeout)
 
     def next_ones(self, timeout: float) -> list[Begun | Answering | Delta | T | BaseException]:
-        """Return the next item and those that wait behind it already; raises as `next` does."""
+        """Return the next item and those already queued behind it. Raises as `next` does."""
         items = [self._items.get(timeout=timeout)]
         while len(items) < MOST_AT_ONCE and not self._items.empty():
             items.append(self._items.get())
         return items
 
     def finish(self) -> None:
-        """Wait until the turn has ended, whoever still reads."""
+        """Wait until the turn has ended, whether or not anyone still reads."""
         with self._turn:
             pass
 
 
 class Format(Protocol[T_contra]):
-    """How an endpoint writes a stream; each method returns whole events."""
+    """How an endpoint writes a stream. Each method returns complete events."""
 
     def delta(self, delta: Delta) -> bytes:
-        """Return a piece."""
+        """Return the events of a piece."""
         ...
 
     def end(self, result: T_contra) -> bytes:
-        """Return what comes after the last piece."""
+        """Return the events after the last piece."""
         ...
 
     def error(self, error: Exception) -> bytes:
-        """Return what ends a stream that broke off."""
+        """Return the events that end a stream that broke off."""
         ...
 
 
 def event(name: str, data: bytes) -> bytes:
-    """Return one event; `data` is JSON on one line."""
+    """Return one event. `data` is JSON on one line."""
     return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
 
 
 def delta(text: str) -> bytes:
-    """Return the event of a piece of text."""
+    """Return the event for a piece of text."""
     return event("delta", orjson.dumps({"text": text}))
 
 
 def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
-    """Yield the events of a stream that has begun, as soon as they arrive, and comments meanwhile.
+    """Yield the events of a running stream as they arrive, and comments while none arrive.
 
-    Ends with its result or one error. Closing it early waits for the turn, not for a reader.
+    Ends with the result or one error. Closing the iterator early waits for the turn to end.
     """
     try:
         while True:

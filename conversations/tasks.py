@@ -1,4 +1,4 @@
-"""Periodic cleaning of sessions, and their usage added up."""
+"""Periodic tasks: clean up sessions, and roll up usage."""
 
 from celery import shared_task
 from django.utils import timezone

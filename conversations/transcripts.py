@@ -1,8 +1,8 @@
-"""Conversations as the team reads them: found, listed newest first, read, exported.
+"""Conversations for the team: search, list (newest first), read, and export.
 
-Everything is reached through the account's channels. A list goes on from the last session shown
-(a keyset) and never counts them all; a search reads at most `SCANNED_AT_ONCE` sessions at a time
-and says from where to go on.
+Every query goes through the account's channels. A list continues from the last session shown
+(keyset pagination) and never counts all sessions. A search reads at most `SCANNED_AT_ONCE` sessions
+at a time, and returns the place to continue from.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from common.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 
 SESSIONS_ON_A_PAGE = 25
-# How many at first: few where texts are read, more where only what is noted about them is.
+# How many sessions a search examines first: few if it reads texts, more if it reads only errors
+# and ratings.
 FIRST_READ, FIRST_LOOKED_INTO = 50, 500
 SCANNED_AT_ONCE = 2_000
 MESSAGES_ON_A_PAGE = 200
-MESSAGES_A_READ = 200  # of an export
+MESSAGES_A_READ = 200  # in an export
 FAILURES_ON_A_PAGE = 100
 FIRST_LINE_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which sessions: of an account, perhaps of a channel, by last activity, by what is in them."""
+    """The filter for an account's sessions: by channel, by last activity, by what is in them."""
 
     account_id: int
     is_test: bool = False
@@ -47,7 +48,7 @@ class Search:
 
     @property
     def looks_inside(self) -> bool:
-        """Whether sessions must be looked into to know whether they match."""
+        """Return whether the search must look into sessions to know whether they match."""
         return bool(self.text or self.has_errors or self.has_thumb_down)
 
 
@@ -63,7 +64,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Place | None:
-        """Return the place that `str` wrote; None for anything else."""
+        """Return the place that `str` wrote, or None for anything else."""
         moment, _, pk = text.partition("~")
         try:
             place = cls(datetime.fromisoformat(moment), int(pk))
@@ -86,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Some sessions, where to go on, and whether the search stopped before it had enough."""
+    """Some sessions, the place to continue from, and whether the search stopped early."""
 
     rows: list[Row]
     following: Place | None
@@ -94,7 +95,7 @@ class SessionPage:
 
 
 def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
-    """Return a page of sessions, the latest activity first."""
+    """Return a page of sessions, latest activity first."""
     if search.looks_inside:
         with planned_for_values():
             return _search(search, after)
@@ -104,12 +105,12 @@ def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
 
 
 def count_sessions(search: Search, *, most: int) -> int:
-    """Return how many sessions there are, counting no further than `most`; looks into none."""
+    """Count sessions, up to `most`. Does not look into them."""
     return len(_latest(search, None, most))
 
 
 def _whole_page(sessions: list[ChatSession]) -> SessionPage | None:
-    """Return a page that others follow; None where there are no others."""
+    """Return a full page if more sessions follow it, otherwise None."""
     shown = sessions[:SESSIONS_ON_A_PAGE]
     if len(sessions) == len(shown):
         return None
@@ -117,9 +118,9 @@ def _whole_page(sessions: list[ChatSession]) -> SessionPage | None:
 
 
 def _search(search: Search, after: Place | None) -> SessionPage:
-    """Look into sessions until a page is full: into few at first, then into ever more at a time.
+    """Look into sessions until a page is full, at first into few, then into more at a time.
 
-    What many of them hold is found in the first few, however many there are.
+    If many sessions match, the first few are enough, however many sessions there are.
     """
     found: list[ChatSession] = []
     scanned, count = 0, FIRST_READ if search.text else FIRST_LOOKED_INTO
@@ -141,9 +142,9 @@ def _search(search: Search, after: Place | None) -> SessionPage:
 
 _LATEST = "SELECT s.last_message_at, s.id, s.created_at FROM conversations_chatsession s WHERE "
 _NEWEST_FIRST = " ORDER BY last_message_at DESC, id DESC LIMIT %(count)s"
-# So many of each channel, then of all: the index has them in this order, however many there are.
-# Asked for those of all channels at once, PostgreSQL sorts all sessions of the account, or walks
-# along those of all accounts until it has met enough. SQLite knows no other way.
+# Reads the latest sessions of each channel, then the latest of these. The index has them in this
+# order, however many there are. For all channels at once, PostgreSQL would sort all sessions of the
+# account, or scan those of all accounts until it finds enough. SQLite has no other way.
 _LATEST_OF_ACCOUNT = {
     "postgresql": """
         SELECT latest.* FROM channels_channel c
@@ -156,9 +157,9 @@ _LATEST_OF_ACCOUNT = {
 
 
 def _latest(search: Search, after: Place | None, count: int) -> list[tuple[Place, datetime]]:
-    """Return the places of the latest sessions, the latest first, and when each began.
+    """Return the places of the latest sessions, latest first, and when each session began.
 
-    But for what one must look into sessions for.
+    Ignores filters that need to look into sessions.
     """
     channels = "c.account_id = %(account)s"
     conditions = "s.is_test = %(is_test)s"
@@ -187,25 +188,25 @@ def _latest(search: Search, after: Place | None, count: int) -> list[tuple[Place
 
 
 def _sessions(session_pks: list[int]) -> QuerySet[ChatSession]:
-    """Return these sessions, the latest activity first."""
+    """Return these sessions, latest activity first."""
     sessions = ChatSession.objects.filter(id__in=session_pks).select_related("channel")
     return sessions.order_by("-last_message_at", "-id")
 
 
 def _looked_into(search: Search, latest: Sequence[tuple[Place, datetime]]) -> QuerySet[ChatSession]:
-    """Return those of the sessions that match."""
+    """Return the sessions that match."""
     session_pks = [place.session_pk for place, _ in latest]
     sessions = _sessions(session_pks)
     if search.text:
-        # Apart from the sessions: as part of their statement PostgreSQL would rather read through
-        # all messages there are than look into some sessions, as it takes a search for cheap.
+        # A separate statement. In one statement with the sessions, PostgreSQL would read all
+        # messages instead of looking into a few sessions, because it underestimates text search.
         saying = Message.objects.filter(session_id__in=session_pks).filter(
             Q(content__icontains=search.text) | Q(page_url__icontains=search.text)
         )
         of_messages = set(saying.values_list("session_id", flat=True))
         sessions = sessions.filter(Q(session_id__icontains=search.text) | Q(id__in=of_messages))
     if search.has_errors:
-        # Account and time are said again, so that no plan reads others' failures, or old ones.
+        # Account and time are repeated, so that no plan reads old failures or those of others.
         since = min(began_at for _, began_at in latest)
         failures = FailedRequest.objects.filter(
             channel__account_id=search.account_id, created_at__gte=since
@@ -229,7 +230,7 @@ def _place_of(session: ChatSession) -> Place:
 
 
 def _rows(sessions: Sequence[ChatSession]) -> list[Row]:
-    """Add to each session how it began, what failed in it and what the team thinks of it."""
+    """Add to each session its first line, its failures, and the team's ratings."""
     rows = {session.pk: Row(session) for session in sessions}
     first = Message.objects.filter(session_id__in=rows, position=0).annotate(
         beginning=Substr("content", 1, FIRST_LINE_CHARACTERS)
@@ -269,22 +270,22 @@ def _count_errors(rows: Sequence[Row]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A session's latest messages and what failed among them, oldest first."""
+    """A session's latest messages and the failures among them, oldest first."""
 
     session: ChatSession
     items: list[Message | FailedRequest]
-    # The position of the first message shown, where there are earlier ones.
+    # The position of the first message shown, if there are earlier ones.
     earlier_than: int | None
 
 
 def find_session(*, account_id: int, session_pk: int) -> ChatSession | None:
-    """Return a session of the account's channels, None for all others."""
+    """Return a session if it belongs to one of the account's channels, otherwise None."""
     sessions = ChatSession.objects.select_related("channel")
     return sessions.filter(id=session_pk, channel__account_id=account_id).first()
 
 
 def find_reply(*, account_id: int, message_id: uuid.UUID) -> Message | None:
-    """Return a reply that the account's team can read, None for all others."""
+    """Return a reply if the account's team can read it, otherwise None."""
     return Message.objects.filter(
         id=message_id,
         channel__account_id=account_id,
@@ -312,7 +313,7 @@ def get_transcript(session: ChatSession, *, before: int | None = None) -> Transc
 
 
 def _failures_of(session: ChatSession) -> QuerySet[FailedRequest]:
-    """Return what failed in this conversation: after an earlier one of the same id had ended."""
+    """Return this conversation's failures, not those of an earlier one with the same id."""
     failures = FailedRequest.objects.filter(
         channel_id=session.channel_id, is_test=session.is_test, session_id=session.session_id
     )
@@ -339,14 +340,14 @@ _MESSAGE_FIELDS = (
 )  # fmt: skip
 
 
-# Of an exported session: its messages, oldest first, with what the team thinks of them.
+# The messages of an exported session, oldest first, with the team's feedback.
 Messages = Iterable[dict[str, Any]]
 
 
 def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, Messages]]:
-    """Yield every session that matches, with its messages; some are read at a time.
+    """Yield every session that matches, with its messages. Reads a few sessions at a time.
 
-    No connection is held between two reads, however slowly they are taken.
+    Holds no connection between two reads, even if the consumer is slow.
     """
     after: Place | None = None
     while True:
@@ -359,9 +360,9 @@ def iterate_transcripts(search: Search) -> Iterator[tuple[ChatSession, Messages]
 
 
 def with_messages(sessions: Sequence[ChatSession]) -> Iterator[tuple[ChatSession, Messages]]:
-    """Yield each session with its messages; those of one must be taken before the next.
+    """Yield each session with its messages, to be consumed before the next session.
 
-    Short sessions are read several at once, a long one piece by piece.
+    Reads several short sessions at once, and a long session piece by piece.
     """
     together: list[ChatSession] = []
     for session in sessions:

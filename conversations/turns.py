@@ -1,9 +1,9 @@
-"""One turn at a time in each session: a lease on its row, and a queue of at most eight.
+"""One turn at a time in each session: a lease on the session's row, and a queue of at most eight.
 
-The lease is a number and an expiry on the session's row, taken by one guarded statement. It is
-held across the provider call by arithmetic alone: no lock, transaction or connection stays
-open, and a process that dies leaves a lease that ends by itself. Its number fences: whoever
-lost the lease meanwhile can no longer store a turn.
+The lease is a number and an expiry on the session's row. One guarded statement takes it. During the
+provider call, the lease keeps no lock, transaction, or connection open, and the lease of a process
+that dies expires by itself. The number is a fencing token: a turn that lost its lease in the
+meantime can no longer store its text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from conversations.selectors import MessageRow, latest_messages
 
 T = TypeVar("T")
 
-# A waiting request asks again after this long: soon at first, then more calmly.
+# A waiting request tries again after this long, with back-off up to the longer pause.
 FIRST_POLL_SECONDS = 0.03
 LONGEST_POLL_SECONDS = 0.25
 
@@ -49,13 +49,13 @@ class Turn:
 
 
 class TurnTaken(Exception):
-    """Another turn of this session is running, or waits in front."""
+    """Another turn of this session is running, or is ahead in the queue."""
 
 
-# Whether a conversation has ended by its age, whatever the clean-up task has got to.
+# Whether a conversation has expired, even if the clean-up task has not closed it yet.
 _IS_DEAD = "(s.message_count > 0 AND s.last_message_at <= %(dead_since)s)"
-# Free as well: what ends later than any lease that is taken now, by a clock that was wrong. (Where
-# the deadline of streams was just lowered, a turn under way may lose its lease; it costs nothing.)
+# A lease that ends later than any taken now comes from a wrong clock, and counts as free. (If the
+# stream deadline was just lowered, a running turn may lose its lease. That turn costs nothing.)
 _IS_FREE = """(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s
    OR s.lease_expires_at > %(last_lease)s)"""
 
@@ -77,7 +77,7 @@ RETURNING id, lease_number, message_count
 """,  # noqa: S608  # built from constants only
 )
 
-# The newest messages, which every turn begins by reading.
+# The newest messages. Every turn reads them first.
 _NEWEST = f"""
   LEFT JOIN lease ON TRUE
   LEFT JOIN ({
@@ -91,12 +91,12 @@ _TAKING = admission.placing(
     source=_NEWEST,
 )
 
-# Above every ticket: a request that has not queued yet goes behind all that wait.
+# Above every ticket: a request that has not queued yet comes after all that wait.
 _NO_TICKET = 2**62
 
 
 def _last_lease(now: datetime) -> datetime:
-    """Return when the longest lease ends that an honest clock can have given by now."""
+    """Return the latest end of a lease that a correct clock can have set by now."""
     longest = max(settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE)
     return latest_believed(now) + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
 
@@ -110,17 +110,17 @@ def _ticket_lifetime() -> timedelta:
 
 
 def is_leased(now: datetime) -> Q:
-    """Return the filter of sessions in which a turn is running."""
+    """Return the filter for sessions with a running turn."""
     return Q(lease_expires_at__gt=now, lease_expires_at__lte=_last_lease(now))
 
 
 def has_gone(now: datetime) -> Q:
-    """Return the filter of tickets that nobody waits with any more."""
+    """Return the filter for tickets whose request no longer waits."""
     return Q(expires_at__lte=now) | Q(expires_at__gt=_last_ticket(now))
 
 
 def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
-    """Return the session's lease as what a hold opens: a new conversation where there is none."""
+    """Return the session's lease, for a hold to open. Starts a conversation if there is none."""
     return Opening(
         _TAKING,
         {
@@ -135,9 +135,9 @@ def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | Non
 
 
 def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
-    """Return the turn that was opened, and the newest messages for selectors.latest_turns.
+    """Return the opened turn, and the newest messages for selectors.latest_turns.
 
-    None where another turn runs, waits in front, or the conversation has ended by its age.
+    Returns None if another turn runs or is ahead in the queue, or if the conversation has expired.
     """
     if not rows:
         return None
@@ -147,7 +147,7 @@ def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
 
 
 def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
-    """Close the conversation at the moment its time was up; False where it is not, or is in use."""
+    """Close an expired conversation as of its expiry. Returns False if it is live or in use."""
     lifetime = timedelta(seconds=settings.SESSION_TTL)
     dead = ChatSession.objects.filter(
         ~is_leased(now) | Q(lease_expires_at=None),
@@ -162,10 +162,10 @@ def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
 
 
 def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:
-    """Run `start` (one statement that takes the turn, or raises TurnTaken) as soon as it is ours.
+    """Run `start` until it gets the turn. It takes the turn in one statement or raises TurnTaken.
 
-    `start` is given our ticket in the queue, None at first. Between attempts no connection is
-    held. Raises SessionBusy when eight wait already or 30 s have passed.
+    `start` receives this request's ticket in the queue, at first None. Holds no connection between
+    attempts. Raises SessionBusy if eight requests wait already, or after 30 seconds.
     """
     with suppress(TurnTaken):
         return start(None)
@@ -182,14 +182,14 @@ def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]
                 return start(ticket)
         raise SessionBusy
     finally:
-        # Leave the queue; a ticket that cannot be given back now expires by itself.
+        # Leave the queue. A ticket that cannot be deleted now expires by itself.
         with suppress(AnyDatabaseError):
             WaitingTurn.objects.filter(id=ticket).delete()
 
 
 @transaction.atomic
 def _queue(*, caller: Caller, session_id: str) -> int:
-    """Take a place in the queue; the session's row lock makes counting and adding one step."""
+    """Take a place in the queue. The session's row lock makes counting and adding atomic."""
     now = timezone.now()
     session = (
         ChatSession.objects.select_for_update()
@@ -202,7 +202,7 @@ def _queue(*, caller: Caller, session_id: str) -> int:
         .first()
     )
     if session is None:
-        raise SessionBusy  # erased in this very moment
+        raise SessionBusy  # erased at this very moment
     WaitingTurn.objects.filter(has_gone(now), session=session).delete()
     if WaitingTurn.objects.filter(session=session).count() >= settings.SESSION_MAX_WAITING:
         raise SessionBusy
@@ -216,17 +216,18 @@ UPDATE conversations_chatsession SET lease_expires_at = NULL
 
 
 def give_up_turn(turn: Turn) -> None:
-    """Give the lease back, and leave the session as it was; nothing where the lease was lost.
+    """Give the lease back and leave the session as it was. Does nothing if the lease was lost.
 
-    A turn that is stored ends with what it stores (conversations/messages.py).
+    A stored turn gives its lease back in the statement that stores it (conversations/messages.py).
     """
     db.execute(_GIVE_UP_TURN, {"id": turn.session_pk, "lease_number": turn.lease_number})
 
 
 def is_kept(turn: Turn) -> bool:
-    """Tell, in the transaction that has just stored a turn, whether its session keeps text.
+    """Return whether the session of a turn that was just stored keeps its text.
 
-    False where it was erased while the provider talked.
+    Runs in the same transaction. Returns False if the session was erased while the provider
+    answered.
     """
     return ChatSession.objects.filter(
         id=turn.session_pk, lease_number=turn.lease_number, closed_at=None

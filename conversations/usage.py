@@ -1,4 +1,4 @@
-"""What was used and charged: one receipt, or totals that equal the ledger."""
+"""Usage and charges: the receipt of one reply, or totals that equal the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conversations.models import Message
 from conversations.rollups import Chosen
 
 GROUPS = ("day", "model")
-# What a reply's id begins with under /v1, as clients of OpenAI expect it.
+# Prefixes of a reply's id under /v1, as OpenAI clients expect them.
 COMPLETION_PREFIX = "chatcmpl-"
 RESPONSE_PREFIX = "resp_"
 
@@ -43,10 +43,10 @@ class Period:
 
 
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
-    """Return what a reply was charged and why; None if unknown.
+    """Return what a reply was charged and why, or None if it is unknown.
 
-    It is known by its message id, the id of its completion or response, or its request id.
-    A request id is the caller's own choice; of several replies under one it is the latest.
+    `reference` is its message id, the id of its completion or response, or its request id. Callers
+    choose request ids themselves. If several replies have the same one, this is the latest.
     """
     replies = _replies(caller)
     try:
@@ -90,7 +90,7 @@ def _describe_receipt(message: Message) -> dict[str, Any]:
 
 
 def describe_tokens(usage: Usage) -> dict[str, Any]:
-    """Return the tokens of a call as callers see them; of some, only where the provider told."""
+    """Return the tokens of a call as callers see them. Has details if the provider reported any."""
     counts: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -109,7 +109,7 @@ _COLUMNS = (
 
 
 def get_usage(*, caller: Caller, period: Period, group_by: str) -> dict[str, Any]:
-    """Return the channel's replies, tokens and credits of a period, in all and by day or model."""
+    """Return the channel's replies, tokens, and credits in a period, and those by day or model."""
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for starts_at, model_id, counts in _list_sums(caller, period):
         group = starts_at.date().isoformat() if group_by == "day" else model_id
@@ -125,7 +125,7 @@ def get_usage(*, caller: Caller, period: Period, group_by: str) -> dict[str, Any
 
 
 def _list_sums(caller: Caller, period: Period) -> Iterator[tuple[datetime, str, dict[str, int]]]:
-    """Yield some days' or hours' replies of a model; a test key sees its own, live figures not."""
+    """Yield sums of replies by day or hour and by model. A test key sees only test replies."""
     coverage = rollups.cover_channels([caller.channel_id])
     chosen = Chosen(period.starts_at, period.ends_at, is_test=caller.is_test)
     rows, params = rollups.usage_rows(coverage, chosen, _COLUMNS)
@@ -146,7 +146,7 @@ def _describe_sums(sums: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _replies(caller: Caller) -> QuerySet[Message]:
-    """The channel's own replies; a test key sees its own, which no live figure contains."""
+    """Return the channel's replies: for a test key only test replies, otherwise only live ones."""
     return Message.objects.filter(
         channel_id=caller.channel_id, is_test=caller.is_test, role=Message.Role.ASSISTANT
     )

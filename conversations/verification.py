@@ -1,4 +1,4 @@
-"""Proves that what was stored is what was charged."""
+"""Verifies that stored messages and charges agree."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ _DIFFERENCES = {
 
 
 def find_differences() -> Iterator[str]:
-    """Yield a sentence for each place where messages and books disagree."""
+    """Yield a sentence for each difference between messages and books."""
     for words, statement in _DIFFERENCES.items():
         yield from query_differences(words, statement)

@@ -1,4 +1,4 @@
-"""Images in messages: which addresses a part may have. The gateway itself fetches and keeps none.
+"""Images in messages: the addresses that a part may have. The gateway fetches and keeps no image.
 
 Protocol: https://platform.openai.com/docs/guides/images-vision
 """
@@ -18,7 +18,7 @@ RULE = (
 
 
 def is_image(value: Any) -> bool:
-    """Return whether this is the `image_url` of a part."""
+    """Return whether this is a valid `image_url` of a part."""
     if not isinstance(value, dict) or not value.keys() <= {"url", "detail"}:
         return False
     url, detail = value.get("url"), value.get("detail")

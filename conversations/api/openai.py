@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, GET /v1/models and /v1/models/{id}, as clients of OpenAI know them."""
+"""POST /v1/chat/completions, GET /v1/models and /v1/models/{id}, as OpenAI clients know them."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def read_request(
     path: str,
     parse: Callable[[dict[str, Any], Key | None, str], T],
 ) -> T:
-    """Return what `parse` makes of a body, of its Idempotency-Key and of what it simulates.
+    """Return what `parse` returns for the body, the Idempotency-Key, and the simulation.
 
-    `path` keeps a key of one endpoint from being taken for the same of another. Raises
-    InvalidRequest, UnsupportedMediaType.
+    `path` makes the same key at another endpoint another key. Raises InvalidRequest or
+    UnsupportedMediaType.
     """
     body = read_body(request)
     meta = request._request.META  # `request.headers` would parse all of them
@@ -135,7 +135,7 @@ class ModelView(ApiView):
         | openai_errors(401, 403, 404, 405, 429, 500, 503),
     )
     def get(self, request: Request, model_id: str) -> Response:
-        # PostgreSQL takes no NUL, not even to look for it.
+        # PostgreSQL accepts no NUL, not even in a search.
         is_text = "\x00" not in model_id
         terms = (
             selectors.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None

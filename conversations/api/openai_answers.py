@@ -1,4 +1,4 @@
-"""Answers of POST /v1/chat/completions, whole and in chunks.
+"""Answers of POST /v1/chat/completions, complete and in chunks.
 
 Protocol: https://platform.openai.com/docs/api-reference/chat/object and .../chat-streaming
 """
@@ -22,7 +22,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def completion_id(reply_id: uuid.UUID) -> str:
-    """Return a reply's id as clients of OpenAI expect it."""
+    """Return a reply's id as OpenAI clients expect it."""
     return f"{COMPLETION_PREFIX}{reply_id.hex}"
 
 
@@ -49,7 +49,7 @@ def render_completion(answer: Answer) -> bytes:
 
 
 def message_of(completion: Completion) -> dict[str, Any]:
-    """Return what the model said, as a message of the protocol."""
+    """Return the model's answer as a message of the protocol."""
     has_other = completion.tool_calls or completion.refusal
     message: dict[str, Any] = {
         "role": "assistant",
@@ -63,7 +63,7 @@ def message_of(completion: Completion) -> dict[str, Any]:
 
 
 class Chunks:
-    """Writes a stream in chunks: the role first, then pieces, the end, usage if asked for."""
+    """Writes a stream in chunks: first the role, then pieces, the end, and usage if requested."""
 
     def __init__(self, begun: Begun, *, asked: Asked) -> None:
         head = {
@@ -91,7 +91,7 @@ class Chunks:
 
 
 class ChunkWriter:
-    """Makes the events of one completion, all with the same head."""
+    """Creates the events of one completion, all with the same head."""
 
     def __init__(self, head: dict[str, Any], *, includes_usage: bool) -> None:
         self._head = head
@@ -102,7 +102,7 @@ class ChunkWriter:
         return self.choice({"role": "assistant", "content": "", "refusal": None})
 
     def choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        """Return the chunk of a piece; log probabilities go beside what they are of."""
+        """Return the chunk of a piece. Log probabilities go next to the delta, not into it."""
         logprobs = delta.get("logprobs")
         if "logprobs" in delta:
             delta = {name: value for name, value in delta.items() if name != "logprobs"}
@@ -116,7 +116,7 @@ class ChunkWriter:
         return _data(self._head | {"choices": [choice]} | no_usage)
 
     def end(self, finish_reason: str, usage: dict[str, Any]) -> bytes:
-        """Return all that follows the last piece."""
+        """Return everything after the last piece."""
         last = self.choice({}, finish_reason)
         if self._includes_usage:
             last += _data(self._head | {"choices": [], "usage": usage})
@@ -124,7 +124,7 @@ class ChunkWriter:
 
 
 def replay_chunks(body: bytes, *, asked: Asked) -> Iterator[bytes]:
-    """Yield the stream of a completion that was stored earlier, in as few chunks as can be."""
+    """Yield the stream of a stored completion, in as few chunks as possible."""
     stored = orjson.loads(body)
     head = {name: stored[name] for name in ("id", "created", "model")}
     head["object"] = "chat.completion.chunk"

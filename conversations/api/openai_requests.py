@@ -1,4 +1,4 @@
-"""Bodies of POST /v1/chat/completions: checked by hand, passed on as they are or refused by name.
+"""Bodies of POST /v1/chat/completions. Each member is passed on unchanged or refused by name.
 
 Protocol: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -23,10 +23,10 @@ from conversations.completions import Asked
 from conversations.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-# No provider takes these in a message, and images among them would be unpaid.
+# No provider accepts these in a message, and images among them would not be charged.
 _NOT_SENT = (CONTENT_PARTS, "images", *SOURCES)
 _PARTS = {"user": ("text", "image_url"), "assistant": ("text", "refusal")}
-# Members of every message, of which role, content and tool calls have checks of their own.
+# Members of every message. Role, content, and tool calls have their own checks.
 _MEMBERS: dict[str, type | UnionType] = {
     "role": object,
     "content": object,
@@ -34,8 +34,8 @@ _MEMBERS: dict[str, type | UnionType] = {
     "name": str,
     "tool_call_id": str,
 }
-# What answers have in them beside that, from here or straight from a provider. Clients send them
-# back as they came, and some models need them (openai_answers.py, channels/providers/answers.py).
+# More members of answers, from this gateway or directly from a provider. Clients send them back
+# unchanged, and some models need them (openai_answers.py, channels/providers/answers.py).
 _ANSWER_MEMBERS: dict[str, type | UnionType] = {
     "refusal": str,
     "reasoning_content": str | list | dict,
@@ -45,7 +45,7 @@ _ANSWER_MEMBERS: dict[str, type | UnionType] = {
     "thinking_blocks": list,
     "executed_tools": list,
     **dict.fromkeys(_NOT_SENT, list),
-    # DeepSeek, Mistral; Moonshot: the model goes on from here.
+    # The model continues from here: `prefix` for DeepSeek and Mistral, `partial` for Moonshot.
     "prefix": bool,
     "partial": bool,
 }
@@ -65,7 +65,7 @@ _REFUSED_MEMBERS = {
 def parse_completion_request(
     data: dict[str, Any], key: Key | None = None, simulate: str = ""
 ) -> Asked:
-    """Return the validated request. Raises InvalidRequest naming every field that is wrong."""
+    """Return the validated request. Raises InvalidRequest, naming every wrong field."""
     fields: Fields = {}
     model_id = data.get("model")
     if not isinstance(model_id, str) or not model_id:
@@ -103,7 +103,7 @@ def _parse_messages(value: Any, fields: Fields) -> list[dict[str, Any]]:
 
 
 def _parse_message(value: Any, path: str, fields: Fields) -> dict[str, Any]:
-    """Return a message without what is null; note in `fields` what is wrong with it."""
+    """Return a message without its null members. Adds errors to `fields`."""
     if not isinstance(value, dict):
         fields[path] = "Must be an object."
         return {}
@@ -140,7 +140,7 @@ def _check_members(message: dict[str, Any], role: Any, path: str, fields: Fields
 
 
 def _check_content(value: Any, role: Any, path: str, fields: Fields) -> None:
-    """Note what is wrong with a content: a string, or parts of the kinds that a role has."""
+    """Check that a content is a string or parts that the role may have. Adds errors to `fields`."""
     if isinstance(value, str):
         return
     kinds = _PARTS.get(role, ("text",)) if isinstance(role, str) else ("text",)
@@ -176,9 +176,10 @@ def _is_tool_call(call: Any) -> bool:
 
 
 def _parse_limit(data: dict[str, Any], fields: Fields) -> tuple[str, int | None]:
-    """Return the limit of the answer under the name it came with.
+    """Return the limit of the answer, and the name it came with.
 
-    Of two, the smaller, under the newer name: both are kept then, and no provider takes both.
+    If both names are set, returns the smaller limit under the newer name. That keeps both limits,
+    and no provider takes both names.
     """
     limits: dict[str, int] = {}
     for name in ("max_completion_tokens", "max_tokens"):
@@ -192,7 +193,7 @@ def _parse_limit(data: dict[str, Any], fields: Fields) -> tuple[str, int | None]
 
 
 def _parse_stream_options(value: Any, fields: Fields) -> bool:
-    """Return whether usage is asked for. Chunks are never padded, so that padding is refused."""
+    """Return whether usage is requested. Refuses padding, because chunks are never padded."""
     if value is None:
         return False
     if not isinstance(value, dict):

@@ -1,9 +1,10 @@
-"""The parameters of POST /v1/chat/completions: what passes, what is refused, and why.
+"""The parameters of POST /v1/chat/completions: which pass, which are refused, and why.
 
-One table. What has no effect on model, provider, price tier or the channel's prompt goes to the
-provider as the caller wrote it. Whatever could choose another model, spend more than is held, run
-tools at the provider or show the prompt is refused by name. So is a name that is not here, unless
-staff allow it for a route (channels/models/catalogue.py). Nothing is ever left out in silence.
+All are in one table. A parameter without effect on the model, the provider, the price tier, or the
+channel's prompt goes to the provider unchanged. The gateway refuses by name everything that could
+choose another model, spend more than is held, run tools at the provider, or show the prompt. It
+also refuses an unknown name, unless staff allow it for a route (channels/models/catalogue.py).
+Nothing is ever left out silently.
 
 Sources: https://platform.openai.com/docs/api-reference/chat/create,
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html,
@@ -24,7 +25,7 @@ from conversations.completions import UNLISTED
 LONGEST_STOP = 4
 MOST_TOOLS = 128
 MOST_TOP_LOGPROBS = 20
-# Of a name that is shown to its caller.
+# The longest name that is shown to its caller.
 _LONGEST_NAME = 100
 # A NUL in JSON: its escape, after an even number of backslashes.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -34,10 +35,10 @@ Check = Callable[[Any], bool]
 
 
 class Parameter(NamedTuple):
-    """What must hold for a parameter to pass, in words and as a check; without one it never does.
+    """The rule for a parameter, as a sentence and as a check. Without a check it is always refused.
 
-    `rule` is a sentence for the caller: what a value must be, or why the parameter is refused and
-    what to do instead.
+    `rule` is a sentence for the caller: what a value must be, or why the gateway refuses the
+    parameter and what to do instead.
     """
 
     rule: str
@@ -45,7 +46,7 @@ class Parameter(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Parameters to pass on as they are, and the names among them that a route must allow."""
+    """Parameters to pass on unchanged, and the names among them that a route must allow."""
 
     values: dict[str, Any]
     unlisted: frozenset[str]
@@ -97,7 +98,7 @@ def _are_tools(value: Any) -> bool:
 
 
 def _is_tool(tool: Any) -> bool:
-    """Tell whether a tool is a function of the caller's and nothing beside it."""
+    """Return whether a tool is a function of the caller, and nothing else."""
     if not isinstance(tool, dict) or not tool.keys() <= {"type", "function", "strict"}:
         return False
     function = tool.get("function")
@@ -136,7 +137,7 @@ _SMALL = "Must be a number from 0 to 1."
 _WHOLE = "Must be a whole number of at most 64 bits."
 _COUNT = "Must be a whole number of at least 0."
 
-# Read by the endpoint itself (openai_requests.py).
+# The endpoint itself reads these (openai_requests.py).
 _OWN = {
     "model": Parameter("Must be the id of a model; GET /v1/models lists them."),
     "messages": Parameter("Must be a list of at least one message."),
@@ -146,7 +147,7 @@ _OWN = {
     "stream_options": Parameter(_OBJECT),
 }
 
-# OpenAI's own.
+# OpenAI's parameters.
 _OPENAI = {
     "temperature": Parameter("Must be a number from 0 to 2.", _is_number(0, 2)),
     "top_p": Parameter(_SMALL, _is_number(0, 1)),
@@ -190,7 +191,7 @@ _OPENAI = {
     ),
 }
 
-# Those of vLLM, Qwen, DeepSeek, Z.AI, MiniMax, OpenRouter, Groq, Mistral and llama.cpp.
+# Parameters of vLLM, Qwen, DeepSeek, Z.AI, MiniMax, OpenRouter, Groq, Mistral, and llama.cpp.
 _OTHERS = {
     "top_k": Parameter("Must be a whole number of at least -1.", _is_whole(-1)),
     "min_p": Parameter(_SMALL, _is_number(0, 1)),
@@ -303,7 +304,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     **_OTHERS,
     **{name: Parameter(reason) for name, reason in _REFUSED.items()},
 }
-# Where an empty list says no more than none; some clients send it, and some providers refuse it.
+# An empty list means the same as none here. Some clients send it, and some providers refuse it.
 _EMPTY_IS_NONE = ("tools", "stop", "functions")
 
 
@@ -313,10 +314,10 @@ def passes(name: str) -> bool:
 
 
 def read_options(data: Mapping[str, Any], fields: Fields) -> Options:
-    """Return what of a request is passed on beside messages, model and limit.
+    """Return the parameters to pass on besides messages, model, and limit.
 
-    `null` is the same as leaving a parameter out. Notes in `fields` what is wrong or refused; what
-    is not in the table is checked for being writable alone.
+    `null` is the same as leaving a parameter out. Adds errors and refusals to `fields`. A parameter
+    that is not in the table only has to be writable.
     """
     values: dict[str, Any] = {}
     unlisted = set()
@@ -338,12 +339,12 @@ def read_options(data: Mapping[str, Any], fields: Fields) -> Options:
 
 
 def show_name(name: str) -> str:
-    """Return a caller's own name as it can be shown."""
+    """Return a name that the caller chose in a form that is safe to show."""
     return name.encode(errors="replace").decode().replace("\x00", "?")[:_LONGEST_NAME]
 
 
 def check_writable(value: Any, path: str, fields: Fields) -> None:
-    """Note what could not be passed on: NUL, lone surrogates, numbers and depth beyond JSON's."""
+    """Add an error for values that JSON cannot pass on: NUL, lone surrogates, numbers, depth."""
     try:
         written = orjson.dumps(value)
     except TypeError:

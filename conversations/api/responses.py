@@ -1,4 +1,4 @@
-"""POST /v1/responses, as clients of OpenAI know it, stateless: nothing of a response is kept."""
+"""POST /v1/responses, as OpenAI clients know it, but stateless: no response is kept."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def render_response(answer: Answer, *, settings: Mapping[str, Any]) -> bytes:
 
 
 def _describe_beginning(begun: Begun, model_id: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a response of which nothing is there yet: each has the members of this one."""
+    """Return an empty response. Every response has these members."""
     return {
         "id": f"{RESPONSE_PREFIX}{begun.reply_id.hex}",
         "object": "response",
@@ -68,7 +68,7 @@ def _why_incomplete(finish_reason: str) -> str | None:
 
 
 def _describe_usage(usage: Usage) -> dict[str, Any]:
-    """Return the tokens of a call; the clients' types want the details from everybody."""
+    """Return the tokens of a call. Clients' types require the details, so unknown ones are 0."""
     counts = describe_usage(usage)
     return {
         "input_tokens": counts["prompt_tokens"],
@@ -83,11 +83,14 @@ def _describe_usage(usage: Usage) -> dict[str, Any]:
 
 
 # --- Items ----------------------------------------------------------------------------------------
-# Their ids follow from the reply's, so that events, object and replay agree.
+# Their ids are derived from the reply's id, so that events, object, and replay agree.
 
 
 def _list_items(reply_id: uuid.UUID, completion: Completion, status: str) -> list[dict[str, Any]]:
-    """Return what the model said: thoughts, a message, calls. Where it said nothing, no text."""
+    """Return the model's answer as items: reasoning, a message, calls.
+
+    An empty answer is a message with an empty text.
+    """
     items = []
     if thoughts := text_of_reasoning(completion.members):
         name = _name_of_thoughts(completion.members)
@@ -131,7 +134,7 @@ def _message(reply_hex: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _call(reply_hex: str, number: int, call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call; members that only its provider knows come back with the next turn."""
+    """Return a call. Keeps members that only its provider knows, for the caller's next turn."""
     others = {name: call[name] for name in call if name not in ("index", "id", "type", "function")}
     return others | {
         "id": f"fc_{reply_hex}{number:02}",
@@ -144,7 +147,7 @@ def _call(reply_hex: str, number: int, call: Mapping[str, Any]) -> dict[str, Any
 
 
 def _part(kind: str, text: str) -> dict[str, Any]:
-    """Return a part of a content; `kind` is its type in the protocol."""
+    """Return a part of a content. `kind` is its type in the protocol."""
     if kind == "refusal":
         return {"type": kind, "refusal": text}
     more: dict[str, Any] = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
@@ -160,13 +163,13 @@ def _name_of_thoughts(members: Mapping[str, Any]) -> str:
 
 
 def _logprobs(logprobs: Any) -> list[Any]:
-    """Return a chat's log probabilities as a response has them: of the text alone."""
+    """Return a chat's log probabilities in a response's form, which has only those of the text."""
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     return tokens if isinstance(tokens, list) else []
 
 
 def _annotations(annotations: Any) -> list[Any]:
-    """Return the citations among a chat's annotations: a response has their members outside."""
+    """Return a chat's citations in a response's form, with their members one level higher."""
     needed = {"url", "title", "start_index", "end_index"}
     citations = [note.get("url_citation") for note in annotations or () if isinstance(note, dict)]
     return [
@@ -180,7 +183,7 @@ def _annotations(annotations: Any) -> list[Any]:
 
 
 class Events:
-    """Writes a stream: that the response is there, its items piece by piece, and the whole."""
+    """Writes a stream: the start of the response, its items piece by piece, and the whole."""
 
     def __init__(self, begun: Begun, *, asked: AskedResponse) -> None:
         model_id, settings = asked.asked.model_id, asked.settings
@@ -197,7 +200,7 @@ class Events:
 
 
 def replay_events(body: bytes) -> Iterator[bytes]:
-    """Yield the stream of a response that was stored earlier, each text in one piece."""
+    """Yield the stream of a stored response, each text in one piece."""
     stored = orjson.loads(body)
     nothing: dict[str, Any] = {
         "status": "in_progress",
@@ -209,17 +212,17 @@ def replay_events(body: bytes) -> Iterator[bytes]:
 
 
 class EventWriter:
-    """Makes the events of one response. An item opens with its first piece.
+    """Creates the events of one response. An item opens with its first piece.
 
-    It is done at the end, as a late piece may still belong to it; but thoughts are over when the
-    answer begins. What a model thinks after that is in the whole response.
+    An item is done at the end of the stream, because a late piece may still belong to it. Reasoning
+    is done as soon as the answer begins. Any later reasoning is only in the whole response.
     """
 
     def __init__(self, response: dict[str, Any]) -> None:
         self._response = response
         self._reply_hex = str(response["id"]).removeprefix(RESPONSE_PREFIX)
         self._sequence = 0
-        self._places: dict[str, int] = {}  # of the items that are open or done, by their ids
+        self._places: dict[str, int] = {}  # indexes of open and done items, by item id
         self._parts: dict[str, list[str]] = {}  # types of their parts, in order
         self._done: set[str] = set()
         self._thoughts: dict[str, Any] | None = None  # the reasoning so far
@@ -242,7 +245,7 @@ class EventWriter:
             yield from self._write_call(call)
 
     def end(self, response: dict[str, Any]) -> Iterator[bytes]:
-        """Yield what is left to say of a whole response, and the response."""
+        """Yield the remaining events of a complete response, and the response itself."""
         yield from self._begin()
         unopened = len(self._places)
         items = sorted(response["output"], key=lambda item: self._places.get(item["id"], unopened))
@@ -252,7 +255,7 @@ class EventWriter:
         yield self._event(f"response.{response['status']}", response=response | {"output": items})
 
     def fail(self, error: dict[str, Any]) -> Iterator[bytes]:
-        """Yield the end of a response that came to nothing: no part of it was charged."""
+        """Yield the end of a failed response. No part of it was charged."""
         yield from self._begin()
         response = self._response | {"status": "failed", "error": error}
         yield self._event("response.failed", response=response)
@@ -275,7 +278,7 @@ class EventWriter:
             yield from self._finish(self._thoughts)
 
     def _write_call(self, piece: Mapping[str, Any]) -> Iterator[bytes]:
-        """Yield the arguments of a call; its name is whole when they begin."""
+        """Yield the arguments of a call. Its name is complete when they begin."""
         number = piece["index"]
         empty = {"id": "", "function": {"name": "", "arguments": ""}}
         call = self._calls.setdefault(number, empty)
@@ -288,7 +291,7 @@ class EventWriter:
             yield self._event_of(item, "function_call_arguments.delta", delta=arguments)
 
     def _write_rest(self, item: dict[str, Any]) -> Iterator[bytes]:
-        """Yield what of an item has not been written yet: all of it, or a part."""
+        """Yield what has not been written yet of an item: all of it, or a part."""
         if item["type"] == "function_call" and item["id"] not in self._places:
             yield from self._open(item)
             yield self._event_of(item, "function_call_arguments.delta", delta=item["arguments"])
@@ -298,7 +301,7 @@ class EventWriter:
                 yield from self._write(item, part["type"], _text_of(part), **more)
 
     def _write(self, item: dict[str, Any], kind: str, text: str, **more: Any) -> Iterator[bytes]:
-        """Yield a piece of text, after what opens its item and its part."""
+        """Yield a piece of text. First opens its item and its part if needed."""
         yield from self._open(item)
         parts = self._parts.setdefault(item["id"], [])
         if kind not in parts:
@@ -318,7 +321,7 @@ class EventWriter:
         yield self._event("response.output_item.added", output_index=place, item=opened)
 
     def _finish(self, item: dict[str, Any]) -> Iterator[bytes]:
-        """Yield that an item and its parts are done, and put the parts into their order."""
+        """Yield the events that finish an item and its parts. Sorts the parts as they came."""
         if item["id"] in self._done:
             return
         self._done.add(item["id"])
@@ -339,7 +342,7 @@ class EventWriter:
     def _event_of(
         self, item: Mapping[str, Any], name: str, part: str | None = None, /, **members: Any
     ) -> bytes:
-        """Return an event about an item, or about its part of a type."""
+        """Return an event about an item, or about its part of the given type."""
         item_id = item["id"]
         where = {"item_id": item_id, "output_index": self._places[item_id]}
         if part is not None:

@@ -1,7 +1,7 @@
-"""The `input` of POST /v1/responses as the messages of a chat.
+"""Converts the `input` of POST /v1/responses into the messages of a chat.
 
-Items that a model wrote side by side (its reasoning, a text, calls of functions) are one message of
-a chat. Protocol: https://platform.openai.com/docs/api-reference/responses/create
+Adjacent items of a model (reasoning, text, function calls) become one message of a chat.
+Protocol: https://platform.openai.com/docs/api-reference/responses/create
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from channels.providers.base import CONTENT_PARTS, REASONING_NAMES
 from conversations.api import images
 from conversations.api.parameters import Fields, check_writable
 
-# The member of a reasoning item that says what its provider called the text, so that the text goes
-# back under the same name: providers refuse each other's.
+# The member of a reasoning item that keeps the provider's name for the text. The text goes back
+# under the same name, because providers refuse each other's names.
 REASONING_FIELD = "provider_field"
 NO_STORE = (
     "The gateway stores no items to refer to: send the item itself. Vercel's AI SDK sends the text "
@@ -22,12 +22,13 @@ NO_STORE = (
 )
 _PARTS_RULE = "Must be a string, or a list of parts of type {}."
 _ROLES = ("user", "assistant", "system", "developer")
-# Parts that roles may have; others have texts.
+# The parts that these roles may have. Other roles have only texts.
 _KINDS = {
     "user": ("input_text", "input_image"),
     "assistant": ("output_text", "refusal", "input_text"),
 }
-# What an item or a part may hold beside what is read: how it came, and what clients add to it.
+# What an item or a part may contain besides what is read: its original members, and what clients
+# add to them.
 _OF_ANY = frozenset({"type", "id", "status"})
 _OF_PART = frozenset({"type", "text", "refusal", "annotations", "logprobs", "parsed"})
 _OF_IMAGE = frozenset({"type", "image_url", "detail"})
@@ -36,12 +37,12 @@ _IMAGE_RULE = (
     f"it; detail, if any, is {', '.join(images.DETAILS)}."
 )
 _OF_CALL = _OF_ANY | {"call_id", "name", "arguments", "parsed_arguments"}
-# Members of a call that OpenAI runs otherwise; members nobody knows go to the provider.
+# Members of calls that OpenAI runs in other ways. Unknown members go to the provider.
 _NOT_OF_CALL = ("async", "caller", "namespace")
 
 
 def parse_input(value: Any, fields: Fields) -> list[dict[str, Any]]:
-    """Return the messages; note in `fields` what is wrong with which item."""
+    """Return the messages. Adds the errors of each item to `fields`."""
     if isinstance(value, str):
         check_writable(value, "input", fields)
         return [{"role": "user", "content": value}]
@@ -67,14 +68,14 @@ def _is_writable(item: dict[str, Any], path: str, fields: Fields) -> bool:
 
 
 def refuse_others(value: dict[str, Any], known: Collection[str], path: str, fields: Fields) -> None:
-    """Note members that are not known; null is the same as leaving one out."""
+    """Add an error for each unknown member. Null is the same as leaving a member out."""
     for name, member in value.items():
         if name not in known and member is not None:
             fields[f"{path}.{name[:64]}"] = "The gateway does not know this, and drops nothing."
 
 
 class _Conversation:
-    """Takes items one by one and puts together what one message of a chat holds."""
+    """Takes items one by one and joins those that belong to one message of a chat."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
@@ -102,7 +103,7 @@ class _Conversation:
                 )
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return the messages, without those of a model that hold neither text nor call."""
+        """Return the messages, without a model's messages that have no text, call, or refusal."""
         return [
             message | {"content": _simplest(message["content"])}
             for message in self._messages
@@ -153,7 +154,7 @@ class _Conversation:
         )
 
     def _add_reasoning(self, item: dict[str, Any], path: str) -> None:
-        """Give a provider back what it showed of its reasoning; others' has nobody to read it."""
+        """Give a provider its own reasoning back. Drop other reasoning, which no provider reads."""
         known = _OF_ANY | {"summary", "content", "encrypted_content", REASONING_FIELD}
         refuse_others(item, known, path, self._fields)
         name = item.get(REASONING_FIELD)
@@ -168,10 +169,10 @@ class _Conversation:
             message[name] = message.get(name, "") + text
 
     def _own_message(self, *, has_text: bool = False) -> dict[str, Any]:
-        """Return the model's message under way, or a new one.
+        """Return the model's current message, or a new one.
 
-        Two texts are two messages, unless there is a call before the second: nothing may come
-        between a call and its output.
+        Two texts are two messages, unless a call comes before the second text, because nothing may
+        come between a call and its output.
         """
         last = self._messages[-1] if self._messages else {}
         if last.get("role") != "assistant" or (
@@ -184,7 +185,7 @@ class _Conversation:
     def _read_parts(
         self, value: Any, kinds: tuple[str, ...], path: str
     ) -> tuple[list[dict[str, Any]], str]:
-        """Return a content as parts of a chat, and the refusal in it."""
+        """Return a content as parts of a chat, and its refusal."""
         if isinstance(value, str):
             return [{"type": "text", "text": value}], ""
         rule = _PARTS_RULE.format(" or ".join(kinds))
@@ -223,7 +224,7 @@ class _Conversation:
 
 
 def _simplest(parts: list[dict[str, Any]]) -> Any:
-    """Return a content as every provider takes it, if it can be: a text alone as a string."""
+    """Return a single text as a string, which every provider takes, and other contents as parts."""
     if len(parts) == 1 and parts[0]["type"] == "text":
         return parts[0]["text"]
     return parts or None

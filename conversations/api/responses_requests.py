@@ -1,4 +1,4 @@
-"""Bodies of POST /v1/responses: a stateless chat, in the words of OpenAI's newer protocol.
+"""Bodies of POST /v1/responses: a stateless chat in OpenAI's newer protocol.
 
 Protocol: https://platform.openai.com/docs/api-reference/responses/create
 """
@@ -16,7 +16,7 @@ from conversations.completions import Asked
 from conversations.idempotency import Key
 
 _STATELESS = "The gateway stores no conversation: send all of it in input."
-# What the gateway does not do, and why. Null is the same as leaving it out.
+# What the gateway does not do, and why. Null is the same as leaving a member out.
 _REFUSED = {
     "previous_response_id": _STATELESS,
     "conversation": _STATELESS,
@@ -27,7 +27,7 @@ _MOST_METADATA = 16
 
 @dataclass(frozen=True, slots=True)
 class AskedResponse:
-    """What is asked, and the settings that its response repeats."""
+    """A request, and the settings that its response repeats."""
 
     asked: Asked
     settings: dict[str, Any]
@@ -36,7 +36,7 @@ class AskedResponse:
 def parse_response_request(
     data: dict[str, Any], key: Key | None = None, simulate: str = ""
 ) -> AskedResponse:
-    """Return the validated request. Raises InvalidRequest naming every field that is wrong."""
+    """Return the validated request. Raises InvalidRequest, naming every wrong field."""
     fields: Fields = {}
     given = _check_members(data, fields)
     messages = parse_input(data.get("input"), fields)
@@ -62,9 +62,10 @@ def parse_response_request(
 
 
 def _check_members(data: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """Return the members that are not null; note those that are wrong by themselves.
+    """Return the members that are not null. Adds errors for values that are wrong by themselves.
 
-    Raises InvalidRequest for what cannot be written, and so could not be shown either.
+    Raises InvalidRequest for unknown members, and for values that cannot be written as JSON and so
+    could not be shown either.
     """
     for name, value in data.items():
         path = name[:64] if name.isprintable() else "body"
@@ -111,7 +112,7 @@ def _is_metadata(value: Any) -> bool:
 
 
 _LOGPROBS = "message.output_text.logprobs"
-# Nothing that a provider of chats shows is encrypted; clients ask for it whatever the model.
+# Chat providers show no encrypted reasoning, but clients ask for it with every model.
 _INCLUDES = (_LOGPROBS, "reasoning.encrypted_content")
 _TEXT_RULE = "Must be a string."
 _FLAG_RULE = "Must be true or false."
@@ -160,14 +161,14 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "prompt_cache_key": (_is_text, _TEXT_RULE),
 }
 _KNOWN = {"input", "tool_choice", *_RULES}
-# Members that a chat has under the same name, and that go to the provider as they are.
+# Members with the same name in a chat. They go to the provider unchanged.
 _PASSED = (
     "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "service_tier",
 )  # fmt: skip
 
 
 def _parse_options(given: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """Return the options of a chat that say the same; note in `fields` what is wrong inside."""
+    """Return the equivalent options of a chat. Adds errors inside the members to `fields`."""
     options = {name: given[name] for name in _PASSED if name in given}
     if "stream_options" in given and "stream_options" not in fields:
         _check_stream_options(given["stream_options"], fields)
@@ -183,7 +184,7 @@ def _parse_options(given: dict[str, Any], fields: Fields) -> dict[str, Any]:
         return options
     tools = [_parse_tool(tool, n, fields) for n, tool in enumerate(given.get("tools", ()))]
     choice = _parse_tool_choice(given.get("tool_choice"), fields)
-    if tools:  # providers refuse the others without
+    if tools:  # without tools, providers refuse the options about them
         options["tools"] = tools
         if "parallel_tool_calls" in given:
             options["parallel_tool_calls"] = given["parallel_tool_calls"]
@@ -193,7 +194,7 @@ def _parse_options(given: dict[str, Any], fields: Fields) -> dict[str, Any]:
 
 
 def _check_stream_options(value: dict[str, Any], fields: Fields) -> None:
-    """Usage always comes, and nothing is padded."""
+    """Check the options of a stream. Usage is always included, and nothing is padded."""
     refuse_others(value, ("include_usage", "include_obfuscation"), "stream_options", fields)
     if not isinstance(value.get("include_usage"), bool | None):
         fields["stream_options.include_usage"] = _FLAG_RULE
@@ -221,7 +222,7 @@ def _parse_format(value: Any, fields: Fields) -> dict[str, Any]:
         fields["text.format"] = rule
         return {}
     refuse_others(value, ("type", *members), "text.format", fields)
-    if kind == "text":  # what a chat is anyway
+    if kind == "text":  # the default of a chat
         return {}
     if kind == "json_object":
         return {"response_format": {"type": kind}}
@@ -234,7 +235,7 @@ def _parse_format(value: Any, fields: Fields) -> dict[str, Any]:
 
 
 def _parse_reasoning(value: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """Return the effort. A summary may be asked for; what the model shows comes in full."""
+    """Return the effort. Accepts a summary, but the model's visible reasoning comes in full."""
     refuse_others(value, ("effort", "summary", "generate_summary"), "reasoning", fields)
     for name in ("effort", "summary", "generate_summary"):
         if not isinstance(value.get(name), str | None):
@@ -280,7 +281,7 @@ def _parse_tool_choice(value: Any, fields: Fields) -> Any:
 
 
 def _settings_of(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of a response that repeat what was asked, as it is understood."""
+    """Return the members of a response that repeat the request, with defaults filled in."""
     text, reasoning = given.get("text", {}), given.get("reasoning", {})
     return {
         "background": False,

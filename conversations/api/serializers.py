@@ -31,11 +31,11 @@ MAX_SESSION_ID = 255
 MAX_URL = 2_048
 MAX_TITLE = 512
 MAX_IDEMPOTENCY_KEY = 255
-# What the checks below accept, as patterns of the OpenAPI document: no NUL, something besides
-# white space, and of the message at most 2,000 characters between its first and its last.
+# Patterns for the OpenAPI document that match what the checks below accept: no NUL, not only white
+# space, and a message of at most 2,000 characters, not counting white space around it.
 MESSAGE_PATTERN = rf"^\s*[^\s\u0000]([^\u0000]{{0,{MAX_MESSAGE - 2}}}[^\s\u0000])?\s*$"
 SESSION_ID_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
-# From four fifths of the day's quota on, answers carry a warning.
+# Answers carry a warning from four fifths of the daily quota on.
 WARN_FROM_FIFTHS = 4
 
 

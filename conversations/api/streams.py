@@ -1,4 +1,4 @@
-"""Answering with server-sent events: what both streaming endpoints do alike."""
+"""Answers with server-sent events, shared by all streaming endpoints."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def stream_answer(
     form: Callable[[Begun], Format[Outcome]],
     replay: Callable[[bytes], Iterable[bytes]],
 ) -> HttpResponseBase:
-    """Answer with events; what fails before the call, or soon after its start, is raised as ever.
+    """Answer with events. Raises errors from before the call, or from soon after its start.
 
-    `form` writes an answer that has begun, `replay` one that was stored earlier.
+    `form` writes a running answer, `replay` a stored one.
     """
     db.release_connection()
     stream = Stream(run)
@@ -41,8 +41,8 @@ def stream_answer(
         headers["Idempotency-Replayed"] = "true"
         events = replay(first.body)
     response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
-    # Also where the caller is gone before the first event was asked for: a generator that never
-    # ran cannot wait for its turn.
+    # Needed if the caller leaves before the first event is read: a generator that never ran cannot
+    # wait for its turn.
     response._resource_closers.append(stream.finish)  # type: ignore[attr-defined]  # Django's own
     return response
 
@@ -50,15 +50,15 @@ def stream_answer(
 def _begin(
     stream: Stream[Outcome], form: Format[Outcome], headers: dict[str, str]
 ) -> Iterable[bytes]:
-    """Return the events of a call that has begun; who answers goes into `headers`, if in time.
+    """Return the events of a running call. If the provider is known in time, sets its header.
 
-    Raises what the call raises by then. Later, a failure is an event.
+    Raises the call's error if it comes by then. A later error becomes an event.
     """
     with suppress(Empty):
         item = stream.next(timeout=streaming.KEEP_ALIVE_SECONDS)
         if isinstance(item, BaseException):
             raise item
-        if isinstance(item, Outcome):  # an answer of no piece
+        if isinstance(item, Outcome):  # an answer without pieces
             assert item.answer is not None, "a replay does not begin"
             headers["X-Gateway-Provider"] = item.answer.reply.provider_name
             return [form.end(item)]

@@ -1,4 +1,4 @@
-"""GET /api/usage and GET /api/usage/{id}: totals and receipts."""
+"""GET /api/usage and GET /api/usage/{reference}: totals and receipts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class UsageTotalsSchema(serializers.Serializer[Any]):
     groups = UsageGroupSchema(many=True)
 
 
-# `from` is a word of Python's own.
+# `from` is a Python keyword.
 UsageTotalsSchema._declared_fields["from"] = serializers.DateField()
 
 
@@ -126,7 +126,7 @@ class ReceiptView(ApiView):
 
 
 def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> usage.Period:
-    """Return the days asked for; note in `fields` what is wrong with them."""
+    """Return the requested days. Adds errors to `fields`."""
     today = utc_day(timezone.now())
     to = _read_day(last, "to", fields) or today
     since = _read_day(first, "from", fields) or to - timedelta(days=DEFAULT_DAYS - 1)
@@ -142,7 +142,7 @@ def _read_day(text: str | None, name: str, fields: dict[str, str]) -> date | Non
         day = date.fromisoformat(text)
     except ValueError:
         day = None
-    # The ends of the calendar leave no room for the day before and after.
+    # At the ends of the calendar there would be no day before or after.
     if day is None or not 2000 <= day.year <= 9000:
         fields[name] = "Must be a day such as 2026-11-30."
         return None

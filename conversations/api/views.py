@@ -215,7 +215,7 @@ def read_history_query(request: Request) -> tuple[str, int | None, uuid.UUID | N
 def read_query(request: Request) -> dict[str, str]:
     """Return the query string; of a name that comes twice, the last value counts."""
     try:
-        # Strictly: Django's own parsing would put a replacement character where bytes are wrong.
+        # Strict, because Django's own parsing replaces wrong bytes with a replacement character.
         query = parse_qsl(
             request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict"
         )

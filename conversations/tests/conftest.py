@@ -1,4 +1,4 @@
-"""What all tests of conversations share."""
+"""Fixtures for all tests of conversations."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from conversations import streaming
 
 @pytest.fixture(autouse=True)
 def _no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send no comment because the machine is busy; a test about comments asks for them."""
+    """Keep a busy machine from causing keep-alive comments. Tests about comments turn them on."""
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 600.0)

@@ -1,4 +1,4 @@
-"""Other people's clients, locked, downloaded once for each lock file into DATA_DIR."""
+"""Third-party clients with locked versions, downloaded once for each lock file into DATA_DIR."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SDK = Path(__file__).parent / "sdk"
 
 
 def npm_workspace() -> Path:
-    """Return a directory with the npm clients and our scripts; skips without node and npm."""
+    """Return a directory with the npm clients and our scripts. Skips without node and npm."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs node and npm")
     place = place_for("package-lock.json")
@@ -28,7 +28,7 @@ def npm_workspace() -> Path:
 
 
 def python_workspace() -> Path:
-    """Return a directory with an environment that has LangChain in it."""
+    """Return a directory with a virtual environment that contains LangChain."""
     place = place_for("requirements.txt")
     stamp = place / "installed"
     if not stamp.exists():
@@ -47,7 +47,7 @@ def place_for(lock: str) -> Path:
 
 
 def run(place: Path, *command: str, **environment: str) -> str:
-    """Run a program there; return what it prints. Fails the test where it fails."""
+    """Run a program in the directory and return its output. Fails the test if the program fails."""
     result = subprocess.run(
         command,
         cwd=place,

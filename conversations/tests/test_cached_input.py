@@ -1,4 +1,4 @@
-"""Cached and reasoning tokens: told by a provider, charged to the micro-credit, shown alike."""
+"""Cached and reasoning tokens: reported, charged to the micro-credit, shown the same everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conversations.tests.test_openai import assert_books_agree, complete
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# A token in, a cached one and one out cost 400, 100 and 1,000 micro-credits.
+# An input token, a cached one, and an output token cost 400, 100, and 1,000 micro-credits.
 PRICES = {
     "price_per_1k_input_tokens_microcredits": 400_000,
     "price_per_1k_cached_input_tokens_microcredits": 100_000,
@@ -42,7 +42,7 @@ def live() -> ApiClient:
 
 
 def pieces_of(usage: Any, *, is_stream: bool) -> tuple[list[bytes], dict[str, str]]:
-    """Return the arguments of `served` for an answer whose provider tells this usage."""
+    """Return the arguments of `served` for an answer whose provider reports this usage."""
     told = {"usage": usage}
     if is_stream:
         last = b"data: " + orjson.dumps({"choices": []} | told) + b"\n\n"
@@ -53,7 +53,7 @@ def pieces_of(usage: Any, *, is_stream: bool) -> tuple[list[bytes], dict[str, st
 
 
 def ask(live: ApiClient, path: str, *, is_stream: bool, **headers: str) -> dict[str, Any]:
-    """Return the usage of an answer, and for the chat what it says of credits."""
+    """Return the usage of an answer, and for the chat also its credits."""
     more: dict[str, Any] = {"stream": is_stream, "headers": headers}
     if path == "chat":
         response = live.chat(**more)
@@ -76,7 +76,8 @@ def charged() -> int:
     return 100_000_000 - CreditAccount.objects.get().balance_microcredits
 
 
-# What a provider tells beside 50 and 20 tokens; cached and reasoning tokens as they are believed.
+# The usage that a provider reports besides 50 and 20 tokens, then the cached and reasoning tokens
+# that the gateway believes.
 SHAPES: dict[str, tuple[dict[str, Any], int | None, int | None]] = {
     "both": (
         {
@@ -195,7 +196,7 @@ def test_cached_input_can_be_free(live: ApiClient, settings: Any, path: str) -> 
 def test_a_cached_price_above_that_of_input_never_charges_above_the_hold(
     live: ApiClient, settings: Any, path: str, input_price: int
 ) -> None:
-    """Written past the form: the hold reckons all input at its own price."""
+    """Such a price bypasses the form's check. The hold counts all input at the input price."""
     set_prices(
         price_per_1k_input_tokens_microcredits=input_price,
         price_per_1k_cached_input_tokens_microcredits=10**9,

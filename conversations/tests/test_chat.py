@@ -1,4 +1,4 @@
-"""POST /api/chat: what a backend sees when all goes well, and what the books say."""
+"""POST /api/chat: what a backend sees when all goes well, and what the books contain."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_free_model_needs_no_credits(provider: FakeProvider) -> None:
 def test_the_demo_answers_while_no_provider_is_configured(api: ApiClient) -> None:
     body = api.chat("Anybody there?").json()
     assert "demo" in body["reply"]
-    assert "PROVIDER_BASE_URL" not in body["reply"]  # that is the operator's business
+    assert "PROVIDER_BASE_URL" not in body["reply"]  # only the operator may see it
     assert "Anybody there?" in body["reply"]
     assert body["usage"]["total_tokens"] > 0
     assert body["credits"] == {"charged": "0.000000", "remaining": "100.000000"}
@@ -247,19 +247,19 @@ def test_a_long_session_sends_only_the_turns_that_fit(provider: FakeProvider) ->
         provider.script.append(reply("y" * 6000))
         assert api.chat("x" * 2000).status_code == 200
     prompt = provider.prompts[-1]
-    # 6,144 tokens for the prompt: the new message and two earlier turns of some 2,000 tokens.
+    # The prompt has 6,144 tokens: the new message and two earlier turns of about 2,000 tokens each.
     assert [part["role"] for part in prompt] == ["user", "assistant"] * 2 + ["user"]
     assert len(api.history()) == 16
 
 
 def test_the_statements_are_short_enough_for_the_driver_to_keep_them_parsed(site: Site) -> None:
-    """psycopg parses a longer one, or one of more parameters, anew each time."""
+    """psycopg parses a longer statement, or one with more parameters, again each time."""
     caller = site.caller()
     lease = turns.opening(caller=caller, session_id="s1", now=timezone.now(), ticket=None)
     chat = [
         throttling._find_and_count(),
         throttling._COUNT_KNOWN,
-        # The same while a pepper is being rotated.
+        # The same two while a pepper is being rotated.
         throttling._find_and_count(by_many=True),
         throttling._count_known_by_many(),
         lease.statement,
@@ -278,7 +278,7 @@ def test_a_plain_chat_takes_three_statements(provider: FakeProvider) -> None:
         assert api.chat().status_code == 200
     verbs = [query["sql"].split()[0] for query in captured]
     if connection.vendor == "postgresql":
-        # Key and minute; turn with history, and hold; settlement. Each a transaction by itself.
+        # Key and minute, then turn with history and hold, then settlement. Each is a transaction.
         assert verbs == ["WITH", "WITH", "WITH"]
     else:
         assert len([verb for verb in verbs if verb not in {"BEGIN", "COMMIT"}]) == 15
@@ -289,7 +289,7 @@ def test_a_small_balance_gets_a_shorter_answer_instead_of_a_refusal(
 ) -> None:
     set_prices(price_per_1k_output_tokens_microcredits=10_000_000)
     api = ApiClient(make_site(credit_amount=6).api_key)
-    # 1 credit flat leaves 5, which pay for 500 of the 8,192 tokens.
+    # The flat price of 1 credit leaves 5, which pay for 500 of the 8,192 tokens.
     provider.script.append(reply(output_tokens=100))
     assert api.chat().json()["credits"] == {"charged": "2.000000", "remaining": "4.000000"}
     assert provider.requests[-1].max_output_tokens == 500

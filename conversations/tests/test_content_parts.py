@@ -1,4 +1,4 @@
-"""Parts of an answer that are no text, and reasoning that is no string: who gets what of them."""
+"""Answer parts that are not text, and reasoning that is not a string: who gets which of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REASONING = {"id": "r1", "encrypted": "x"}
 
 
 class Painter:
-    """A provider whose answers hold more than text."""
+    """A provider whose answers contain more than text."""
 
     def __init__(self) -> None:
         self.message: dict[str, Any] = {"content": CONTENT}
@@ -54,7 +54,7 @@ def live() -> ApiClient:
 
 
 def message_of(live: ApiClient) -> dict[str, Any]:
-    """Return a completion's message, which a stream says alike."""
+    """Return a completion's message. Checks that a stream carries the same message."""
     message: dict[str, Any] = complete(live).json()["choices"][0]["message"]
     chunks = test_openai_streaming.parse(complete(live, stream=True).getvalue())
     streamed: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def test_visitors_get_the_text(live: ApiClient, painter: Painter) -> None:
 
 
 def test_an_answer_can_be_sent_back_as_it_came(live: ApiClient, painter: Painter) -> None:
-    """But its images are not: nobody has asked what they cost."""
+    """The gateway leaves out its images, because they would not be charged."""
     painter.message |= {"reasoning": REASONING, "images": [IMAGE]}
     message = message_of(live)
     assert message["reasoning"] == REASONING

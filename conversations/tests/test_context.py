@@ -1,4 +1,4 @@
-"""What of a long conversation is sent: by the provider's own counts where there are any."""
+"""Which turns of a long conversation are sent, by the provider's counts if there are any."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def gemma() -> Site:
-    """8,192 tokens of window, 2,048 of them kept for the answer: 6,144 for the prompt."""
+    """A window of 8,192 tokens: 2,048 are kept for the answer, 6,144 for the prompt."""
     return make_site(model_id="gemma2-9b-it", requests_per_minute=1000)
 
 
 def talk(api: ApiClient, provider: FakeProvider, sizes: list[int]) -> None:
-    """Have turns of these sizes, each told by the provider as prompt and reply."""
+    """Run turns of these sizes, which the provider reports as prompt and reply."""
     total = 0
     for size in sizes:
         provider.script.append(reply("short", total + size - 10, 10))
@@ -36,7 +36,7 @@ def test_turns_count_as_the_provider_counted_them(gemma: Site, provider: FakePro
     api = ApiClient(gemma.api_key)
     talk(api, provider, [100, 2000, 2500, 2500])
     assert api.chat("short").status_code == 200
-    # The texts are tiny; only the counts say that no more than two of these turns fit.
+    # The texts are tiny. Only the counts show that no more than two of these turns fit.
     assert turns_sent(provider) == 2
 
 
@@ -111,7 +111,7 @@ def test_a_context_that_is_too_long_is_asked_once_more_with_fewer_turns(gemma: S
 def test_messages_older_than_the_lease_are_read_anew(
     site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
-    """A lease that waited for the end of another turn was read before that turn was stored."""
+    """If the lease waited for another turn, its messages were read before that turn was stored."""
     for number in range(3):
         provider.script.append(reply(f"Answer {number}"))
         assert api.chat(f"Question {number}").status_code == 200

@@ -1,4 +1,4 @@
-"""Walks the public API contract: every error, its shape, its headers, the order of checks."""
+"""Walks the public API contract: every error, its shape, its headers, and the order of checks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_body_that_declares_no_length_is_411_before_the_key_is_looked_at() -> 
 
 
 def chunked(api: ApiClient, body: bytes | io.BytesIO, coding: str = "chunked", **extra: Any) -> Any:
-    """Post a body as the server gives one to us that came in chunks: with no length."""
+    """Post a body without a length, in the form in which the server passes on a chunked body."""
     return api.client.generic(
         "POST",
         "/api/chat",
@@ -205,7 +205,7 @@ def test_an_address_that_keeps_guessing_is_told_to_wait(
     site: Site, settings: Any, provider: FakeProvider, clock: Any
 ) -> None:
     settings.FAILED_KEYS_PER_MINUTE = 3
-    # An address of this run alone: Redis remembers longer than a test.
+    # An address that only this run uses, because Redis remembers longer than a test.
     settings.TRUSTED_PROXY_COUNT = 1
     address = {"X-Forwarded-For": f"test-{uuid.uuid4()}"}
     guesses = [ApiClient(generate_key(is_test=False)).chat(headers=address) for _ in range(5)]
@@ -226,7 +226,7 @@ def test_a_disabled_site_is_403_at_once(
     row.save()
     response = api.post("/api/chat", "no json at all")
     assert_error(response, 403, "site_disabled")
-    # A valid key's answer carries the rate headers; the refusal was not counted.
+    # An answer to a valid key carries the rate headers. The refusal was not counted.
     assert response["X-RateLimit-Limit"] == "60"
     assert response["X-RateLimit-Remaining"] == "59"
     for path in ("/api/history?session_id=s", "/api/key", "/api/models"):

@@ -1,4 +1,4 @@
-"""Answers without text, from a provider's socket: who pays, what is said, who else notices."""
+"""Answers without text, from a provider's socket: who pays, who sees what, what is counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 FALLBACK = "Let me get a colleague."
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
-# Flat, and for a token in and out: 1.0032 credits for the usage above.
+# A flat price, and prices of input and output tokens: 1.0032 credits for the usage above.
 PRICES = {
     "price_per_1k_input_tokens_microcredits": 400_000,
     "price_per_1k_output_tokens_microcredits": 1_000_000,
@@ -45,7 +45,7 @@ def live(live_site: Site) -> ApiClient:
 
 
 def said(finish_reason: str, *, is_stream: bool, member: str = "content", text: str = "") -> Any:
-    """Return the arguments of `served` for an answer that says this and then ends so."""
+    """Return the arguments of `served` for an answer with this text and finish reason."""
     if is_stream:
         first = chunk(text).replace(b'"content"', f'"{member}"'.encode())
         return [first, chunk(None, finish_reason), USAGE_CHUNK, DONE], {}

@@ -1,4 +1,4 @@
-"""What the clean-up does, and that nothing depends on it."""
+"""The clean-up of sessions, and that nothing depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a message that got no answer, and that keeping it changes nothing else."""
+"""The record of a message that got no answer, and that recording it changes nothing else."""
 
 from __future__ import annotations
 

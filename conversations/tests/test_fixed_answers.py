@@ -1,4 +1,4 @@
-"""An owner's own answers: without a provider, free, marked in the transcript."""
+"""An owner's saved replies: sent without a provider, free, and marked in the transcript."""
 
 from __future__ import annotations
 

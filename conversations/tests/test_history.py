@@ -1,4 +1,4 @@
-"""GET /api/history: whole, by pages, in pieces, and never at another's cost."""
+"""GET /api/history: whole, by pages, in pieces, and never at the cost of other requests."""
 
 from __future__ import annotations
 

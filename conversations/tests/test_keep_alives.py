@@ -1,6 +1,6 @@
-"""Streams that wait for their first piece: comments meanwhile, and what a failure then looks like.
+"""Streams that wait for their first piece: comments meanwhile, and the form of a later failure.
 
-The provider waits until a comment has been read, so that no test depends on how fast anything is.
+The provider waits until a comment has been read, so that no test depends on speed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def live(live_site: Site) -> ApiClient:
 
 @pytest.fixture
 def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Send comments at once; the event lets a provider answer that waits for it."""
+    """Make streams send comments at once. Setting the event lets the waiting provider answer."""
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.001)
     return threading.Event()
 
@@ -64,7 +64,7 @@ def after(go_on: threading.Event, outcome: Completion | Exception) -> Callable[[
 
 
 def read_late(response: Any, go_on: threading.Event) -> list[bytes]:
-    """Return the events of a stream whose provider goes on once a comment has been read."""
+    """Read a comment, let the provider continue, and return the stream's events."""
     assert response.status_code == 200, response.content
     assert response["Content-Type"] == "text/event-stream"
     assert "X-Gateway-Provider" not in response

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.local_llm]
 @pytest.fixture
 def api(settings: Any) -> ApiClient:
     settings.PROVIDER_BASE_URL = f"http://127.0.0.1:{os.environ.get('LLM_PORT', '8081')}/v1"
-    # So small a model sometimes never comes to an end.
+    # Such a small model sometimes never stops.
     LanguageModel.objects.update(max_output_tokens=64)
     return ApiClient(make_site().api_key)
 
@@ -32,7 +32,7 @@ def test_a_real_model_answers_and_receives_the_conversation(api: ApiClient) -> N
     usage = [response.json()["usage"] for response in (first, second)]
     assert all(counts["completion_tokens"] > 0 for counts in usage)
     assert "estimated" not in usage[0]
-    # The second prompt holds the first exchange as well.
+    # The second prompt also contains the first exchange.
     assert usage[1]["prompt_tokens"] > usage[0]["total_tokens"]
     assert first.json()["credits"]["charged"] == "1.000000"
     assert [m["role"] for m in api.history()] == ["user", "assistant"] * 2

@@ -1,4 +1,4 @@
-"""What a model writes is shown, and never runs."""
+"""A model's text is shown, and never runs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_very_long_text_is_shown_as_it_is() -> None:
 
 # --- Cost -------------------------------------------------------------------------------------
 
-# Each repeated; what begins and never ends, nests, or grows is what costs parsers most.
+# Each piece is repeated. Markup that never ends, nests, or grows costs parsers most.
 HOSTILE_PIECES = [
     "[", "![", "[a](", "[a]", "[[a]", "[]: a\n", '[a]: b "\n', "[a\n", "*", "*a ", "**a *b ",
     "_a_", "`", "`a", "``a`", "~~a", "<", "<a@b.c>", "<a href='", "&amp;", "\\", ">", "> a\n",
@@ -98,7 +98,7 @@ def nested_lists(size: int) -> str:
 
 
 def calls_of(text: str) -> int:
-    """Return how many functions rendering calls: work that no busy machine changes."""
+    """Return how many function calls rendering takes, which a busy machine does not change."""
     count = 0
 
     def note(frame: FrameType, event: str, arg: Any) -> None:
@@ -116,7 +116,7 @@ def calls_of(text: str) -> int:
 
 # About 12,000 words in 1,800 lines.
 LONG_REPLY = ("Words and *more* words, with `code` in them.\n" * 20 + "- one\n- two\n\n") * 80
-# Four times what LONG_REPLY takes.
+# Four times as many as LONG_REPLY takes.
 MOST_CALLS = 2_200_000
 
 

@@ -1,4 +1,4 @@
-"""What stays in memory: of an answered request nothing, of a waiting call what it sends."""
+"""What stays in memory: nothing of an answered request, and only the payload of a waiting call."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_answered_request_is_freed_without_the_collector(
     fields: dict[str, Any] | None,
     status: str,
 ) -> None:
-    serve(site, "POST", "/api/chat", CHAT)  # so that there is a history
+    serve(site, "POST", "/api/chat", CHAT)  # creates a history
     before = alive()
     assert serve(site, method, path, fields).startswith(status)
     assert [one for one in alive() if one not in before] == []

@@ -1,4 +1,4 @@
-"""Odd and broken streams of a provider, from its socket to either endpoint's last event."""
+"""Odd and broken provider streams, from the socket to the last event of both endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTING_ON = [
     chunk("i", None, USAGE),
     chunk(None, "stop", USAGE),
 ]
-# The model's name in all of them is another one than was asked for.
+# In all of them, the model's name differs from the requested one.
 ANSWERS = {
     "whole": ([chunk("Hi"), chunk(None, "stop"), USAGE_CHUNK, DONE], 5),
     "two [DONE]": ([chunk("Hi", "stop"), USAGE_CHUNK, DONE, DONE], 5),

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions and GET /v1/models, byte for byte as clients of OpenAI read them."""
+"""POST /v1/chat/completions and GET /v1/models, byte for byte as OpenAI clients read them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def complete(api: ApiClient, messages: Any = HELLO, **more: Any) -> Any:
 
 
 def assert_error(response: Any, status: int, code: str, param: str | None = None) -> str:
-    """Check an error's shape and headers; return its message."""
+    """Check an error's shape and headers. Returns its message."""
     assert response.status_code == status, response.content
     assert set(response.json()) == {"error"}
     error = response.json()["error"]
@@ -281,7 +281,7 @@ def test_the_own_model_needs_no_query_and_another_one(
     api: ApiClient, provider: FakeProvider, django_assert_max_num_queries: Any
 ) -> None:
     complete(api)
-    # Key, minute; hold; settlement; and what begins and ends a transaction.
+    # Key and minute, hold, settlement, and the start and end of a transaction.
     most = 6 if connection.vendor == "postgresql" else 17
     with django_assert_max_num_queries(most):
         complete(api)

@@ -1,4 +1,4 @@
-"""Images in messages of /v1/chat/completions: who may send them, what is held, what is kept."""
+"""Images in messages of /v1/chat/completions: who may send them, what is held, what is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: what it holds, charges, stores and gives back."""
+"""POST /v1/chat/completions: what it holds, charges, stores, and gives back."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_holds_the_highest_possible_cost(api: ApiClient, provider: FakeProvider)
 
     provider.script.append(look)
     complete(api, max_tokens=100)
-    # The message as JSON and two template marks, at a token a byte; 100 tokens of answer.
+    # The message as JSON and two template marks, at one token per byte. The answer has 100 tokens.
     most_input = len(orjson.dumps(HELLO[0])) + 10
     assert held == [1_000_000 + most_input + 100]
     assert CreditAccount.objects.get().held_microcredits == 0
-    # Never charged above the hold.
+    # The charge never exceeds the hold.
     assert CreditAccount.objects.get().balance_microcredits == 100_000_000 - held[0]
     assert_books_agree()
 
@@ -53,7 +53,7 @@ def test_the_hold_counts_tools_and_ends_at_the_window(
     set_prices(price_per_1k_input_tokens_microcredits=1_000)
 
     def held_for(*arguments: Any, **members: Any) -> int:
-        # By the answer's own request id: two ids of one millisecond sort either way.
+        # Found by the answer's request id, because two ids of one millisecond sort in any order.
         request_id = complete(api, *arguments, **members).headers["X-Request-Id"]
         return Hold.objects.get(request_id=request_id).amount_microcredits
 
@@ -88,7 +88,7 @@ def test_more_tokens_than_were_asked_for_are_not_believed(
     usage = complete(api, max_tokens=20).json()["usage"]
     assert usage.get("estimated", False) is is_estimated
     assert usage["completion_tokens"] == (10 if is_estimated else output_tokens)
-    # Within the tolerance, the hold is the most.
+    # Within the tolerance, the hold is the upper bound.
     charged = 1_000_000 + (10_000 if is_estimated else 20_000)
     assert Message.objects.get().charged_microcredits == charged
     assert_books_agree()

@@ -1,4 +1,4 @@
-"""The official npm client against a running server; left out unless asked for by `-m sdk`."""
+"""The official npm client against a running server. Runs only with `-m sdk`."""
 
 from __future__ import annotations
 

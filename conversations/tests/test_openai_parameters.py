@@ -24,7 +24,7 @@ from conversations.tests.test_openai import CALL, HELLO, MODEL, WEATHER, assert_
 pytestmark = pytest.mark.django_db
 
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-# One right value of every parameter that passes; the last test of this part compares the names.
+# Valid values of every parameter that passes. The last test of this section compares the names.
 RIGHT: dict[str, list[Any]] = {
     "temperature": [0, 0.7, 2],
     "top_p": [1],
@@ -180,7 +180,7 @@ def test_the_guide_and_the_schema_tell_of_the_whole_table() -> None:
 
 @pytest.fixture
 def first_route(site: Site, monkeypatch: pytest.MonkeyPatch) -> Route:
-    """Two routes to the channel's model, neither of which allows anything."""
+    """Create two routes to the channel's model that allow nothing. Returns the first."""
     monkeypatch.setattr(settings, "PROVIDER_ALLOW_PRIVATE_ADDRESSES", True)
     Route.objects.filter(model=site.channel.model).delete()
     for name in ("one", "two"):

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: every field that is wrong, and all that never gets so far."""
+"""POST /v1/chat/completions: every wrong field, and requests that are refused before that check."""
 
 from __future__ import annotations
 

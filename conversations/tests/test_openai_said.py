@@ -1,4 +1,4 @@
-"""What a provider said of a request it refused: told to the caller, without what is not theirs."""
+"""A provider's words on a refused request: passed to the caller, without what is not theirs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def live(live_site: Site) -> ApiClient:
 
 
 def refused(live: ApiClient, settings: Any, body: Any, status: int = 400, **more: Any) -> Any:
-    """Return the error a caller gets of a provider's error."""
+    """Return the error that a caller gets for a provider's error."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     with StubServer(answer(raw, status=f"{status} Refused")) as server:
         settings.PROVIDER_BASE_URL = server.url("/v1")
@@ -175,7 +175,7 @@ def test_our_own_message_is_no_param(live: ApiClient, settings: Any) -> None:
     assert refused(live, settings, body)["param"] is None
 
 
-# --- What is not the caller's ---------------------------------------------------------------------
+# --- What callers must not see --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

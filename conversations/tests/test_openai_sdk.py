@@ -1,4 +1,4 @@
-"""The official Python client against a running server: nothing in it is told who answers."""
+"""The official Python client against a running server. It does not know that a gateway answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client(live_site: Site, live_server: Any) -> OpenAI:
 
 @pytest.fixture
 def simulating(live_site: Site, live_server: Any) -> Callable[[str], OpenAI]:
-    """Return a client with the test key that asks for an error."""
+    """Return a function that creates a client whose test key requests an error."""
 
     def make(what: str) -> OpenAI:
         return OpenAI(
@@ -52,7 +52,7 @@ def simulating(live_site: Site, live_server: Any) -> Callable[[str], OpenAI]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the client waits before each retry; it does not really wait."""
+    """Record how long the client waits before each retry, without waiting."""
     seconds: list[float] = []
     monkeypatch.setattr("openai._base_client.time.sleep", seconds.append)
     return seconds
@@ -103,7 +103,7 @@ def test_tools_pass_through(client: OpenAI, provider: FakeProvider) -> None:
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     assert choice.message.tool_calls is not None
     assert choice.message.tool_calls[0].to_dict() == CALL
-    # The client sends its own message back as it came, with the tool's answer.
+    # The client sends the message back unchanged, with the tool's answer.
     answer = choice.message.to_dict(mode="json")
     result = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
     client.chat.completions.create(

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions with `stream`: chunks, breaks, hang-ups, and the books at the end."""
+"""POST /v1/chat/completions with `stream`: chunks, breaks, disconnects, and the final books."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def live(live_site: Site) -> ApiClient:
 
 
 def parse(body: bytes) -> list[Any]:
-    """Return the data of each event, parsed; comments are left out."""
+    """Return the parsed data of each event. Leaves out comments."""
     found: list[Any] = []
     for block in body.decode().removesuffix("\n\n").split("\n\n"):
         if not block.startswith(":"):

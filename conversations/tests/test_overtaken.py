@@ -1,4 +1,4 @@
-"""What another request, or the clock, does between two steps of one: nobody is charged for it."""
+"""Races between two steps of a request, with another request or the clock. Nobody is charged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENDPOINTS: dict[str, tuple[Callable[..., Any], int]] = {
 
 
 def expire_hold() -> None:
-    """Do what the clean-up task does to a call that takes longer than its hold lives."""
+    """Expire the hold, as the clean-up task does for a call that outlives its hold."""
     Hold.objects.update(expires_at=timezone.now())
     assert holds.expire_holds(now=timezone.now()) == 1
 

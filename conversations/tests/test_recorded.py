@@ -1,6 +1,6 @@
-"""Recorded shapes of providers through /v1 and /api/chat: what comes of each, and who pays.
+"""Recorded provider shapes through /v1 and /api/chat: the result of each, and who pays.
 
-A shape declares what must come of it (recorded/shapes.py); nothing here knows any provider.
+A shape declares its expected result (recorded/shapes.py). Nothing here depends on a provider.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from conversations.tests.recorded.shapes import (
 )
 from conversations.tests.test_openai import assert_books_agree, complete
 
-# A stream is written by a thread of its own, which a transaction of the test's would hold up.
+# A stream runs on its own thread, which a transaction of the test would block.
 streams = pytest.mark.django_db(transaction=True)
 pytestmark = pytest.mark.django_db
 
@@ -72,23 +72,23 @@ def recorded(server: RecordedProvider, settings: Any) -> RecordedProvider:
 
 @pytest.fixture
 def live() -> ApiClient:
-    # With a prompt of the channel's own, messages have other places for the provider.
+    # The channel's prompt shifts the positions of messages at the provider.
     site = make_site(system_prompt="Be kind.")
     set_prices(**PRICES)
     return ApiClient(site.api_key)
 
 
 def shapes(fits: Callable[[Shape], bool] = lambda shape: True) -> pytest.MarkDecorator:
-    """Parametrize over the shapes that can be played so."""
+    """Parametrize over the shapes that fit."""
     found = [pytest.param(shape, id=name) for name, shape in SHAPES.items() if fits(shape)]
     return pytest.mark.parametrize("shape", found)
 
 
 def streamed_shapes(fits: Callable[[Shape], bool] = lambda shape: True) -> pytest.MarkDecorator:
-    """Parametrize over the same; on PostgreSQL over each family's plainest alone.
+    """Parametrize over the shapes that fit, on PostgreSQL only over each family's plain one.
 
-    After a stream every table is emptied, which takes PostgreSQL most of such a test. What is
-    stored of an answer does not depend on its shape.
+    After a stream, every table is emptied, which takes most of the test's time on PostgreSQL. What
+    is stored of an answer does not depend on its shape.
     """
     is_postgresql = "postgresql" in settings.DATABASES["default"]["ENGINE"]
     return shapes(
@@ -152,7 +152,7 @@ def test_v1_hands_a_signed_call_back_as_it_came(
 
 
 def ask(live: ApiClient, shape: Shape, **more: Any) -> Any:
-    """Ask for a shape, always with the same idempotency key."""
+    """Request a shape, always with the same idempotency key."""
     body = dict(shape.request) | more
     messages = body.pop("messages", [{"role": "user", "content": shape.name}])
     return complete(live, messages, headers={"Idempotency-Key": "k"}, **body)
@@ -280,7 +280,7 @@ def expect_chat_outcome(live: ApiClient, shape: Shape) -> None:
     if isinstance(shape.chat, Refused):
         assert live.history() == []
         if isinstance(shape.v1, Said) and shape.v1.tokens:
-            # What the provider used for nothing is the operator's.
+            # The operator pays for tokens that the provider used in a failed call.
             loss = LedgerEntry.objects.get(kind="absorbed")
             assert loss.amount_microcredits == price(shape.v1.tokens)
     else:
@@ -288,11 +288,11 @@ def expect_chat_outcome(live: ApiClient, shape: Shape) -> None:
         assert [message["content"] for message in live.history()] == [shape.name, reply]
 
 
-# --- What both have in common ---------------------------------------------------------------------
+# --- Shared by both -------------------------------------------------------------------------------
 
 
 def error_of(response: Any) -> tuple[int | None, dict[str, Any]]:
-    """Return an error's status and body; no status where it came after a piece of the answer."""
+    """Return an error's status and body. The status is None if a piece of the answer came first."""
     if not response.streaming:
         assert response.status_code != 200, response.content
         body = response.json()
@@ -325,7 +325,7 @@ def price(tokens: tuple[int, int]) -> int:
 
 
 def expect_outcome(shape: Shape, *, is_charged: bool) -> None:
-    """Check the balance, the hold, the ledger and what is held against the route."""
+    """Check the balance, the hold, the ledger, and the failures counted against the route."""
     spent = GRANTED - CreditAccount.objects.get().balance_microcredits
     assert Hold.objects.get().state == ("captured" if is_charged else "released")
     if not is_charged:

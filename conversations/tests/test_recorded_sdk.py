@@ -1,6 +1,6 @@
-"""Official clients see through the gateway what they see of the provider itself.
+"""Official clients see the same through the gateway as from the provider itself.
 
-Each plays the recorded shapes twice; recorded/differences.py tells what may differ, and why.
+Each client plays the recorded shapes twice. recorded/differences.py lists what may differ, and why.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def expect_none(found: dict[str, Outcome]) -> None:
 
 
 def ask(client: OpenAI, shape: Shape, is_stream: bool) -> Outcome:
-    """Return what the client shows: of the answer, or of the error that it raises."""
+    """Return what the client shows of the answer, or of the error that it raises."""
     body = body_of(shape)
     try:
         if is_stream:
@@ -84,7 +84,7 @@ def ask(client: OpenAI, shape: Shape, is_stream: bool) -> Outcome:
             "code": error.code,
             "param": error.param,
         }
-    except ValueError as error:  # no JSON
+    except ValueError as error:  # not JSON
         return {UNREADABLE: repr(error)}
 
 
@@ -94,7 +94,7 @@ def body_of(shape: Shape) -> dict[str, Any]:
 
 
 def shown(answer: Any) -> Outcome:
-    """Return what an answer says, whole or as a list of chunks."""
+    """Return the content of an answer, which is complete or a list of chunks."""
     if isinstance(answer, list):
         said = reading.put_together(answer)
     else:
@@ -105,14 +105,14 @@ def shown(answer: Any) -> Outcome:
     return said | {"usage": usage_of(said["usage"])}
 
 
-# --- Clients in programs of their own -------------------------------------------------------------
+# --- Clients in separate programs -----------------------------------------------------------------
 
 Run = Callable[..., list[list[Any]]]
 
 
 @pytest.fixture
 def play(server: RecordedProvider, live_server: Any, settings: Any, tmp_path: Path) -> Run:
-    """Return a function that has a program play cases, directly and through the gateway."""
+    """Return a function that makes a program play cases, directly and through the gateway."""
     settings.PROVIDER_BASE_URL = server.url
     site = make_site(credit_amount=1_000, system_prompt="Be kind.", requests_per_minute=6_000)
 
@@ -136,7 +136,7 @@ def play(server: RecordedProvider, live_server: Any, settings: Any, tmp_path: Pa
 
 
 def cases(fits: Callable[[Shape], bool] = lambda shape: True) -> list[tuple[Shape, bool]]:
-    """Return the shapes that are compared, each plain and as a stream."""
+    """Return the compared shapes, each plain and as a stream."""
     return [
         (shape, is_stream)
         for shape in COMPARED
@@ -146,7 +146,7 @@ def cases(fits: Callable[[Shape], bool] = lambda shape: True) -> list[tuple[Shap
 
 
 def needs_tools_at_most(shape: Shape) -> bool:
-    """Return whether a client without OpenAI's own words can ask for it."""
+    """Return whether the shape needs no parameter except tools, so any client can ask for it."""
     return shape.request.keys() <= {"tools"}
 
 

@@ -1,4 +1,4 @@
-"""Figures of an account: right to the micro-credit, and of nobody else."""
+"""An account's figures: correct to the micro-credit, without those of other accounts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scope_of(site: Site, **fields: Any) -> Scope:
 
 
 def add_reply(site: Site, at: datetime, duration_ms: int, **fields: Any) -> None:
-    """Store one reply as /v1 does, without its books."""
+    """Store one reply as /v1 does, without its ledger entries."""
     Message.objects.create(
         **{
             "channel": site.channel,

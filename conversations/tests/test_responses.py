@@ -1,4 +1,4 @@
-"""POST /v1/responses, byte for byte as clients of OpenAI read it."""
+"""POST /v1/responses, byte for byte as OpenAI clients read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversations.tests.test_openai import CALL, MODEL, assert_books_agree, ass
 pytestmark = pytest.mark.django_db
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
-# The same tool and call, as a provider of chats sees them.
+# The same tool, as a chat provider sees it.
 CHAT_WEATHER = {
     "type": "function",
     "function": {"name": "weather", "parameters": {"type": "object"}},
@@ -195,7 +195,7 @@ def test_test_keys_are_answered_by_the_demo_for_free(site: Site, provider: FakeP
     assert_books_agree()
 
 
-# --- What the provider is asked -------------------------------------------------------------------
+# --- What the provider receives -------------------------------------------------------------------
 
 
 def test_the_channels_prompt_goes_first_and_cannot_be_displaced(provider: FakeProvider) -> None:
@@ -330,7 +330,7 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"tools": [WEATHER], "parallel_tool_calls": False},
         {"tools": [CHAT_WEATHER], "parallel_tool_calls": False},
     ),
-    # Says nothing without tools, and providers refuse it.
+    # These mean nothing without tools, and providers refuse them.
     ({"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}, {}),
     ({"text": {"format": {"type": "text"}}}, {}),
     (

@@ -1,4 +1,4 @@
-"""POST /v1/responses: the limits, holds, receipts and replays are those of a completion."""
+"""POST /v1/responses: it has the limits, holds, receipts, and replays of a completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/responses with OpenAI's npm client and Vercel's default; only where `-m sdk` asks for it."""
+"""/v1/responses with OpenAI's npm client and Vercel's default. Runs only with `-m sdk`."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_vercels_default_finds_all_it_expects(provider: FakeProvider, live_serve
     output = run(npm_workspace(), "node", "vercel_openai.mjs", **surroundings(live_server))
     assert output == "all is well\n"
     assert provider.script == []
-    # The third step: two calls and their outputs, each beside the other.
+    # The third step: two calls side by side, followed by their outputs.
     roles = [message["role"] for message in provider.prompts[4]]
     assert roles == ["user", "assistant", "tool", "assistant", "tool", "tool"]
-    # The third turn: all of the text before it.
+    # The third turn has all text before it.
     turns = [message["content"] for message in provider.prompts[11]]
     assert [text.strip() for text in turns] == ["Turn 0", "One", "Turn 1", "Two", "Turn 2"]
     assert provider.prompts[13][1]["tool_calls"] == [CALL]

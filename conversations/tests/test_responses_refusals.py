@@ -1,4 +1,4 @@
-"""POST /v1/responses: every field that is wrong, and what would need a memory, by name."""
+"""POST /v1/responses: refuses by name every wrong field, and everything that needs stored state."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_tools_in_two_steps(client: OpenAI, provider: FakeProvider, is_stream: b
     first = step()
     call = first.output[-1]
     assert (call.name, call.arguments) == ("weather", CALL["function"]["arguments"])  # type: ignore[index]
-    asked += first.output  # as OpenAI's guide does it
+    asked += first.output  # as in OpenAI's guide
     asked.append({"type": "function_call_output", "call_id": call.call_id, "output": "sunny"})
     assert step().output_text == "Sunny"
     user, message, tool = provider.prompts[1]

@@ -1,4 +1,4 @@
-"""POST /v1/responses with `stream`: events in order, breaks, replays, and the books at the end."""
+"""POST /v1/responses with `stream`: events in order, breaks, replays, and the final books."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def live(live_site: Site) -> ApiClient:
 
 
 def parse(body: bytes) -> list[Event]:
-    """Return the events; each is named as its data says, and they are numbered in order."""
+    """Return the events. Checks that names match their data, and that numbers are in order."""
     events = []
     for block in body.decode().removesuffix("\n\n").split("\n\n"):
         if block.startswith(":"):
@@ -56,7 +56,7 @@ def names(events: list[Event]) -> list[str]:
 
 
 def put_together(events: list[Event]) -> list[Any]:
-    """Return the output as a client that follows the events has it; checks what is done of it."""
+    """Return the output that a client builds from the events. Checks that every item is done."""
     items: list[Any] = []
     done: list[Any] = []
     for event in events:
@@ -148,7 +148,7 @@ def test_thoughts_are_done_when_the_answer_begins(live: ApiClient, provider: Fak
 
 
 def test_tool_calls_stream_their_arguments(live: ApiClient, provider: FakeProvider) -> None:
-    """As providers cut them: the name first, then the arguments of two calls by turns."""
+    """Pieces come as providers cut them: first the name, then the arguments of two calls mixed."""
     other = CALL | {"id": "call_2"}
     pieces: list[Any] = [
         {"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
@@ -194,7 +194,7 @@ def test_items_stand_in_the_order_in_which_they_came(
     whole = events[-1]["response"]
     assert [item["type"] for item in whole["output"]] == ["function_call", "message", "reasoning"]
     assert [part["type"] for part in whole["output"][1]["content"]] == ["refusal", "output_text"]
-    # What is thought after thinking was over is in the whole.
+    # Reasoning that comes after its item is done is only in the whole response.
     call, message, thoughts = put_together(events)
     assert [call, message] == whole["output"][:2]
     assert thoughts["content"][0]["text"] == "Hm."

@@ -1,4 +1,4 @@
-"""Usage added up: the same figures however much of it is, and never twice or half."""
+"""Rolled-up usage: same figures however much is rolled up, nothing counted twice or left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MODELS = ("small", "large")
 
 
 def add_reply(site: Site, at: datetime, **fields: Any) -> None:
-    """Store one reply as /v1 does, without its books."""
+    """Store one reply as /v1 does, without its ledger entries."""
     Message.objects.create(
         **{
             "channel": site.channel, "is_test": False, "position": 0, "role": "assistant",
@@ -49,12 +49,12 @@ def add_failure(site: Site, at: datetime, **fields: Any) -> None:
 
 
 def fill(sites: list[Site], *, seed: int, count: int = 150) -> None:
-    """Add replies and failures of all kinds, until a moment ago."""
+    """Add replies and failures of all kinds, from START until NOW."""
     rng = random.Random(seed)
     for _ in range(count):
         site, is_test = rng.choice(sites), rng.random() < 0.2
         at = START + rng.random() * (NOW - START)
-        if rng.random() < 0.3:  # to the hour and the day, and a moment before
+        if rng.random() < 0.3:  # exactly on the hour, or one microsecond before
             at = at.replace(minute=0, second=0, microsecond=0) - timedelta(
                 microseconds=rng.randrange(2)
             )
@@ -73,7 +73,7 @@ def fill(sites: list[Site], *, seed: int, count: int = 150) -> None:
 
 
 def all_figures(site: Site) -> Iterator[Any]:
-    """Yield what every reader says of a channel's account, as values."""
+    """Yield the figures that every reader returns for a channel's account."""
     week = Scope(site.account_id, START - DAY, START + 5 * DAY)
     hours = Scope(site.account_id, NOW.replace(minute=0) - 23 * HOUR, NOW + HOUR, is_by_hour=True)
     for scope in (week, hours, replace(week, ends_at=START + 2 * DAY)):
@@ -180,7 +180,7 @@ def test_messages_from_before_all_that_is_rolled_up_count_at_once(site: Site) ->
     other = make_site(name="Second")
     add_reply(other, START)
     rolling.roll_up(now=NOW)
-    add_reply(site, START + DAY)  # a channel of which nothing is rolled up
+    add_reply(site, START + DAY)  # a channel with nothing rolled up
     add_reply(other, START - DAY)
     total = reports.get_report(Scope(site.account_id, START - DAY, NOW)).total
     assert total.reply_count == 3
@@ -210,12 +210,12 @@ def test_failures_stay_counted_when_they_are_deleted(site: Site, settings: Any) 
     add_failure(site, NOW - DAY)
     rolling.roll_up(now=NOW)
     FailedRequest.objects.filter(created_at=START).delete()
-    add_reply(site, START)  # which has the day mended
+    add_reply(site, START)  # makes the day's rows differ, so they are rewritten
     assert rolling.mend(now=NOW) == 1
     total = reports.get_report(scope).total
     assert (total.reply_count, total.error_count) == (1, 2)
     FailedRequest.objects.all().delete()
-    assert rolling.mend(now=NOW) == 2  # the day and the hour of the one that is still to be kept
+    assert rolling.mend(now=NOW) == 2  # the day and the hour of the failure within its retention
     assert reports.get_report(scope).total.error_count == 1
 
 

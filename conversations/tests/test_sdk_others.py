@@ -1,4 +1,4 @@
-"""LangChain and Vercel's AI SDK against a running server; left out unless asked for by `-m sdk`."""
+"""LangChain and Vercel's AI SDK against a running server. Runs only with `-m sdk`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""X-Simulate: every error class on demand, with a test key, free."""
+"""X-Simulate: every error class on demand and free, with a test key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that think for minutes without showing it: their time is theirs, and proves no outage."""
+"""Models that reason silently for minutes. They get the time, and it is not taken for an outage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ both_ways = pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "s
 
 
 class Fake(test_routes.Fake):
-    """Remembers its patience with streams too, and calls `look` while it is asked."""
+    """Records its patience for streams too, and calls `look` during each request."""
 
     look: Callable[[], None] | None = None
 
@@ -46,7 +46,7 @@ class Fake(test_routes.Fake):
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch, settings: Any) -> dict[str, test_routes.Fake]:
-    """Stand in for the network, with a monotonic clock that stands still at 1,000 seconds."""
+    """Replace the network with fakes, and stop the monotonic clock at 1,000 seconds."""
     test_routes.Fake.made.clear()
     monkeypatch.setattr(Fake, "look", None)
     monkeypatch.setattr(routes, "OpenAiCompatibleProvider", Fake)
@@ -109,7 +109,7 @@ def test_hold_lease_claim_and_patience_last_as_long_as_it_may_think(
     assert status == 200
     held = (300 if is_stream else plain_seconds) + GRACE
     lasts = [(end - timezone.now()).total_seconds() for end in ends if end]
-    # Of the key beyond the longest wait for a turn, so that two never both charge.
+    # The key's claim also covers the longest wait for a turn, so that two never both charge.
     assert lasts == [held] * (len(ends) - 1) + [held + 30 + 5]
     assert len(ends) == (3 if path == "chat" else 2)
     (patience,) = fakes["default"].patience
@@ -141,7 +141,7 @@ def test_of_two_routes_the_first_leaves_half_of_the_long_time(
     assert_books_agree()
 
 
-# --- What its time proves -------------------------------------------------------------------------
+# --- Outages --------------------------------------------------------------------------------------
 
 
 @both_ways
@@ -176,7 +176,7 @@ def test_a_usual_models_time_outs_do(
 def test_its_failures_count_and_its_probes_time_out_does_not(
     live_site: Site, live: ApiClient, fakes: dict[str, Fake], clock: Any, is_stream: bool
 ) -> None:
-    """A server error is one however long it took; a probe that waits 10 s for a thinker is none."""
+    """A server error counts however long it took. A probe that times out after 10 s does not."""
     let_think(180)
     routes.list_routes(live_site.caller())
     for _ in range(4):
@@ -185,7 +185,7 @@ def test_its_failures_count_and_its_probes_time_out_does_not(
     health = RouteHealth.objects.get()
     assert health.failure_count + health.stream_failure_count == 4
     fakes["default"].fail("status_500")
-    fakes["default"].fail("timeout")  # the probe's
+    fakes["default"].fail("timeout")  # for the probe
     ask(live, "chat", is_stream=is_stream)
     assert fakes["default"].requests[-1] is probes.REQUEST
     assert not RouteHealth.objects.exists()

@@ -1,4 +1,4 @@
-"""What billing and channels rename in their SQL stops the start of who reads it, not a request."""
+"""If billing or channels rename a step or column, its readers fail at start, not in a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.steps import Returned, Step, UnknownColumn, UnknownStep
 
 
 def start(module: str) -> None:
-    """Run a module as its first import does, beside the one that is loaded."""
+    """Run a module as its first import does, without replacing the loaded one."""
     runpy.run_path(str(settings.BASE_DIR / f"{module.replace('.', '/')}.py"))
 
 
@@ -30,7 +30,7 @@ def test_today_every_name_is_found(module: str) -> None:
     [
         (admission, "_LOOKED", "conversations.turns"),
         (services, "_CAPTURED", "conversations.messages"),
-        # Of answers that are free.
+        # For free answers.
         (services, "_ALREADY_RESOLVED", "conversations.messages"),
     ],
 )

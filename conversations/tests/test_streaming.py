@@ -1,4 +1,4 @@
-"""POST /api/chat with `stream`: events, hang-ups, and the books at the end."""
+"""POST /api/chat with `stream`: events, disconnects, and the final books."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def parse(body: bytes) -> list[tuple[str, Any]]:
-    """Return (event, data) pairs; comments are left out."""
+    """Return (event, data) pairs. Leaves out comments."""
     found = []
     for block in body.decode().split("\n\n"):
         lines = [line for line in block.splitlines() if not line.startswith(":")]
@@ -175,7 +175,7 @@ def test_silence_is_filled_with_comments(
 
 
 class Plain:
-    """Writes pieces as they are."""
+    """Writes pieces unchanged."""
 
     def delta(self, delta: Delta) -> bytes:
         return str(delta).encode()

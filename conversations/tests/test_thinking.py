@@ -1,7 +1,7 @@
-"""Models that write thoughts into their text: what visitors, later turns and /v1 get of it.
+"""Models that write reasoning into their text: what visitors, later turns, and /v1 get of it.
 
-Some chat templates open the thought themselves, so that the answer has its end alone, as DeepSeek
-R1 and QwQ have under vLLM without a reasoning parser:
+Some chat templates open the reasoning themselves, so the answer contains only its closing tag.
+DeepSeek R1 and QwQ do this under vLLM without a reasoning parser:
 https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
 """
 
@@ -30,7 +30,7 @@ on_and_off = pytest.mark.parametrize(("hides", "text"), [(True, "Hi there"), (Fa
 
 
 def think_aloud(peer: Peer, request: Request) -> None:
-    """Answer with thoughts and text in one content, cut in the middle of its tags."""
+    """Answer with reasoning and text in one content, cut in the middle of the tags."""
     if orjson.loads(request.body).get("stream"):
         body = b"".join([*map(chunk, PIECES), chunk(None, "stop"), DONE])
         peer.send(answer(body, content_type="text/event-stream"))
@@ -93,14 +93,14 @@ def test_v1_gets_what_the_model_said(
     assert_books_agree()
 
 
-# --- Thoughts that the chat template opened -------------------------------------------------------
+# --- Reasoning that the chat template opened ------------------------------------------------------
 
 UNOPENED = ["A greet", "ing.\\n</th", "ink>\\n", "\\nHi", " there"]
 PLAIN_TALK = ["Hi", " there"]
 
 
 class Talker:
-    """A provider that answers with these pieces, whole or as a stream."""
+    """A provider that answers with these pieces, in one answer or as a stream."""
 
     def __init__(self) -> None:
         self.pieces = UNOPENED
@@ -125,7 +125,7 @@ def talker(settings: Any) -> Iterator[Talker]:
 
 
 def streamed(live: ApiClient) -> tuple[str, str]:
-    """Return what a streamed chat shows piece by piece, and its whole reply at the end."""
+    """Return the joined pieces of a streamed chat, and the whole reply at its end."""
     *deltas, (_, done) = test_streaming.parse(live.chat(stream=True).getvalue())
     return "".join(data["text"] for _, data in deltas), done["reply"]
 
@@ -164,7 +164,7 @@ def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_m
     live.chat()
     talker.pieces, talker.finish_reason = PLAIN_TALK, "length"
     assert streamed(live) == ("Hi there", "Hi there")
-    assert RouteTraits.objects.get().begins_in_thought  # cut short, it may have been a thought
+    assert RouteTraits.objects.get().begins_in_thought  # cut short, so it may have been reasoning
     talker.finish_reason = "stop"
     assert streamed(live) == ("Hi there", "Hi there")
     assert not RouteTraits.objects.get().begins_in_thought

@@ -1,4 +1,4 @@
-"""One turn at a time in a session, and what waits for it."""
+"""One turn at a time in a session, and the messages that wait for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _long_waits(settings: Any) -> None:
-    """Nobody gives up a session on a busy machine, unless a test is about that."""
+    """Keep requests from giving up on a busy machine, except in tests about giving up."""
     settings.SESSION_WAIT_SECONDS = 300
 
 
@@ -40,7 +40,7 @@ def test_parallel_messages_of_a_session_are_answered_one_after_the_other(
     assert run_in_threads(send, 6) == [200] * 6
     roles = [message["role"] for message in ApiClient(api_key).history()]
     assert roles == ["user", "assistant"] * 6
-    # Each prompt holds exactly the turns before it.
+    # Each prompt contains exactly the turns before it.
     assert sorted(len(prompt) for prompt in provider.prompts) == [1, 3, 5, 7, 9, 11]
     assert not WaitingTurn.objects.exists()
 
@@ -137,7 +137,7 @@ def test_where_tokens_cost_each_prompt_still_holds_exactly_the_turns_before_it(
 def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is held was reckoned from a conversation that another turn has made longer since."""
+    """Another turn made the conversation longer after the hold was computed from it."""
     set_prices(price_per_1k_input_tokens_microcredits=10)
     api = ApiClient(make_site().api_key)
     assert api.chat().status_code == 200
@@ -158,7 +158,7 @@ def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
 def test_a_turn_taken_as_a_limit_was_reached_is_given_up(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The credits went to another message between the look at them and their guard."""
+    """Another message took the credits between the first check and the guarded update."""
     try_hold = admission.try_hold
 
     def beaten(**asked: Any) -> admission.Placement:
@@ -204,7 +204,7 @@ def test_test_and_live_keys_have_sessions_of_their_own(site: Site, provider: Fak
 def test_a_message_that_the_database_forgot_in_a_crash_is_503_and_touches_no_other_turn(
     provider: FakeProvider,
 ) -> None:
-    """Admission does not wait for the disk; the numbers of what is lost may be given out again."""
+    """Admission does not wait for the disk, so the numbers of lost rows may be assigned again."""
     api = ApiClient(make_site().api_key)
     another_ends = timezone.now() + timedelta(seconds=60)
 

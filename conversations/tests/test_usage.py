@@ -138,5 +138,5 @@ def test_the_money_path_takes_two_statements(api: ApiClient, provider: FakeProvi
     with CaptureQueriesContext(connection) as captured:
         assert api.chat().status_code == 200
     money = [q["sql"] for q in captured if "billing_" in q["sql"] and "ratewindow" not in q["sql"]]
-    # On SQLite one for each step of admission and settlement.
+    # SQLite needs one statement for each step of admission and settlement.
     assert len(money) == (2 if connection.vendor == "postgresql" else 7), money

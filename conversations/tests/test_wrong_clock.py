@@ -1,7 +1,7 @@
-"""A clock that ran ahead and was set right: what it wrote shuts nobody out.
+"""A clock that ran ahead and was corrected: the times it wrote lock nobody out.
 
-Each test lets a process die, or a limit be reached, while the clock is wrong, and then asks at the
-right time. All without the worker.
+Each test kills a process or reaches a limit while the clock is wrong, and then sends a request at
+the correct time. All of them run without the worker.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from conversations.models import ChatSession, IdempotencyRecord, WaitingTurn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Where conftest's clock stands.
+# The time of conftest's clock.
 RIGHT = "2026-04-05T12:00:00Z"
 AHEAD = [timedelta(minutes=10), timedelta(hours=3), timedelta(days=2)]
 
 
 @pytest.fixture(params=AHEAD, ids=str)
 def ahead(request: pytest.FixtureRequest, clock: time_machine.Traveller) -> time_machine.Traveller:
-    """A clock that is ahead; `set_right` ends that."""
+    """Set the clock ahead, until `set_right` corrects it."""
     clock.shift(request.param)
     return clock
 
@@ -44,7 +44,7 @@ def set_right(clock: time_machine.Traveller) -> None:
 
 
 def die_in_mid_call(site: Site, *, is_stream: bool = False, amount: int = 1_000_000) -> None:
-    """Leave what a killed process leaves: a hold, and the lease of a session."""
+    """Leave what a killed process leaves behind: a hold and a session's lease."""
     now = timezone.now()
     caller = site.caller()
     placement = admission.try_hold(
@@ -72,7 +72,7 @@ def test_a_full_minute_is_over(ahead: time_machine.Traveller, provider: FakeProv
 def test_a_minute_within_honest_skew_counts(
     clock: time_machine.Traveller, provider: FakeProvider
 ) -> None:
-    """Or two machines whose clocks differ by seconds would let twice as many through."""
+    """Otherwise two machines whose clocks differ by seconds would let twice as many through."""
     api = ApiClient(make_site(requests_per_minute=2).api_key)
     clock.shift(5)
     assert [api.chat().status_code for _ in range(2)] == [200, 200]
@@ -176,7 +176,7 @@ def test_a_route_that_failed_then_is_asked_and_probed_at_once(
     assert breaker.state_of(RouteHealth.objects.get(), now=timezone.now()) == "open"
     claim = claim_probe(route, health)
     assert claim
-    assert claim_probe(route, read_health(site)) is None  # the next is due a second later
+    assert claim_probe(route, read_health(site)) is None  # the next probe is due a second later
     breaker.note_probe_success(*route, claim)
     assert not RouteHealth.objects.exists()
 

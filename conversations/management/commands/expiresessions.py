@@ -1,4 +1,4 @@
-"""Closes stale sessions and erases what is past retention."""
+"""Closes stale sessions and erases text past its retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds up what was used in hours and days that are over."""
+"""Rolls up the usage of finished hours and days."""
 
 from __future__ import annotations
 

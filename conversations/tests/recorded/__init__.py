@@ -1,4 +1,4 @@
-"""Recorded shapes: what providers answer, one module per family; shapes.py explains them."""
+"""Recorded shapes of providers' answers, one module per family. shapes.py explains them."""
 
 from __future__ import annotations
 

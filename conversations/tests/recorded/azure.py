@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's shapes, with the verdicts of a content filter all over them.
+"""Azure OpenAI: OpenAI's shapes, with the verdicts of a content filter throughout.
 
 https://learn.microsoft.com/en-us/azure/ai-services/openai/concepts/content-filter
 """
@@ -67,7 +67,7 @@ OPENING = [
 ]
 TEXT_CHUNKS = [chunk({"content": piece}) for piece in PIECES]
 USAGE_CHUNK = HEAD | {"object": "chat.completion.chunk", "choices": [], "usage": USAGE}
-# With the asynchronous filter, verdicts come later and by themselves, in a choice without a delta.
+# With the asynchronous filter, verdicts come later in their own chunk, in a choice without a delta.
 LATE_VERDICT = NOBODY | {
     "choices": [
         {
@@ -110,7 +110,7 @@ SHAPES = (
         v1=Said(None, "tool_calls", tool_calls=(LIMA,)),
         chat=None,
     ),
-    # Filtered as a whole, the message has no content member at all.
+    # If the whole answer is filtered, the message has no content member at all.
     Shape(
         "azure/filtered-answer",
         FILTER_DOCS,

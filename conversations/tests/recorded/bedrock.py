@@ -55,7 +55,7 @@ def problem(message: str, code: str, kind: str) -> Any:
 
 
 SHAPES = (
-    # Its thoughts are part of the content, in tags, and a tag may come in two pieces.
+    # Its reasoning is part of the content, in tags. A tag may come in two pieces.
     Shape(
         "bedrock/reasoning",
         "https://github.com/promptfoo/promptfoo/pull/9587",
@@ -125,7 +125,7 @@ SHAPES = (
         {"Message": "Authentication failed: Please make sure your API Key is valid."},
         fault="at once",
     ),
-    # A rate limit that reads like a prompt that is too long.
+    # A rate limit whose message reads like an error about a prompt that is too long.
     error(
         "bedrock/rate-limited",
         "https://github.com/anomalyco/opencode/pull/39621",

@@ -82,7 +82,7 @@ SHAPES = (
         stream=sse(FIRST, *TEXT_CHUNKS, chunk({"content": ""}, "stop")),
         v1=Said(cached_tokens=24),
     ),
-    # While a request waits its turn.
+    # What DeepSeek sends while a request waits in its queue.
     Shape(
         "deepseek/keep-alive",
         KEEP_ALIVE,
@@ -155,7 +155,7 @@ SHAPES = (
         "https://api-docs.deepseek.com/api/create-chat-completion",
         plain=plain({"content": "".join(PIECES[:2])}, "insufficient_system_resource"),
         stream=sse(FIRST, *TEXT_CHUNKS[:2], chunk({}, "insufficient_system_resource")),
-        # Half an answer, which the provider gave up.
+        # Half an answer that the provider gave up on.
         v1=FAILED,
         chat=CHAT_FAILED,
         fault="doubtful",

@@ -1,4 +1,4 @@
-"""How an answer through the gateway may differ from the same one without it, and why.
+"""How an answer through the gateway may differ from the provider's own, and why.
 
 docs/api.md tells callers the same.
 """
@@ -20,7 +20,7 @@ from conversations.tests.recorded.shapes import (
 
 # What a client shows of an answer (`heard` in reading.py), or of an error.
 Outcome = dict[str, Any]
-# What stands there where a client found something else than the protocol has.
+# Marks an outcome in which a client found something that is not in the protocol.
 UNREADABLE = "unreadable"
 ERROR_MEMBERS = ("class", "status", "code", "param")
 SAID_MEMBERS = (
@@ -30,7 +30,7 @@ SAID_MEMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Members that need not agree for some shapes."""
+    """Members that may differ for some shapes."""
 
     reason: str
     members: tuple[str, ...]
@@ -174,8 +174,8 @@ DIFFERENCES = (
 def is_compared(shape: Shape) -> bool:
     """Return whether a client's view of a shape is worth comparing.
 
-    Not where it takes the route from everybody else, where the gateway asks again for another
-    answer, or where what is odd is nothing that a client of the protocol reads.
+    It is not if the shape disables the route for everybody, if the gateway asks again and gets
+    another answer, or if clients of the protocol do not read the odd part.
     """
     is_out = shape.fault in ("at once", "waits") or (
         shape.fault == "doubtful" and shape.stream is None
@@ -189,7 +189,7 @@ COMPARED = [shape for shape in SHAPES.values() if is_compared(shape)]
 def find_differences(shape: Shape, direct: Outcome, through: Outcome) -> Outcome:
     """Return the members that differ without a reason, each as (direct, through).
 
-    What a client cannot read from the provider itself, it may read from the gateway.
+    If a client cannot read the provider's own answer, the gateway's answer may be readable.
     """
     if "class" in direct and not direct.get("status") and "class" not in through:
         return {}
@@ -205,7 +205,7 @@ def find_differences(shape: Shape, direct: Outcome, through: Outcome) -> Outcome
 
 
 def _plain(value: Any) -> Any:
-    """Return a value without what says nothing: an empty text is no text, a call has no place."""
+    """Return a value without meaningless parts: empty texts become None, calls have no index."""
     if isinstance(value, list):
         return [
             {name: part[name] for name in part.keys() - {"index"}}
@@ -217,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 def usage_of(usage: Any) -> Any:
-    """Return the counts that are compared: all but details that only one provider has."""
+    """Return the counts to compare: all except details that only one provider has."""
     if not usage:
         return None
     details = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}

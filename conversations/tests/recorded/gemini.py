@@ -26,7 +26,7 @@ HEAD: dict[str, Any] = {
     "model": "gemini-3-flash",
 }
 USAGE = {"completion_tokens": 12, "prompt_tokens": 31, "total_tokens": 43}
-# It counts its thoughts in the total alone.
+# Gemini counts its reasoning only in the total.
 THOUGHT_USAGE = {"completion_tokens": 664, "prompt_tokens": 9, "total_tokens": 1_994}
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "EjQKMgEMCanonSignatureAA=="}}}
 
@@ -58,14 +58,14 @@ def text_stream(usage: dict[str, Any] = USAGE) -> bytes:
 
 
 def problem(code: int, status: str, message: str, *details: Any) -> Any:
-    """Return an error as it comes: the object alone in a list."""
+    """Return an error as Gemini sends it: as the only object in a list."""
     body: dict[str, Any] = {"code": code, "message": message, "status": status}
     return [{"error": body | ({"details": list(details)} if details else {})}]
 
 
 LIMA = call("Lima", call_id="function-call-17712006001") | SIGNATURE
 OSLO = call("Oslo", call_id="function-call-17712006002")
-# Older models give no ids, and none gives an index.
+# Older models send no ids, and no model sends an index.
 NAMELESS = (call("Lima", call_id=None), call("Oslo", call_id=None))
 
 SHAPES = (

@@ -80,7 +80,7 @@ SHAPES = (
         stream=sse(FIRST, *TEXT_CHUNKS, last("stop")),
         v1=Said(),
     ),
-    # Before stream_options were known, and still without them: usage only under x_groq.
+    # From before Groq knew stream_options, and still so without them: usage only under x_groq.
     Shape(
         "groq/usage-under-x-groq",
         "https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py",
@@ -168,7 +168,7 @@ SHAPES = (
         v1=Refused(CALLERS_ERROR.statuses, None, hides=("org_canon",)),
         fault="nothing",
     ),
-    # It names the page where limits are bought, and is a rate limit all the same.
+    # Names the page that sells higher limits, but is still a rate limit.
     error(
         "groq/rate-limited",
         "https://github.com/continuedev/continue/issues/10920",

@@ -61,12 +61,12 @@ def problem(message: Any, kind: str, code: str | None) -> Any:
 FIRST = chunk("", role="assistant")
 TEXT_CHUNKS = [chunk(piece) for piece in PIECES]
 LIMA = call("Lima", call_id="gT5mQ2xYz")
-# As it streams: whole, and without an index or a type.
+# As Mistral streams it: whole, and without an index or a type.
 LIMA_AS_SENT = {"id": LIMA["id"], "function": LIMA["function"]}
 
 
 def unknown_member(*place: str) -> list[Any]:
-    """Return what says that a member of the request is none that Mistral knows."""
+    """Return the error for a member of the request that Mistral does not know."""
     fault = {"type": "extra_forbidden", "loc": ["body", *place]}
     return [fault | {"msg": "Extra inputs are not permitted", "input": True}]
 
@@ -87,7 +87,7 @@ SHAPES = (
             chunk([thinking(THOUGHTS[:11])], role="assistant"),
             chunk([thinking(THOUGHTS[11:])]),
             *(chunk([written(piece)]) for piece in PIECES[:2]),
-            # After the thoughts, the rest comes as plain strings.
+            # After the reasoning, the rest comes as plain strings.
             *TEXT_CHUNKS[2:],
             chunk("", "stop"),
         ),

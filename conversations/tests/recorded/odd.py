@@ -1,4 +1,4 @@
-"""What no provider documents and some do: ways to write JSON, events and headers.
+"""Undocumented ways in which some providers write JSON, events, and headers.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -42,7 +42,7 @@ FLOATS = {"prompt_tokens": 31.0, "completion_tokens": 12.0, "total_tokens": 43.0
 
 
 def of_several_lines(event: Any) -> bytes:
-    """Return an event whose data stand on two lines, cut where JSON allows it."""
+    """Return an event with data on two lines, cut where JSON allows it."""
     first, _, rest = dumps(event).partition(b",")
     return b"event: message\nid: 1\ndata: " + first + b",\ndata: " + rest + b"\n\n"
 
@@ -53,7 +53,7 @@ def usage_in_choice() -> bytes:
 
 SPLIT_PAIR = sse(
     *TEXT_CHUNKS[:-1],
-    # One character of two, each in a chunk of its own.
+    # One character as a surrogate pair, each half in its own chunk.
     dumps(chunk("?")).replace(b'"?"', b'"\\ud83c"').join([b"data: ", b"\n\n"]),
     dumps(chunk("?")).replace(b'"?"', b'"\\udf6e"').join([b"data: ", b"\n\n"]),
     chunk(None, "stop"),

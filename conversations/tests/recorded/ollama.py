@@ -57,7 +57,7 @@ SHAPES = (
         stream=sse(*TEXT_CHUNKS, chunk({}, "stop"), USAGE_CHUNK),
         v1=Said(),
     ),
-    # Versions before stream_options leave usage out of a stream.
+    # Versions from before stream_options leave usage out of a stream.
     Shape(
         "ollama/no-usage",
         "https://github.com/ollama/ollama/issues/9632",
@@ -76,7 +76,7 @@ SHAPES = (
         ),
         v1=Said(reasoning={"reasoning": THOUGHTS}),
     ),
-    # Each call is one piece, and each has the index 0.
+    # Each call is one piece, and every call has the index 0.
     Shape(
         "ollama/tools-of-one-index",
         "https://github.com/ollama/ollama/issues/15457",

@@ -230,7 +230,7 @@ SHAPES = (
         headers={"Retry-After": "7"},
         fault="waits",
     ),
-    # A minute's tokens are too few for this request, and would be for no other.
+    # The tokens of a whole minute are too few for this request. Other requests would still fit.
     error(
         "openai/too-large-for-the-minute",
         "https://github.com/vanderschaarlab/climb/issues/1",
@@ -302,7 +302,7 @@ SHAPES = (
         chat=None,
         fault="nothing",
     ),
-    # The provider counts the channel's prompt; its caller has sent one message.
+    # The provider counts the channel's prompt. The caller has sent one message.
     error(
         "openai/wrong-message",
         CHAT_OBJECT,

@@ -1,4 +1,4 @@
-"""OpenRouter: many providers behind one; https://openrouter.ai/docs/api/reference/overview"""
+"""OpenRouter, many providers behind one: https://openrouter.ai/docs/api/reference/overview"""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def chunk(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) 
 
 
 def usage_chunk(usage: dict[str, Any] = USAGE) -> Any:
-    """Return the last chunk: usage beside a choice, not without any."""
+    """Return the last chunk, which has usage next to a choice, not without one."""
     return chunk({}) | {"usage": usage}
 
 
@@ -160,7 +160,7 @@ SHAPES = (
         chat=CHAT_FAILED,
         fault="doubtful",
     ),
-    # The error at the top of a chunk without any choice.
+    # The error is at the top level of a chunk without choices.
     Shape(
         "openrouter/breaks-in-mid-stream",
         "https://github.com/diegosouzapw/OmniRoute/pull/8210",

@@ -1,4 +1,4 @@
-"""Shapes that several smaller providers have in common, and their words for what went wrong."""
+"""Shapes that several smaller providers share, and their words for errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def with_delta(delta: dict[str, Any], finish_reason: str | None = None) -> dict[
 
 
 def parts(name: str, *content: Any, **said: Any) -> Shape:
-    """Return an answer whose content is written otherwise than as a string."""
+    """Return an answer whose content is not written as a string."""
     value = content[0] if len(content) == 1 else list(content)
     return Shape(
         name,
@@ -52,7 +52,7 @@ def parts(name: str, *content: Any, **said: Any) -> Shape:
 
 
 def finished(name: str, source: str, reason: str, **more: Any) -> Shape:
-    """Return an answer without text that ends for this reason."""
+    """Return an answer without text that ends with this finish reason."""
     return Shape(
         name,
         source,
@@ -64,7 +64,7 @@ def finished(name: str, source: str, reason: str, **more: Any) -> Shape:
 
 
 def given_up(name: str, source: str, reason: str, **more: Any) -> Shape:
-    """Return half an answer that ends for this reason."""
+    """Return half an answer that ends with this finish reason."""
     return Shape(
         name,
         source,
@@ -77,7 +77,7 @@ def given_up(name: str, source: str, reason: str, **more: Any) -> Shape:
 
 
 def broken_by(name: str, source: str, event: Any) -> Shape:
-    """Return a stream that an error without `error` breaks off, and that then ends as any other."""
+    """Return a stream broken off by an error without an `error` member. It then ends as usual."""
     return Shape(
         name,
         source,
@@ -176,7 +176,7 @@ ANSWERS = (
         ),
         v1=Said(),
     ),
-    # Written with every chunk, it is no reason to stop reading.
+    # This comes with every chunk, so it is no reason to stop reading.
     Shape(
         "others/finish-reason-null-in-words",
         "https://help.aliyun.com/zh/model-studio/qwen-api-reference",
@@ -480,7 +480,7 @@ LENGTHS = (
             "message": "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
         },
     ),
-    # As the first event of a 200.
+    # In a stream, the error is the first event of a 200.
     Shape(
         "others/too-long-as-an-event",
         "https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/546",

@@ -1,8 +1,8 @@
 """A provider that answers with recorded shapes.
 
-A request names the shape it wants in its last user message, so that the same request can be sent
-to the provider itself and through the gateway. Anything else, a probe of the gateway's say, gets a
-plain answer.
+A request names the shape that it wants in its last user message, so that the same request can go to
+the provider directly and through the gateway. Any other request, such as the gateway's probe, gets
+a plain answer.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from conversations.tests.recorded.shapes import Body, Shape
 
 ANYTHING_ELSE = "openai/plain"
 _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
-# Written after a shape's name: its stream comes byte by byte, cut within lines and characters.
+# After a shape's name, this asks for its stream byte by byte, cut within lines and characters.
 BYTE_BY_BYTE = " byte by byte"
 
 
 class RecordedProvider:
-    """Plays shapes, and keeps what it was asked."""
+    """Plays shapes, and records its requests."""
 
     def __init__(self) -> None:
         self.url = ""
-        # Set, it bounds every shape to requests of this kind, as a shape's own `only_if` does.
+        # If set, limits every shape to requests of this kind, as a shape's own `only_if` does.
         self.only_if: Callable[[Body], bool] | None = None
         self._lock = threading.Lock()
         self._asked: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def head(shape: Shape, content_type: str) -> bytes:
 
 
 def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
-    """Cut a body into the pieces that it is sent in: an event each, or a byte each."""
+    """Cut a body into the pieces to send: one event or one byte each."""
     if byte_by_byte:
         yield from (payload[n : n + 1] for n in range(len(payload)))
     else:
@@ -77,7 +77,7 @@ def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
 
 
 def text_of_last_message(body: dict[str, Any]) -> str:
-    """Return what the user said last, the first of its parts where it has several."""
+    """Return the last user message, or the first of its parts if it has several."""
     content = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
     return str(content[0]["text"] if isinstance(content, list) else content)
 
@@ -94,7 +94,7 @@ def choose(said: str, body: Body, only_if: Callable[[Body], bool] | None) -> Sha
 
 @contextmanager
 def recorded_provider() -> Iterator[RecordedProvider]:
-    """Run one on loopback for the block."""
+    """Run a recorded provider on loopback for the block."""
     provider = RecordedProvider()
     with StubServer(provider.answer) as server:
         provider.url = server.url("/v1")

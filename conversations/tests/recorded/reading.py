@@ -1,16 +1,16 @@
-"""Reads answers as clients do, so that two of them can be compared."""
+"""Reads answers as clients do, so that two answers can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-# A message's members that are not its reasoning.
+# The members of a message that are not reasoning.
 KNOWN_MEMBERS = {"role", "content", "refusal", "tool_calls", "annotations", "audio"}
 
 
 def heard(message: dict[str, Any], choice: dict[str, Any], usage: Any) -> dict[str, Any]:
-    """Return what an answer says, in the words of shapes.Said."""
+    """Return the content of an answer, under the names of shapes.Said."""
     others = {name: text_of(message[name]) for name in message.keys() - KNOWN_MEMBERS}
     return {
         "text": message.get("content"),
@@ -24,7 +24,7 @@ def heard(message: dict[str, Any], choice: dict[str, Any], usage: Any) -> dict[s
 
 
 def put_together(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the chunks of a stream say together."""
+    """Return the content of a stream's chunks, put together."""
     message: dict[str, Any] = {"content": None, "refusal": None}
     calls: dict[int, dict[str, Any]] = {}
     last: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def put_together(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Add a piece: texts and lists grow, objects grow by their members, ids and names stay."""
+    """Add a piece. Texts, lists, and objects grow. Ids, types, and roles stay."""
     for name, value in piece.items():
         known = whole.get(name)
         if known is None:

@@ -1,7 +1,7 @@
-"""What a provider answers, byte for byte, and what the gateway must make of it.
+"""Providers' answers, byte for byte, and what the gateway must make of them.
 
-One module per family holds its shapes as a table. The shapes follow what the provider documents or
-what people have reported of it (`source`); all values are made up.
+One module per family holds its shapes as a table. The shapes follow the provider's documentation or
+public reports (`source`). All values are made up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-# More than one byte a character, so that a stream can be cut in the middle of one.
+# Some characters have more than one byte, so that a stream can be cut in the middle of one.
 TEXT = "Crème brûlée costs 7 €. 🍮"
 PIECES = ("Crème ", "brûlée ", "costs 7 €. ", "🍮")
 QUESTION = "What does it cost?"
@@ -32,18 +32,18 @@ TOOLS = {"tools": [WEATHER]}
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer as a caller of /v1 must get it, plain, streamed and replayed.
+    """An answer as a caller of /v1 must get it: plain, streamed, and replayed.
 
-    `tokens` are (input, output) as they are charged; None where the provider tells none, so that
-    they are estimated. `text` is None where the message has no content. A tool call's `id` is None
-    where the gateway has to make one.
+    `tokens` are the charged (input, output) tokens, or None if the provider reports none and the
+    gateway estimates them. `text` is None if the message has no content. A tool call's `id` is None
+    if the gateway has to create one.
     """
 
     text: str | None = TEXT
     finish_reason: str = "stop"
     refusal: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
-    # Member of the message -> its text. None of it is part of the reply.
+    # Maps a member of the message to its text, which is not part of the reply.
     reasoning: Mapping[str, str] = field(default_factory=dict)
     tokens: tuple[int, int] | None = (31, 12)
     cached_tokens: int | None = None
@@ -53,10 +53,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An error as a caller must get it; `code` is None where it is the provider's own business.
+    """An error as a caller must get it. `code` is None if the provider chooses it.
 
-    More than one status where the contract leaves it open. `says` is in the message, `hides` is
-    not.
+    There are several statuses if the contract leaves it open. The message contains `says`, and
+    nothing of `hides`.
     """
 
     statuses: tuple[int, ...]
@@ -69,24 +69,24 @@ class Refused:
 FAILED = Refused((502,), "provider_error")
 FILTERED = Refused((422,), "content_filtered")
 TOO_LONG = Refused((400,), "context_length_exceeded", "messages")
-# A request that no route takes, where the provider's status is not 400.
+# For a request that no route takes, if the provider's status is not 400.
 CALLERS_ERROR = Refused((400, 413, 422), None)
 CHAT_FAILED = Refused((500,), "provider_error")
 
-# What the route is held to have done (channels/providers/faults.py): not even noted, counted as
-# one of five, out at once, or left alone for the time that the provider asked for.
+# How the failure counts against the route (channels/providers/faults.py): not at all, as one of
+# five, disabled at once, or skipped for the time that the provider asked for.
 Fault = Literal["nothing", "doubtful", "at once", "waits"]
 Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One thing that a provider says, and what must come of it.
+    """One answer of a provider, and its expected result.
 
-    `plain` is the body of an answer in one piece, `stream` that of a streamed one. Without a
-    `stream`, a request for one gets `plain`: so come errors, and answers of whoever cannot stream.
-    `chat` is the reply of /api/chat: "" where it is `v1`'s text, None where nothing that /api/chat
-    sends brings this about.
+    `plain` is the body of an answer in one piece, `stream` the body of a streamed one. Without
+    `stream`, a streaming request gets `plain`, as for errors and providers that cannot stream.
+    `chat` is the reply of /api/chat: "" if it is the text of `v1`, None if no request of /api/chat
+    can cause this answer.
     """
 
     name: str
@@ -100,9 +100,9 @@ class Shape:
     stream_type: str = "text/event-stream"
     chat: str | Refused | None = ""
     fault: Fault = "nothing"
-    # Members that a request must have for a provider to answer so.
+    # Members that a request must have to get this answer.
     request: Body = field(default_factory=dict)
-    # With it, only requests of this kind are answered so; all others as by the shape `otherwise`.
+    # If set, only requests of this kind get this answer. Others get that of the shape `otherwise`.
     only_if: Callable[[Body], bool] | None = None
     otherwise: str = ""
 
@@ -111,9 +111,9 @@ class Shape:
 
 
 def error(name: str, source: str, status: int, said: Any, **more: Any) -> Shape:
-    """Return a refusal: plain JSON, also where a stream was asked for.
+    """Return an error: plain JSON, even for a streaming request.
 
-    By default it is a failure of the provider that counts as doubtful.
+    By default, it is a provider failure that counts as doubtful.
     """
     defaults: dict[str, Any] = {"v1": FAILED, "chat": CHAT_FAILED, "fault": "doubtful"}
     if more.get("v1") == FILTERED:
@@ -127,7 +127,7 @@ def dumps(value: Any) -> bytes:
 
 
 def sse(*events: Any, done: bool = True) -> bytes:
-    """Return an event stream: objects as JSON, bytes as they are."""
+    """Return an event stream, with objects as JSON and bytes unchanged."""
     rows = [e if isinstance(e, bytes) else b"data: " + dumps(e) + b"\n\n" for e in events]
     return b"".join(rows) + (b"data: [DONE]\n\n" if done else b"")
 
@@ -151,7 +151,7 @@ def has_max_tokens(body: Body) -> bool:
 
 
 def asks_for_more_than(limit: int) -> Callable[[Body], bool]:
-    """Tell requests that ask for a longer answer than this many tokens."""
+    """Return the condition for requests with a limit of more than this many output tokens."""
     return lambda body: bool(body.get("max_tokens", body.get("max_completion_tokens", 0)) > limit)
 
 

@@ -45,7 +45,7 @@ def plain(message: dict[str, Any], finish_reason: str = "stop") -> bytes:
 
 
 def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    """Return an event as it is written here: no space after the colon."""
+    """Return an event as TGI writes it, without a space after the colon."""
     choice = {
         "index": 0,
         "delta": {"role": "assistant"} | delta,
@@ -78,7 +78,7 @@ SHAPES = (
         stream=sse(*TEXT_EVENTS, event({"content": ""}, "eos_token"), USAGE_EVENT),
         v1=Said(finish_reason="eos_token"),
     ),
-    # Before 3.1, arguments are an object, and the answer's finish reason tells of no call.
+    # Before 3.1, arguments are an object, and the finish reason does not show the call.
     Shape(
         "tgi/arguments-as-an-object",
         "https://github.com/huggingface/text-generation-inference/issues/2794",
@@ -105,7 +105,7 @@ SHAPES = (
         v1=TOO_LONG,
         fault="nothing",
     ),
-    # With `stream`, the same is the first event of a 200.
+    # With `stream`, the same error is the first event of a 200.
     Shape(
         "tgi/too-long-in-a-stream",
         "https://github.com/huggingface/text-generation-inference/issues/2749",

@@ -74,7 +74,7 @@ THINK = f"<think>\n{THOUGHTS}\n</think>\n\n"
 
 
 def problem(message: str, kind: str = "BadRequestError", code: int = 400) -> Any:
-    """Return an error as versions before 0.10 give it."""
+    """Return an error in the form of versions before 0.10."""
     return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
 
 
@@ -83,7 +83,7 @@ def newer_problem(message: str, kind: str = "BadRequestError", code: int = 400) 
 
 
 def counting_on() -> list[Any]:
-    """Return the chunks of a text with usage in each (continuous_usage_stats)."""
+    """Return the chunks of a text, with usage in each chunk (continuous_usage_stats)."""
     chunks = []
     for count, piece in enumerate(PIECES, start=1):
         so_far = {"prompt_tokens": 31, "total_tokens": 31 + 3 * count}
@@ -118,7 +118,7 @@ SHAPES = (
         ),
         v1=Said(reasoning={"reasoning_content": THOUGHTS}),
     ),
-    # Started without a reasoning parser.
+    # A server that was started without a reasoning parser.
     Shape(
         "vllm/think-tags",
         "https://github.com/vllm-project/vllm/issues/35705",

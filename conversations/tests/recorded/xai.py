@@ -26,7 +26,7 @@ HEAD: dict[str, Any] = {
     "model": "grok-3-mini",
     "system_fingerprint": "fp_canon00002",
 }
-# Thoughts are no part of completion_tokens here, and part of the total.
+# Here reasoning is not part of completion_tokens, but it is part of the total.
 USAGE = {
     "prompt_tokens": 31,
     "completion_tokens": 12,

@@ -1,6 +1,6 @@
 """LangChain's ChatOpenAI against this gateway, as scripted by test_sdk_others.py.
 
-Runs in an environment of its own, which knows nothing of the gateway's code.
+Runs in its own environment, which does not contain the gateway's code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def model(key: str, *, simulate: str = "", **more: Any) -> ChatOpenAI:
 
 
 def check_answers(live: ChatOpenAI) -> None:
-    """Plain, streamed, and tool calls, each with usage."""
+    """Check plain and streamed answers with usage, and tool calls."""
     plain = live.invoke("Hello!")
     assert plain.content == "Hello to you"
     assert counts(plain) == (7, 4, 11)
@@ -49,7 +49,7 @@ def counts(message: Any) -> tuple[int, ...]:
 
 
 def check_errors(live_key: str, test_key: str) -> None:
-    """The classes of OpenAI's own client, which LangChain lets through."""
+    """Check that errors have the classes of OpenAI's client, which LangChain passes on."""
     expect(model("wrong"), openai.AuthenticationError, "invalid_api_key")
     expect(model(live_key, model="gpt-4o"), openai.NotFoundError, "model_not_found")
     simulated = {
@@ -76,7 +76,7 @@ def failure(call: Callable[[], Any]) -> openai.APIError:
 
 
 def check_break(live: ChatOpenAI) -> None:
-    """A break in mid-stream is an error of the iteration, after the pieces that had come."""
+    """Check that a break in mid-stream raises in the iteration, after the pieces before it."""
     pieces: list[Any] = []
     error = failure(lambda: pieces.extend(piece.content for piece in live.stream("Hello!")))
     assert error.code == "provider_error", error
@@ -88,7 +88,7 @@ def main() -> None:
     check_answers(live)
     check_break(live)
     check_errors(os.environ["LIVE_KEY"], os.environ["TEST_KEY"])
-    # What failed twice succeeds at the third try.
+    # A request that failed twice succeeds at the third try.
     assert live.invoke("Hello!").content == "at last"
     print("all is well")
 

@@ -1,7 +1,7 @@
 """Plays recorded shapes through LangChain's ChatOpenAI, at each of two addresses.
 
-Prints what it shows of them; test_recorded_sdk.py reads that and compares. Runs in an environment
-of its own, which knows nothing of the gateway's code.
+Prints what LangChain shows of them, which test_recorded_sdk.py reads and compares. Runs in its own
+environment, which does not contain the gateway's code.
 """
 
 from __future__ import annotations

@@ -7,11 +7,14 @@ The parts are in `server/`.
 """
 
 import signal
-import sys
-from pathlib import Path
 
-# Until there are calls to finish, Ctrl+C ends the start at once, without a traceback.
+# Until there are calls to finish, Ctrl+C ends the start at once, without a traceback. So this comes
+# before any other import.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from server.launch import main  # noqa: E402  # found by the line above

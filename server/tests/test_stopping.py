@@ -7,7 +7,6 @@ import signal
 import termios
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -95,9 +94,14 @@ def test_a_stop_between_a_workers_death_and_its_successor_is_not_lost(
 
 @pytest.mark.parametrize("number", [TERM, INT, HUP, QUIT])
 def test_a_signal_at_any_moment_of_the_start_ends_it(
-    start: Callable[..., Running], number: int, tmp_path: Any
+    start: Callable[..., Running], number: int
 ) -> None:
-    running = start()
+    """From our first statement on. Before it, Python itself decides what Ctrl+C does."""
+
+    def ignore() -> None:
+        signal.signal(INT, signal.SIG_IGN)
+
+    running = start(preexec_fn=ignore)
     while running.process.poll() is None:
         signal_each([running.process.pid], number)
     status, output = running.end()

@@ -12,8 +12,9 @@ from billing.contract import RESOLVED
 from billing.services import Settling
 from common.steps import Step
 
-# A session that was erased while the provider answered, or that lost its lease, keeps no text. CASE
-# keeps the planner from reading the partial index of all open sessions instead of the one row.
+# Returns no row if the session was erased while the provider answered, or if the turn lost its
+# lease. Then only the books are kept, outside the session, because another turn may have its place.
+# CASE keeps the planner from reading the partial index of all open sessions instead of the one row.
 _ENDED = Step(
     "ended",
     ("id",),
@@ -26,10 +27,6 @@ UPDATE conversations_chatsession
 RETURNING id
 """,  # noqa: S608  # built from constants only
 )
-
-
-def _if_kept(expression: str) -> str:
-    return f"CASE WHEN ended.id IS NULL THEN '' ELSE {expression} END"
 
 
 _NOTHING_TOLD = {
@@ -53,16 +50,16 @@ _NOTHING_TOLD = {
 }
 _USER = _NOTHING_TOLD | {
     "id": "%(user_message)s",
-    "session_id": "%(session)s",
+    "session_id": "ended.id",
     "channel_id": "%(channel)s",
     "is_test": "%(is_test)s",
     "position": "%(position)s",
     "role": "'user'",
-    "content": _if_kept("%(user_text)s"),
-    "page_url": _if_kept("%(page_url)s"),
-    "page_title": _if_kept("%(page_title)s"),
+    "content": "%(user_text)s",
+    "page_url": "%(page_url)s",
+    "page_title": "%(page_title)s",
     "created_at": "%(admitted_at)s",
-    "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
+    "erased_at": "NULL",
 }
 # What a reply cost and why. Stored even if its text is not. Its id is the id of its hold.
 _REPLY = {
@@ -92,9 +89,9 @@ _REPLY = {
     "prompt_version": "%(prompt_version)s",
 }
 _SESSION_REPLY = _REPLY | {
-    "session_id": "%(session)s",
+    "session_id": "ended.id",
     "position": "%(position)s + 1",
-    "content": _if_kept("%(reply_text)s"),
+    "content": "CASE WHEN ended.id IS NULL THEN '' ELSE %(reply_text)s END",
     "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
 }
 _STATELESS_REPLY = _REPLY | {
@@ -105,20 +102,24 @@ _STATELESS_REPLY = _REPLY | {
 }
 
 
-def _inserted(source: str, *messages: Mapping[str, str]) -> Step:
-    """Return the step that inserts messages. One statement opens the table's indexes only once."""
-    columns = tuple(messages[0])
-    rows = " UNION ALL ".join(
+def _inserted(*rows: tuple[str, Mapping[str, str]]) -> Step:
+    """Return the step that inserts messages, each read from a source.
+
+    One statement opens the table's indexes only once.
+    """
+    columns = tuple(rows[0][1])
+    selects = " UNION ALL ".join(
         f"SELECT {', '.join(message[column] for column in columns)} FROM {source}"  # noqa: S608
-        for message in messages
+        for source, message in rows
     )
     insert = f"INSERT INTO conversations_message ({', '.join(columns)})"
-    return Step("stored", ("id",), f"{insert} {rows} RETURNING id")
+    return Step("stored", ("id",), f"{insert} {selects} RETURNING id")
 
 
 # For a turn: gives the session's lease back and stores two messages.
 STORE_TURN = Settling(
-    _ENDED, _inserted(f"{RESOLVED} LEFT JOIN ended ON TRUE", _USER, _SESSION_REPLY)
+    _ENDED,
+    _inserted(("ended", _USER), (f"{RESOLVED} LEFT JOIN ended ON TRUE", _SESSION_REPLY)),
 )
 # For a completion of /v1: stores only the books.
-STORE_REPLY = Settling(_inserted(str(RESOLVED), _STATELESS_REPLY))
+STORE_REPLY = Settling(_inserted((str(RESOLVED), _STATELESS_REPLY)))

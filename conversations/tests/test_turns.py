@@ -108,6 +108,47 @@ def test_a_turn_whose_process_died_ends_by_arithmetic(provider: FakeProvider) ->
         assert api.chat().status_code == 200
 
 
+@pytest.mark.parametrize("stores_first", ["the turn without a lease", "the turn with it"])
+def test_a_turn_that_lost_its_lease_is_in_no_other_turns_way(
+    provider: FakeProvider, settings: Any, stores_first: str
+) -> None:
+    settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE = 3000, 3600
+    api = ApiClient(make_site().api_key)
+    events = {name: threading.Event() for name in ("lost", "taken", "stored")}
+    lost_first = stores_first == "the turn without a lease"
+
+    def loses_its_lease() -> Any:
+        # A process that was restarted with lower deadlines believes no lease that lasts so long.
+        settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE = 60, 300
+        events["lost"].set()
+        assert events["taken" if lost_first else "stored"].wait(60)
+        return reply("Too late")
+
+    def takes_the_turn() -> Any:
+        events["taken"].set()
+        assert not lost_first or events["stored"].wait(60)
+        return reply("In time")
+
+    provider.script += [loses_its_lease, takes_the_turn]
+
+    def send(index: int) -> Any:
+        if index:
+            assert events["lost"].wait(60)
+        response = api.chat(f"Message {index}")
+        events["stored"].set()
+        return response
+
+    first, second = run_in_threads(send, 2)
+    assert second.status_code == 200
+    assert second.json()["reply"] == "In time"
+    assert first.status_code == 200
+    assert first.json()["credits"]["charged"] == "1.000000"
+    assert api.chat("And then?").status_code == 200
+    assert [m["content"] for m in api.history()][:2] == ["Message 1", "In time"]
+    assert len(api.history()) == 4
+    assert differences() == []
+
+
 def test_no_connection_is_held_while_the_provider_talks(provider: FakeProvider) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite connections are files of the process itself")

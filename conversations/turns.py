@@ -55,7 +55,8 @@ class TurnTaken(Exception):
 # Whether a conversation has expired, even if the clean-up task has not closed it yet.
 _IS_DEAD = "(s.message_count > 0 AND s.last_message_at <= %(dead_since)s)"
 # A lease that ends later than any taken now comes from a wrong clock, and counts as free. (If the
-# stream deadline was just lowered, a running turn may lose its lease. That turn costs nothing.)
+# stream deadline was just lowered, a running turn may lose its lease. Its caller gets the reply and
+# pays for it, but the session does not keep it.)
 _IS_FREE = """(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s
    OR s.lease_expires_at > %(last_lease)s)"""
 

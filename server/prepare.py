@@ -6,6 +6,7 @@ that touches the database runs in a separate child process, which then ends.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -160,11 +161,20 @@ def collect_static() -> None:
 
     root = Path(settings.STATIC_ROOT)
     stamp, wanted = root / ".stamp", static_fingerprint()
-    if stamp.is_file() and stamp.read_text() == wanted:
+
+    def is_collected() -> bool:
+        return stamp.is_file() and stamp.read_text() == wanted
+
+    # Before the lock as well: a complete folder may be read-only.
+    if is_collected():
         return
     root.mkdir(parents=True, exist_ok=True)
-    call_command("collectstatic", interactive=False, verbosity=0)
-    stamp.write_text(wanted)
+    # Two servers that start at once would delete each other's files.
+    with (root / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_collected():
+            call_command("collectstatic", interactive=False, verbosity=0)
+            stamp.write_text(wanted)
 
 
 def static_fingerprint() -> str:

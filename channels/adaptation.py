@@ -52,7 +52,7 @@ def ask(
     learned.
     """
     before, has_tried_shorter = client.traits, False
-    tried = {before}
+    tried: set[Traits] = set()
     for left in reversed(range(MOST_TRIES)):
         try:
             if on_delta is None:
@@ -64,9 +64,9 @@ def ask(
             if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
                 raise
             traits = learn(error, request, client.traits)
+            tried.add(client.traits)
             if traits is not None and traits not in tried:
                 client.traits = traits
-                tried.add(traits)
                 continue
             shorter = _shorter(error, request, has_tried_shorter=has_tried_shorter)
             if shorter is None:
@@ -104,7 +104,7 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
 
     A database error is only logged, because the gateway can learn it again.
     """
-    if client.traits == before:
+    if client.traits is before or client.traits == before:
         return
     learned = {
         name: value

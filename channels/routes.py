@@ -102,7 +102,7 @@ class RouteRow(NamedTuple):
     def traits(self, base_url: str) -> Traits:
         """Return what the gateway learned about the route, if it learned it at this address."""
         if self.learned_at_url != base_url:
-            return PLAIN if self.id == 0 else Traits(limit_name=self.limit_name or "")
+            return Traits(limit_name=self.limit_name) if self.limit_name else PLAIN
         return Traits(
             limit_name=self.limit_name or "",
             has_stream_options=self.has_stream_options is None or bool(self.has_stream_options),

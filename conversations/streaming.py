@@ -33,6 +33,10 @@ KEEP_ALIVE = b": keep-alive\n\n"
 # The most pieces in one write, so that a slow reader does not get everything at once.
 MOST_AT_ONCE = 64
 
+# What a turn passes on before its end, and the pieces of text among it.
+_PIECES = (str, dict)
+_BEFORE_THE_END = (Begun, Answering, *_PIECES)
+
 _threads = Threads()
 
 
@@ -119,11 +123,11 @@ def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
             except Empty:
                 yield KEEP_ALIVE
                 continue
-            pieces = [form.delta(item) for item in items if isinstance(item, str | dict)]
+            pieces = [form.delta(item) for item in items if isinstance(item, _PIECES)]
             if pieces:
                 yield b"".join(pieces)
             last = items[-1]
-            if not isinstance(last, Begun | Answering | str | dict):
+            if not isinstance(last, _BEFORE_THE_END):
                 break
         if isinstance(last, Exception):
             yield form.error(last)

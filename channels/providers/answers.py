@@ -7,6 +7,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/object and .../cha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ _PASSED_MEMBERS = (
 )  # fmt: skip
 # Visitors see nothing of these, but they show that the model is working.
 _SIGNS_OF_LIFE = (*REASONING_NAMES, "reasoning_details", "thinking", "tool_calls")
+_SOURCES = frozenset(SOURCES)
 # Finish reasons that mean nothing: the answer continues.
 _NO_FINISHES = frozenset({"null", "none"})
 # Members that mark a piece without choices as an error.
@@ -74,6 +76,7 @@ class AnswerReader:
         self._usage: Usage | None = None
         self._response_model = ""
         self.finish_reason = ""
+        self.heard_at = 0.0  # when the last piece came, by time.monotonic()
         # Whether the model has written anything yet, even thoughts that nobody sees.
         self.has_begun = False
 
@@ -95,17 +98,14 @@ class AnswerReader:
             reason = "garbage" if is_whole else "error_event"
             raise error_in(error or piece, self._sent, otherwise=reason)
         message = _message_of(choice, self.has_begun, is_whole=is_whole)
-        if finish_reason := _finish_reason(choice):
+        if choice.get("finish_reason") and (finish_reason := _finish_reason(choice)):
             self._read_finish(finish_reason, short_text(choice.get("native_finish_reason")))
         if is_whole:
             has_message = isinstance(choice.get("message") or choice.get("delta"), dict)
             if not (has_message or message) and not explains_silence(self.finish_reason):
                 raise error_in(piece, self._sent, otherwise="garbage")
-        model = piece.get("model")
-        if model != self._response_model:  # most providers repeat it with every piece
-            self._response_model = short_text(model) or self._response_model
-        self._sources |= {name: piece[name] for name in SOURCES if piece.get(name)}
-        self._read_usage(piece, choice)
+        self._read_beside(piece, choice)
+        self.heard_at = time.monotonic()
         self._read_message(message, choice.get("logprobs"), is_whole=is_whole)
 
     def completion(self) -> Completion:
@@ -117,8 +117,7 @@ class AnswerReader:
         if self._is_transparent and self._sources:
             sources = self._sources.items()
             self._tell("", {name: self._take_member(name, told) for name, told in sources})
-        others = (self._members.get(name) for name in (CONTENT_PARTS, "images"))
-        has_parts = any(any(map(is_of_a_kind, part)) for part in others if isinstance(part, list))
+        has_parts = bool(self._members) and self._has_parts()
         text, began_in_thought = self._without_unopened_thought(self._text.whole())
         refusal = self._refusal.whole()
         is_empty = not (text.strip() or refusal or calls or has_parts)
@@ -138,6 +137,11 @@ class AnswerReader:
             logprobs=self._logprobs or None,
             began_in_thought=began_in_thought,
         )
+
+    def _has_parts(self) -> bool:
+        """Return whether the answer has parts of a known kind besides its text, such as images."""
+        others = (self._members.get(name) for name in (CONTENT_PARTS, "images"))
+        return any(any(map(is_of_a_kind, part)) for part in others if isinstance(part, list))
 
     def _without_unopened_thought(self, text: str) -> tuple[str, bool | None]:
         """Return the text to keep, and whether it began within a thought.
@@ -166,8 +170,12 @@ class AnswerReader:
             raise ProviderError("error_event")
 
     def _read_message(self, message: dict[str, Any], logprobs: Any, *, is_whole: bool) -> None:
-        text, thoughts, refusal, others = read_content(message.get("content"))
-        self._is_unreadable = self._is_unreadable or bool(others)
+        content = message.get("content")
+        if isinstance(content, str):
+            text, thoughts, refusal, others = content, "", "", None
+        else:
+            text, thoughts, refusal, others = read_content(content)
+            self._is_unreadable = self._is_unreadable or bool(others)
         if isinstance(message.get("refusal"), str):
             refusal += message["refusal"]
         if not self._is_transparent:
@@ -222,7 +230,9 @@ class AnswerReader:
             if self._unopened is not None:
                 text = self._unopened.take(text) + self._unopened.flush()
         text = self._keep_text(text)
-        if self._is_transparent and self._white_space:
+        if not self._is_transparent:  # all of it is text
+            return text, {}
+        if self._white_space:
             text = self._white_space
             self._text.keep(text)
         halves = {"refusal": self._refusal} | {
@@ -275,17 +285,23 @@ class AnswerReader:
             said = {"content": text} | members if text else members
             self._on_delta(said if members else text)
 
-    # --- Usage ------------------------------------------------------------------------------------
+    # --- Beside the message -----------------------------------------------------------------------
+
+    def _read_beside(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
+        model = piece.get("model")
+        if model != self._response_model:  # most providers repeat it with every piece
+            self._response_model = short_text(model) or self._response_model
+        if not _SOURCES.isdisjoint(piece):
+            self._sources |= {name: piece[name] for name in SOURCES if piece.get(name)}
+        if piece.get("usage") or choice.get("usage") or piece.get("x_groq"):
+            self._read_usage(piece, choice)
 
     def _read_usage(self, piece: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep the latest usage, because some providers send a running total with every piece.
 
         A usage without figures, or with only zeros, does not replace an earlier one.
         """
-        x_groq = piece.get("x_groq")
-        if not (x_groq or piece.get("usage") or choice.get("usage")):
-            return
-        for holder in (piece, choice, x_groq):
+        for holder in (piece, choice, piece.get("x_groq")):
             usage = holder.get("usage") if isinstance(holder, dict) else None
             if isinstance(usage, dict) and any(value is not None for value in usage.values()):
                 told = read_usage(usage)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import orjson
+
 from channels.errors import ProviderError
 from channels.providers.answers import AnswerReader
 from channels.providers.base import Patience
@@ -56,24 +58,16 @@ def _read_pieces(pieces: Iterator[tuple[Any, bool]], reader: AnswerReader) -> No
 
 def read_stream(answer: http.LineStream, reader: AnswerReader, patience: Patience) -> None:
     """Read an answer as it arrives. Raises ProviderError or HttpError if it breaks off."""
-    last_heard = 0.0
 
     def next_deadline() -> float:
         if reader.finish_reason:
-            return min(patience.stream_by, last_heard + WAIT_AFTER_FINISH_SECONDS)
+            return min(patience.stream_by, reader.heard_at + WAIT_AFTER_FINISH_SECONDS)
         if not reader.has_begun:
             return patience.first_token_by
-        return min(patience.stream_by, last_heard + patience.silence_seconds)
-
-    def heard() -> Iterator[tuple[Any, bool]]:
-        nonlocal last_heard
-        for event in _events(answer.lines(next_deadline)):
-            yield event
-            # Comments are no sign that the model is still working.
-            last_heard = time.monotonic()
+        return min(patience.stream_by, reader.heard_at + patience.silence_seconds)
 
     try:
-        _read_pieces(heard(), reader)
+        _read_pieces(_events(answer.lines(next_deadline)), reader)
     except http.HttpError:
         if not reader.finish_reason:
             raise
@@ -101,9 +95,17 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
     held: list[bytes] = []
     name = b""
     for line in lines:
+        # Nearly every line is a whole event without a name.
+        if line[:7] == b"data: {" and not (held or name):
+            try:
+                piece = orjson.loads(line[6:])
+            except orjson.JSONDecodeError:
+                pass  # read below, as part of a longer event or as JSON that is not quite valid
+            else:
+                yield piece, False
+                continue
         if not line:
-            if held and name not in _PINGS:
-                raise ProviderError("error_event" if name == b"error" else "garbage")
+            _require_nothing_unread(held, name)
             name, held = b"", []
             continue
         field, value = _field_of(line)
@@ -113,10 +115,20 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[Any, bool]]:
             held.append(value)
             pieces = _parse_event(held)
             held = [] if pieces else held
-            if name not in _PINGS:
-                yield from ((piece, name == b"error") for piece in pieces)
+            yield from _named(name, pieces)
     if held:
         raise ProviderError("garbage")
+
+
+def _require_nothing_unread(held: list[bytes], name: bytes) -> None:
+    """Raise ProviderError if an event ends with data that did not parse."""
+    if held and name not in _PINGS:
+        raise ProviderError("error_event" if name == b"error" else "garbage")
+
+
+def _named(name: bytes, pieces: list[Any]) -> list[tuple[Any, bool]]:
+    """Return the pieces of an event by its name: none of a ping."""
+    return [] if name in _PINGS else [(piece, name == b"error") for piece in pieces]
 
 
 def _field_of(line: bytes) -> tuple[bytes, bytes]:

@@ -37,6 +37,9 @@ class ThoughtFilter:
         """Return the text that may be sent on now."""
         if self._is_over:
             return piece
+        if not (self._held or self._closing or _may_begin_block(piece)):
+            self._is_over = True
+            return piece
         self._held += piece
         while True:
             if self._closing:
@@ -108,6 +111,11 @@ class UnopenedThoughtFilter:
         held, self._is_over = "".join(self._held), True
         self._held.clear()
         return held
+
+
+def _may_begin_block(piece: str) -> bool:
+    """Return whether a text that begins like this may begin with a tag. Most replies do not."""
+    return piece[:1] in ("", "<", "\ufeff") or piece[0].isspace()
 
 
 def _may_become_tag(text: str) -> bool:

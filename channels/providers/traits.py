@@ -43,7 +43,7 @@ PLAIN = Traits()
 
 def adapted(request: ChatRequest, traits: Traits) -> ChatRequest:
     """Return the request in the form that a route with these traits accepts."""
-    if traits == PLAIN:
+    if traits is PLAIN or traits == PLAIN:
         return request
     request = _fitted(request, traits)
     messages = [message for message, _ in arranged(request.messages, traits)]

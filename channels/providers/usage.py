@@ -46,12 +46,16 @@ def _count(usage: dict[str, Any], *names: str) -> int | None:
 
     Some providers write it as a float, or as a string of digits.
     """
-    value: Any = None
     for name in names:
-        value = usage.get(name) if value is None else value
+        if (value := usage.get(name)) is not None:
+            break
+    else:
+        return None
+    if type(value) is int:  # nearly always
+        return value if 0 <= value < 2**53 else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, float):
         return None
     # A float is not exact beyond 2**53, and may be infinite or NaN.
     return int(value) if 0 <= value < 2**53 and value == int(value) else None

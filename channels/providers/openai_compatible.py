@@ -14,6 +14,7 @@ from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import Sent, error_of, unanswered
 from channels.providers.openai_stream import is_event_stream, read_stream, read_whole
+from channels.providers.plain import read_plain
 from channels.providers.traits import PLAIN, Traits, adapted
 from common import http
 
@@ -72,6 +73,8 @@ class OpenAiCompatibleProvider:
             raise unanswered(error) from error
         if not is_success(response.status):
             raise error_of(response.status, response.headers, response.body, sent)
+        if plain := read_plain(response.body, request):
+            return plain
         reader = self._reader(request, sent, None)
         read_whole(response.body, reader)
         return reader.completion()

@@ -3,7 +3,8 @@
 If a provider refuses the form of a request and not its content, the gateway tries again at once.
 That costs only time, because providers charge for answers. The gateway keeps a lesson once the
 provider has accepted the request in the new form. One lesson comes from answers: whether they begin
-within a thought (channels/providers/thinking.py). The next answer that does not reverts it.
+within a thought (channels/providers/thinking.py). Only the answer to the staff's route test teaches
+it, because a tenant's words could make a model write the tag and so delay everybody's streams.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def ask(
     *,
     patience: Patience,
     on_delta: OnDelta | None = None,
+    is_route_test: bool = False,
 ) -> Completion:
     """Return the answer to a request, in whatever form the provider accepts the request.
 
@@ -74,12 +76,24 @@ def ask(
             request, has_tried_shorter = shorter, True
             logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
         else:
-            in_thought = completion.began_in_thought
-            if in_thought not in (None, client.traits.begins_in_thought):
-                client.traits = replace(client.traits, begins_in_thought=bool(in_thought))
+            if is_route_test:
+                _learn_of_thoughts(client, completion)
             remember(client, before)
             return completion
     raise AssertionError("the last try returns or raises")
+
+
+def _learn_of_thoughts(client: OpenAiCompatibleProvider, completion: Completion) -> None:
+    """Learn whether a route's answers begin within a thought, or revert that."""
+    if completion.began_in_thought:
+        client.traits = replace(client.traits, begins_in_thought=True)
+    elif completion.began_in_thought is False:
+        client.traits = replace(client.traits, begins_in_thought=False)
+        RouteTraits.objects.filter(
+            provider_name=client.provider_name,
+            provider_model=client.provider_model,
+            begins_in_thought=True,
+        ).update(begins_in_thought=False)
 
 
 def _shorter(

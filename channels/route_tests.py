@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from channels import adaptation, routes
 from channels.errors import ProviderError
@@ -19,6 +19,8 @@ from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from common import db
 
 DEADLINE_SECONDS = 10.0
+# As from a visitor, so that it shows whether the answer begins within a thought.
+_REQUEST = replace(REQUEST, hides_thinking=True)
 NO_KEY = "no_key"
 
 # Plain words for the reasons of failed calls (providers/, common/http.py).
@@ -103,7 +105,7 @@ def _ask(client: OpenAiCompatibleProvider) -> Result:
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
     completion, reason, is_permanent = None, "", False
     try:
-        completion = adaptation.ask(client, REQUEST, patience=patience)
+        completion = adaptation.ask(client, _REQUEST, patience=patience, is_route_test=True)
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent
     duration_ms = round((time.monotonic() - started) * 1000)

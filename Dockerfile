@@ -21,6 +21,7 @@ COPY common common
 COPY channels channels
 COPY billing billing
 COPY conversations conversations
+COPY dashboard dashboard
 COPY gateway gateway
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 PORT=8000 DATA_DIR=/data

@@ -65,9 +65,10 @@ test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL ch
 # the tracer makes a test take half as long again. A branch tested elsewhere counts once its test file is
 # listed here. Fewer tests cover what runs only on PostgreSQL.
 MEASURED_APPS  := billing channels common $(if $(DATABASE_URL),,conversations)
-MEASURED_FILES := $(if $(DATABASE_URL),,$(addprefix gateway/tests/test_,$(addsuffix .py,\
-    accounts asking_again console_team log_in_sessions mail_bounds rotatekeys second_factors \
-    second_factor_required secret_key_overlap security_events staff_pages)))
+MEASURED_FILES := $(if $(DATABASE_URL),,$(addsuffix .py,\
+    $(addprefix dashboard/tests/test_,accounts asking_again console_team log_in_sessions mail_bounds \
+    second_factors second_factor_required security_events staff_pages) \
+    $(addprefix gateway/tests/test_,rotatekeys secret_key_overlap)))
 # Hundreds of recorded answers run the same branches over and over.
 UNMEASURED     := $(addprefix conversations/tests/test_recorded,.py _sdk.py)
 COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURED))
@@ -136,15 +137,15 @@ bench-start: setup-dev  ## measure how long a command, the server, and its impor
 
 .PHONY: sdk
 sdk: setup-dev  ## try /v1 with npm openai, Vercel's AI SDK, and LangChain (needs node; downloads once)
-	@$(PY) -m pytest -m sdk conversations/tests gateway/tests/test_snippets.py
+	@$(PY) -m pytest -m sdk conversations/tests dashboard/tests/test_snippets.py
 
 .PHONY: browser
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
-	@$(PY) -m pytest -n 2 -m browser gateway/tests/browser $(ARGS)
+	@$(PY) -m pytest -n 2 -m browser dashboard/tests/browser $(ARGS)
 
 .PHONY: screenshots
 screenshots: setup-dev  ## take the README's pictures again, from demo data in Chromium (docs/images/)
-	@$(PY) -m pytest -m pictures gateway/tests/browser/test_pictures.py $(ARGS)
+	@$(PY) -m pytest -m pictures dashboard/tests/browser/test_pictures.py $(ARGS)
 
 .PHONY: check
 check: check-static test  ## run what must pass before a change lands: lint, types, imports, migrations, deployment, tests

@@ -24,14 +24,7 @@ from billing import throttling
 from channels import callers, probes, secret_checks
 from channels import routes as channels_routes
 from channels.errors import Fault, ProviderError
-from channels.providers.base import (
-    ChatMessage,
-    ChatRequest,
-    Completion,
-    OnDelta,
-    Patience,
-    Usage,
-)
+from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience, Usage
 from channels.providers.traits import PLAIN, Traits
 from channels.tests.factories import Site, make_site
 from common import floods

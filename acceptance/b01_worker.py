@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import admission
-from billing import services as billing
+from billing import settlement as billing
 from billing.errors import CreditsExhausted
 from billing.holds import PlacedHold
 from channels.callers import Caller, find_caller

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from channels import services
+from channels import catalogue
 from channels.models import LanguageModel, Provider, Route
 from gateway import provisioning
 
@@ -51,7 +51,7 @@ def routes(wanted: list[dict[str, str]]) -> None:
     for position, one in enumerate(wanted):
         provider = Provider.objects.create(name=one["name"], base_url=one["base_url"])
         if one.get("key"):
-            services.set_provider_key(provider=provider, clear=one["key"])
+            catalogue.set_provider_key(provider=provider, clear=one["key"])
         model = LanguageModel.objects.get(model_id=one["model_id"])
         Route.objects.create(
             model=model, provider=provider, provider_model="mock-model", position=position

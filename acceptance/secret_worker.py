@@ -19,7 +19,7 @@ from rest_framework.request import Request
 
 from billing import redemptions
 from billing.throttling import ReadThrottle
-from channels import callers, keys, services, team
+from channels import accounts, api_keys, callers, catalogue, channel_changes, key_format, team
 from channels.audit import COMMAND_LINE
 from channels.authentication import ApiKeyAuthentication
 from channels.models import Account, ApiKey, Channel, Membership, Provider, User
@@ -27,8 +27,8 @@ from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS
 from channels.secret_checks import PEPPER
 from common import crypto
 from common.errors import InvalidApiKey, MissingApiKey
+from dashboard.login.store import SessionStore
 from gateway import rotation
-from gateway.accounts.store import SessionStore
 
 # --- S3 -------------------------------------------------------------------------------------------
 
@@ -59,12 +59,12 @@ def tamper(seed: int) -> dict[str, int]:
 
 def _sealed_rows() -> Iterator[tuple[Any, Any, bytes]]:
     """Create a few rows of every sealed column, and yield each with its ciphertext."""
-    account = services.ensure_account(owner_email="tampered@example.com")
-    channel, issued = services.create_channel_with_keys(account=account, name="Tampered")
+    account = accounts.ensure_account(owner_email="tampered@example.com")
+    channel, issued = channel_changes.create_channel_with_keys(account=account, name="Tampered")
     for one in issued:
         yield API_KEYS, one.record, bytes(one.record.key_ciphertext)
     for provider in Provider.objects.order_by("name")[:2]:
-        services.set_provider_key(provider=provider, clear=f"sk-{channel.id}")
+        catalogue.set_provider_key(provider=provider, clear=f"sk-{channel.id}")
         yield PROVIDER_KEYS, provider, bytes(provider.key_ciphertext or b"")
     for name in ("a", "b"):
         invited = team.invite(
@@ -100,7 +100,7 @@ def spoil(channel_id: str) -> dict[str, int]:
     shown = {"own": 0, "others": 0}
     for row in ApiKey.objects.all():
         try:
-            services.reveal_api_key(row)
+            api_keys.reveal_api_key(row)
             shown["own" if str(row.channel_id) == channel_id else "others"] += 1
         except crypto.DecryptionError:
             pass
@@ -116,13 +116,13 @@ def fill(wanted: dict[str, Any]) -> list[str]:
     names = ("account", "model", "requests_per_minute", "daily_quota", "system_prompt")
     fields = {name: getattr(like, name) for name in names}
     channels = [Channel(name=f"Filler {n}", **fields) for n in range(wanted["count"])]
-    clear = [keys.generate_key(is_test=False) for _ in channels]
+    clear = [key_format.generate_key(is_test=False) for _ in channels]
     rows = [
         ApiKey(
             id=uuid.uuid4(),
             channel=channel,
             mode="live",
-            key_prefix=keys.key_prefix(is_test=False),
+            key_prefix=key_format.key_prefix(is_test=False),
             key_last_four=key[-4:],
         )
         for channel, key in zip(channels, clear, strict=True)
@@ -169,15 +169,15 @@ def shut(wanted: dict[str, Any]) -> float:
     key = ApiKey.objects.get(channel=channel, mode="live")
     if wanted["deed"] == "rotate":
         overlap = timedelta(seconds=wanted["seconds"])
-        services.rotate_api_key(api_key=key, overlap=overlap, actor=COMMAND_LINE)
+        api_keys.rotate_api_key(api_key=key, overlap=overlap, actor=COMMAND_LINE)
         key.refresh_from_db()
         ends_at = key.expires_at or key.revoked_at
         assert ends_at is not None
         return ends_at.timestamp()
     if wanted["deed"] == "revoke":
-        services.revoke_api_key(api_key=key)
+        api_keys.revoke_api_key(api_key=key)
     elif wanted["deed"] == "channel":
-        services.update_channel(channel_id=str(channel.id), is_enabled=False)
+        channel_changes.update_channel(channel_id=str(channel.id), is_enabled=False)
     else:
         Account.objects.filter(id=channel.account_id).update(is_enabled=False)
     return time.time()
@@ -188,7 +188,7 @@ def shut(wanted: dict[str, Any]) -> float:
 
 def new_keys(count: int) -> list[str]:
     """Return well-formed keys that nobody has."""
-    return [keys.generate_key(is_test=False) for _ in range(count)]
+    return [key_format.generate_key(is_test=False) for _ in range(count)]
 
 
 def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
@@ -212,14 +212,14 @@ def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
         return True
 
     draw = random.Random(wanted["seed"])
-    good = keys.generate_key(is_test=False)
+    good = key_format.generate_key(is_test=False)
     with connection.execute_wrapper(count):
         accepted = sum(is_accepted(_misspelt(good, draw)) for _ in range(wanted["malformed"]))
         asked = len(statements)
-        is_accepted(keys.generate_key(is_test=False))  # checks once whether the secrets match
+        is_accepted(key_format.generate_key(is_test=False))  # checks once whether the secrets match
         statements.clear()
         unknown = sum(
-            is_accepted(keys.generate_key(is_test=False)) for _ in range(wanted["unknown"])
+            is_accepted(key_format.generate_key(is_test=False)) for _ in range(wanted["unknown"])
         )
     with connection.cursor() as cursor:
         explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "

@@ -34,13 +34,13 @@ from hypothesis.stateful import (
 from acceptance.b01_worker import open_session, store_turn
 from acceptance.b02_model import Model
 from billing import admission, grants, holds
-from billing import services as billing
+from billing import settlement as billing
+from billing.charges import get_messages_used
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
-from billing.selectors import get_messages_used
+from channels.api_keys import issue_api_key
 from channels.callers import Caller, find_caller
 from channels.models import Account, Channel, LanguageModel
-from channels.services import issue_api_key
 from common import db
 
 RUNS = int(os.environ.get("ACCEPTANCE_RUNS", "100"))

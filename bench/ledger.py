@@ -83,10 +83,10 @@ def charge_until(key: str, starts_at: float, ends_at: float) -> dict[str, int]:
 
 
 def charge(caller: Any) -> None:
-    """Hold a credit and capture it, as conversations.services does around a provider's call."""
+    """Hold a credit and capture it, as conversations.chat.answer does around a provider's call."""
     # As above.
     from billing import admission
-    from billing import services as billing
+    from billing import settlement as billing
 
     now = timezone.now()
     with transaction.atomic():

@@ -25,24 +25,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.slots import Slots
+
 from bench.load import Plan, Requests
 from bench.stand import Stand, backend_cpu_seconds
-from common.middleware import API_PREFIXES
-from common.slots import Slots
+from common.api.middleware import API_PREFIXES
 
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 
 # The stops that are timed, with the name under which each is called.
 STOPS = {
-    "request middleware": ("common.middleware:RequestMiddleware.__call__",),
+    "request middleware": ("common.api.middleware:RequestMiddleware.__call__",),
     "logging": (
-        "common.middleware:RequestMiddleware._log",
+        "common.api.middleware:RequestMiddleware._log",
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "routing": ("common.middleware:ApiMiddleware.__call__",),
-    "DRF": ("common.api:ApiView.dispatch",),
+    "routing": ("common.api.middleware:ApiMiddleware.__call__",),
+    "DRF": ("common.api.base:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.views:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),
     "authentication: find_and_count": ("billing.throttling:find_and_count",),
@@ -57,14 +58,14 @@ STOPS = {
         "conversations.api.serializers:render_answer",
         "conversations.api.serializers:answer_headers",
     ),
-    "answer_message": ("conversations.services:answer_message",),
-    "admission": ("conversations.services:_admit",),
+    "answer_message": ("conversations.chat.answer:answer_message",),
+    "admission": ("conversations.chat.answer:_admit",),
     "admission: try_hold": ("billing.admission:try_hold",),
-    "admission: latest_turns": ("conversations.selectors:latest_turns",),
-    "admission: build_prompt": ("conversations.services:build_prompt",),
+    "admission: latest_turns": ("conversations.chat.history:latest_turns",),
+    "admission: build_prompt": ("conversations.chat.answer:build_prompt",),
     "admission: list_routes": ("channels.routes:list_routes",),
-    "settlement": ("conversations.services:store_turn",),
-    "settlement: capture_hold": ("billing.services:capture_hold",),
+    "settlement": ("conversations.chat.answer:store_turn",),
+    "settlement: capture_hold": ("billing.settlement:capture_hold",),
     "provider: HTTP": ("common.http:post",),
     "provider: payload": (
         "channels.providers.openai_compatible:OpenAiCompatibleProvider._payload",

@@ -23,6 +23,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from server.slots import Slots
+
 from acceptance.processes import BASE_DIR
 from acceptance.rig import first_model
 from bench import figures, micro
@@ -30,8 +32,7 @@ from bench.figures import progress
 from bench.load import Plan, Requests
 from bench.micro import one_request
 from bench.stand import Stand, backend_cpu_seconds
-from common.middleware import API_PREFIXES
-from common.slots import Slots
+from common.api.middleware import API_PREFIXES
 
 CHATS = 80
 # Each takes as long as its 50 pieces are apart, whatever it costs.

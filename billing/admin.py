@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from billing import redemptions
+from billing.account_statement import signed_microcredits
 from billing.models import (
     CreditAccount,
     CreditGrant,
@@ -26,13 +27,12 @@ from billing.models import (
     RedemptionCode,
     VerificationRun,
 )
-from billing.statements import signed_microcredits
 from channels.admin.auditing import BOOK_CREDITS
 from channels.audit import Actor
 from channels.models import User
-from common.admin import BigTableAdmin, ReadOnlyAdmin, number_from_path
 from common.floods import client_address
 from common.money import show_credits
+from common.pages.admin import BigTableAdmin, ReadOnlyAdmin, number_from_path
 
 MOST_ACCOUNTS = 500
 

@@ -1,6 +1,6 @@
 """Before a call: count it in the day's quota, and hold credits for its highest possible cost.
 
-This is one statement of guarded single-row steps (common/steps.py). It also opens what goes with
+This is one statement of guarded single-row steps (common/db/steps.py). It also opens what goes with
 the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage,
 credit account.
 """
@@ -14,14 +14,14 @@ from typing import Any
 
 from billing import holds
 from billing.contract import LOOKED
-from billing.days import seconds_to_next_day, utc_day
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
+from billing.utc_day import seconds_to_next_day, utc_day
 from channels.callers import Caller
 from common import db
+from common.db.steps import Row, Step, Steps
 from common.errors import ApiError
 from common.ids import uuid7
-from common.steps import Row, Step, Steps
 
 # Every use of credits goes through this condition: held credits and ended grants cannot be held.
 _CAN_PAY = """

@@ -9,9 +9,9 @@ from typing import Any
 from django.db.models import Min, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from billing import grants, holds, selectors
-from billing.days import last_days, utc_day
+from billing import charges, grants, holds
 from billing.models import CreditAccount, Hold, LedgerEntry
+from billing.utc_day import last_days, utc_day
 from channels.models import Channel
 
 DAY = timedelta(days=1)
@@ -116,7 +116,7 @@ def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
     For a younger account, the pace is that of the time since its first entry, at least a day.
     """
     starts_at, _ = last_days(now)
-    spent = selectors.sum_charges(account_id=account_id, starts_at=starts_at)
+    spent = charges.sum_charges(account_id=account_id, starts_at=starts_at)
     first = balance.first_entry_at or starts_at
     is_whole = first <= starts_at
     span = now - starts_at if is_whole else max(DAY, now - first)

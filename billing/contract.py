@@ -1,14 +1,14 @@
 """What the steps of other apps read of billing's: import the name and the columns, never type them.
 
 A turn is opened in the statement that places its hold, and stored in the one that settles it
-(common/steps.py), so conversations writes SQL that reads these rows.
+(common/db/steps.py), so conversations writes SQL that reads these rows.
 """
 
 from __future__ import annotations
 
-from common.steps import Returned
+from common.db.steps import Returned
 
 # Before a call: whether the limits leave room, read without a lock (admission.py).
 LOOKED = Returned("looked", ("has_quota", "has_credits"))
-# After it: the hold, where it is resolved now (services.py).
+# After it: the hold, where it is resolved now (settlement.py).
 RESOLVED = Returned("resolved", ("id",))

@@ -1,6 +1,6 @@
 """Holds that end without a charge: released by their request, or expired by the clock.
 
-Rows are locked in one order, here and in services.py: hold, daily usage, credit account.
+Rows are locked in one order, here and in settlement.py: hold, daily usage, credit account.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The database enforces the most important rules: a balance is never negative and never below what is
 held, and ledger entries are neither changed nor deleted (triggers of migration 0002). Everything
-else is in services.py.
+else is in settlement.py.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class LedgerEntry(models.Model):
         verbose_name_plural = "ledger entries"
         indexes: ClassVar = [
             # The few entries that change the balance but are not charges. With these, and the
-            # balances that entries carry, charges are summed without reading them (selectors.py).
+            # balances that entries carry, charges are summed without reading them (charges.py).
             models.Index(
                 fields=["credit_account", "sequence"],
                 condition=~Q(kind__in=("absorbed", "charge")),

@@ -33,10 +33,10 @@ from rest_framework.views import APIView
 from channels import callers
 from channels.callers import CALLER, Caller
 from common import db
-from common.api import HeaderThrottle
+from common.api.base import HeaderThrottle
 from common.clock import HONEST_SKEW
+from common.db.steps import Row, Step, Steps
 from common.errors import RateLimited
-from common.steps import Row, Step, Steps
 
 SLOTS = 61
 WIDTH = 8
@@ -320,7 +320,7 @@ def _state(row: Row, limit: int, now: float) -> RateState:
 class ChatThrottle(HeaderThrottle):
     """The channel's requests per minute. Test keys have a separate window.
 
-    Authentication counts an API request while it looks up the key (authentication.py). This
+    Authentication counts an API request while it looks up the key (counted_key.py). This
     throttle only reports the result, after the checks that come first.
     """
 

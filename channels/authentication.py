@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from channels import keys, secret_checks
+from channels import key_format, secret_checks
 from channels.callers import Caller
 from common import floods
 from common.errors import InvalidApiKey, MissingApiKey
@@ -25,7 +25,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         key = read_key(request._request)
-        if not keys.is_well_formed(key):
+        if not key_format.is_well_formed(key):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:

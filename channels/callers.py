@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from channels.sealing import API_KEYS
 from common import db
+from common.db.steps import Returned, Step
 from common.money import price_of
-from common.steps import Returned, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from channels.models import (
     Membership,
     PromptVersion,
 )
-from channels.selectors import usable_keys
+from channels.usable_keys import usable_keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,7 @@ from channels.breaker import BREAKER_OPEN, Health
 from channels.callers import Caller, ModelTerms
 from channels.errors import ProviderError
 from channels.models import FixedAnswer, Provider, Route
-from channels.providers.base import (
-    ChatRequest,
-    Completion,
-    OnDelta,
-    Patience,
-    ProviderClient,
-)
+from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, ProviderClient
 from channels.providers.demo import DemoProvider
 from channels.providers.fixed import FixedAnswerProvider
 from channels.providers.openai_compatible import OpenAiCompatibleProvider

@@ -1,4 +1,4 @@
-"""Every error a caller can get, one class each; `gateway/api.py` renders them.
+"""Every error a caller can get, one class each; `common/api/errors.py` renders them.
 
 The codes and statuses are those of the public API contract. Services raise these classes. Nothing
 below the API builds a response.

@@ -7,8 +7,8 @@ from unfold.decorators import display
 
 from channels.admin.texts import TextAdmin
 from channels.models import Channel
-from common.admin import BigTableAdmin
 from common.money import show_credits
+from common.pages.admin import BigTableAdmin
 from conversations.models import (
     ChatSession,
     FailedRequest,

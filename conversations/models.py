@@ -16,7 +16,7 @@ class ChatSession(models.Model):
     """One conversation: a channel and the caller's session id, from first message to expiry.
 
     The same session id starts a new row once this one is closed or expired. The row also holds the
-    lease that lets only one turn run at a time (conversations/turns.py).
+    lease that lets only one turn run at a time (conversations/chat/turns.py).
     """
 
     # No index of its own: the one on the latest sessions begins with it.
@@ -243,8 +243,8 @@ class IdempotencyRecord(models.Model):
 class UsageRollup(models.Model):
     """Sums of a channel's usage in a finished hour or UTC day. The messages are the proof.
 
-    Replies have one row for each model, failures one for each model and error code. rolling.py
-    creates and corrects the rows, rollups.py reads them. Without them, the messages themselves
+    Replies have one row for each model, failures one for each model and error code. usage/rollup.py
+    creates and corrects the rows, usage/rows.py reads them. Without them, the messages themselves
     yield the same figures.
     """
 
@@ -259,7 +259,7 @@ class UsageRollup(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     charged_microcredits = models.BigIntegerField()
-    # How many replies took how long, in milliseconds, rounded up (figures.py).
+    # How many replies took how long, in milliseconds, rounded up (usage/sums.py).
     durations = models.TextField()
 
     class Meta:

@@ -3,7 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from conversations import retention, rolling
+from conversations.archive import retention
+from conversations.usage import rollup
 
 
 @shared_task(name="conversations.tasks.expire_sessions")
@@ -13,9 +14,9 @@ def expire_sessions() -> tuple[int, int]:
 
 @shared_task(name="conversations.tasks.roll_up_usage")
 def roll_up_usage() -> int:
-    return rolling.roll_up(now=timezone.now())
+    return rollup.roll_up(now=timezone.now())
 
 
 @shared_task(name="conversations.tasks.mend_rollups")
 def mend_rollups() -> int:
-    return rolling.mend(now=timezone.now())
+    return rollup.mend(now=timezone.now())

@@ -52,7 +52,7 @@ app.conf.update(
     beat_scheduler="gateway.schedule:Schedule",
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
-        # gateway/heartbeat.py says what the beat is used for.
+        # common/heartbeat.py says what the beat is used for.
         "show that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},

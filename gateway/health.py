@@ -22,8 +22,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
 from channels import secret_checks
-from common import db
-from gateway import heartbeat
+from common import db, heartbeat
 
 logger = logging.getLogger("gateway.health")
 

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """When a part of the installation last showed that it is alive (gateway/heartbeat.py)."""
+    """When a part of the installation last showed that it is alive (common/heartbeat.py)."""
 
     name = models.CharField(max_length=20, primary_key=True)
     beaten_at = models.DateTimeField()

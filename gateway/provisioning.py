@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 
 from billing import grants
-from channels import services as channels
+from channels import accounts, api_keys, channel_changes
 from channels.models import Account, ApiKey, Channel, User
 from common.commands import credits_argument
 
@@ -40,8 +40,8 @@ def create_channel(
     *, owner_email: str, model_id: str, credit_microcredits: int | None, **fields: Any
 ) -> tuple[Channel, str, str]:
     """Create a channel with a live and a test key. Returns it and both keys in clear text."""
-    account = channels.ensure_account(owner_email=owner_email)
-    channel, (live, test) = channels.create_channel_with_keys(
+    account = accounts.ensure_account(owner_email=owner_email)
+    channel, (live, test) = channel_changes.create_channel_with_keys(
         account=account, model_id=model_id, **fields
     )
     grant(account, credit_microcredits)
@@ -54,8 +54,8 @@ def set_channel(
 ) -> Channel:
     """Change a channel and, if asked, grant credits to its account."""
     if owner_email:
-        fields["account"] = channels.get_account(owner_email=owner_email)
-    channel = channels.update_channel(channel_id=channel_id, **fields)
+        fields["account"] = accounts.get_account(owner_email=owner_email)
+    channel = channel_changes.update_channel(channel_id=channel_id, **fields)
     grant(channel.account, credit_microcredits)
     return channel
 
@@ -92,7 +92,7 @@ def first_run() -> dict[str, Any]:
     password = _first_password()
     User.objects.filter(email=FIRST_EMAIL).update(has_first_password=password is not None)
     keys = {
-        key.mode: channels.reveal_api_key(key)
+        key.mode: api_keys.reveal_api_key(key)
         for key in ApiKey.objects.filter(
             channel__account__members__email=FIRST_EMAIL, revoked_at=None, expires_at=None
         ).order_by("created_at")

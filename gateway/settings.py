@@ -53,7 +53,7 @@ SECRET_KEY_FALLBACKS = read_list("SECRET_KEY_FALLBACKS")
 KEY_DIGEST_PEPPER_FALLBACKS = env.str("KEY_DIGEST_PEPPER_FALLBACKS", "")
 
 ALLOWED_HOSTS = read_hosts("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
-CSRF_FAILURE_VIEW = "gateway.refusals.csrf_failure"
+CSRF_FAILURE_VIEW = "common.api.refusals.csrf_failure"
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
 if not all(map(is_origin, CSRF_TRUSTED_ORIGINS)):
     raise ImproperlyConfigured(
@@ -72,6 +72,8 @@ WSGI_APPLICATION = "gateway.wsgi.application"
 
 INSTALLED_APPS = [
     "gateway.apps.GatewayConfig",
+    # Before unfold, some of whose static files and templates it replaces.
+    "dashboard.apps.DashboardConfig",
     "conversations.apps.ConversationsConfig",
     "billing.apps.BillingConfig",
     # Listed by class, because the Django Channels distribution has a package of the same name, and
@@ -82,7 +84,7 @@ INSTALLED_APPS = [
     # Before the admin, whose templates it replaces. “Basic”, because both sites are our own
     # classes.
     "unfold.apps.BasicAppConfig",
-    "gateway.apps.StaffAdminConfig",
+    "dashboard.apps.StaffAdminConfig",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -95,8 +97,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "common.middleware.RequestMiddleware",
-    "common.middleware.ApiMiddleware",
+    "common.api.middleware.RequestMiddleware",
+    "common.api.middleware.ApiMiddleware",
     # From here on only for pages.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -108,7 +110,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     # After everything that finds out who asks, and how they logged in. May this person do this now?
-    "gateway.accounts.gate.Gate",
+    "dashboard.login.gate.Gate",
 ]
 
 TEMPLATES = [
@@ -121,8 +123,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "gateway.dashboard.site_name",
-                "gateway.accounts.context.doors",
+                "dashboard.frame.site_name",
+                "dashboard.login.context.doors",
             ]
         },
     }
@@ -226,6 +228,7 @@ CACHES: dict[str, dict[str, Any]] = {
     else _MEMORY,
 }
 
+CELERY_APPLICATION = "gateway.celery.app"
 CELERY_BROKER_URL = read_text("CELERY_BROKER_URL")
 if CELERY_BROKER_URL and "://" not in CELERY_BROKER_URL:
     raise ImproperlyConfigured("CELERY_BROKER_URL must look like redis://host:6379/1.")
@@ -245,15 +248,15 @@ EMAIL_TIMEOUT = 10
 # The password that `make setup` chose for the first login. Ignored once it is changed.
 FIRST_LOGIN_PASSWORD = env.str("FIRST_LOGIN_PASSWORD", "")
 AUTH_USER_MODEL = "channels.User"
-AUTHENTICATION_BACKENDS = ["gateway.accounts.backend.PersonBackend"]
+AUTHENTICATION_BACKENDS = ["dashboard.login.backend.PersonBackend"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 # Whether strangers may create an account, and how many credits it gets then.
 ALLOW_SIGNUP = env.bool("ALLOW_SIGNUP", False)
 SIGNUP_CREDITS = read_int("SIGNUP_CREDITS", 0, low=0, high=1_000_000_000)
-ACCOUNT_ADAPTER = "gateway.accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "dashboard.login.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
-    name: f"gateway.accounts.forms.{form}"
+    name: f"dashboard.login.forms.{form}"
     for name, form in {
         "login": "LogInForm",
         "signup": "SignUpForm",
@@ -289,19 +292,19 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "10/m/ip,3/5m/key",
     "confirm_email": "1/m/key",
 }
-# How long a password or second factor counts as recent (gateway/accounts/deeds.py).
+# How long a password or second factor counts as recent (dashboard/login/deeds.py).
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # A log-in ends after this much idle time, and at the latest this long after it began.
 LOGIN_IDLE_SECONDS = read_int("LOGIN_IDLE_SECONDS", 7 * 86400, low=60, high=366 * 86400)
 LOGIN_LIFETIME_SECONDS = read_int("LOGIN_LIFETIME_SECONDS", 30 * 86400, low=60, high=366 * 86400)
-SESSION_ENGINE = "gateway.accounts.store"
+SESSION_ENGINE = "dashboard.login.store"
 SESSION_COOKIE_AGE = LOGIN_LIFETIME_SECONDS
 # Whether staff must have a second factor. Each account decides this for its own members.
 REQUIRE_STAFF_MFA = env.bool("REQUIRE_STAFF_MFA", False)
-MFA_ADAPTER = "gateway.accounts.adapter.SecondFactorAdapter"
+MFA_ADAPTER = "dashboard.login.adapter.SecondFactorAdapter"
 MFA_FORMS = {
-    name: f"gateway.accounts.forms.{form}"
+    name: f"dashboard.login.forms.{form}"
     for name, form in {
         "authenticate": "CodeForm",
         "reauthenticate": "CodeAgainForm",
@@ -381,36 +384,34 @@ _LOOKS: dict[str, Any] = {
     "SITE_HEADER": SITE_NAME,
     "SITE_SYMBOL": "hub",
     "SITE_ICON": None,
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": "gateway.dashboard.favicon"}
-    ],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "dashboard.frame.favicon"}],
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["gateway.dashboard.styles"],
-    "SCRIPTS": ["gateway.dashboard.scripts", "gateway.dashboard.draft_scripts"],
+    "STYLES": ["dashboard.frame.styles"],
+    "SCRIPTS": ["dashboard.frame.scripts", "dashboard.frame.draft_scripts"],
 }
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",
-    "SITE_URL": "gateway.sites.console_home",
-    "STYLES": [*_LOOKS["STYLES"], "gateway.dashboard.staff_styles"],
-    "SCRIPTS": [*_LOOKS["SCRIPTS"], "gateway.dashboard.staff_scripts"],
-    "SIDEBAR": {"show_search": True, "navigation": "gateway.staff.navigation.sidebar"},
-    "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
+    "SITE_URL": "dashboard.sites.console_home",
+    "STYLES": [*_LOOKS["STYLES"], "dashboard.frame.staff_styles"],
+    "SCRIPTS": [*_LOOKS["SCRIPTS"], "dashboard.frame.staff_scripts"],
+    "SIDEBAR": {"show_search": True, "navigation": "dashboard.staff.navigation.sidebar"},
+    "ACCOUNT": {"navigation": "dashboard.frame.account_links"},
 }
 CONSOLE = _LOOKS | {
     "SITE_URL": None,
-    "SIDEBAR": {"navigation": "gateway.console.navigation.sidebar"},
-    "ACCOUNT": {"navigation": "gateway.dashboard.account_links"},
+    "SIDEBAR": {"navigation": "dashboard.console.navigation.sidebar"},
+    "ACCOUNT": {"navigation": "dashboard.frame.account_links"},
 }
 
 # --- API ----------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
-    # Permissions and rates are on each view. common.api reads and writes JSON.
+    # Permissions and rates are on each view. common.api.base reads and writes JSON.
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "gateway.api.render_exception",
+    "EXCEPTION_HANDLER": "common.api.errors.render_exception",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
@@ -420,8 +421,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
-    "DEFAULT_GENERATOR_CLASS": "gateway.openapi.Generator",
-    "POSTPROCESSING_HOOKS": ["gateway.openapi.name_paths_without_slash"],
+    "DEFAULT_GENERATOR_CLASS": "gateway.schema.generator.Generator",
+    "POSTPROCESSING_HOOKS": ["gateway.schema.generator.name_paths_without_slash"],
 }
 API_KEY_PREFIX = read_text("API_KEY_PREFIX", "amgai_")
 if not re.fullmatch("[A-Za-z0-9_-]{1,27}", API_KEY_PREFIX):

@@ -4,7 +4,8 @@ from celery import shared_task
 from django.core.management import call_command
 
 from channels import daily_counts
-from gateway import heartbeat, verification
+from common import heartbeat
+from gateway import verification
 
 
 @shared_task(name="gateway.tasks.verify_ledger")

@@ -3,11 +3,14 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from gateway import api, dashboard, docs, health
-from gateway.accounts import join
-from gateway.accounts.admin import replace_pages_of_allauth
-from gateway.schema import SchemaView
-from gateway.staff.urls import site_urls
+from common.api import errors
+from dashboard import frame
+from dashboard.login import join
+from dashboard.login.admin import replace_pages_of_allauth
+from dashboard.reference import page
+from dashboard.staff.urls import site_urls
+from gateway import health
+from gateway.schema.view import SchemaView
 
 # Every app registers its models with the staff admin. Then ours replace some of them.
 admin.autodiscover()
@@ -18,20 +21,20 @@ urlpatterns = [
     path("api/", include("billing.api.urls")),
     path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
-    re_path(r"^(?:api|v1)/", api.api_not_found),
-    path("favicon.ico", dashboard.favicon_ico, name="favicon"),
+    re_path(r"^(?:api|v1)/", errors.api_not_found),
+    path("favicon.ico", frame.favicon_ico, name="favicon"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("docs/", docs.api_reference, name="docs"),
+    path("docs/", page.api_reference, name="docs"),
     path("admin/", (site_urls(), "admin", admin.site.name)),
     # Ours first, because they replace some of allauth's.
-    path("accounts/", include("gateway.accounts.urls")),
+    path("accounts/", include("dashboard.login.urls")),
     path("accounts/", include("allauth.urls")),
     path("join/", include(join)),
-    path("", include("gateway.console.urls", namespace="console")),
+    path("", include("dashboard.console.urls", namespace="console")),
 ]
 
-handler400 = "gateway.api.handler400"
-handler404 = "gateway.api.handler404"
-handler429 = "gateway.accounts.events.handler429"
-handler500 = "gateway.api.handler500"
+handler400 = "common.api.errors.handler400"
+handler404 = "common.api.errors.handler404"
+handler429 = "dashboard.login.events.handler429"
+handler500 = "common.api.errors.handler500"

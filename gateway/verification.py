@@ -11,8 +11,8 @@ from django.utils import timezone
 from billing import verification as billing
 from billing.models import VerificationRun
 from channels import alerts
-from common.plans import snapshot
-from conversations import verification as conversations
+from common.db.plans import snapshot
+from conversations.archive import verification as conversations
 
 logger = logging.getLogger("gateway.billing")
 

@@ -23,9 +23,9 @@ from granian._futures import _new_cbscheduler
 from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
-from common.middleware import API_PREFIXES
-from common.slots import Slots
+from common.api.middleware import API_PREFIXES
 from server.config import Config
+from server.slots import Slots
 from server.supervisor import LISTENING, REPLACE_ME, stop_signals
 
 native: Any = _granian  # its stubs describe an older version
@@ -33,7 +33,7 @@ TARGET = "gateway.wsgi:application"
 # Connections that a worker holds at once, including idle keep-alive ones and half-sent requests.
 CONNECTIONS = 8192
 BACKLOG = 2048
-# Threads beyond those that work or wait for a provider: for reading bodies (common/bodies.py),
+# Threads beyond those that work or wait for a provider: for reading bodies (server/bodies.py),
 # waiting for slots, and probes. Each costs about 0.1 MB, and only once it is needed.
 SPARE_THREADS = 320
 # How long connections may take to send the answers after the last call has ended.

@@ -8,17 +8,17 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import selectors, services
+from billing import charges, settlement
 from billing.api import serializers
-from billing.authentication import CountedKey
-from billing.days import seconds_to_next_day
+from billing.counted_key import CountedKey
 from billing.throttling import ChatThrottle, ReadThrottle
-from channels import selectors as channels_selectors
+from billing.utc_day import seconds_to_next_day
+from channels import catalogue
 from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
-from common.api import ApiView
+from common.api.base import ApiView
+from common.api.openapi import describe, errors
 from common.money import format_credits
-from common.openapi import describe, errors
 
 
 class KeyView(ApiView):
@@ -37,8 +37,8 @@ class KeyView(ApiView):
         caller = caller_of(request)
         now = timezone.now()
         minute = ChatThrottle().state(caller)
-        used = selectors.get_messages_used(caller=caller, now=now)
-        available = services.get_available_microcredits(account_id=caller.account_id, now=now)
+        used = charges.get_messages_used(caller=caller, now=now)
+        available = settlement.get_available_microcredits(account_id=caller.account_id, now=now)
         return Response(
             {
                 "channel": {
@@ -85,7 +85,7 @@ class ModelsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         caller = caller_of(request)
-        models = channels_selectors.list_models(
+        models = catalogue.list_models(
             account_id=caller.account_id, current_model_id=caller.model.model_id
         )
         return Response({"models": models})

@@ -17,12 +17,12 @@ from billing import admission
 from billing.admission import Opening, Placement
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.models import CreditAccount, DailyUsage, Hold
-from billing.tests.test_services import differences, place
+from billing.tests.test_settlement import differences, place
 from channels.callers import Caller
 from channels.models import Plan
 from channels.tests.factories import Site, make_site
+from common.db.steps import Step
 from common.money import MICROCREDITS_PER_CREDIT
-from common.steps import Step
 
 pytestmark = pytest.mark.django_db
 CREDIT = MICROCREDITS_PER_CREDIT

@@ -12,10 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from billing import grants, services
+from billing import grants, settlement
 from billing.errors import CreditsExhausted
 from billing.models import CreditAccount, CreditGrant, LedgerEntry
-from billing.tests.test_services import balance, capture, differences, place, release
+from billing.tests.test_settlement import balance, capture, differences, place, release
 from channels.models import Plan
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider
@@ -71,7 +71,9 @@ def test_an_ended_grant_cannot_be_spent_although_no_job_has_run(poor: Site, cloc
     clock.shift(timedelta(days=1))
     with pytest.raises(CreditsExhausted):
         place(poor.caller(), 11)
-    assert services.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 10
+    assert (
+        settlement.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 10
+    )
     spend(poor, 10)
     assert balance() == (0, 0)
     assert differences() == []
@@ -97,7 +99,7 @@ def test_a_call_in_flight_keeps_what_it_holds_of_an_ended_grant(poor: Site, cloc
     capture(charged, 25)
     assert release(released)
     clock.shift(40)
-    services.free_up(account_id=poor.account_id, now=timezone.now())
+    settlement.free_up(account_id=poor.account_id, now=timezone.now())
     assert balance() == (0, 0)
     assert differences() == []
 
@@ -140,7 +142,7 @@ def test_any_mixture_balances(poor: Site, clock: Any) -> None:
         elif step < 0.8:
             wanted = dice.randint(1, 30)
             left = sum(grant[1] for grant in model)
-            services.free_up(account_id=poor.account_id, now=now)
+            settlement.free_up(account_id=poor.account_id, now=now)
             if wanted > left:
                 with pytest.raises(CreditsExhausted):
                     place(poor.caller(), wanted)
@@ -153,7 +155,7 @@ def test_any_mixture_balances(poor: Site, clock: Any) -> None:
         else:
             clock.shift(timedelta(hours=dice.randint(1, 30)))
             continue
-        assert services.get_available_microcredits(account_id=poor.account_id, now=now) == sum(
+        assert settlement.get_available_microcredits(account_id=poor.account_id, now=now) == sum(
             grant[1] for grant in model
         )
     assert differences() == []
@@ -172,7 +174,7 @@ def test_a_plan_grants_once_a_month_until_its_end(clock: Any) -> None:
     clock.move_to("2026-05-01T00:00:00Z")
     assert grants.grant_monthly_credits(now=timezone.now()) == 1
     assert (
-        services.get_available_microcredits(account_id=site.account_id, now=timezone.now()) == 500
+        settlement.get_available_microcredits(account_id=site.account_id, now=timezone.now()) == 500
     )
     references = LedgerEntry.objects.filter(kind="grant").values_list("reference", flat=True)
     assert sorted(map(str, references)) == ["plan 2026-04", "plan 2026-05"]
@@ -196,15 +198,17 @@ def test_a_later_hold_never_makes_the_end_of_a_grant_fail(poor: Site, clock: Any
     clock.shift(timedelta(days=1, seconds=-1))
     earlier = place(poor.caller(), 10)
     clock.shift(2)
-    services.free_up(account_id=poor.account_id, now=timezone.now())
+    settlement.free_up(account_id=poor.account_id, now=timezone.now())
     assert release(earlier)
     clock.shift(58)
     later = place(poor.caller(), 10, lifetime=70)
     clock.shift(10)
-    assert services.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 0
+    assert (
+        settlement.get_available_microcredits(account_id=poor.account_id, now=timezone.now()) == 0
+    )
     assert release(later)
     clock.shift(61)
-    services.free_up(account_id=poor.account_id, now=timezone.now())
+    settlement.free_up(account_id=poor.account_id, now=timezone.now())
     with pytest.raises(CreditsExhausted):
         place(poor.caller(), 1)
     assert balance() == (0, 0)

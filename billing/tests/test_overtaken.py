@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing import grants, holds, redemptions, services, throttling
+from billing import grants, holds, redemptions, settlement, throttling
 from billing.errors import CodeRefused
 from billing.models import CreditAccount, LedgerEntry, RateWindow, RedemptionCode
 from billing.tests.test_grants import give
 from billing.tests.test_redemptions import make, redeem
-from billing.tests.test_services import balance, differences, place, release
+from billing.tests.test_settlement import balance, differences, place, release
 from billing.tests.test_throttling import admitted
 from channels.models import Plan
 from channels.tests.factories import Site, make_site
@@ -105,7 +105,7 @@ def test_all_ended_holds_are_freed_however_many_there_are(
         place(site.caller(), lifetime=10)
     clock.shift(10)
     monkeypatch.setattr(holds, "EXPIRE_BATCH", 2)
-    services.free_up(account_id=site.account_id, now=timezone.now())
+    settlement.free_up(account_id=site.account_id, now=timezone.now())
     assert balance() == (5 * CREDIT, 0)
     assert differences() == []
 
@@ -114,7 +114,7 @@ def test_a_loss_is_absorbed_once(site: Site) -> None:
     hold = place(site.caller())
 
     def absorb() -> bool:
-        return services.absorb_loss(hold=hold, loss_microcredits=CREDIT, now=timezone.now())
+        return settlement.absorb_loss(hold=hold, loss_microcredits=CREDIT, now=timezone.now())
 
     assert absorb()
     assert not absorb()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels import services
+from channels import channel_changes
 from channels.errors import UnknownModel
 from channels.models import LanguageModel, Plan
 from channels.tests.factories import Site
@@ -33,8 +33,8 @@ def test_a_plan_names_the_models_to_choose_from(site: Site, api: ApiClient) -> N
     models = api.get("/api/models").json()["models"]
     assert [model["id"] for model in models] == ["llama-3.1-70b-versatile"]
     with pytest.raises(UnknownModel):
-        services.create_channel(
+        channel_changes.create_channel(
             account=site.channel.account, name="Second", model_id="gemma2-9b-it"
         )
-    second = services.create_channel(account=site.channel.account, name="Second")
+    second = channel_changes.create_channel(account=site.channel.account, name="Second")
     assert second.model.model_id == "llama-3.1-70b-versatile"

@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing import redemptions
 from billing.errors import CodeRefused
 from billing.models import CreditAccount, RedemptionCode
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.audit import COMMAND_LINE, Actor
 from channels.models import Account, AuditEntry
 from channels.tests.factories import Site

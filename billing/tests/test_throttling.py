@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from billing import throttling
 from billing.models import RateWindow
-from channels.keys import generate_key
+from channels.api_keys import issue_api_key
+from channels.key_format import generate_key
 from channels.models import ApiKey, Plan
-from channels.services import issue_api_key
 from channels.tests.factories import Site, make_site
 from common.errors import RateLimited
 from conftest import run_in_threads

@@ -9,7 +9,7 @@ from django.core import mail
 
 from billing import grants, tasks, warnings
 from billing.models import CreditAccount
-from billing.tests.test_services import CREDIT, capture, place
+from billing.tests.test_settlement import CREDIT, capture, place
 from channels.models import Membership, User
 from channels.tests.factories import Site, make_site
 

@@ -1,6 +1,6 @@
 """Staff pages for people, channels, keys, models and providers.
 
-The page for accounts is in gateway/admin.py, because it shows data of every app.
+The page for accounts is in dashboard/admin.py, because it shows data of every app.
 """
 
 from channels.admin import catalogue, channel, people, records

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account, User
-from common.admin import StaffAdmin
 from common.floods import client_address
+from common.pages.admin import StaffAdmin
 
 # The billing permission that every way of adding credits requires.
 BOOK_CREDITS = "billing.add_ledgerentry"

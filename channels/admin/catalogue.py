@@ -18,13 +18,13 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from channels import adaptation, breaker, services
+from channels import adaptation, breaker, catalogue
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
-from common.admin import PlainWords, ReadOnlyAdmin, number_from_path
-from common.forms import CreditsField
 from common.money import show_credits
+from common.pages.admin import PlainWords, ReadOnlyAdmin, number_from_path
+from common.pages.forms import CreditsField
 
 _ON_OFF = {"On": "success", "Off": "danger", "Not in use": "warning"}
 MISSING = "Missing in the environment"
@@ -244,7 +244,7 @@ class ProviderAdmin(EnvironmentAdmin):
         super().save_model(request, obj, form, change)
         new_key: Any = form.cleaned_data.get("new_key")
         if new_key:
-            services.set_provider_key(provider=obj, clear=new_key, actor=actor_of(request))
+            catalogue.set_provider_key(provider=obj, clear=new_key, actor=actor_of(request))
 
 
 @admin.register(Route)

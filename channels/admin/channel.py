@@ -18,12 +18,12 @@ from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from channels import fallbacks, fixed_answers, selectors, services
+from channels import api_keys, channel_changes, fallbacks, fixed_answers, search
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.admin.texts import ReasonForm, TextAdmin
 from channels.errors import UnknownAccount
 from channels.models import ApiKey, Channel, FixedAnswer, LanguageModel, PromptVersion
-from common.admin import ReadOnlyAdmin
+from common.pages.admin import ReadOnlyAdmin
 
 _REPLIES = {
     f"reply_{code}": forms.CharField(
@@ -134,7 +134,7 @@ class ChannelAdmin(AuditedAdmin):
     ) -> tuple[QuerySet[Channel], bool]:
         if not search_term:
             return queryset, False
-        return queryset.filter(selectors.channels_matching(search_term)), False
+        return queryset.filter(search.channels_matching(search_term)), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
         """Show the prompt, which is the owner's text, only to superusers."""
@@ -152,14 +152,14 @@ class ChannelAdmin(AuditedAdmin):
         """Save through the services, which write the prompt's versions and the audit log."""
         actor, fields = actor_of(request), form.changes()
         if change:
-            services.update_channel(
+            channel_changes.update_channel(
                 channel_id=str(obj.pk), actor=actor, prompt_note="By staff", **fields
             )
             return
         fields |= {"account": form.cleaned_data["account"], "name": form.cleaned_data["name"]}
         model = form.cleaned_data["model"]
         fields = {name: value for name, value in fields.items() if name != "model"}
-        services.create_channel(actor=actor, model_id=model.model_id, id=obj.pk, **fields)
+        channel_changes.create_channel(actor=actor, model_id=model.model_id, id=obj.pk, **fields)
         obj._state.adding = False
 
     # --- Moving -------------------------------------------------------------------------------
@@ -176,7 +176,9 @@ class ChannelAdmin(AuditedAdmin):
         form = MoveForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
             try:
-                services.move_channel(channel=channel, actor=actor_of(request), **form.cleaned_data)
+                channel_changes.move_channel(
+                    channel=channel, actor=actor_of(request), **form.cleaned_data
+                )
             except (UnknownAccount, ValidationError) as error:
                 form.add_error("owner_email", str(getattr(error, "message", error)))
             else:
@@ -279,7 +281,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
     ) -> tuple[QuerySet[ApiKey], bool]:
         """Find a key also by its masked form: `amgai_…x7Qf`."""
-        ending = selectors.key_ending(search_term)
+        ending = search.key_ending(search_term)
         found: tuple[QuerySet[ApiKey], bool] = super().get_search_results(
             request, queryset, ending or search_term
         )
@@ -291,5 +293,5 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         for api_key in queryset.select_related("channel"):
-            services.revoke_api_key(api_key=api_key, actor=actor_of(request))
+            api_keys.revoke_api_key(api_key=api_key, actor=actor_of(request))
         self.message_user(request, "Revoked: the next request with such a key is refused.")

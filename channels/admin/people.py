@@ -21,9 +21,9 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from channels import audit, limits
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin, actor_of
 from channels.models import Invitation, Membership, Plan, User
-from common.admin import PlainWords, ReadOnlyAdmin, SuperuserWrites
-from common.forms import CreditsField
 from common.money import show_credits
+from common.pages.admin import PlainWords, ReadOnlyAdmin, SuperuserWrites
+from common.pages.forms import CreditsField
 
 admin.site.unregister(Group)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from channels.models import AuditEntry
-from common.admin import BigTableAdmin
+from common.pages.admin import BigTableAdmin
 
 
 @admin.register(AuditEntry)

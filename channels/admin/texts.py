@@ -17,8 +17,8 @@ from unfold.decorators import action
 from channels import audit
 from channels.admin.auditing import actor_of
 from channels.models import Channel
-from common.admin import ReadOnlyAdmin
-from common.forms import LabelledForm
+from common.pages.admin import ReadOnlyAdmin
+from common.pages.forms import LabelledForm
 
 
 class ReasonForm(LabelledForm):

@@ -1,8 +1,6 @@
 """Tables of callers (accounts, channels, keys) and of the catalogue (models, providers, routes)."""
 
-from channels.models.audit import (
-    AuditEntry,
-)
+from channels.models.audit import AuditEntry
 from channels.models.catalogue import (
     WEB_ADDRESS,
     CatalogueVersion,
@@ -23,17 +21,8 @@ from channels.models.channel import (
     PromptVersion,
 )
 from channels.models.doors import DailyCount, LoginSession
-from channels.models.people import (
-    Account,
-    Invitation,
-    Membership,
-    Plan,
-    User,
-    UserManager,
-)
-from channels.models.secrets import (
-    SecretCheck,
-)
+from channels.models.people import Account, Invitation, Membership, Plan, User, UserManager
+from channels.models.secrets import SecretCheck
 
 __all__ = [
     "MAX_SYSTEM_PROMPT_CHARACTERS",

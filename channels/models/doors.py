@@ -14,7 +14,7 @@ from channels.models.people import User
 
 
 class LoginSession(AbstractBaseSession):
-    """A browser's session and its user. gateway/accounts/store.py reads and writes it."""
+    """A browser's session and its user. dashboard/login/store.py reads and writes it."""
 
     # None: a visitor who has not logged in.
     user = models.ForeignKey(User, models.CASCADE, null=True, related_name="login_sessions")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing import grants
-from channels import services
+from channels import accounts, api_keys, channel_changes
 from channels.callers import Caller, find_caller
 from channels.models import Channel, LanguageModel
 from common.money import MICROCREDITS_PER_CREDIT
@@ -32,10 +32,10 @@ class Site:
 
 def make_site(*, owner: str = "owner@example.com", credit_amount: int = 100, **fields: Any) -> Site:
     """Return a channel with a live key, a test key and some credits."""
-    account = services.ensure_account(owner_email=owner)
-    channel = services.create_channel(account=account, **{"name": "Shop"} | fields)
-    live = services.issue_api_key(channel=channel, is_test=False)
-    test = services.issue_api_key(channel=channel, is_test=True)
+    account = accounts.ensure_account(owner_email=owner)
+    channel = channel_changes.create_channel(account=account, **{"name": "Shop"} | fields)
+    live = api_keys.issue_api_key(channel=channel, is_test=False)
+    test = api_keys.issue_api_key(channel=channel, is_test=True)
     if credit_amount:
         grants.grant_credits(
             account=account,

@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from channels import services
+from channels import api_keys
 from channels.models import ApiKey, Provider, User
 from channels.tests.factories import Site
 from common import crypto
@@ -121,7 +121,7 @@ def test_keys_are_not_shown_in_clear(admin_client: Client, site: Site) -> None:
         assert record.masked in text
         for secret in (site.api_key, site.test_key, record.key_digest):
             assert secret not in text
-    assert services.reveal_api_key(record) == site.api_key
+    assert api_keys.reveal_api_key(record) == site.api_key
 
 
 def test_a_person_can_be_added_and_logs_in(admin_client: Client) -> None:

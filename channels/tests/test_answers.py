@@ -9,13 +9,7 @@ import pytest
 
 from channels.errors import ProviderError
 from channels.providers.answers import AnswerReader
-from channels.providers.base import (
-    ChatRequest,
-    Completion,
-    Delta,
-    Usage,
-    text_of_delta,
-)
+from channels.providers.base import ChatRequest, Completion, Delta, Usage, text_of_delta
 from channels.providers.faults import Sent
 from channels.providers.texts import parse_json
 from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter

@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from channels import callers, selectors, services
+from channels import api_keys, callers, channel_changes, usable_keys
 from channels.callers import find_caller
-from channels.keys import generate_key
+from channels.key_format import generate_key
 from channels.models import Account, ApiKey, LanguageModel
 from channels.tests.factories import Site, make_site
 from common import crypto
@@ -88,7 +88,7 @@ def test_a_keys_row_holds_neither_the_key_nor_a_plain_hash(site: Site) -> None:
     record = key_record(site)
     assert record.key_digest == crypto.digest(site.api_key)
     assert site.api_key.encode() not in bytes(record.key_ciphertext)
-    assert services.reveal_api_key(record) == site.api_key
+    assert api_keys.reveal_api_key(record) == site.api_key
     assert str(record) == f"amgai_…{site.api_key[-4:]} (live)"
 
 
@@ -97,8 +97,8 @@ def test_a_ciphertext_moved_to_another_key_is_not_revealed(site: Site, stranger:
     ApiKey.objects.filter(id=theirs.id).update(key_ciphertext=bytes(mine.key_ciphertext))
     theirs.refresh_from_db()
     with pytest.raises(crypto.DecryptionError):
-        services.reveal_api_key(theirs)
-    assert services.reveal_api_key(mine) == site.api_key
+        api_keys.reveal_api_key(theirs)
+    assert api_keys.reveal_api_key(mine) == site.api_key
     assert status_of(stranger.api_key) == 200  # the look-up needs only the digest
 
 
@@ -180,8 +180,8 @@ def test_a_well_formed_unknown_key_takes_one_query(
 
 def test_a_rotated_key_works_until_the_second_its_overlap_ends(site: Site, clock: Any) -> None:
     old = key_record(site)
-    new = services.issue_api_key(channel=site.channel, is_test=False)
-    services.expire_api_key(api_key=old, at=timezone.now() + timedelta(hours=1))
+    new = api_keys.issue_api_key(channel=site.channel, is_test=False)
+    api_keys.expire_api_key(api_key=old, at=timezone.now() + timedelta(hours=1))
     assert (status_of(site.api_key), status_of(new.clear)) == (200, 200)
     clock.shift(3599)
     assert status_of(site.api_key) == 200
@@ -202,17 +202,17 @@ def test_a_key_works_until_the_second_it_expires(site: Site, clock: Any) -> None
 
 
 def test_a_revoked_key_is_refused_at_once_and_alone(site: Site, clock: Any) -> None:
-    services.revoke_api_key(api_key=key_record(site))
+    api_keys.revoke_api_key(api_key=key_record(site))
     assert (status_of(site.api_key), status_of(site.test_key)) == (401, 200)
 
 
 def test_a_revocation_stays_as_it_was_made(site: Site, clock: Any) -> None:
     record = key_record(site)
-    services.revoke_api_key(api_key=record)
+    api_keys.revoke_api_key(api_key=record)
     clock.shift(60)
     revoked_at = key_record(site).revoked_at
-    services.revoke_api_key(api_key=record)
-    services.expire_api_key(api_key=record, at=timezone.now() + timedelta(days=1))
+    api_keys.revoke_api_key(api_key=record)
+    api_keys.expire_api_key(api_key=record, at=timezone.now() + timedelta(days=1))
     assert status_of(site.api_key) == 401
     assert (key_record(site).revoked_at, key_record(site).expires_at) == (revoked_at, None)
 
@@ -220,16 +220,16 @@ def test_a_revocation_stays_as_it_was_made(site: Site, clock: Any) -> None:
 def test_a_key_revoked_while_the_clock_ran_ahead_stays_refused(site: Site, clock: Any) -> None:
     """The key stays revoked whatever the corrected clock says, and no page lists it as usable."""
     clock.shift(3600)
-    services.revoke_api_key(api_key=key_record(site))
+    api_keys.revoke_api_key(api_key=key_record(site))
     clock.shift(-3600)
     assert status_of(site.api_key) == 401
-    assert key_record(site) not in selectors.usable_keys(timezone.now())
+    assert key_record(site) not in usable_keys.usable_keys(timezone.now())
 
 
 def test_an_end_that_was_set_is_only_ever_moved_forward(site: Site, clock: Any) -> None:
     record = key_record(site)
     for minutes in (60, 90, 30):
-        services.expire_api_key(api_key=record, at=timezone.now() + timedelta(minutes=minutes))
+        api_keys.expire_api_key(api_key=record, at=timezone.now() + timedelta(minutes=minutes))
     ends_at = key_record(site).expires_at
     assert ends_at is not None
     assert ends_at - timezone.now() == timedelta(minutes=30)
@@ -237,9 +237,9 @@ def test_an_end_that_was_set_is_only_ever_moved_forward(site: Site, clock: Any) 
 
 def test_a_key_in_its_overlap_can_still_be_revoked_at_once(site: Site, clock: Any) -> None:
     record = key_record(site)
-    services.expire_api_key(api_key=record, at=timezone.now() + timedelta(hours=1))
+    api_keys.expire_api_key(api_key=record, at=timezone.now() + timedelta(hours=1))
     assert status_of(site.api_key) == 200
-    services.revoke_api_key(api_key=record)
+    api_keys.revoke_api_key(api_key=record)
     assert status_of(site.api_key) == 401
 
 
@@ -248,12 +248,12 @@ def test_a_key_in_its_overlap_can_still_be_revoked_at_once(site: Site, clock: An
 
 def test_a_disabled_channel_is_refused_by_the_next_request(site: Site, stranger: Site) -> None:
     assert status_of(site.api_key) == 200
-    services.update_channel(channel_id=str(site.channel.id), is_enabled=False)
+    channel_changes.update_channel(channel_id=str(site.channel.id), is_enabled=False)
     for key in (site.api_key, site.test_key):
         response = ApiClient(key).get("/api/key")
         assert (response.status_code, response.json()["code"]) == (403, "site_disabled")
     assert status_of(stranger.api_key) == 200
-    services.update_channel(channel_id=str(site.channel.id), is_enabled=True)
+    channel_changes.update_channel(channel_id=str(site.channel.id), is_enabled=True)
     assert status_of(site.api_key) == 200
 
 
@@ -269,8 +269,8 @@ def test_a_disabled_account_disables_all_its_channels(site: Site, stranger: Site
 
 
 def test_a_revoked_key_of_a_disabled_channel_is_401(site: Site) -> None:
-    services.update_channel(channel_id=str(site.channel.id), is_enabled=False)
-    services.revoke_api_key(api_key=key_record(site))
+    channel_changes.update_channel(channel_id=str(site.channel.id), is_enabled=False)
+    api_keys.revoke_api_key(api_key=key_record(site))
     assert status_of(site.api_key) == 401
 
 

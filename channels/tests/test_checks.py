@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage
 from django.db import DatabaseError, connection
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from channels import secret_checks, services
+from channels import api_keys, catalogue, secret_checks
 from channels.models import ApiKey, Provider
 from channels.tests.factories import Site
 
@@ -36,7 +36,7 @@ def test_is_silent_while_every_key_is_there(site: Site, settings: Settings) -> N
 def test_names_each_missing_key_once(site: Site, stranger: Site, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = f"{ring('z9', 'm5')},{settings.ENCRYPTION_KEYS}"
     provider = Provider.objects.get(name="groq")
-    services.set_provider_key(provider=provider, clear="sk-x")
+    catalogue.set_provider_key(provider=provider, clear="sk-x")
     settings.ENCRYPTION_KEYS = ring("m5")
     messages = run()
     assert [message.id for message in messages] == ["channels.E001"] * 2
@@ -54,7 +54,7 @@ def test_a_providers_old_key_id_without_a_stored_key_needs_nothing(settings: Set
 
 def test_a_revoked_key_still_needs_its_encryption_key(site: Site, settings: Settings) -> None:
     for record in ApiKey.objects.all():
-        services.revoke_api_key(api_key=record)
+        api_keys.revoke_api_key(api_key=record)
     settings.ENCRYPTION_KEYS = ring("other")
     assert [message.id for message in run()] == ["channels.E001"]
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from channels import fixed_answers, limits, services, team
+from channels import api_keys, channel_changes, fixed_answers, limits, team
 from channels.audit import COMMAND_LINE
 from channels.errors import PlanLimitReached, TeamFull, UnknownChannel
 from channels.models import (
@@ -33,15 +33,17 @@ Add = Callable[[Site, int], Any]
 
 
 def add_channel(site: Site, number: int) -> None:
-    services.create_channel(account=site.channel.account, name=f"Channel {number}")
+    channel_changes.create_channel(account=site.channel.account, name=f"Channel {number}")
 
 
 def add_key(site: Site, number: int) -> None:
-    services.issue_api_key(channel=site.channel, is_test=False)
+    api_keys.issue_api_key(channel=site.channel, is_test=False)
 
 
 def add_prompt(site: Site, number: int) -> None:
-    services.update_channel(channel_id=str(site.channel.id), system_prompt=f"Prompt {number}")
+    channel_changes.update_channel(
+        channel_id=str(site.channel.id), system_prompt=f"Prompt {number}"
+    )
 
 
 def add_reply(site: Site, number: int) -> None:
@@ -135,7 +137,7 @@ def test_many_who_add_at_once_stay_within_the_plan(bound: limits.Bound) -> None:
 def test_a_channel_needs_room_for_its_keys_too_and_leaves_nothing(site: Site) -> None:
     allow(site, limits.KEYS, 3)
     with pytest.raises(PlanLimitReached):
-        services.create_channel_with_keys(account=site.channel.account, name="Second")
+        channel_changes.create_channel_with_keys(account=site.channel.account, name="Second")
     assert Channel.objects.count() == 1
     assert ApiKey.objects.count() == 2
     assert PromptVersion.objects.count() == 1
@@ -144,18 +146,18 @@ def test_a_channel_needs_room_for_its_keys_too_and_leaves_nothing(site: Site) ->
 def test_keys_made_and_revoked_in_a_loop_count_for_a_day(site: Site) -> None:
     allow(site, limits.KEYS, 4)
     for _ in range(2):
-        issued = services.issue_api_key(channel=site.channel, is_test=False)
-        services.revoke_api_key(api_key=issued.record)
+        issued = api_keys.issue_api_key(channel=site.channel, is_test=False)
+        api_keys.revoke_api_key(api_key=issued.record)
     with pytest.raises(PlanLimitReached):
-        services.issue_api_key(channel=site.channel, is_test=False)
+        api_keys.issue_api_key(channel=site.channel, is_test=False)
     with pytest.raises(PlanLimitReached):
-        services.rotate_api_key(
+        api_keys.rotate_api_key(
             api_key=ApiKey.objects.filter(revoked_at=None)[0],
             overlap=timedelta(0),
             actor=COMMAND_LINE,
         )
     ApiKey.objects.exclude(revoked_at=None).update(created_at=timezone.now() - timedelta(days=2))
-    services.issue_api_key(channel=site.channel, is_test=False)
+    api_keys.issue_api_key(channel=site.channel, is_test=False)
 
 
 def test_an_invitation_that_ran_out_or_was_withdrawn_frees_its_seat(site: Site) -> None:
@@ -189,7 +191,9 @@ def test_a_bound_below_what_is_there_takes_nothing_away(site: Site) -> None:
     add_reply(site, 1)
     allow(site, limits.SAVED_REPLIES, 1)
     Plan.objects.update(max_channels=1, max_keys=1)
-    services.update_channel(channel_id=str(site.channel.id), is_enabled=False, name="Renamed")
+    channel_changes.update_channel(
+        channel_id=str(site.channel.id), is_enabled=False, name="Renamed"
+    )
     assert Channel.objects.get().name == "Renamed"
     assert FixedAnswer.objects.count() == 1
 
@@ -198,14 +202,14 @@ def test_nothing_is_added_to_a_channel_that_has_just_left_the_account(
     site: Site, stranger: Site
 ) -> None:
     """Code that read the channel before its move cannot create a key for it afterwards."""
-    services.update_channel(
+    channel_changes.update_channel(
         channel_id=str(site.channel.id), account=stranger.channel.account, actor=COMMAND_LINE
     )
     for add in (add_key, add_reply):
         with pytest.raises(UnknownChannel):
             add(site, 1)
     with pytest.raises(UnknownChannel):
-        services.rotate_api_key(
+        api_keys.rotate_api_key(
             api_key=ApiKey(channel=site.channel), overlap=timedelta(0), actor=COMMAND_LINE
         )
 
@@ -226,7 +230,7 @@ def test_the_console_says_what_is_full_and_what_helps(site: Site, page: str) -> 
     client.force_login(User.objects.get(email="owner@example.com"))
     base = f"/channels/{site.channel.id}"
     unknown = "0190a000-0000-7000-8000-000000000000"
-    digest = services.digest_fields(site.channel, ["system_prompt"])
+    digest = channel_changes.digest_fields(site.channel, ["system_prompt"])
     requests: dict[str, tuple[str, dict[str, Any]]] = {
         "new": (
             "/channels/new/",

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from channels import breaker, route_tests, services
+from channels import breaker, catalogue, route_tests
 from channels.errors import Fault, ProviderError
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.providers.traits import PLAIN
@@ -39,7 +39,7 @@ def _private_addresses(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def route_to(url: str) -> Route:
     provider = Provider.objects.create(name="stub", base_url=url)
-    services.set_provider_key(provider=provider, clear=KEY)
+    catalogue.set_provider_key(provider=provider, clear=KEY)
     model = LanguageModel.objects.all()[0]
     return Route.objects.create(model=model, provider=provider, provider_model="stub-model")
 
@@ -92,7 +92,7 @@ def test_a_failure_is_said_in_plain_words(status: str, words: str, is_permanent:
 def test_a_route_without_a_key_is_not_called(settings: Any) -> None:
     settings.PROVIDER_KEYS = {}
     route = route_to("http://127.0.0.1:1/v1")
-    services.set_provider_key(provider=route.provider, clear="")
+    catalogue.set_provider_key(provider=route.provider, clear="")
     Provider.objects.update(key_setting="GROQ_API_KEY")
     result = route_tests.try_route(Route.objects.select_related("provider").get(id=route.id))
     assert result.reason == "no_key"

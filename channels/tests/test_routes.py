@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from channels import breaker, probes, routes, services
+from channels import breaker, catalogue, probes, routes
 from channels.errors import Fault, ProviderError
 from channels.models import Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
@@ -369,7 +369,7 @@ def test_a_failure_that_came_with_the_routes_is_not_kept(site: Site) -> None:
 
 def test_keys_are_kept_as_they_are_stored(site: Site) -> None:
     provider = Provider.objects.get(name="second")
-    services.set_provider_key(provider=provider, clear="sk-very-secret")
+    catalogue.set_provider_key(provider=provider, clear="sk-very-secret")
     assert len(routes.list_routes(site.caller())) == 2
     assert "very-secret" not in repr(routes._kept)
 
@@ -446,7 +446,7 @@ def test_a_key_in_the_environment_is_one(site: Site, unset: Provider, settings: 
 def test_the_demo_stands_in_for_no_provider_that_is_paused_or_whose_key_is_lost(
     site: Site, unset: Provider, fields: dict[str, Any]
 ) -> None:
-    services.set_provider_key(provider=unset, clear="sk-very-secret")
+    catalogue.set_provider_key(provider=unset, clear="sk-very-secret")
     assert names_of(site) == ["second"]
     Provider.objects.update(**fields)
     assert names_of(site) == []
@@ -454,7 +454,7 @@ def test_the_demo_stands_in_for_no_provider_that_is_paused_or_whose_key_is_lost(
 
 
 def test_a_route_that_is_switched_off_brings_no_demo(site: Site, unset: Provider) -> None:
-    services.set_provider_key(provider=unset, clear="sk-very-secret")
+    catalogue.set_provider_key(provider=unset, clear="sk-very-secret")
     Route.objects.update(is_enabled=False)
     assert names_of(site) == []
 

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from billing import redemptions
-from channels import keys, secret_checks, services, team
+from channels import accounts, api_keys, catalogue, channel_changes, key_format, secret_checks, team
 from channels.audit import COMMAND_LINE
 from channels.errors import WrongSecrets
 from channels.models import ApiKey, Channel, Invitation, Membership, Provider, SecretCheck
@@ -54,11 +54,11 @@ def make_code(site: Site) -> None:
 
 # Every operation of the gateway that writes under a secret.
 WRITERS: dict[str, Callable[[Site], Any]] = {
-    "a key": lambda site: services.issue_api_key(channel=site.channel, is_test=True),
-    "a channel": lambda site: services.create_channel_with_keys(
+    "a key": lambda site: api_keys.issue_api_key(channel=site.channel, is_test=True),
+    "a channel": lambda site: channel_changes.create_channel_with_keys(
         account=site.channel.account, name="Another"
     ),
-    "a provider's key": lambda site: services.set_provider_key(
+    "a provider's key": lambda site: catalogue.set_provider_key(
         provider=Provider.objects.get(name="groq"), clear="sk-secret"
     ),
     "an invitation": invite,
@@ -134,7 +134,7 @@ def test_a_new_key_and_a_pepper_with_the_old_ones_behind_them_are_welcome(
     settings.KEY_DIGEST_PEPPER_FALLBACKS = settings.KEY_DIGEST_PEPPER
     settings.KEY_DIGEST_PEPPER = OTHER_PEPPER
     assert found() == []
-    issued = services.issue_api_key(channel=site.channel, is_test=False)
+    issued = api_keys.issue_api_key(channel=site.channel, is_test=False)
     assert (issued.record.encryption_key_id, found()) == ("k2", [])
     settings.KEY_DIGEST_PEPPER_FALLBACKS = ""
     assert [message_id for message_id, _ in found()] == ["channels.E004"]
@@ -145,10 +145,10 @@ def test_a_machine_that_has_not_heard_of_a_new_secret_writes_nothing(
 ) -> None:
     old = settings.ENCRYPTION_KEYS
     settings.ENCRYPTION_KEYS = f"k2:{OTHER_KEY},{old}"
-    services.issue_api_key(channel=site.channel, is_test=False)
+    api_keys.issue_api_key(channel=site.channel, is_test=False)
     settings.ENCRYPTION_KEYS = old
     with pytest.raises(WrongSecrets):
-        services.issue_api_key(channel=site.channel, is_test=False)
+        api_keys.issue_api_key(channel=site.channel, is_test=False)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -164,8 +164,8 @@ def test_of_two_installations_on_one_empty_database_one_is_the_first(
     def write(index: int) -> bool:
         own.value = values[index]
         try:
-            account = services.ensure_account(owner_email=f"{index}@example.com")
-            services.create_channel_with_keys(account=account, name="Shop")
+            account = accounts.ensure_account(owner_email=f"{index}@example.com")
+            channel_changes.create_channel_with_keys(account=account, name="Shop")
         except WrongSecrets:
             return False
         return True
@@ -200,7 +200,7 @@ def test_once_the_secrets_fit_an_unknown_key_costs_one_query(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     monkeypatch.setattr(secret_checks, "_is_known_to_fit", False)
-    strange = ApiClient(keys.generate_key(is_test=False))
+    strange = ApiClient(key_format.generate_key(is_test=False))
     assert strange.get("/api/key").status_code == 401
     with django_assert_num_queries(1):
         assert strange.get("/api/key").status_code == 401
@@ -239,7 +239,7 @@ def test_only_the_one_door_encrypts_and_digests() -> None:
     """Otherwise code could write data under a secret that the database does not know."""
     sources = [
         path
-        for package in ("gateway", "conversations", "billing", "channels")
+        for package in ("gateway", "dashboard", "conversations", "billing", "channels")
         for path in (real_settings.BASE_DIR / package).rglob("*.py")
         if "tests" not in path.relative_to(real_settings.BASE_DIR).parts
     ]

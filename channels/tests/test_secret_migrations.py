@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management.base import CommandError
 from pytest_django import Settings
 
-from channels import secret_checks, services
+from channels import api_keys, catalogue, secret_checks
 from channels.models import ApiKey, Provider, SecretCheck, User
 from channels.tests.factories import Site
 from common import crypto
@@ -29,7 +29,7 @@ def other(letter: str) -> str:
 @pytest.fixture
 def old(site: Site) -> Site:
     """Return a site in an older version's database: it has keys, but no record of their secrets."""
-    services.set_provider_key(provider=Provider.objects.get(name="groq"), clear="sk-secret")
+    catalogue.set_provider_key(provider=Provider.objects.get(name="groq"), clear="sk-secret")
     SecretCheck.objects.all().delete()
     ApiKey.objects.update(pepper_id="")
     return site
@@ -46,7 +46,7 @@ def test_what_rows_prove_is_recorded(old: Site) -> None:
         *crypto.check_values_of_ring().values(),
         *crypto.check_values_of_peppers().values(),
     }
-    services.issue_api_key(channel=old.channel, is_test=False)
+    api_keys.issue_api_key(channel=old.channel, is_test=False)
     migration.forget(apps, None)
     record()
 

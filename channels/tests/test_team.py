@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from channels import services, team
+from channels import accounts, team
 from channels.audit import Actor
 from channels.errors import (
     AlreadyInvited,
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def account() -> Account:
-    return services.ensure_account(owner_email="owner@example.com")
+    return accounts.ensure_account(owner_email="owner@example.com")
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from channels.keys import generate_key as make_key
+from channels.key_format import generate_key as make_key
 from common import floods
+from common.api.middleware import keep_trusted_scheme
 from common.errors import RateLimited
-from common.middleware import keep_trusted_scheme
 from conftest import ApiClient
 
 LIMIT = 5

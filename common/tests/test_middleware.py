@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
+from common.api.middleware import ApiMiddleware, RequestMiddleware, is_api_request
 from common.logs import JsonFormatter, request_id_var
-from common.middleware import ApiMiddleware, RequestMiddleware, is_api_request
 from conftest import ApiClient, FakeProvider
 
 API_PATHS = ["/api/chat", "/api/key", "/api/schema", "/api/nope", "/v1/nope", "/healthz", "/readyz"]

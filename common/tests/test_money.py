@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.money import (
-    MAX_MICROCREDITS,
-    InvalidAmount,
-    format_credits,
-    parse_credits,
-    price_of,
-)
+from common.money import MAX_MICROCREDITS, InvalidAmount, format_credits, parse_credits, price_of
 
 amounts = st.integers(-MAX_MICROCREDITS, MAX_MICROCREDITS)
 prices = st.integers(0, 10**12)

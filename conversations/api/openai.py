@@ -12,23 +12,23 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.authentication import CountedKey
+from billing.counted_key import CountedKey
 from billing.throttling import ChatThrottle, ReadThrottle
-from channels import selectors
+from channels import catalogue
 from channels.authentication import caller_of
 from channels.callers import Caller, ModelTerms
 from channels.permissions import ChannelIsEnabled
-from common.api import ApiView, parse_json_object, read_body
+from common.api.base import ApiView, parse_json_object, read_body
+from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from common.openapi import describe, openai_errors
-from conversations import completions
 from conversations.api import openai_answers, openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
 from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
+from conversations.chat import complete
+from conversations.chat.idempotency import Key
+from conversations.chat.simulation import read_simulation
 from conversations.errors import ModelNotFound
-from conversations.idempotency import Key
-from conversations.simulation import read_simulation
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class CompletionsView(ApiView):
         path = "/v1/chat/completions"
         asked = read_request(request, caller, path=path, parse=parse_completion_request)
         complete_chat = partial(
-            completions.complete_chat,
+            complete.complete_chat,
             caller=caller,
             asked=asked,
             request_id=request_id_var.get(),
@@ -112,7 +112,7 @@ class ModelsView(ApiView):
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
-        models = selectors.list_terms(caller=caller_of(request))
+        models = catalogue.list_terms(caller=caller_of(request))
         return Response({"object": "list", "data": [_describe(model) for model in models]})
 
 
@@ -138,7 +138,7 @@ class ModelView(ApiView):
         # PostgreSQL accepts no NUL, not even in a search.
         is_text = "\x00" not in model_id
         terms = (
-            selectors.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None
+            catalogue.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None
         )
         if terms is None:
             raise ModelNotFound(model_id)

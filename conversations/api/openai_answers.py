@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from channels.providers.base import Completion, Delta
-from common.openai_shape import openai_error
+from common.api.openai_shape import openai_error
 from conversations.api.serializers import describe_usage, stream_error
-from conversations.calls import Answer, Begun, Outcome
-from conversations.completions import Asked
-from conversations.usage import COMPLETION_PREFIX
+from conversations.chat.calls import Answer, Begun, Outcome
+from conversations.chat.complete import Asked
+from conversations.usage.receipts import COMPLETION_PREFIX
 
 DONE = b"data: [DONE]\n\n"
 

@@ -19,8 +19,8 @@ from conversations.api.parameters import (
     read_options,
     show_name,
 )
-from conversations.completions import Asked
-from conversations.idempotency import Key
+from conversations.chat.complete import Asked
+from conversations.chat.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # No provider accepts these in a message, and images among them would not be charged.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from conversations.completions import UNLISTED
+from conversations.chat.complete import UNLISTED
 
 LONGEST_STOP = 4
 MOST_TOOLS = 128

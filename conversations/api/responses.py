@@ -9,19 +9,19 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 
-from billing.authentication import CountedKey
+from billing.counted_key import CountedKey
 from billing.throttling import ChatThrottle
 from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
-from common.api import ApiView
+from common.api.base import ApiView
+from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from common.openapi import describe, openai_errors
-from conversations import completions
 from conversations.api import openai_schemas, responses_answers, serializers
 from conversations.api.openai import CompletionsView, read_request
 from conversations.api.responses_requests import parse_response_request
 from conversations.api.streams import stream_answer
 from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
+from conversations.chat import complete
 
 
 class ResponsesView(ApiView):
@@ -52,7 +52,7 @@ class ResponsesView(ApiView):
         caller = caller_of(request)
         asked = read_request(request, caller, path="/v1/responses", parse=parse_response_request)
         complete_chat = partial(
-            completions.complete_chat,
+            complete.complete_chat,
             caller=caller,
             asked=asked.asked,
             request_id=request_id_var.get(),

@@ -21,13 +21,13 @@ from channels.providers.base import (
     text_of_reasoning,
 )
 from channels.providers.faults import is_cut, is_filtered
-from common.openai_shape import openai_error
-from conversations import streaming
+from common.api.openai_shape import openai_error
 from conversations.api.responses_input import REASONING_FIELD
 from conversations.api.responses_requests import AskedResponse
 from conversations.api.serializers import describe_usage, stream_error
-from conversations.calls import Answer, Begun, Outcome
-from conversations.usage import RESPONSE_PREFIX
+from conversations.chat import streaming
+from conversations.chat.calls import Answer, Begun, Outcome
+from conversations.usage.receipts import RESPONSE_PREFIX
 
 
 def render_response(answer: Answer, *, settings: Mapping[str, Any]) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any
 from common.errors import InvalidRequest
 from conversations.api.parameters import MOST_TOOLS, Fields, check_writable
 from conversations.api.responses_input import parse_input, refuse_others
-from conversations.completions import Asked
-from conversations.idempotency import Key
+from conversations.chat.complete import Asked
+from conversations.chat.idempotency import Key
 
 _STATELESS = "The gateway stores no conversation: send all of it in input."
 # What the gateway does not do, and why. Null is the same as leaving a member out.

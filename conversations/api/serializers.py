@@ -14,15 +14,15 @@ import orjson
 from rest_framework import serializers
 
 from channels.providers.base import Usage
+from common.api.rendering import to_api_error
 from common.errors import ApiError, InvalidRequest
 from common.money import format_credits
-from common.rendering import to_api_error
-from conversations.calls import Answer, Outcome
-from conversations.idempotency import Key, fingerprint
-from conversations.prompts import Page
-from conversations.selectors import HistoryRow
-from conversations.services import Incoming
-from conversations.usage import describe_tokens
+from conversations.chat.answer import Incoming
+from conversations.chat.calls import Answer, Outcome
+from conversations.chat.history import HistoryRow
+from conversations.chat.idempotency import Key, fingerprint
+from conversations.chat.prompt import Page
+from conversations.usage.receipts import describe_tokens
 
 logger = logging.getLogger("gateway.conversations")
 

@@ -11,9 +11,9 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from common import db
-from conversations import streaming
-from conversations.calls import Answering, Begun, Outcome, Tell
-from conversations.streaming import Format, Stream
+from conversations.chat import streaming
+from conversations.chat.calls import Answering, Begun, Outcome, Tell
+from conversations.chat.streaming import Format, Stream
 
 
 def stream_answer(

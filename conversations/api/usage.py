@@ -12,16 +12,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.serializers import PriceSchema
-from billing.authentication import CountedKey
-from billing.days import utc_day
+from billing.counted_key import CountedKey
 from billing.throttling import ReadThrottle
+from billing.utc_day import utc_day
 from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
-from common.api import ApiView
+from common.api.base import ApiView
+from common.api.openapi import describe, errors
 from common.errors import InvalidRequest, NotFound
-from common.openapi import describe, errors
-from conversations import usage
 from conversations.api.serializers import UsageSchema
+from conversations.usage import receipts
 
 MOST_DAYS = 366
 DEFAULT_DAYS = 30
@@ -40,7 +40,7 @@ class ReceiptSchema(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     model = serializers.CharField()
     provider = serializers.CharField()
-    usage = UsageSchema()
+    receipts = UsageSchema()
     price = PriceSchema(help_text="What the reply was charged at.")
     credits = ReceiptCreditsSchema()
 
@@ -62,7 +62,7 @@ class UsageGroupSchema(SumsSchema):
 class UsageTotalsSchema(serializers.Serializer[Any]):
     to = serializers.DateField()
     time_zone = serializers.CharField()
-    group_by = serializers.ChoiceField(choices=usage.GROUPS)
+    group_by = serializers.ChoiceField(choices=receipts.GROUPS)
     total = SumsSchema()
     groups = UsageGroupSchema(many=True)
 
@@ -84,7 +84,7 @@ class UsageView(ApiView):
         parameters=[
             OpenApiParameter("from", date, description="First UTC day; default 30 days ago."),
             OpenApiParameter("to", date, description="Last UTC day, included; default today."),
-            OpenApiParameter("group_by", str, enum=usage.GROUPS, description="Default: day."),
+            OpenApiParameter("group_by", str, enum=receipts.GROUPS, description="Default: day."),
         ],
         responses={200: UsageTotalsSchema} | errors(400, 401, 403, 405, 429, 500, 503),
     )
@@ -92,13 +92,13 @@ class UsageView(ApiView):
         query = request._request.GET
         group_by = query.get("group_by") or "day"
         fields: dict[str, str] = {}
-        if group_by not in usage.GROUPS:
+        if group_by not in receipts.GROUPS:
             fields["group_by"] = "Must be day or model."
         period = read_period(query.get("from"), query.get("to"), fields)
         if fields:
             raise InvalidRequest(fields=fields)
         caller = caller_of(request)
-        return Response(usage.get_usage(caller=caller, period=period, group_by=group_by))
+        return Response(receipts.get_usage(caller=caller, period=period, group_by=group_by))
 
 
 class ReceiptView(ApiView):
@@ -119,20 +119,20 @@ class ReceiptView(ApiView):
         responses={200: ReceiptSchema} | errors(401, 403, 404, 405, 429, 500, 503),
     )
     def get(self, request: Request, reference: str) -> Response:
-        receipt = usage.find_receipt(caller=caller_of(request), reference=reference)
+        receipt = receipts.find_receipt(caller=caller_of(request), reference=reference)
         if receipt is None:
             raise NotFound("This channel has no reply with that message id or request id.")
         return Response(receipt)
 
 
-def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> usage.Period:
+def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> receipts.Period:
     """Return the requested days. Adds errors to `fields`."""
     today = utc_day(timezone.now())
     to = _read_day(last, "to", fields) or today
     since = _read_day(first, "from", fields) or to - timedelta(days=DEFAULT_DAYS - 1)
     if not fields and not timedelta() <= to - since < timedelta(days=MOST_DAYS):
         fields["from"] = f"Must be no later than 'to', and at most {MOST_DAYS} days before it."
-    return usage.Period(since, to)
+    return receipts.Period(since, to)
 
 
 def _read_day(text: str | None, name: str, fields: dict[str, str]) -> date | None:

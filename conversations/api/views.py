@@ -16,22 +16,23 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.authentication import CountedKey
+from billing.counted_key import CountedKey
 from billing.throttling import ChatThrottle, ReadThrottle
 from channels.authentication import caller_of
 from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled
 from channels.providers.base import Delta
-from common.api import ApiView, parse_json_object, read_body
+from common.api.base import ApiView, parse_json_object, read_body
+from common.api.openapi import describe, errors
+from common.api.rendering import error_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
-from common.openapi import describe, errors
-from common.rendering import error_body
-from conversations import retention, selectors, services, streaming
 from conversations.api import serializers
 from conversations.api.streams import stream_answer
-from conversations.calls import Outcome
-from conversations.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
+from conversations.archive import retention
+from conversations.chat import answer, history, streaming
+from conversations.chat.calls import Outcome
+from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
 SESSION_ID = OpenApiParameter(
     "session_id",
@@ -95,7 +96,7 @@ class ChatView(ApiView):
         simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
         incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
         answer_message = partial(
-            services.answer_message,
+            answer.answer_message,
             caller=caller,
             incoming=incoming,
             request_id=request_id_var.get(),
@@ -155,7 +156,7 @@ class HistoryView(ApiView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         session_id, limit, before = read_history_query(request)
-        pieces = selectors.read_history(
+        pieces = history.read_history(
             caller=caller_of(request),
             session_id=session_id,
             now=timezone.now(),
@@ -164,7 +165,7 @@ class HistoryView(ApiView):
         )
         first = next(pieces, ())  # before the headers, so that a failure is plain JSON
         body = serializers.render_history(chain([first] if first else [], pieces))
-        if len(first) < selectors.MESSAGES_A_READ:
+        if len(first) < history.MESSAGES_A_READ:
             return HttpResponse(b"".join(body), content_type="application/json")
         return StreamingHttpResponse(body, content_type="application/json")
 
@@ -206,7 +207,7 @@ def read_history_query(request: Request) -> tuple[str, int | None, uuid.UUID | N
         try:
             before = uuid.UUID(before_text)
         except ValueError:
-            fields["before"] = selectors.BEFORE_RULE
+            fields["before"] = history.BEFORE_RULE
     if fields:
         raise InvalidRequest(fields=fields)
     return session_id, limit, before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conversations import streaming
+from conversations.chat import streaming
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply
-from conversations import turns
-from conversations.messages import STORE_TURN
+from conversations.chat import turns
+from conversations.chat.storing import STORE_TURN
 from conversations.models import Message
 
 pytestmark = pytest.mark.django_db

@@ -6,9 +6,9 @@ import pytest
 
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
-from conversations import selectors
+from conversations.chat import history
+from conversations.chat.prompt import Page, PastTurn, Prompt, build_prompt
 from conversations.models import ChatSession
-from conversations.prompts import Page, PastTurn, Prompt, build_prompt
 
 pytestmark = pytest.mark.django_db
 
@@ -117,10 +117,10 @@ def test_messages_older_than_the_lease_are_read_anew(
         assert api.chat(f"Question {number}").status_code == 200
     session = ChatSession.objects.get()
     newest = [
-        selectors.MessageRow(position, "stale", 1, 1, 1)
+        history.MessageRow(position, "stale", 1, 1, 1)
         for position in reversed(range(session.message_count - 2))
     ]
-    turns = selectors.latest_turns(
+    turns = history.latest_turns(
         newest,
         session_pk=session.pk,
         message_count=session.message_count,

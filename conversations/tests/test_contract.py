@@ -13,8 +13,8 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from channels import services as channels
-from channels.keys import checksum, generate_key
+from channels import api_keys
+from channels.key_format import checksum, generate_key
 from channels.models import ApiKey
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
@@ -184,7 +184,7 @@ def test_wrong_shapes_are_refused_without_a_query(db: None, django_assert_num_qu
 def test_unknown_revoked_and_expired_keys_are_all_alike(site: Site, clock: Any) -> None:
     unknown = ApiClient(generate_key(is_test=False)).chat()
     record = ApiKey.objects.get(channel=site.channel, mode="live")
-    channels.revoke_api_key(api_key=record)
+    api_keys.revoke_api_key(api_key=record)
     clock.shift(1)
     revoked = ApiClient(site.api_key).chat()
     ApiKey.objects.filter(id=record.id).update(revoked_at=None, expires_at=timezone.now())

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
-from conversations import retention, tasks
+from conversations import tasks
+from conversations.archive import retention
 from conversations.models import ChatSession, Message
 
 pytestmark = pytest.mark.django_db

@@ -15,10 +15,11 @@ from django.utils import timezone
 from channels.breaker import BREAKER_OPEN
 from channels.errors import ProviderError
 from channels.tests.factories import Site, make_site
-from common.slots import CallGate
 from conftest import ApiClient, FakeProvider, reply
-from conversations import calls, retention
+from conversations.archive import retention
+from conversations.chat import calls
 from conversations.models import ChatSession, FailedRequest
+from server.slots import CallGate
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.models import FixedAnswer
 from channels.tests.factories import Site, make_site
 from common.text import normalize_question

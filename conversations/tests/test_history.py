@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient
-from conversations import selectors
+from conversations.chat import history
 from conversations.models import ChatSession, Message
 
-PIECE = selectors.MESSAGES_A_READ
+PIECE = history.MESSAGES_A_READ
 
 
 def fill(site: Site, count: int, session_id: str = "s1", **fields: Any) -> list[Message]:

@@ -18,7 +18,7 @@ from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site
 from common.errors import Overloaded
 from conftest import ApiClient, FakeProvider, reply
-from conversations import streaming
+from conversations.chat import streaming
 from conversations.errors import ProviderFailed
 from conversations.models import IdempotencyRecord, Message
 from conversations.tests.test_openai import assert_books_agree, complete

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conversations import markdown
+from conversations.archive import markdown
 
 HOSTILE = [
     "<script>alert(1)</script>",

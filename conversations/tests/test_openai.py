@@ -8,13 +8,13 @@ import pytest
 from django.db import connection
 
 from billing.models import Hold, LedgerEntry
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.callers import Caller
 from channels.models import LanguageModel, Plan
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
+from conversations.archive.verification import find_differences
 from conversations.models import Message
-from conversations.verification import find_differences
 
 pytestmark = pytest.mark.django_db
 

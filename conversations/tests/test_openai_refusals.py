@@ -11,13 +11,7 @@ from django.test import Client
 from channels.models import Provider, Route
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
-from conversations.tests.test_openai import (
-    CALL,
-    HELLO,
-    MODEL,
-    assert_error,
-    complete,
-)
+from conversations.tests.test_openai import CALL, HELLO, MODEL, assert_error, complete
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import BaseModel
 
-from channels.keys import generate_key
+from channels.key_format import generate_key
 from channels.tests.factories import Site, make_site
 from conftest import FakeProvider, reply
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree

@@ -12,7 +12,7 @@ from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
-from conversations import streaming
+from conversations.chat import streaming
 from conversations.models import Message
 from conversations.tests.test_openai import (
     CALL,

@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from billing import holds
 from billing.models import CreditAccount, Hold, LedgerEntry
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.errors import ProviderError
 from channels.models import FixedAnswer
 from channels.providers.fixed import FixedAnswerProvider
 from channels.tests.factories import Site
 from common import db
 from conftest import ApiClient, FakeProvider, reply
-from conversations import calls, idempotency, turns
+from conversations.chat import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, Message
 from conversations.tests.test_openai import complete
 

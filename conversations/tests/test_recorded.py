@@ -19,11 +19,7 @@ from conftest import ApiClient
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.recorded import SHAPES, reading
-from conversations.tests.recorded.provider import (
-    BYTE_BY_BYTE,
-    RecordedProvider,
-    recorded_provider,
-)
+from conversations.tests.recorded.provider import BYTE_BY_BYTE, RecordedProvider, recorded_provider
 from conversations.tests.recorded.shapes import (
     TEXT,
     TOO_LONG,

@@ -11,9 +11,9 @@ import pytest
 
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
-from conversations import reports
 from conversations.models import FailedRequest, Message
-from conversations.reports import Scope
+from conversations.usage import reports
+from conversations.usage.reports import Scope
 
 pytestmark = pytest.mark.django_db
 

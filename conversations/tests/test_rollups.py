@@ -15,12 +15,13 @@ from django.db import DatabaseError
 from channels.tests.factories import Site, make_site
 from common import db
 from conftest import run_in_threads
-from conversations import reports, rolling, rollups, usage
-from conversations.activity import list_activity
 from conversations.models import FailedRequest, Message, RollupProgress, UsageRollup
-from conversations.reports import Scope
-from conversations.rollups import Chosen
-from conversations.usage import Period
+from conversations.usage import receipts, reports, rollup
+from conversations.usage import rows as usage_rows
+from conversations.usage.activity import list_activity
+from conversations.usage.receipts import Period
+from conversations.usage.reports import Scope
+from conversations.usage.rows import Chosen
 
 pytestmark = pytest.mark.django_db
 
@@ -85,9 +86,9 @@ def all_figures(site: Site) -> Iterator[Any]:
     activity = list_activity(channel_ids=[site.channel.id], now=NOW)
     yield activity
     period = Period(date(2026, 3, 31), date(2026, 4, 5))
-    for group_by in usage.GROUPS:
-        yield usage.get_usage(caller=site.caller(), period=period, group_by=group_by)
-        yield usage.get_usage(caller=site.caller(is_test=True), period=period, group_by=group_by)
+    for group_by in receipts.GROUPS:
+        yield receipts.get_usage(caller=site.caller(), period=period, group_by=group_by)
+        yield receipts.get_usage(caller=site.caller(is_test=True), period=period, group_by=group_by)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,37 +102,37 @@ def test_figures_are_the_same_however_much_is_rolled_up(site: Site, seed: int) -
         START + timedelta(minutes=5), START + DAY + timedelta(minutes=9),
         START + DAY + timedelta(minutes=10), NOW - timedelta(hours=5), NOW,
     ):  # fmt: skip
-        rolling.roll_up(now=until)
+        rollup.roll_up(now=until)
         assert list(all_figures(site)) == plain
     assert RollupProgress.objects.get().hours_until == START + timedelta(days=4, hours=15)
     assert UsageRollup.objects.filter(is_day=True).exists()
-    assert rolling.mend(now=NOW) == 0
+    assert rollup.mend(now=NOW) == 0
 
 
 def test_what_is_rolled_up_is_not_read_again(site: Site) -> None:
     add_reply(site, START)
     add_reply(site, NOW)
-    rolling.roll_up(now=NOW)
+    rollup.roll_up(now=NOW)
     Message.objects.all().update(input_tokens=1)
     assert reports.get_report(Scope(site.account_id, START, NOW + DAY)).total.input_tokens == 1
 
 
 def test_an_hour_is_added_up_when_late_writers_have_had_ten_minutes(site: Site) -> None:
     add_reply(site, START)
-    rolling.roll_up(now=START + HOUR + timedelta(minutes=9, seconds=59))
+    rollup.roll_up(now=START + HOUR + timedelta(minutes=9, seconds=59))
     assert not UsageRollup.objects.exists()
-    rolling.roll_up(now=START + HOUR + timedelta(minutes=10))
+    rollup.roll_up(now=START + HOUR + timedelta(minutes=10))
     (row,) = UsageRollup.objects.all()
     assert (row.is_day, row.starts_at, row.request_count) == (False, START, 1)
-    assert rolling.roll_up(now=START + HOUR + timedelta(minutes=10)) == 0
+    assert rollup.roll_up(now=START + HOUR + timedelta(minutes=10)) == 0
 
 
 def test_hours_end_when_two_days_have_passed(site: Site) -> None:
     for hour in range(100):
         add_reply(site, START + hour * HOUR)
     for hour in range(0, 100, 7):
-        rolling.roll_up(now=START + hour * HOUR + rolling.GRACE)
-    rolling.roll_up(now=START + 100 * HOUR + rolling.GRACE)
+        rollup.roll_up(now=START + hour * HOUR + rollup.GRACE)
+    rollup.roll_up(now=START + 100 * HOUR + rollup.GRACE)
     hours = UsageRollup.objects.filter(is_day=False).order_by("starts_at")
     assert hours.first() is not None
     assert hours[0].starts_at == START + 3 * DAY
@@ -143,17 +144,17 @@ def test_hours_end_when_two_days_have_passed(site: Site) -> None:
 def test_two_workers_add_up_once(site: Site) -> None:
     fill([site], seed=1, count=60)
     plain = list(all_figures(site))
-    run_in_threads(lambda _: rolling.roll_up(now=NOW), 4)
-    run_in_threads(lambda _: rolling.mend(now=NOW), 4)
+    run_in_threads(lambda _: rollup.roll_up(now=NOW), 4)
+    run_in_threads(lambda _: rollup.mend(now=NOW), 4)
     assert list(all_figures(site)) == plain
 
 
 def test_rolled_up_between_two_reads_it_counts_once(site: Site) -> None:
     fill([site], seed=2, count=60)
-    rolling.roll_up(now=START + 2 * DAY)
-    coverage = rollups.cover_account(site.account_id)
-    rolling.roll_up(now=START + 3 * DAY)
-    rows, params = rollups.usage_rows(coverage, Chosen(START, NOW), ["request_count"])
+    rollup.roll_up(now=START + 2 * DAY)
+    coverage = usage_rows.cover_account(site.account_id)
+    rollup.roll_up(now=START + 3 * DAY)
+    rows, params = usage_rows.usage_rows(coverage, Chosen(START, NOW), ["request_count"])
     live = Message.objects.filter(is_test=False), FailedRequest.objects.filter(is_test=False)
     assert sum(row[-1] for row in db.fetch_rows(rows, params)) == sum(map(len, live))
 
@@ -169,38 +170,38 @@ def test_a_broken_off_step_leaves_all_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(db, "execute", fail)
         with pytest.raises(DatabaseError):
-            rolling.roll_up(now=NOW)
+            rollup.roll_up(now=NOW)
     progress = RollupProgress.objects.get()
     assert progress.days_until == progress.hours_until == START
-    rolling.roll_up(now=NOW)
+    rollup.roll_up(now=NOW)
     assert reports.get_report(Scope(site.account_id, START, NOW)).total.reply_count == 1
 
 
 def test_messages_from_before_all_that_is_rolled_up_count_at_once(site: Site) -> None:
     other = make_site(name="Second")
     add_reply(other, START)
-    rolling.roll_up(now=NOW)
+    rollup.roll_up(now=NOW)
     add_reply(site, START + DAY)  # a channel with nothing rolled up
     add_reply(other, START - DAY)
     total = reports.get_report(Scope(site.account_id, START - DAY, NOW)).total
     assert total.reply_count == 3
-    assert rolling.mend(now=NOW) == 2
+    assert rollup.mend(now=NOW) == 2
     assert reports.get_report(Scope(site.account_id, START - DAY, NOW)).total.reply_count == 3
-    assert rollups.cover_account(site.account_id).unrolled == []
+    assert usage_rows.cover_account(site.account_id).unrolled == []
 
 
 def test_what_came_late_is_mended_by_night(site: Site) -> None:
     scope = Scope(site.account_id, START, NOW + DAY)
     add_reply(site, START)
     add_reply(site, NOW - 3 * HOUR)
-    rolling.roll_up(now=NOW)
+    rollup.roll_up(now=NOW)
     add_reply(site, START + HOUR, charged_microcredits=5)
     add_reply(site, NOW - 3 * HOUR)
     assert reports.get_report(scope).total.reply_count == 2
-    assert rolling.mend(now=NOW) == 2
+    assert rollup.mend(now=NOW) == 2
     total = reports.get_report(scope).total
     assert (total.reply_count, total.charged_microcredits) == (4, 5)
-    assert rolling.mend(now=NOW) == 0
+    assert rollup.mend(now=NOW) == 0
 
 
 def test_failures_stay_counted_when_they_are_deleted(site: Site, settings: Any) -> None:
@@ -208,14 +209,14 @@ def test_failures_stay_counted_when_they_are_deleted(site: Site, settings: Any) 
     scope = Scope(site.account_id, START, NOW + DAY)
     add_failure(site, START)
     add_failure(site, NOW - DAY)
-    rolling.roll_up(now=NOW)
+    rollup.roll_up(now=NOW)
     FailedRequest.objects.filter(created_at=START).delete()
     add_reply(site, START)  # makes the day's rows differ, so they are rewritten
-    assert rolling.mend(now=NOW) == 1
+    assert rollup.mend(now=NOW) == 1
     total = reports.get_report(scope).total
     assert (total.reply_count, total.error_count) == (1, 2)
     FailedRequest.objects.all().delete()
-    assert rolling.mend(now=NOW) == 2  # the day and the hour of the failure within its retention
+    assert rollup.mend(now=NOW) == 2  # the day and the hour of the failure within its retention
     assert reports.get_report(scope).total.error_count == 1
 
 
@@ -223,13 +224,13 @@ def test_a_worker_that_was_away_goes_on_where_it_was(site: Site) -> None:
     with time_machine.travel(NOW, tick=False):
         fill([site], seed=3, count=60)
         plain = list(all_figures(site))
-        rolling.roll_up(now=START + HOUR)
-        assert rolling.roll_up(now=NOW) == 4 + 24 + 15
+        rollup.roll_up(now=START + HOUR)
+        assert rollup.roll_up(now=NOW) == 4 + 24 + 15
         assert list(all_figures(site)) == plain
 
 
 def test_an_empty_installation_has_nothing_to_add_up(site: Site) -> None:
-    assert rolling.mend(now=NOW) == 0
-    rolling.roll_up(now=NOW)
+    assert rollup.mend(now=NOW) == 0
+    rollup.roll_up(now=NOW)
     assert not UsageRollup.objects.exists()
-    assert rolling.mend(now=NOW) == 0
+    assert rollup.mend(now=NOW) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.models import Hold
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.providers import simulated
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider

@@ -17,7 +17,7 @@ from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.tests import test_routes
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient
-from conversations import calls
+from conversations.chat import calls
 from conversations.models import ChatSession, IdempotencyRecord
 from conversations.tests.test_openai import assert_books_agree, complete
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from django.conf import settings
 
-from billing import admission, contract, services
+from billing import admission, contract, settlement
 from channels import callers
-from common.steps import Returned, Step, UnknownColumn, UnknownStep
+from common.db.steps import Returned, Step, UnknownColumn, UnknownStep
 
 
 def start(module: str) -> None:
@@ -19,7 +19,7 @@ def start(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["conversations.turns", "conversations.messages", "billing.throttling"]
+    "module", ["conversations.chat.turns", "conversations.chat.storing", "billing.throttling"]
 )
 def test_today_every_name_is_found(module: str) -> None:
     start(module)
@@ -28,10 +28,10 @@ def test_today_every_name_is_found(module: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "step", "reader"),
     [
-        (admission, "_LOOKED", "conversations.turns"),
-        (services, "_CAPTURED", "conversations.messages"),
+        (admission, "_LOOKED", "conversations.chat.turns"),
+        (settlement, "_CAPTURED", "conversations.chat.storing"),
         # For free answers.
-        (services, "_ALREADY_RESOLVED", "conversations.messages"),
+        (settlement, "_ALREADY_RESOLVED", "conversations.chat.storing"),
     ],
 )
 def test_a_renamed_step_stops_the_start(
@@ -56,7 +56,7 @@ def test_a_renamed_column_stops_the_start(monkeypatch: pytest.MonkeyPatch, colum
     left = [name for name in contract.LOOKED.columns if name != column]
     monkeypatch.setattr(contract, "LOOKED", Returned("looked", (*left, "renamed")))
     with pytest.raises(UnknownColumn, match=column):
-        start("conversations.turns")
+        start("conversations.chat.turns")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import orjson
 import pytest
 
 from billing.models import CreditAccount, Hold, LedgerEntry
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.errors import ProviderError
 from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider, reply
-from conversations import streaming
-from conversations.calls import Tell
+from conversations.chat import streaming
+from conversations.chat.calls import Tell
 from conversations.models import Message
 
 pytestmark = pytest.mark.django_db(transaction=True)

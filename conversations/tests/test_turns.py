@@ -14,10 +14,10 @@ from django.utils import timezone
 from billing import admission, holds
 from billing.errors import CreditsExhausted
 from billing.models import CreditAccount, DailyUsage, Hold
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply, run_in_threads
-from conversations import selectors
+from conversations.chat import history
 from conversations.models import ChatSession, WaitingTurn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -183,8 +183,8 @@ def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
     api = ApiClient(make_site().api_key)
     assert api.chat().status_code == 200
     looked = iter([None])
-    find = selectors.find_open_session
-    monkeypatch.setattr(selectors, "find_open_session", lambda **asked: next(looked, find(**asked)))
+    find = history.find_open_session
+    monkeypatch.setattr(history, "find_open_session", lambda **asked: next(looked, find(**asked)))
     assert api.chat().status_code == 200
     assert len(provider.prompts[1]) == 3
     assert sorted(Hold.objects.values_list("state", flat=True)) == [
@@ -226,7 +226,7 @@ def test_what_fails_after_the_turn_was_taken_gives_it_back(
         raise OperationalError("server closed the connection")
 
     with monkeypatch.context() as patch:
-        patch.setattr("conversations.services.build_prompt", lost)
+        patch.setattr("conversations.chat.answer.build_prompt", lost)
         assert api.chat().json()["code"] == "overloaded"
     assert ChatSession.objects.get().lease_expires_at is None
     assert Hold.objects.get().state == "released"

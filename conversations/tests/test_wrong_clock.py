@@ -12,9 +12,9 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from billing import admission, balance, services
+from billing import admission, balance, settlement
 from billing.models import Hold
-from billing.tests.test_services import differences
+from billing.tests.test_settlement import differences
 from channels import breaker
 from channels import routes as channels_routes
 from channels.errors import Fault, ProviderError
@@ -22,7 +22,8 @@ from channels.models import RouteHealth
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site, set_prices
 from conftest import ApiClient, FakeProvider, reply
-from conversations import calls, idempotency, retention, turns
+from conversations.archive import retention
+from conversations.chat import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, WaitingTurn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,7 +91,7 @@ def test_a_lost_call_holds_neither_session_nor_credits(
     assert api.chat(session_id="s2").json()["code"] == "credits_exhausted"
     set_right(ahead)
     now = timezone.now()
-    assert services.get_available_microcredits(account_id=site.account_id, now=now) == 1_000_000
+    assert settlement.get_available_microcredits(account_id=site.account_id, now=now) == 1_000_000
     assert balance.get_balance(account_id=site.account_id, now=now).available == 1_000_000
     assert api.chat().status_code == 200
     assert Hold.objects.get(request_id="killed").state == "expired"

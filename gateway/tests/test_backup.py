@@ -24,9 +24,9 @@ PAGE = (ROOT / "docs/operations.md").read_text()
 PREPARE = """
 from django.core.management import call_command
 from billing import grants
-from channels import services
+from channels import accounts
 call_command("migrate", verbosity=0)
-account = services.ensure_account(owner_email="ann@example.com")
+account = accounts.ensure_account(owner_email="ann@example.com")
 grants.grant_credits(account=account, amount_microcredits=7_000_000, reason="Invoice 17")
 """
 

@@ -20,7 +20,7 @@ from pytest_django import Settings
 from billing import admission, holds
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, Hold, LedgerEntry
-from channels import services as channels
+from channels import api_keys
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site
 from conftest import ApiClient, FakeProvider
@@ -457,7 +457,7 @@ def test_firstrun_names_keys_that_work(settings: Settings, clock: Any) -> None:
     first = run_json("firstrun")
     channel = Channel.objects.get()
     clock.shift(60)
-    new = channels.issue_api_key(channel=channel, is_test=False)
+    new = api_keys.issue_api_key(channel=channel, is_test=False)
     old = channel.api_keys.get(mode="live", key_last_four=first["api_key"][-4:])
     type(old).objects.filter(id=old.id).update(expires_at=timezone.now() + timedelta(hours=1))
     clock.shift(timedelta(hours=2))

@@ -17,8 +17,9 @@ from channels.models import Account, Channel, User
 from channels.tests.factories import Site, make_site
 from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, FailedRequest, Message
-from gateway import demodata, provisioning, verification
-from gateway.tests.console_clients import ConsoleClient
+from dashboard.tests.console_clients import ConsoleClient
+from gateway import provisioning, verification
+from gateway.demo import tenants
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +70,7 @@ def test_the_first_login_sees_a_good_share() -> None:
 
 def test_nobody_can_log_in_to_the_tenants() -> None:
     run(*SMALL)
-    users = User.objects.filter(email__endswith=f"@{demodata.DEMO_DOMAIN}")
+    users = User.objects.filter(email__endswith=f"@{tenants.DEMO_DOMAIN}")
     assert users
     assert not any(user.has_usable_password() for user in users)
     assert not any(user.is_staff for user in users)

@@ -16,8 +16,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
 
+from common import heartbeat
 from conftest import ApiClient, FakeProvider, run_in_threads
-from gateway import health, heartbeat, tasks
+from gateway import health, tasks
 from gateway.models import Heartbeat
 
 Ready = dict[str, Any]

@@ -13,10 +13,10 @@ from django.urls import URLPattern
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from conftest import FakeProvider
-from gateway.staff import urls as staff_urls
-from gateway.tests.console_clients import ConsoleClient
+from dashboard.staff import urls as staff_urls
+from dashboard.tests.console_clients import ConsoleClient
+from dashboard.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of
 from gateway.tests.test_policies import CONSOLE
-from gateway.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of
 
 pytestmark = pytest.mark.django_db
 

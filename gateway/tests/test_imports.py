@@ -13,6 +13,7 @@ from django.conf import settings
 
 ROOTS = (
     "gateway",
+    "dashboard",
     "conversations",
     "billing",
     "channels",

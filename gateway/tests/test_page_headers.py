@@ -7,8 +7,8 @@ from django.test import RequestFactory
 
 from channels.models import User
 from channels.tests.factories import Site
-from common.middleware import path_for_log
-from gateway.tests.console_clients import ConsoleClient
+from common.api.middleware import path_for_log
+from dashboard.tests.console_clients import ConsoleClient
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from channels.models import Membership
-from gateway.console import urls as console_urls
+from dashboard.console import urls as console_urls
 
 # Pages that need no role, each with the reason.
 WITHOUT_ROLE = {

@@ -14,8 +14,8 @@ from pytest_django import Settings
 
 from channels.models import User
 from channels.tests.factories import Site
+from common.api import refusals
 from conftest import ApiClient
-from gateway import refusals
 
 pytestmark = pytest.mark.django_db
 

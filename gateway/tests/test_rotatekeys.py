@@ -22,7 +22,7 @@ from pytest_django import Settings
 from billing import redemptions
 from billing.models import RedemptionCode
 from billing.tests.test_admission import wait_for_a_waiting_backend
-from channels import secret_checks, services, team
+from channels import api_keys, catalogue, secret_checks, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.models import ApiKey, Invitation, Membership, Provider, SecretCheck, User
 from channels.sealing import API_KEYS, PROVIDER_KEYS
@@ -49,7 +49,7 @@ class Installation:
     def __init__(self) -> None:
         self.site = make_site()
         self.provider = Provider.objects.get(name="groq")
-        services.set_provider_key(provider=self.provider, clear="sk-secret")
+        catalogue.set_provider_key(provider=self.provider, clear="sk-secret")
         self.invitation = team.invite(
             account=self.site.channel.account,
             email="new@example.com",
@@ -66,7 +66,7 @@ class Installation:
         """Assert that everything that needs a secret still works."""
         for key in (self.site.api_key, self.site.test_key):
             assert ApiClient(key).get("/api/key").status_code == 200
-        shown = {services.reveal_api_key(row) for row in ApiKey.objects.all()}
+        shown = {api_keys.reveal_api_key(row) for row in ApiKey.objects.all()}
         assert shown == {self.site.api_key, self.site.test_key}
         self.provider.refresh_from_db()
         assert PROVIDER_KEYS.unseal(self.provider) == "sk-secret"
@@ -154,8 +154,8 @@ def test_a_machine_that_is_not_told_yet_finds_what_was_rewritten(settings: Setti
     settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS = pepper, NEW_PEPPER
     installation.works()
     # What that machine writes meanwhile needs the old secrets again. The next rotation covers it.
-    services.issue_api_key(channel=installation.site.channel, is_test=True).record.delete()
-    services.issue_api_key(channel=make_site(owner="late@example.com").channel, is_test=False)
+    api_keys.issue_api_key(channel=installation.site.channel, is_test=True).record.delete()
+    api_keys.issue_api_key(channel=make_site(owner="late@example.com").channel, is_test=False)
     assert ("ENCRYPTION_KEYS", "t1") in recorded()
     settings.ENCRYPTION_KEYS = NEW_RING
     assert secret_checks.find_problems()
@@ -198,7 +198,7 @@ def test_what_cannot_be_read_keeps_its_key_and_nothing_else(settings: Settings) 
     assert secret_checks.find_problems() == []
     assert ApiClient(installation.site.api_key).get("/api/key").status_code == 200
     with pytest.raises(DecryptionError):
-        services.reveal_api_key(ApiKey.objects.get(id=row.id))
+        api_keys.reveal_api_key(ApiKey.objects.get(id=row.id))
     assert rotate()["unreadable"] == []
 
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_read_keeps_its_pepper_until_it_is_revoked(settings: Sett
     ApiKey.objects.filter(id=row.id).update(key_ciphertext=b"x" * 80)
     add_pepper(settings)
     assert len(rotate("--drop-unreadable")["still_needed"]) == 1
-    services.revoke_api_key(api_key=row)
+    api_keys.revoke_api_key(api_key=row)
     assert rotate()["still_needed"] == []
     drop_pepper(settings)
     assert secret_checks.find_problems() == []
@@ -285,9 +285,9 @@ def test_nothing_that_is_written_meanwhile_is_lost(settings: Settings) -> None:
                 number += 1
                 last[:] = [f"sk-{number}"]
                 provider = Provider.objects.get(name="groq")
-                services.set_provider_key(provider=provider, clear=last[0])
-                services.revoke_api_key(
-                    api_key=services.issue_api_key(
+                catalogue.set_provider_key(provider=provider, clear=last[0])
+                api_keys.revoke_api_key(
+                    api_key=api_keys.issue_api_key(
                         channel=installation.site.channel, is_test=False
                     ).record
                 )
@@ -353,7 +353,7 @@ def test_a_secret_is_not_forgotten_while_somebody_writes_under_it(
 
     def write() -> None:
         with transaction.atomic():
-            services.issue_api_key(channel=site.channel, is_test=False)
+            api_keys.issue_api_key(channel=site.channel, is_test=False)
             writing.set()
             wait_for_a_waiting_backend()  # it wants to forget the secret
         connection.close()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.slots import Slots
+from server.slots import Slots
 from server.worker import adapter
 
 

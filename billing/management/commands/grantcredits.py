@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from billing import grants
 from billing.errors import ReferenceReused
 from billing.models import MAX_REASON, MAX_REFERENCE, CreditGrant
-from channels import services as channels
+from channels import accounts
 from channels.errors import UnknownAccount
 from common.commands import ScriptCommand, clear_errors, credits_argument, time_argument
 from common.money import format_credits
@@ -36,7 +36,7 @@ class Command(ScriptCommand):
             if len(options[name]) > longest:
                 raise CommandError(f"--{name} must be at most {longest} characters long.")
         with clear_errors(ReferenceReused, UnknownAccount, ValueError):
-            account = channels.get_account(owner_email=options["owner"])
+            account = accounts.get_account(owner_email=options["owner"])
             entry, is_new = grants.grant_credits(
                 account=account,
                 amount_microcredits=options["amount"],

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 from django.utils import timezone
 
-from channels import services
+from channels import api_keys, channel_changes
 from channels.errors import UnknownChannel
 from common.commands import ScriptCommand, clear_errors
 
@@ -28,16 +28,16 @@ class Command(ScriptCommand):
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         with clear_errors(UnknownChannel):
-            channel = services.get_channel(options["channel_id"])
+            channel = channel_changes.get_channel(options["channel_id"])
         earlier = list(channel.api_keys.filter(mode="test" if options["test"] else "live"))
         if options["overlap_seconds"] is not None:
             overlap = timedelta(seconds=max(0, options["overlap_seconds"]))
             for api_key in earlier:
                 if overlap:
-                    services.expire_api_key(api_key=api_key, at=timezone.now() + overlap)
+                    api_keys.expire_api_key(api_key=api_key, at=timezone.now() + overlap)
                 else:
-                    services.revoke_api_key(api_key=api_key)
+                    api_keys.revoke_api_key(api_key=api_key)
         with clear_errors():
-            issued = services.issue_api_key(channel=channel, is_test=options["test"])
+            issued = api_keys.issue_api_key(channel=channel, is_test=options["test"])
         result = {"channel_id": str(channel.id), "key": issued.clear, "mode": issued.record.mode}
         self.report(options, result, f"{issued.record.mode} key {issued.clear}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels import selectors
+from channels import catalogue
 from common.commands import READER_CHECKS, ScriptCommand
 
 
@@ -13,6 +13,6 @@ class Command(ScriptCommand):
     requires_system_checks = READER_CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
-        models = selectors.list_models()
+        models = catalogue.list_models()
         lines = [f"{m['id']:32} {m['context_window']:>8,} tokens  {m['name']}" for m in models]
         self.report(options, {"models": models}, "\n".join(lines))

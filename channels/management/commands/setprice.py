@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from channels import selectors, services
+from channels import catalogue
 from channels.errors import UnknownModel
 from common.commands import ScriptCommand, clear_errors, credits_argument
 
@@ -46,8 +46,8 @@ class Command(ScriptCommand):
             options_there = ", ".join(f"--{name.replace('_', '-')}" for name in _FIELDS)
             raise CommandError(f"Give at least one of {options_there}.")
         with clear_errors(UnknownModel):
-            model = services.set_price(model_id=options["model"], **prices)
-        described = selectors.describe_model(model, is_current=False)
+            model = catalogue.set_price(model_id=options["model"], **prices)
+        described = catalogue.describe_model(model, is_current=False)
         self.report(options, described, f"{model.model_id}: {described['price']}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from common.commands import ScriptCommand
-from conversations import retention
+from conversations.archive import retention
 
 
 class Command(ScriptCommand):

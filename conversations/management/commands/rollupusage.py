@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from common.commands import ScriptCommand
-from conversations import rolling
+from conversations.usage import rollup
 
 
 class Command(ScriptCommand):
@@ -18,8 +18,8 @@ class Command(ScriptCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         now = timezone.now()
-        mended = rolling.mend(now=now)
-        added = rolling.roll_up(now=now)
+        mended = rollup.mend(now=now)
+        added = rollup.roll_up(now=now)
         self.report(
             options,
             {"added": added, "mended": mended},

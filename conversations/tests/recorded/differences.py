@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conversations.tests.recorded import SHAPES
-from conversations.tests.recorded.shapes import (
-    FAILED,
-    FILTERED,
-    TOO_LONG,
-    Refused,
-    Shape,
-)
+from conversations.tests.recorded.shapes import FAILED, FILTERED, TOO_LONG, Refused, Shape
 
 # What a client shows of an answer (`heard` in reading.py), or of an error.
 Outcome = dict[str, Any]

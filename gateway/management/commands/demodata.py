@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from common.commands import ScriptCommand
 from common.progress import track
-from conversations import rolling
-from gateway import demodata
-from gateway.demodata import Maker, Size
+from conversations.usage import rollup
+from gateway.demo import tenants as demo_tenants
+from gateway.demo.tenants import Maker, Size
 
 
 class Command(ScriptCommand):
@@ -51,7 +51,7 @@ class Command(ScriptCommand):
                 raise CommandError(f"--{name} must be at least 1.")
         # Does not check DEBUG, which is off in every documented start, including `make run`. Demo
         # data must not be mixed with anybody's real data.
-        if not force and demodata.has_data_of_others():
+        if not force and demo_tenants.has_data_of_others():
             raise CommandError(
                 "This installation has accounts or messages already, and demo data cannot be "
                 "removed again. Use an empty DATA_DIR or database; or --force, if all of this is "
@@ -81,12 +81,12 @@ def _make(size: Size) -> Iterator[int]:
     now = timezone.now()
     last_day = now.astimezone(UTC).date()
     starts_at = datetime.combine(last_day, datetime.min.time(), UTC) - timedelta(days=size.days - 1)
-    tenants = demodata.make_tenants(size, rng=rng, starts_at=starts_at)
-    books = demodata.open_books(tenants, size, starts_at=starts_at)
+    tenants = demo_tenants.make_tenants(size, rng=rng, starts_at=starts_at)
+    books = demo_tenants.open_books(tenants, size, starts_at=starts_at)
     maker = Maker(tenants, books, rng)
     for day, wanted in _plan(size, rng=rng, starts_at=starts_at, until=now):
         yield maker.make(day, wanted, until=now)
-    demodata.finish()
+    demo_tenants.finish()
     # The past may have been rolled up already, without these rows.
-    rolling.mend(now=now)
-    rolling.roll_up(now=now)
+    rollup.mend(now=now)
+    rollup.roll_up(now=now)

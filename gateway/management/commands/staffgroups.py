@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from common.commands import ScriptCommand
-from gateway.staff import groups
+from dashboard.staff import groups
 
 
 class Command(ScriptCommand):

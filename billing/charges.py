@@ -1,0 +1,143 @@
+"""Reads daily usage, and the ledger by time: its entries, and what was charged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import QuerySet
+
+from billing.models import DailyUsage, LedgerEntry
+from billing.utc_day import utc_day
+from channels.callers import Caller
+from common import db
+
+# Entries are numbered in the order of writing, but their times are taken a moment before. A later
+# entry's time can be earlier by at most this much.
+_SKEW = timedelta(minutes=10)
+
+
+def get_messages_used(*, caller: Caller, now: datetime) -> int:
+    """Return how many messages of the caller's quota are used up this UTC day."""
+    usage = DailyUsage.objects.filter(
+        channel_id=caller.channel_id, is_test=caller.is_test, day=utc_day(now)
+    )
+    return usage.values_list("message_count", flat=True).first() or 0
+
+
+# --- Entries by time ----------------------------------------------------------------------------
+
+# An account's entries are numbered without gaps, and their times grow with the numbers. So a binary
+# search finds the first entry at or after a moment, for several moments in one statement, however
+# many entries there are. It looks at the newest entry first, because most periods end after it.
+_FIND_SEQUENCES = """
+WITH RECURSIVE wanted(place, moment) AS (VALUES {moments}),
+step(place, moment, low, high) AS (
+    SELECT w.place, w.moment,
+           CASE WHEN newest.created_at < w.moment THEN c.entry_count ELSE 0 END,
+           c.entry_count + 1
+      FROM wanted w
+      JOIN billing_creditaccount c ON c.account_id = %(account)s
+      LEFT JOIN billing_ledgerentry newest ON newest.credit_account_id = c.account_id
+                                          AND newest.sequence = c.entry_count
+    UNION ALL
+    SELECT step.place, step.moment,
+           CASE WHEN e.created_at < step.moment THEN e.sequence ELSE step.low END,
+           CASE WHEN e.created_at < step.moment THEN step.high ELSE e.sequence END
+      FROM step
+      JOIN billing_ledgerentry e ON e.credit_account_id = %(account)s
+                                AND e.sequence = (step.low + step.high) / 2
+     WHERE step.high - step.low > 1
+)
+SELECT high FROM step WHERE high - low = 1 ORDER BY place
+"""
+
+
+def _find_sequences(account_id: int, *moments: datetime) -> list[int]:
+    """Return the number of an account's first entry at or after each moment, or the next number.
+
+    A later moment's number is never smaller than an earlier one's.
+    """
+    places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
+    params = {f"moment_{at}": db.time_param(moment) for at, moment in enumerate(moments)}
+    statement = _FIND_SEQUENCES.format(moments=places)
+    rows = db.fetch_rows(statement, params | {"account": account_id})
+    return [int(row[0]) for row in rows] or [1] * len(moments)
+
+
+def entries_since(
+    entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
+) -> QuerySet[LedgerEntry]:
+    """Return an account's entries from a moment on, found by their numbers."""
+    (first,) = _find_sequences(account_id, moment - _SKEW)
+    return entries.filter(sequence__gte=first, created_at__gte=moment)
+
+
+def entries_before(
+    entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
+) -> QuerySet[LedgerEntry]:
+    """Return an account's entries before a moment, found by their numbers."""
+    (following,) = _find_sequences(account_id, moment + _SKEW)
+    return entries.filter(sequence__lt=following, created_at__lt=moment)
+
+
+# --- What was charged ---------------------------------------------------------------------------
+
+# As on a bank statement, the charges between two entries are the balance before, minus the balance
+# after, plus all other changes. So only the other changes are read, and they have their own index.
+# Their kinds are literals, so that a planner sees that the index applies, whatever the parameters.
+# Where times may be out of order, charges are checked one by one.
+_BALANCE_BEFORE = """
+COALESCE((SELECT balance_after_microcredits FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND sequence = %({number})s - 1), 0)
+"""
+_CHANGED_OTHERWISE = """
+COALESCE((SELECT SUM(CASE 'customer' WHEN credit THEN amount_microcredits
+                                     WHEN debit THEN -amount_microcredits ELSE 0 END)
+            FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND NOT (kind IN ('absorbed', 'charge'))
+             AND sequence >= %(inner)s AND sequence < %(closing)s), 0)
+"""
+_CHARGED_AMONG = """
+COALESCE((SELECT SUM(amount_microcredits) FROM billing_ledgerentry
+           WHERE credit_account_id = %(account)s AND kind = 'charge'
+             AND sequence >= %({first})s AND sequence < %({end})s
+             AND created_at >= %(starts_at)s AND created_at < %(ends_at)s), 0)
+"""
+_SUM_CHARGES = (
+    "SELECT "
+    + _BALANCE_BEFORE.format(number="inner")
+    + " - "
+    + _BALANCE_BEFORE.format(number="closing")
+    + " + "
+    + _CHANGED_OTHERWISE
+    + " + "
+    + _CHARGED_AMONG.format(first="opening", end="inner")
+    + " + "
+    + _CHARGED_AMONG.format(first="closing", end="end")
+)
+_NO_END = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO_END) -> int:
+    """Return the micro-credits charged to an account from one moment to just before another.
+
+    Costs the same however many charges there are: it reads the charges within `_SKEW` of the two
+    moments, and everything but charges between them.
+    """
+    opening, inner, closing, end = _find_sequences(
+        account_id, starts_at - _SKEW, starts_at + _SKEW, ends_at - _SKEW, ends_at + _SKEW
+    )
+    params = {
+        "account": account_id,
+        "starts_at": db.time_param(starts_at),
+        "ends_at": db.time_param(ends_at),
+        # An entry may be in the period from `opening` on, and is from `inner` on. It may be past
+        # the period from `closing` on, and is from `end` on. In a short period all entries are
+        # checked.
+        "opening": opening,
+        "inner": inner,
+        "closing": max(inner, closing),
+        "end": end,
+    }
+    row = db.fetch_row(_SUM_CHARGES, params)
+    return int(row[0]) if row else 0

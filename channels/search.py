@@ -1,0 +1,49 @@
+"""The staff's search for accounts and channels."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from django.db.models import Q
+
+from channels.models import ApiKey, Channel, Membership
+
+
+def accounts_matching(term: str) -> Q:
+    """Return a filter for accounts by name, by a member's address, or by one of their channels."""
+    members = Membership.objects.filter(user__email__icontains=term)
+    channels = Channel.objects.filter(_channel_itself(term))
+    return (
+        Q(name__icontains=term)
+        | Q(id__in=members.values("account_id"))
+        | Q(id__in=channels.values("account_id"))
+    )
+
+
+def channels_matching(term: str) -> Q:
+    """Return a filter for channels by their own fields, their account's name, or a member."""
+    members = Membership.objects.filter(user__email__icontains=term)
+    return (
+        _channel_itself(term)
+        | Q(account__name__icontains=term)
+        | Q(account_id__in=members.values("account_id"))
+    )
+
+
+def _channel_itself(term: str) -> Q:
+    """Return a filter for channels by a part of their name or site, their id, or a key's end."""
+    found = Q(name__icontains=term) | Q(site_url__icontains=term)
+    if ending := key_ending(term):
+        with_key = ApiKey.objects.filter(key_last_four=ending)
+        found |= Q(id__in=with_key.values("channel_id"))
+    try:
+        return found | Q(id=uuid.UUID(term))
+    except ValueError:
+        return found
+
+
+def key_ending(term: str) -> str:
+    """Return the end of a key, typed alone or with its mask (`amgai_…x7Qf`), or '' otherwise."""
+    found = re.fullmatch(r"(?:.*…)?([0-9A-Za-z]{4})", term.strip())
+    return found[1] if found else ""

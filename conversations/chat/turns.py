@@ -1,0 +1,236 @@
+"""One turn at a time in each session: a lease on the session's row, and a queue of at most eight.
+
+The lease is a number and an expiry on the session's row. One guarded statement takes it. During the
+provider call, the lease keeps no lock, transaction, or connection open, and the lease of a process
+that dies expires by itself. The number is a fencing token: a turn that lost its lease in the
+meantime can no longer store its text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from billing import admission
+from billing.admission import Opening
+from billing.contract import LOOKED
+from channels.callers import Caller
+from common import db
+from common.clock import latest_believed
+from common.db.steps import Row, Step
+from conversations.chat.history import MessageRow, latest_messages
+from conversations.errors import SessionBusy
+from conversations.models import ChatSession, WaitingTurn
+from server import slots
+
+T = TypeVar("T")
+
+# A waiting request tries again after this long, with back-off up to the longer pause.
+FIRST_POLL_SECONDS = 0.03
+LONGEST_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to run the next turn of a session, until its lease ends."""
+
+    session_pk: int
+    lease_number: int
+    message_count: int
+
+
+class TurnTaken(Exception):
+    """Another turn of this session is running, or is ahead in the queue."""
+
+
+# Whether a conversation has expired, even if the clean-up task has not closed it yet.
+_IS_DEAD = "(s.message_count > 0 AND s.last_message_at <= %(dead_since)s)"
+# A lease that ends later than any taken now comes from a wrong clock, and counts as free. (If the
+# stream deadline was just lowered, a running turn may lose its lease. Its caller gets the reply and
+# pays for it, but the session does not keep it.)
+_IS_FREE = """(s.lease_expires_at IS NULL OR s.lease_expires_at <= %(now)s
+   OR s.lease_expires_at > %(last_lease)s)"""
+
+_LEASE = Step(
+    "lease",
+    ("id", "lease_number", "message_count"),
+    f"""
+INSERT INTO conversations_chatsession AS s (channel_id, is_test, session_id, created_at,
+       last_message_at, message_count, lease_number, lease_expires_at)
+SELECT %(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s
+  FROM {LOOKED} WHERE {LOOKED["has_quota"]} AND {LOOKED["has_credits"]}
+ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
+   SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
+ WHERE {_IS_FREE} AND NOT {_IS_DEAD}
+   AND 0 = (SELECT COUNT(*) FROM conversations_waitingturn w
+             WHERE w.session_id = s.id AND w.id < %(ticket)s
+               AND w.expires_at > %(now)s AND w.expires_at <= %(last_ticket)s)
+RETURNING id, lease_number, message_count
+""",  # noqa: S608  # built from constants only
+)
+
+# The newest messages. Every turn reads them first.
+_NEWEST = f"""
+  LEFT JOIN lease ON TRUE
+  LEFT JOIN ({
+    latest_messages(session="(SELECT id FROM lease)", below="(SELECT message_count FROM lease)")
+}) newest ON TRUE
+"""  # noqa: S608  # built from constants only
+
+_TAKING = admission.placing(
+    _LEASE,
+    columns="lease.id, lease.lease_number, lease.message_count, newest.*",
+    source=_NEWEST,
+)
+
+# Above every ticket: a request that has not queued yet comes after all that wait.
+_NO_TICKET = 2**62
+
+
+def _last_lease(now: datetime) -> datetime:
+    """Return the latest end of a lease that a correct clock can have set by now."""
+    longest = max(settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE)
+    return latest_believed(now) + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
+
+
+def _last_ticket(now: datetime) -> datetime:
+    return latest_believed(now) + _ticket_lifetime()
+
+
+def _ticket_lifetime() -> timedelta:
+    return timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
+
+
+def is_leased(now: datetime) -> Q:
+    """Return the filter for sessions with a running turn."""
+    return Q(lease_expires_at__gt=now, lease_expires_at__lte=_last_lease(now))
+
+
+def has_gone(now: datetime) -> Q:
+    """Return the filter for tickets whose request no longer waits."""
+    return Q(expires_at__lte=now) | Q(expires_at__gt=_last_ticket(now))
+
+
+def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
+    """Return the session's lease, for a hold to open. Starts a conversation if there is none."""
+    return Opening(
+        _TAKING,
+        {
+            "session_id": session_id,
+            "ticket": ticket or _NO_TICKET,
+            "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
+            "last_lease": db.time_param(_last_lease(now)),
+            "last_ticket": db.time_param(_last_ticket(now)),
+            "model": caller.model.model_id,
+        },
+    )
+
+
+def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
+    """Return the opened turn, and the newest messages for selectors.latest_turns.
+
+    Returns None if another turn runs or is ahead in the queue, or if the conversation has expired.
+    """
+    if not rows:
+        return None
+    newest = [MessageRow(*row[3:]) for row in rows]
+    newest.sort(key=lambda message: message.position or 0, reverse=True)
+    return Turn(*rows[0][:3]), newest
+
+
+def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
+    """Close an expired conversation as of its expiry. Returns False if it is live or in use."""
+    lifetime = timedelta(seconds=settings.SESSION_TTL)
+    dead = ChatSession.objects.filter(
+        ~is_leased(now) | Q(lease_expires_at=None),
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        session_id=session_id,
+        closed_at=None,
+        message_count__gt=0,
+        last_message_at__lte=now - lifetime,
+    )
+    return bool(dead.update(closed_at=F("last_message_at") + lifetime, lease_expires_at=None))
+
+
+def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:
+    """Run `start` until it gets the turn. It takes the turn in one statement or raises TurnTaken.
+
+    `start` receives this request's ticket in the queue, at first None. Holds no connection between
+    attempts. Raises SessionBusy if eight requests wait already, or after 30 seconds.
+    """
+    with suppress(TurnTaken):
+        return start(None)
+    ticket = _queue(caller=caller, session_id=session_id)
+    give_up_at = time.monotonic() + settings.SESSION_WAIT_SECONDS
+    pause = FIRST_POLL_SECONDS
+    try:
+        while time.monotonic() < give_up_at:
+            db.release_connection()
+            with slots.slot_given_back():
+                time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
+            with suppress(TurnTaken):
+                return start(ticket)
+        raise SessionBusy
+    finally:
+        # Leave the queue. A ticket that cannot be deleted now expires by itself.
+        with suppress(AnyDatabaseError):
+            WaitingTurn.objects.filter(id=ticket).delete()
+
+
+@transaction.atomic
+def _queue(*, caller: Caller, session_id: str) -> int:
+    """Take a place in the queue. The session's row lock makes counting and adding atomic."""
+    now = timezone.now()
+    session = (
+        ChatSession.objects.select_for_update()
+        .filter(
+            channel_id=caller.channel_id,
+            is_test=caller.is_test,
+            session_id=session_id,
+            closed_at=None,
+        )
+        .first()
+    )
+    if session is None:
+        raise SessionBusy  # erased at this very moment
+    WaitingTurn.objects.filter(has_gone(now), session=session).delete()
+    if WaitingTurn.objects.filter(session=session).count() >= settings.SESSION_MAX_WAITING:
+        raise SessionBusy
+    return WaitingTurn.objects.create(session=session, expires_at=now + _ticket_lifetime()).pk
+
+
+_GIVE_UP_TURN = """
+UPDATE conversations_chatsession SET lease_expires_at = NULL
+ WHERE id = %(id)s AND CASE WHEN closed_at IS NULL THEN lease_number = %(lease_number)s END
+"""
+
+
+def give_up_turn(turn: Turn) -> None:
+    """Give the lease back and leave the session as it was. Does nothing if the lease was lost.
+
+    A stored turn gives its lease back in the statement that stores it (storing.py).
+    """
+    db.execute(_GIVE_UP_TURN, {"id": turn.session_pk, "lease_number": turn.lease_number})
+
+
+def is_kept(turn: Turn) -> bool:
+    """Return whether the session of a turn that was just stored keeps its text.
+
+    Runs in the same transaction. Returns False if the session was erased while the provider
+    answered.
+    """
+    return ChatSession.objects.filter(
+        id=turn.session_pk, lease_number=turn.lease_number, closed_at=None
+    ).exists()

@@ -1,0 +1,356 @@
+"""An account's usage in a period: replies, tokens, credits, failures, and latency.
+
+The figures come from rows.py, and are the same whether or not a time has been rolled up.
+Durations are rounded up, by at most a tenth. A percentile is the smallest duration that this many
+per cent of the replies did not exceed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+from billing import charges as billing
+from common import db
+from common.db.plans import planned_for_values
+from common.money import show_credits
+from conversations.usage import rows as usage_rows
+from conversations.usage import sums as usage_sums
+from conversations.usage.rows import Chosen, Coverage
+from conversations.usage.sums import DAY, HOUR
+
+TOP_PAGES = 10
+# Top pages cover about this many replies, or a few more, because pages are read from messages.
+REPLIES_READ_FOR_PAGES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The requests of one account from `starts_at` to before `ends_at`, optionally filtered."""
+
+    account_id: int
+    starts_at: datetime
+    ends_at: datetime
+    is_by_hour: bool = False
+    is_test: bool = False
+    channel_id: uuid.UUID | None = None
+    model_id: str = ""
+    # The beginning of the page's address.
+    page_url: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the scope contains every charge of its period."""
+        return not (self.is_test or self.channel_id or self.model_id or self.page_url)
+
+    @property
+    def step(self) -> timedelta:
+        return HOUR if self.is_by_hour else DAY
+
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(
+            self.starts_at, self.ends_at, self.step, self.is_test, self.model_id, self.page_url
+        )
+
+    def times(self) -> Iterator[datetime]:
+        """Yield the start of each hour or day."""
+        moment = self.starts_at
+        while moment < self.ends_at:
+            yield moment
+            moment += self.step
+
+
+@dataclass(slots=True)
+class Line:
+    """The figures of one hour, day, channel, model, error or page."""
+
+    key: Any
+    reply_count: int = 0
+    error_count: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    charged_microcredits: int = 0
+    p50_ms: int | None = None
+    p95_ms: int | None = None
+    # How many replies took how many milliseconds.
+    durations: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def request_count(self) -> int:
+        return self.reply_count + self.error_count
+
+    @property
+    def credits(self) -> str:
+        return show_credits(self.charged_microcredits)
+
+    def add(self, other: Line) -> None:
+        self.reply_count += other.reply_count
+        self.error_count += other.error_count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.charged_microcredits += other.charged_microcredits
+        if not self.durations:
+            self.durations = other.durations.copy()
+            return
+        mine = self.durations
+        for ms, count in other.durations.items():
+            mine[ms] = mine.get(ms, 0) + count
+
+    def find_percentiles(self) -> None:
+        """Set the durations that half, and 95 of 100, of the replies did not exceed."""
+        times = sorted(self.durations)
+        # For each duration, how many replies took no longer.
+        within = list(accumulate(map(self.durations.__getitem__, times)))
+        if within:
+            half, most = (-(-within[-1] * percent // 100) for percent in (50, 95))
+            self.p50_ms, self.p95_ms = (times[bisect_left(within, so)] for so in (half, most))
+
+
+@dataclass(slots=True)
+class Report:
+    """The figures of a scope, in total and by time, channel, model, and error."""
+
+    total: Line = field(default_factory=lambda: Line("total"))
+    times: list[Line] = field(default_factory=list)
+    channels: list[Line] = field(default_factory=list)
+    models: list[Line] = field(default_factory=list)
+    errors: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerComparison:
+    """The charges of a period according to its replies, and according to the ledger."""
+
+    replies_microcredits: int
+    ledger_microcredits: int
+
+    @property
+    def is_equal(self) -> bool:
+        return self.replies_microcredits == self.ledger_microcredits
+
+    @property
+    def difference_microcredits(self) -> int:
+        return self.ledger_microcredits - self.replies_microcredits
+
+    @property
+    def ledger_credits(self) -> str:
+        return show_credits(self.ledger_microcredits)
+
+    @property
+    def difference_credits(self) -> str:
+        return show_credits(self.difference_microcredits)
+
+
+# --- The report ---------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "request_count", "input_tokens", "output_tokens", "charged_microcredits", "durations",
+)  # fmt: skip
+
+
+def get_report(scope: Scope) -> Report:
+    """Return a scope's figures, with a line for each hour or day."""
+    times = {moment: Line(moment) for moment in scope.times()}
+    pairs, errors = _Lines(), _Lines()
+    coverage = usage_rows.cover_account(scope.account_id, scope.channel_id)
+    rows, params = usage_rows.usage_rows(coverage, scope.chosen, _COLUMNS)
+    for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
+        row = _row(error_code, *sums)
+        times[usage_rows.floor(db.time_value(starts_at), scope.step)].add(row)
+        pairs[channel_id, model_id].add(row)
+        if error_code:
+            errors[error_code].add(row)
+    total, channels, models = Line("total"), _Lines(), _Lines()
+    for (channel_id, model_id), line in pairs.items():
+        for whole in (total, channels[uuid.UUID(str(channel_id))], models[model_id]):
+            whole.add(line)
+    for line in (total, *times.values(), *channels.values(), *models.values()):
+        line.find_percentiles()
+    return Report(
+        total, list(times.values()), channels.by_size(), models.by_size(), errors.by_size()
+    )
+
+
+def _row(
+    error_code: str, count: int, tokens_in: int, tokens_out: int, charged: int, durations: str
+) -> Line:
+    if error_code:
+        return Line(error_code, error_count=count)
+    took = usage_sums.read_durations(durations)
+    return Line("", count, 0, tokens_in, tokens_out, charged, durations=took)
+
+
+class _Lines(dict[Any, Line]):
+    """Lines by key, created at first access."""
+
+    def __missing__(self, key: Any) -> Line:
+        self[key] = Line(key)
+        return self[key]
+
+    def by_size(self) -> list[Line]:
+        return sorted(self.values(), key=lambda line: (-line.request_count, str(line.key)))
+
+
+# --- Pages and the ledger -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TopPages:
+    """The pages with the most replies. `since` is set if only the latest replies were read."""
+
+    lines: list[Line]
+    since: datetime | None = None
+
+
+_SUM_REPLIES_OF_PAGES = f"""
+SELECT u.page_url, COUNT(*), SUM(m.input_tokens), SUM(m.output_tokens), SUM(m.charged_microcredits)
+  FROM {{replies}} AND u.page_url <> '' GROUP BY u.page_url ORDER BY 2 DESC, 1 LIMIT {TOP_PAGES}
+"""  # noqa: S608  # our own words alone
+_COUNT_FAILURES_OF_PAGES = """
+SELECT m.page_url, COUNT(*) FROM {failures} AND m.page_url <> '' GROUP BY m.page_url
+"""
+
+
+def list_top_pages(scope: Scope) -> TopPages:
+    """Return the pages with the most replies, and how often messages from them failed.
+
+    If the scope has very many replies, reads only the latest ones.
+    """
+    with planned_for_values():
+        return _list_top_pages(scope)
+
+
+def _list_top_pages(scope: Scope) -> TopPages:
+    coverage = usage_rows.cover_account(scope.account_id, scope.channel_id)
+    since = _latest_replies_begin(scope, coverage)
+    params = _params(scope, coverage.channel_ids, starts_at=since or scope.starts_at)
+    where, is_on_page = _where(scope), bool(scope.page_url)
+    replies = usage_sums.replies(where, is_on_page=is_on_page, join=usage_sums.question())
+    failures = usage_sums.failures(where, is_on_page=is_on_page)
+    failed = dict(db.fetch_rows(_COUNT_FAILURES_OF_PAGES.format(failures=failures), params))
+    found = db.fetch_rows(_SUM_REPLIES_OF_PAGES.format(replies=replies), params)
+    lines = [
+        Line(url, count, failed.get(url, 0), int(tokens_in), int(tokens_out), int(charged))
+        for url, count, tokens_in, tokens_out, charged in found
+    ]
+    return TopPages(lines, since)
+
+
+def _latest_replies_begin(scope: Scope, coverage: Coverage) -> datetime | None:
+    """Return the hour or day since which to read a scope's latest replies, or None to read all."""
+    if scope.page_url:
+        return None
+    chosen = replace(scope.chosen, is_recent_by_hour=True)
+    rows, params = usage_rows.usage_rows(coverage, chosen, ["request_count"])
+    statement = f"""
+        SELECT starts_at, SUM(request_count) FROM ({rows}) AS used
+         WHERE error_code = '' GROUP BY starts_at ORDER BY starts_at DESC
+    """  # noqa: S608  # our own words alone
+    left = REPLIES_READ_FOR_PAGES
+    counts = db.fetch_rows(statement, params)
+    for starts_at, count in counts[:-1]:
+        left -= count
+        if left <= 0:
+            return db.time_value(starts_at)
+    return None
+
+
+def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
+    """Compare the total with the ledger's charges. Returns None if a filter hides a part."""
+    if not scope.is_whole:
+        return None
+    charged = billing.sum_charges(
+        account_id=scope.account_id, starts_at=scope.starts_at, ends_at=scope.ends_at
+    )
+    return LedgerComparison(total.charged_microcredits, charged)
+
+
+# --- Messages -----------------------------------------------------------------------------------
+
+
+def _where(scope: Scope) -> str:
+    """Return the condition for replies or failures `m` of a scope, without its page filter.
+
+    Lists the channels one by one. With a condition on their account, PostgreSQL may read the rows
+    of all accounts.
+    """
+    model = " AND m.request_model = %(model)s" if scope.model_id else ""
+    return (
+        f"{db.among('m.channel_id', 'channels')} AND m.is_test = %(is_test)s{model}"
+        " AND m.created_at >= %(start)s AND m.created_at < %(end)s"
+    )
+
+
+def _params(
+    scope: Scope,
+    channel_ids: Sequence[uuid.UUID],
+    *,
+    starts_at: datetime,
+    ends_at: datetime | None = None,
+) -> dict[str, Any]:
+    return {
+        "channels": db.uuids_param(channel_ids),
+        "start": db.time_param(starts_at),
+        "end": db.time_param(ends_at or scope.ends_at),
+        "is_test": scope.is_test,
+        "model": scope.model_id,
+        "page": scope.page_url,
+        "page_length": len(scope.page_url),
+    }
+
+
+# --- Each request -------------------------------------------------------------------------------
+
+REQUEST_COLUMNS = (
+    "created_at", "channel_id", "session_id", "request_id", "message_id", "status", "error",
+    "reason", "model", "provider", "page", "input_tokens", "output_tokens",
+    "charged_microcredits", "duration_ms", "prompt_version",
+)  # fmt: skip
+
+_LIST_REPLIES = """
+SELECT m.created_at, m.channel_id, s.session_id, m.request_id, m.id, 'answered', '', '',
+       m.request_model, m.provider_name, u.page_url, m.input_tokens, m.output_tokens,
+       m.charged_microcredits, m.duration_ms, m.prompt_version
+  FROM {replies}
+"""
+_SESSION = "LEFT JOIN conversations_chatsession s ON s.id = m.session_id"
+_LIST_FAILURES = """
+SELECT m.created_at, m.channel_id, m.session_id, m.request_id, NULL, 'failed', m.error_code,
+       m.reason, m.request_model, '', m.page_url, 0, 0, 0, m.duration_ms, NULL
+  FROM {failures}
+"""
+
+
+def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
+    """Yield every answered and failed request, oldest first, with one hour or day in memory.
+
+    Holds no connection between two hours or days, even if the reader is slow.
+    """
+    where, is_on_page = _where(scope), bool(scope.page_url)
+    join = _SESSION + usage_sums.question("LEFT JOIN")
+    replies = usage_sums.replies(where, is_on_page=is_on_page, join=join)
+    failures = usage_sums.failures(where, is_on_page=is_on_page)
+    statements = [_LIST_REPLIES.format(replies=replies), _LIST_FAILURES.format(failures=failures)]
+    channel_ids = usage_rows.cover_account(scope.account_id, scope.channel_id).channel_ids
+    for moment in scope.times():
+        ends_at = min(moment + scope.step, scope.ends_at)
+        params = _params(scope, channel_ids, starts_at=moment, ends_at=ends_at)
+        rows = [row for statement in statements for row in db.fetch_rows(statement, params)]
+        db.release_connection()
+        yield from _described(sorted(rows, key=lambda row: (row[0], str(row[4]))))
+
+
+def _described(rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        request = dict(zip(REQUEST_COLUMNS, row, strict=True))
+        request["created_at"] = db.time_value(request["created_at"])
+        request["channel_id"] = uuid.UUID(str(request["channel_id"]))
+        message_id = request["message_id"]
+        request["message_id"] = str(uuid.UUID(str(message_id))) if message_id else ""
+        yield request

@@ -1,0 +1,204 @@
+"""Usage rows: precomputed sums for finished hours and days, single messages for everything since.
+
+A reader first finds out what is rolled up for its channels (`cover_…`), then asks for the rows
+(`usage_rows`) and groups them as it needs. The figures do not depend on how much is rolled up.
+Without a worker that does it (rollup.py), all of them come from messages.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from common import db
+from conversations.usage import sums
+from conversations.usage.sums import DAY, HOUR, KEYS
+
+# --- Coverage -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """When rolled-up days and hours end, and when the kept hours begin."""
+
+    days_until: datetime
+    hours_from: datetime
+    hours_until: datetime
+
+
+@dataclass(slots=True)
+class Coverage:
+    """Channels whose past is rolled up, and channels whose messages are read individually.
+
+    The latter are new, or received messages of a time that was already rolled up, for example from
+    an import.
+    """
+
+    progress: Progress | None = None
+    rolled: list[uuid.UUID] = field(default_factory=list)
+    unrolled: list[uuid.UUID] = field(default_factory=list)
+
+    @property
+    def channel_ids(self) -> list[uuid.UUID]:
+        return self.rolled + self.unrolled
+
+
+_COVERAGE = """
+SELECT c.id, p.days_until, p.hours_from, p.hours_until,
+       (SELECT MIN(m.created_at) FROM conversations_message m
+         WHERE m.channel_id = c.id AND m.role = 'assistant'),
+       (SELECT MIN(r.starts_at) FROM conversations_usagerollup r WHERE r.channel_id = c.id)
+  FROM channels_channel c LEFT JOIN conversations_rollupprogress p ON p.id = 1
+ WHERE {which}
+"""
+
+
+def cover_account(account_id: int, channel_id: uuid.UUID | None = None) -> Coverage:
+    """Return what is rolled up for an account's channels, or for one of them.
+
+    Call this before the query for the rows, and as a separate query. What is rolled up in between
+    is then still read from its messages, so nothing is counted twice or left out.
+    """
+    which, params = "c.account_id = %(account)s", {"account": account_id}
+    if channel_id is None:
+        return _cover(which, params)
+    return _cover(f"{which} AND c.id = %(id)s", params | {"id": db.uuid_param(channel_id)})
+
+
+def cover_channels(channel_ids: Sequence[uuid.UUID]) -> Coverage:
+    """Return what is rolled up for these channels."""
+    return _cover(db.among("c.id", "ids"), {"ids": db.uuids_param(channel_ids)})
+
+
+def _cover(which: str, params: dict[str, Any]) -> Coverage:
+    coverage = Coverage()
+    for channel_id, *stored in db.fetch_rows(_COVERAGE.format(which=which), params):
+        times = [db.time_value(moment) if moment else None for moment in stored]
+        days_until, hours_from, hours_until, first_reply, first_rollup = times
+        if days_until and hours_from and hours_until:
+            coverage.progress = Progress(days_until, hours_from, hours_until)
+        is_rolled = not first_reply or (first_rollup and first_rollup <= first_reply)
+        kind = coverage.rolled if is_rolled else coverage.unrolled
+        kind.append(uuid.UUID(str(channel_id)))
+    return coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The chosen usage, and the step of time by which it will be grouped."""
+
+    starts_at: datetime
+    ends_at: datetime
+    step: timedelta = DAY
+    is_test: bool = False
+    model_id: str = ""
+    # The beginning of the page's address. Pages are not rolled up, because they are erased with the
+    # text.
+    page_url: str = ""
+    # Whether days whose hours are also kept are returned by the hour.
+    is_recent_by_hour: bool = False
+
+    @property
+    def step_of_messages(self) -> timedelta:
+        return HOUR if self.is_recent_by_hour else self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a period and the step of its rollups, or None if messages are read."""
+
+    starts_at: datetime
+    ends_at: datetime
+    step: timedelta | None = None
+
+
+def split(chosen: Chosen, progress: Progress | None) -> Iterator[Part]:
+    """Yield a period's parts: whole days (if the step is a day), whole hours, then the rest."""
+    starts_at, ends_at = chosen.starts_at, chosen.ends_at
+    if progress and chosen.step == DAY and starts_at == floor(starts_at, DAY):
+        kept = progress.hours_from if chosen.is_recent_by_hour else progress.days_until
+        until = min(floor(ends_at, DAY), kept)
+        if starts_at < until:
+            yield Part(starts_at, until, DAY)
+            starts_at = until
+    if progress and starts_at >= progress.hours_from and starts_at == floor(starts_at, HOUR):
+        until = min(floor(ends_at, HOUR), progress.hours_until)
+        if starts_at < until:
+            yield Part(starts_at, until, HOUR)
+            starts_at = until
+    if starts_at < ends_at:
+        yield Part(starts_at, ends_at)
+
+
+def floor(moment: datetime, step: timedelta) -> datetime:
+    """Return the start of the UTC hour or day that contains a moment."""
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if step == DAY else midnight.replace(hour=moment.hour)
+
+
+# --- Rows ---------------------------------------------------------------------------------------
+
+
+def usage_rows(
+    coverage: Coverage, chosen: Chosen, columns: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """Return a SELECT of KEYS and columns, for use as a subquery, and its parameters.
+
+    No row spans more than a step of time. Several rows may have the same keys.
+    """
+    params: dict[str, Any] = {
+        "is_test": chosen.is_test,
+        "model": chosen.model_id,
+        "page": chosen.page_url,
+        "page_length": len(chosen.page_url),
+        "rolled": db.uuids_param(coverage.rolled),
+        "unrolled": db.uuids_param(coverage.unrolled),
+    }
+    selects = [_NOTHING.format(columns=", ".join((*KEYS, *columns)))]
+    for number, (channels, part) in enumerate(_parts(coverage, chosen)):
+        params[f"from{number}"] = db.time_param(part.starts_at)
+        params[f"until{number}"] = db.time_param(part.ends_at)
+        selects.append(_select_part(channels, part, number, chosen, columns))
+    return " UNION ALL ".join(selects), params
+
+
+# Makes a valid SELECT for an account without channels too.
+_NOTHING = "SELECT {columns} FROM conversations_usagerollup WHERE FALSE"
+
+
+def _parts(coverage: Coverage, chosen: Chosen) -> Iterator[tuple[str, Part]]:
+    """Yield the parts of the period, each with the parameter that holds its channels."""
+    if coverage.rolled:
+        progress = None if chosen.page_url else coverage.progress
+        for part in split(chosen, progress):
+            yield "rolled", part
+    if coverage.unrolled:
+        yield "unrolled", Part(chosen.starts_at, chosen.ends_at)
+
+
+def _select_part(
+    channels: str, part: Part, number: int, chosen: Chosen, columns: Sequence[str]
+) -> str:
+    if part.step is None:
+        where = _where("m", "created_at", channels, number, chosen)
+        return sums.sum_messages(
+            where, columns, chosen.step_of_messages, is_on_page=bool(chosen.page_url)
+        )
+    where = _where("r", "starts_at", channels, number, chosen)
+    is_day = "r.is_day" if part.step == DAY else "NOT r.is_day"
+    return (
+        f"SELECT {', '.join((*KEYS, *columns))} FROM conversations_usagerollup r"  # noqa: S608
+        f" WHERE {where} AND {is_day}"
+    )
+
+
+def _where(of: str, time: str, channels: str, number: int, chosen: Chosen) -> str:
+    among = db.among(f"{of}.channel_id", channels)
+    model = f" AND {of}.request_model = %(model)s" if chosen.model_id else ""
+    return (
+        f"{among} AND {of}.is_test = %(is_test)s{model}"
+        f" AND {of}.{time} >= %(from{number})s AND {of}.{time} < %(until{number})s"
+    )

@@ -1,0 +1,220 @@
+"""Staff pages of accounts. They are here because they need every app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from channels import search
+from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
+from channels.models import Account, Membership
+from common.money import show_credits
+from common.pages.admin import PlainWords, SuperuserWrites, number_from_path
+from dashboard.console.access import STAFF_VIEW_PERMISSIONS
+from dashboard.staff.accounts import Figures, read_figures
+from dashboard.staff.credits_desk import MOST_ACCOUNTS, desk_url
+from dashboard.staff.pages import staff_url
+
+
+class AccountList(ChangeList):
+    """Reads only the figures of the accounts on the page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        accounts: list[Any] = list(self.result_list)  # type: ignore[has-type]  # set by super()
+        figures = read_figures([account.pk for account in accounts], now=timezone.now())
+        for account in accounts:
+            account.figures = figures[account.pk]
+        self.result_list = accounts
+
+
+class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+    tab = True
+
+
+class AccountForm(forms.ModelForm):
+    """An account, and the reason for disabling it, for its members."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Needed to disable it. The account's members read it in their audit log.",
+    )
+
+    class Meta:
+        model = Account
+        fields = ("name", "plan", "is_enabled")
+        help_texts = {
+            "is_enabled": "Off: every API request with any of its keys is refused at once (403 "
+            "site_disabled). Replies being written are finished and charged. Its members can "
+            "still log in, read and export; nothing is deleted, and monthly grants go on.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        is_disabled = "is_enabled" in self.changed_data and not data.get("is_enabled")
+        if is_disabled and self.instance.pk and not data.get("reason"):
+            self.add_error("reason", "Say why the account is disabled: its members will ask.")
+        return data
+
+
+@admin.register(Account)
+class AccountAdmin(AuditedAdmin):
+    list_display = (
+        "name_and_owner",
+        "plan",
+        "balance",
+        "held",
+        "channel_count",
+        "requests_30_days",
+        "credits_30_days",
+        "state",
+        "links",
+    )
+    list_display_links = ("name_and_owner",)
+    list_filter = ("is_enabled", "plan")
+    list_select_related = ("plan", "credit_account")
+    list_per_page = 25
+    show_full_result_count = False
+    ordering = ("-id",)
+    form = AccountForm
+    # accounts_matching decides what is searched. This only shows the search box.
+    search_fields = ("name",)
+    search_help_text = "Name, a member's address, a channel's name, site or id, the end of a key"
+    fields = ("name", "plan", "is_enabled", "reason", "created_at", "balance", "held")
+    readonly_fields = ("created_at", "balance", "held")
+    inlines = (MembershipInline,)
+    actions = ("book_credits",)
+    actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain", "view_console")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Forbid it: ledger and audit log are kept forever. Accounts are disabled instead."""
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Account], search_term: str
+    ) -> tuple[QuerySet[Account], bool]:
+        if not search_term:
+            return queryset, False
+        return queryset.filter(search.accounts_matching(search_term)), False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        """Plans grant credits, so only staff who may book credits choose an account's plan."""
+        fixed = super().get_readonly_fields(request, obj)
+        return fixed if request.user.has_perm(BOOK_CREDITS) else (*fixed, "plan")
+
+    def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        fields = super().get_fields(request, obj)
+        may_disable = obj is not None and self.has_change_permission(request, obj)
+        return [name for name in fields if name != "reason" or may_disable]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return AccountList
+
+    @display(description="account", ordering="name")
+    def name_and_owner(self, account: Account) -> SafeString:
+        owner = self._figures(account).owner_email or "no owner"
+        return format_html('{}<br><span class="gw-soft gw-small">{}</span>', account.name, owner)
+
+    @display(ordering="credit_account__balance_microcredits", description="balance")
+    def balance(self, account: Account) -> str:
+        credit = getattr(account, "credit_account", None)
+        return show_credits(credit.balance_microcredits) if credit else "0"
+
+    @display(ordering="credit_account__held_microcredits", description="held")
+    def held(self, account: Account) -> str:
+        credit = getattr(account, "credit_account", None)
+        return show_credits(credit.held_microcredits) if credit else "0"
+
+    @display(description="channels")
+    def channel_count(self, account: Account) -> SafeString:
+        address = f"{reverse('admin:channels_channel_changelist')}?account__id__exact={account.pk}"
+        return format_html(
+            '<a class="gw-link" href="{}">{}</a>', address, self._figures(account).channel_count
+        )
+
+    @display(description="requests, 30 days")
+    def requests_30_days(self, account: Account) -> str:
+        return f"{self._figures(account).request_count:,}"
+
+    @display(description="credits, 30 days")
+    def credits_30_days(self, account: Account) -> str:
+        return show_credits(self._figures(account).charged_microcredits)
+
+    @display(description="state", label={"On": "success", "Off": "danger"})
+    def state(self, account: Account) -> str:
+        return "On" if account.is_enabled else "Off"
+
+    @display(description="more")
+    def links(self, account: Account) -> SafeString:
+        return format_html(
+            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a> '
+            '· <a class="gw-link" href="{}">View as owner</a>',
+            desk_url([account.pk]),
+            staff_url("timeline", account.pk),
+            staff_url("view_as_owner", account.pk),
+        )
+
+    @staticmethod
+    def _figures(account: Account) -> Figures:
+        found: Figures = getattr(account, "figures", None) or Figures()
+        return found
+
+    # --- Credits: each of these opens a page with a preview, and books only on confirmation ------
+
+    def has_book_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm(BOOK_CREDITS)
+
+    def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("billing.view_ledgerentry")
+
+    @admin.action(description="Add, deduct or correct credits", permissions=["book"])
+    def book_credits(
+        self, request: HttpRequest, queryset: QuerySet[Account]
+    ) -> HttpResponse | None:
+        ids = list(queryset.order_by("id").values_list("id", flat=True)[: MOST_ACCOUNTS + 1])
+        if len(ids) > MOST_ACCOUNTS:
+            said = f"At most {MOST_ACCOUNTS} accounts at once: choose fewer."
+            self.message_user(request, said, messages.ERROR)
+            return None
+        return redirect(desk_url(ids))
+
+    @action(description="Add", icon="add", permissions=["book"])
+    def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([number_from_path(object_id)], "add"))
+
+    @action(description="Deduct", icon="remove", permissions=["book"])
+    def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([number_from_path(object_id)], "deduct"))
+
+    @action(description="Correct", icon="edit", permissions=["book"])
+    def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(desk_url([number_from_path(object_id)], "correct"))
+
+    @action(description="Explain", icon="receipt_long", permissions=["explain"])
+    def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("timeline", number_from_path(object_id)))
+
+    def has_guest_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perms(STAFF_VIEW_PERMISSIONS)
+
+    @action(description="View as owner", icon="visibility", permissions=["guest"])
+    def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("view_as_owner", number_from_path(object_id)))

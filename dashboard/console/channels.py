@@ -1,0 +1,223 @@
+"""Channels: create one, change its settings, delete or retire it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+
+from channels import api_keys, channel_changes, team
+from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
+from channels.models import AuditEntry, Channel
+from common.ids import uuid7
+from common.pages.requests import post_only
+from conversations.archive.retirement import retire_channel
+from dashboard.console.access import Member, Role, channel_page, member_page
+from dashboard.console.channel_forms import (
+    Difference,
+    NewChannelForm,
+    SettingsForm,
+    list_differences,
+)
+from dashboard.console.keys import render_keys
+from dashboard.console.navigation import console_url
+from dashboard.console.pages import render_page
+
+# The Team page lists the rest.
+MOST_MEMBERS = 10
+
+# --- A new channel --------------------------------------------------------------------------------
+
+
+@member_page(needs=Role.EDITOR)
+def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
+    """Create a channel with a live and a test key, and show both keys in the response."""
+    if request.method != "POST":
+        return _render_new(request, member, NewChannelForm.empty(member.account))
+    form = NewChannelForm(member.account, request.POST)
+    if not form.is_valid():
+        return _render_new(request, member, form, status=422)
+    try:
+        channel, issued = _create(member, form.cleaned_data)
+    except MadeBefore:
+        messages.info(request, "This form was sent before; the channel it made is here.")
+        return redirect("console:keys", form.cleaned_data["id"])
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_new(request, member, form, status=422)
+    messages.success(request, f"{channel.name} is created.")
+    return render_keys(request, member, channel, fresh=tuple(issued))
+
+
+def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[api_keys.IssuedKey]]:
+    channel_id = data["id"]
+    # An id of another account's channel counts as taken, and the response does not reveal it.
+    if Channel.objects.filter(id=channel_id).exclude(account=member.account).exists():
+        channel_id = uuid7()
+    return channel_changes.create_channel_with_keys(
+        account=member.account,
+        actor=member.actor,
+        id=channel_id,
+        name=data["name"],
+        site_url=data["site_url"],
+        model_id=data["model"].model_id,
+    )
+
+
+def _render_new(
+    request: HttpRequest, member: Member, form: NewChannelForm, *, status: int = 200
+) -> HttpResponse:
+    return render_page(
+        request, member, "channel_new.html", title="New channel", form=form, status=status
+    )
+
+
+def add_errors(form: forms.Form, error: ValidationError) -> None:
+    """Show what a service rejected beside the fields concerned."""
+    for field, words in error.message_dict.items():
+        form.add_error(field if field in form.fields else None, words)
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+@channel_page()
+def channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show the settings."""
+    return _render_settings(request, member, channel, _filled_form(channel))
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def save_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Save the settings, unless somebody else has saved them since the page was opened."""
+    form = SettingsForm(channel, request.POST)
+    if not form.is_valid():
+        return _render_settings(request, member, channel, form, status=422)
+    try:
+        channel_changes.update_channel(
+            channel_id=str(channel.id),
+            actor=member.actor,
+            expected_digest=form.cleaned_data["digest"],
+            **form.changes(),
+        )
+    except ChannelChanged:
+        return _render_conflict(request, member, channel)
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_settings(request, member, channel, form, status=422)
+    messages.success(request, "Saved. Changes apply to the next request.")
+    return redirect("console:channel", channel.id)
+
+
+def _filled_form(channel: Channel) -> SettingsForm:
+    values = {name: getattr(channel, name) for name in SettingsForm.FIELDS}
+    replies = {f"reply_{code}": text for code, text in channel.fallback_replies.items()}
+    digest = channel_changes.digest_fields(channel, SettingsForm.FIELDS)
+    model = {"model": channel.model.model_id}
+    return SettingsForm(channel, initial=values | replies | model | {"digest": digest})
+
+
+def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show the person's input beside what somebody else saved. Saving again replaces that."""
+    channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    stored = _filled_form(channel)
+    data = request.POST.copy()
+    data["digest"] = stored["digest"].value()
+    form = SettingsForm(channel, data)
+    form.add_error(None, words_of_conflict(channel))
+    return _render_settings(
+        request, member, channel, form, status=409, differences=list_differences(stored, form)
+    )
+
+
+def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry: Any) -> str:
+    """Say who saved in between, as far as the audit log knows."""
+    entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
+    last = entries.filter(action=action, **entry).order_by("-id").first()
+    who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
+    return (
+        f"Nothing was saved yet, because this has changed since you opened the page: {who}. "
+        "What you entered is still here. Save again to replace theirs with it."
+    )
+
+
+def _render_settings(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: SettingsForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
+) -> HttpResponse:
+    if form.is_bound:  # the frame shows the stored values, not the rejected ones
+        channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
+    people = team.list_members(channel.account)
+    return render_page(
+        request,
+        member,
+        "channels.html",
+        title="Settings",
+        channel=channel,
+        form=form,
+        members=people[:MOST_MEMBERS],
+        more_members=len(people[MOST_MEMBERS:]),
+        was_used=channel.daily_usage.exists(),
+        differences=differences,
+        theirs_url=console_url("channel", channel.id),
+        status=status,
+    )
+
+
+# --- Danger zone ----------------------------------------------------------------------------------
+
+
+def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
+    if request.POST.get("confirmation", "").strip() == channel.name.strip():
+        return True
+    messages.error(request, "Nothing was done: the name you typed is not that of the channel.")
+    return False
+
+
+@channel_page(needs=Role.OWNER)
+@post_only
+def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Delete a channel that never received a message."""
+    if not _is_confirmed(request, channel):
+        return redirect("console:channel", channel.id)
+    try:
+        channel_changes.delete_channel(channel=channel, actor=member.actor)
+    except ChannelInUse:
+        messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
+        return redirect("console:channel", channel.id)
+    messages.success(request, f"The channel “{channel.name}” is deleted.")
+    return redirect(member.url("index"))
+
+
+@channel_page(needs=Role.OWNER)
+@post_only
+def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Disable the channel, revoke all its keys, and erase all its transcripts."""
+    if _is_confirmed(request, channel):
+        erased = retire_channel(channel=channel, actor=member.actor)
+        messages.success(
+            request, f"Retired: switched off, all keys revoked, {erased:,} messages erased."
+        )
+    return redirect("console:channel", channel.id)
+
+
+_CHANNEL = "channels/<uuid:channel_id>"
+urlpatterns = [
+    path("channels/new/", new_channel, name="new_channel"),
+    path(f"{_CHANNEL}/", channel, name="channel"),
+    path(f"{_CHANNEL}/save/", save_channel, name="save_channel"),
+    path(f"{_CHANNEL}/delete/", delete_channel, name="delete_channel"),
+    path(f"{_CHANNEL}/retire/", retire, name="retire_channel"),
+]

@@ -1,0 +1,61 @@
+"""The filters that usage and conversations share, read from the query string."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.http import QueryDict
+
+from channels.models import Account, Channel
+from common.pages.forms import DayField, PlainForm
+
+MOST_DAYS = 366
+DAY = forms.DateInput(attrs={"type": "date"})
+
+
+class FilterForm(PlainForm):
+    """Which channel, which days, live or test. Errors appear beside their field."""
+
+    channel = forms.ChoiceField(required=False)
+    traffic = forms.ChoiceField(
+        required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
+    )
+    first = DayField(required=False, label="From (UTC)", widget=DAY)
+    last = DayField(required=False, label="To, included (UTC)", widget=DAY)
+
+    def __init__(self, data: QueryDict, *, account: Account) -> None:
+        super().__init__(data)
+        channels = Channel.objects.filter(account=account).order_by("name", "id")
+        self.channel_names = dict(channels.values_list("id", "name"))
+        choices = [(str(pk), name) for pk, name in self.channel_names.items()]
+        self.fields["channel"].choices = [("", "All channels"), *choices]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        first, last = cleaned.get("first"), cleaned.get("last")
+        if first and last and last < first:
+            self.add_error("last", "The end lies before the beginning: choose a later day.")
+        elif first and last and (last - first).days >= MOST_DAYS:
+            self.add_error("last", f"At most {MOST_DAYS} days at once: choose a shorter range.")
+        return cleaned
+
+    def value(self, name: str) -> Any:
+        """Return a field's value, or None if it is empty or invalid."""
+        return getattr(self, "cleaned_data", {}).get(name) or None
+
+    @property
+    def channel_id(self) -> uuid.UUID | None:
+        chosen = self.value("channel")
+        return uuid.UUID(chosen) if chosen else None
+
+    @property
+    def is_test(self) -> bool:
+        return bool(self.value("traffic") == "test")
+
+    def query(self, **changes: str) -> str:
+        """Return the filters as a query string, with some of them changed."""
+        values = {name: self.data.get(name, "") for name in self.fields} | changes
+        return urlencode({name: value for name, value in values.items() if value})

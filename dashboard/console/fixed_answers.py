@@ -1,0 +1,213 @@
+"""Saved replies of a channel, which visitors get without the AI and free of charge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils.http import urlencode
+
+from channels import fixed_answers as services
+from channels.errors import ChannelChanged
+from channels.models import Channel, FixedAnswer
+from common.pages.forms import PlainForm
+from common.pages.requests import post_only, read_term
+from common.text import normalize_question
+from dashboard.console.access import Member, Role, channel_page
+from dashboard.console.channel_forms import Difference, PlainText, list_differences
+from dashboard.console.channels import add_errors, words_of_conflict
+from dashboard.console.navigation import console_url
+from dashboard.console.pages import render_page
+
+ANSWERS_PER_PAGE = 50
+
+
+class FixedAnswerForm(PlainForm):
+    """A question and its answer."""
+
+    question = forms.CharField(
+        max_length=500,
+        help_text="As a visitor would type it. Case, accents, punctuation and extra spaces do not "
+        "matter; all the words do.",
+    )
+    answer = PlainText(
+        max_length=8_000,
+        widget=forms.Textarea(attrs={"rows": 4, "dir": "auto", "data-count": "#answer-count"}),
+    )
+
+
+class EditForm(FixedAnswerForm):
+    """The form for an existing reply, with a digest of what was stored when the page was opened."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+    @classmethod
+    def filled(cls, stored: FixedAnswer) -> EditForm:
+        digest = services.digest_of(stored)
+        values = {"question": stored.question, "answer": stored.answer, "digest": digest}
+        return cls(initial=values)
+
+
+@channel_page()
+def fixed_answers(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """List the saved replies, with a search and a box to try a question."""
+    return _render_list(request, member, channel, FixedAnswerForm())
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Add a saved reply. Sending the same one twice adds it once."""
+    form = FixedAnswerForm(request.POST)
+    if form.is_valid():
+        try:
+            services.add_fixed_answer(channel=channel, actor=member.actor, **form.cleaned_data)
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            messages.success(request, "Added. The next visitor who asks that gets it.")
+            return redirect("console:fixed_answers", channel.id)
+    return _render_list(request, member, channel, form, status=422)
+
+
+def _render_list(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: FixedAnswerForm,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    search, tried = read_term(request, "q"), read_term(request, "try", most=2_000)
+    answers = FixedAnswer.objects.filter(channel=channel).order_by("question", "id")
+    if search:
+        answers = answers.filter(_matches(search))
+    return render_page(
+        request,
+        member,
+        "fixed_answers.html",
+        title="Saved replies",
+        channel=channel,
+        form=form,
+        page=Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page")),
+        query=urlencode({"q": search}) if search else "",
+        search=search,
+        tried=tried,
+        match=services.find_match(channel=channel, text=tried) if tried else None,
+        status=status,
+    )
+
+
+def _matches(search: str) -> Q:
+    found = Q(question__icontains=search) | Q(answer__icontains=search)
+    normalized = normalize_question(search)
+    return found | Q(question_normalized__contains=normalized) if normalized else found
+
+
+# --- One answer -----------------------------------------------------------------------------------
+
+
+def _get_answer(channel: Channel, answer_id: int) -> FixedAnswer:
+    """Return a saved reply of this channel. Raises Http404 for every other."""
+    answers = FixedAnswer.objects.select_related("channel")
+    answer = answers.filter(channel=channel, id=answer_id).first()
+    if answer is None:
+        raise Http404
+    return answer
+
+
+@channel_page(needs=Role.EDITOR)
+def edit_answer(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Change a saved reply, unless somebody else has since the page was opened."""
+    stored = _get_answer(channel, answer_id)
+    if request.method != "POST":
+        return _render_one(request, member, channel, answer_id, EditForm.filled(stored))
+    form = EditForm(request.POST)
+    if not form.is_valid():
+        return _render_one(request, member, channel, answer_id, form, status=422)
+    data = form.cleaned_data
+    try:
+        services.update_fixed_answer(
+            fixed_answer=stored,
+            actor=member.actor,
+            expected_digest=data["digest"],
+            question=data["question"],
+            answer=data["answer"],
+        )
+    except ChannelChanged:
+        return _render_conflict(request, member, channel, answer_id)
+    except ValidationError as error:
+        add_errors(form, error)
+        return _render_one(request, member, channel, answer_id, form, status=422)
+    messages.success(request, "Saved. The next visitor who asks that gets it.")
+    return redirect("console:fixed_answers", channel.id)
+
+
+def _render_conflict(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Show the person's input beside what somebody else saved. Saving again replaces that."""
+    stored = _get_answer(channel, answer_id)
+    theirs = EditForm.filled(stored)
+    data = request.POST.copy()
+    data["digest"] = theirs["digest"].value()
+    form = EditForm(data)
+    words = words_of_conflict(channel, "fixed_answer.updated", target=stored.question[:200])
+    form.add_error(None, words)
+    differences = list_differences(theirs, form)
+    return _render_one(
+        request, member, channel, answer_id, form, status=409, differences=differences
+    )
+
+
+def _render_one(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    answer_id: int,
+    form: EditForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
+) -> HttpResponse:
+    return render_page(
+        request,
+        member,
+        "fixed_answer.html",
+        title="Saved reply",
+        channel=channel,
+        form=form,
+        differences=differences,
+        theirs_url=console_url("fixed_answer", channel.id, answer_id),
+        status=status,
+    )
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def delete_answer(
+    request: HttpRequest, member: Member, channel: Channel, answer_id: int
+) -> HttpResponse:
+    """Delete a saved reply."""
+    stored = _get_answer(channel, answer_id)
+    services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
+    messages.success(request, f"Deleted: “{stored.question}”. The model answers that again.")
+    return redirect("console:fixed_answers", channel.id)
+
+
+_ANSWERS = "channels/<uuid:channel_id>/own-answers"
+urlpatterns = [
+    path(f"{_ANSWERS}/", fixed_answers, name="fixed_answers"),
+    path(f"{_ANSWERS}/add/", add_answer, name="add_fixed_answer"),
+    path(f"{_ANSWERS}/<int:answer_id>/", edit_answer, name="fixed_answer"),
+    path(f"{_ANSWERS}/<int:answer_id>/delete/", delete_answer, name="delete_fixed_answer"),
+]

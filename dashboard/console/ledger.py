@@ -1,0 +1,270 @@
+"""Credits of an account: balance, ledger, grants, codes, plans, and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils import timezone
+
+from billing import account_statement, redemptions, warnings
+from billing.account_statement import Filter, signed_microcredits
+from billing.balance import get_balance
+from billing.errors import CodeRefused
+from billing.models import LedgerEntry
+from channels.catalogue import models_allowed
+from channels.models import Account, Plan
+from common.money import format_credits, show_credits
+from common.pages.forms import CreditsField, DayField, LabelledForm
+from common.pages.requests import post_only
+from common.pages.spreadsheets import csv_response
+from dashboard import mail_state
+from dashboard.console.access import Member, Role, member_page
+from dashboard.console.pages import render_page
+
+CSV_HEADER = (
+    "entry",
+    "time_utc",
+    "kind",
+    "change_credits",
+    "balance_after_credits",
+    "reason",
+    "reference",
+    "actor",
+    "request_id",
+)
+
+
+class FilterForm(LabelledForm):
+    """Which entries to show. An invalid value is reported beside its field and not applied."""
+
+    kind = forms.ChoiceField(
+        required=False,
+        label="Kind",
+        choices=[("", "All kinds"), *LedgerEntry.Kind.choices],
+        widget=forms.Select(attrs={"data-autosubmit": ""}),
+    )
+    first_day = DayField(
+        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+    )
+    last_day = DayField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}))
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        first, last = data.get("first_day"), data.get("last_day")
+        if first and last and first > last:
+            self.add_error("last_day", "Must not be before the first day.")
+        return data
+
+    def chosen(self) -> Filter:
+        self.full_clean()
+        data = self.cleaned_data
+        return Filter(data.get("kind") or "", data.get("first_day"), data.get("last_day"))
+
+
+class RedeemForm(LabelledForm):
+    code = forms.CharField(
+        label="Code",
+        max_length=60,
+        widget=forms.TextInput(
+            attrs={
+                "placeholder": "XXXX-XXXX-XXXX-XXXX",
+                "autocomplete": "off",
+                "spellcheck": "false",
+            }
+        ),
+    )
+
+
+class ThresholdForm(LabelledForm):
+    threshold = CreditsField(label="Warn below", help_text="In credits.")
+
+
+@member_page()
+def ledger(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the page."""
+    return _render(request, member)
+
+
+def _render(
+    request: HttpRequest,
+    member: Member,
+    *,
+    redeem: RedeemForm | None = None,
+    threshold: ThresholdForm | None = None,
+) -> HttpResponse:
+    now, account = timezone.now(), member.account
+    balance = get_balance(account_id=account.id, now=now)
+    filters = FilterForm(request.GET)
+    page = account_statement.get_page(
+        account_id=account.id, chosen=filters.chosen(), before=_read_before(request)
+    )
+    is_refused = bool(redeem or threshold)
+    return render_page(
+        request,
+        member,
+        "ledger.html",
+        title="Credits",
+        status=422 if is_refused else 200,
+        balance=balance,
+        figures={
+            "available": show_credits(balance.available),
+            "balance": show_credits(balance.balance),
+            "held": show_credits(balance.held),
+            "spent": show_credits(balance.spent),
+            "low_balance": show_credits(balance.low_balance),
+        },
+        entries=[_describe(entry) for entry in page.entries],
+        older_url=_page_url(request, page.next_before) if page.next_before else "",
+        is_first_page="before" not in request.GET,
+        is_filtered=any(request.GET.get(name) for name in filters.fields),
+        filters=filters,
+        csv_query=_query(request),
+        grants=[_describe_grant(one) for one in _grants(account)],
+        redeem_form=redeem or RedeemForm(),
+        threshold_form=threshold or ThresholdForm(initial={"threshold": balance.low_balance}),
+        plans=_describe_plans(account),
+        prices=_describe_prices(account),
+        mail_obstacle=mail_state.find_obstacle(),
+    )
+
+
+def _grants(account: Account) -> list[account_statement.GrantLeft]:
+    return account_statement.list_grants(account_id=account.id, now=timezone.now())
+
+
+def _read_before(request: HttpRequest) -> int | None:
+    text = request.GET.get("before", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _query(request: HttpRequest) -> str:
+    kept = {name: request.GET[name] for name in FilterForm.base_fields if request.GET.get(name)}
+    return urlencode(kept)
+
+
+def _page_url(request: HttpRequest, before: int) -> str:
+    query = _query(request)
+    return f"?{query}&before={before}" if query else f"?before={before}"
+
+
+def _describe(entry: LedgerEntry) -> dict[str, Any]:
+    change = signed_microcredits(entry)
+    return {
+        "entry": entry,
+        "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
+        "is_added": change > 0,
+        "balance_after": show_credits(entry.balance_after_microcredits),
+    }
+
+
+def _describe_grant(one: account_statement.GrantLeft) -> dict[str, Any]:
+    amount = one.grant.amount_microcredits
+    return {
+        "grant": one.grant,
+        "amount": show_credits(amount),
+        "left": show_credits(one.left_microcredits),
+        "percent": one.left_microcredits * 100 // amount,
+        "is_over": one.is_over,
+    }
+
+
+def _describe_plans(account: Account) -> list[dict[str, Any]]:
+    plans = Plan.objects.prefetch_related("models_allowed")
+    return [
+        {
+            "plan": plan,
+            "is_own": plan.id == account.plan_id,
+            "monthly": show_credits(plan.monthly_grant_microcredits),
+            "models": [model.name for model in plan.models_allowed.all()],
+        }
+        for plan in plans
+    ]
+
+
+def _describe_prices(account: Account) -> list[dict[str, str]]:
+    return [
+        {
+            "name": model.name,
+            "per_reply": show_credits(model.price_per_reply_microcredits),
+            "per_1k_input": show_credits(model.price_per_1k_input_tokens_microcredits),
+            "per_1k_output": show_credits(model.price_per_1k_output_tokens_microcredits),
+            "cached": {kind: show_credits(price) for kind, price in model.token_prices()}.get(
+                "cached input", ""
+            ),
+        }
+        for model in models_allowed(account.id)
+    ]
+
+
+@member_page()
+def export(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Download the filtered ledger."""
+    chosen = FilterForm(request.GET).chosen()
+    entries = account_statement.iterate_entries(account_id=member.account.id, chosen=chosen)
+    return csv_response("credits.csv", CSV_HEADER, _csv_rows(entries))
+
+
+def _csv_rows(entries: Iterator[LedgerEntry]) -> Iterator[tuple[Any, ...]]:
+    for entry in entries:
+        yield (
+            entry.sequence,
+            entry.created_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            entry.kind,
+            format_credits(signed_microcredits(entry)),
+            format_credits(entry.balance_after_microcredits),
+            entry.reason,
+            entry.reference or "",
+            entry.actor,
+            entry.request_id,
+        )
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Redeem a code. Errors appear beside the field."""
+    form = RedeemForm(request.POST)
+    if form.is_valid():
+        try:
+            entry = redemptions.redeem(
+                account=member.account, text=form.cleaned_data["code"], actor=member.actor
+            )
+        except CodeRefused as error:
+            form.add_error("code", str(error))
+        else:
+            amount = show_credits(entry.amount_microcredits)
+            messages.success(request, f"Added {amount} credits.")
+            return redirect(member.url("credits"))
+    return _render(request, member, redeem=form)
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Change the balance below which the owners are warned."""
+    form = ThresholdForm(request.POST)
+    if not form.is_valid():
+        return _render(request, member, threshold=form)
+    threshold = form.cleaned_data["threshold"]
+    warnings.set_low_balance(
+        account=member.account, threshold_microcredits=threshold, actor=member.actor
+    )
+    words = "An account is low below" if mail_state.find_obstacle() else "Owners are warned below"
+    messages.success(request, f"{words} {show_credits(threshold)} credits.")
+    return redirect(member.url("credits"))
+
+
+urlpatterns = [
+    path("credits/", ledger, name="credits"),
+    path("credits/export.csv", export, name="credits_export"),
+    path("credits/redeem/", redeem_code, name="redeem_code"),
+    path("credits/threshold/", set_threshold, name="credits_threshold"),
+]

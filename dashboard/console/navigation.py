@@ -1,0 +1,80 @@
+"""The console's sidebar and the tabs of a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from channels.models import Channel
+from dashboard.console.access import Member
+
+# Title, icon (Material Symbols), URL name.
+_ACCOUNT_PAGES = (
+    ("Overview", "space_dashboard", "index"),
+    ("Usage", "monitoring", "usage"),
+    ("Conversations", "forum", "conversations"),
+    ("Credits", "account_balance_wallet", "credits"),
+)
+_TEAM_PAGES = (
+    ("Team", "group", "team"),
+    ("Audit log", "history", "audit_log"),
+)
+CHANNEL_TABS = (
+    ("Settings", "tune", "channel"),
+    ("Prompt", "edit_note", "prompt"),
+    ("Keys", "key", "keys"),
+    ("Saved replies", "quickreply", "fixed_answers"),
+    ("Connect", "code", "connect"),
+    ("Playground", "smart_toy", "playground"),
+)
+
+
+def console_url(name: str, *args: Any) -> str:
+    """Return the URL of a page of the console."""
+    return reverse(f"console:{name}", args=args)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar's groups in the format of unfold's SIDEBAR setting."""
+    member: Member | None = getattr(request, "member", None)
+    if member is None:
+        return []
+    groups = [
+        {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
+        {"title": "Account", "items": [_item(request, member, *page) for page in _TEAM_PAGES]},
+        {
+            "title": "Help",
+            "items": [{"title": "API reference", "icon": "menu_book", "link": reverse("docs")}],
+        },
+    ]
+    if member.user.is_staff:
+        staff = {"title": "Staff admin", "icon": "shield_person", "link": reverse("admin:index")}
+        groups.append({"title": "Staff", "items": [staff]})
+    return groups
+
+
+def _item(request: HttpRequest, member: Member, title: str, icon: str, name: str) -> dict[str, Any]:
+    link = member.url(name)
+    is_active = request.path == link or (name != "index" and request.path.startswith(link))
+    if name == "index" and request.path.startswith(("/channels/", f"{link}channels/")):
+        is_active = True
+    return {"title": title, "icon": icon, "link": link, "active": is_active}
+
+
+def channel_tabs(
+    request: HttpRequest, channel: Channel, *, active: str = ""
+) -> list[dict[str, Any]]:
+    """Return the tabs of a channel's pages. A page below a tab's URL belongs to that tab.
+
+    `active` names the tab of a page whose URL is elsewhere.
+    """
+    links = [console_url(name, channel.id) for _, _, name in CHANNEL_TABS]
+    # The URL of the settings is a prefix of all the others.
+    path = console_url(active, channel.id) if active else request.path
+    current = max((link for link in links if path.startswith(link)), key=len, default="")
+    return [
+        {"title": title, "icon": icon, "link": link, "is_active": link == current}
+        for (title, icon, _), link in zip(CHANNEL_TABS, links, strict=True)
+    ]

@@ -1,0 +1,52 @@
+"""Renders a page of the console with everything that all its pages have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from billing.balance import Balance, get_balance
+from channels.models import Channel
+from channels.routes import is_demo
+from common.money import show_credits
+from dashboard import sites
+from dashboard.console.access import Member
+from dashboard.console.navigation import channel_tabs
+
+
+def render_page(
+    request: HttpRequest,
+    member: Member | None,
+    template: str,
+    *,
+    title: str,
+    channel: Channel | None = None,
+    balance: Balance | None = None,
+    status: int = 200,
+    **context: Any,
+) -> HttpResponse:
+    """Return `templates/console/<template>` in the console's frame, with the channel's tabs.
+
+    The banners need the account's balance. It is read here unless the caller passes it.
+    """
+    request.current_app = sites.console.name
+    if balance is None and member is not None:
+        balance = get_balance(account_id=member.account.id, now=timezone.now())
+    frame = sites.console.each_context(request) | {
+        "title": title,
+        "member": member,
+        "channel": channel,
+        "balance": balance,
+        "available": show_credits(balance.available) if balance else "",
+        "channel_tabs": channel_tabs(request, channel) if channel else [],
+        "is_demo": member is not None and is_demo(),
+        "brand_href": member.home_url if member else reverse("console:index"),
+        "search_url": member.url("search") if member else "",
+        # Reversed here, because in a template of the console “admin:” would mean the console.
+        "providers_url": reverse("admin:channels_provider_changelist"),
+    }
+    return TemplateResponse(request, f"console/{template}", frame | context, status=status)

@@ -1,0 +1,123 @@
+"""The Playground of a channel: a conversation in the browser, free or paid.
+
+A view of the console streams the answers, not the API, so no key reaches the browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import orjson
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+
+from channels import callers
+from channels.callers import Caller
+from channels.models import Channel
+from common import db
+from common.api.errors import error_response
+from common.errors import InvalidRequest
+from common.pages.requests import post_only
+from conversations.api.streams import stream_answer
+from conversations.api.views import ChatEvents, replay_events
+from conversations.chat import streaming
+from dashboard.console.access import Member, Role, channel_page
+from dashboard.console.asking import EXPECTED_ERRORS, admit, answering
+from dashboard.console.pages import render_page
+from dashboard.public_address import site_url
+from dashboard.reference import snippets
+from dashboard.reference.facts import SIMULATIONS
+
+_CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
+
+
+@channel_page()
+def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show an empty conversation."""
+    return render_page(
+        request,
+        member,
+        "playground.html",
+        title="Playground",
+        channel=channel,
+        simulations=SIMULATIONS,
+        session_prefix=session_prefix(member),
+    )
+
+
+def session_prefix(member: Member) -> str:
+    """Return the prefix of the session ids of this person's conversations."""
+    return f"playground-{member.user.pk}-"
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def send(request: HttpRequest, member: Member, channel: Channel) -> HttpResponseBase:
+    """Answer a message with the events of POST /api/chat, after one that says how to repeat it.
+
+    Charges only if `mode` is exactly "live".
+    """
+    is_test = request.POST.get("mode") != "live"
+    caller = callers.find_channel_caller(channel_id=channel.id, is_test=is_test)
+    if caller is None:  # deleted since the page looked it up
+        raise Http404
+    curl = _curl(request, member, caller)
+    try:
+        return _stream(request, member, caller, curl)
+    except EXPECTED_ERRORS as error:
+        # There is no command line for a message that no caller could send.
+        extra = {} if isinstance(error, InvalidRequest) else {"curl": curl}
+        return error_response(request, error, fallback_replies=caller.fallback_replies, extra=extra)
+
+
+def _session_id(request: HttpRequest, member: Member) -> str:
+    """Return an id built on the server, so that nobody can write into another conversation."""
+    return session_prefix(member) + request.POST.get("conversation", "")
+
+
+def _curl(request: HttpRequest, member: Member, caller: Caller) -> str:
+    return snippets.curl_for(
+        base_url=site_url(request),
+        key="YOUR_TEST_KEY" if caller.is_test else "YOUR_LIVE_KEY",
+        message=request.POST.get("message", "").strip(),
+        session_id=_session_id(request, member),
+        is_stream=True,
+        simulate=request.POST.get("simulate", "") if caller.is_test else "",
+    )
+
+
+def _stream(
+    request: HttpRequest, member: Member, caller: Caller, curl: str
+) -> StreamingHttpResponse:
+    if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
+        raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters and digits."})
+    incoming = admit(
+        request,
+        caller,
+        message=request.POST.get("message", ""),
+        session_id=_session_id(request, member),
+        is_stream=True,
+        simulate=request.POST.get("simulate", ""),
+    )
+    response = stream_answer(
+        answering(caller, incoming), form=lambda begun: ChatEvents(caller), replay=replay_events
+    )
+    assert isinstance(response, StreamingHttpResponse), "what fails is raised"
+    first = streaming.event("request", orjson.dumps({"curl": curl}))
+    response.streaming_content = _events(first, iter(response))
+    return response
+
+
+def _events(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield an answer's events, after releasing the connection that saving the log-in may hold."""
+    db.release_connection()
+    yield first
+    yield from rest
+
+
+urlpatterns = [
+    path("channels/<uuid:channel_id>/playground/", playground, name="playground"),
+    path("channels/<uuid:channel_id>/playground/send/", send, name="playground_send"),
+]

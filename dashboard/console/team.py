@@ -1,0 +1,249 @@
+"""The people in an account: members, roles, invitations. Also the account's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils import timezone
+
+from channels import team as services
+from channels.errors import LastOwner, TeamRefusal
+from channels.models import Invitation, Membership
+from common.pages.forms import PlainForm
+from common.pages.requests import post_only
+from dashboard.console.access import Member, Role, member_page
+from dashboard.console.pages import render_page
+from dashboard.login import mail
+from dashboard.login.context import has_mail_server
+
+# What each role may do, shown beside its name.
+ROLES = {
+    Role.VIEWER: "sees everything, changes nothing",
+    Role.EDITOR: "also changes channels, prompts, keys and saved replies",
+    Role.OWNER: "also looks after the team and the credits",
+}
+
+
+class InvitationForm(PlainForm):
+    """Whom to invite, and with which role."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off", "placeholder": "name@example.com"}),
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
+
+
+class RoleForm(PlainForm):
+    """A member's new role."""
+
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class NameForm(PlainForm):
+    """The name of the account."""
+
+    name = forms.CharField(
+        label="Account name", max_length=100, help_text="Your team sees it, and who you invite."
+    )
+
+
+@member_page()
+def team(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the members of the account and, to owners, its open invitations."""
+    return _page(request, member)
+
+
+def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
+    rows: dict[str, Any] = {
+        "memberships": services.list_members(member.account),
+        "invitations": services.list_invitations(member.account) if member.is_owner else [],
+        "invitation_form": InvitationForm(),
+        "name_form": NameForm(initial={"name": member.account.name}),
+        "roles": Role.choices,
+        "role_words": [(role.label, what) for role, what in ROLES.items()],
+        "now": timezone.now(),
+    }
+    return render_page(request, member, "team.html", title="Team", **rows | context)
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def invite(request: HttpRequest, member: Member) -> HttpResponse:
+    """Invite somebody by mail. Without a mail server, show the link, only this once."""
+    form = InvitationForm(request.POST)
+    if form.is_valid():
+        try:
+            sent = services.invite(
+                account=member.account,
+                email=form.cleaned_data["email"],
+                role=Role(form.cleaned_data["role"]),
+                actor=member.actor,
+            )
+            return _deliver(request, member, sent)
+        except TeamRefusal as refusal:
+            form.add_error("email", str(refusal))
+    return _page(request, member, invitation_form=form)
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
+    """Send an invitation with a new link. The earlier link stops working."""
+    invitation = _get_invitation(member, invitation_id)
+    try:
+        sent = services.renew_invitation(invitation=invitation, actor=member.actor)
+    except TeamRefusal as refusal:
+        messages.error(request, str(refusal))
+        return redirect(member.url("team"))
+    return _deliver(request, member, sent)
+
+
+def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
+    email = sent.record.email
+    if not has_mail_server():
+        messages.success(request, f"{email} is invited.")
+        # Shown only in this response, because a redirect would have to store it in the session.
+        link = mail.invitation_link(request, sent.secret)
+        return _page(request, member, new_link=link, new_link_email=email)
+    if mail.send_invitation(request, sent.record, sent.secret):
+        messages.success(request, f"The invitation is on its way to {email}.")
+    else:
+        text = f"The mail to {email} could not be sent. Check the address, or try again later."
+        messages.error(request, text)
+    return redirect(member.url("team"))
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpResponse:
+    """Withdraw an invitation."""
+    invitation = _get_invitation(member, invitation_id)
+    services.withdraw_invitation(invitation=invitation, actor=member.actor)
+    messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+    return redirect(member.url("team"))
+
+
+def _get_invitation(member: Member, invitation_id: int) -> Invitation:
+    found = member.account.invitations.filter(id=invitation_id).select_related("account").first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def change_role(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
+    """Change a member's role."""
+    membership = _get_membership(member, membership_id)
+    form = RoleForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "There is no such role.")
+        return redirect(member.url("team"))
+    role = Role(form.cleaned_data["role"])
+    action = partial(services.change_role, membership=membership, role=role, actor=member.actor)
+    done = f"{membership.user.email} is now {role.label.lower()}."
+    return _try(request, member, action, done)
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
+    """Remove a member from the account."""
+    membership = _get_membership(member, membership_id)
+    done = f"{membership.user.email} is no longer in this account."
+    return _remove(request, member, membership, done)
+
+
+@member_page()
+@post_only
+def leave(request: HttpRequest, member: Member) -> HttpResponse:
+    """Leave the account."""
+    own = member.account.memberships.filter(user=member.user).first()
+    if own is None:
+        raise Http404
+    own.account, own.user = member.account, member.user
+    return _remove(request, member, own, f"You have left {member.account.name}.")
+
+
+def _remove(
+    request: HttpRequest, member: Member, membership: Membership, done: str
+) -> HttpResponse:
+    is_self = membership.user_id == member.user.id
+    action = partial(services.remove_member, membership=membership, actor=member.actor)
+    # A person who has left continues in another of their accounts.
+    return _try(request, member, action, done, then="console:index" if is_self else "")
+
+
+def _get_membership(member: Member, membership_id: int) -> Membership:
+    rows = member.account.memberships.select_related("user", "account")
+    found = rows.filter(id=membership_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _try(
+    request: HttpRequest,
+    member: Member,
+    action: Callable[[], None],
+    done: str,
+    *,
+    then: str = "",
+) -> HttpResponse:
+    try:
+        action()
+    except LastOwner as refusal:
+        messages.error(request, str(refusal))
+        return redirect(member.url("team"))
+    messages.success(request, done)
+    return redirect(then or member.url("team"))
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def rename(request: HttpRequest, member: Member) -> HttpResponse:
+    """Rename the account."""
+    form = NameForm(request.POST)
+    if not form.is_valid():
+        return _page(request, member, name_form=form)
+    name = form.cleaned_data["name"]
+    services.rename_account(account=member.account, name=name, actor=member.actor)
+    messages.success(request, f"The account is now called {name}.")
+    return redirect(member.url("team"))
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
+    """Require a second factor of every member, or stop requiring it."""
+    is_required = request.POST.get("required") == "yes"
+    services.require_second_factor(
+        account=member.account, is_required=is_required, actor=member.actor
+    )
+    said = (
+        "Every member now needs a second factor" if is_required else "A second factor is optional"
+    )
+    messages.success(request, f"{said} in {member.account.name}.")
+    return redirect(member.url("team"))
+
+
+urlpatterns = [
+    path("team/", team, name="team"),
+    path("team/invite/", invite, name="team_invite"),
+    path("team/invitations/<int:invitation_id>/again/", invite_again, name="team_invite_again"),
+    path("team/invitations/<int:invitation_id>/withdraw/", withdraw, name="team_withdraw"),
+    path("team/members/<int:membership_id>/role/", change_role, name="team_role"),
+    path("team/members/<int:membership_id>/remove/", remove, name="team_remove"),
+    path("team/leave/", leave, name="team_leave"),
+    path("team/name/", rename, name="team_rename"),
+    path("team/second-factor/", second_factor, name="team_second_factor"),
+]

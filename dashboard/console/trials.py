@@ -1,0 +1,51 @@
+"""What test keys did, in words, for pages that show only live traffic and would look empty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from conversations.archive import transcripts
+from conversations.archive.transcripts import Search
+from conversations.usage import reports
+from conversations.usage.reports import Scope
+
+# A larger number says nothing more: people with that many conversations know where to look.
+MOST_COUNTED = 100
+
+
+class Trials(NamedTuple):
+    """A few words, or '' if test keys did nothing, and the console page that shows it."""
+
+    words: str
+    page: str
+
+
+def find_trials(scope: Scope) -> Trials:
+    """Return what test keys did in a scope: conversations or, if there are none, requests (/v1)."""
+    words = ""
+    if not (scope.model_id or scope.page_url):  # conversations cannot be filtered by these
+        words = describe_conversations(
+            Search(
+                account_id=scope.account_id,
+                channel_id=scope.channel_id,
+                starts_at=scope.starts_at,
+                ends_at=scope.ends_at,
+            )
+        )
+    if words:
+        return Trials(words, "conversations")
+    report = reports.get_report(replace(scope, is_test=True))
+    return Trials(_words(report.total.request_count, "request"), "usage")
+
+
+def describe_conversations(search: Search) -> str:
+    """Return how many conversations with test keys a search would find, or '' if none."""
+    count = transcripts.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
+    if count > MOST_COUNTED:
+        return f"More than {MOST_COUNTED} conversations with test keys"
+    return _words(count, "conversation")
+
+
+def _words(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'} with test keys" if count else ""

@@ -1,0 +1,69 @@
+"""The URLs of the console. Each module lists its own.
+
+A page of an account is at `/a/<account>/…`, a page of a channel at `/channels/<channel>/…`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.urls import URLPattern, URLResolver, path
+
+from dashboard.console import (
+    accounts,
+    audit_log,
+    channels,
+    connect,
+    conversations,
+    fixed_answers,
+    keys,
+    ledger,
+    overview,
+    playground,
+    prompts,
+    search,
+    staff_view,
+    team,
+    usage,
+)
+from dashboard.login.sessions import log_out
+
+
+def _addresses(pages: list[URLPattern]) -> Iterator[URLPattern]:
+    """Yield each page's URL, and that of an account's page twice: with and without the account.
+
+    Both have one name. `reverse("console:usage", args=[account_id])` is the page itself. The short
+    URL, without arguments, redirects to it in the account that the person chose last.
+    """
+    for page in pages:
+        if getattr(page.callback, "is_of_account", False):
+            route = f"a/<int:account_id>/{page.pattern}"
+            yield path(route, page.callback, page.default_args, name=page.name)
+        yield page
+
+
+# The templates of the frame use the URL names of an admin site.
+app_name = "admin"
+urlpatterns: list[URLPattern | URLResolver] = [
+    *_addresses(
+        [
+            *overview.urlpatterns,
+            *channels.urlpatterns,
+            *prompts.urlpatterns,
+            *keys.urlpatterns,
+            *fixed_answers.urlpatterns,
+            *connect.urlpatterns,
+            *playground.urlpatterns,
+            *usage.urlpatterns,
+            *conversations.urlpatterns,
+            *ledger.urlpatterns,
+            *team.urlpatterns,
+            *audit_log.urlpatterns,
+            *accounts.urlpatterns,
+            *staff_view.urlpatterns,
+            path("search/", search.search, name="search"),
+        ]
+    ),
+    # The frame links to it by the admin's name.
+    path("log-out/", log_out, name="logout"),
+]

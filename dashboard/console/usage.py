@@ -1,0 +1,272 @@
+"""Usage of an account: charts, the same figures as tables, and both as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.utils import timezone
+
+from billing.utc_day import last_days, start_of
+from channels.models import Account, LanguageModel
+from common.db.plans import snapshot
+from common.money import format_credits, show_credits
+from common.pages.durations import duration
+from common.pages.spreadsheets import lines
+from conversations.usage import reports
+from conversations.usage.reports import Line, Report, Scope
+from dashboard import charts
+from dashboard.charts import Series
+from dashboard.console.access import Member, member_page
+from dashboard.console.downloads import download
+from dashboard.console.filters import FilterForm
+from dashboard.console.pages import render_page
+from dashboard.console.trials import find_trials
+
+RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
+_DAYS = {"7d": 7, "30d": 30}
+
+
+class UsageForm(FilterForm):
+    """The filters of the page. Empty ones do not filter."""
+
+    range = forms.ChoiceField(required=False, choices=RANGES, label="Period")
+    model = forms.ChoiceField(required=False)
+    page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
+    field_order = ("range", "first", "last", "channel", "model", "page", "traffic")
+
+    def __init__(self, data: QueryDict, *, account: Account) -> None:
+        super().__init__(data, account=account)
+        names = LanguageModel.objects.values_list("model_id", "name")
+        self.fields["model"].choices = [("", "All models"), *names]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("range") == "own":
+            for name in ("first", "last"):
+                if not cleaned.get(name) and name not in self.errors:
+                    self.add_error(name, "Choose a day.")
+        return cleaned
+
+    @property
+    def asks_for_days(self) -> bool:
+        """Whether the person chooses the days themselves, even if they are missing or invalid."""
+        return self.data.get("range") == "own"
+
+    @property
+    def chosen_range(self) -> str:
+        """The period, or the last seven days if it is missing or invalid."""
+        chosen = self.value("range") or "7d"
+        is_known = chosen != "own" or (self.value("first") and self.value("last"))
+        return chosen if is_known else "7d"
+
+    def period(self, now: datetime) -> tuple[datetime, datetime]:
+        if self.chosen_range == "24h":
+            next_hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+            return next_hour - timedelta(hours=24), next_hour
+        if self.chosen_range == "own":
+            first, last = self.value("first"), self.value("last")
+            return start_of(first), start_of(last) + timedelta(days=1)
+        return last_days(now, _DAYS[self.chosen_range])
+
+    def scope(self, account: Account) -> Scope:
+        starts_at, ends_at = self.period(timezone.now())
+        return Scope(
+            account_id=account.id,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            is_by_hour=self.chosen_range == "24h",
+            is_test=self.is_test,
+            channel_id=self.channel_id,
+            model_id=self.value("model") or "",
+            page_url=self.value("page") or "",
+        )
+
+
+@member_page()
+def usage(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the figures of a period."""
+    form = UsageForm(request.GET, account=member.account)
+    form.is_valid()
+    scope = form.scope(member.account)
+    # Without a snapshot, an answer in between would be in the ledger but not among the replies.
+    with snapshot():
+        report = reports.get_report(scope)
+        comparison = reports.compare_with_ledger(scope, report.total)
+    return render_page(
+        request,
+        member,
+        "usage.html",
+        title="Usage",
+        form=form,
+        scope=scope,
+        last_moment=scope.ends_at - timedelta(seconds=1),
+        ranges=_ranges(form, scope),
+        shown_range="own" if form.asks_for_days else form.chosen_range,
+        query=form.query(),
+        report=report,
+        lines=report.times,
+        charts=_charts(scope, report) if report.total.request_count else [],
+        channel_lines=[_linked(form, "channel", line) for line in report.channels],
+        model_lines=[_linked(form, "model", line) for line in report.models],
+        comparison=comparison,
+        trials=None if scope.is_test or report.total.request_count else find_trials(scope),
+        test_query=form.query(traffic="test"),
+    )
+
+
+def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
+    """Return each period with its query. A custom period starts with the days shown now."""
+    first, last = f"{scope.starts_at:%Y-%m-%d}", f"{scope.ends_at - timedelta(seconds=1):%Y-%m-%d}"
+    days = {"own": {"first": first, "last": last}}
+    none = {"first": "", "last": ""}
+    return [(name, label, form.query(range=name, **days.get(name, none))) for name, label in RANGES]
+
+
+@member_page()
+def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the pages with the most replies. The page fetches this later, because it is slower."""
+    form = UsageForm(request.GET, account=member.account)
+    form.is_valid()
+    pages = reports.list_top_pages(form.scope(member.account))
+    linked = [_linked(form, "page", line) for line in pages.lines]
+    return render_page(
+        request, member, "usage_pages.html", title="Top pages", page_lines=linked,
+        since=pages.since, query=form.query(),
+    )  # fmt: skip
+
+
+def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
+    """Return a line with its name and the query that filters by it."""
+    label = form.channel_names.get(line.key, "?") if name == "channel" else line.key
+    return {
+        "line": line,
+        "label": label or "(unknown)",
+        "query": form.query(**{name: str(line.key)}),
+    }
+
+
+def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
+    labels = [_label(scope, line) for line in report.times]
+    of = report.times
+    requests = [
+        Series("Answered", [line.reply_count for line in of]),
+        Series("Errors", [line.error_count for line in of], "gw-series-bad"),
+    ]
+    latency = [
+        Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2"),
+        Series("p95", [line.p95_ms for line in of], "gw-series-3"),
+    ]
+    charged = [Series("Credits", [line.charged_microcredits for line in of])]
+    by = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
+    bars, curve = charts.bar_chart, charts.line_chart
+    return [
+        _chart("Requests", bars, labels, requests, f"Requests and errors {by}", _count),
+        _chart("Latency", curve, labels, latency, f"Time to answer {by}", duration)
+        | {"flat": _flat_latency(report.total)},
+        _chart("Credits", curve, labels, charged, f"Credits charged {by}", _credits)
+        | {"flat": "No credits were charged in this time."},
+    ]
+
+
+def _chart(
+    title: str,
+    draw: Any,
+    labels: list[str],
+    series: list[Series],
+    description: str,
+    show: Callable[[float], str],
+) -> dict[str, Any]:
+    drawn = draw(labels, series, title=description, show=show)
+    is_flat = not any(value for one in series for value in one.values)
+    return {"title": title, "drawing": drawn, "legend": charts.legend(series), "is_flat": is_flat}
+
+
+def _flat_latency(total: Line) -> str:
+    return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _credits(microcredits: float) -> str:
+    return show_credits(round(microcredits))
+
+
+def _label(scope: Scope, line: Line) -> str:
+    return f"{line.key:%H:%M}" if scope.is_by_hour else f"{line.key.day} {line.key:%b}"
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+# --- Downloads ----------------------------------------------------------------------------------
+
+
+@member_page()
+def export(request: HttpRequest, member: Member, kind: str) -> HttpResponseBase:
+    """Send the figures by day, or every request, with the page's own filters."""
+    form = UsageForm(request.GET, account=member.account)
+    if not form.is_valid():
+        raise Http404
+    scope = form.scope(member.account)
+    pieces = _days_csv(scope) if kind == "days" else _requests_csv(scope, form)
+    step = "hours" if kind == "days" and scope.is_by_hour else kind
+    name = f"usage-{step}-{scope.starts_at:%Y-%m-%d}.csv"
+    return download(pieces, name=name, content_type="text/csv")
+
+
+_DAY_COLUMNS = (
+    "begins_at_utc", "requests", "answered", "errors", "input_tokens", "output_tokens",
+    "credits", "p50_seconds", "p95_seconds",
+)  # fmt: skip
+
+
+def _days_csv(scope: Scope) -> Iterator[str]:
+    report = reports.get_report(scope)
+    return lines(_DAY_COLUMNS, (_day_row(line) for line in report.times))
+
+
+def _day_row(line: Line) -> tuple[Any, ...]:
+    return (
+        f"{line.key:%Y-%m-%d %H:%M}",
+        line.request_count,
+        line.reply_count,
+        line.error_count,
+        line.input_tokens,
+        line.output_tokens,
+        format_credits(line.charged_microcredits),
+        _seconds(line.p50_ms),
+        _seconds(line.p95_ms),
+    )
+
+
+def _requests_csv(scope: Scope, form: UsageForm) -> Iterator[str]:
+    columns = ["created_at_utc", "channel", *reports.REQUEST_COLUMNS[1:]]
+    columns[columns.index("charged_microcredits")] = "credits"
+    return lines(columns, (_request_row(row, form) for row in reports.iterate_requests(scope)))
+
+
+def _request_row(row: dict[str, Any], form: UsageForm) -> list[Any]:
+    shown = row | {
+        "created_at": f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
+        "channel_id": str(row["channel_id"]),
+        "charged_microcredits": format_credits(row["charged_microcredits"]),
+    }
+    values = [shown[name] for name in reports.REQUEST_COLUMNS]
+    return [values[0], form.channel_names.get(row["channel_id"], ""), *values[1:]]
+
+
+urlpatterns = [
+    path("usage/", usage, name="usage"),
+    path("usage/pages/", top_pages, name="usage_pages"),
+    path("usage/days.csv", export, {"kind": "days"}, name="usage_days"),
+    path("usage/requests.csv", export, {"kind": "requests"}, name="usage_requests"),
+]

@@ -1,0 +1,46 @@
+"""The mails that the gateway itself sends, not allauth."""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from channels.models import Invitation
+from dashboard.public_address import site_url
+
+logger = logging.getLogger("gateway.accounts")
+
+
+def invitation_link(request: HttpRequest, secret: str) -> str:
+    """Return the link for an invitation's mail."""
+    return site_url(request) + reverse("join_link", args=[secret])
+
+
+def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:
+    """Mail the link to the invited address. Returns False if the mail server refuses it."""
+    account = " ".join(invitation.account.name.split())
+    text = render_to_string(
+        "emails/invitation.txt",
+        {
+            "invitation": invitation,
+            "account": account,
+            "link": invitation_link(request, secret),
+            "site_name": settings.SITE_NAME,
+        },
+    )
+    inviter = [invitation.invited_by.email] if invitation.invited_by else []
+    subject = f"{settings.SITE_NAME}: you are invited to {account}"
+    mail = EmailMessage(subject, text, to=[invitation.email], reply_to=inviter)
+    try:
+        mail.send()
+    except (smtplib.SMTPException, OSError) as error:
+        # Log only the kind of error: some servers quote the mail.
+        logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
+        return False
+    return True

@@ -1,0 +1,28 @@
+"""Sends the verification mail again, after a sign-up or during a log-in."""
+
+from __future__ import annotations
+
+from allauth.account.internal.flows.email_verification import send_verification_email_at_login
+from allauth.account.stages import EmailVerificationStage, LoginStageController
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import redirect
+
+from common.pages.requests import post_only
+
+
+@post_only
+def send_again(request: HttpRequest) -> HttpResponseRedirect:
+    """Mail the link again, at most once a minute. A taken address gets the same mail as before.
+
+    The session knows who is waiting, so the client never names an address.
+    """
+    stage = LoginStageController.enter(request, EmailVerificationStage.key)
+    if stage is None:
+        messages.info(request, "Log in, and another link is sent.")
+        return redirect("account_login")
+    if send_verification_email_at_login(request, stage.login):
+        messages.success(request, "Another mail was asked for.")
+    else:
+        messages.warning(request, "A mail was sent a moment ago. Wait a minute, then try again.")
+    return redirect("account_email_verification_sent")

@@ -1,0 +1,17 @@
+"""Pages under /accounts/ that are the gateway's own, not allauth's."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from dashboard.login import mail_again, passkeys, sessions
+
+urlpatterns = [
+    path(
+        "2fa/webauthn/reauthenticate/", passkeys.reauthenticate, name="mfa_reauthenticate_webauthn"
+    ),
+    path("mail-again/", mail_again.send_again, name="account_mail_again"),
+    path("sessions/", sessions.list_sessions, name="account_sessions"),
+    path("sessions/end/", sessions.end_session, name="account_end_session"),
+    path("sessions/end-all/", sessions.end_all_sessions, name="account_end_all_sessions"),
+]

@@ -1,0 +1,18 @@
+"""Whether mails that nobody waits for, such as low-balance warnings, can be sent."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from common import heartbeat
+from dashboard.login.context import has_mail_server
+
+NO_SERVER, NO_WORKER = "no_server", "no_worker"
+
+
+def find_obstacle() -> str:
+    """Return what keeps the worker's mails from being sent: no mail server, or no worker."""
+    if not has_mail_server():
+        return NO_SERVER
+    is_alive = heartbeat.is_worker_alive(heartbeat.worker_seen_at(), now=timezone.now())
+    return "" if is_alive else NO_WORKER

@@ -1,0 +1,216 @@
+"""Facts about the public API for the pages that explain it: the Connect tab and /docs/.
+
+Codes, statuses, and numbers come from the code that enforces them. Only the words are here, and
+dashboard/tests/test_docs_page.py compares them with the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from billing.errors import CreditsExhausted, DailyQuotaReached
+from billing.throttling import READ_FACTOR
+from channels.providers.simulated import PIECES_BEFORE_BREAK, SLOW_SECONDS
+from common import errors as common
+from common.api.openai_shape import openai_status_of
+from common.errors import ApiError
+from conversations import errors as conversations
+from conversations.api import serializers
+from conversations.api.openai import CompletionsView
+from conversations.chat import streaming
+from conversations.chat.simulation import SIMULATED_RETRY_AFTER_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """An error code: when it occurs and what a caller should do."""
+
+    error: type[ApiError]
+    meaning: str
+    action: str
+    # True if only /v1 has it, not /api/chat and the other endpoints.
+    is_v1_only: bool = False
+
+    @property
+    def code(self) -> str:
+        return self.error.code
+
+    @property
+    def status(self) -> int:
+        return self.error.status
+
+    @property
+    def v1_status(self) -> int:
+        """The status of the same code under /v1."""
+        return openai_status_of(self.code, self.status)
+
+
+ERRORS = (
+    ErrorRow(
+        common.InvalidRequest,
+        "No JSON object, or a field is missing, of the wrong type or too long.",
+        "Mend the request: fields says what is wrong where. The same again fails again.",
+    ),
+    ErrorRow(
+        conversations.ContextLengthExceeded,
+        "The messages cannot fit the model's context window.",
+        "Send fewer or shorter messages.",
+        is_v1_only=True,
+    ),
+    ErrorRow(common.MissingApiKey, "No key was sent.", "Send X-API-Key."),
+    ErrorRow(
+        common.InvalidApiKey,
+        "The key is wrong, malformed, expired or revoked: all alike.",
+        "Check that it was copied whole; issue a new one in the dashboard.",
+    ),
+    ErrorRow(
+        common.SiteDisabled,
+        "The channel, or its account, is switched off.",
+        "Ask the channel's owner. Show the visitor your own text until then.",
+    ),
+    ErrorRow(
+        CreditsExhausted,
+        "The account's credits cannot pay for the message.",
+        "Ask the owner for credits. History and test keys work on.",
+    ),
+    ErrorRow(common.NotFound, "There is nothing at this address.", "Check the path."),
+    ErrorRow(
+        conversations.ModelNotFound,
+        "The channel may not use this model.",
+        "Choose one that GET /v1/models lists.",
+        is_v1_only=True,
+    ),
+    ErrorRow(
+        common.MethodNotAllowed,
+        "The address does not take this method.",
+        "Use a method of the header Allow.",
+    ),
+    ErrorRow(
+        conversations.SessionBusy,
+        "Earlier messages of this session are still being answered.",
+        "Wait for Retry-After, then try again.",
+    ),
+    ErrorRow(
+        conversations.RequestInProgress,
+        "The first request with this Idempotency-Key still runs.",
+        "Wait for Retry-After, then send the same again for its answer.",
+    ),
+    ErrorRow(
+        common.LengthRequired,
+        "The body came without a declared length.",
+        "Send Content-Length, or the body in chunks.",
+    ),
+    ErrorRow(common.PayloadTooLarge, "The body is too large.", "Send less."),
+    ErrorRow(
+        common.UnsupportedMediaType,
+        "The body is not declared as JSON.",
+        "Send Content-Type: application/json.",
+    ),
+    ErrorRow(
+        conversations.IdempotencyKeyReused,
+        "The Idempotency-Key came with another body before.",
+        "Use a new key for a new message.",
+    ),
+    ErrorRow(
+        conversations.ContentFiltered,
+        "The AI provider declined to answer this message. Nothing was charged.",
+        "Show the visitor that; the same message is declined again.",
+    ),
+    ErrorRow(
+        common.RateLimited,
+        "More requests than the channel may make a minute.",
+        "Wait for Retry-After, then try again.",
+    ),
+    ErrorRow(
+        DailyQuotaReached,
+        "The channel's messages of this UTC day are used up.",
+        "Wait until 00:00 UTC (Retry-After says how long), or ask the owner for more.",
+    ),
+    ErrorRow(
+        ApiError,
+        "A fault of the gateway's own.",
+        "Report the request id. Trying again with an Idempotency-Key is safe.",
+    ),
+    ErrorRow(
+        conversations.ProviderFailed,
+        "The AI provider failed on every route. Nothing was charged.",
+        "Try again; not where X-Should-Retry: false says that the request itself was refused.",
+    ),
+    ErrorRow(
+        common.Overloaded,
+        "The gateway sheds load, or its database is away.",
+        "Wait for Retry-After, then try again.",
+    ),
+)
+
+
+def all_codes() -> set[tuple[str, int]]:
+    """Return the code and status of every error class."""
+
+    def walk(error: type[ApiError]) -> set[tuple[str, int]]:
+        return {(error.code, error.status)}.union(*map(walk, error.__subclasses__()))
+
+    return walk(ApiError)
+
+
+# The values of X-Simulate that a test key may send, and the result of each.
+SIMULATIONS = {
+    "rate_limited": f"429, with Retry-After {SIMULATED_RETRY_AFTER_SECONDS}.",
+    "daily_quota_reached": "429, with Retry-After up to 00:00 UTC.",
+    "credits_exhausted": "403 (402 under /v1).",
+    "site_disabled": "403.",
+    "provider_error": "500 (502 under /v1): every route failed.",
+    "slow": f"The usual answer, after {SLOW_SECONDS:g} seconds.",
+    "midstream_error": (
+        f"A stream breaks off after {PIECES_BEFORE_BREAK} pieces; without stream, provider_error."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation of the API."""
+
+    method: str
+    path: str
+    does: str
+    # The part of the page that explains it.
+    anchor: str
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/api/chat", "Send a visitor's message, get an AI reply", "chat"),
+    Endpoint("GET", "/api/history", "Read a session, oldest message first", "history"),
+    Endpoint("DELETE", "/api/history", "Erase a session's text for good", "history"),
+    Endpoint("GET", "/api/usage", "Usage and charges of a period", "usage"),
+    Endpoint("GET", "/api/usage/{reference}", "What one reply was charged, and why", "usage"),
+    Endpoint("GET", "/api/models", "The models to choose from, with prices", "models"),
+    Endpoint("GET", "/api/key", "What a key is, and what is left of its limits", "key"),
+    Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),
+    Endpoint("POST", "/v1/responses", "Create a response, as OpenAI does", "openai"),
+    Endpoint("GET", "/v1/models", "The models, as OpenAI lists them", "openai"),
+    Endpoint("GET", "/v1/models/{model_id}", "One of these models", "openai"),
+)
+
+
+def limits() -> dict[str, object]:
+    """Return the limits of the API that this installation enforces."""
+    return {
+        "message": serializers.MAX_MESSAGE,
+        "session_id": serializers.MAX_SESSION_ID,
+        "url": serializers.MAX_URL,
+        "title": serializers.MAX_TITLE,
+        "idempotency_key": serializers.MAX_IDEMPOTENCY_KEY,
+        "body_kib": settings.MAX_BODY_BYTES // 1024,
+        "v1_body_mib": CompletionsView.max_body_bytes // 1024 // 1024,
+        "session_hours": f"{settings.SESSION_TTL / 3600:g}",
+        "waiting": settings.SESSION_MAX_WAITING,
+        "wait_seconds": settings.SESSION_WAIT_SECONDS,
+        "deadline_seconds": settings.PROVIDER_DEADLINE,
+        "stream_seconds": settings.PROVIDER_STREAM_DEADLINE,
+        "keep_alive_seconds": f"{streaming.KEEP_ALIVE_SECONDS:g}",
+        "read_factor": READ_FACTOR,
+        "key_prefix": settings.API_KEY_PREFIX,
+    }

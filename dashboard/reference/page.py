@@ -1,0 +1,54 @@
+"""GET /docs/: the API reference for people."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from channels import catalogue
+from dashboard.public_address import site_url
+from dashboard.reference import facts, snippets
+
+# Anchor and title of each part of the page, in order.
+PARTS = (
+    ("start", "Quick start"),
+    ("authentication", "Authentication"),
+    ("chat", "Send a message"),
+    ("streaming", "Streaming"),
+    ("sessions", "Sessions"),
+    ("idempotency", "Retries and idempotency"),
+    ("history", "History"),
+    ("usage", "Usage"),
+    ("models", "Models"),
+    ("key", "Key"),
+    ("openai", "OpenAI-compatible"),
+    ("headers", "Headers"),
+    ("limits", "Limits and credits"),
+    ("errors", "Errors"),
+    ("testing", "Test keys"),
+    ("endpoints", "All endpoints"),
+)
+
+
+def api_reference(request: HttpRequest) -> HttpResponse:
+    """Show the public API reference. Needs no log-in."""
+    base_url = site_url(request)
+    model = catalogue.models_allowed(None).first()
+    model_id = model.model_id if model else "MODEL_ID"
+    languages = snippets.list_languages(base_url=base_url, model=model_id)
+    return render(
+        request,
+        "public/api_reference.html",
+        {
+            "parts": PARTS,
+            "base_url": base_url,
+            "model_id": model_id,
+            "languages": [one for one in languages if not one.id.startswith("openai")],
+            "openai_languages": [one for one in languages if one.id.startswith("openai")],
+            "curl": {one.id: one for one in languages[0].snippets},
+            "limits": facts.limits(),
+            "errors": facts.ERRORS,
+            "simulations": facts.SIMULATIONS,
+            "endpoints": facts.ENDPOINTS,
+        },
+    )

@@ -1,0 +1,97 @@
+"""The staff's first page: the books, today's figures, and what needs attention."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from billing import totals
+from billing.models import VerificationRun
+from channels.models import Account, RouteHealth
+from channels.routes import is_demo
+from common import heartbeat
+from common.money import show_credits
+from conversations.usage import pulse
+from dashboard import mail_state
+from dashboard.staff.pages import staff_url
+
+NEWEST = 8
+
+
+def index(request: HttpRequest) -> TemplateResponse:
+    """Show the overview in the frame of the staff admin."""
+    return admin.site.index(request, describe(request))
+
+
+def describe(request: HttpRequest) -> dict[str, Any]:
+    """Return what this staff member may see on the overview."""
+    now = timezone.now()
+    may = request.user.has_perm
+    context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
+    if may("billing.view_creditaccount"):
+        context["cards"] = _money_cards()
+    if may("conversations.view_message"):
+        context |= {"today": totals.count_messages_today(now=now)}
+        context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
+    if may("billing.view_verificationrun"):
+        context["verification"] = VerificationRun.objects.order_by("-started_at").first()
+        context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
+        context["health_url"] = staff_url("health")
+        context["mail_obstacle"] = mail_state.find_obstacle()
+        context["is_worker_away"] = not heartbeat.is_worker_alive(
+            heartbeat.worker_seen_at(), now=now
+        )
+    if may("channels.view_account"):
+        context["newest"] = Account.objects.select_related("plan").order_by("-id")[:NEWEST]
+    return context
+
+
+def _money_cards() -> list[dict[str, str]]:
+    books = totals.sum_books()
+    return [
+        {"label": "Issued", "value": show_credits(books.issued), "note": "credits ever granted"},
+        {"label": "On accounts", "value": show_credits(books.balance), "note": "not yet spent"},
+        {"label": "Held", "value": show_credits(books.held), "note": "for replies on their way"},
+        {"label": "Spent", "value": show_credits(books.spent), "note": "charged or deducted"},
+    ]
+
+
+# Title, icon, URL name, and the permissions it needs. Of links with the same title, the first
+# permitted one is shown.
+_LINKS = (
+    ("Accounts and balances", "domain", "channels_account_changelist", ("channels.view_account",)),
+    (
+        "Redemption codes",
+        "confirmation_number",
+        "billing_redemptioncode_changelist",
+        ("billing.view_redemptioncode",),
+    ),
+    (
+        "Redemption codes",
+        "confirmation_number",
+        "make_codes",
+        ("billing.add_redemptioncode", "billing.add_ledgerentry"),
+    ),
+    (
+        "Models and prices",
+        "sell",
+        "channels_languagemodel_changelist",
+        ("channels.view_languagemodel",),
+    ),
+    ("Providers", "cloud", "channels_provider_changelist", ("channels.view_provider",)),
+    ("Test a route", "alt_route", "channels_route_changelist", ("channels.view_route",)),
+    ("System health", "monitor_heart", "health", ("billing.view_verificationrun",)),
+)
+
+
+def _links(request: HttpRequest) -> list[dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for title, icon, name, permissions in _LINKS:
+        if request.user.has_perms(permissions):
+            found.setdefault(title, {"title": title, "icon": icon, "url": staff_url(name)})
+    return list(found.values())

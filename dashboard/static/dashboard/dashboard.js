@@ -1,0 +1,250 @@
+// What pages do beyond links and forms. Everything hangs on data attributes, so that a page works
+// as plain HTML where it can: see each handler for its attribute.
+(function () {
+  "use strict";
+
+  // There from the start: what comes together with its live region is not read out.
+  const toasts = document.createElement("div");
+  toasts.className = "gw-toasts";
+  toasts.setAttribute("role", "status");
+  document.addEventListener("DOMContentLoaded", () => document.body.append(toasts));
+
+  function toast(text, link) {
+    const line = document.createElement("div");
+    line.className = "gw-toast";
+    line.textContent = text;
+    if (link) {
+      const anchor = document.createElement("a");
+      anchor.href = link.href;
+      anchor.textContent = link.text;
+      line.append(" ", anchor);
+    }
+    toasts.append(line);
+    setTimeout(() => line.remove(), link ? 30_000 : 4000);
+  }
+
+  function csrfToken() {
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    return field ? field.value : "";
+  }
+
+  // Why a request did not do what was asked, in words for the person at the page.
+  class Refusal extends Error {
+    constructor(message, more) {
+      super(message);
+      Object.assign(this, { isLoggedOut: false, isLeaving: false }, more);
+    }
+  }
+
+  const LOGGED_OUT = "You have been logged out. Nothing was changed.";
+  const BECAUSE = {
+    403: "Your log-in has changed, or may not do this any more. Reload the page.",
+    404: "This is no longer here. Reload the page.",
+  };
+
+  // Sends a form's fields and returns the response. Only a log-in that has ended redirects a
+  // script's request: followed, it would look like an answer. Throws Refusal.
+  async function request(url, fields, options) {
+    let response;
+    try {
+      response = await fetch(url, {
+        method: "POST",
+        body: new URLSearchParams(fields || {}),
+        redirect: "manual",
+        headers: { "X-CSRFToken": csrfToken(), Accept: "application/json" },
+        ...options,
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refusal("The gateway could not be reached. Try again in a moment.");
+    }
+    if (response.type === "opaqueredirect" || response.status === 401) {
+      throw new Refusal(LOGGED_OUT, { isLoggedOut: true });
+    }
+    return response;
+  }
+
+  // Sends a form's fields and returns the JSON that answers it. Throws Refusal for all else.
+  async function post(url, fields) {
+    const response = await request(url, fields);
+    const isJson = (response.headers.get("Content-Type") || "").includes("json");
+    const answer = isJson ? await response.json().catch(() => null) : null;
+    if (answer && answer.redirect) {
+      location.assign(answer.redirect);
+      throw new Refusal("", { isLeaving: true });
+    }
+    if (response.ok && answer) return answer;
+    const words = BECAUSE[response.status] || `The gateway could not do this (status ${response.status}). Try again.`;
+    throw new Refusal((answer && answer.error) || words);
+  }
+
+  // Says what came of a request that was refused.
+  function tell(error) {
+    if (error.isLeaving) return;
+    if (error.isLoggedOut) toast(error.message, { href: location.pathname + location.search, text: "Log in again" });
+    else toast(error instanceof Refusal ? error.message : "Something broke. Reload the page and try again.");
+  }
+
+  // Parts of a page that renew themselves stay as they are when the log-in has ended.
+  let isLoggedOut = false;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (isLoggedOut) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    const asked = new URL(requestConfig.path, location.href).pathname;
+    if (!xhr.responseURL || new URL(xhr.responseURL).pathname === asked) return;
+    event.detail.shouldSwap = false;
+    isLoggedOut = true;
+    tell(new Refusal("You have been logged out.", { isLoggedOut: true }));
+  });
+
+  async function copy(text) {
+    if (navigator.clipboard && window.isSecureContext) {
+      await navigator.clipboard.writeText(text);
+      return;
+    }
+    // Plain http on a local network has no clipboard API.
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    area.style.opacity = "0";
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+
+  // An amount of the API ("1234.500000") as pages write it: 1,234.5.
+  function credits(text) {
+    return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
+  }
+
+  // Seconds to wait, as people count them: 80016 is "22 h 14 min".
+  function wait(seconds) {
+    if (seconds < 120) return `${seconds} s`;
+    const minutes = Math.ceil(seconds / 60);
+    return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  }
+
+  // In three digits, as common/pages/durations.py has it.
+  function duration(milliseconds) {
+    const ms = Math.round(milliseconds);
+    if (!ms) return "under 1 ms";
+    if (ms < 1000) return `${ms} ms`;
+    const digits = ms < 10000 ? 2 : ms < 100000 ? 1 : 0;
+    return `${(ms / 1000).toLocaleString("en", { maximumFractionDigits: digits })} s`;
+  }
+
+  window.gateway = { toast, request, post, tell, copy, credits, duration, wait, wake };
+
+  document.addEventListener("click", async (event) => {
+    // data-copy="text", or data-copy-from="#id" for the text of an element.
+    const copier = event.target.closest("[data-copy], [data-copy-from]");
+    if (copier) {
+      const source = copier.dataset.copyFrom && document.querySelector(copier.dataset.copyFrom);
+      await copy(source ? source.textContent.trim() : copier.dataset.copy);
+      toast(copier.dataset.copied || "Copied.");
+      return;
+    }
+    // data-dialog="#id" opens a <dialog>; data-close closes the one around it.
+    const opener = event.target.closest("[data-dialog]");
+    if (opener) {
+      event.preventDefault();
+      const dialog = document.querySelector(opener.dataset.dialog);
+      if (dialog) dialog.showModal();
+      return;
+    }
+    const closer = event.target.closest("[data-close]");
+    if (closer) {
+      event.preventDefault();
+      closer.closest("dialog").close();
+      return;
+    }
+    // data-tab="panel-id" in a [role=tablist].
+    const tab = event.target.closest("[role=tab][data-tab]");
+    if (tab) selectTab(tab);
+  });
+
+  function selectTab(tab) {
+    const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+    for (const one of tabs) {
+      const isChosen = one === tab;
+      one.setAttribute("aria-selected", String(isChosen));
+      one.tabIndex = isChosen ? 0 : -1;
+      document.getElementById(one.dataset.tab).hidden = !isChosen;
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target.closest && event.target.closest("[role=tab][data-tab]");
+    if (tab && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+      const step = event.key === "ArrowRight" ? 1 : tabs.length - 1;
+      const next = tabs[(tabs.indexOf(tab) + step) % tabs.length];
+      selectTab(next);
+      next.focus();
+      event.preventDefault();
+    }
+    if (event.key === "Escape") {
+      const menu = event.target.closest && event.target.closest("details.gw-menu[open]");
+      if (menu) {
+        menu.open = false;
+        menu.querySelector("summary").focus();
+      }
+    }
+  });
+
+  // Menus close when something else is clicked.
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.gw-menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+
+  // A form is sent once: its buttons rest until the next page. Forms of their own
+  // (data-again) are left alone.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post" || form.dataset.again !== undefined) return;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+    setTimeout(() => {
+      for (const button of form.querySelectorAll("button[type=submit], button:not([type])")) {
+        button.disabled = true;
+      }
+    });
+  });
+  function wake() {
+    for (const form of document.querySelectorAll("form[data-sent]")) {
+      delete form.dataset.sent;
+      for (const button of form.querySelectorAll("button")) button.disabled = false;
+    }
+  }
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) wake();
+  });
+
+  // data-count="#id": a counter of the characters of a text field, in the element.
+  function count(field) {
+    const target = document.querySelector(field.dataset.count);
+    const most = field.maxLength > 0 ? ` / ${field.maxLength.toLocaleString("en")}` : "";
+    target.textContent = `${[...field.value].length.toLocaleString("en")}${most}`;
+  }
+  document.addEventListener("input", (event) => {
+    if (event.target.dataset && event.target.dataset.count) count(event.target);
+    // data-autosubmit on a select or date field: filters apply themselves.
+    if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    // data-scroll-to-current: tabs that scroll sideways begin where the current one can be seen.
+    for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
+      const current = bar.querySelector("[aria-current]");
+      if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+    }
+    for (const field of document.querySelectorAll("[data-count]")) count(field);
+  });
+})();

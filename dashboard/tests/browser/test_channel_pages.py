@@ -1,0 +1,163 @@
+"""The channel pages in a browser: switch, keys, prompt. Wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from channels.models import Channel
+from channels.tests.factories import Site, make_site
+from conftest import ApiClient
+from conversations.models import ChatSession, Message
+from dashboard.tests.browser.conftest import LOOKS, NewVisitor, Watched, serious_findings, shoot
+from dashboard.tests.console_clients import owner_client, page_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+PAGES = ("", "keys/", "prompt/", "own-answers/")
+
+
+@pytest.fixture
+def open_site(transactional_db: None) -> Site:
+    return make_site()
+
+
+def enter(visitor: NewVisitor, site: Site, **more: Any) -> Watched:
+    """Open a browser in which the site's owner has just logged in."""
+    watched = visitor(**more)
+    session = owner_client(site).cookies["sessionid"].value
+    watched.page.context.add_cookies(
+        [{"name": "sessionid", "value": session, "url": watched.base_url}]
+    )
+    return watched
+
+
+def test_the_switch_works_by_mouse_and_keyboard(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site)
+    switch = watched.open("/").get_by_role("switch")
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "false")
+    assert not Channel.objects.get().is_enabled
+    switch.press("Space")
+    expect(switch).to_have_attribute("aria-checked", "true")
+    assert Channel.objects.get().is_enabled
+    watched.assert_clean()
+
+
+def test_a_key_is_revealed_hidden_and_copied(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open("/")
+    text = page.locator("[data-key-text]").first
+    page.locator("[data-key-reveal]").first.click()
+    expect(text).to_have_text(open_site.api_key)
+    page.locator("[data-key-reveal]").first.click()
+    expect(text).to_have_text(re.compile("…"))
+    page.locator("[data-key-copy]").first.click()
+    expect(page.locator(".gw-toast").last).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == open_site.api_key
+    watched.assert_clean()
+
+
+def test_a_new_channel_ends_at_its_keys_and_a_rotation_at_the_new_one(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open("/channels/new/")
+    page.get_by_label("Name").fill("Blog")
+    page.get_by_role("button", name="Make the channel").click()
+    expect(page.locator(".gw-fresh code")).to_have_count(2)
+    page.get_by_role("button", name="Copy the live key").click()
+    expect(page.locator(".gw-toast").last).to_contain_text("Copied")
+    watched.open(page_of(open_site, "keys/"))
+    page.get_by_role("button", name=re.compile("^Rotate amgai_…")).click()
+    page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+    expect(page.locator(".gw-fresh code")).to_have_count(1)
+    expect(page.get_by_text("Ends", exact=True)).to_have_count(1)
+    watched.assert_clean()
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_the_pages_fit_and_can_be_used_by_everybody(
+    open_site: Site, visitor: NewVisitor, width: int, look: Any
+) -> None:
+    watched = enter(visitor, open_site, width=width, look=look)
+    addresses = {"overview": "/", "new-channel": "/channels/new/", "audit-log": "/audit-log/"}
+    addresses |= {
+        f"channel-{rest.strip('/') or 'settings'}": page_of(open_site, rest) for rest in PAGES
+    }
+    for name, address in addresses.items():
+        page = watched.open(address)
+        shoot(watched, name, width=width, look=look)
+        assert serious_findings(page) == [], address
+    watched.assert_clean()
+
+
+def test_the_current_tab_can_be_seen_on_a_phone(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open(page_of(open_site, "playground/"))
+    expect(page.locator(".gw-tab[aria-current=page]")).to_be_in_viewport(ratio=0.9)
+    watched.assert_clean()
+
+
+def test_what_loads_later_leaves_the_browser_tab_its_title(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    ApiClient(open_site.api_key).chat("Hello!", metadata={"url": "https://shop.example/"})
+    watched = enter(visitor, open_site)
+    page = watched.open("/usage/")
+    expect(page.get_by_role("heading", name="Top pages")).to_be_visible()
+    expect(page).to_have_title(re.compile("Usage"))
+    watched.assert_clean()
+
+
+def test_the_page_shows_even_if_its_scripts_never_come(
+    visitor: NewVisitor, open_site: Site
+) -> None:
+    watched = enter(visitor, open_site)
+    watched.page.route("**/alpine.js", lambda route: route.abort())
+    page = watched.page
+    page.goto(watched.base_url + "/", wait_until="commit")
+    expect(page.get_by_role("heading", name="Channels")).to_be_visible()
+    watched.expect_error(r"alpine\.js")
+
+
+def test_the_playground_leads_to_its_own_conversation(open_site: Site, visitor: NewVisitor) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open(page_of(open_site, "playground/"))
+    page.get_by_label("Message", exact=True).fill("Where is my parcel?")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("tokens:")).to_be_visible()
+    page.locator("[data-list]").click()
+    expect(page.get_by_role("link", name="Where is my parcel?")).to_be_visible()
+    watched.assert_clean()
+
+
+def test_charts_on_a_phone_show_today(open_site: Site, visitor: NewVisitor) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open("/usage/")
+    page.locator(".gw-usage-chart").first.scroll_into_view_if_needed()
+    # The only bar is today's.
+    expect(page.locator(".gw-usage-chart .gw-bar")).to_be_in_viewport(ratio=0.9)
+    watched.assert_clean()
+
+
+def test_paragraphs_and_lists_of_a_transcript_stand_apart(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    text = "One.\n\nTwo.\n\n- a\n- b\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\nEnd."
+    Message.objects.filter(role="assistant").update(content=text)
+    session = ChatSession.objects.get()
+    watched = enter(visitor, open_site)
+    page = watched.open(f"/conversations/{session.pk}/")
+    for kind in ("p:nth-child(2)", "ul", "table", "p:last-child"):
+        block = page.locator(f".gw-prose > {kind}")
+        gap = block.evaluate(
+            "one => one.getBoundingClientRect().top"
+            " - one.previousElementSibling.getBoundingClientRect().bottom"
+        )
+        assert gap >= 8, kind
+    watched.assert_clean()

@@ -1,0 +1,93 @@
+"""Pages without JavaScript, and on paper: they show, nothing covers them, no control is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect
+
+from channels.models import Channel
+from channels.tests.factories import Site
+from dashboard.tests.browser.conftest import Watched
+from dashboard.tests.browser.test_journeys import person, site_with_people
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+NewReader = Callable[..., Watched]
+
+
+@pytest.fixture
+def reader(browser: Browser, live_server: Any) -> Iterator[NewReader]:
+    """Return a function that logs somebody in, in a browser of their own."""
+    contexts = []
+
+    def read(email: str, *, has_scripts: bool, width: int = 1440) -> Watched:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=has_scripts
+        )
+        contexts.append(context)
+        watched = Watched(context.new_page(), live_server.url)
+        watched.log_in(email)
+        return watched
+
+    yield read
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def site(transactional_db: None) -> Site:
+    person("boss@example.com", is_staff=True, is_superuser=True)
+    return site_with_people()
+
+
+def see(page: Page, shown: list[str], hidden: list[str]) -> None:
+    for selector in shown:
+        expect(page.locator(selector).first).to_be_visible()
+    for selector in hidden:
+        expect(page.locator(f"{selector} >> visible=true")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int) -> None:
+    owner = reader("owner@example.com", has_scripts=False, width=width)
+    page = owner.page
+    page.get_by_role("link", name="New channel").click()
+    page.get_by_label("Name").fill("Second shop")
+    page.get_by_role("button", name="Make the channel").click()
+    assert Channel.objects.filter(name="Second shop").exists()
+    page.get_by_role("link", name="Usage").first.click()
+    see(page, [".gw-stat"], [])
+    for name in ("keys", "connect", "playground"):
+        owner.open(reverse(f"console:{name}", args=[site.channel.id]))
+        dead = "[data-copy], [data-dialog], [data-test-key], .gw-tab[data-tab], [data-playground]"
+        see(page, [".gw-alert-warn" if name == "playground" else ".gw-card"], dead.split(", "))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_covers_the_staffs_pages_without_javascript(
+    site: Site, reader: NewReader, width: int
+) -> None:
+    page = reader("boss@example.com", has_scripts=False, width=width).open("/admin/")
+    page.get_by_role("link", name="Accounts", exact=True).first.click()
+    see(page, ["#changelist-filter a"], ["#command-submit", "button[x-on\\:click]"])
+    page.locator("#result_list").get_by_role("link", name="owner@example.com").first.click()
+    page.get_by_label("Name").first.fill("Renamed")
+    page.get_by_role("button", name="Save", exact=True).click()
+    see(page, ["#result_list >> text=Renamed"], [])
+
+
+def test_paper_has_neither_menu_nor_buttons(site: Site, reader: NewReader) -> None:
+    owner = reader("owner@example.com", has_scripts=True, width=794)
+    boss = reader("boss@example.com", has_scripts=True, width=794)
+    paths = [(owner, reverse(f"console:{name}")) for name in ("index", "usage", "team", "credits")]
+    paths += [(owner, reverse("console:keys", args=[site.channel.id])), (owner, "/accounts/2fa/")]
+    paths += [(boss, "/admin/channels/account/")]
+    paths += [(boss, f"/admin/channels/account/{site.account_id}/change/")]
+    for somebody, path in paths:
+        somebody.page.emulate_media(media="print")
+        somebody.open(path)
+        see(somebody.page, ["main"], ["#nav-sidebar", "button", ".gw-btn", "#toolbar"])

@@ -1,0 +1,302 @@
+"""The content security policy in a browser: every page obeys it, and it blocks attacks.
+
+Every page is opened with hostile text in every field. The shared fixture fails on everything that
+the policy blocks, on every error, and on every expression that Alpine's CSP build cannot parse.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from channels.models import Route, User
+from conftest import FakeProvider
+from dashboard.staff import urls as staff_urls
+from dashboard.tests.browser.conftest import NewVisitor, Watched
+from dashboard.tests.console_clients import log_in
+from dashboard.tests.test_strangers import IDS, Tenant, address_of
+from gateway.tests.test_hostile_text import MARK, make_hostile_tenant
+from gateway.tests.test_policies import CONSOLE
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+# Parsed, never run: after `false &&` an expression is only parsed. The value of x-for is not an
+# expression.
+UNREADABLE = r"""() => {
+  const found = [];
+  const look = (root) => {
+    for (const element of root.querySelectorAll("*")) {
+      if (element instanceof HTMLTemplateElement) look(element.content);
+      for (const { name, value } of element.attributes) {
+        const isRead = /^(x-(data|init|show|bind|on|text|if|model|anchor|resize)\b|@|:)/.test(name);
+        if (!isRead || !value) continue;
+        try { Alpine.evaluate(document.body, `false && (${value.trim().replace(/;$/, "")})`); }
+        catch (error) { found.push(`${name}="${value}": ${error.message}`); }
+      }
+    }
+  };
+  look(document);
+  return found;
+}"""
+
+
+@pytest.fixture
+def tenant(provider: FakeProvider, transactional_db: None) -> Tenant:
+    return make_hostile_tenant(provider)
+
+
+def enter(visitor: NewVisitor, user: User, **more: Any) -> Watched:
+    """Open a browser in which somebody has just logged in, and watch for hostile text that runs."""
+    watched = visitor(**more)
+    session = log_in(user).cookies["sessionid"].value
+    cookie: Any = {"name": "sessionid", "value": session, "url": watched.base_url}
+    watched.page.context.add_cookies([cookie])
+    watched.page.add_init_script(f"window.{MARK} = () => console.error('the hostile text runs')")
+    return watched
+
+
+def boss() -> User:
+    return User.objects.create_superuser("boss@example.com")
+
+
+def open_all(watched: Watched, paths: list[str]) -> None:
+    found = []
+    for path in paths:
+        page = watched.open(path)
+        if page.evaluate("typeof Alpine !== 'undefined'"):
+            found += [f"{path}: {one}" for one in page.evaluate(UNREADABLE)]
+        found += [f"{path}: {error}" for error in watched.errors]
+        watched.errors.clear()
+    assert found == []
+
+
+LOOKS = [(1440, "light"), (390, "dark")]
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_every_page_of_the_staff_obeys_it(
+    tenant: Tenant, visitor: NewVisitor, width: int, look: str
+) -> None:
+    paths = ["/admin/", "/admin/password_change/"]
+    for model in admin.site._registry:
+        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        pk = model._base_manager.values_list("pk", flat=True)[0]
+        registered = admin.site._registry[model]
+        paths += [base, *(f"{base}{pk}/{page}/" for page in ("change", "history"))]
+        request: Any = type("Request", (), {"user": User(is_superuser=True, is_active=True)})
+        if registered.has_add_permission(request):
+            paths.append(f"{base}add/")
+        if registered.has_delete_permission(request):
+            paths.append(f"{base}{pk}/delete/")
+    paths.append(f"/admin/channels/user/{tenant.people['owner'].pk}/password/")
+    values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
+    # The last one exists only with PROVIDER_BASE_URL.
+    left_out = {"verify_now", "ask_workers", "test_environment"}
+    paths += [
+        "/admin" + address_of(page, values)
+        for page in staff_urls.urlpatterns
+        if page.name not in left_out
+    ]
+    paths.append(f"/admin/credits/book/?accounts={tenant.account.pk}&deed=add")
+    open_all(enter(visitor, boss(), width=width, look=look), paths)
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_every_page_of_an_owner_obeys_it(
+    tenant: Tenant, visitor: NewVisitor, width: int, look: str
+) -> None:
+    owner = tenant.people["owner"]
+    client, values = log_in(owner), {name: find(tenant) for name, (find, _) in IDS.items()}
+    paths = [address_of(page, values) for page in CONSOLE if page.name != "logout"]
+    paths += [
+        "/accounts/password/change/", "/accounts/email/", "/accounts/2fa/",
+        "/accounts/2fa/webauthn/", "/accounts/2fa/recovery-codes/",
+        "/accounts/2fa/totp/deactivate/", "/accounts/reauthenticate/", "/docs/",
+        "/accounts/logout/",
+    ]  # fmt: skip
+    shown = [path for path in paths if _is_page(client.get(path))]
+    assert len(shown) > 20
+    open_all(enter(visitor, owner, width=width, look=look), shown)
+    # The owner's passkey is made up. A person without one can add one.
+    setting_up = ["/accounts/2fa/webauthn/add/", "/accounts/2fa/totp/activate/"]
+    open_all(enter(visitor, tenant.people["editor"], width=width, look=look), setting_up)
+
+
+def _is_page(response: Any) -> bool:
+    is_html = response.get("Content-Type", "").startswith("text/html")
+    return response.status_code == 200 and is_html and not response.get("Content-Disposition")
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_every_public_page_obeys_it(
+    transactional_db: None, visitor: NewVisitor, width: int, look: str
+) -> None:
+    pages = (
+        "login",
+        "signup",
+        "password/reset",
+        "password/reset/done",
+        "confirm-email",
+        "inactive",
+    )
+    open_all(visitor(width=width, look=look), [f"/accounts/{page}/" for page in pages] + ["/docs/"])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "fetch('/hit')",
+        "$el.ownerDocument.defaultView.fetch('/hit')",
+        "$el.constructor.constructor('fetch(`/hit`)')()",
+        "frame.constructor('fetch(`/hit`)')()",
+        "sortRecords.constructor('fetch(`/hit`)')()",
+        "(() => fetch('/hit'))()",
+        "$el.innerHTML = '<img src=/hit>'",
+        "$el.insertAdjacentHTML('beforeend', '<img src=/hit>')",
+        "$dispatch.constructor.call(null, 'fetch(`/hit`)')()",
+    ],
+)
+def test_markup_that_got_into_a_page_runs_no_script(
+    tenant: Tenant, visitor: NewVisitor, attack: str
+) -> None:
+    """If a text does end up as markup, the policy and Alpine's build still stop it."""
+    watched = enter(visitor, boss())
+    page = watched.open("/admin/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(
+        """(attack) => {
+          const all = document.createElement("div");
+          all.innerHTML = `<b x-data x-init="${attack}"></b><b onclick="${attack}" id="old"></b>
+            <b hx-get="/admin/" hx-trigger="click[${attack}]" id="hx"></b>
+            <b hx-get="/admin/" hx-trigger="load" hx-vals="js:{a: ${attack}}"></b>
+            <form hx-post="/admin/hit" hx-trigger="load"></form>`;
+          document.body.append(all);
+          htmx.process(all);
+          document.getElementById("old").click();
+          document.getElementById("hx").click();
+        }""",
+        attack,
+    )
+    # Requested last, so that everything the attack requests has been seen by then.
+    page.evaluate(
+        "() => new Promise((done) => Alpine.nextTick(() => fetch('/favicon.ico').then(done)))"
+    )
+    assert any("favicon" in url for url in asked)
+    assert [url for url in asked if "hit" in url] == []
+    watched.expect_error("")
+
+
+# --- What people do with the frame --------------------------------------------------------------
+
+
+def palette_of(page: Page) -> Any:
+    return page.locator("#search-input-command")
+
+
+def test_theme_sidebar_and_phone_menu(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, tenant.people["owner"]).open("/")
+    html = page.locator("html")
+    for name, css in (("Dark", "dark"), ("Light", "light")):
+        page.locator("details.gw-menu summary").last.click()
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(html).to_have_class(css)
+        page.reload()
+        expect(html).to_have_class(css)
+    sidebar = page.locator("#nav-sidebar")
+    page.get_by_role("button", name="Show or hide the menu").click()
+    expect(sidebar).to_be_hidden()
+    page.reload()
+    expect(sidebar).to_be_hidden()
+    page.get_by_role("button", name="Show or hide the menu").click()
+    expect(sidebar).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(sidebar).to_be_hidden()
+    page.get_by_role("button", name="Open the menu").click()
+    expect(sidebar).to_be_visible()
+    page.get_by_role("button", name="Close the menu").click()
+    expect(sidebar).to_be_hidden()
+
+
+def test_the_search_and_the_palette_lead_on(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, boss()).open("/admin/")
+    field = page.locator("#nav-filter")
+    field.press_sequentially("plan")
+    expect(page.locator("#search-results a").first).to_be_visible()
+    field.press("Escape")
+    expect(page.locator("#search-results")).to_be_hidden()
+    field.press_sequentially("plan")
+    expect(page.locator("#search-results a").first).to_be_visible()
+    field.press("ArrowDown")
+    field.press("Enter")
+    page.wait_for_url("**/admin/channels/plan/**")
+    page.locator("h1").first.click()
+    page.keyboard.press("Control+k")
+    expect(palette_of(page)).to_be_focused()
+    palette_of(page).press_sequentially("provider")
+    expect(page.locator("#command-results-list li").first).to_be_visible()
+    palette_of(page).press("Enter")
+    page.wait_for_url("**/admin/channels/provider/**")
+    page.locator("h1").first.click()
+    page.keyboard.press("Control+k")
+    palette_of(page).press("Escape")
+    expect(palette_of(page)).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.locator("#searchbar")).to_be_focused()
+
+
+def test_lists_have_filters_and_actions(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, boss()).open("/admin/channels/apikey/")
+    page.locator("#changelist a", has_text="Filters").click()
+    expect(page.locator("#changelist-filter")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#changelist-filter")).to_be_hidden()
+    page.locator("input.action-select").first.check()
+    bar = page.locator("#changelist-actions")
+    expect(bar).to_be_visible()
+    width = page.locator("#changelist-form").evaluate("form => form.clientWidth")
+    assert abs(bar.evaluate("bar => bar.clientWidth") - width) < 20
+    bar.locator("select[name=action]").select_option(label="Revoke the selected keys")
+    bar.get_by_role("button", name="Run").click()
+    expect(page.get_by_text("Revoked: the next request")).to_be_visible()
+
+
+def test_forms_have_tabs_rows_and_lookups(tenant: Tenant, visitor: NewVisitor) -> None:
+    User.objects.create_user("newcomer@example.com")
+    path = f"/admin/channels/account/{tenant.account.pk}/change/"
+    page = enter(visitor, boss()).open(path)
+    group, rows = page.locator("#memberships-group"), page.locator("#memberships-group .form-group")
+    expect(group).to_be_hidden()
+    page.locator("#tabs-items").get_by_text("Memberships").click()
+    expect(group).to_be_visible()
+    expect(page.locator("#account_form")).to_have_attribute("action", f"{path}#memberships")
+    before = rows.count()
+    group.locator(".add-row a, .add-row button, .add-row").first.click()
+    expect(rows).to_have_count(before + 1)
+    group.locator(".select2-selection:visible").last.click()
+    page.locator(".select2-search__field").last.press_sequentially("newcomer")
+    page.locator(".select2-results__option", has_text="newcomer@example.com").click()
+    expect(group).to_contain_text("newcomer@example.com")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was changed successfully")).to_be_visible()
+    assert tenant.account.memberships.filter(user__email="newcomer@example.com").exists()
+
+
+def test_a_page_of_staff_saves_and_says_so(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, boss()).open("/admin/channels/plan/add/")
+    page.get_by_label("Name").fill("Small")
+    page.get_by_label("Credits a month").fill("0")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+
+def test_pages_of_the_console_open_dialogs(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, tenant.people["owner"]).open(
+        reverse("console:keys", args=[tenant.site.channel.id])
+    )
+    page.locator("[data-dialog]").first.click()
+    expect(page.get_by_role("dialog").first).to_be_visible()

@@ -1,0 +1,160 @@
+"""Prompts: every save is a version, versions can be compared and restored, no silent overwrite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from channels import channel_changes
+from channels.models import AuditEntry, Channel, PromptVersion
+from channels.tests.factories import Site
+from conftest import ApiClient, FakeProvider
+from conversations.models import Message
+from dashboard.tests.console_clients import (
+    UNKNOWN,
+    assert_same_404,
+    member_client,
+    owner_client,
+    page_of,
+    staff_guest,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def digest_on(client: Any, site: Site) -> str:
+    return str(client.get(page_of(site, "prompt/")).context["form"]["digest"].value())
+
+
+def save(client: Any, site: Site, text: str, note: str = "", digest: str | None = None) -> Any:
+    form = {"system_prompt": text, "prompt_note": note}
+    return client.post(
+        page_of(site, "prompt/save/"), form | {"digest": digest or digest_on(client, site)}
+    )
+
+
+def stored(site: Site) -> Channel:
+    return Channel.objects.get(id=site.channel.id)
+
+
+def test_a_saved_prompt_is_a_version_that_messages_remember(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    client = member_client(site, "editor")
+    assert save(client, site, "Be brief.\r\nBe kind.", "first words").status_code == 302
+    version = PromptVersion.objects.get(channel=site.channel, number=2)
+    assert version.author is not None
+    assert (version.text, version.note) == ("Be brief.\nBe kind.", "first words")
+    api.chat()
+    assert provider.prompts[0][0]["content"].startswith("Be brief.\nBe kind.")
+    assert Message.objects.get(role="assistant").prompt_version == 2
+    page = client.get(page_of(site, "prompt/")).content.decode()
+    assert "first words" in page
+    assert "editor@example.com" in page
+    assert "about 5 tokens" in page
+    assert "16,000 characters" in page
+
+
+def test_the_same_text_makes_no_version(site: Site) -> None:
+    client = owner_client(site)
+    digest = digest_on(client, site)
+    for _ in range(2):
+        assert save(client, site, "Hello", digest=digest).status_code == 302
+    assert stored(site).prompt_version == 2
+    assert PromptVersion.objects.filter(channel=site.channel).count() == 2
+
+
+def test_white_space_is_the_owners_choice(site: Site) -> None:
+    save(owner_client(site), site, "  Hi\n\n")
+    assert stored(site).system_prompt == "  Hi\n\n"
+
+
+def test_a_prompt_has_a_limit_in_characters_not_bytes(site: Site) -> None:
+    client = owner_client(site)
+    assert save(client, site, "é\r\n" * 8_000).status_code == 302
+    assert len(stored(site).system_prompt) == 16_000
+    response = save(client, site, "x" * 16_001)
+    assert response.status_code == 422
+    assert "16,000" in str(response.context["form"].errors["system_prompt"])
+    assert save(client, site, "a\x00b").status_code == 422
+    assert save(client, site, "x", note="n" * 201).status_code == 422
+    assert stored(site).prompt_version == 2
+
+
+def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
+    client, editor = owner_client(site), member_client(site, "editor")
+    digest = digest_on(client, site)
+    save(editor, site, "Theirs")
+    response = save(client, site, "Mine", digest=digest)
+    assert response.status_code == 409
+    page = response.content.decode()
+    assert "editor@example.com saved it" in page
+    assert ">\nMine</textarea>" in page
+    assert stored(site).system_prompt == "Theirs"
+    # Both are shown side by side, and saving again keeps the person's own text.
+    (both,) = response.context["differences"]
+    assert [line.parts[0][0] for line in (*both.theirs, *both.yours)] == ["Theirs", "Mine"]
+    fresh = response.context["form"]["digest"].value()
+    assert save(client, site, "Mine", digest=fresh).status_code == 302
+    assert stored(site).system_prompt == "Mine"
+
+
+def test_versions_are_compared_and_brought_back_once(site: Site) -> None:
+    client = owner_client(site)
+    save(client, site, "Be brief.\nAnswer in <b>English</b>.")
+    save(client, site, "Be brief.\nAnswer in <b>French</b>.")
+    page = client.get(page_of(site, "prompt/2/")).content.decode()
+    assert "removed: " in page
+    assert "<mark>English</mark>" in page
+    assert "<mark>French</mark>" in page
+    assert "&lt;b&gt;" in page
+    client.post(page_of(site, "prompt/2/restore/"))
+    response = client.post(page_of(site, "prompt/2/restore/"), follow=True)
+    assert "already has the text of version 2" in response.content.decode()
+    channel = stored(site)
+    assert (channel.prompt_version, channel.system_prompt) == (
+        4,
+        "Be brief.\nAnswer in <b>English</b>.",
+    )
+    assert PromptVersion.objects.get(number=4).note == "Back to version 2"
+    assert AuditEntry.objects.filter(action="channel.updated").count() == 3
+    assert "Both have the same text." in client.get(page_of(site, "prompt/2/")).content.decode()
+
+
+def test_viewers_and_guests_read_and_change_nothing(site: Site) -> None:
+    channel_changes.update_channel(channel_id=str(site.channel.id), system_prompt="Hello")
+    for client in (member_client(site, "viewer"), staff_guest(site)):
+        page = client.get(page_of(site, "prompt/")).content.decode()
+        assert "Hello" in page
+        assert "Save as a new version" not in page
+        assert "Roll back" not in client.get(page_of(site, "prompt/1/")).content.decode()
+        assert client.post(page_of(site, "prompt/save/"), {"system_prompt": "x"}).status_code == 403
+        assert client.post(page_of(site, "prompt/1/restore/")).status_code == 403
+    assert stored(site).prompt_version == 2
+
+
+def test_a_strangers_versions_and_unknown_numbers_are_alike(site: Site, stranger: Site) -> None:
+    channel_changes.update_channel(channel_id=str(site.channel.id), system_prompt="Secret")
+    client = owner_client(stranger)
+    for rest in ("prompt/", "prompt/2/"):
+        assert_same_404(client, rest, page_of(site, rest), f"/channels/{UNKNOWN}/{rest}")
+    for rest in ("prompt/save/", "prompt/2/restore/"):
+        assert_same_404(
+            client, rest, page_of(site, rest), f"/channels/{UNKNOWN}/{rest}", system_prompt="x"
+        )
+    mine = [page_of(stranger, f"prompt/{number}/") for number in (1, 2, 9)]
+    assert_same_404(client, *mine)
+    assert client.get(page_of(stranger, f"prompt/{10**30}/")).status_code == 404
+    assert client.post(page_of(stranger, "prompt/2/restore/")).status_code == 404
+
+
+def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: Any) -> None:
+    client = owner_client(site)
+    for number in range(30):
+        channel_changes.update_channel(channel_id=str(site.channel.id), system_prompt=str(number))
+    client.get(page_of(site, "prompt/"))
+    with django_assert_max_num_queries(10):
+        page = client.get(page_of(site, "prompt/"))
+    assert page.content.decode().count("Roll back") == 19
+    assert client.get(page_of(site, "prompt/?page=2")).status_code == 200

@@ -1,0 +1,347 @@
+"""The Usage page: correct figures, compared openly with the ledger, only of this account."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from channels.models import Membership, User
+from channels.tests.factories import Site, make_site, set_prices
+from common.pages import spreadsheets
+from common.pages.durations import duration
+from conftest import ApiClient, FakeProvider, reply, run_in_threads
+from conversations.models import FailedRequest, Message
+from conversations.usage import reports
+from dashboard import charts
+from dashboard.charts import Series
+from dashboard.tests.console_clients import ConsoleClient, account_page
+
+pytestmark = pytest.mark.django_db
+
+FORMULA = '=HYPERLINK("https://evil.example")'
+
+
+def log_in(email: str = "owner@example.com") -> Client:
+    client = ConsoleClient()
+    client.force_login(User.objects.get(email=email))
+    return client
+
+
+@pytest.fixture
+def owner(site: Site) -> Client:
+    return log_in()
+
+
+def csv_rows(response: Any) -> list[dict[str, str]]:
+    text = b"".join(response.streaming_content).decode()
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+def test_shows_figures_and_that_they_equal_the_ledger(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    api = ApiClient(site.api_key)
+    provider.script.append(reply(input_tokens=1234, output_tokens=56))
+    api.chat()
+    provider.fail()
+    api.chat()
+    Message.objects.update(duration_ms=1500)
+    page = owner.get("/usage/")
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "These totals equal the ledger: 1 credit charged." in text
+    assert "1,234" in text
+    assert "provider_error: 1" in text
+    assert "all times UTC" in text
+    assert text.count('<svg class="gw-chart"') == 3
+    assert page.context["report"].total.request_count == 2
+
+
+@pytest.mark.parametrize("query", ["?range=24h", "?range=30d", "?traffic=test", "?model=none"])
+def test_every_period_opens(owner: Client, query: str) -> None:
+    assert owner.get("/usage/" + query).status_code == 200
+
+
+def test_an_empty_account_is_told_what_to_do(owner: Client) -> None:
+    assert b"No requests in this time" in owner.get("/usage/").content
+
+
+def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakeProvider) -> None:
+    ApiClient(site.api_key).chat()
+    today = timezone.now().date()
+    query = f"?range=own&first={today}&last={today}"
+    assert owner.get("/usage/" + query).context["report"].total.reply_count == 1
+    earlier = today - timedelta(days=1)
+    page = owner.get(f"/usage/?range=own&first={earlier}&last={earlier}")
+    assert page.context["report"].total.reply_count == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("range=own", "Choose a day."),
+        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
+        ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
+        ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
+        ("range=century", "Choose one of the options."),
+        ("channel=nonsense", "Choose one of the options."),
+    ],
+)
+def test_wrong_filters_are_said_beside_the_field(owner: Client, query: str, words: str) -> None:
+    page = owner.get("/usage/?" + query)
+    assert page.status_code == 200
+    assert words in page.content.decode()
+    assert owner.get("/usage/days.csv?" + query).status_code == 404
+
+
+def test_filters_are_said_to_hide_part_of_the_ledger(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    ApiClient(site.api_key).chat(metadata={"url": "https://s.example/a"})
+    page = owner.get("/usage/", {"page": "https://s.example/"})
+    assert b"not compared with the ledger" in page.content
+    assert page.context["report"].total.reply_count == 1
+    assert owner.get("/usage/", {"page": "https://x"}).context["report"].total.reply_count == 0
+
+
+def test_a_difference_from_the_ledger_is_shown(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    ApiClient(site.api_key).chat()
+    Message.objects.filter(role="assistant").update(charged_microcredits=400_000)
+    page = owner.get("/usage/").content.decode()
+    assert "The ledger has 1 credit charged in this time, 0.6 more" in page
+
+
+def test_an_erased_session_keeps_its_books(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    api = ApiClient(site.api_key)
+    api.chat()
+    api.erase()
+    assert b"These totals equal the ledger: 1 credit charged." in owner.get("/usage/").content
+
+
+def test_a_strangers_channel_is_as_unknown_as_any(
+    site: Site, stranger: Site, owner: Client, provider: FakeProvider
+) -> None:
+    ApiClient(stranger.api_key).chat()
+    theirs = owner.get("/usage/", {"channel": str(stranger.channel.id)})
+    unknown = owner.get("/usage/", {"channel": str(uuid.uuid4())})
+    for page in (theirs, unknown):
+        assert "Choose one of the options." in page.content.decode()
+        assert page.context["report"].total.request_count == 0
+        assert b"Stranger" not in page.content
+    for path in ("days.csv", "requests.csv"):
+        query = {"channel": str(stranger.channel.id)}
+        assert owner.get(f"/usage/{path}", query).status_code == 404
+        assert not [row for row in csv_rows(owner.get(f"/usage/{path}")) if "Stranger" in str(row)]
+
+
+def test_a_viewer_may_look(site: Site) -> None:
+    user = User.objects.create_user("viewer@example.com")
+    Membership.objects.create(account=site.channel.account, user=user)
+    for path in ("", "pages/", "days.csv", "requests.csv"):
+        assert log_in("viewer@example.com").get(f"/usage/{path}").status_code == 200
+
+
+def test_top_pages_lead_to_their_figures(site: Site, owner: Client, provider: FakeProvider) -> None:
+    ApiClient(site.api_key).chat(metadata={"url": "javascript:alert(1)"})
+    text = owner.get("/usage/pages/").content.decode()
+    assert "javascript:alert(1)</a>" in text
+    assert 'href="javascript' not in text
+
+
+def test_the_csv_by_day_has_the_figures(site: Site, owner: Client, provider: FakeProvider) -> None:
+    ApiClient(site.api_key).chat()
+    response = owner.get("/usage/days.csv?range=7d")
+    assert response["Content-Type"] == "text/csv; charset=utf-8"
+    assert response["Content-Disposition"].startswith('attachment; filename="usage-days-')
+    rows = csv_rows(response)
+    assert len(rows) == 7
+    assert (rows[-1]["requests"], rows[-1]["credits"]) == ("1", "1.000000")
+    assert rows[0]["p50_seconds"] == ""
+
+
+def test_the_csv_of_requests_honours_filters_and_runs_no_formula(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    api = ApiClient(site.api_key)
+    api.chat(session_id=FORMULA, metadata={"url": "@SUM(A1)"})
+    provider.fail("timeout")
+    api.chat(session_id="-1+1")
+    ApiClient(make_site(name="+Second").api_key).chat()
+    rows = csv_rows(owner.get("/usage/requests.csv"))
+    assert [row["status"] for row in rows] == ["answered", "failed", "answered"]
+    assert rows[0]["session_id"] == "'" + FORMULA
+    assert rows[0]["page"] == "'@SUM(A1)"
+    assert rows[1]["session_id"] == "'-1+1"
+    assert (rows[1]["error"], rows[1]["reason"]) == ("provider_error", "timeout")
+    assert rows[2]["channel"] == "'+Second"
+    assert rows[0]["credits"] == "1.000000"
+    only = owner.get("/usage/requests.csv", {"channel": str(site.channel.id)})
+    assert len(csv_rows(only)) == 2
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1+1", "@x", "\tx", "\rx"])
+def test_text_can_be_no_formula(text: str) -> None:
+    assert spreadsheets.safe(text) == "'" + text
+
+
+@pytest.mark.parametrize("cell", [-1, -0.5, None, "1", "-1.500000", ""])
+def test_numbers_stay_numbers(cell: Any) -> None:
+    assert spreadsheets.safe(cell) == cell
+
+
+@pytest.mark.django_db(transaction=True)
+def test_totals_equal_the_ledger_while_answers_come_in(
+    site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_report = reports.get_report
+
+    def and_an_answer(scope: Any) -> Any:
+        report = get_report(scope)
+        if not scope.is_test:
+            run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
+        return report
+
+    monkeypatch.setattr(reports, "get_report", and_an_answer)
+    assert "These totals equal the ledger: 0 credits" in owner.get("/usage/").content.decode()
+    assert "These totals equal the ledger: 1 credit" in owner.get("/usage/").content.decode()
+
+
+def test_the_page_takes_few_queries(
+    site: Site, owner: Client, provider: FakeProvider, django_assert_max_num_queries: Any
+) -> None:
+    for index in range(5):
+        ApiClient(make_site(name=f"Shop {index}").api_key).chat()
+        FailedRequest.objects.create(
+            channel=site.channel, is_test=False, error_code="overloaded", created_at=timezone.now()
+        )
+    with django_assert_max_num_queries(13):
+        owner.get(account_page(site, "usage/"))
+    with django_assert_max_num_queries(12):
+        owner.get(account_page(site, "usage/pages/"))
+
+
+# --- Charts ---------------------------------------------------------------------------------------
+
+
+def test_charts_say_their_figures_and_escape_names() -> None:
+    series = [Series("<b>", [1, 3]), Series("Errors", [0, 2], "gw-series-bad")]
+    drawn = charts.bar_chart(["1 May", "2 May"], series, title="A & B")
+    assert "<title>2 May: Errors 2</title>" in drawn
+    assert "&lt;b&gt;" in drawn
+    assert 'aria-label="A &amp; B"' in drawn
+    assert ">1 May</text>" in drawn
+
+
+def test_a_line_has_gaps_where_nothing_was_measured() -> None:
+    drawn = charts.line_chart(["a", "b", "c"], [Series("p50", [1.5, None, 0.25])], title="t")
+    assert drawn.count("M") == 2
+    assert drawn.count("<circle") == 2
+
+
+@pytest.mark.parametrize(
+    ("most", "tick"), [(0, 1), (1, 0.25), (3, 1), (7, 2), (10, 2.5), (399, 100), (0.03, 0.01)]
+)
+def test_axes_end_at_round_numbers(most: float, tick: float) -> None:
+    axis = charts._Axis(most)
+    assert axis.tick == pytest.approx(tick)
+    assert axis.tick * axis.count >= most
+
+
+def test_a_chart_of_nothing_is_drawn() -> None:
+    assert "<svg" in charts.bar_chart([], [Series("x", [])], title="t")
+    assert "<svg" in charts.line_chart(["a"], [Series("x", [None])], title="t")
+
+
+def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
+    page = owner.get("/usage/?range=7d")
+    own = next(query for name, _, query in page.context["ranges"] if name == "own")
+    assert b'name="first"' not in page.content
+    chosen = owner.get("/usage/?" + own)
+    scopes = page.context["scope"], chosen.context["scope"]
+    assert scopes[0].starts_at == scopes[1].starts_at
+    assert scopes[0].ends_at == scopes[1].ends_at
+    assert f'value="{scopes[0].starts_at:%Y-%m-%d}"' in chosen.content.decode()
+    # Switching back to a preset forgets the custom days.
+    assert all("first" not in query for name, _, query in chosen.context["ranges"] if name != "own")
+
+
+def test_answers_that_took_no_time_leave_no_empty_chart(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    ApiClient(site.api_key).chat()
+    Message.objects.update(duration_ms=0)
+    page = owner.get("/usage/").content.decode()
+    assert "Every answer took less than 1 ms." in page
+    assert "under 1 ms" in page
+    assert page.count('<svg class="gw-chart"') == 2
+
+
+def test_the_part_that_comes_later_leaves_the_title_of_the_page(site: Site, owner: Client) -> None:
+    ApiClient(site.api_key).chat()
+    assert b"ignoreTitle:true" in owner.get("/usage/").content
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 9, 10, 101])
+def test_axes_of_counts_have_whole_numbers(most: int) -> None:
+    drawn = charts.bar_chart(["a"], [Series("Requests", [most])], title="t", show=str)
+    axis = [part.split("<")[0] for part in drawn.split('text-anchor="end">')[1:]]
+    assert axis
+    assert all(tick.isdecimal() for tick in axis)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (0, "under 1 ms"),
+        (1, "1 ms"),
+        (999, "999 ms"),
+        (1_000, "1 s"),
+        (1_250, "1.25 s"),
+        (2_500, "2.5 s"),
+        (12_340, "12.3 s"),
+        (100_000, "100 s"),
+        (1_250_000, "1,250 s"),
+    ],
+)
+def test_times_are_in_three_digits(milliseconds: int, words: str) -> None:
+    assert duration(milliseconds) == words
+
+
+@pytest.mark.parametrize("took", [3, 40, 845, 2_500, 31_000])
+def test_a_time_is_the_same_figure_wherever_it_stands(
+    site: Site, owner: Client, provider: FakeProvider, took: int
+) -> None:
+    ApiClient(site.api_key).chat()
+    Message.objects.update(duration_ms=took)
+    page = owner.get("/usage/")
+    said = duration(page.context["report"].total.p50_ms)
+    latency = next(chart for chart in page.context["charts"] if chart["title"] == "Latency")
+    assert f": Median (p50) {said}<" in latency["drawing"]
+    assert page.content.decode().count(f">{said}<") >= 4
+    axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
+    assert axis[0] == "0"
+    assert len(set(axis)) == len(axis)
+    assert all(tick.endswith((" ms", " s")) for tick in axis[1:])
+    assert took >= 1_000 or all(tick.endswith(" ms") or tick == "1 s" for tick in axis[1:])
+
+
+def test_credits_are_the_same_figure_in_chart_and_table(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    set_prices(price_per_reply_microcredits=1_234_567)
+    ApiClient(site.api_key).chat()
+    page = owner.get("/usage/")
+    chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
+    assert ": Credits 1.234567<" in chart["drawing"]
+    assert page.context["report"].total.credits == "1.234567"

@@ -1,0 +1,409 @@
+"""How many requests a process works on at once, and how many calls it has in flight.
+
+Slots bound the work. A request holds a slot while it needs the CPU and the database, and gives it
+back while a provider answers, so that slow answers never delay quick refusals. The call gate bounds
+the calls in flight, in total and for each account and channel, and refuses a request beyond that at
+once. Both shed load in one process. No limit and no money depends on them.
+
+API requests also go through lanes: as many as keep the interpreter busy while others wait for the
+database. More requests at once would only compete with each other, and make PostgreSQL do the same
+(docs/decisions/0020).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, PayloadTooLarge
+from server import bodies
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Probes are answered within a second, however busy the slots are.
+PROBE_PATHS = ("/healthz", "/readyz")
+# The largest body of a page. The API has its own limits.
+PAGE_BODY_BYTES = 1024 * 1024
+# How long a request waits for a slot before the gateway answers 503.
+SLOT_WAIT_SECONDS = 30.0
+TOO_SLOW = (
+    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it in one go."
+)
+FEWEST_LANES = 2
+# A request stuck in its lane (on a row lock, say) blocks the next one for at most this long.
+LANE_WAIT_SECONDS = 0.25
+# One stay in a lane out of this many is measured, because reading a thread's CPU time is a system
+# call, twice a stay. Not a multiple of the two or three stays of a message, so that all kinds get
+# measured.
+MEASURED_STAYS = 5
+# How fast the number of lanes adapts: it doubles within 173 measured stays, and halves within 16.
+STEP_UP = 1.004
+STEPS_DOWN = 11
+# A call that returns must settle before its hold expires, with or without a slot.
+RETURN_WAIT_SECONDS = 3.0
+DRAIN_LOOK_SECONDS = 0.02
+
+
+class Places:
+    """At most `count` at once. The others wait in line, first come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.taken = 0
+        self._lock = threading.Lock()
+        self._line: deque[threading.Lock] = deque()
+
+    def enter(self, seconds: float) -> bool:
+        """Take a place. Returns False if none came free within `seconds`."""
+        with self._lock:
+            if self.taken < self.count and not self._line:
+                self.taken += 1
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._line.append(turn)
+        return turn.acquire(timeout=seconds) or not self._give_up(turn)
+
+    def _give_up(self, turn: threading.Lock) -> bool:
+        """Leave the line. Returns False if `leave` gave this waiter a place at this very moment."""
+        with self._lock:
+            if turn not in self._line:
+                return False
+            self._line.remove(turn)
+            return True
+
+    def leave(self) -> None:
+        """Give the place up and let the next ones in."""
+        with self._lock:
+            self.taken -= 1
+            while self._line and self.taken < self.count:
+                self.taken += 1
+                self._line.popleft().release()
+
+
+class Lane(NamedTuple):
+    """When a stay in a lane began: on the clock, and in this thread's CPU time, in seconds."""
+
+    clock: float
+    cpu: float
+
+
+class Lanes(Places):
+    """As many at once as the work needs: one runs Python, the others wait for the database.
+
+    With c seconds of CPU and w seconds in total for each request, w / c requests keep one
+    interpreter busy (Goetz et al., Java Concurrency in Practice, 8.2). But w includes waiting for
+    the interpreter or for a processor, which cannot be told apart. So the number of lanes follows
+    the ratio of the requests that waited least, one in twelve. It moves in small steps, eleven
+    times larger downwards than upwards (frugal streaming, Ma et al. 2013), so that of a thousand
+    stays 83 are below it.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(FEWEST_LANES)
+        self._most = max(most, FEWEST_LANES)
+        self._ratio = float(FEWEST_LANES)
+        self._stays = itertools.count()
+
+    def enter_soon(self) -> Lane | None:
+        """Wait briefly for a lane. Returns when the stay began if this stay is measured."""
+        if not self.enter(LANE_WAIT_SECONDS):
+            with self._lock:
+                self.taken += 1
+        if next(self._stays) % MEASURED_STAYS:
+            return None
+        return Lane(time.perf_counter(), time.thread_time())
+
+    def measure(self, lane: Lane) -> None:
+        """Adapt to a stay that ends. Called by the thread that entered."""
+        clock, cpu = time.perf_counter() - lane.clock, time.thread_time() - lane.cpu
+        with self._lock:
+            self._ratio *= STEP_UP if clock > self._ratio * cpu else STEP_UP**-STEPS_DOWN
+            self._ratio = min(max(self._ratio, FEWEST_LANES), self._most)
+            self.count = round(self._ratio)
+
+
+class _Held(threading.local):
+    """The slots that the request on this thread holds, and its lane if it takes one."""
+
+    slots: Slots | None = None
+    takes_lane = False
+    lane: Lane | None = None
+
+
+_held = _Held()
+
+
+class Slots:
+    """WSGI middleware: works on at most `limit` requests at once; the others wait.
+
+    A request never holds a slot while its body arrives. A page's body is read before the page takes
+    a slot. The API reads a body once it knows the caller, and gives the slot back meanwhile. Probes
+    skip the queue. A request that waits too long is passed on with a `gateway.refusal`, so that the
+    application renders the error.
+
+    Paths that begin with one of `quick`, the API's prefixes, also take a lane. Paths that begin
+    with one of `files` are handed to the server in one piece, because a stream would keep its
+    thread for as long as its reader likes.
+
+    `on_worn` is called when the process should be replaced (server/bodies.py).
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        limit: int,
+        quick: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
+        on_worn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.app = app
+        self._quick = quick
+        self._files = files
+        self._places = Places(limit)
+        self._lanes = Lanes(limit)
+        self.bodies = bodies.Bodies(on_worn)
+        self._in_flight = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in PROBE_PATHS:
+            return self.app(environ, start_response)
+        self._count(1)
+        stream = None
+        try:
+            if environ["PATH_INFO"].startswith(self._quick):
+                environ["gateway.slots"] = self
+            else:
+                self._read_page_body(environ)
+            response = self._work(environ, start_response)
+            if isinstance(response, list):
+                return response
+            is_file = environ["PATH_INFO"].startswith(self._files)
+            if is_file or not getattr(response, "streaming", True):
+                return whole(response)
+            # Its work is done except for waiting, so now only draining counts it.
+            stream = CountedStream(response, lambda: self._count(-1))
+            return stream
+        except ApiError as error:  # from a page's body; every other error was answered
+            return plain_answer(error, start_response)
+        finally:
+            # If another thread answered a late request, that thread has counted it.
+            if stream is None and "gateway.answered" not in environ:
+                self._count(-1)
+
+    def _read_page_body(self, environ: WSGIEnvironment) -> None:
+        """Read the whole body first, so that no slot waits for it."""
+        size = bodies.size_of(environ)
+        if size is None:
+            raise LengthRequired
+        if size > PAGE_BODY_BYTES:
+            raise PayloadTooLarge(PAGE_BODY_BYTES)
+        if size:
+            late = InvalidRequest(TOO_SLOW, headers={"Connection": "close"})
+            body = self.read_body(environ, size, owner="pages", late=late)
+            environ["wsgi.input"] = io.BytesIO(body)
+
+    def read_body(
+        self, environ: WSGIEnvironment, size: int, *, owner: Hashable, late: ApiError
+    ) -> bytes:
+        """Return up to `size` bytes of a body.
+
+        Raises Overloaded if too many bodies are being read. If the body takes too long, answers the
+        client with `late` from another thread, and then raises `late` here.
+        """
+
+        def answer_late() -> None:
+            try:
+                self._answer_instead(environ, late)
+            finally:
+                self._count(-1)
+
+        body = self.bodies.read(environ, size, owner=owner, answer_late=answer_late)
+        if "gateway.answered" in environ:
+            raise late
+        return body
+
+    def _answer_instead(self, environ: WSGIEnvironment, error: ApiError) -> None:
+        """Answer for a request whose own thread is blocked; what that thread answers is ignored."""
+        answer: list[Any] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], Any]:
+            answer[:] = [int(status.split(" ", 1)[0]), headers]
+            return lambda data: None
+
+        if environ["PATH_INFO"].startswith(self._quick):
+            again = environ | {"wsgi.input": io.BytesIO(), "gateway.refusal": error}
+            body = whole(self.app(again, start))
+        else:
+            body = plain_answer(error, start)
+        environ["gateway.respond"](*answer, b"".join(body))
+
+    def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
+        if not self._enter(SLOT_WAIT_SECONDS):
+            environ["gateway.refusal"] = Overloaded()
+            return self.app(environ, start_response)
+        try:
+            return self.app(environ, start_response)
+        finally:
+            self._leave()
+
+    def _enter(self, seconds: float) -> bool:
+        if not self._places.enter(seconds):
+            return False
+        _held.slots = self
+        if _held.takes_lane:
+            _held.lane = self._lanes.enter_soon()
+        return True
+
+    def _leave(self) -> None:
+        if _held.slots is None:
+            return
+        if _held.takes_lane:
+            if _held.lane:
+                self._lanes.measure(_held.lane)
+            self._lanes.leave()
+        _held.slots = _held.lane = None
+        self._places.leave()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._in_flight += change
+
+    def drain(self, timeout: float) -> bool:
+        """Wait for calls whose client has left; the server itself waits only for connections."""
+        # Polls, because this runs once in a process's life and requests should not pay for it.
+        until = time.monotonic() + timeout
+        while self._in_flight and time.monotonic() < until:
+            time.sleep(DRAIN_LOOK_SECONDS)
+        return not self._in_flight
+
+
+class _GivenBack:
+    """A block during which others may use this request's slot."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def __enter__(self) -> None:
+        self._slots._leave()
+
+    def __exit__(self, *exception: object) -> None:
+        self._slots._enter(RETURN_WAIT_SECONDS)
+
+
+def slot_given_back() -> AbstractContextManager[None]:
+    """Give the slot back during the block, which only waits. Does nothing outside `Slots`."""
+    slots = _held.slots
+    return nullcontext() if slots is None else _GivenBack(slots)
+
+
+def handed_over() -> Callable[[], AbstractContextManager[None]]:
+    """Give up this thread's slot and lane. The thread that continues takes them for its block."""
+    slots, takes_lane = _held.slots, _held.takes_lane
+    if slots is None:
+        return nullcontext
+    slots._leave()
+
+    @contextmanager
+    def holding() -> Iterator[None]:
+        _held.takes_lane = takes_lane
+        slots._enter(SLOT_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            slots._leave()
+
+    return holding
+
+
+class CountedStream:
+    """A streamed body that calls `on_close` once, when it is closed."""
+
+    def __init__(self, body: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._body = body
+        self._on_close: Callable[[], None] | None = on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        on_close, self._on_close = self._on_close, None
+        if on_close is None:
+            return
+        try:
+            close(self._body)
+        finally:
+            on_close()
+
+
+def whole(body: Iterable[bytes]) -> list[bytes]:
+    """Return a complete body in one piece, and close it."""
+    try:
+        return [b"".join(body)]
+    finally:
+        close(body)
+
+
+def close(body: Iterable[bytes]) -> None:
+    """Close a response body, if it has a close method."""
+    if hasattr(body, "close"):
+        body.close()
+
+
+def plain_answer(error: ApiError, start_response: StartResponse) -> list[bytes]:
+    """Answer a page's request in plain text when it cannot be passed on."""
+    body = f"{error.message}\n".encode()
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}
+    headers |= error.headers
+    if error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
+    start_response(f"{error.status} {HTTPStatus(error.status).phrase}", [*headers.items()])
+    return [body]
+
+
+class CallGate:
+    """At most `limit` calls in flight, and a share of them for each account.
+
+    If there is only one account, it may use all of them. A channel may use half of its account's
+    share.
+    """
+
+    def __init__(self, limit: int, per_account: int) -> None:
+        self._limit = limit
+        self._per_account = min(limit, per_account)
+        self._taken: Counter[Hashable] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def call(
+        self, account: Hashable, channel: Hashable, *, is_only_account: bool = False
+    ) -> Iterator[None]:
+        """Hold a place for the block. Raises Overloaded at once if there is none."""
+        share = self._limit if is_only_account else self._per_account
+        bounds = {
+            "all": self._limit,
+            ("account", account): share,
+            ("channel", channel): max(1, share // 2),
+        }
+        with self._lock:
+            if any(self._taken[whose] >= most for whose, most in bounds.items()):
+                raise Overloaded("Too many messages are being answered at the moment.")
+            self._taken.update(bounds.keys())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken.subtract(bounds.keys())
+                for whose in bounds:
+                    if not self._taken[whose]:
+                        del self._taken[whose]

@@ -3,7 +3,7 @@
 They look like what the gateway writes: in time order, with rows of different channels mixed, ids
 that begin with their time, a hold and a ledger entry for each reply, and one failure in a hundred.
 For many rows, indexes are dropped first and rebuilt afterwards. Foreign keys are right by
-construction, and not checked row by row (docs/performance.md says what that saves).
+construction, and not checked row by row (docs/data/by-hand.csv says what that saves).
 """
 
 from __future__ import annotations

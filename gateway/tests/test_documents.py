@@ -55,6 +55,23 @@ def test_every_command_of_ours_is_described() -> None:
     assert {name for name in names if f"`{name}" not in described} == set()
 
 
+def test_every_promise_stands_on_its_page_with_a_check_that_exists() -> None:
+    text = (ROOT / "docs/promises.md").read_text()
+    rows = dict(re.findall(r"^\| ([BRS]\d+) \|(.+)\|$", text, re.MULTILINE))
+    checked = set(re.findall(r"Check\(\"(\w+)\"", (ROOT / "acceptance/__main__.py").read_text()))
+    assert checked
+    assert {
+        name for name, row in rows.items() if f"`python -m acceptance --only {name}`" in row
+    } == checked
+    commands = "\n".join(rows.values())
+    assert set(re.findall(r"--only (\w+)", commands)) <= checked
+    files = re.findall(r"`([\w/]+\.py)`", commands)
+    assert files
+    assert [path for path in files if not (ROOT / path).exists()] == []
+    told = re.compile(r"`(python -m|make) |`[\w/]+\.py`|\| none\.")
+    assert [name for name, row in rows.items() if not told.search(row)] == []
+
+
 @pytest.mark.django_db
 def test_the_first_message_gets_the_answer_of_the_readme() -> None:
     text = (ROOT / "README.md").read_text()

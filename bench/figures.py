@@ -33,11 +33,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def commit() -> str:
     """Return the checkout's short commit, with a + if files differ from it."""
     try:
-        head = _git("rev-parse", "--short", "HEAD")
+        head = short("HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
     return f"{head}+" if changed else head
+
+
+def short(name: str) -> str:
+    """Return the short id of a commit, by any name that git knows."""
+    return _git("rev-parse", "--short", name)
 
 
 def _git(*arguments: str) -> str:

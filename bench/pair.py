@@ -26,7 +26,7 @@ from typing import Any
 
 from acceptance.processes import BASE_DIR
 from acceptance.rig import first_model
-from bench import micro, page, record
+from bench import figures, micro, page, record
 from bench.figures import progress
 from bench.load import Plan, Requests
 from bench.micro import one_request
@@ -195,7 +195,7 @@ def main() -> None:
     method = f"{told.rounds} turns of {what} of {PATHS[told.endpoint]}. Low and high are quartiles."
     begun = replace(record.begin("pair"), method=method)
     turns = measure(told.commit, told.rounds, told.endpoint, is_stream=told.streams)
-    case = f"{told.commit}, {'streams' if told.streams else 'plain'}"
+    case = f"{figures.short(told.commit)}, {'streams' if told.streams else 'plain'}"
     page.show(Kept(begun, list(figures_of(case, *turns))), is_kept=told.keep)
 
 

@@ -57,7 +57,7 @@ def cell(figure: Figure | None) -> str:
     """Return 'median (low to high)', or '' if there is no such figure."""
     if figure is None:
         return ""
-    if figure.low is None or figure.high is None:
+    if figure.low is None or figure.high is None or figure.low == figure.high:
         return number(figure.value)
     return f"{number(figure.value)} ({number(figure.low)} to {number(figure.high)})"
 
@@ -194,6 +194,8 @@ def newest() -> dict[str, Kept]:
 
 def section(kept: Kept) -> str:
     """Return what a run prints at its end: conditions, table, and missed targets."""
-    missed = [f"- MISSED: {words}" for words in targets.missed(kept)] or ["All targets are met."]
-    lines = [str(kept.run), kept.run.method, "", *TABLES[kept.run.bench](kept), "", *missed]
+    verdict = [f"- MISSED: {words}" for words in targets.missed(kept)]
+    if not verdict and targets.of(kept.run.bench):
+        verdict = ["All targets are met."]
+    lines = [str(kept.run), kept.run.method, "", *TABLES[kept.run.bench](kept), "", *verdict]
     return "\n".join(lines)

@@ -55,7 +55,7 @@ def test_a_run_keeps_medians_and_tells_which_targets_it_misses() -> None:
     assert kept.get(PORTKEY, "database_cpu_ms") is None
     section = tables.section(kept)
     assert section.startswith("2026-11-23 04:00, abc1234, 2 x CPU, load average 0.1 before\nTurns.")
-    assert "| Portkey | 100 (100 to 100) | 1.25 (1 to 1.5) | 2.5 (2 to 3) |  |" in section
+    assert "| Portkey | 100 | 1.25 (1 to 1.5) | 2.5 (2 to 3) |  |" in section
     assert "LiteLLM's, in turns: " not in section
     assert section.endswith("\n- MISSED: gateway CPU to Portkey's, in turns: 2.5, target 2.2")
 

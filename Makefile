@@ -112,7 +112,7 @@ soak: setup-dev  ## check the promises with full counts; takes hours
 	@$(PY) -m acceptance --long $(ARGS)
 
 .PHONY: bench
-bench: setup-dev  ## measure the chat path; appends to docs/performance.md (ARGS="--quick"; "--peers" adds LiteLLM and Portkey)
+bench: setup-dev  ## measure the chat path; appends to docs/data (ARGS="--quick"; "--peers" adds LiteLLM and Portkey)
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-ledger
@@ -134,6 +134,10 @@ bench-inflight: setup-dev  ## measure 2,000 chats of 10 s at once on two process
 .PHONY: bench-start
 bench-start: setup-dev  ## measure how long a command, the server, and its imports take
 	@$(PY) -m bench.start $(ARGS)
+
+.PHONY: figures
+figures: setup-dev  ## draw the tables and plots of docs/performance.md from docs/data
+	@$(PY) -m bench.page
 
 .PHONY: sdk
 sdk: setup-dev  ## try /v1 with npm openai, Vercel's AI SDK, and LangChain (needs node; downloads once)

@@ -7,16 +7,16 @@ gateway right after it. Only differences and medians over the rounds are reporte
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from acceptance.processes import BASE_DIR
 from acceptance.rig import Server
-from bench import commits, figures, micro
-from bench.figures import RoundLog, percentile, progress, spread
+from bench import micro, page, record
+from bench.figures import RoundLog, percentile, progress
 from bench.load import Figures, Plan
+from bench.record import Figure, Kept, middle
 from bench.stand import (
     Stand,
     backend_cpu_seconds,
@@ -29,7 +29,6 @@ from bench.stand import (
 
 WORKERS = 2
 THREADS = 64
-REPORT = BASE_DIR / "docs" / "performance.md"
 MESSAGE = micro.MESSAGE
 MODEL = "bench-model"
 # About what the gateway sends upstream: the prompt, one and a half earlier turns, the message.
@@ -53,18 +52,6 @@ CASES = (
     Case("50 ms, c=32", 50, 32),
     Case("streams, c=32", 50, 32, is_stream=True),
 )
-# Case and figure -> its target. docs/performance.md says where the targets come from.
-TARGETS = {
-    ("0 ms, c=32", "cpu_ms"): 2.2,
-    ("0 ms, c=32", "database_cpu_ms"): 1.2,
-    ("50 ms, c=8", "added_p50_ms"): 8.0,
-    ("50 ms, c=8", "added_p99_ms"): 20.0,
-    ("50 ms, c=32", "added_p50_ms"): 20.0,
-    ("50 ms, c=32", "added_p99_ms"): 75.0,
-    ("streams, c=32", "relay_p50_ms"): 5.0,
-    ("streams, c=32", "added_p50_ms"): 5.0,
-    ("streams, c=32", "added_p99_ms"): 10.0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +67,12 @@ FULL = Length(rounds=5, seconds=4.0, direct_seconds=1.5)
 QUICK = Length(rounds=3, seconds=1.4, direct_seconds=0.6)
 
 Round = dict[str, Any]
+# What is kept of each case, and of streams besides.
+FIGURES = (
+    *("rps", "cpu_ms", "database_cpu_ms", "added_p50_ms", "added_p99_ms"),
+    *("direct_p50_ms", "direct_p99_ms", "rss_mb"),
+)
+RELAY = ("relay_p50_ms", "relay_p99_ms")
 
 
 def completion_body(*, is_stream: bool = False) -> str:
@@ -183,70 +176,28 @@ def require_success(measured: Figures) -> Figures:
     return measured
 
 
-# --- The report ---------------------------------------------------------------------------------
+# --- The figures --------------------------------------------------------------------------------
 
 
-def direct_cell(bench: Bench, case: Case) -> str:
-    p50, p99 = (statistics.median(bench.of(case, f"direct_p{at}_ms")) for at in (50, 99))
-    return f"{p50:.1f} / {p99:.1f}"
+def digits_of(name: str) -> int:
+    """Return how many decimals of a figure are kept."""
+    return 0 if name.startswith(("rps", "rss")) else 2
 
 
-Cell = Callable[[Bench, Case], str]
-COLUMNS: tuple[tuple[str, Cell], ...] = (
-    ("requests/s", lambda bench, case: spread(bench.of(case, "rps"), 0)),
-    ("gateway CPU ms", lambda bench, case: spread(bench.of(case, "cpu_ms"))),
-    ("PostgreSQL CPU ms", lambda bench, case: spread(bench.of(case, "database_cpu_ms"))),
-    ("p50 added ms", lambda bench, case: spread(bench.of(case, "added_p50_ms"), 1)),
-    ("p99 added ms", lambda bench, case: spread(bench.of(case, "added_p99_ms"), 1)),
-    ("direct p50 / p99 ms", direct_cell),
-)
-
-
-def table(bench: Bench) -> Iterator[str]:
-    yield "| provider, connections | " + " | ".join(name for name, _ in COLUMNS) + " |"
-    yield "|---" * (len(COLUMNS) + 1) + "|"
+def figures_of(bench: Bench, statements: float) -> Iterator[Figure]:
+    """Yield the medians over the rounds."""
     for case in CASES:
-        cells = [cell(bench, case) for _, cell in COLUMNS]
-        yield f"| {case.name} | " + " | ".join(cells) + " |"
+        for name in FIGURES + RELAY * case.is_stream:
+            yield middle(case.name, name, bench.of(case, name), digits_of(name))
+    yield Figure("", "statements", round(statements, 1))
 
 
-def verdicts(bench: Bench) -> Iterator[str]:
-    """Return for each target whether the median meets it."""
-    for (name, figure), target in TARGETS.items():
-        case = next(case for case in CASES if case.name == name)
-        median = statistics.median(bench.of(case, figure))
-        word = "met" if median <= target else "MISSED"
-        yield f"- {name}, {figure}: {median:.2f}, target {target:g}: {word}"
-
-
-def relay_line(bench: Bench) -> str:
-    """Return how long a stream's first piece takes through the gateway."""
-    p50, p99 = (spread(bench.of(CASES[-1], f"relay_p{at}_ms"), 1) for at in (50, 99))
-    way = "First piece, from the provider's sending to the caller's reading"
-    return f"{way}: p50 {p50}, p99 {p99} ms."
-
-
-def report(bench: Bench, queries: float, heading: str, other_load: str) -> str:
-    """Return a section for docs/performance.md."""
-    length = bench.length
-    memory = max(bench.of(CASES[1], "rss_mb"))
-    requests = sum(int(one["requests"]) for one in bench.rounds)
-    lines = [
-        f"## {heading}",
-        "",
+def method(bench: Bench) -> str:
+    length, requests = bench.length, sum(int(one["requests"]) for one in bench.rounds)
+    return (
         f"{length.rounds} rounds of {length.seconds:g} s, {WORKERS} workers of {THREADS} threads, "
-        f"{requests:,} requests. Median (lowest to highest). {other_load}",
-        "",
-        *table(bench),
-        "",
-        relay_line(bench),
-        "",
-        f"Statements a request, transactions' own not counted: {queries:.1f}. "
-        f"RSS of all processes after c=32: {memory:.0f} MB.",
-        "",
-        *verdicts(bench),
-    ]
-    return "\n".join(lines) + "\n"
+        f"{requests:,} requests. Median (lowest to highest)."
+    )
 
 
 def statements_a_request(stand: Stand) -> float:
@@ -259,20 +210,14 @@ def statements_a_request(stand: Stand) -> float:
 
 
 def run(length: Length, *, is_kept: bool) -> None:
-    """Measure, print, and append to docs/performance.md if `is_kept`."""
-    log = RoundLog("chat")
-    # Before anything runs: later the checkout may have changed, and our own load would count.
-    heading, other_load = figures.heading(), figures.other_load()
+    """Measure, print, and append to docs/data if `is_kept`."""
+    log, begun = RoundLog("chat"), record.begin("chat")
     progress("setting up a database, a provider and a gateway")
     with Stand("pg") as stand:
         queries = statements_a_request(stand)
         server = stand.rig.start_server(workers=WORKERS, threads=THREADS)
         bench = Bench(stand, server, length, log)
         bench.run()
-    section = report(bench, queries, heading, other_load)
-    print(section)
+    kept = Kept(replace(begun, method=method(bench)), list(figures_of(bench, queries)))
+    page.show(kept, is_kept=is_kept)
     print(f"All rounds: {log.path.relative_to(BASE_DIR)}")
-    if is_kept:
-        with REPORT.open("a") as kept:
-            kept.write(f"\n{section}")
-        commits.draw()

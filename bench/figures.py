@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
+from acceptance.databases import POSTGRES_SERVER
 from acceptance.processes import BASE_DIR
 
 RESULTS_DIR = BASE_DIR / "var" / "bench"
@@ -29,20 +30,19 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, min(len(ordered), rank) - 1)]
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return 'median (lowest to highest)'."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
 def commit() -> str:
     """Return the checkout's short commit, with a + if files differ from it."""
     try:
-        head = _git("rev-parse", "--short", "HEAD")
+        head = short("HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
     return f"{head}+" if changed else head
+
+
+def short(name: str) -> str:
+    """Return the short id of a commit, by any name that git knows."""
+    return _git("rev-parse", "--short", name)
 
 
 def _git(*arguments: str) -> str:
@@ -56,7 +56,18 @@ def machine() -> str:
     """Return what the figures depend on most."""
     memory_gib = psutil.virtual_memory().total / 2**30
     python = platform.python_version()
-    return f"{os.cpu_count()} x {processor()}, {memory_gib:.0f} GiB, Python {python}"
+    parts = [f"{os.cpu_count()} x {processor()}", f"{memory_gib:.0f} GiB", f"Python {python}"]
+    return ", ".join(parts + postgres())
+
+
+def postgres() -> list[str]:
+    """Return PostgreSQL's version, if its server answers."""
+    try:
+        with psycopg.connect(POSTGRES_SERVER, connect_timeout=3) as connection:
+            version = connection.info.server_version
+    except psycopg.OperationalError:
+        return []
+    return [f"PostgreSQL {version // 10_000}.{version % 10_000}"]
 
 
 def processor() -> str:
@@ -73,15 +84,6 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []
-
-
-def heading() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {commit()}, {machine()}"
-
-
-def other_load() -> str:
-    """Return how busy the machine was before the start. Above about 0.3 figures are too high."""
-    return f"Load average before the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
 
 
 class RoundLog:

@@ -3,7 +3,7 @@
 They look like what the gateway writes: in time order, with rows of different channels mixed, ids
 that begin with their time, a hold and a ledger entry for each reply, and one failure in a hundred.
 For many rows, indexes are dropped first and rebuilt afterwards. Foreign keys are right by
-construction, and not checked row by row (docs/performance.md says what that saves).
+construction, and not checked row by row (docs/data/by-hand.csv says what that saves).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CHANNELS = """
 CREATE TEMP TABLE told AS SELECT %(first)s + n AS n FROM generate_series(1, %(count)s) n;
-INSERT INTO channels_account (name, is_enabled, created_at)
-    SELECT 'Filler ' || n, true, now() FROM told;
+INSERT INTO channels_account (name, is_enabled, created_at, requires_second_factor)
+    SELECT 'Filler ' || n, true, now(), false FROM told;
 INSERT INTO billing_creditaccount (account_id, balance_microcredits, held_microcredits, entry_count,
         spent_microcredits, allocated_microcredits, low_balance_microcredits, warned)
     SELECT id, 1000000000000, 0, 0, 0, 0, 0, 0 FROM channels_account

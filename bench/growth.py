@@ -15,21 +15,20 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from acceptance import databases
 from acceptance.databases import Postgres
-from acceptance.processes import BASE_DIR
 from acceptance.rig import Rig, manage
-from bench import figures, fill, micro, plot
-from bench.chat import REPORT
+from bench import fill, micro, page, record
 from bench.figures import RoundLog
 from bench.growth_process import CHANNEL, CHAT, WARMING, GrowthProcess
 from bench.load import TURNS_PER_SESSION
+from bench.record import Figure, Kept
 from bench.stand import Stand
+from bench.targets import GROWTH
 from common.progress import track
 
-MOST = 1.10
 # A smaller difference is noise, not a cost.
 LEAST_MS = 0.05
 MODEL = "gemma2-9b-it"  # a small window: 20 turns fill it, like 1,000
@@ -51,10 +50,9 @@ PAGES = {
     "keys": "/channels/{channel}/keys/",
     "team": "/a/{account}/team/",
 }
-GATEWAY, DATABASE = "chat, gateway CPU", "chat, PostgreSQL CPU"
+GATEWAY, DATABASE = "chat gateway", "chat PostgreSQL"
 MESSAGES, OWN, CHANNELS = "messages", "messages of the account itself", "channels"
 OF_TURNS = "turns of a session"
-PLOTS = {MESSAGES: "growth.png", OWN: "growth-own.png"}
 RUN = "growth"
 # What one turn requests, and the number of turns behind the medians.
 CHATS, VIEWS = 10, 2
@@ -183,7 +181,7 @@ class Figures:
             more = statistics.median(self.turns[family, count, name]) - statistics.median(
                 self.turns[family, first, name]
             )
-            if ratio > MOST and more > LEAST_MS:
+            if ratio > GROWTH and more > LEAST_MS:
                 yield f"{name} at {count:,} {family}: {ratio:.2f} times that at {first:,}"
         for (family, count, name), statements in self.statements.items():
             least = self.statements[family, self.counts(family)[0], name]
@@ -224,81 +222,52 @@ def in_turn(running: Sequence[Running], number: int) -> Sequence[Running]:
     return order[::-1] if number % 2 else order
 
 
-# --- The report ---------------------------------------------------------------------------------
+# --- The figures --------------------------------------------------------------------------------
 
 
-def table(measured: Figures, family: str) -> Iterator[str]:
-    counts = measured.counts(family)
-    yield f"| {family} | " + " | ".join(f"{count:,}" for count in counts) + " | statements |"
-    yield "|---" * (len(counts) + 2) + "|"
-    for name in measured.names(family):
-        cells = [cell(measured, family, count, name) for count in counts]
-        yield f"| {name} | " + " | ".join(cells) + f" | {statements(measured, family, name)} |"
+def kind_of(name: str) -> str:
+    """Return the name under which a chat or a page is kept."""
+    return f"page {name}" if name in PAGES else name
 
 
-def cell(measured: Figures, family: str, count: int, name: str) -> str:
-    middle = f"{statistics.median(measured.turns[family, count, name]):.2f}"
-    if count == measured.counts(family)[0]:
-        return middle
-    low, ratio, high = statistics.quantiles(measured.ratios(family, count, name), n=4)
-    return f"{middle} x {ratio:.2f} ({low:.2f} to {high:.2f})"
+def figures_of(measured: Figures) -> Iterator[Figure]:
+    """Yield CPU ms by size, its ratio to the smallest size, and the number of statements."""
+    for family in measured.families():
+        counts = measured.counts(family)
+        for name in measured.names(family):
+            for count in counts:
+                cpu_ms = round(statistics.median(measured.turns[family, count, name]), 2)
+                yield Figure(family, f"{kind_of(name)} cpu_ms", cpu_ms, size=count)
+            for count in counts[1:]:
+                quartiles = statistics.quantiles(measured.ratios(family, count, name), n=4)
+                low, ratio, high = (round(one, 2) for one in quartiles)
+                yield Figure(family, f"{kind_of(name)} ratio", ratio, low, high, size=count)
+        for name in dict.fromkeys(of for at, _, of in measured.statements if at == family):
+            seen = [float(measured.statements[family, count, name]) for count in counts]
+            yield Figure(family, f"{kind_of(name)} statements", max(seen), min(seen), max(seen))
 
 
-def statements(measured: Figures, family: str, name: str) -> str:
-    """Return how many statements a page or chat took: one number if all agree, else a range."""
-    if name == GATEWAY:
-        return ""
-    what = CHAT if name == DATABASE else name
-    seen = [measured.statements[family, count, what] for count in measured.counts(family)]
-    return f"{min(seen)}" if min(seen) == max(seen) else f"{min(seen)} to {max(seen)}"
-
-
-def report(measured: Figures, length: Length, heading: str, other_load: str) -> str:
-    verdicts = [f"- NOT FLAT: {words}" for words in measured.not_flat()] or [f"- {FLAT}"]
-    lines = [
-        f"## {heading}, growth (`make bench-growth`)",
-        "",
+def method(length: Length) -> str:
+    return (
         f"{length.rounds} turns of {CHATS} chats, {length.page_rounds} of {VIEWS} views of each "
         f"page. CPU ms, median x that of the smallest size in the same turn, median (quartiles). "
         f"Pages: gateway and PostgreSQL together, of an account with {OWN_MESSAGES:,} messages "
-        f"where it is not that which grows. {other_load}",
-        "",
-    ]
-    for family in measured.families():
-        lines += [*table(measured, family), ""]
-    return "\n".join([*lines, *verdicts]) + "\n"
-
-
-def draw(measured: Figures) -> None:
-    for family, file in PLOTS.items():
-        counts = measured.counts(family)
-        lines = {
-            name: [
-                (float(count), statistics.median(measured.turns[family, count, name]))
-                for count in counts
-            ]
-            for name in measured.names(family)
-        }
-        labels = {float(count): f"{count:,}" for count in counts}
-        plot.write(BASE_DIR / "docs" / file, f"CPU ms by {family}", lines, labels, log=True)
+        f"where it is not that which grows."
+    )
 
 
 def run(length: Length, *, is_kept: bool) -> int:
-    heading, other_load = figures.heading(), figures.other_load()
+    begun = replace(record.begin("growth"), method=method(length))
     with Stand("pg", channels=1) as stand:
         try:
             measured = measure_all(stand, fill_all(stand, length), length)
         finally:
             # Includes the one that was being filled when Ctrl+C was pressed.
             databases.drop_all()
-    section = report(measured, length, heading, other_load)
-    print(section)
-    if is_kept:
-        draw(measured)
-        with REPORT.open("a") as kept:
-            plots = "\n".join(f"![CPU by {of}]({file})" for of, file in PLOTS.items())
-            kept.write(f"\n{section}\n{plots}\n")
-    return 1 if any(measured.not_flat()) else 0
+    page.show(Kept(begun, list(figures_of(measured))), is_kept=is_kept)
+    not_flat = list(measured.not_flat())
+    print("\n".join(f"- NOT FLAT: {words}" for words in not_flat) or FLAT)
+    return 1 if not_flat else 0
 
 
 def fill_all(stand: Stand, length: Length) -> list[Size]:

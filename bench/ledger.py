@@ -15,8 +15,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -26,15 +27,16 @@ from django.utils import timezone
 from acceptance.databases import value
 from acceptance.processes import BASE_DIR
 from acceptance.rig import CREDIT, ChannelKeys
-from bench import figures
-from bench.figures import RoundLog, progress, spread
+from bench import page, record
+from bench.figures import RoundLog, progress
+from bench.record import Figure, Kept, middle
 from bench.stand import Stand, backend_cpu_seconds
 from billing.errors import CreditsExhausted
 
 PROCESSES = 8
+NAMES = {"pg": "PostgreSQL", "sqlite": "SQLite"}
 # What the account can still pay for, when it should run empty.
 LAST_CREDITS = 200
-TARGET_CHARGES_A_SECOND = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,27 +208,31 @@ def charged_microcredits(stand: Stand, channel: ChannelKeys) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="half a minute")
+    parser.add_argument("--quick", action="store_true", help="half a minute; printed only")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.worker:
         work()
         return
-    log = RoundLog("ledger")
-    print(figures.heading())
-    print(figures.other_load())
-    print(f"{PROCESSES} processes, one account, target {TARGET_CHARGES_A_SECOND} charges/s on pg")
-    for kind in ("pg", "sqlite"):
-        print(line(kind, measure(kind, QUICK if told.quick else FULL, log)), flush=True)
+    length = QUICK if told.quick else FULL
+    method = (
+        f"{length.rounds} rounds of {length.seconds:g} s, {PROCESSES} processes. "
+        f"Median (lowest to highest)."
+    )
+    run, log = replace(record.begin("ledger"), method=method), RoundLog("ledger")
+    kept = Kept(
+        run, [one for kind in NAMES for one in figures_of(kind, measure(kind, length, log))]
+    )
+    page.show(kept, is_kept=not told.quick)
 
 
-def line(kind: str, rounds: list[Round]) -> str:
+def figures_of(kind: str, rounds: list[Round]) -> Iterator[Figure]:
     *charging, empty = rounds
-    rate = spread([one["charges_a_second"] for one in charging], 0)
-    words = f"{kind:6}  {rate} charges/s, {empty['refusals_a_second']:,.0f} refusals/s when empty"
+    name = NAMES[kind]
+    yield middle(name, "charges_a_second", [one["charges_a_second"] for one in charging], 0)
+    yield Figure(name, "refusals_a_second", round(empty["refusals_a_second"]))
     if kind == "pg":
-        words += f", PostgreSQL {spread([r['database_cpu_ms'] for r in charging])} CPU ms a charge"
-    return words
+        yield middle(name, "database_cpu_ms", [one["database_cpu_ms"] for one in charging])
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 # The stops that are timed, with the name under which each is called.
 STOPS = {
-    "request middleware": ("common.api.middleware:RequestMiddleware.__call__",),
+    "request middleware": ("common.api.base.middleware:RequestMiddleware.__call__",),
     "logging": (
-        "common.api.middleware:RequestMiddleware._log",
+        "common.api.base.middleware:RequestMiddleware._log",
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "routing": ("common.api.middleware:ApiMiddleware.__call__",),
-    "DRF": ("common.api.base:ApiView.dispatch",),
+    "routing": ("common.api.base.middleware:ApiMiddleware.__call__",),
+    "DRF": ("common.api.base.base:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.views:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),
     "authentication: find_and_count": ("billing.throttling:find_and_count",),

@@ -1,6 +1,6 @@
 """Compare this checkout with another commit, in turns of a hundred chats: which costs more?
 
-    python -m bench.pair HEAD~1 [--rounds 40] [--endpoint v1] [--streams]
+    python -m bench.pair HEAD~1 [--rounds 40] [--endpoint v1] [--streams] [--keep]
 
 The machine's speed drifts by half within minutes, so figures of two runs say little. Here each
 version has its own process and database, and they take turns of a tenth of a second. Both see the
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ from server.slots import Slots
 
 from acceptance.processes import BASE_DIR
 from acceptance.rig import first_model
-from bench import figures, micro
+from bench import figures, micro, page, record
 from bench.figures import progress
 from bench.load import Plan, Requests
 from bench.micro import one_request
+from bench.record import Figure, Kept
 from bench.stand import Stand, backend_cpu_seconds
 from common.api.middleware import API_PREFIXES
 
@@ -167,21 +169,19 @@ def measure(
     return turns
 
 
-def lines(
-    before: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]]
-) -> Iterator[str]:
+def figures_of(
+    case: str, before: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]]
+) -> Iterator[Figure]:
     """Yield what each version costs: means over all turns, and quartiles of the ratio by turn."""
-    yield "| CPU ms a chat | before | now | ratio | of turns, quartiles |"
-    yield "|---|---|---|---|---|"
     for at, name in enumerate(("gateway", "PostgreSQL")):
         old, new = ([turn[at] for turn in turns] for turns in (before, now))
         ratios = [n / o for o, n in zip(old, new, strict=True) if o]
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        low, middle, high = (round(one, 3) for one in statistics.quantiles(ratios, n=4))
         means = statistics.mean(old), statistics.mean(new)
-        yield (
-            f"| {name} | {means[0]:.3f} | {means[1]:.3f} | {means[1] / means[0]:.3f} "
-            f"| {middle:.3f} ({low:.3f} to {high:.3f}) |"
-        )
+        yield Figure(case, f"{name} before_cpu_ms", round(means[0], 3))
+        yield Figure(case, f"{name} now_cpu_ms", round(means[1], 3))
+        yield Figure(case, f"{name} ratio", round(means[1] / means[0], 3))
+        yield Figure(case, f"{name} ratio_by_turn", middle, low, high)
 
 
 def main() -> None:
@@ -190,12 +190,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--endpoint", choices=PATHS, default="chat")
     parser.add_argument("--streams", action="store_true", help="streams of 50 pieces")
+    parser.add_argument("--keep", action="store_true", help="append the result to docs/data")
     told = parser.parse_args()
     what = f"{STREAMS} streams" if told.streams else f"{CHATS} plain answers"
-    path = PATHS[told.endpoint]
-    print(f"{figures.heading()}, beside {told.commit}; {told.rounds} turns of {what} of {path}\n")
+    method = f"{told.rounds} turns of {what} of {PATHS[told.endpoint]}. Low and high are quartiles."
+    begun = replace(record.begin("pair"), method=method)
     turns = measure(told.commit, told.rounds, told.endpoint, is_stream=told.streams)
-    print("\n".join(lines(*turns)))
+    case = f"{figures.short(told.commit)}, {'streams' if told.streams else 'plain'}"
+    page.show(Kept(begun, list(figures_of(case, *turns))), is_kept=told.keep)
 
 
 if __name__ == "__main__":

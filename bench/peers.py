@@ -8,19 +8,19 @@ those two are compared, so that a drift of the machine affects both alike.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from acceptance.processes import BASE_DIR, Running
 from acceptance.rig import Server
-from bench import chat, figures, peer_servers
-from bench.chat import REPORT, Length, Round, require_success
-from bench.figures import RoundLog, percentile, progress, spread
+from bench import chat, page, peer_servers, record
+from bench.chat import Length, Round, require_success
+from bench.figures import RoundLog, percentile, progress
 from bench.load import Plan
 from bench.peer_servers import LITELLM, LITELLM_WORKERS, PORTKEY, Launch
+from bench.record import Figure, Kept, middle
 from bench.stand import (
     Stand,
     backend_cpu_seconds,
@@ -32,9 +32,7 @@ from bench.stand import (
 
 CONNECTIONS = 32
 GATEWAY = "gateway"
-# Our CPU a request, as a share of the peer's, may be at most this.
-TARGETS = {LITELLM: 0.30, PORTKEY: 2.2}
-AIMS = {PORTKEY: 1.0}
+FIGURES = ("rps", "cpu_ms", "database_cpu_ms", "p50_ms", "p99_ms", "rss_mb")
 # Before the first round, because a just-in-time compiler needs this long.
 WARM_UP_SECONDS = 4.0
 
@@ -133,7 +131,7 @@ class Turns:
         return told
 
 
-# --- The report ---------------------------------------------------------------------------------
+# --- The figures --------------------------------------------------------------------------------
 
 
 def ratios(rounds: Sequence[Mapping[str, Any]], name: str) -> list[float]:
@@ -150,28 +148,6 @@ def of(rounds: Sequence[Mapping[str, Any]], name: str, figure: str) -> list[floa
     return [float(one[figure]) for one in rounds if one["who"] == name]
 
 
-COLUMNS = {
-    "requests/s": ("rps", 0),
-    "CPU ms": ("cpu_ms", 2),
-    "PostgreSQL CPU ms": ("database_cpu_ms", 2),
-    "p50 ms": ("p50_ms", 1),
-    "p99 ms": ("p99_ms", 1),
-    "RSS MB": ("rss_mb", 0),
-}
-
-
-def table(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| server | " + " | ".join(COLUMNS) + " |"
-    yield "|---" * (len(COLUMNS) + 1) + "|"
-    for name, words in SERVERS.items():
-        cells = [cell(of(rounds, name, figure), digits) for figure, digits in COLUMNS.values()]
-        yield f"| {words} | " + " | ".join(cells) + " |"
-
-
-def cell(values: Sequence[float], digits: int) -> str:
-    return spread(values, digits) if any(values) else ""
-
-
 SERVERS = {
     GATEWAY: f"gateway, {chat.WORKERS} workers of {chat.THREADS} threads",
     LITELLM: f"LiteLLM {peer_servers.LITELLM_VERSION}, {LITELLM_WORKERS} workers",
@@ -179,41 +155,31 @@ SERVERS = {
 }
 
 
-def verdicts(rounds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Return for each peer whether the median ratio meets its target."""
-    for name, target in TARGETS.items():
-        values = ratios(rounds, name)
-        word = "met" if statistics.median(values) <= target else "MISSED"
-        aim = f" (aim {AIMS[name]:g})" if name in AIMS else ""
-        yield f"- gateway CPU to {name}'s: {spread(values)}, target {target:g}{aim}: {word}"
+def figures_of(rounds: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+    """Yield the medians over the rounds, and the ratios of turns that belong together."""
+    for name in SERVERS:
+        for figure in FIGURES:
+            values = of(rounds, name, figure)
+            if any(values):
+                yield middle(name, figure, values, chat.digits_of(figure))
+        if name != GATEWAY:
+            yield middle(name, "cpu_ratio", ratios(rounds, name))
+    yield Figure("", "others_cores", round(max(float(one["others_cores"]) for one in rounds), 2))
 
 
-def report(
-    rounds: Sequence[Mapping[str, Any]], length: Length, heading: str, other_load: str
-) -> str:
-    """Return a section for docs/performance.md."""
+def method(rounds: Sequence[Mapping[str, Any]], length: Length) -> str:
     requests = sum(int(one["requests"]) for one in rounds)
-    others = max(float(one["others_cores"]) for one in rounds)
-    lines = [
-        f"## {heading}, beside other gateways (`make bench ARGS=--peers`)",
-        "",
+    return (
         f"{length.rounds} rounds of {length.seconds:g} s a turn: gateway, LiteLLM, gateway, "
         f"Portkey; 0 ms, c={CONNECTIONS}, {requests:,} requests. Median (lowest to highest). "
-        f"{other_load}",
-        "",
-        *table(rounds),
-        "",
-        f"The servers whose turn it was not used {others:.2f} cores at most.",
-        "",
-        *verdicts(rounds),
-    ]
-    return "\n".join(lines) + "\n"
+        f"{'; '.join(SERVERS.values())}."
+    )
 
 
 def run(length: Length, *, is_kept: bool) -> None:
-    """Measure, print, and append to docs/performance.md if `is_kept`."""
-    # Before anything runs: later the checkout may have changed, and installing is a load too.
-    heading, other_load = figures.heading(), figures.other_load()
+    """Measure, print, and append to docs/data if `is_kept`."""
+    # Before anything runs: installing is a load too.
+    begun = record.begin("peers")
     peer_servers.install()
     log = RoundLog("peers")
     progress("setting up a database, a provider and a gateway")
@@ -228,9 +194,7 @@ def run(length: Length, *, is_kept: bool) -> None:
             peers = [peer(*one) for one in zip(launches, running, strict=True)]
             turns = Turns(gateway(stand, server), peers, log)
             turns.run(length)
-    section = report(turns.rounds, length, heading, other_load)
-    print(section)
+    rounds = turns.rounds
+    kept = Kept(replace(begun, method=method(rounds, length)), list(figures_of(rounds)))
+    page.show(kept, is_kept=is_kept)
     print(f"All rounds: {log.path.relative_to(BASE_DIR)}")
-    if is_kept:
-        with REPORT.open("a") as kept:
-            kept.write(f"\n{section}")

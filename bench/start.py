@@ -1,10 +1,11 @@
 """How long until it is ready: commands, the server, and imports.
 
-python -m bench.start
+python -m bench.start [--print-only]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import statistics
@@ -13,19 +14,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from acceptance import clients
 from acceptance.processes import BASE_DIR, Running, free_port, run_python, wait_until
 from acceptance.rig import Workshop
-from bench import figures
-from bench.chat import REPORT
-from bench.figures import spread
+from bench import figures, page, record, targets
+from bench.record import Figure, Kept, middle
 
 ROUNDS = 5
 SLOWEST = 10
 OWNER = "owner@example.com"
-COMMAND_SECONDS, SERVER_SECONDS = 1.0, 3.0
+METHOD = f"SQLite, set up before; {ROUNDS} runs, median (lowest to highest)."
 # "import time:      self | cumulative |   nested.name", in microseconds; two blanks a level.
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 # Real work of each kind: reading, all checks, verifying, cleaning up, changing.
@@ -89,36 +90,22 @@ def slowest_imports(env: Mapping[str, str]) -> list[tuple[str, float]]:
     return sorted(spent.items(), key=lambda one: -one[1])
 
 
-def report(env: Mapping[str, str]) -> Iterator[str]:
-    loaded = figures.other_load()
-    yield f"## {figures.heading()}, start (`make bench-start`)"
-    yield ""
-    yield f"SQLite, set up before; {ROUNDS} runs, median (lowest to highest). {loaded}"
-    yield ""
-    yield "| what | seconds | target |"
-    yield "|---|---|---|"
-    commands = [times(partial(command_seconds, env, *arguments)) for arguments in COMMANDS]
-    for (name, *_), seconds in zip(COMMANDS, commands, strict=True):
-        yield f"| `manage.py {name}` | {spread(seconds)} | {COMMAND_SECONDS:g} |"
+def figures_of(env: Mapping[str, str]) -> Iterator[Figure]:
+    for arguments in COMMANDS:
+        seconds = times(partial(command_seconds, env, *arguments))
+        yield middle(f"manage.py {arguments[0]}", "seconds", seconds)
     helps = {name: times(partial(command_seconds, env, name, "--help")) for name in own_commands()}
     slowest = max(helps, key=lambda name: statistics.median(helps[name]))
-    yield (
-        f"| slowest `--help` of our {len(helps)} commands, `{slowest}` | {spread(helps[slowest])} "
-        f"| {COMMAND_SECONDS:g} |"
-    )
+    case = f"--help of {slowest}, the slowest of {len(helps)}"
+    yield middle(case, "seconds", helps[slowest])
     server = times(lambda: server_seconds(env, "var/bench/start.log"))
-    yield f"| server ready | {spread(server)} | {SERVER_SECONDS:g} |"
+    yield middle("server ready", "seconds", server)
     imports = [slowest_imports(env) for _ in range(3)]
     total = [sum(ms for _, ms in one) / 1000 for one in imports]
-    yield f"| all imports | {spread(total)} | |"
-    yield ""
+    yield middle("all imports", "seconds", total)
     best = min(imports, key=lambda one: sum(ms for _, ms in one))
-    named = ", ".join(f"{name} {ms:.0f}" for name, ms in best[:SLOWEST])
-    yield f"The ten slowest packages, ms in their own modules: {named}."
-    yield ""
-    is_met = all(statistics.median(one) < COMMAND_SECONDS for one in [*commands, *helps.values()])
-    is_met = is_met and statistics.median(server) < SERVER_SECONDS
-    yield "All targets met." if is_met else "A target is MISSED."
+    for name, ms in best[:SLOWEST]:
+        yield Figure(f"import {name}", "own_ms", round(ms))
 
 
 def times(measure: Callable[[], float]) -> list[float]:
@@ -127,6 +114,10 @@ def times(measure: Callable[[], float]) -> list[float]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.start")
+    parser.add_argument("--print-only", action="store_true", help="do not append the result")
+    told = parser.parse_args()
+    run = replace(record.begin("start"), method=METHOD)
     figures.RESULTS_DIR.mkdir(parents=True, exist_ok=True)
     with closing(Workshop()) as workshop:
         data = workshop.folder / "data"
@@ -135,11 +126,9 @@ def main() -> int:
         env["PYTHONPATH"] = os.fspath(BASE_DIR)
         server_seconds(env, "var/bench/start.log")
         command_seconds(env, "createchannel", "--owner", OWNER, "--name", "A shop")
-        section = "\n".join(report(env)) + "\n"
-    print(section)
-    with REPORT.open("a") as kept:
-        kept.write(f"\n{section}")
-    return 1 if "MISSED" in section else 0
+        kept = Kept(run, list(figures_of(env)))
+    page.show(kept, is_kept=not told.print_only)
+    return 1 if targets.missed(kept) else 0
 
 
 if __name__ == "__main__":

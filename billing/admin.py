@@ -1,6 +1,6 @@
 """Staff pages of credits: balances, ledger, holds, and usage, all read-only.
 
-Staff book credits at the credits desk (gateway/staff), which appends its own entries.
+Staff book credits at the credits desk (dashboard/staff), which appends its own entries.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They are the frames of pages and import none. gateway/urls.py adds the pages. The console has none
 of the pages that an admin site generates for models. All its pages are plain views
-(gateway/console), each with the role it needs, so no list, filter, autocomplete, or action can show
+(dashboard/console), each with the role it needs, so no list, filter, autocomplete, or action can show
 one tenant another's rows.
 """
 

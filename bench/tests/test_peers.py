@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench import chat, peer_servers, peers
+from bench import chat, peer_servers, peers, tables
 from bench.load import Plan, Requests
 from bench.peer_servers import LITELLM, PORTKEY, Launch
+from bench.record import Figure, Kept, Run
 
 PROVIDER = "http://127.0.0.1:9/v1"
 
@@ -37,7 +38,7 @@ ROUNDS = [
 ]
 
 
-# --- ratios and the report ------------------------------------------------------------------
+# --- ratios and figures -----------------------------------------------------------------------
 
 
 def test_each_turn_is_compared_with_the_one_before_it_alone() -> None:
@@ -45,17 +46,18 @@ def test_each_turn_is_compared_with_the_one_before_it_alone() -> None:
     assert peers.ratios(ROUNDS, PORTKEY) == [3.0, 2.0]
 
 
-def test_the_section_tells_medians_and_whether_targets_are_met() -> None:
-    section = peers.report(ROUNDS, chat.QUICK, "2026-11-23 04:00 UTC, abc1234", "Load 0.1.")
-    lines = section.splitlines()
-    assert lines[0] == (
-        "## 2026-11-23 04:00 UTC, abc1234, beside other gateways (`make bench ARGS=--peers`)"
+def test_a_run_keeps_medians_and_tells_which_targets_it_misses() -> None:
+    kept = Kept(
+        Run("peers", "2026-11-23 04:00", "abc1234", "2 x CPU", "0.1", "Turns."),
+        list(peers.figures_of(ROUNDS)),
     )
-    assert "| Portkey 1.15.2, 1 process | 100 (100 to 100) | 1.25 (1.00 to 1.50) |  |" in section
-    assert lines[-2:] == [
-        "- gateway CPU to LiteLLM's: 0.25 (0.10 to 0.40), target 0.3: met",
-        "- gateway CPU to Portkey's: 2.50 (2.00 to 3.00), target 2.2 (aim 1): MISSED",
-    ]
+    assert kept.get(PORTKEY, "cpu_ms") == Figure(PORTKEY, "cpu_ms", 1.25, 1.0, 1.5)
+    assert kept.get(PORTKEY, "database_cpu_ms") is None
+    section = tables.section(kept)
+    assert section.startswith("2026-11-23 04:00, abc1234, 2 x CPU, load average 0.1 before\nTurns.")
+    assert "| Portkey | 100 | 1.25 (1 to 1.5) | 2.5 (2 to 3) |  |" in section
+    assert "LiteLLM's, in turns: " not in section
+    assert section.endswith("\n- MISSED: gateway CPU to Portkey's, in turns: 2.5, target 2.2")
 
 
 # --- requests -------------------------------------------------------------------------------

@@ -49,10 +49,28 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     assert named <= TARGETS, named - TARGETS
 
 
+@pytest.mark.parametrize("name", ["architecture", "glossary", "promises"])
+def test_every_file_that_is_named_exists(name: str) -> None:
+    named = set(re.findall(r"`([\w.]+/[\w./]*)`", (ROOT / f"docs/{name}.md").read_text()))
+    assert named
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
 def test_every_command_of_ours_is_described() -> None:
     described = (ROOT / "docs/commands.md").read_text()
     names = {path.stem for path in ROOT.glob("*/management/commands/[a-z]*.py")} - {"demodata"}
     assert {name for name in names if f"`{name}" not in described} == set()
+
+
+def test_every_promise_stands_on_its_page_with_a_check_that_exists() -> None:
+    text = (ROOT / "docs/promises.md").read_text()
+    rows = dict(re.findall(r"^\| ([BRS]\d+) \|(.+)\|$", text, re.MULTILINE))
+    checked = set(re.findall(r"Check\(\"(\w+)\"", (ROOT / "acceptance/__main__.py").read_text()))
+    assert checked
+    assert set(re.findall(r"--only (\w+)", text)) == checked
+    assert {name for name in checked if f"--only {name}`" not in rows.get(name, "")} == set()
+    told = re.compile(r"`(python -m|make) |`[\w/]+\.py`|\| none\.")
+    assert [name for name, row in rows.items() if not told.search(row)] == []
 
 
 @pytest.mark.django_db

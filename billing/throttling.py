@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from channels import callers
+from channels.authentication import ApiKeyAuthentication
 from channels.callers import CALLER, Caller
 from common import db
 from common.api.base import HeaderThrottle
@@ -196,7 +196,7 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
     now = time.time()
     asked = callers.params_of(key)
     remembered = asked["digest"], bucket
-    if state := _remembered(remembered, now):
+    if _refused and (state := _remembered(remembered, now)):
         caller = callers.find_caller(key)
         if caller is None:
             return None, None
@@ -207,7 +207,7 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
     if caller is None:
         return None, None
     limit = caller.requests_per_minute * factor
-    if counted:
+    if counted[0]:
         return caller, _state(counted, limit, now)
     if not caller.is_enabled:
         return caller, None
@@ -216,8 +216,8 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
     return caller, state
 
 
-def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]:
-    """Return a key's caller, and the row of their window if the request was counted in it."""
+def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row]:
+    """Return a key's caller, and the row of their window, empty if nothing was counted in it."""
     digest, by_many = asked["digest"], "digests" in asked
     if known := callers.recall(digest):
         told = {
@@ -228,21 +228,16 @@ def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row | None]
         }
         rows = (_count_known_by_many() if by_many else _COUNT_KNOWN).run(asked | told)
         if not rows:
-            return None, None
+            return None, ()
         if rows[0][0] == known.mark:
-            return known, _if_counted(rows[0][1:])
+            return known, rows[0][1:]
     buckets = {"bucket": bucket, "test_bucket": _of_tests(bucket)}
     rows = _find_and_count(by_many=by_many).run(asked | buckets)
     if not rows:
-        return None, None
+        return None, ()
     caller = callers.read_caller(rows[0][3:])
     callers.keep(digest, caller)
-    return caller, _if_counted(rows[0][:3])
-
-
-def _if_counted(row: Row) -> Row | None:
-    """Return the row of a window, or None if it is empty, because nothing was counted."""
-    return row if row[0] else None
+    return caller, rows[0][:3]
 
 
 def _bucket_of(caller: Caller, bucket: str) -> str:
@@ -302,17 +297,17 @@ def _state(row: Row, limit: int, now: float) -> RateState:
     second, total, history = row
     elapsed = int(now) - second
     newest = SLOTS - 1 - (min(max(elapsed, 0), SLOTS) if elapsed >= -_SKEW_SECONDS else SLOTS)
-
-    def left_after(seconds: int) -> int:
-        """Return how many of the window's requests are still in it after `seconds`."""
-        at = WIDTH * (newest - seconds)
-        return (total - int(history[at : at + WIDTH])) % MODULUS if at >= 0 else 0
-
-    used = left_after(0)
+    at = WIDTH * newest
+    used = (total - int(history[at : at + WIDTH])) % MODULUS if at >= 0 else 0
     # One slot leaves each second. The reset is the first departure that brings the count below the
-    # limit or, while there is room, the first that changes it at all.
-    target = min(used - 1, limit - 1)
-    seconds = bisect_left(range(SLOTS), -target, key=lambda seconds: -left_after(seconds))
+    # limit or, while there is room, the first that changes it at all. Found by bisection, because
+    # the count only falls.
+    target, seconds, after = min(used - 1, limit - 1), 0, SLOTS
+    while seconds < after:
+        middle = (seconds + after) // 2
+        at = WIDTH * (newest - middle)
+        left = (total - int(history[at : at + WIDTH])) % MODULUS if at >= 0 else 0
+        seconds, after = (middle + 1, after) if left > target else (seconds, middle)
     free_at = float(max(int(now), second) + seconds) if used else now
     return RateState(limit, max(0, limit - used), max(0, ceil(free_at - now)), free_at)
 
@@ -320,16 +315,12 @@ def _state(row: Row, limit: int, now: float) -> RateState:
 class ChatThrottle(HeaderThrottle):
     """The channel's requests per minute. Test keys have a separate window.
 
-    Authentication counts an API request while it looks up the key (counted_key.py). This
+    CountedKey counts an API request while it looks up the key. This
     throttle only reports the result, after the checks that come first.
     """
 
     bucket = "chat"
     factor = 1
-
-    def find_and_count(self, key: str) -> tuple[Caller | None, RateState | None]:
-        """Return the key's caller, and the rate state after counting the request."""
-        return find_and_count(key=key, bucket=self.bucket, factor=self.factor)
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         counted: RateState = request._request.minute  # type: ignore[attr-defined]
@@ -365,3 +356,18 @@ class ReadThrottle(ChatThrottle):
 
     bucket = "read"
     factor = READ_FACTOR
+
+
+class CountedKey(ApiKeyAuthentication):
+    """Authenticates by key, and counts the request in place of the view's throttle.
+
+    One statement does both. The contract's order of checks stays: an unknown key is 401 and a
+    disabled channel 403, with nothing counted. A full window is 429 when DRF asks the throttle.
+    """
+
+    def find_caller(self, request: Request, key: str) -> Caller | None:
+        (throttle,) = request.parser_context["view"].throttle_classes
+        assert issubclass(throttle, ChatThrottle)
+        caller, minute = find_and_count(key=key, bucket=throttle.bucket, factor=throttle.factor)
+        request._request.minute = minute  # type: ignore[attr-defined]  # read by the throttle
+        return caller

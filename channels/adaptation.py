@@ -44,7 +44,6 @@ def ask(
     *,
     patience: Patience,
     on_delta: OnDelta | None = None,
-    is_route_test: bool = False,
 ) -> Completion:
     """Return the answer to a request, in whatever form the provider accepts the request.
 
@@ -68,7 +67,7 @@ def ask(
             traits = learn(error, request, client.traits)
             tried.add(client.traits)
             if traits is not None and traits not in tried:
-                client.traits = traits
+                client = client.with_traits(traits)
                 continue
             shorter = _shorter(error, request, has_tried_shorter=has_tried_shorter)
             if shorter is None:
@@ -76,19 +75,18 @@ def ask(
             request, has_tried_shorter = shorter, True
             logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
         else:
-            if is_route_test:
-                _learn_of_thoughts(client, completion)
-            remember(client, before)
+            if client.traits is not before:
+                remember(client, before)
             return completion
     raise AssertionError("the last try returns or raises")
 
 
-def _learn_of_thoughts(client: OpenAiCompatibleProvider, completion: Completion) -> None:
-    """Learn whether a route's answers begin within a thought, or revert that."""
+def learn_of_thoughts(client: OpenAiCompatibleProvider, completion: Completion) -> None:
+    """Store whether a route's answers begin within a thought, or revert that."""
     if completion.began_in_thought:
-        client.traits = replace(client.traits, begins_in_thought=True)
+        learned = replace(client.traits, begins_in_thought=True)
+        remember(client.with_traits(learned), client.traits)
     elif completion.began_in_thought is False:
-        client.traits = replace(client.traits, begins_in_thought=False)
         RouteTraits.objects.filter(
             provider_name=client.provider_name,
             provider_model=client.provider_model,
@@ -118,7 +116,7 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
 
     A database error is only logged, because the gateway can learn it again.
     """
-    if client.traits is before or client.traits == before:
+    if client.traits == before:
         return
     learned = {
         name: value

@@ -47,7 +47,7 @@ def is_well_formed(key: str) -> bool:
     body, tail = key[:-CHECKSUM_CHARACTERS], key[-CHECKSUM_CHARACTERS:]
     prefix = key[:-_TAIL_CHARACTERS]
     return (
-        prefix in (key_prefix(is_test=False), key_prefix(is_test=True))
+        prefix in (settings.API_KEY_PREFIX, f"{settings.API_KEY_PREFIX}test_")
         and _ALPHABET_SET.issuperset(key[len(prefix) :])
         and checksum(body) == tail
     )

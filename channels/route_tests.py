@@ -105,7 +105,8 @@ def _ask(client: OpenAiCompatibleProvider) -> Result:
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
     completion, reason, is_permanent = None, "", False
     try:
-        completion = adaptation.ask(client, _REQUEST, patience=patience, is_route_test=True)
+        completion = adaptation.ask(client, _REQUEST, patience=patience)
+        adaptation.learn_of_thoughts(client, completion)
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent
     duration_ms = round((time.monotonic() - started) * 1000)

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -121,7 +122,10 @@ class RouteRow(NamedTuple):
 
 
 class GuardedRoute:
-    """A provider behind its breaker: not called while the route is out, observed when called."""
+    """A provider behind its breaker: not called while the route is out, observed when called.
+
+    Requests share it, so nothing here changes. `health` is what was read with the route.
+    """
 
     def __init__(self, client: OpenAiCompatibleProvider, health: Health) -> None:
         self.provider_name = client.provider_name
@@ -151,13 +155,15 @@ class GuardedRoute:
         self, request: ChatRequest, patience: Patience, on_delta: OnDelta | None
     ) -> Completion:
         is_stream = on_delta is not None
-        patience = self._share(patience, is_stream=is_stream)
-        route = self.provider_name, self._client.provider_model
-        if self.health.is_open:
-            self._probe_if_due(self.health, is_slow=patience.is_long)
-        if self._is_left_out(is_stream=is_stream):
-            raise ProviderError(BREAKER_OPEN)
-        db.release_connection()
+        if self is not self.siblings[-1]:
+            patience = self._share(patience, is_stream=is_stream)
+        has_failed = self.health.failed_at is not None
+        if has_failed:
+            if self.health.is_open:
+                self._probe_if_due(self.health, is_slow=patience.is_long)
+            if self._is_left_out(is_stream=is_stream):
+                raise ProviderError(BREAKER_OPEN)
+            db.release_connection()
         try:
             completion = adaptation.ask(self._client, request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
@@ -166,7 +172,8 @@ class GuardedRoute:
                 self._note_failure(error, is_stream=is_stream, is_slow=patience.is_long)
             raise
         # An empty answer or a refusal is evidence neither for nor against a route.
-        if completion.text.strip() or completion.tool_calls:
+        if has_failed and (completion.text.strip() or completion.tool_calls):
+            route = self.provider_name, self._client.provider_model
             breaker.note_success(*route, self.health, is_stream=is_stream, now=timezone.now())
         return completion
 
@@ -207,7 +214,7 @@ def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
 
 def list_routes(
     caller: Caller, *, simulate: str = "", unlisted_options: frozenset[str] = frozenset()
-) -> list[ProviderClient]:
+) -> Sequence[ProviderClient]:
     """Return the routes that can answer this caller, in the order to try them. May be empty.
 
     Leaves out routes that do not take all of `unlisted_options` (see find_refused).
@@ -218,20 +225,26 @@ def list_routes(
     """
     if caller.is_test:
         return [SimulatedProvider(simulate) if simulate else DemoProvider(is_test=True)]
-    rows = _rows(caller.model, caller.catalogue_mark)
+    kept = _kept_routes(caller.model, caller.catalogue_mark)
+    if not unlisted_options:
+        return kept.clients
+    return _clients_of(kept.rows, unlisted_options)
+
+
+def _clients_of(
+    rows: Sequence[RouteRow], unlisted_options: frozenset[str] = frozenset()
+) -> Sequence[ProviderClient]:
     if not any(map(_is_set_up, rows)):
         return [DemoProvider(is_test=False)]
-    routes: list[GuardedRoute] = []
-    for row in rows:
-        if not row.provider_model or row.missing(unlisted_options):
-            continue
-        api_key = _default_key() if row.provider_id is None else _provider_key(row)
-        if api_key is not None:
-            client = _client(row, api_key)
-            routes.append(GuardedRoute(client, row.health()))
+    clients = [
+        (_client(row), row.health())
+        for row in rows
+        if row.provider_model and not row.missing(unlisted_options)
+    ]
+    routes = [GuardedRoute(client, health) for client, health in clients if client is not None]
     for route in routes:
         route.siblings = routes
-    return [*routes]
+    return routes
 
 
 def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
@@ -240,7 +253,7 @@ def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
     If every route refuses some, returns those of the route that refuses the fewest. `names` are in
     none of the gateway's tables. Test keys get the same answer as live keys.
     """
-    rows = _rows(caller.model, caller.catalogue_mark)
+    rows = _kept_routes(caller.model, caller.catalogue_mark).rows
     missing = [row.missing(names) for row in rows if row.provider_model]
     return min(missing, key=len, default=names)
 
@@ -277,13 +290,17 @@ def _key_of_setting(name: str) -> str:
     return settings.PROVIDER_KEYS.get(name) or ""
 
 
-def _client(row: RouteRow, api_key: str) -> OpenAiCompatibleProvider:
+def _client(row: RouteRow) -> OpenAiCompatibleProvider | None:
+    """Return the client of a route, without its breaker. None if its provider has no key."""
+    if _key_of(row) is None:
+        return None
     is_default = row.provider_id is None
     base_url = settings.PROVIDER_BASE_URL if is_default else row.base_url
     return OpenAiCompatibleProvider(
         provider_name=row.provider_name,
         base_url=base_url,
-        api_key=api_key,
+        # Read for each call, because a cached client holds no key in clear.
+        read_key=partial(_key_of, row),
         provider_model=row.provider_model or "",
         # The operator chose the default's address, and Ollama and vLLM run on private ones.
         allow_private=is_default or settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES,
@@ -291,23 +308,31 @@ def _client(row: RouteRow, api_key: str) -> OpenAiCompatibleProvider:
     )
 
 
-# The rows of each model under the current mark. Keys in them are encrypted, as stored.
-_kept: tuple[str, dict[int, list[RouteRow]]] = ("", {})
+class KeptRoutes(NamedTuple):
+    """A model's routes: their rows, and what answers in the order to try them."""
+
+    rows: Sequence[RouteRow]
+    clients: Sequence[ProviderClient]
 
 
-def _rows(model: ModelTerms, mark: str | None) -> list[RouteRow]:
-    """Return the rows of a model's routes. Cached for as long as the catalogue's mark stays."""
+# The routes of each model under the current mark. Keys in them are encrypted, as stored.
+_kept: tuple[str, dict[int, KeptRoutes]] = ("", {})
+
+
+def _kept_routes(model: ModelTerms, mark: str | None) -> KeptRoutes:
+    """Return a model's routes. Cached for as long as the catalogue's mark stays."""
     global _kept
     if mark and mark == _kept[0] and model.id in _kept[1]:
         return _kept[1][model.id]
     found = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
     rows = [RouteRow(*row) for row in found]
+    routes = KeptRoutes(rows, _clients_of(rows))
     # Rows that are newer than the mark do no harm, because the next caller brings a new mark. But a
     # failure may have happened between the two reads, and its end does not change the mark. So rows
     # with a failure are not cached.
     if mark and all(row.failed_at is None for row in rows):
-        _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: rows}
-    return rows
+        _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: routes}
+    return routes
 
 
 def client_of(route: Route) -> OpenAiCompatibleProvider | None:
@@ -325,8 +350,7 @@ def client_of(route: Route) -> OpenAiCompatibleProvider | None:
         encryption_key_id=provider.encryption_key_id,
         provider_model=route.provider_model,
     )
-    api_key = _provider_key(row)
-    return None if api_key is None else _client(row, api_key)
+    return _client(row)
 
 
 def default_client_of(model_id: str) -> OpenAiCompatibleProvider | None:
@@ -343,17 +367,13 @@ def default_client_of(model_id: str) -> OpenAiCompatibleProvider | None:
         encryption_key_id="",
         provider_model=model_id,
     )
-    api_key = _default_key()
-    return None if api_key is None else _client(row, api_key)
+    return _client(row)
 
 
-def _default_key() -> str | None:
-    """Return the key of PROVIDER_BASE_URL, or '' if it needs none. None without that provider."""
-    return settings.PROVIDER_API_KEY if settings.PROVIDER_BASE_URL else None
-
-
-def _provider_key(row: RouteRow) -> str | None:
+def _key_of(row: RouteRow) -> str | None:
     """Return the provider's key, '' if it needs none, or None if it has no readable key."""
+    if row.provider_id is None:
+        return settings.PROVIDER_API_KEY if settings.PROVIDER_BASE_URL else None
     if row.key_ciphertext is None:
         if not row.key_setting:
             return ""

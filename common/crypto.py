@@ -93,20 +93,13 @@ def _associated_data(context: str, key_id: str) -> bytes:
 
 def digest(secret: str) -> str:
     """Return the look-up digest of a secret in hex: HMAC-SHA-256 under the current pepper."""
-    return _digest(_peppers()[0], secret)
+    return digests(secret)[0]
 
 
 def digests(secret: str) -> list[str]:
     """Return every digest a secret may be stored under: the current pepper's, then earlier ones."""
-    return [_digest(pepper, secret) for pepper in _peppers()]
-
-
-def _digest(pepper: bytes, secret: str) -> str:
-    return hmac.digest(pepper, secret.encode(), "sha256").hex()
-
-
-def _peppers() -> list[bytes]:
-    return _parse_peppers(settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS)
+    peppers = _parse_peppers(settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS)
+    return [hmac.digest(pepper, secret.encode(), "sha256").hex() for pepper in peppers]
 
 
 @lru_cache(maxsize=8)
@@ -161,5 +154,6 @@ def check_values_of_peppers() -> dict[str, str]:
 
     A pepper has no name, so its id is the beginning of its check value.
     """
-    values = [hmac.digest(pepper, _CHECK, "sha256").hex() for pepper in _peppers()]
+    peppers = _parse_peppers(settings.KEY_DIGEST_PEPPER, settings.KEY_DIGEST_PEPPER_FALLBACKS)
+    values = [hmac.digest(pepper, _CHECK, "sha256").hex() for pepper in peppers]
     return {value[:PEPPER_ID_CHARACTERS]: value for value in values}

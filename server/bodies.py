@@ -86,18 +86,6 @@ class Bodies:
         A late read calls `answer_late` on another thread. The response of this thread is then
         discarded, and `gateway.answered` is set in the environ.
         """
-        read = self._begin(owner, answer_late)
-        try:
-            body: bytes = environ["wsgi.input"].read(size)
-        finally:
-            self._end(read)
-        if read.is_late:
-            environ["gateway.answered"] = True
-        if len(body) < size or size_of(environ) == size:
-            environ["gateway.body_read"] = True
-        return body
-
-    def _begin(self, owner: Hashable, answer_late: Callable[[], None]) -> Read:
         read = Read(owner, time.monotonic(), answer_late)
         with self._lock:
             if len(self._reads) >= MOST_READS or self._by_owner[owner] >= MOST_READS_OF_ONE:
@@ -109,14 +97,19 @@ class Bodies:
                 self._watch.start()
         if not self._some.is_set():
             self._some.set()
-        return read
-
-    def _end(self, read: Read) -> None:
-        with self._lock:
-            del self._reads[read]
-            self._by_owner[read.owner] -= 1
-            if not self._by_owner[read.owner]:
-                del self._by_owner[read.owner]
+        try:
+            body: bytes = environ["wsgi.input"].read(size)
+        finally:
+            with self._lock:
+                del self._reads[read]
+                self._by_owner[owner] -= 1
+                if not self._by_owner[owner]:
+                    del self._by_owner[owner]
+        if read.is_late:
+            environ["gateway.answered"] = True
+        if len(body) < size or environ.get("CONTENT_LENGTH") == str(size):
+            environ["gateway.body_read"] = True
+        return body
 
     def _keep_watch(self) -> None:
         """Answer for reads that take too long, for as long as the process lives."""

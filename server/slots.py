@@ -17,9 +17,11 @@ import itertools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, PayloadTooLarge
@@ -177,28 +179,35 @@ class Slots:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] in PROBE_PATHS:
             return self.app(environ, start_response)
-        self._count(1)
+        with self._lock:
+            self._in_flight += 1
         stream = None
         try:
-            if environ["PATH_INFO"].startswith(self._quick):
+            _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
+            if _held.takes_lane:
                 environ["gateway.slots"] = self
             else:
                 self._read_page_body(environ)
-            response = self._work(environ, start_response)
+            if not self._enter(SLOT_WAIT_SECONDS):
+                environ["gateway.refusal"] = Overloaded()
+            try:
+                response = self.app(environ, start_response)
+            finally:
+                self._leave()
             if isinstance(response, list):
                 return response
             is_file = environ["PATH_INFO"].startswith(self._files)
             if is_file or not getattr(response, "streaming", True):
                 return whole(response)
             # Its work is done except for waiting, so now only draining counts it.
-            stream = CountedStream(response, lambda: self._count(-1))
+            stream = CountedStream(response, self._count_off)
             return stream
         except ApiError as error:  # from a page's body; every other error was answered
             return plain_answer(error, start_response)
         finally:
             # If another thread answered a late request, that thread has counted it.
             if stream is None and "gateway.answered" not in environ:
-                self._count(-1)
+                self._count_off()
 
     def _read_page_body(self, environ: WSGIEnvironment) -> None:
         """Read the whole body first, so that no slot waits for it."""
@@ -208,32 +217,36 @@ class Slots:
         if size > PAGE_BODY_BYTES:
             raise PayloadTooLarge(PAGE_BODY_BYTES)
         if size:
-            late = InvalidRequest(TOO_SLOW, headers={"Connection": "close"})
-            body = self.read_body(environ, size, owner="pages", late=late)
-            environ["wsgi.input"] = io.BytesIO(body)
+            environ["wsgi.input"] = io.BytesIO(self.read_body(environ, size, owner="pages"))
 
     def read_body(
-        self, environ: WSGIEnvironment, size: int, *, owner: Hashable, late: ApiError
+        self,
+        environ: WSGIEnvironment,
+        size: int,
+        *,
+        owner: Hashable,
+        late_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
         """Return up to `size` bytes of a body.
 
         Raises Overloaded if too many bodies are being read. If the body takes too long, answers the
-        client with `late` from another thread, and then raises `late` here.
+        client from another thread, with `late_headers`, and then raises the same error here.
         """
-
-        def answer_late() -> None:
-            try:
-                self._answer_instead(environ, late)
-            finally:
-                self._count(-1)
-
+        answer_late = partial(self._answer_late, environ, late_headers)
         body = self.bodies.read(environ, size, owner=owner, answer_late=answer_late)
         if "gateway.answered" in environ:
-            raise late
+            raise InvalidRequest(TOO_SLOW)
         return body
 
-    def _answer_instead(self, environ: WSGIEnvironment, error: ApiError) -> None:
+    def _answer_late(self, environ: WSGIEnvironment, headers: Mapping[str, str]) -> None:
         """Answer for a request whose own thread is blocked; what that thread answers is ignored."""
+        error = InvalidRequest(TOO_SLOW, headers={**headers, "Connection": "close"})
+        try:
+            self._answer_instead(environ, error)
+        finally:
+            self._count_off()
+
+    def _answer_instead(self, environ: WSGIEnvironment, error: ApiError) -> None:
         answer: list[Any] = []
 
         def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], Any]:
@@ -246,16 +259,6 @@ class Slots:
         else:
             body = plain_answer(error, start)
         environ["gateway.respond"](*answer, b"".join(body))
-
-    def _work(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        _held.takes_lane = environ["PATH_INFO"].startswith(self._quick)
-        if not self._enter(SLOT_WAIT_SECONDS):
-            environ["gateway.refusal"] = Overloaded()
-            return self.app(environ, start_response)
-        try:
-            return self.app(environ, start_response)
-        finally:
-            self._leave()
 
     def _enter(self, seconds: float) -> bool:
         if not self._places.enter(seconds):
@@ -275,9 +278,9 @@ class Slots:
         _held.slots = _held.lane = None
         self._places.leave()
 
-    def _count(self, change: int) -> None:
+    def _count_off(self) -> None:
         with self._lock:
-            self._in_flight += change
+            self._in_flight -= 1
 
     def drain(self, timeout: float) -> bool:
         """Wait for calls whose client has left; the server itself waits only for connections."""
@@ -288,23 +291,17 @@ class Slots:
         return not self._in_flight
 
 
-class _GivenBack:
-    """A block during which others may use this request's slot."""
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+class slot_given_back:  # noqa: N801  # used like a function; a generator costs five times as much
+    """Give the slot back during the block, which only waits. Does nothing outside `Slots`."""
 
     def __enter__(self) -> None:
-        self._slots._leave()
+        self._slots = _held.slots
+        if self._slots is not None:
+            self._slots._leave()
 
     def __exit__(self, *exception: object) -> None:
-        self._slots._enter(RETURN_WAIT_SECONDS)
-
-
-def slot_given_back() -> AbstractContextManager[None]:
-    """Give the slot back during the block, which only waits. Does nothing outside `Slots`."""
-    slots = _held.slots
-    return nullcontext() if slots is None else _GivenBack(slots)
+        if self._slots is not None:
+            self._slots._enter(RETURN_WAIT_SECONDS)
 
 
 def handed_over() -> Callable[[], AbstractContextManager[None]]:

@@ -10,8 +10,7 @@ from rest_framework.response import Response
 
 from billing import charges, settlement
 from billing.api import serializers
-from billing.counted_key import CountedKey
-from billing.throttling import ChatThrottle, ReadThrottle
+from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from billing.utc_day import seconds_to_next_day
 from channels import catalogue
 from channels.authentication import caller_of

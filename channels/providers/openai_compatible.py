@@ -5,6 +5,8 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import orjson
@@ -33,14 +35,14 @@ def chat_url(base_url: str) -> str:
 
 
 class OpenAiCompatibleProvider:
-    """A client with a provider's address and key, and its name for the model."""
+    """A client with a provider's address and key, and its name for the model. It never changes."""
 
     def __init__(
         self,
         *,
         provider_name: str,
         base_url: str,
-        api_key: str,
+        read_key: Callable[[], str | None],
         provider_model: str,
         allow_private: bool,
         traits: Traits = PLAIN,
@@ -48,22 +50,33 @@ class OpenAiCompatibleProvider:
         self.provider_name = provider_name
         self.provider_model = provider_model
         self.base_url = base_url
-        # The form of request that the route accepts. channels/adaptation.py updates it.
+        # The form of request that the route accepts.
         self.traits = traits
         self._url = chat_url(base_url)
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
-            self._headers["api-key"] = api_key
-        elif api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._read_key = read_key
         self._allow_private = allow_private
+
+    def with_traits(self, traits: Traits) -> OpenAiCompatibleProvider:
+        """Return a client of the same route that sends requests in another form."""
+        other = copy(self)
+        other.traits = traits
+        return other
+
+    def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        api_key = self._read_key()
+        if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
+            headers["api-key"] = api_key
+        elif api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        return headers
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         sent = self._payload(request)
         try:
             response = http.post(
                 self._url,
-                headers=self._headers,
+                headers=self._headers("application/json"),
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
@@ -86,7 +99,7 @@ class OpenAiCompatibleProvider:
         try:
             with http.post_for_lines(
                 self._url,
-                headers=self._headers | {"Accept": "text/event-stream"},
+                headers=self._headers("text/event-stream"),
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_STREAM_BYTES,
@@ -112,7 +125,8 @@ class OpenAiCompatibleProvider:
         return AnswerReader(request, sent, on_delta, begins_in_thought=in_thought)
 
     def _payload(self, request: ChatRequest, **options: Any) -> Sent:
-        request = adapted(request, self.traits)
+        if self.traits is not PLAIN:
+            request = adapted(request, self.traits)
         payload = orjson.dumps(
             {
                 "model": self.provider_model,

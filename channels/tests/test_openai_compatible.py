@@ -57,7 +57,7 @@ def ask(
     provider = OpenAiCompatibleProvider(
         provider_name="stub",
         base_url=server.url("/v1/"),
-        api_key=api_key,
+        read_key=lambda: api_key,
         provider_model="stub/model-1",
         allow_private=allow_private,
     )

@@ -75,7 +75,11 @@ def ask(
     is_transparent: bool = False,
 ) -> tuple[list[Delta], Completion | ProviderError]:
     provider = OpenAiCompatibleProvider(
-        provider_name="p", base_url=base_url, api_key="k", provider_model="m", allow_private=True
+        provider_name="p",
+        base_url=base_url,
+        read_key=lambda: "k",
+        provider_model="m",
+        allow_private=True,
     )
     now = time.monotonic()
     pieces: list[Delta] = []

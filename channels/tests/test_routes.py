@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -371,7 +373,15 @@ def test_keys_are_kept_as_they_are_stored(site: Site) -> None:
     provider = Provider.objects.get(name="second")
     catalogue.set_provider_key(provider=provider, clear="sk-very-secret")
     assert len(routes.list_routes(site.caller())) == 2
-    assert "very-secret" not in repr(routes._kept)
+    assert "very-secret" not in str(list(within(routes._kept)))
+
+
+def within(value: object, *, depth: int = 8) -> Iterator[object]:
+    """Yield everything that a value refers to."""
+    yield value
+    for referent in gc.get_referents(value) if depth else ():
+        if not isinstance(referent, type | ModuleType | FunctionType):
+            yield from within(referent, depth=depth - 1)
 
 
 def test_a_context_too_long_for_the_provider_is_cut_until_it_fits(

@@ -23,7 +23,7 @@ from common.errors import (
     UnsupportedMediaType,
 )
 from server.bodies import size_of
-from server.slots import TOO_SLOW, Slots, slot_given_back
+from server.slots import Slots, slot_given_back
 
 METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 CLOSE = {"Connection": "close"}
@@ -46,8 +46,15 @@ def read_body(request: Request) -> bytes:
     limit: int = request.parser_context["view"].max_body_bytes
     declared = size_of(meta)
     size = limit + 1 if declared is None else declared
+    slots: Slots | None = meta.get("gateway.slots")
     try:
-        body = _read_bounded(request, size)
+        if slots is None or not size:  # another server, or a test
+            body = bytes(meta["wsgi.input"].read(size))
+        else:
+            headers = getattr(request._request, "rate_headers", None) or {}
+            owner = getattr(request.auth, "account_id", None)
+            with slot_given_back():  # because the caller may send slowly
+                body = slots.read_body(meta, size, owner=owner, late_headers=headers)
     except OSError:
         body = b""
     if declared is None and len(body) > limit:
@@ -55,19 +62,6 @@ def read_body(request: Request) -> bytes:
     if len(body) < (declared or 0):
         raise InvalidRequest("The body ended before its declared length.")
     return body
-
-
-def _read_bounded(request: Request, size: int) -> bytes:
-    """Read a body. Gives the slot back meanwhile, because the caller may send slowly."""
-    meta = request._request.META
-    slots: Slots | None = meta.get("gateway.slots")
-    if slots is None or not size:  # another server, or a test
-        return bytes(meta["wsgi.input"].read(size))
-    headers = getattr(request._request, "rate_headers", None) or {}
-    late = InvalidRequest(TOO_SLOW, headers=headers | CLOSE)
-    owner = getattr(request.auth, "account_id", None)
-    with slot_given_back():
-        return slots.read_body(meta, size, owner=owner, late=late)
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
@@ -158,17 +152,16 @@ class ApiView(APIView):
         meta = request._request.META  # DRF's request would search four places for it
         if refusal := meta.get("gateway.refusal"):  # it waited too long for a slot or for its body
             raise refusal
-        self._check_method(str(request._request.method))
-        if request._request.method in METHODS_WITH_BODY:
-            self._check_length(meta)
-        self.perform_authentication(request)
-        self.check_permissions(request)
-        self.check_throttles(request)
-
-    def _check_method(self, method: str) -> None:
+        method = str(request._request.method)
         if method.lower() not in self.http_method_names or not hasattr(self, method.lower()):
             allowed = [name.upper() for name in self.http_method_names if hasattr(self, name)]
             raise MethodNotAllowed(method, allowed)
+        if method in METHODS_WITH_BODY:
+            self._check_length(meta)
+        # Now. DRF does so when `user` is first read, behind a guarded property.
+        request._authenticate()  # type: ignore[attr-defined]  # not in the stubs
+        self.check_permissions(request)
+        self.check_throttles(request)
 
     def _check_length(self, meta: dict[str, Any]) -> None:
         """Refuse a request by its headers, before reading any of the body."""
@@ -182,10 +175,6 @@ class ApiView(APIView):
             raise LengthRequired
         if int(declared) > self.max_body_bytes:
             raise PayloadTooLarge(self.max_body_bytes)
-
-    def perform_authentication(self, request: Request) -> None:
-        """Authenticate now. DRF does so when `user` is first read, behind a guarded property."""
-        request._authenticate()  # type: ignore[attr-defined]  # not in the stubs
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add the rate-limit headers, also to refusals after the key was found valid."""

@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 T = TypeVar("T")
+
+_ONE, _ALL = methodcaller("fetchone"), methodcaller("fetchall")
 
 
 @cache
@@ -58,13 +61,13 @@ def _ask_pool(pool: Any, sql: str, params: Any, read: Callable[[Any], T]) -> T:
 
 def fetch_row(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None if it returns no row."""
-    row: tuple[Any, ...] | None = _ask(sql, params, lambda cursor: cursor.fetchone())
+    row: tuple[Any, ...] | None = _ask(sql, params, _ONE)
     return row
 
 
 def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
     """Run one statement and return all its rows."""
-    rows: list[tuple[Any, ...]] = _ask(sql, params, lambda cursor: cursor.fetchall())
+    rows: list[tuple[Any, ...]] = _ask(sql, params, _ALL)
     return rows
 
 

@@ -12,8 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.counted_key import CountedKey
-from billing.throttling import ChatThrottle, ReadThrottle
+from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels import catalogue
 from channels.authentication import caller_of
 from channels.callers import Caller, ModelTerms

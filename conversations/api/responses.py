@@ -9,8 +9,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 
-from billing.counted_key import CountedKey
-from billing.throttling import ChatThrottle
+from billing.throttling import ChatThrottle, CountedKey
 from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled
 from common.api.base import ApiView

@@ -12,8 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.serializers import PriceSchema
-from billing.counted_key import CountedKey
-from billing.throttling import ReadThrottle
+from billing.throttling import CountedKey, ReadThrottle
 from billing.utc_day import utc_day
 from channels.authentication import caller_of
 from channels.permissions import ChannelIsEnabled

@@ -16,8 +16,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.counted_key import CountedKey
-from billing.throttling import ChatThrottle, ReadThrottle
+from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels.authentication import caller_of
 from channels.callers import Caller
 from channels.permissions import ChannelIsEnabled

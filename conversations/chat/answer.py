@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
 from billing import admission, holds
-from billing.errors import HoldNotOpen
+from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
 from billing.holds import PlacedHold
 from billing.settlement import Storing
 from channels import routes
@@ -28,7 +27,7 @@ from conversations.chat.history import MessageRow
 from conversations.chat.idempotency import Claim
 from conversations.chat.prompt import Page, Prompt, build_prompt
 from conversations.chat.storing import STORE_TURN
-from conversations.chat.turns import Turn, TurnTaken
+from conversations.chat.turns import Turn
 from conversations.errors import ContentFiltered, ProviderFailed
 
 
@@ -88,63 +87,89 @@ def answer_message(
     ):
         if claim is not None and claim.replay is not None:
             return Outcome(claim.replay.encode(), answer=None)
-        with admitted(caller, incoming, request_id) as admission:
+        admission = admit(caller, incoming, request_id)
+        try:
             reply = calls.make(admission.call, tell)
             require_text(reply)
             return store_turn(incoming, admission, reply, claim, render)
+        except BaseException as error:
+            give_back(caller, admission.turn, admission.call.hold, error)
+            raise
 
 
 # --- Admission ----------------------------------------------------------------------------------
 
 
-@contextmanager
-def admitted(caller: Caller, incoming: Incoming, request_id: str) -> Iterator[Admission]:
-    """Admit a message for the block. If the block raises, give everything back."""
-    admission = admit_message(caller, incoming, request_id)
-    try:
-        yield admission
-    except BaseException as error:
-        give_back(admission, error)
-        raise
+def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
+    """Wait for the session's turn, and take it with a message of the quota and the credits.
+
+    Raises SessionBusy, DailyQuotaReached, or CreditsExhausted.
+    """
+    session_id = incoming.session_id
+    with closing(turns.attempts(caller=caller, session_id=session_id)) as attempts:
+        for ticket in attempts:
+            try:
+                admission = _try_to_admit(caller, incoming, request_id, ticket)
+            except (DailyQuotaReached, CreditsExhausted):
+                calls.free_up(caller)
+                admission = _try_to_admit(caller, incoming, request_id, ticket)
+            if admission is not None:
+                return admission
+    raise AssertionError("the attempts end with SessionBusy")
 
 
-def admit_message(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
-    """Wait for the session's turn, then take turn, quota, and credits in one statement."""
-
-    def start(ticket: int | None) -> Admission:
-        return calls.freeing_up(caller, lambda: _admit(caller, incoming, request_id, ticket))
-
-    return turns.in_turn(caller=caller, session_id=incoming.session_id, start=start)
-
-
-def _admit(caller: Caller, incoming: Incoming, request_id: str, ticket: int | None) -> Admission:
+def _try_to_admit(
+    caller: Caller, incoming: Incoming, request_id: str, ticket: int | None
+) -> Admission | None:
     """Take turn, quota, and credits, or none of them. Returns them with the prompt and the routes.
 
-    Raises TurnTaken, DailyQuotaReached, or CreditsExhausted.
+    Takes them in one statement, which also reads the session's newest messages. Returns None if
+    another turn runs or is ahead in the queue. Raises DailyQuotaReached or CreditsExhausted.
     """
     now = timezone.now()
+    session_id = incoming.session_id
     clients, is_fixed = _list_clients(caller, incoming)
     is_free = is_fixed or caller.is_test or routes.is_free(clients)
     foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
     price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
-    turn, hold, newest = _take(caller, incoming, request_id, ticket, now=now, price=price)
-    with _given_back_on_error(turn, hold):
+    placement = admission.try_hold(
+        caller=caller,
+        amount_microcredits=price,
+        now=now,
+        # The end of both hold and lease, so a turn that cannot be charged cannot be stored either.
+        expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
+        request_id=request_id,
+        opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
+    )
+    opened = turns.read_turn(placement.opened)
+    if placement.refusal:
+        if opened:  # the limit was reached at this very moment
+            turns.give_up_turn(opened[0])
+        raise placement.refusal
+    if placement.hold is None or opened is None:
+        was_expired = turns.close_expired(caller=caller, session_id=session_id, now=now)
+        return _try_to_admit(caller, incoming, request_id, ticket) if was_expired else None
+    (turn, newest), hold = opened, placement.hold
+    try:
         if foreseen is None:
             prompt = _build_prompt(caller, incoming, turn.session_pk, turn.message_count, newest)
         elif foreseen.is_still_so(turn):
             prompt = foreseen.prompt
-        else:
-            raise TurnTaken  # another turn ran between the read and ours
+        else:  # another turn ran between the read and ours
+            give_back(caller, turn, hold)
+            return None
+    except BaseException as error:
+        give_back(caller, turn, hold, error)
+        raise
     return Admission(turn, HeldCall(caller, hold, prompt, clients, now, is_fixed))
 
 
 def _list_clients(caller: Caller, incoming: Incoming) -> tuple[Sequence[ProviderClient], bool]:
     """Return the routes to ask, in order, and whether the answer is the owner's saved reply."""
-    fixed_answer = None
-    if not incoming.simulate:
+    if caller.has_fixed_answers and not incoming.simulate:
         fixed_answer = routes.find_fixed_answer(caller, incoming.message)
-    if fixed_answer:
-        return [fixed_answer], True
+        if fixed_answer:
+            return [fixed_answer], True
     return routes.list_routes(caller, simulate=incoming.simulate), False
 
 
@@ -200,50 +225,6 @@ def _build_prompt(
     )
 
 
-def _take(
-    caller: Caller,
-    incoming: Incoming,
-    request_id: str,
-    ticket: int | None,
-    *,
-    now: datetime,
-    price: int,
-) -> tuple[Turn, PlacedHold, Sequence[MessageRow]]:
-    """Take the session's turn, a message of the daily quota, and the credits, or none of them.
-
-    Does so in one statement. Also returns the session's newest messages. Raises what `_admit` does.
-    """
-    session_id = incoming.session_id
-    placement = admission.try_hold(
-        caller=caller,
-        amount_microcredits=price,
-        now=now,
-        # The end of both hold and lease, so a turn that cannot be charged cannot be stored either.
-        expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
-        request_id=request_id,
-        opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
-    )
-    opened = turns.read_turn(placement.opened)
-    if placement.refusal:
-        if opened:  # the limit was reached at this very moment
-            turns.give_up_turn(opened[0])
-        raise placement.refusal
-    if placement.hold and opened:
-        return opened[0], placement.hold, opened[1]
-    if turns.close_expired(caller=caller, session_id=session_id, now=now):
-        return _take(caller, incoming, request_id, ticket, now=now, price=price)
-    raise TurnTaken
-
-
-@contextmanager
-def _given_back_on_error(turn: Turn, hold: PlacedHold) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        _give_back(turn, hold, lambda: holds.release_hold(hold=hold, now=timezone.now()))
-        raise
-
-
 # --- Settlement ---------------------------------------------------------------------------------
 
 
@@ -276,26 +257,9 @@ def store_turn(
     Raises ProviderFailed if the hold expired before the answer came, and Overloaded if the hold
     was lost.
     """
-    call = admission.call
-    now = timezone.now()
-    storing = Storing(STORE_TURN, _told_of_turn(incoming, admission, reply))
-    try:
-        # Charging and storing is one statement. Keeping the body as well needs a transaction.
-        with transaction.atomic() if claim else nullcontext():
-            answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
-            body = render(answer)
-            if claim is not None and turns.is_kept(admission.turn):
-                idempotency.complete(claim, body)
-            elif claim is not None:
-                idempotency.free(claim)
-    except HoldNotOpen:
-        raise calls.why_not_open(call) from None
-    return Outcome(body, answer)
-
-
-def _told_of_turn(incoming: Incoming, admission: Admission, reply: Reply) -> dict[str, Any]:
     turn, call = admission.turn, admission.call
-    return {
+    now = timezone.now()
+    told = {
         **calls.told_of(call, reply),
         "session": turn.session_pk,
         "lease_number": turn.lease_number,
@@ -307,21 +271,31 @@ def _told_of_turn(incoming: Incoming, admission: Admission, reply: Reply) -> dic
         "admitted_at": db.time_param(call.admitted_at),
         "reply_text": reply.completion.text,
     }
+    storing = Storing(STORE_TURN, told)
+    try:
+        # Charging and storing is one statement. Keeping the body as well needs a transaction.
+        with transaction.atomic() if claim else nullcontext():
+            answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
+            body = render(answer)
+            if claim is not None and turns.is_kept(turn):
+                idempotency.complete(claim, body)
+            elif claim is not None:
+                idempotency.free(claim)
+    except HoldNotOpen:
+        raise calls.why_not_open(call) from None
+    return Outcome(body, answer)
 
 
-def give_back(admission: Admission, error: BaseException) -> None:
+def give_back(
+    caller: Caller, turn: Turn, hold: PlacedHold, error: BaseException | None = None
+) -> None:
     """Release the hold and turn of a message without a complete answer, in one short transaction.
 
     If even this fails, the hold and the turn expire by themselves.
     """
-    turn, call = admission.turn, admission.call
-    _give_back(turn, call.hold, lambda: calls.give_back(call, error, now=timezone.now()))
-
-
-def _give_back(turn: Turn, hold: PlacedHold, release: Callable[[], object]) -> None:
     with suppress(AnyDatabaseError), transaction.atomic():
         # If a database crash lost the hold, it lost the lease too, and the lease's number may
         # belong to another turn by now.
         if holds.is_known(hold):
             turns.give_up_turn(turn)
-            release()
+            calls.give_back(caller, hold, error, now=timezone.now())

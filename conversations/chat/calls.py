@@ -14,21 +14,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
 from billing import holds
 from billing import settlement as billing
-from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
 from billing.settlement import Settlement, Storing
 from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller, ModelTerms
 from channels.errors import Fault, ProviderError
 from channels.providers.base import (
-    ChatRequest,
     Completion,
     Delta,
     OnDelta,
@@ -50,8 +48,6 @@ logger = logging.getLogger("gateway.conversations")
 SHORTEST_ANSWER_TOKENS = 64
 # Providers may count an end marker, or tokens of speculative decoding, beyond the limit we sent.
 OUTPUT_TOLERANCE_TOKENS = 16
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +137,13 @@ def _first_token_seconds(model: ModelTerms) -> float:
     return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
 
 
-def freeing_up(caller: Caller, admit: Callable[[], T]) -> T:
-    """Return what `admit` returns. If a limit refuses, clean up and try once more.
+def free_up(caller: Caller) -> None:
+    """Free what calls that never returned still hold, after a limit has refused this one.
 
-    Calls that never returned may still hold what this one needs. Tries again even if nothing was
-    freed here, because another request may have freed it in the meantime.
+    Then the refused request tries once more, even if nothing was freed here, because another
+    request may have freed it in the meantime.
     """
-    try:
-        return admit()
-    except (DailyQuotaReached, CreditsExhausted):
-        billing.free_up(account_id=caller.account_id, now=timezone.now())
-        return admit()
+    billing.free_up(account_id=caller.account_id, now=timezone.now())
 
 
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
@@ -220,7 +212,11 @@ def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
         answering = Answering(route.provider_name)
         on_delta = _keep_and_tell(answering, pieces, tell) if tell else None
         try:
-            return route.provider_name, _ask(route, call.prompt.request, patience, on_delta)
+            if on_delta is None:
+                completion = route.complete(call.prompt.request, patience=patience)
+            else:
+                completion = route.stream(call.prompt.request, patience=patience, on_delta=on_delta)
+            return route.provider_name, completion
         except ProviderError as error:
             fields = {"provider": route.provider_name, "reason": error.reason}
             # A skipped route was logged when its breaker opened. Do not warn with every message.
@@ -249,14 +245,6 @@ def _telling_reason(errors: Sequence[ProviderError]) -> str:
     reasons = [error.reason for error in errors]
     asked = [reason for reason in reasons if reason != BREAKER_OPEN]
     return (asked or reasons or [""])[-1]
-
-
-def _ask(
-    route: ProviderClient, request: ChatRequest, patience: Patience, on_delta: OnDelta | None
-) -> Completion:
-    if on_delta is None:
-        return route.complete(request, patience=patience)
-    return route.stream(request, patience=patience, on_delta=on_delta)
 
 
 def _keep_and_tell(answering: Answering, pieces: list[Delta], tell: Tell) -> OnDelta:
@@ -304,14 +292,14 @@ def _estimate(call: HeldCall, text: str) -> Usage:
 # --- Settlement ---------------------------------------------------------------------------------
 
 
-def price_of(call: HeldCall, usage: Usage) -> int:
+def price_of(caller: Caller, hold: PlacedHold, usage: Usage) -> int:
     """Return what these tokens cost in micro-credits, at most the held amount."""
-    price = call.caller.model.price(
+    price = caller.model.price(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens or 0,
     )
-    return min(price, call.hold.amount_microcredits)
+    return min(price, hold.amount_microcredits)
 
 
 def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> Settlement:
@@ -320,7 +308,7 @@ def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> 
         return billing.settle_free(hold=call.hold, now=now, storing=storing)
     return billing.capture_hold(
         hold=call.hold,
-        charge_microcredits=price_of(call, reply.usage),
+        charge_microcredits=price_of(call.caller, call.hold, reply.usage),
         now=now,
         reason=f"Reply by {call.caller.model.model_id}",
         request_id=call.hold.request_id,
@@ -359,18 +347,20 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
     }
 
 
-def give_back(call: HeldCall, error: BaseException, *, now: datetime) -> None:
+def give_back(
+    caller: Caller, hold: PlacedHold, error: BaseException | None, *, now: datetime
+) -> None:
     """Release the hold of a call without a complete answer.
 
     Tokens that the provider used anyway are booked as the operator's loss.
     """
     lost = error.lost if isinstance(error, ProviderFailed) else None
     if lost is None:
-        holds.release_hold(hold=call.hold, now=now)
+        holds.release_hold(hold=hold, now=now)
         return
     billing.absorb_loss(
-        hold=call.hold,
-        loss_microcredits=price_of(call, lost),
+        hold=hold,
+        loss_microcredits=price_of(caller, hold, lost),
         now=now,
         reason=_LOSSES.get(type(error), "The provider's answer was empty"),
     )

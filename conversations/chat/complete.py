@@ -6,8 +6,8 @@ text is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import admission
-from billing.errors import HoldNotOpen
+from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
 from billing.settlement import Storing
 from channels import catalogue, routes
 from channels.callers import Caller
@@ -103,12 +103,16 @@ def _complete(
     ):
         if claim is not None and claim.replay is not None:
             return Outcome(claim.replay.encode(), answer=None)
-        with admitted(caller, asked, prompt, request_id) as call:
-            try:
-                reply = calls.make(call, tell)
-            except RequestRefused as error:
-                raise explain(call, asked, error) from error
+        call = admit(caller, asked, prompt, request_id)
+        try:
+            reply = calls.make(call, tell)
             return _store(call, reply, claim, render)
+        except BaseException as error:
+            with suppress(AnyDatabaseError):  # then the hold expires by itself
+                calls.give_back(caller, call.hold, error, now=timezone.now())
+            if isinstance(error, RequestRefused):
+                raise explain(call, asked, error) from error
+            raise
 
 
 def with_model(caller: Caller, model_id: str) -> Caller:
@@ -181,22 +185,19 @@ def _too_long(caller: Caller, asked: Asked) -> ContextLengthExceeded:
     )
 
 
-@contextmanager
-def admitted(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> Iterator[HeldCall]:
-    """Count the daily quota and hold the cost for the block. If it raises, give both back.
+def admit(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> HeldCall:
+    """Count the call in the daily quota, and hold the most it can cost.
 
-    If even this fails, the hold expires by itself.
+    Raises DailyQuotaReached or CreditsExhausted.
     """
     clients = routes.list_routes(
         caller, simulate=asked.simulate, unlisted_options=asked.unlisted_options
     )
-    call = calls.freeing_up(caller, lambda: _admit(caller, asked, prompt, clients, request_id))
     try:
-        yield call
-    except BaseException as error:
-        with suppress(AnyDatabaseError):
-            calls.give_back(call, error, now=timezone.now())
-        raise
+        return _admit(caller, asked, prompt, clients, request_id)
+    except (DailyQuotaReached, CreditsExhausted):
+        calls.free_up(caller)
+        return _admit(caller, asked, prompt, clients, request_id)
 
 
 def _admit(

@@ -9,11 +9,10 @@ meantime can no longer store its text.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
@@ -33,8 +32,6 @@ from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
 from server import slots
 
-T = TypeVar("T")
-
 # A waiting request tries again after this long, with back-off up to the longer pause.
 FIRST_POLL_SECONDS = 0.03
 LONGEST_POLL_SECONDS = 0.25
@@ -47,10 +44,6 @@ class Turn:
     session_pk: int
     lease_number: int
     message_count: int
-
-
-class TurnTaken(Exception):
-    """Another turn of this session is running, or is ahead in the queue."""
 
 
 # Whether a conversation has expired, even if the clean-up task has not closed it yet.
@@ -144,7 +137,7 @@ def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
     if not rows:
         return None
     newest = [MessageRow(*row[3:]) for row in rows]
-    newest.sort(key=lambda message: message.position or 0, reverse=True)
+    newest.sort(reverse=True)  # by position
     return Turn(*rows[0][:3]), newest
 
 
@@ -163,14 +156,13 @@ def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
     return bool(dead.update(closed_at=F("last_message_at") + lifetime, lease_expires_at=None))
 
 
-def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]) -> T:
-    """Run `start` until it gets the turn. It takes the turn in one statement or raises TurnTaken.
+def attempts(*, caller: Caller, session_id: str) -> Generator[int | None, None, None]:
+    """Yield for each attempt to take the turn: this request's ticket in the queue, at first None.
 
-    `start` receives this request's ticket in the queue, at first None. Holds no connection between
-    attempts. Raises SessionBusy if eight requests wait already, or after 30 seconds.
+    Waits between attempts, and holds neither a connection nor a slot meanwhile. Closing it leaves
+    the queue. Raises SessionBusy if eight requests wait already, or after 30 seconds.
     """
-    with suppress(TurnTaken):
-        return start(None)
+    yield None
     ticket = _queue(caller=caller, session_id=session_id)
     give_up_at = time.monotonic() + settings.SESSION_WAIT_SECONDS
     pause = FIRST_POLL_SECONDS
@@ -180,11 +172,10 @@ def in_turn(*, caller: Caller, session_id: str, start: Callable[[int | None], T]
             with slots.slot_given_back():
                 time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
-            with suppress(TurnTaken):
-                return start(ticket)
+            yield ticket
         raise SessionBusy
     finally:
-        # Leave the queue. A ticket that cannot be deleted now expires by itself.
+        # A ticket that cannot be deleted now expires by itself.
         with suppress(AnyDatabaseError):
             WaitingTurn.objects.filter(id=ticket).delete()
 

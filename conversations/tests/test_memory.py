@@ -98,7 +98,7 @@ def test_a_call_holds_no_more_than_it_sends() -> None:
     provider = OpenAiCompatibleProvider(
         provider_name="Shop",
         base_url="https://example.com/v1",
-        api_key="key",
+        read_key=lambda: "key",
         provider_model="model",
         allow_private=False,
     )

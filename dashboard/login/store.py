@@ -43,7 +43,7 @@ class SessionStore(DatabaseStore):
         self.row = row
         return row
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """Return the session's data. A log-in of an earlier release stays one."""
         data: dict[str, Any] = super().decode(session_data)
         if (path := data.get(BACKEND_SESSION_KEY)) in MOVED_BACKENDS:

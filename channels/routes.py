@@ -134,12 +134,6 @@ class GuardedRoute:
         self.siblings: Sequence[GuardedRoute] = (self,)
         self._client = client
 
-    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        return self._call(request, patience, None)
-
-    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        return self._call(request, patience, on_delta)
-
     def _share(self, patience: Patience, *, is_stream: bool) -> Patience:
         """Leave half of the time to the next route, in case this one hangs.
 
@@ -151,8 +145,11 @@ class GuardedRoute:
             return patience
         return patience.halved(now=time.monotonic())
 
-    def _call(
-        self, request: ChatRequest, patience: Patience, on_delta: OnDelta | None
+    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
+        return self.complete(request, patience=patience, on_delta=on_delta)
+
+    def complete(
+        self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta | None = None
     ) -> Completion:
         is_stream = on_delta is not None
         if self is not self.siblings[-1]:

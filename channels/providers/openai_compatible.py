@@ -84,7 +84,7 @@ class OpenAiCompatibleProvider:
             )
         except http.HttpError as error:
             raise unanswered(error) from error
-        if not is_success(response.status):
+        if not 200 <= response.status < 300:  # some providers send 201
             raise error_of(response.status, response.headers, response.body, sent)
         if plain := read_plain(response.body, request):
             return plain
@@ -105,7 +105,7 @@ class OpenAiCompatibleProvider:
                 max_bytes=MAX_STREAM_BYTES,
                 allow_private=self._allow_private,
             ) as answer:
-                if not is_success(answer.status):
+                if not 200 <= answer.status < 300:
                     raise error_of(answer.status, answer.headers, answer.read(), sent)
                 reader = self._reader(request, sent, on_delta)
                 try:
@@ -139,8 +139,3 @@ class OpenAiCompatibleProvider:
         # orjson's bytes keep the buffer they were written in, which is ten times as large. The copy
         # avoids that, because it stays in memory for as long as the provider takes.
         return Sent(bytes(memoryview(payload)), self.provider_model, request.options.keys())
-
-
-def is_success(status: int) -> bool:
-    """Return whether a status means success. Some providers send 201."""
-    return 200 <= status < 300

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from channels.providers.base import ChatRequest, Completion
@@ -27,12 +25,14 @@ def read_plain(body: bytes, request: ChatRequest) -> Completion | None:
         answer = orjson.loads(body)
         (choice,) = answer["choices"]
         message = choice["message"]
-        text = _text_of(message["content"])
+        # orjson refuses half characters, so only NUL needs cleaning.
+        text = message["content"].replace("\x00", "")
         finish_reason = choice["finish_reason"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     is_plain = (
-        text
+        isinstance(text, str)
+        and text.strip()
         and finish_reason in _FINISH_REASONS
         and answer.keys() <= _ANSWER_MEMBERS
         and choice.keys() <= _CHOICE_MEMBERS
@@ -50,12 +50,3 @@ def read_plain(body: bytes, request: ChatRequest) -> Completion | None:
         response_model=short_text(answer.get("model")),
         began_in_thought=False if request.hides_thinking and finish_reason == "stop" else None,
     )
-
-
-def _text_of(content: Any) -> str:
-    """Return a content that is a text, or '' if it is none or only white space.
-
-    orjson refuses half characters, so only NUL needs cleaning.
-    """
-    text = content.replace("\x00", "") if isinstance(content, str) else ""
-    return text if text.strip() else ""

@@ -43,13 +43,10 @@ def is_api_request(request: HttpRequest) -> bool:
 
 
 def hsts_header() -> str:
-    """Return the HSTS header that Django's middleware sets on pages, or '' if it sets none."""
-    seconds = settings.SECURE_HSTS_SECONDS
-    if not seconds:
-        return ""
+    """Return the HSTS header that Django's middleware sets on pages, if it sets one."""
     subdomains = "; includeSubDomains" if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS else ""
     preload = "; preload" if settings.SECURE_HSTS_PRELOAD else ""
-    return f"max-age={seconds}{subdomains}{preload}"
+    return f"max-age={settings.SECURE_HSTS_SECONDS}{subdomains}{preload}"
 
 
 # In a mailed link, the part after these prefixes is a secret, except on our own pages below.
@@ -102,8 +99,8 @@ class RequestMiddleware:
             if is_api_request(request):
                 headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
-                if (hsts := hsts_header()) and request.is_secure():
-                    headers["Strict-Transport-Security"] = hsts
+                if settings.SECURE_HSTS_SECONDS and request.is_secure():
+                    headers["Strict-Transport-Security"] = hsts_header()
                 headers.setdefault("Cache-Control", "no-store")
                 if isinstance(response, HttpResponse) and response.status_code != 204:
                     headers.setdefault("Content-Length", str(len(response.content)))

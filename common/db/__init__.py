@@ -39,24 +39,18 @@ def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
             return read(cursor)
     with wrapper.wrap_database_errors:
         if wrapper.connection is None and (pool := wrapper.pool) and not wrapper.in_atomic_block:
-            return _ask_pool(pool, sql, params, read)
+            # One statement, in its own transaction, on a connection borrowed for it alone. Django's
+            # path to the pool and back costs more, and would keep the connection.
+            if pool.closed:
+                pool.open()
+            lent = pool.getconn()
+            try:
+                return read(lent.execute(sql, params))
+            finally:
+                pool.putconn(lent)
         wrapper.ensure_connection()
         wrapper.validate_no_broken_transaction()
         return read(wrapper.connection.execute(sql, params))
-
-
-def _ask_pool(pool: Any, sql: str, params: Any, read: Callable[[Any], T]) -> T:
-    """Run one statement, in its own transaction, on a connection borrowed for it alone.
-
-    Django's path to the pool and back costs more, and would keep the connection.
-    """
-    if pool.closed:
-        pool.open()
-    lent = pool.getconn()
-    try:
-        return read(lent.execute(sql, params))
-    finally:
-        pool.putconn(lent)
 
 
 def fetch_row(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:

@@ -267,17 +267,18 @@ def measure_usage(call: HeldCall, completion: Completion) -> Usage:
     the visible text. https://developers.openai.com/api/docs/guides/reasoning
     A text of no tokens cannot be true either, except for a saved reply, which no model wrote.
     """
-    told, text = completion.usage, completion.all_text
+    told = completion.usage
+    has_text = bool(completion.text or completion.all_text)
     window = call.caller.model.context_window_tokens
     most_output = call.prompt.request.max_output_tokens + OUTPUT_TOLERANCE_TOKENS
-    least_output = 1 if text and not call.is_fixed else 0
+    least_output = 1 if has_text and not call.is_fixed else 0
     if (
         told is not None
         and told.input_tokens <= window
         and least_output <= told.output_tokens <= most_output
     ):
         return told
-    return _estimate(call, text)
+    return _estimate(call, completion.all_text)
 
 
 def _estimate(call: HeldCall, text: str) -> Usage:

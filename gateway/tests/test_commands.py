@@ -412,7 +412,7 @@ def test_pages_ask_for_another_password_until_there_is_one(
     run("firstrun")
     form = {"login": "owner@example.com", "password": "chosen-by-setup"}
     assert client.post("/accounts/login/", form).status_code == 302
-    asks = "still has the password that set-up chose"
+    asks = "still uses the password that setup chose"
     for page in ("/", "/admin/", "/credits/"):
         assert asks in client.get(page, follow=True).content.decode()
     new = dict.fromkeys(("password1", "password2"), "my-own-password-now")

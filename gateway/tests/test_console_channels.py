@@ -260,7 +260,7 @@ def test_viewers_read_the_model_there_is_and_why_nothing_can_be_changed(site: Si
 def test_editors_do_not_end_channels(site: Site) -> None:
     client = member_client(site, "editor")
     page = client.get(page_of(site)).content.decode()
-    assert "An owner of the account can also delete it." in page
+    assert "An owner of the account can also delete the channel." in page
     for name in ("delete/", "retire/"):
         assert client.post(page_of(site, name), {"confirmation": "Shop"}).status_code == 403
     assert Channel.objects.get().is_enabled
@@ -307,7 +307,7 @@ def test_a_used_channel_stays_and_is_retired(
     client = owner_client(site)
     client.post(page_of(site, "delete/"), {"confirmation": "Shop"})
     assert Channel.objects.filter(id=site.channel.id).exists()
-    assert "Retire the channel" in client.get(page_of(site)).content.decode()
+    assert "Retire channel" in client.get(page_of(site)).content.decode()
     before = list(LedgerEntry.objects.order_by("id").values())
     client.post(page_of(site, "retire/"), {"confirmation": "no"})
     assert api.chat(session_id="s9").status_code == 200

@@ -71,7 +71,7 @@ def test_the_team_is_shown_to_each_role(account: Account, owner: Client) -> None
         assert "viewer@example.com" in text
         is_owner = email == "owner@example.com"
         assert ("guest@example.com" in text) == is_owner
-        assert ("Invite somebody" in text) == is_owner
+        assert ("Invite someone" in text) == is_owner
 
 
 def test_the_page_takes_few_queries(

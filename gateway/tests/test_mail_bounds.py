@@ -162,6 +162,6 @@ def test_nobody_else_can_have_a_mail_sent() -> None:
 def test_another_mail_of_a_reset_finds_the_address_filled_in() -> None:
     client = Client()
     client.post("/accounts/password/reset/", {"email": "anna@example.com"})
-    assert "Send another mail" in client.get("/accounts/password/reset/done/").content.decode()
+    assert "Send another e-mail" in client.get("/accounts/password/reset/done/").content.decode()
     assert 'value="anna@example.com"' in client.get("/accounts/password/reset/").content.decode()
     assert "anna@" not in Client().get("/accounts/password/reset/").content.decode()

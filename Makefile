@@ -153,10 +153,13 @@ check: check-static test  ## run what must pass before a change lands: lint, typ
 check-static: lint types imports check-migrations check-deploy
 
 .PHONY: lint
-lint: setup-dev  ## check style and likely mistakes (ruff), and spelling (codespell)
+lint: setup-dev  ## check style, likely mistakes, and spelling of code, templates, shell scripts, and Markdown
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m codespell_lib
+	@$(PY) -m djlint --lint --quiet templates
+	@.venv/bin/shellcheck .ci/run scripts/setup.sh
+	@$(PY) -m pymarkdown scan --recurse --exclude docs/performance.md *.md .github docs
 
 .PHONY: fmt
 fmt: setup-dev  ## rewrite the code in the house style

@@ -346,7 +346,7 @@ def test_who_may_not_edit_has_no_switch(site: Site, stranger: Site) -> None:
 
 def done_in(page: str) -> list[str]:
     return re.findall(
-        r"(?:Make a channel|Copy its key|Make the first call)<span[^>]*> \(done\)", page
+        r"(?:Create a channel|Copy its key|Make the first call)<span[^>]*> \(done\)", page
     )
 
 

@@ -87,8 +87,8 @@ def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakePro
     ("query", "words"),
     [
         ("range=own", "Choose a day."),
-        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
-        ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
+        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day such as 2026-11-28."),
+        ("range=own&first=2026-03-02&last=2026-03-01", "The last day is before the first"),
         ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
         ("range=century", "Choose one of the options."),
         ("channel=nonsense", "Choose one of the options."),

@@ -429,11 +429,11 @@ def test_small_books_are_proven_without_a_worker(
 ) -> None:
     monkeypatch.setattr(worker, "find_workers", list)
     agreed = text_of(admin_client.post("/admin/health/verify/", follow=True))
-    assert "The books agree in every place." in agreed
+    assert "The ledger has no differences." in agreed
     assert VerificationRun.objects.get().entry_count == 1
     CreditAccount.objects.update(spent_microcredits=1)
     differing = text_of(admin_client.post("/admin/health/verify/", follow=True))
-    assert re.search(r"The books disagree in \d+ places?\.", differing)
+    assert re.search(r"The ledger has \d+ differences?\.", differing)
     assert VerificationRun.objects.filter(difference_count__gt=0).count() == 1
 
 

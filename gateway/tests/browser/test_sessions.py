@@ -103,7 +103,7 @@ def test_leaving_with_unsaved_changes_asks_first(visitor: NewVisitor) -> None:
     page.get_by_role("button", name="Save as a new version").click()
     expect(page.get_by_text("Saved as version 2")).to_be_visible()
     page.get_by_role("link", name="Settings").click()
-    expect(page.get_by_label("Messages a day")).to_be_visible()
+    expect(page.get_by_label("Messages per day")).to_be_visible()
     assert asked == ["beforeunload"]
     # Logging out discards what was typed.
     page.get_by_label("Name", exact=True).fill("Other")

@@ -325,7 +325,7 @@ def test_rollupusage_adds_up_and_mends(site: Site, provider: FakeProvider, clock
     clock.shift(timedelta(hours=1, minutes=10))
     assert run_json("rollupusage") == {"added": 13, "mended": 0}  # since midnight
     Message.objects.filter(role="assistant").update(charged_microcredits=7)
-    assert run("rollupusage") == "Added up 0 hours and days, made 1 anew.\n"
+    assert run("rollupusage") == "Added up 0 hours and days, corrected 1.\n"
     usage = api.get("/api/usage").json()
     assert usage["total"]["credits"] == "0.000007"
 

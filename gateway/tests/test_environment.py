@@ -249,7 +249,7 @@ def test_a_mail_server_that_is_away_is_told_in_a_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "EMAIL_URL (127.0.0.1:1) did not take the mail: Connection refused." in done.stderr
+    assert "EMAIL_URL (127.0.0.1:1) refused the e-mail: Connection refused." in done.stderr
     assert "the-secret" not in done.stderr
 
 

@@ -2,8 +2,8 @@
 
 They are the frames of pages and import none. gateway/urls.py adds the pages. The console has none
 of the pages that an admin site generates for models. All its pages are plain views
-(dashboard/console), each with the role it needs, so no list, filter, autocomplete, or action can show
-one tenant another's rows.
+(dashboard/console), each with the role it needs, so no list, filter, autocomplete, or action can
+show one tenant another's rows.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ setup:  ## install what the server needs, and write .env once
 	@$(PY) scripts/write_env.py
 
 .PHONY: run
-run: setup  ## start a gateway to try on this machine: http://127.0.0.1:8000 (PORT=..., DATA_DIR=...)
+run: setup  ## start a gateway on this machine to try it: http://127.0.0.1:8000 (PORT=..., DATA_DIR=...)
 	@exec $(PY) scripts/serve.py --first-run
 
 .PHONY: serve
@@ -34,7 +34,7 @@ worker:  ## run the scheduled tasks (Celery with its own beat; one process is en
 	@exec $(PY) -m celery -A gateway worker -B --pool threads --concurrency 4 --loglevel INFO
 
 .PHONY: demo
-demo: setup  ## create the first account, channel, keys, and credits, and show them
+demo: setup  ## create the first account, channel, keys, and credits, and print them
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) firstrun
 
@@ -116,7 +116,7 @@ bench: setup-dev  ## measure the chat path; appends to docs/data (ARGS="--quick"
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-ledger
-bench-ledger: setup-dev  ## measure how many charges a second one hot account takes
+bench-ledger: setup-dev  ## measure how many charges a second one busy account takes
 	@$(PY) -m bench.ledger $(ARGS)
 
 .PHONY: bench-growth
@@ -124,7 +124,7 @@ bench-growth: setup-dev  ## check that cost stays flat from 10^3 to 10^6 message
 	@$(PY) -m bench.growth $(ARGS)
 
 .PHONY: bench-pair
-bench-pair: setup-dev  ## compare the chat of this checkout with another commit's, in turns (ARGS="HEAD~1")
+bench-pair: setup-dev  ## compare the chat path of this checkout with another commit's, in turns (ARGS="HEAD~1")
 	@$(PY) -m bench.pair $(ARGS)
 
 .PHONY: bench-inflight
@@ -148,7 +148,7 @@ browser: setup-dev  ## click through the dashboard in Chromium; screenshots unde
 	@$(PY) -m pytest -n 2 -m browser dashboard/tests/browser $(ARGS)
 
 .PHONY: screenshots
-screenshots: setup-dev  ## take the README's pictures again, from demo data in Chromium (docs/images/)
+screenshots: setup-dev  ## take the README's screenshots again, from demo data in Chromium (docs/images/)
 	@$(PY) -m pytest -m pictures dashboard/tests/browser/test_pictures.py $(ARGS)
 
 .PHONY: check
@@ -158,10 +158,13 @@ check: check-static test  ## run what must pass before a change lands: lint, typ
 check-static: lint types imports check-migrations check-deploy
 
 .PHONY: lint
-lint: setup-dev  ## check style and likely mistakes (ruff), and spelling (codespell)
+lint: setup-dev  ## check style, likely mistakes, and spelling of code, templates, shell scripts, and Markdown
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m codespell_lib
+	@$(PY) -m djlint --lint --quiet templates
+	@.venv/bin/shellcheck .ci/run scripts/setup.sh
+	@$(PY) -m pymarkdown scan --recurse --exclude docs/performance.md *.md .github docs
 
 .PHONY: fmt
 fmt: setup-dev  ## rewrite the code in the house style
@@ -214,7 +217,7 @@ migrations: setup-dev  ## write migrations for changed models (ARGS="billing --n
 schema: setup-dev  ## write the OpenAPI document to openapi.yaml and validate it
 	@$(TEST_MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
 
-# One lock for every Python that setup.sh accepts. Lines that only some need carry a marker.
+# One lock file for every Python that setup.sh accepts. Lines that only some versions need have a marker.
 UV_COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock

@@ -238,7 +238,7 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     list_select_related = ("created_by",)
     list_per_page = 50
     search_fields = ("code_last_four", "note")
-    search_help_text = "A whole code, its last four letters, or words from the note."
+    search_help_text = "The full code, its last four letters, or words from the note."
     ordering = ("-id",)
     show_full_result_count = False
     actions = ("disable", "enable")

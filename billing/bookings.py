@@ -65,7 +65,7 @@ class Outcome:
 def refusal(available_microcredits: int) -> str:
     """Return why credits cannot be taken from an account."""
     available = show_credits(max(0, available_microcredits))
-    return f"Only {available} credits are available. Calls in flight keep what they hold."
+    return f"Only {available} credits are available. Calls in progress hold the rest."
 
 
 def preview(accounts: Iterable[Account], booking: Booking) -> list[Preview]:

@@ -30,7 +30,7 @@ def check_ledger_triggers(
         return []
     return [
         Error(
-            "The ledger can be changed: the triggers that refuse UPDATE and DELETE are missing.",
+            "The ledger can be edited: the triggers that refuse UPDATE and DELETE are missing.",
             hint="Create them again with `manage.py migrate billing ... --skip-checks`, run with "
             "each of `0001 --fake`, `0002`, `0006 --fake`, `0007`, then with `--fake` alone.",
             id="billing.E001",

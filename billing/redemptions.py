@@ -35,7 +35,7 @@ ATTEMPTS_PER_MINUTE = 10
 
 UNKNOWN = "There is no such code. Check each letter: a code has four groups of four."
 USED = "This account has already redeemed this code."
-TOO_MANY = "Too many codes were tried. Wait a minute, then try again."
+TOO_MANY = "You tried too many codes. Wait a minute, then try again."
 
 
 def derive_code(reference: str, number: int) -> str:
@@ -185,7 +185,7 @@ def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry
 def _why_closed(code: RedemptionCode, now: datetime) -> str:
     code.refresh_from_db()
     if not code.is_enabled:
-        return "This code has been switched off."
+        return "This code is switched off."
     if code.valid_until is not None and code.valid_until <= now:
-        return f"This code could be redeemed until {code.valid_until:%Y-%m-%d %H:%M} UTC."
-    return "This code has been redeemed as often as it allows."
+        return f"This code expired at {code.valid_until:%Y-%m-%d %H:%M} UTC."
+    return "This code has no redemptions left."

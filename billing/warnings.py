@@ -34,8 +34,8 @@ class Warned(IntEnum):
 _SUBJECTS = {Warned.LOW: "Credits are running low", Warned.EMPTY: "Credits are used up"}
 _TEXTS = {
     Warned.LOW: (
-        "The account “{account}” has {available} credits left, below the {threshold} you want to "
-        "be warned of.\n\nWhen they are used up, its channels stop answering. Add credits in time."
+        "The account “{account}” has {available} credits left, below your warning threshold "
+        "of {threshold}.\n\nIts channels stop answering once they are used up. Add credits soon."
     ),
     Warned.EMPTY: (
         "The account “{account}” has {available} credits left, which cannot pay for another "

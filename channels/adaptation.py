@@ -151,7 +151,7 @@ def describe(route: Route) -> str:
     limit, window = traits.max_output_tokens, traits.context_window_tokens
     systems = {
         ONE_SYSTEM_MESSAGE: "takes one system message, the first",
-        NO_SYSTEM_ROLE: "takes no system message; its text goes in front of the first message",
+        NO_SYSTEM_ROLE: "takes no system message; its text goes before the first message",
     }
     parts = [
         traits.limit_name and f"calls the answer's limit {traits.limit_name}",

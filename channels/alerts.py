@@ -44,9 +44,9 @@ def _alert(route: RouteHealth, now: datetime) -> bool:
         return False
     text = (
         f"{route.provider_name} refuses {route.provider_model}: {route.reason}.\n\n"
-        "This will not pass by itself: a key is wrong, or the model is gone. Other routes of the "
-        "model are asked instead, where there are any; a short request of the gateway's own tries "
-        "this one once a second while messages come.\n\n"
+        "This will not resolve itself: a key is wrong, or the model is gone. Meanwhile the gateway "
+        "asks the model's other routes, if there are any, and tries this one with a short request "
+        "of its own once a second while messages arrive.\n\n"
         "Fix the provider or the route under /admin/, and test the route there."
     )
     if not mail_operators(f"A route is broken: {route.provider_name}", text):

@@ -80,9 +80,9 @@ def check_catalogue_triggers(
         return []
     return [
         Error(
-            "A change of providers or routes would go unnoticed: triggers are missing.",
+            "Changes to providers or routes would go unnoticed: triggers are missing.",
             hint="Create them again: `manage.py migrate channels 0006 --skip-checks`, then "
-            "`manage.py migrate --skip-checks`. Nothing is lost by it.",
+            "`manage.py migrate --skip-checks`. Nothing is lost.",
             id="channels.E003",
         )
     ]

@@ -156,6 +156,6 @@ class WrongSecrets(Overloaded):
     """
 
     default_message = (
-        "The gateway's secrets do not fit its database; nothing was written. Its operator finds "
-        "the setting to restore in the log, or by `manage.py check --database default`."
+        "The gateway's secrets do not match its database, so nothing was written. The log and "
+        "`manage.py check --database default` tell the operator which setting to restore."
     )

@@ -92,14 +92,14 @@ CHANNELS = Bound(
     "max_channels",
     500,
     "channels",
-    "Delete one that never took a message",
+    "Delete one that never received a message",
     lambda account_id: Channel.objects.filter(account_id=account_id).count(),
 )
 KEYS = Bound(
     "max_keys",
     2_000,
-    "keys that work or were made in the last 24 hours",
-    "Revoke keys nobody uses and try again tomorrow",
+    "keys that are active or were created in the last 24 hours",
+    "Revoke unused keys and try again tomorrow",
     _count_keys,
 )
 PROMPT_VERSIONS = Bound(

@@ -172,7 +172,7 @@ def _key_ids_of_rows() -> set[str]:
     return {key_id for ids in lists for key_id in ids.distinct() if key_id}
 
 
-_RESTORE = "Start with the .env (or secrets) this database was made with"
+_RESTORE = "Start with the .env (or secrets) this database was created with"
 
 
 def _missing(key_id: str) -> Problem:
@@ -196,8 +196,8 @@ def _another(key_id: str) -> Problem:
 def _another_pepper() -> Problem:
     return Problem(
         PEPPER,
-        "KEY_DIGEST_PEPPER is not the one this database was written with: no API key would be "
-        "known.",
+        "KEY_DIGEST_PEPPER is not the one this database was written with: it would recognize "
+        "no API key.",
         f"{_RESTORE}, or, while the pepper is being rotated, with the earlier one in "
         "KEY_DIGEST_PEPPER_FALLBACKS (docs/how-to/rotate-secrets.md).",
     )

@@ -97,10 +97,10 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
     locked = limits.lock_account(account.id)
     now = timezone.now()
     if account.memberships.filter(user__email__iexact=email).exists():
-        raise AlreadyMember(f"{email} is in this account already.")
+        raise AlreadyMember(f"{email} is already in this account.")
     earlier = account.invitations.filter(email__iexact=email, closed_at=None)
     if earlier.filter(expires_at__gt=now).exists():
-        raise AlreadyInvited(f"{email} has been invited already. You can send the mail again.")
+        raise AlreadyInvited(f"{email} has already been invited. You can send the e-mail again.")
     _keep_within_plan(locked)
     _count_mail(account, email)
     earlier.update(closed_at=now)
@@ -133,7 +133,7 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
         raise InvitationGone("This invitation has been accepted or withdrawn.")
     # A clock that ran ahead sent an invitation whose time is in the future, so that needs no pause.
     if -HONEST_SKEW <= now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
-        raise TooManyInvitations("The invitation has just been sent. Wait a minute.")
+        raise TooManyInvitations("The invitation was just sent. Wait a minute, then try again.")
     if current.expires_at <= now:
         _keep_within_plan(locked)
     _count_mail(invitation.account, current.email)
@@ -162,7 +162,7 @@ def _count_mail(account: Account, email: str) -> None:
     """Count a mail for this UTC day. Raises TooManyInvitations, which also undoes the counts."""
     if not daily_counts.count("invitations of account", str(account.id), most=INVITATIONS_PER_DAY):
         raise TooManyInvitations(
-            f"An account sends {INVITATIONS_PER_DAY} invitations a day at most. Try again tomorrow."
+            f"An account can send {INVITATIONS_PER_DAY} invitations a day. Try again tomorrow."
         )
     mailbox = daily_counts.mailbox_of(email)
     if not daily_counts.count("invitations to", mailbox, most=INVITATIONS_PER_DAY_TO_ONE):
@@ -182,7 +182,7 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
     invitations = Invitation.objects.filter(secret_digest__in=secret_digests)
     found = invitations.select_related("account").first()
     if found is None:
-        raise InvitationGone("This invitation does not exist any more.")
+        raise InvitationGone("This invitation no longer exists.")
     if found.email.lower() != user.email.lower():
         raise InvitationForAnother(f"This invitation is for {found.email}.")
     limits.lock_account(found.account_id)
@@ -195,7 +195,7 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
             )
             _record("member.joined", found, actor, role=(None, found.role))
     elif membership is None:
-        raise InvitationGone("This invitation has been withdrawn, or has run out.")
+        raise InvitationGone("This invitation has been withdrawn or has expired.")
     return membership
 
 
@@ -267,7 +267,7 @@ def _keep_an_owner(membership: Membership) -> None:
     others = membership.account.memberships.filter(role=Role.OWNER).exclude(id=membership.id)
     if membership.role == Role.OWNER and not others.exists():
         raise LastOwner(
-            "An account needs an owner: make somebody else one first, then try this again."
+            "An account needs an owner. Make someone else an owner first, then try again."
         )
 
 

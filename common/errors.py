@@ -64,7 +64,7 @@ class InvalidApiKey(ApiError):
     status = 401
     code = "invalid_api_key"
     default_message = (
-        "This API key is not valid. Check that it was copied whole, or ask for a new one."
+        "This API key is not valid. Check that you copied all of it, or ask for a new one."
     )
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class PayloadTooLarge(ApiError):
     code = "payload_too_large"
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"The request body is larger than {limit_bytes // 1024} KiB.")
+        super().__init__(f"The request body is larger than {limit_bytes // 1024} KiB. Shorten it.")
 
 
 class UnsupportedMediaType(ApiError):

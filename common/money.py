@@ -39,7 +39,7 @@ def parse_credits(text: str | int | Decimal) -> int:
             "such as 250 or 0.5."
         )
     if abs(microcredits) > MAX_MICROCREDITS:
-        raise InvalidAmount("An amount is at most 1,000,000,000 credits.")
+        raise InvalidAmount("An amount must be at most 1,000,000,000 credits.")
     return int(microcredits)
 
 

@@ -11,9 +11,9 @@ def flaw_of(url: str) -> str:
     The words quote nothing of it: what does not belong there may be a secret.
     """
     if any(character.isspace() or not character.isprintable() for character in url):
-        return "must hold no white space"
+        return "must not contain white space"
     if "\\" in url:
-        return "must hold no backslash"
+        return "must not contain a backslash"
     if not url.lower().startswith(("http://", "https://")):
         return "must start with https:// or http://"
     try:
@@ -22,11 +22,11 @@ def flaw_of(url: str) -> str:
     except ValueError:
         return "must have a host and, if any, a port from 1 to 65535: https://host:8000/v1"
     if "@" in parts.netloc:
-        return "must hold no user or password (the part before @): keys have a place of their own"
+        return "must not contain a user or password (the part before @): keys have their own place"
     if not host:
         return "must name a host: https://api.example.com/v1"
     if port == 0:
         return "must have a port from 1 to 65535, or none"
     if "#" in url:
-        return "must have no fragment (the part from # on)"
+        return "must not have a fragment (the part from # on)"
     return ""

@@ -35,7 +35,7 @@ class IdempotencyKeyReused(ApiError):
     status = 422
     code = "idempotency_key_reused"
     default_message = (
-        "This Idempotency-Key was used with another body. Send a new key with a new message."
+        "This Idempotency-Key was used with another body. Send a new key with each new message."
     )
 
 
@@ -71,8 +71,7 @@ class ContentFiltered(ProviderFailed):
     status = 422
     code = "content_filtered"
     default_message = (
-        "The AI provider declined to answer this message. Nothing was charged. "
-        "Please put it differently."
+        "The AI provider declined to answer this message. Nothing was charged. Please rephrase it."
     )
 
     def __init__(self, *, reason: str, lost: Usage | None = None) -> None:
@@ -80,7 +79,7 @@ class ContentFiltered(ProviderFailed):
 
 
 class AnsweredTooLate(ProviderFailed):
-    default_message = "The AI provider answered too late. Nothing was charged."
+    default_message = "The AI provider answered too late. Nothing was charged; please try again."
 
     def __init__(self) -> None:
         super().__init__(reason="too_late")
@@ -132,5 +131,5 @@ class ModelNotFound(ApiError):
     code = "model_not_found"
 
     def __init__(self, model_id: str) -> None:
-        message = f"This channel may use no model '{model_id[:100]}'. GET /v1/models lists them."
+        message = f"This channel has no model '{model_id[:100]}'. GET /v1/models lists its models."
         super().__init__(message, fields={"model": message})

@@ -55,23 +55,23 @@ class AccountForm(forms.ModelForm):
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="Needed to disable it. The account's members read it in their audit log.",
+        help_text="Required to disable the account. Its members see this in their audit log.",
     )
 
     class Meta:
         model = Account
         fields = ("name", "plan", "is_enabled")
         help_texts = {
-            "is_enabled": "Off: every API request with any of its keys is refused at once (403 "
+            "is_enabled": "Off: the gateway refuses every API request with the account's keys (403 "
             "site_disabled). Replies being written are finished and charged. Its members can "
-            "still log in, read and export; nothing is deleted, and monthly grants go on.",
+            "still log in, read and export. Nothing is deleted, and monthly grants continue.",
         }
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         is_disabled = "is_enabled" in self.changed_data and not data.get("is_enabled")
         if is_disabled and self.instance.pk and not data.get("reason"):
-            self.add_error("reason", "Say why the account is disabled: its members will ask.")
+            self.add_error("reason", "Say why you disable the account: its members will ask.")
         return data
 
 

@@ -53,10 +53,10 @@ app.conf.update(
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
         # common/heartbeat.py says what the beat is used for.
-        "show that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
+        "report that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
-        "warn of low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
-        "alert of broken routes": {
+        "warn about low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
+        "report broken routes": {
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,
         },
@@ -64,16 +64,16 @@ app.conf.update(
             "task": "billing.tasks.grant_monthly_credits",
             "schedule": 3600.0,
         },
-        "prove the books": {
+        "verify the ledger": {
             "task": "gateway.tasks.verify_ledger",
             "schedule": crontab(hour=3, minute=17),
         },
-        "clear log-ins": {
+        "delete expired logins": {
             "task": "gateway.tasks.clear_log_ins",
             "schedule": crontab(hour=3, minute=37),
         },
         "roll up usage": {"task": "conversations.tasks.roll_up_usage", "schedule": 600.0},
-        "mend rollups": {
+        "correct rollups": {
             "task": "conversations.tasks.mend_rollups",
             "schedule": crontab(hour=3, minute=57),
         },

@@ -32,7 +32,7 @@ def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
     if not Path(channels.__file__ or "").is_relative_to(settings.BASE_DIR):
         found.append(
             Error(
-                "The package 'channels' is not the one of this project.",
+                "The package 'channels' is not this project's.",
                 hint="Uninstall the distribution 'channels' (Django Channels); it is not used.",
                 id="gateway.E001",
             )
@@ -41,7 +41,7 @@ def check_channels_package(**kwargs: Any) -> list[CheckMessage]:
         found.append(
             checks.Warning(
                 "The distribution 'channels' (Django Channels) is installed beside this project.",
-                hint="Uninstall it: its package has the name of one of ours.",
+                hint="Uninstall it: its package has the same name as one of ours.",
                 id="gateway.W001",
             )
         )
@@ -93,7 +93,7 @@ def check_database_answers(
         return [
             Error(
                 f"{where()} cannot be used: {str(_reason_behind(error)).strip()}",
-                hint="Is the server running, and DATABASE_URL right?",
+                hint="Is the server running, and is DATABASE_URL right?",
                 id="gateway.E003",
             )
         ]
@@ -173,7 +173,7 @@ def check_public_url(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         checks.Warning(
-            "PUBLIC_URL is not set: links in mails take host and port from the request.",
+            "PUBLIC_URL is not set: links in e-mails take host and port from the request.",
             hint="Set it to the address that people open: https://gateway.example.com.",
             id="gateway.W003",
         )

@@ -38,7 +38,7 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # the library ha
         try:
             raw = self.ENVIRON.get(var)
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+            reason = getattr(error, "strerror", None) or "it is not text"
             raise ImproperlyConfigured(f"{var}_FILE cannot be read: {reason}.") from None
         if isinstance(raw, str) and raw.startswith("$"):
             return raw
@@ -72,7 +72,7 @@ def read_env_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise ImproperlyConfigured(f"{path} cannot be read: {reason}.") from None
     _names_in_file.update(re.findall(r"^(?:export )?([A-Za-z_][A-Za-z_0-9]*)=", text, re.MULTILINE))
     # The environment wins, so that a server can run beside a checkout.
@@ -179,7 +179,7 @@ def read_hosts(name: str, default: str) -> list[str]:
     for host in hosts:
         if not re.fullmatch(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", host):
             raise ImproperlyConfigured(
-                f"{name} takes host names alone, such as gateway.example.com: no https://, no "
+                f"{name} takes only host names such as gateway.example.com: no https://, no "
                 f"port, no path. This one is refused: {host[:100]!r}."
             )
     return hosts

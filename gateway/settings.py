@@ -46,7 +46,7 @@ for _name in ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER"):
     if not globals()[_name]:
         raise ImproperlyConfigured(
             f"{_name} is not set. `make setup` writes the secrets of a new installation to .env; "
-            "an existing one must be started with the secrets it was made with."
+            "an existing one starts only with the secrets it was created with."
         )
 # Earlier values, needed during a rotation: they still open what was encrypted under them.
 SECRET_KEY_FALLBACKS = read_list("SECRET_KEY_FALLBACKS")
@@ -158,7 +158,7 @@ def database_settings(url: str) -> dict[str, Any]:
             DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ImproperlyConfigured(
-                f"DATA_DIR {DATA_DIR} cannot be made: {error.strerror}."
+                f"DATA_DIR {DATA_DIR} cannot be created: {error.strerror}."
             ) from None
         config["OPTIONS"] = {
             # A writer takes its lock when the transaction begins, and waits for it. With the

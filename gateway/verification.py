@@ -49,9 +49,9 @@ def verify_and_alert() -> int:
             extra={"differences": run.difference_count, "details": run.details[:20]},
         )
         alerts.mail_operators(
-            "The books disagree",
+            "The ledger has differences",
             f"The nightly verification found {run.difference_count} differences. The first are:\n\n"
             + "\n".join(run.details[:20])
-            + "\n\nAll of them are under /admin/, Ledger verifications.",
+            + "\n\nFor all of them, see /admin/, Ledger verifications.",
         )
     return run.difference_count

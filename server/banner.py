@@ -46,11 +46,11 @@ def first_banner(config: Config, report: dict[str, Any]) -> str:
     target = "make run" if config.port == 8000 else f"PORT={config.port} make run"
     lines = ["", f"  The gateway is running.  Dashboard:  {config.url}/"]
     if report.get("email"):
-        lines.append(f"  Sign in with             {report['email']}")
+        lines.append(f"  Log in with              {report['email']}")
     if report.get("password"):
-        lines.append(f"  and the password         {report['password']}  (shown this once)")
+        lines.append(f"  and the password         {report['password']}  (shown only once)")
     elif report.get("email"):
-        lines.append(f"  A lost password          manage.py changepassword {report['email']}")
+        lines.append(f"  Reset the password       manage.py changepassword {report['email']}")
     if report.get("api_key"):
         lines += ["", "  Try it:", "", curl_line(config, report["api_key"])]
     lines += [

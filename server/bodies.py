@@ -40,7 +40,7 @@ DRAIN_BYTES = 64 * 1024
 MOST_DRAINS = 16
 DRAIN_SECONDS = 2.0
 
-TOO_MANY = "Too many request bodies are arriving right now."
+TOO_MANY = "Too many request bodies are arriving right now. Try again shortly."
 
 
 def size_of(environ: dict[str, Any]) -> int | None:

@@ -23,12 +23,12 @@ from server.config import BASE_DIR, Config
 # fix each. `manage.py check --deploy` runs all of them.
 OPEN_COOKIES = ("security.W010", "security.W011", "security.W012", "security.W016")
 NEEDED_IN_PUBLIC = {
-    "security.W009": "SECRET_KEY is weak: anyone could forge a log-in. `.venv/bin/python "
+    "security.W009": "SECRET_KEY is weak: anyone could forge a login. `.venv/bin/python "
     "scripts/write_env.py --print` prints a strong one.",
     "security.W018": "DEBUG is on: error pages show settings and code. Set DEBUG=false.",
 } | dict.fromkeys(
     OPEN_COOKIES,
-    "SECURE_COOKIES is off: passwords and log-ins travel unencrypted. Put a proxy with TLS in "
+    "SECURE_COOKIES is off: passwords and logins travel unencrypted. Put a proxy with TLS in "
     "front, and set SECURE_COOKIES=true and TRUSTED_PROXY_COUNT=1. Or set ALLOW_PLAIN_HTTP=true if "
     "nobody else can listen on the network.",
 )

@@ -37,7 +37,7 @@ PAGE_BODY_BYTES = 1024 * 1024
 # How long a request waits for a slot before the gateway answers 503.
 SLOT_WAIT_SECONDS = 30.0
 TOO_SLOW = (
-    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it in one go."
+    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it without pauses."
 )
 FEWEST_LANES = 2
 # A request stuck in its lane (on a row lock, say) blocks the next one for at most this long.
@@ -394,7 +394,7 @@ class CallGate:
         }
         with self._lock:
             if any(self._taken[whose] >= most for whose, most in bounds.items()):
-                raise Overloaded("Too many messages are being answered at the moment.")
+                raise Overloaded("The gateway is answering too many messages. Try again shortly.")
             self._taken.update(bounds.keys())
         try:
             yield

@@ -36,7 +36,7 @@ class LimitsSchema(serializers.Serializer[Any]):
 
 
 class RemainingSchema(serializers.Serializer[Any]):
-    remaining = serializers.CharField(help_text="What can be spent now, after holds.")
+    remaining = serializers.CharField(help_text="What can be spent now, without held credits.")
 
 
 class KeySchema(serializers.Serializer[Any]):

@@ -29,7 +29,7 @@ class KeyView(ApiView):
 
     @describe(
         operation_id="key",
-        summary="What this key is",
+        summary="Describe this key and what is left of its limits",
         responses={200: serializers.KeySchema} | errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class ModelsView(ApiView):
 
     @describe(
         operation_id="models",
-        summary="The models to choose from",
+        summary="List the models to choose from",
         responses={200: serializers.ModelsSchema} | errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:

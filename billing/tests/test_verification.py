@@ -148,7 +148,7 @@ def test_the_nightly_task_raises_an_alert_for_the_staff(
     assert tasks.verify_ledger() > 0
     assert "billing.ledger.differs" in caplog.text
     page = staff.get("/admin/").content.decode()
-    assert "The books disagree" in page
+    assert "Ledger verification found" in page
     run = VerificationRun.objects.latest()
     details = staff.get(f"/admin/billing/verificationrun/{run.pk}/change/")
     assert details.status_code == 200

@@ -46,7 +46,7 @@ class LanguageModelForm(ModelForm):
     price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
     price_per_1k_cached_input_tokens_microcredits = CreditsField(
         label="Price of 1,000 cached input tokens (credits)",
-        help_text="Empty: the same as other input, which it must not be above.",
+        help_text="Empty: the same as other input. It must not cost more.",
         required=False,
         widget=UnfoldAdminTextInputWidget(),
     )
@@ -118,11 +118,11 @@ class LanguageModelAdmin(AuditedAdmin):
         ),
     )
 
-    @display(description="credits a reply", ordering="price_per_reply_microcredits")
+    @display(description="credits per reply", ordering="price_per_reply_microcredits")
     def per_reply(self, model: LanguageModel) -> str:
         return show_credits(model.price_per_reply_microcredits)
 
-    @display(description="credits for 1,000 tokens, in (cached) / out")
+    @display(description="credits per 1,000 tokens, in (cached) / out")
     def per_1k(self, model: LanguageModel) -> str:
         came_in = show_credits(model.price_per_1k_input_tokens_microcredits)
         went_out = show_credits(model.price_per_1k_output_tokens_microcredits)
@@ -187,7 +187,7 @@ class ProviderForm(ModelForm):
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="Stored encrypted and never shown again. Empty: the stored one stays.",
+        help_text="Stored encrypted and never shown again. Empty: keep the stored one.",
     )
 
     class Meta:
@@ -259,7 +259,7 @@ class RouteAdmin(EnvironmentAdmin):
     @display(description="learned")
     def learned(self, route: Route) -> str:
         """Describe what the gateway learned about this route. An edit of the route deletes it."""
-        return adaptation.describe(route) or "Nothing: it takes requests as they are."
+        return adaptation.describe(route) or "Nothing: it takes requests unchanged."
 
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, route: Route) -> str:

@@ -116,7 +116,7 @@ class ChannelAdmin(AuditedAdmin):
             "Fallback replies",
             {
                 "classes": ("collapse",),
-                "description": "What a visitor is shown in place of an error. Empty: nothing.",
+                "description": "What a visitor sees instead of an error. Empty: nothing.",
                 "fields": tuple(_REPLIES),
             },
         ),
@@ -182,7 +182,7 @@ class ChannelAdmin(AuditedAdmin):
             except (UnknownAccount, ValidationError) as error:
                 form.add_error("owner_email", str(getattr(error, "message", error)))
             else:
-                self.message_user(request, f"{channel.name} was moved, and its keys are revoked.")
+                self.message_user(request, f"{channel.name} was moved, and its keys were revoked.")
                 return redirect("admin:channels_channel_change", channel.pk)
         context = self.admin_site.each_context(request) | {
             "title": "Move a channel",
@@ -294,4 +294,4 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         for api_key in queryset.select_related("channel"):
             api_keys.revoke_api_key(api_key=api_key, actor=actor_of(request))
-        self.message_user(request, "Revoked: the next request with such a key is refused.")
+        self.message_user(request, "Revoked. The next request with such a key is refused.")

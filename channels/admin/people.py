@@ -42,12 +42,12 @@ class PersonForm(UserChangeForm):
         super().__init__(*args, **options)
         if "password" in self.fields:
             self.fields["password"].help_text = format_html(
-                'Nobody can read it. <a class="gw-link" href="{}">Set another one</a>',
+                'Nobody can read it. <a class="gw-link" href="{}">Set a new one</a>',
                 "../password/",
             )
 
 
-_BY_LINK = "The person chooses a password by the link of “Forgot your password?”."
+_BY_LINK = "The person chooses a password through “Forgot your password?”."
 
 
 @admin.register(User)
@@ -123,7 +123,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         Other staff can send a link to choose a new one.
         """
         if not request.user.is_superuser:
-            raise PermissionDenied("Only superusers set a password for somebody else.")
+            raise PermissionDenied("Only superusers can set someone else's password.")
         answer = super().user_change_password(request, id, form_url)
         if request.method == "POST" and answer.status_code == 302:
             audit.record_for_person(
@@ -201,8 +201,8 @@ class InvitationAdmin(ReadOnlyAdmin):
 
 class PlanForm(ModelForm):
     monthly_grant_microcredits = CreditsField(
-        label="Credits a month",
-        help_text="Granted for each UTC month, gone at its end. 0: none.",
+        label="Credits per month",
+        help_text="Granted each UTC month and expiring at its end. 0: none.",
         widget=UnfoldAdminTextInputWidget(),
     )
 
@@ -244,6 +244,6 @@ class PlanAdmin(AuditedAdmin):
             return fixed
         return (*fixed, "monthly_grant_microcredits")
 
-    @display(description="credits a month", ordering="monthly_grant_microcredits")
+    @display(description="credits per month", ordering="monthly_grant_microcredits")
     def monthly_grant(self, plan: Plan) -> str:
         return show_credits(plan.monthly_grant_microcredits)

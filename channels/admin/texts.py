@@ -27,7 +27,7 @@ class ReasonForm(LabelledForm):
     reason = forms.CharField(
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members read it in their audit log.",
+        help_text="The account's members see this in their audit log.",
     )
 
 
@@ -45,7 +45,7 @@ class TextAdmin(ReadOnlyAdmin):
         channel: Channel = row.channel
         return channel
 
-    @action(description="Read the text", icon="visibility", permissions=["view"])
+    @action(description="Read text", icon="visibility", permissions=["view"])
     def read_text(self, request: HttpRequest, object_id: str) -> TemplateResponse:
         """Ask for a reason. Then write the audit entry, and only after that show the text."""
         row = self.get_object(request, unquote(object_id))
@@ -64,7 +64,7 @@ class TextAdmin(ReadOnlyAdmin):
                 changes={"reason": (None, form.cleaned_data["reason"])},
             )
         context = self.admin_site.each_context(request) | {
-            "title": "Read the text",
+            "title": "Read text",
             "opts": self.opts,
             "original": row,
             "form": form,

@@ -68,7 +68,7 @@ def test_a_stored_key_is_on_no_page(admin_client: Client, acme: Provider) -> Non
     refused = admin_client.post(
         reverse("admin:channels_provider_change", args=[acme.id]), form(name="", new_key=KEY)
     )
-    assert "Fill this in." in refused.content.decode()
+    assert "Fill in this field." in refused.content.decode()
     pages = [refused] + [
         admin_client.get(address)
         for address in (

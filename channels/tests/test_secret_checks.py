@@ -186,7 +186,7 @@ def test_a_key_is_not_called_wrong_under_another_pepper(
     for _ in range(2):
         response = ApiClient(site.api_key).get("/api/key")
         assert (response.status_code, response.json()["code"]) == (503, "overloaded")
-        assert "secrets do not fit its database" in response.json()["error"]
+        assert "secrets do not match its database" in response.json()["error"]
     settings.KEY_DIGEST_PEPPER = pepper
     assert ApiClient(site.api_key).get("/api/key").status_code == 200
     unknown = ApiClient("amgai_" + "0" * 42).get("/api/key")

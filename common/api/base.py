@@ -30,7 +30,7 @@ CLOSE = {"Connection": "close"}
 BAD_FRAMING = (
     "Send the body either with Content-Length, or with 'Transfer-Encoding: chunked' alone."
 )
-NO_JSON_OBJECT = "The body must be a JSON object, in UTF-8."
+NO_JSON_OBJECT = "The body must be a JSON object in UTF-8."
 
 
 def read_body(request: Request) -> bytes:

@@ -37,7 +37,7 @@ class ErrorSchema(serializers.Serializer[Any]):
     )
     retry_after = serializers.IntegerField(required=False, help_text="Seconds, like Retry-After.")
     fallback_reply = serializers.CharField(
-        required=False, help_text="What the channel's owner wants the visitor to see."
+        required=False, help_text="The text that the channel's owner wants the visitor to see."
     )
 
 

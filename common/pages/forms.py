@@ -94,19 +94,19 @@ def _words_of_django(field: forms.Field) -> dict[str, Any]:
 def _words(field: forms.Field) -> dict[str, str]:
     """Return our error messages for a field, by error code."""
     words = {
-        "required": "Fill this in.",
+        "required": "Fill in this field.",
         "null_characters_not_allowed": "Remove the NUL character: it cannot be stored.",
     }
     if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
         words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of the options.")
     elif isinstance(field, forms.IntegerField):
-        words["invalid"] = "Enter a whole number, as in 60."
+        words["invalid"] = "Enter a whole number such as 60."
         words["min_value"] = _Words("Enter %(limit_value)s or more.")
         words["max_value"] = _Words("Enter %(limit_value)s or less.")
     elif isinstance(field, forms.DateField):
-        words["invalid"] = "Enter a day, as in 2026-11-28."
+        words["invalid"] = "Enter a day such as 2026-11-28."
     elif isinstance(field, forms.EmailField):
-        words["invalid"] = "Enter an e-mail address, as in name@example.com."
+        words["invalid"] = "Enter an e-mail address such as name@example.com."
     elif isinstance(field, forms.UUIDField):
         words["invalid"] = "The form is damaged. Reload the page and try again."
     if isinstance(field, forms.CharField) and field.max_length:

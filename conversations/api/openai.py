@@ -48,8 +48,8 @@ class CompletionsView(ApiView):
         responses={
             (200, "application/json"): OpenApiResponse(
                 openai_schemas.CompletionSchema,
-                "The answer. With `stream`: chunks, then `[DONE]`, or one error in its place; the "
-                "schema of `text/event-stream` is that of each event.",
+                "The answer. With `stream`: chunks, then `[DONE]`, or one error instead; the "
+                "schema of `text/event-stream` describes each event.",
             ),
             (200, "text/event-stream"): openai_schemas.CompletionEventSchema,
         }
@@ -106,7 +106,7 @@ class ModelsView(ApiView):
 
     @describe(
         operation_id="list_openai_models",
-        summary="The models to ask for, as OpenAI lists them",
+        summary="List the models, as OpenAI does",
         responses={200: openai_schemas.OpenAiModelListSchema}
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
@@ -124,7 +124,7 @@ class ModelView(ApiView):
 
     @describe(
         operation_id="get_openai_model",
-        summary="One of the models to ask for",
+        summary="Get one of the models",
         parameters=[
             OpenApiParameter(
                 "model_id", str, OpenApiParameter.PATH, description="May contain `/` and `:`."

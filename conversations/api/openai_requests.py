@@ -58,7 +58,7 @@ _KINDS: dict[Any, str] = {
 _NO_MEMBER = "the protocol has no such member in a message of this role."
 _REFUSED_MEMBERS = {
     "audio": "Must be left out: conversations are text.",
-    "function_call": "Must be left out: it is out of use. Use `tool_calls`.",
+    "function_call": "Must be left out: it is deprecated. Use `tool_calls`.",
 }
 
 
@@ -115,13 +115,15 @@ def _parse_message(value: Any, path: str, fields: Fields) -> dict[str, Any]:
         del message["tool_calls"]
     calls = message.get("tool_calls")
     if calls is not None and (role != "assistant" or not _are_tool_calls(calls)):
-        fields[f"{path}.tool_calls"] = "Must be an assistant's calls, as a model has made them."
+        fields[f"{path}.tool_calls"] = (
+            "Must be an assistant's tool calls, as the model returned them."
+        )
     if value.get("content") is None and (calls or message.get("refusal")):
         message["content"] = None
     else:
         _check_content(value.get("content"), role, f"{path}.content", fields)
     if role == "tool" and not is_text(value.get("tool_call_id")):
-        fields[f"{path}.tool_call_id"] = "Must be the id of the call that this answers."
+        fields[f"{path}.tool_call_id"] = "Must be the id of the tool call that this answers."
     _check_members(message, role, path, fields)
     check_writable(message, path, fields)
     for name in _NOT_SENT:

@@ -11,8 +11,8 @@ from conversations.api.parameters import PARAMETERS, passes
 from conversations.api.serializers import UsageSchema
 
 OBJECT = "An object as OpenAI's API reference describes it."
-OF_ASSISTANTS = "Of an assistant's message, as the model gave it."
-_NOT_SENT = f"{OF_ASSISTANTS} Taken, but not sent to the provider."
+OF_ASSISTANTS = "Only in assistant messages, as the model returned it."
+_NOT_SENT = f"{OF_ASSISTANTS} Accepted, but not sent to the provider."
 
 
 def _optional(field: type[serializers.Field[Any, Any, Any, Any]], **more: Any) -> Any:
@@ -23,8 +23,8 @@ class CompletionMessageSchema(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=ROLES)
     content = _optional(
         serializers.JSONField,
-        help_text="A string, or a list of parts of type `text`; of a user also `image_url` where "
-        "the model takes images, of an assistant also `refusal`.",
+        help_text="A string, or a list of parts of type `text`; from a user also `image_url` if "
+        "the model takes images, from an assistant also `refusal`.",
     )
     name = _optional(serializers.CharField)
     tool_calls = _optional(serializers.ListField, child=serializers.DictField())
@@ -46,7 +46,7 @@ class CompletionMessageSchema(serializers.Serializer[Any]):
 
 class StreamOptionsSchema(serializers.Serializer[Any]):
     include_usage = _optional(serializers.BooleanField)
-    include_obfuscation = _optional(serializers.BooleanField, help_text="Only false.")
+    include_obfuscation = _optional(serializers.BooleanField, help_text="Only false is accepted.")
 
 
 class CompletionRequestSchema(serializers.Serializer[Any]):
@@ -133,15 +133,15 @@ class ResponseRequestSchema(serializers.Serializer[Any]):
     instructions = _optional(serializers.CharField)
     stream = _optional(serializers.BooleanField)
     stream_options = _optional(serializers.DictField, help_text=OBJECT)
-    store = _optional(serializers.BooleanField, help_text="False, or left out.")
+    store = _optional(serializers.BooleanField, help_text="Must be false or left out.")
     temperature = _optional(serializers.FloatField, min_value=0, max_value=2)
     top_p = _optional(serializers.FloatField, min_value=0, max_value=1)
     top_logprobs = _optional(serializers.IntegerField, min_value=0, max_value=20)
     max_output_tokens = _optional(serializers.IntegerField, min_value=1)
-    text = _optional(serializers.DictField, help_text="format and verbosity.")
-    reasoning = _optional(serializers.DictField, help_text="effort and summary.")
+    text = _optional(serializers.DictField, help_text="May contain format and verbosity.")
+    reasoning = _optional(serializers.DictField, help_text="May contain effort and summary.")
     tools = _optional(
-        serializers.ListField, child=serializers.DictField(), help_text="Of type function."
+        serializers.ListField, child=serializers.DictField(), help_text="Only of type function."
     )
     tool_choice = _optional(serializers.JSONField, help_text="none, auto, required or an object.")
     parallel_tool_calls = _optional(serializers.BooleanField)
@@ -150,10 +150,10 @@ class ResponseRequestSchema(serializers.Serializer[Any]):
         child=serializers.CharField(),
         help_text="message.output_text.logprobs; reasoning.encrypted_content adds nothing.",
     )
-    metadata = _optional(serializers.DictField, help_text="Comes back in the response.")
+    metadata = _optional(serializers.DictField, help_text="Returned in the response.")
     truncation = _optional(serializers.CharField, help_text="disabled.")
     service_tier = _optional(serializers.CharField, help_text="auto or default.")
-    background = _optional(serializers.BooleanField, help_text="False, or left out.")
+    background = _optional(serializers.BooleanField, help_text="Must be false or left out.")
     user = _optional(serializers.CharField)
     safety_identifier = _optional(serializers.CharField)
     prompt_cache_key = _optional(serializers.CharField)
@@ -166,7 +166,7 @@ class ResponseUsageSchema(serializers.Serializer[Any]):
     output_tokens_details = serializers.DictField(child=serializers.IntegerField())
     total_tokens = serializers.IntegerField()
     estimated = serializers.BooleanField(
-        required=False, help_text="Present and true where the provider reported no usage."
+        required=False, help_text="Present and true if the provider reported no usage."
     )
 
 

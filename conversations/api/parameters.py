@@ -160,7 +160,7 @@ _OPENAI = {
     ),
     "tools": Parameter(
         f"Must be a list of at most {MOST_TOOLS} functions, each with a name. Tools that run at "
-        "the provider are not offered: run them yourself, and send what comes of them.",
+        "the provider are not offered: run them yourself and send the results.",
         _are_tools,
     ),
     "tool_choice": Parameter("Must be none, auto, required, or name a function.", _is_tool_choice),
@@ -179,15 +179,13 @@ _OPENAI = {
     "prompt_cache_key": Parameter(_TEXT, is_text),
     "prompt_cache_retention": Parameter(_TEXT, is_text),
     "metadata": Parameter(_OBJECT, _is_object),
-    "n": Parameter("Must be 1: one request, one answer. Send the request again.", _is_one_of(1)),
-    "store": Parameter(
-        "Must be false: nothing of a conversation is kept at the provider.", _is_one_of(False)
-    ),
+    "n": Parameter("Must be 1: each request gets one answer. Send more requests.", _is_one_of(1)),
+    "store": Parameter("Must be false: no provider may store conversations.", _is_one_of(False)),
     "service_tier": Parameter(
         "Must be auto or default: other tiers have other prices.", _is_one_of("auto", "default")
     ),
     "modalities": Parameter(
-        'Must be ["text"]: answers are text, as no price is set for others.', _is_one_of(["text"])
+        'Must be ["text"]: other answers have no price here.', _is_one_of(["text"])
     ),
 }
 
@@ -209,7 +207,7 @@ _OTHERS = {
     "reasoning_split": Parameter(_FLAG, _is_flag),
     "chat_template_kwargs": Parameter(
         "Must be an object with only enable_thinking or thinking, each true or false: others could "
-        "change how the channel's prompt is put to the model.",
+        "change how the model sees the channel's prompt.",
         _are_template_flags,
     ),
     "guided_json": Parameter("Must be a JSON schema.", _is_schema),
@@ -222,30 +220,30 @@ _OTHERS = {
 }
 
 _ANOTHER_MODEL = (
-    "Refused: it could choose another model or provider. Ask for one of GET /v1/models by `model`."
+    "Refused: it could choose another model or provider. Name one of GET /v1/models in `model`."
 )
 _TOOLS_ELSEWHERE = (
-    "Refused: it runs tools at the provider, at a price that is not held. Run the tool yourself, "
-    "and send what comes of it."
+    "Refused: it runs tools at the provider, for which no credits are held. Run the tool yourself "
+    "and send its result."
 )
-_SHOWS_PROMPT = "Refused: it could show the channel's prompt. Leave it out."
+_SHOWS_PROMPT = "Refused: it could reveal the channel's prompt. Leave it out."
 _CHANGES_PROMPT = (
-    "Refused: it changes how the channel's prompt is put to the model. Leave it out, and say what "
-    "you want in `messages`."
+    "Refused: it changes how the model sees the channel's prompt. Leave it out and say what you "
+    "want in `messages`."
 )
 _MORE_ANSWERS = (
-    "Refused: it makes the model write several answers, for which nothing is held. Send the "
-    "request again."
+    "Refused: it makes the model write several answers, for which no credits are held. Send more "
+    "requests."
 )
-_KEPT_ELSEWHERE = "Refused: it reads or keeps conversations at the provider. Send `messages`."
+_KEPT_ELSEWHERE = "Refused: it reads or stores conversations at the provider. Send `messages`."
 
 _REFUSED = {
-    "functions": "Refused: it is out of use. Use `tools`.",
-    "function_call": "Refused: it is out of use. Use `tools` and `tool_choice`.",
-    "audio": "Refused: answers are text, as no price is set for speech. Leave it out.",
+    "functions": "Refused: it is deprecated. Use `tools`.",
+    "function_call": "Refused: it is deprecated. Use `tools` and `tool_choice`.",
+    "audio": "Refused: answers are text, because speech has no price here. Leave it out.",
     "prediction": (
-        "Refused: tokens of a prediction that do not come true cost beyond the limit of the "
-        "answer. Leave it out."
+        "Refused: the rejected tokens of a prediction cost more than the limit of the answer. "
+        "Leave it out."
     ),
     **dict.fromkeys(
         ("models", "provider", "route", "fallbacks", "preset", "model_fallbacks"), _ANOTHER_MODEL

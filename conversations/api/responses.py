@@ -40,8 +40,8 @@ class ResponsesView(ApiView):
             (200, "application/json"): OpenApiResponse(
                 openai_schemas.ResponseSchema,
                 "The answer. With `stream`: events, the last of them `response.completed`, "
-                "`response.incomplete` or `response.failed`; the schema of `text/event-stream` is "
-                "that of each event.",
+                "`response.incomplete` or `response.failed`; the schema of `text/event-stream` "
+                "describes each event.",
             ),
             (200, "text/event-stream"): openai_schemas.ResponseEventSchema,
         }

@@ -71,7 +71,7 @@ def refuse_others(value: dict[str, Any], known: Collection[str], path: str, fiel
     """Add an error for each unknown member. Null is the same as leaving a member out."""
     for name, member in value.items():
         if name not in known and member is not None:
-            fields[f"{path}.{name[:64]}"] = "The gateway does not know this, and drops nothing."
+            fields[f"{path}.{name[:64]}"] = "The gateway does not know this member. Leave it out."
 
 
 class _Conversation:
@@ -134,7 +134,7 @@ class _Conversation:
                 self._fields[f"{path}.{name}"] = "Must be a string."
         for name in _NOT_OF_CALL:
             if item.get(name) is not None:
-                self._fields[f"{path}.{name}"] = "Must be left out: only plain functions are."
+                self._fields[f"{path}.{name}"] = "Must be left out: only plain functions work here."
         others = {
             name: member
             for name, member in item.items()
@@ -147,7 +147,9 @@ class _Conversation:
     def _add_output(self, item: dict[str, Any], path: str) -> None:
         refuse_others(item, _OF_ANY | {"call_id", "output"}, path, self._fields)
         if not isinstance(item.get("call_id"), str):
-            self._fields[f"{path}.call_id"] = "Must be the call_id of the call that this answers."
+            self._fields[f"{path}.call_id"] = (
+                "Must be the call_id of the call that this item answers."
+            )
         parts, _ = self._read_parts(item.get("output"), ("input_text",), f"{path}.output")
         self._messages.append(
             {"role": "tool", "tool_call_id": item.get("call_id"), "content": parts}
@@ -204,7 +206,7 @@ class _Conversation:
             else:
                 text = part.get("refusal" if kind == "refusal" else "text")
                 if not isinstance(text, str):
-                    self._fields[where] = "Must have a text."
+                    self._fields[where] = "Must contain text."
                     continue
                 refuse_others(part, _OF_PART, where, self._fields)
                 if kind == "refusal":

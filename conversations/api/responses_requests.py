@@ -72,7 +72,9 @@ def _check_members(data: dict[str, Any], fields: Fields) -> dict[str, Any]:
         if name != "input":
             check_writable({name: value}, path, fields)
         if name not in _KNOWN and value is not None:
-            fields[path] = _REFUSED.get(name, "The gateway does not know this, and drops nothing.")
+            fields[path] = _REFUSED.get(
+                name, "The gateway does not know this member. Leave it out."
+            )
     if fields:
         raise InvalidRequest(fields=fields)
     given = {name: value for name, value in data.items() if value is not None}
@@ -119,14 +121,14 @@ _FLAG_RULE = "Must be true or false."
 _OBJECT_RULE = "Must be an object."
 _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "store": (lambda value: value is False, f"Must be false. {_STATELESS}"),
-    "background": (lambda value: value is False, "Must be false: a response is not waited for."),
+    "background": (lambda value: value is False, "Must be false: the gateway answers at once."),
     "truncation": (
         lambda value: value == "disabled",
-        "Must be disabled: the gateway leaves nothing of your input out. Send fewer items.",
+        "Must be disabled: the gateway never shortens your input. Send fewer items.",
     ),
     "service_tier": (
         lambda value: value in ("auto", "default"),
-        "Must be auto or default: other tiers have prices of their own.",
+        "Must be auto or default: other tiers have other prices.",
     ),
     "include": (
         lambda value: isinstance(value, list) and all(name in _INCLUDES for name in value),

@@ -59,7 +59,7 @@ class ChatRequestSchema(serializers.Serializer[Any]):
     session_id = serializers.RegexField(
         SESSION_ID_PATTERN,
         max_length=MAX_SESSION_ID,
-        help_text="Chosen by you; belongs to this channel alone.",
+        help_text="You choose it. It belongs to this channel only.",
     )
     metadata = ChatMetadataSchema(required=False, allow_null=True)
     stream = serializers.BooleanField(
@@ -68,12 +68,14 @@ class ChatRequestSchema(serializers.Serializer[Any]):
 
 
 class CachedTokensSchema(serializers.Serializer[Any]):
-    cached_tokens = serializers.IntegerField(help_text="Of the prompt; part of `prompt_tokens`.")
+    cached_tokens = serializers.IntegerField(
+        help_text="Prompt tokens that were cached; part of `prompt_tokens`."
+    )
 
 
 class ReasoningTokensSchema(serializers.Serializer[Any]):
     reasoning_tokens = serializers.IntegerField(
-        help_text="Thought before the answer; part of `completion_tokens`."
+        help_text="Tokens of the model's reasoning; part of `completion_tokens`."
     )
 
 
@@ -82,19 +84,19 @@ class UsageSchema(serializers.Serializer[Any]):
     completion_tokens = serializers.IntegerField()
     total_tokens = serializers.IntegerField()
     prompt_tokens_details = CachedTokensSchema(
-        required=False, help_text="Present where the provider tells."
+        required=False, help_text="Present if the provider reports it."
     )
     completion_tokens_details = ReasoningTokensSchema(
-        required=False, help_text="Present where the provider tells."
+        required=False, help_text="Present if the provider reports it."
     )
     estimated = serializers.BooleanField(
-        required=False, help_text="Present and true where the provider reported no usage."
+        required=False, help_text="Present and true if the provider reported no usage."
     )
 
 
 class CreditsSchema(serializers.Serializer[Any]):
     charged = serializers.CharField(help_text="Decimal credits with six places.")
-    remaining = serializers.CharField(help_text="What can be spent now.")
+    remaining = serializers.CharField(help_text="The credits that can be spent now.")
 
 
 class ChatResponseSchema(serializers.Serializer[Any]):
@@ -112,13 +114,13 @@ class ChatEventSchema(serializers.Serializer[Any]):
 
     event = serializers.ChoiceField(choices=["delta", "done", "error"])
     data = serializers.CharField(  # type: ignore[assignment]  # a member of that name
-        help_text='JSON. Of `delta` {"text": the next piece}; of `done` a ChatResponseSchema; of '
-        "`error` an ErrorSchema."
+        help_text='JSON. For `delta`: {"text": the next piece}. For `done`: a ChatResponseSchema. '
+        "For `error`: an ErrorSchema."
     )
 
 
 class HistoryMessageSchema(serializers.Serializer[Any]):
-    id = serializers.UUIDField(help_text="Of a reply: its message_id.")
+    id = serializers.UUIDField(help_text="For a reply, this is its message_id.")
     role = serializers.ChoiceField(choices=["user", "assistant"])
     content = serializers.CharField()
     created_at = serializers.DateTimeField()
@@ -136,7 +138,7 @@ def parse_chat_request(
     message = _text(data, "message", fields, limit=None, required=True).strip()
     if "message" not in fields and not 1 <= len(message) <= MAX_MESSAGE:
         fields["message"] = (
-            f"Must be 1 to {MAX_MESSAGE:,} characters long, white space at the ends not counted; "
+            f"Must be 1 to {MAX_MESSAGE:,} characters long, not counting white space at the ends; "
             f"this one has {len(message):,}."
         )
     session_id = check_session_id(data, fields)

@@ -39,8 +39,8 @@ class ReceiptSchema(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     model = serializers.CharField()
     provider = serializers.CharField()
-    receipts = UsageSchema()
-    price = PriceSchema(help_text="What the reply was charged at.")
+    usage = UsageSchema()
+    price = PriceSchema(help_text="The prices that the charge is based on.")
     credits = ReceiptCreditsSchema()
 
 
@@ -79,10 +79,10 @@ class UsageView(ApiView):
 
     @describe(
         operation_id="usage",
-        summary="Usage and charges of a period",
+        summary="Get usage and charges for a period",
         parameters=[
-            OpenApiParameter("from", date, description="First UTC day; default 30 days ago."),
-            OpenApiParameter("to", date, description="Last UTC day, included; default today."),
+            OpenApiParameter("from", date, description="The first UTC day; default: 30 days ago."),
+            OpenApiParameter("to", date, description="The last UTC day, included; default: today."),
             OpenApiParameter("group_by", str, enum=receipts.GROUPS, description="Default: day."),
         ],
         responses={200: UsageTotalsSchema} | errors(400, 401, 403, 405, 429, 500, 503),
@@ -109,7 +109,7 @@ class ReceiptView(ApiView):
 
     @describe(
         operation_id="receipt",
-        summary="What a reply was charged, and why",
+        summary="Get what one reply cost, and why",
         parameters=[
             OpenApiParameter(
                 "reference", str, OpenApiParameter.PATH, description="A message id or request id."

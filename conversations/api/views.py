@@ -37,36 +37,36 @@ SESSION_ID = OpenApiParameter(
     "session_id",
     {"type": "string", "maxLength": 255, "pattern": serializers.SESSION_ID_PATTERN},
     required=True,
-    description="The session, as it was sent with its messages.",
+    description="The session id that its messages were sent with.",
 )
 MOST_MESSAGES = 500
 LIMIT = OpenApiParameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": MOST_MESSAGES},
-    description="Only that many of the latest messages; without it, and without `before`, all.",
+    description="How many of the latest messages to return. Without `limit` and `before`: all.",
 )
 BEFORE = OpenApiParameter(
     "before",
     uuid.UUID,
-    description="The `id` of a message: only messages before it, at most 500 where no `limit` is.",
+    description="The `id` of a message. Returns messages before it, at most 500 without `limit`.",
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
     OpenApiParameter.HEADER,
-    description="At most 255 characters. The same key with the same body is answered once.",
+    description="At most 255 characters. The same key and body get the same answer, charged once.",
 )
 SIMULATE = OpenApiParameter(
     "X-Simulate",
     str,
     OpenApiParameter.HEADER,
     enum=[*REFUSALS, *PROVIDER_BEHAVIOURS],
-    description="With a test key: answer that way, so that error handling can be tested.",
+    description="With a test key: the answer to simulate, to test error handling.",
 )
 
 
 class ChatView(ApiView):
-    """A visitor's message in, an AI reply out."""
+    """Answer a visitor's message with an AI reply."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -81,7 +81,7 @@ class ChatView(ApiView):
             (200, "application/json"): OpenApiResponse(
                 serializers.ChatResponseSchema,
                 "The reply. With `stream`: events `delta`, then one `done` or one `error`; the "
-                "schema of `text/event-stream` is that of each event.",
+                "schema of `text/event-stream` describes each event.",
             ),
             (200, "text/event-stream"): serializers.ChatEventSchema,
         }
@@ -141,7 +141,7 @@ def replay_events(body: bytes) -> list[bytes]:
 
 
 class HistoryView(ApiView):
-    """A live session's messages: read them, or erase them for good."""
+    """Read the messages of a live session, or erase them for good."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -172,7 +172,7 @@ class HistoryView(ApiView):
         operation_id="erase_history",
         summary="Erase a session's text for good",
         parameters=[SESSION_ID],
-        responses={204: OpenApiResponse(description="Erased, or there was nothing.")}
+        responses={204: OpenApiResponse(description="Erased, or there was nothing to erase.")}
         | errors(400, 401, 403, 405, 429, 500, 503),
     )
     def delete(self, request: Request) -> Response:

@@ -321,7 +321,7 @@ def why_not_open(call: HeldCall) -> ApiError:
     """Return the error for an answer whose hold is no longer open."""
     if holds.is_known(call.hold):
         return AnsweredTooLate()
-    return Overloaded("The database was lost while this was being answered. Nothing was charged.")
+    return Overloaded("The gateway lost its database while answering. Nothing was charged.")
 
 
 def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:

@@ -38,7 +38,7 @@ UNLISTED = (
     "Refused: the gateway does not know this parameter. Leave it out, or ask the gateway's "
     "operator to allow it for the routes of this model."
 )
-NO_IMAGES = "Must be text: this model takes no images. The entries of GET /v1/models say which do."
+NO_IMAGES = "Must be text: this model takes no images. GET /v1/models says which models do."
 
 
 @dataclass(frozen=True, slots=True)

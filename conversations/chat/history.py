@@ -19,7 +19,7 @@ from conversations.models import Message
 # How many messages of a long history are in memory at once. Half of them are replies, of up to a
 # few hundred kilobytes each.
 MESSAGES_A_READ = 50
-BEFORE_RULE = "Must be the id of a message of this session, as the history has it."
+BEFORE_RULE = "Must be the id of a message of this session, as the history shows it."
 _HISTORY_COLUMNS = (
     "id", "role", "content", "created_at", "position", "session_id", "session__message_count",
 )  # fmt: skip

@@ -33,7 +33,7 @@ def read_simulation(caller: Caller, header: str | None) -> str:
 def _refusal(code: str, caller: Caller) -> ApiError:
     if code == "rate_limited":
         return RateLimited(
-            "Simulated: this channel's requests of the minute are used up.",
+            "Simulated: this channel's requests for this minute are used up.",
             retry_after=SIMULATED_RETRY_AFTER_SECONDS,
         )
     if code == "daily_quota_reached":

@@ -179,7 +179,7 @@ def test_an_unknown_or_foreign_before_is_400_and_looks_alike(
     ids = [foreign[1].pk, other_session[1].pk, stateless.pk, uuid.uuid4(), "", "x", "0" * 4000]
     answers = [ask(api, before=before) for before in ids]
     assert {answer.status_code for answer in answers} == {400}
-    rule = "Must be the id of a message of this session, as the history has it."
+    rule = "Must be the id of a message of this session, as the history shows it."
     assert [answer.json()["fields"] for answer in answers] == [{"before": rule}] * len(answers)
 
 

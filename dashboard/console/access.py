@@ -172,7 +172,7 @@ def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -
         return  # it redirects to its page, which checks its own role
     if not (member.can(needs) or (member.is_staff_view and needs == Role.VIEWER and not is_write)):
         raise PermissionDenied(
-            "You are looking at this account as staff: nothing can be changed from here."
+            "You are viewing this account as staff. This view is read-only."
             if member.is_staff_view
             else f"This needs the role “{needs.label.lower()}”; yours is "
             f"“{member.role.label.lower()}”. An owner of the account can change that."
@@ -255,7 +255,7 @@ def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | Non
         return None
     del request.session[STAFF_VIEW_SESSION_KEY]
     minutes = STAFF_VIEW_LASTS // timedelta(minutes=1)
-    messages.info(request, f"Your {minutes} minutes as staff are over. Here you can look again.")
+    messages.info(request, f"Your {minutes} minutes as staff are over. Start another view here.")
     return redirect("admin:view_as_owner", viewed)
 
 

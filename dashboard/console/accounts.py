@@ -57,7 +57,7 @@ def create(request: HttpRequest) -> HttpResponseRedirect:
     user = request.user
     assert isinstance(user, User)  # ensured by login_required
     if not settings.ALLOW_SIGNUP:
-        raise PermissionDenied("Accounts are made by whoever runs this installation.")
+        raise PermissionDenied("Only the operator of this installation can create accounts.")
     if find_member(request) is None:
         signup.make_account(user, address=client_address(request))
     return redirect("console:index")

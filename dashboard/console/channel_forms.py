@@ -119,7 +119,7 @@ class SiteAddressField(forms.CharField):
     default_validators = [
         URLValidator(
             schemes=["http", "https"],
-            message="Enter a web address, as in https://shop.example.com",
+            message="Enter a web address such as https://shop.example.com",
         )
     ]
 
@@ -128,7 +128,7 @@ class SiteAddressField(forms.CharField):
             label="Site address",
             required=False,
             max_length=200,
-            help_text="Where it is used, as in https://shop.example.com",
+            help_text="The site that uses the channel, such as https://shop.example.com",
             widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
         )
 
@@ -143,7 +143,8 @@ class NewChannelForm(ModelPicker, PlainForm):
     # The id of the new channel, so that submitting the form twice creates one channel.
     id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(
-        max_length=120, help_text="How you will find it here. Callers and visitors do not see it."
+        max_length=120,
+        help_text="The channel's name in this dashboard. Callers and visitors do not see it.",
     )
     site_url = SiteAddressField()
     model = ModelField()
@@ -167,7 +168,7 @@ class SettingsForm(ModelPicker, PlainForm):
     site_url = SiteAddressField()
     model = ModelField()
     requests_per_minute = forms.IntegerField(min_value=1, max_value=100_000)
-    daily_quota = forms.IntegerField(label="Messages a day", min_value=1, max_value=2_147_483_647)
+    daily_quota = forms.IntegerField(label="Messages per day", min_value=1, max_value=2_147_483_647)
 
     FIELDS = (
         "name",
@@ -190,13 +191,13 @@ class SettingsForm(ModelPicker, PlainForm):
         """State the plan's limits, which may be tighter than the channel's."""
         plan = self.channel.account.plan
         limits = {
-            "requests_per_minute": "requests a minute",
-            "daily_quota": "messages a UTC day for each channel",
+            "requests_per_minute": "requests per minute",
+            "daily_quota": "messages per UTC day for each channel",
         }
         for name, unit in limits.items():
             most = getattr(plan, name, None)
             if plan is not None and most is not None:
-                words = f"The plan {plan.name} allows {most:,} {unit}; the lower number counts."
+                words = f"The plan {plan.name} allows {most:,} {unit}; the lower number applies."
                 self.fields[name].help_text = words
 
     def reply_fields(self) -> list[forms.BoundField]:

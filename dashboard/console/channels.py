@@ -46,12 +46,12 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
     try:
         channel, issued = _create(member, form.cleaned_data)
     except MadeBefore:
-        messages.info(request, "This form was sent before; the channel it made is here.")
+        messages.info(request, "This form was already submitted. Here is the channel it created.")
         return redirect("console:keys", form.cleaned_data["id"])
     except ValidationError as error:
         add_errors(form, error)
         return _render_new(request, member, form, status=422)
-    messages.success(request, f"{channel.name} is created.")
+    messages.success(request, f"{channel.name} has been created.")
     return render_keys(request, member, channel, fresh=tuple(issued))
 
 
@@ -143,8 +143,8 @@ def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry
     last = entries.filter(action=action, **entry).order_by("-id").first()
     who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
     return (
-        f"Nothing was saved yet, because this has changed since you opened the page: {who}. "
-        "What you entered is still here. Save again to replace theirs with it."
+        f"Nothing was saved, because someone changed this after you opened the page: {who}. "
+        "Your input is still here. Save again to replace their version with it."
     )
 
 
@@ -182,7 +182,7 @@ def _render_settings(
 def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
     if request.POST.get("confirmation", "").strip() == channel.name.strip():
         return True
-    messages.error(request, "Nothing was done: the name you typed is not that of the channel.")
+    messages.error(request, "Nothing was changed: the name you typed is not the channel's name.")
     return False
 
 
@@ -195,9 +195,11 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
     try:
         channel_changes.delete_channel(channel=channel, actor=member.actor)
     except ChannelInUse:
-        messages.error(request, "The channel has taken messages, so the books need it. Retire it.")
+        messages.error(
+            request, "The channel has received messages, so it cannot be deleted. Retire it."
+        )
         return redirect("console:channel", channel.id)
-    messages.success(request, f"The channel “{channel.name}” is deleted.")
+    messages.success(request, f"The channel “{channel.name}” has been deleted.")
     return redirect(member.url("index"))
 
 

@@ -170,7 +170,7 @@ def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> None
     form = FeedbackForm(request.POST)
     if form.is_valid():
         feedback.rate_reply(message=reply, **form.cleaned_data, author=member.user)
-        messages.success(request, "Saved what you think of this reply.")
+        messages.success(request, "Saved your rating of this reply.")
         return
     said = " ".join(
         f"{name.title()}: {error}" for name, errors in form.errors.items() for error in errors
@@ -193,8 +193,8 @@ def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse
         messages.error(request, "Nothing was erased: tick the box to confirm.")
     else:
         count = retention.erase_session(session=session, actor=member.actor)
-        words = f"Erased the text of {count} messages; tokens and credits are kept."
-        messages.success(request, words if count else "The text was erased already.")
+        words = f"Erased the text of {count} messages; token counts and charges are kept."
+        messages.success(request, words if count else "The text was already erased.")
     return redirect(_conversation_url(request, member, session_pk))
 
 

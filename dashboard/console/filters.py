@@ -37,7 +37,7 @@ class FilterForm(PlainForm):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         first, last = cleaned.get("first"), cleaned.get("last")
         if first and last and last < first:
-            self.add_error("last", "The end lies before the beginning: choose a later day.")
+            self.add_error("last", "The last day is before the first: choose a later one.")
         elif first and last and (last - first).days >= MOST_DAYS:
             self.add_error("last", f"At most {MOST_DAYS} days at once: choose a shorter range.")
         return cleaned

@@ -72,7 +72,7 @@ def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpRe
         except ValidationError as error:
             add_errors(form, error)
         else:
-            messages.success(request, "Added. The next visitor who asks that gets it.")
+            messages.success(request, "Added. The next visitor who asks this gets the reply.")
             return redirect("console:fixed_answers", channel.id)
     return _render_list(request, member, channel, form, status=422)
 
@@ -148,7 +148,7 @@ def edit_answer(
     except ValidationError as error:
         add_errors(form, error)
         return _render_one(request, member, channel, answer_id, form, status=422)
-    messages.success(request, "Saved. The next visitor who asks that gets it.")
+    messages.success(request, "Saved. The next visitor who asks this gets the reply.")
     return redirect("console:fixed_answers", channel.id)
 
 
@@ -200,7 +200,7 @@ def delete_answer(
     """Delete a saved reply."""
     stored = _get_answer(channel, answer_id)
     services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
-    messages.success(request, f"Deleted: “{stored.question}”. The model answers that again.")
+    messages.success(request, f"Deleted: “{stored.question}”. The AI answers this question again.")
     return redirect("console:fixed_answers", channel.id)
 
 

@@ -148,7 +148,7 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
             channel=channel, is_test=mode == ApiKey.Mode.TEST, key_id=key_id, actor=member.actor
         )
     except (ValueError, MadeBefore):
-        messages.info(request, "This form was sent before; the key it made is in the list.")
+        messages.info(request, "This form was already submitted. Its key is in the list.")
         return redirect("console:keys", channel.id)
     except PlanLimitReached as refusal:
         messages.error(request, refusal.sentence)
@@ -165,14 +165,14 @@ def rotate_key(
     key = get_key(channel, key_id)
     overlap = request.POST.get("overlap", "")
     if overlap not in OVERLAPS:
-        messages.error(request, "Choose when the old key shall end.")
+        messages.error(request, "Choose when the old key stops working.")
         return redirect("console:keys", channel.id)
     try:
         issued = api_keys.rotate_api_key(
             api_key=key, overlap=timedelta(seconds=int(overlap)), actor=member.actor
         )
     except KeyNotActive:
-        messages.error(request, f"{key.masked} ends already: it was rotated or revoked before.")
+        messages.error(request, f"{key.masked} was already rotated or revoked.")
         return redirect("console:keys", channel.id)
     except PlanLimitReached as refusal:
         messages.error(request, refusal.sentence)
@@ -188,7 +188,7 @@ def revoke_key(
     """Revoke a key now. Revoking it again changes nothing."""
     key = get_key(channel, key_id)
     api_keys.revoke_api_key(api_key=key, actor=member.actor)
-    messages.success(request, f"{key.masked} is revoked: the next call with it is refused.")
+    messages.success(request, f"{key.masked} has been revoked. The next call with it is refused.")
     return redirect("console:keys", channel.id)
 
 

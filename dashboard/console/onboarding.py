@@ -28,14 +28,14 @@ def find_checklist(member: Member, *, channel_count: int) -> list[Step] | None:
         return None
     steps = [
         Step(
-            "Make a channel",
+            "Create a channel",
             "One for each site or app that calls the gateway.",
             bool(channel_count),
         ),
-        Step("Copy its key", "Into your backend, never into a web page.", bool(actions)),
+        Step("Copy its key", "Put it into your backend, never into a web page.", bool(actions)),
         Step(
             "Make the first call",
-            "The page “Connect” of the channel has it ready to paste.",
+            "The channel's “Connect” page has code ready to paste.",
             bool(channel_count) and has_any_reply(account_id=member.account.id),
         ),
     ]

@@ -50,7 +50,7 @@ class Card:
     @cached_property
     def chart(self) -> SafeString:
         counts = self.activity.requests_by_day
-        label = f"Answers a day in the last {RECENT_DAYS} days, today last: " + ", ".join(
+        label = f"Answers per day over the last {RECENT_DAYS} days, ending today: " + ", ".join(
             map(str, counts)
         )
         return sparkline(counts, label=label, most=self.most_a_day)

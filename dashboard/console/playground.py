@@ -92,7 +92,7 @@ def _stream(
     request: HttpRequest, member: Member, caller: Caller, curl: str
 ) -> StreamingHttpResponse:
     if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
-        raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters and digits."})
+        raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters or digits."})
     incoming = admit(
         request,
         caller,

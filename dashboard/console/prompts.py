@@ -46,7 +46,7 @@ class PromptForm(PlainForm):
         label="Note for this version",
         required=False,
         max_length=200,
-        help_text="What you changed, and why. Only your team sees it.",
+        help_text="What you changed and why. Only your team sees this.",
     )
 
 
@@ -86,7 +86,7 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
     except ValidationError as error:
         add_errors(form, error)
         return _render(request, member, channel, form, status=422)
-    messages.success(request, f"Saved as version {saved.prompt_version}. The next message has it.")
+    messages.success(request, f"Saved as version {saved.prompt_version}. The next message uses it.")
     return redirect("console:prompt", channel.id)
 
 

@@ -25,9 +25,9 @@ from dashboard.login.context import has_mail_server
 
 # What each role may do, shown beside its name.
 ROLES = {
-    Role.VIEWER: "sees everything, changes nothing",
-    Role.EDITOR: "also changes channels, prompts, keys and saved replies",
-    Role.OWNER: "also looks after the team and the credits",
+    Role.VIEWER: "can see everything but change nothing",
+    Role.EDITOR: "can also change channels, prompts, keys and saved replies",
+    Role.OWNER: "can also manage the team and the credits",
 }
 
 
@@ -52,7 +52,9 @@ class NameForm(PlainForm):
     """The name of the account."""
 
     name = forms.CharField(
-        label="Account name", max_length=100, help_text="Your team sees it, and who you invite."
+        label="Account name",
+        max_length=100,
+        help_text="Your team and the people you invite see it.",
     )
 
 
@@ -110,14 +112,14 @@ def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> Ht
 def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
     email = sent.record.email
     if not has_mail_server():
-        messages.success(request, f"{email} is invited.")
+        messages.success(request, f"{email} has been invited.")
         # Shown only in this response, because a redirect would have to store it in the session.
         link = mail.invitation_link(request, sent.secret)
         return _page(request, member, new_link=link, new_link_email=email)
     if mail.send_invitation(request, sent.record, sent.secret):
         messages.success(request, f"The invitation is on its way to {email}.")
     else:
-        text = f"The mail to {email} could not be sent. Check the address, or try again later."
+        text = f"The e-mail to {email} could not be sent. Check the address, or try again later."
         messages.error(request, text)
     return redirect(member.url("team"))
 
@@ -128,7 +130,7 @@ def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpRe
     """Withdraw an invitation."""
     invitation = _get_invitation(member, invitation_id)
     services.withdraw_invitation(invitation=invitation, actor=member.actor)
-    messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+    messages.success(request, f"The invitation for {invitation.email} has been withdrawn.")
     return redirect(member.url("team"))
 
 

@@ -28,7 +28,7 @@ from dashboard.console.filters import FilterForm
 from dashboard.console.pages import render_page
 from dashboard.console.trials import find_trials
 
-RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Own range")]
+RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Custom range")]
 _DAYS = {"7d": 7, "30d": 30}
 
 
@@ -170,7 +170,7 @@ def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
         _chart("Latency", curve, labels, latency, f"Time to answer {by}", duration)
         | {"flat": _flat_latency(report.total)},
         _chart("Credits", curve, labels, charged, f"Credits charged {by}", _credits)
-        | {"flat": "No credits were charged in this time."},
+        | {"flat": "No credits were charged in this period."},
     ]
 
 

@@ -65,14 +65,14 @@ class AccountAdapter(DefaultAccountAdapter):
     """The gateway's behaviour for log-in and sign-up."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
-        "account_inactive": "This log-in has been switched off.",
-        "email_password_mismatch": "The e-mail address or the password is not right.",
+        "account_inactive": "This login is disabled.",
+        "email_password_mismatch": "The e-mail address or password is wrong.",
         "too_many_login_attempts": "Too many attempts. Wait five minutes, then try again.",
-        "email_taken": "Somebody has signed up with this e-mail address.",
-        "duplicate_email": "This is your e-mail address already.",
-        "incorrect_password": "The password is not right.",
+        "email_taken": "Someone has already signed up with this e-mail address.",
+        "duplicate_email": "This is already your e-mail address.",
+        "incorrect_password": "The password is wrong.",
         "enter_current_password": "This is not your current password.",
-        "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",
+        "incorrect_code": "The code is wrong. Codes change every 30 seconds: try the next one.",
     }
 
     # --- Sign-up ---
@@ -101,7 +101,7 @@ class AccountAdapter(DefaultAccountAdapter):
         """Mark an address as verified. The first one after sign-up earns the sign-up credits."""
         user = email_address.user
         if _is_another_users(email_address):
-            text = f"{email_address.email} belongs to another log-in and cannot be confirmed."
+            text = f"{email_address.email} belongs to another login and cannot be confirmed."
             messages.error(request, text)
             return False
         if user.last_login is not None:
@@ -200,7 +200,7 @@ class AccountAdapter(DefaultAccountAdapter):
         ):
             logger.warning("accounts.mail.limited", extra={"mail": template_prefix})
             # Every address gets the same message, whether or not somebody has signed up with it.
-            text = "Many mails went to this address today. Look among the unwanted mail; tomorrow "
+            text = "We sent many e-mails to this address today. Check your spam folder. Tomorrow "
             messages.error(current.request, f"{text}you can ask for another.")
             return
         try:
@@ -209,7 +209,7 @@ class AccountAdapter(DefaultAccountAdapter):
             # Log only the kind of error: some servers quote the mail, which may hold a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}
             logger.warning("accounts.mail.not_sent", extra=reason)
-            text = "A mail could not be sent. If you wait for a link, try again in a few minutes."
+            text = "We could not send the e-mail. To get a link, try again in a few minutes."
             messages.error(current.request, text)
 
     # --- Counting attempts ---
@@ -243,7 +243,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
     """Encrypts second-factor secrets with the key ring of the API keys, each bound to its row."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
-        "incorrect_code": "The code is not right. Codes change every 30 seconds: try the next one.",
+        "incorrect_code": "The code is wrong. Codes change every 30 seconds: try the next one.",
     }
 
     def encrypt(self, text: str) -> str:

@@ -33,13 +33,13 @@ from channels import daily_counts
 from channels.models import User
 from dashboard.login import events, factor_secrets, pending
 
-ABOUT_PASSWORDS = "At least 8 characters; not only digits, and no password that many people use."
+ABOUT_PASSWORDS = "At least 8 characters, not only digits, and not a common password."
 _LABELS = {
     "login": "E-mail address",
     "email": "E-mail address",
     "remember": "Keep me logged in on this computer",
     "oldpassword": "Current password",
-    "password2": "New password, once more",
+    "password2": "New password again",
 }
 
 
@@ -117,7 +117,7 @@ class SignUpForm(_OurWords, forms.SignupForm):
             # A disabled field keeps its initial value, whatever the client posts.
             email.disabled, email.initial = True, invitation.email.lower()
             self.initial["email"] = email.initial
-            email.help_text = "The address you were invited at."
+            email.help_text = "The address your invitation was sent to."
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
         """Create the user. If the address is taken, give the same answer as if it were free."""
@@ -249,5 +249,5 @@ class AddPasskeyForm(_OurWords, AddWebAuthnForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         passkey = self.fields["passwordless"]
-        passkey.label, passkey.initial = "Log in with it alone, without the password", True
-        passkey.help_text = "Then it asks for your fingerprint, face or PIN: that is a passkey."
+        passkey.label, passkey.initial = "Log in with it alone, without a password", True
+        passkey.help_text = "It then asks for your fingerprint, face or PIN. That is a passkey."

@@ -76,7 +76,7 @@ def decline(request: HttpRequest) -> HttpResponseRedirect:
     user = _user_of(request)
     invitation = _find_own(request, user)
     team.decline_invitation(invitation=invitation, actor=events.actor_of(request, user))
-    messages.success(request, f"You do not join {invitation.account.name}.")
+    messages.success(request, f"You declined the invitation to {invitation.account.name}.")
     return redirect("join" if team.list_invitations_to(user) else "console:index")
 
 

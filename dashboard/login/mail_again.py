@@ -19,10 +19,10 @@ def send_again(request: HttpRequest) -> HttpResponseRedirect:
     """
     stage = LoginStageController.enter(request, EmailVerificationStage.key)
     if stage is None:
-        messages.info(request, "Log in, and another link is sent.")
+        messages.info(request, "Log in, and we send you another link.")
         return redirect("account_login")
     if send_verification_email_at_login(request, stage.login):
-        messages.success(request, "Another mail was asked for.")
+        messages.success(request, "We are sending another e-mail.")
     else:
-        messages.warning(request, "A mail was sent a moment ago. Wait a minute, then try again.")
+        messages.warning(request, "We sent an e-mail a moment ago. Wait a minute, then try again.")
     return redirect("account_email_verification_sent")

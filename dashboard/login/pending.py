@@ -51,5 +51,5 @@ def accept(
         return redirect("join")
     request.session[ACCOUNT_SESSION_KEY] = membership.account_id
     events.log("member.joined", request, user, account_id=membership.account_id)
-    messages.success(request, f"You are now in {membership.account.name}.")
+    messages.success(request, f"You are now a member of {membership.account.name}.")
     return redirect("console:index")

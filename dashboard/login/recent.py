@@ -52,7 +52,7 @@ def ask_again(request: HttpRequest) -> HttpResponse:
     if wants_json(request):
         return lead_script(url)
     if request.method == "POST":
-        messages.info(request, "Nothing has been changed yet: after this, send it once more.")
+        messages.info(request, "Nothing has changed yet. Confirm it is you, then submit again.")
     return HttpResponseRedirect(url)
 
 

@@ -121,7 +121,7 @@ def end_session(request: HttpRequest) -> HttpResponseBase:
     row.delete()
     device = device_of(row.user_agent)
     events.record("session.ended", request, user, device=device, at=row.address)
-    messages.success(request, f"{device} is logged out.")
+    messages.success(request, f"{device} has been logged out.")
     return redirect("account_sessions")
 
 

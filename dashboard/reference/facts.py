@@ -50,8 +50,8 @@ class ErrorRow:
 ERRORS = (
     ErrorRow(
         common.InvalidRequest,
-        "No JSON object, or a field is missing, of the wrong type or too long.",
-        "Mend the request: fields says what is wrong where. The same again fails again.",
+        "The body is not a JSON object, or a field is missing, too long or of the wrong type.",
+        "Fix the request: fields says what is wrong. The same request fails again.",
     ),
     ErrorRow(
         conversations.ContextLengthExceeded,
@@ -62,30 +62,30 @@ ERRORS = (
     ErrorRow(common.MissingApiKey, "No key was sent.", "Send X-API-Key."),
     ErrorRow(
         common.InvalidApiKey,
-        "The key is wrong, malformed, expired or revoked: all alike.",
-        "Check that it was copied whole; issue a new one in the dashboard.",
+        "The key is wrong, malformed, expired or revoked.",
+        "Check that you copied all of it, or create a new one in the dashboard.",
     ),
     ErrorRow(
         common.SiteDisabled,
-        "The channel, or its account, is switched off.",
+        "The channel or its account is switched off.",
         "Ask the channel's owner. Show the visitor your own text until then.",
     ),
     ErrorRow(
         CreditsExhausted,
         "The account's credits cannot pay for the message.",
-        "Ask the owner for credits. History and test keys work on.",
+        "Ask the owner for credits. History and test keys still work.",
     ),
     ErrorRow(common.NotFound, "There is nothing at this address.", "Check the path."),
     ErrorRow(
         conversations.ModelNotFound,
         "The channel may not use this model.",
-        "Choose one that GET /v1/models lists.",
+        "Choose a model that GET /v1/models lists.",
         is_v1_only=True,
     ),
     ErrorRow(
         common.MethodNotAllowed,
-        "The address does not take this method.",
-        "Use a method of the header Allow.",
+        "The address does not accept this method.",
+        "Use a method that the Allow header lists.",
     ),
     ErrorRow(
         conversations.SessionBusy,
@@ -94,15 +94,15 @@ ERRORS = (
     ),
     ErrorRow(
         conversations.RequestInProgress,
-        "The first request with this Idempotency-Key still runs.",
-        "Wait for Retry-After, then send the same again for its answer.",
+        "The first request with this Idempotency-Key is still running.",
+        "Wait for Retry-After, then send the same request again to get its answer.",
     ),
     ErrorRow(
         common.LengthRequired,
-        "The body came without a declared length.",
+        "The request does not declare the length of its body.",
         "Send Content-Length, or the body in chunks.",
     ),
-    ErrorRow(common.PayloadTooLarge, "The body is too large.", "Send less."),
+    ErrorRow(common.PayloadTooLarge, "The body is too large.", "Send a smaller body."),
     ErrorRow(
         common.UnsupportedMediaType,
         "The body is not declared as JSON.",
@@ -110,37 +110,37 @@ ERRORS = (
     ),
     ErrorRow(
         conversations.IdempotencyKeyReused,
-        "The Idempotency-Key came with another body before.",
+        "The Idempotency-Key was already used with another body.",
         "Use a new key for a new message.",
     ),
     ErrorRow(
         conversations.ContentFiltered,
         "The AI provider declined to answer this message. Nothing was charged.",
-        "Show the visitor that; the same message is declined again.",
+        "Tell the visitor. The same message will be declined again.",
     ),
     ErrorRow(
         common.RateLimited,
-        "More requests than the channel may make a minute.",
+        "The channel sent more requests than it may in a minute.",
         "Wait for Retry-After, then try again.",
     ),
     ErrorRow(
         DailyQuotaReached,
-        "The channel's messages of this UTC day are used up.",
+        "The channel's messages for this UTC day are used up.",
         "Wait until 00:00 UTC (Retry-After says how long), or ask the owner for more.",
     ),
     ErrorRow(
         ApiError,
-        "A fault of the gateway's own.",
-        "Report the request id. Trying again with an Idempotency-Key is safe.",
+        "The gateway itself failed.",
+        "Report the request id. Retrying with an Idempotency-Key is safe.",
     ),
     ErrorRow(
         conversations.ProviderFailed,
         "The AI provider failed on every route. Nothing was charged.",
-        "Try again; not where X-Should-Retry: false says that the request itself was refused.",
+        "Try again, unless X-Should-Retry: false says that the request itself was refused.",
     ),
     ErrorRow(
         common.Overloaded,
-        "The gateway sheds load, or its database is away.",
+        "The gateway is overloaded, or it cannot reach its database.",
         "Wait for Retry-After, then try again.",
     ),
 )
@@ -162,7 +162,7 @@ SIMULATIONS = {
     "credits_exhausted": "403 (402 under /v1).",
     "site_disabled": "403.",
     "provider_error": "500 (502 under /v1): every route failed.",
-    "slow": f"The usual answer, after {SLOW_SECONDS:g} seconds.",
+    "slow": f"The normal answer, after {SLOW_SECONDS:g} seconds.",
     "midstream_error": (
         f"A stream breaks off after {PIECES_BEFORE_BREAK} pieces; without stream, provider_error."
     ),
@@ -184,14 +184,14 @@ ENDPOINTS = (
     Endpoint("POST", "/api/chat", "Send a visitor's message, get an AI reply", "chat"),
     Endpoint("GET", "/api/history", "Read a session, oldest message first", "history"),
     Endpoint("DELETE", "/api/history", "Erase a session's text for good", "history"),
-    Endpoint("GET", "/api/usage", "Usage and charges of a period", "usage"),
-    Endpoint("GET", "/api/usage/{reference}", "What one reply was charged, and why", "usage"),
-    Endpoint("GET", "/api/models", "The models to choose from, with prices", "models"),
-    Endpoint("GET", "/api/key", "What a key is, and what is left of its limits", "key"),
+    Endpoint("GET", "/api/usage", "Get usage and charges for a period", "usage"),
+    Endpoint("GET", "/api/usage/{reference}", "Get what one reply cost, and why", "usage"),
+    Endpoint("GET", "/api/models", "List the models to choose from, with prices", "models"),
+    Endpoint("GET", "/api/key", "Describe this key and what is left of its limits", "key"),
     Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),
     Endpoint("POST", "/v1/responses", "Create a response, as OpenAI does", "openai"),
-    Endpoint("GET", "/v1/models", "The models, as OpenAI lists them", "openai"),
-    Endpoint("GET", "/v1/models/{model_id}", "One of these models", "openai"),
+    Endpoint("GET", "/v1/models", "List the models, as OpenAI does", "openai"),
+    Endpoint("GET", "/v1/models/{model_id}", "Get one of these models", "openai"),
 )
 
 

@@ -23,13 +23,13 @@ class CodesForm(LabelledForm):
     count = forms.IntegerField(
         label="How many codes", min_value=1, max_value=redemptions.MOST_AT_ONCE, initial=1
     )
-    amount = CreditsField(least=1, label="Credits each redemption adds")
+    amount = CreditsField(least=1, label="Credits per redemption")
     max_redemptions = forms.IntegerField(
-        label="Redemptions of each code",
+        label="Redemptions per code",
         min_value=1,
         max_value=1_000_000,
         initial=1,
-        help_text="By so many accounts; each account can redeem a code once.",
+        help_text="How many accounts can redeem a code. Each account can redeem it once.",
     )
     last_day = DayField(
         label="Last day to redeem",
@@ -38,20 +38,20 @@ class CodesForm(LabelledForm):
         help_text="UTC. Empty: no end.",
     )
     credits_last_days = forms.IntegerField(
-        label="Credits last for days",
+        label="Credits last (days)",
         required=False,
         min_value=1,
         max_value=3_660,
-        help_text="From the redemption on. Empty: no end.",
+        help_text="Counted from the redemption. Empty: no end.",
     )
     note = forms.CharField(
-        label="Note", max_length=150, help_text="What they are for; only staff see it."
+        label="Note", max_length=150, help_text="What the codes are for. Only staff see this."
     )
 
     def clean_last_day(self) -> Any:
         last_day = self.cleaned_data["last_day"]
         if last_day is not None and last_day < timezone.now().date():
-            raise forms.ValidationError("This day is over. Choose today or a later one.")
+            raise forms.ValidationError("This day is over. Choose today or a later day.")
         return last_day
 
 

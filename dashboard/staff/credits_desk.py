@@ -37,7 +37,7 @@ class BookingForm(LabelledForm):
         choices=[
             ("add", "Add credits"),
             ("deduct", "Deduct credits"),
-            ("correct", "Correct: add or, with a minus, take"),
+            ("correct", "Correct: add, or deduct with a minus sign"),
         ],
     )
     amount = CreditsField(
@@ -48,31 +48,31 @@ class BookingForm(LabelledForm):
     category = forms.ChoiceField(
         label="Category",
         choices=CreditGrant.Category.choices,
-        help_text="Of added credits. What is deducted or corrected is always an adjustment.",
+        help_text="For added credits only. A deduction or correction is always an adjustment.",
     )
     last_day = DayField(
         label="Last day",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="Until when (UTC) a purchase or promotion can be spent. Empty: no end.",
+        help_text="The last day (UTC) to spend a purchase or promotion. Empty: no end.",
     )
     reason = forms.CharField(
         label="Reason",
         max_length=MAX_REASON,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members read it in their ledger.",
+        help_text="The account's members see this in their ledger.",
     )
 
     def clean_accounts(self) -> list[Account]:
         accounts = find_accounts(self.cleaned_data["accounts"])
         if not accounts:
-            raise forms.ValidationError("Choose accounts in the list of accounts first.")
+            raise forms.ValidationError("First select accounts in the list of accounts.")
         return accounts
 
     def clean_last_day(self) -> Any:
         last_day = self.cleaned_data["last_day"]
         if last_day is not None and last_day < timezone.now().date():
-            raise forms.ValidationError("This day is over. Choose today or a later one.")
+            raise forms.ValidationError("This day is over. Choose today or a later day.")
         return last_day
 
     def clean(self) -> dict[str, Any]:
@@ -135,7 +135,11 @@ def book(request: HttpRequest) -> HttpResponseBase:
 
 
 def _why_refused(rows: list[bookings.Preview]) -> str:
-    return rows[0].refusal if len(rows) == 1 else "None of these accounts has so much available."
+    return (
+        rows[0].refusal
+        if len(rows) == 1
+        else "None of these accounts has that many credits available."
+    )
 
 
 def _empty_form(request: HttpRequest) -> BookingForm:
@@ -228,7 +232,7 @@ def _say(request: HttpRequest, outcomes: list[Outcome]) -> None:
     if new:
         messages.success(request, f"Booked on {_accounts(len(new))}.")
     if earlier:
-        said = f"This form was booked on {_accounts(len(earlier))} before: nothing was added."
+        said = f"This form was already booked on {_accounts(len(earlier))}: nothing was added."
         messages.info(request, said)
     for one in refused[:_REFUSALS_SAID]:
         messages.error(request, f"Not booked on {one.account.name}: {one.refusal}")

@@ -117,13 +117,13 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 
     if worker.find_workers():
         worker.queue_verification()
-        messages.success(request, "A worker is verifying the ledger: look again in a moment.")
+        messages.success(request, "A worker is verifying the ledger. Reload this page in a moment.")
     elif totals.count_what_is_proven() > PROVEN_AT_ONCE:
-        messages.error(request, f"No worker answers, and there is much to verify. {HOW_TO_VERIFY}")
+        messages.error(request, f"No worker answers, and the ledger is too large. {HOW_TO_VERIFY}")
     elif difference_count := worker.verify_here():
-        messages.error(request, f"The books disagree in {difference_count:,} places.")
+        messages.error(request, f"The ledger has {difference_count:,} differences.")
     else:
-        messages.success(request, "The books agree in every place.")
+        messages.success(request, "The ledger has no differences.")
     return redirect(staff_url("health"))
 
 

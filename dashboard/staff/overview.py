@@ -56,7 +56,7 @@ def _money_cards() -> list[dict[str, str]]:
     return [
         {"label": "Issued", "value": show_credits(books.issued), "note": "credits ever granted"},
         {"label": "On accounts", "value": show_credits(books.balance), "note": "not yet spent"},
-        {"label": "Held", "value": show_credits(books.held), "note": "for replies on their way"},
+        {"label": "Held", "value": show_credits(books.held), "note": "for replies in progress"},
         {"label": "Spent", "value": show_credits(books.spent), "note": "charged or deducted"},
     ]
 

@@ -25,7 +25,7 @@ class VisitForm(LabelledForm):
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members read it in their audit log.",
+        help_text="The account's members see this in their audit log.",
     )
 
 

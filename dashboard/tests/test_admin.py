@@ -149,7 +149,7 @@ def test_staff_log_in_and_others_do_not() -> None:
     assert "sessionid" in owner.cookies
     refused = owner.get("/admin/", follow=True)
     assert refused.status_code == 403
-    assert "This is not open to you" in refused.content.decode()
+    assert "You do not have access to this" in refused.content.decode()
     for email, password in (
         ("gone@example.com", "correct-horse"),
         ("staff@example.com", "wrong"),

@@ -203,7 +203,7 @@ def test_what_was_sent_is_neither_done_nor_kept_and_the_way_leads_back(
         reverse("console:team_invite"), form, headers={"Referer": f"http://testserver{team}?a=1"}
     )
     page = client.get(asked["Location"])
-    assert "Nothing has been changed yet" in page.content.decode()
+    assert "Nothing has changed yet" in page.content.decode()
     back = client.post("/accounts/reauthenticate/", {"password": PASSWORD, "next": f"{team}?a=1"})
     assert back["Location"] == f"{team}?a=1"
     assert not Invitation.objects.exists()

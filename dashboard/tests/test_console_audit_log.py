@@ -94,7 +94,7 @@ def test_filters_narrow_it_down(site: Site, stranger: Site) -> None:
         f"?channel={stranger.channel.id}",
     ):
         page = text_of(client, nothing)
-        assert "No entry fits these filters" in page
+        assert "No entry matches these filters" in page
 
 
 def test_nothing_of_a_strangers_log_is_there(site: Site, stranger: Site) -> None:
@@ -142,7 +142,7 @@ def test_an_empty_log_says_what_will_be_there() -> None:
     user = User.objects.create_user("new@example.com")
     Account.objects.create(name="New").memberships.create(user=user, role="owner")
     page = text_of(log_in(user))
-    assert "Nothing yet" in page
+    assert "No entries yet" in page
 
 
 def test_the_page_takes_few_queries_and_counts_nothing(

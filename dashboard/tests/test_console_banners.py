@@ -48,7 +48,7 @@ def test_every_page_says_that_the_credits_are_used_up(site: Site, connected: Non
     CreditAccount.objects.update(balance_microcredits=999_999)
     for page in all_pages(site):
         text = text_of(client, page)
-        assert text.count("The credits are used up: 0.999999 left") == 1, page
+        assert text.count("The credits are used up: the remaining 0.999999") == 1, page
         assert "Redeem a code</a>" in text, page
 
 
@@ -85,7 +85,7 @@ def test_owners_read_who_answers_and_that_it_is_free(site: Site) -> None:
     client = owner_client(site)
     for page in all_pages(site):
         text = text_of(client, page)
-        assert text.count("No AI provider is connected yet: replies are demo texts, free") == 1
+        assert text.count("No AI provider is connected yet. Replies come") == 1
         assert "PROVIDER_BASE_URL" not in text, page
         assert "/admin/channels/provider/" not in text, page
 
@@ -96,4 +96,4 @@ def test_staff_are_led_to_where_a_provider_is_connected(site: Site) -> None:
 
 def test_nothing_is_said_of_the_demo_once_a_provider_answers(site: Site, connected: None) -> None:
     client = owner_client(site)
-    assert all("demo texts" not in text_of(client, page) for page in all_pages(site))
+    assert all("Replies come from the" not in text_of(client, page) for page in all_pages(site))

@@ -88,10 +88,10 @@ def test_a_strangers_id_in_the_form_tells_nothing_and_changes_nothing(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": ""}, "Fill this in."),
+        ({"name": ""}, "Fill in this field."),
         ({"name": "x" * 121}, "at most 120 characters"),
         ({"name": "a\x00b"}, "Remove the NUL character"),
-        ({"site_url": "javascript:alert(1)"}, "Enter a web address, as in"),
+        ({"site_url": "javascript:alert(1)"}, "Enter a web address such as"),
         ({"model": "gpt-5"}, "Choose one of the models shown here."),
         ({"model": ""}, "Choose a model."),
         ({"id": "x"}, "The form is damaged. Reload the page"),
@@ -115,8 +115,8 @@ def test_only_models_of_the_plan_are_offered(site: Site) -> None:
     assert client.post("/channels/new/", new_form()).status_code == 422
     page = client.get(page_of(site)).content.decode()
     assert "No longer offered to this account" in page
-    assert "The plan Small allows 7 requests a minute; the lower number counts." in page
-    assert "The plan Small allows 9 messages a UTC day" in page
+    assert "The plan Small allows 7 requests per minute; the lower number applies." in page
+    assert "The plan Small allows 9 messages per UTC day" in page
     form = settings_form(client, site, name="Other")
     response = client.post(page_of(site, "save/"), form)
     assert "does not allow this model" in str(response.context["form"].errors["model"])
@@ -260,7 +260,7 @@ def test_viewers_read_the_model_there_is_and_why_nothing_can_be_changed(site: Si
 def test_editors_do_not_end_channels(site: Site) -> None:
     client = member_client(site, "editor")
     page = client.get(page_of(site)).content.decode()
-    assert "An owner of the account can also delete it." in page
+    assert "An owner of the account can also delete the channel." in page
     for name in ("delete/", "retire/"):
         assert client.post(page_of(site, name), {"confirmation": "Shop"}).status_code == 403
     assert Channel.objects.get().is_enabled
@@ -307,7 +307,7 @@ def test_a_used_channel_stays_and_is_retired(
     client = owner_client(site)
     client.post(page_of(site, "delete/"), {"confirmation": "Shop"})
     assert Channel.objects.filter(id=site.channel.id).exists()
-    assert "Retire the channel" in client.get(page_of(site)).content.decode()
+    assert "Retire channel" in client.get(page_of(site)).content.decode()
     before = list(LedgerEntry.objects.order_by("id").values())
     client.post(page_of(site, "retire/"), {"confirmation": "no"})
     assert api.chat(session_id="s9").status_code == 200
@@ -366,7 +366,7 @@ def test_what_is_no_web_address_stays_refused(site: Site, typed: str) -> None:
     response = client.post(page_of(site, "save/"), settings_form(client, site, site_url=typed))
     assert response.status_code == 422
     assert response.context["form"].errors["site_url"] == [
-        "Enter a web address, as in https://shop.example.com"
+        "Enter a web address such as https://shop.example.com"
     ]
 
 
@@ -375,8 +375,8 @@ def test_what_is_no_web_address_stays_refused(site: Site, typed: str) -> None:
     [
         ("daily_quota", "9" * 12, "Enter 2,147,483,647 or less."),
         ("daily_quota", "0", "Enter 1 or more."),
-        ("requests_per_minute", "many", "Enter a whole number, as in 60."),
-        ("requests_per_minute", "", "Fill this in."),
+        ("requests_per_minute", "many", "Enter a whole number such as 60."),
+        ("requests_per_minute", "", "Fill in this field."),
         ("name", "x" * 121, "Use at most 120 characters, not 121."),
         ("name", "a\x00b", "Remove the NUL character: it cannot be stored."),
         ("model", "gpt-5", "Choose one of the models shown here."),
@@ -399,7 +399,7 @@ def test_a_conflict_shows_both_and_lets_one_keep_either(site: Site) -> None:
         one.label: ["".join(text for text, _ in line.parts) for line in (*one.theirs, *one.yours)]
         for one in response.context["differences"]
     }
-    assert shown == {"Name": ["Theirs", "Mine"], "Messages a day": ["1000", "5"]}
+    assert shown == {"Name": ["Theirs", "Mine"], "Messages per day": ["1000", "5"]}
     assert "Keep theirs, discard mine" in response.content.decode()
     again = mine | {"digest": response.context["form"]["digest"].value()}
     assert client.post(page_of(site, "save/"), again).status_code == 302

@@ -126,7 +126,7 @@ def test_ids_are_unique_and_every_copy_button_has_its_text(site: Site) -> None:
 def test_a_channel_without_a_working_key_is_told_so(site: Site) -> None:
     for key in ApiKey.objects.filter(channel=site.channel):
         api_keys.revoke_api_key(api_key=key)
-    assert "This channel has no key that works." in show(log_in(site), site)
+    assert "This channel has no active key." in show(log_in(site), site)
 
 
 def test_the_newest_working_key_of_each_mode_is_offered(site: Site) -> None:
@@ -164,7 +164,7 @@ def test_viewers_see_no_button_that_would_need_more(site: Site) -> None:
     html = show(log_in(site, Role.VIEWER), site)
     assert "data-reveal" not in html
     assert "data-test-key" not in html
-    assert "Viewers see no keys" in html
+    assert "Viewers cannot see keys" in html
 
 
 def test_staff_guests_see_no_button_either(site: Site, admin_client: Client) -> None:
@@ -173,7 +173,7 @@ def test_staff_guests_see_no_button_either(site: Site, admin_client: Client) -> 
     session.save()
     html = show(admin_client, site)
     assert "data-reveal" not in html
-    assert "As staff you see no keys of others." in html
+    assert "Staff cannot see an account's keys." in html
 
 
 def test_a_stranger_finds_nothing(site: Site, stranger: Site) -> None:

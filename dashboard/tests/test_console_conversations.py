@@ -196,7 +196,7 @@ def test_wrong_filters_are_said_beside_the_field(owner: Client) -> None:
     page = owner.get(LIST, {"first": "yesterday", "channel": "x", "text": "a\0"})
     assert page.status_code == 200
     text = page.content.decode()
-    assert "Enter a day, as in 2026-11-28." in text
+    assert "Enter a day such as 2026-11-28." in text
     assert "Choose one of the options." in text
     assert "Remove the NUL character" in text
     assert owner.get(LIST + "export.csv", {"channel": "x"}).status_code == 404
@@ -399,7 +399,7 @@ def test_erasing_keeps_the_books_and_says_so_in_the_log(
     address = f"{LIST}{session.pk}/erase/"
     editor.post(address, {"confirm": "yes"})
     page = editor.post(address, {"confirm": "yes"}, follow=True)
-    assert "The text was erased already." in page.content.decode()
+    assert "The text was already erased." in page.content.decode()
     assert "(text erased)" in page.content.decode()
     assert b"(text erased)" in editor.get(LIST).content
     assert not Message.objects.exclude(content="").exists()

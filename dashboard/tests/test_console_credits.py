@@ -97,7 +97,7 @@ def test_an_account_without_credits_is_told_what_to_expect(site: Site) -> None:
     client = ConsoleClient()
     client.force_login(user)
     text = text_of(client.get("/credits/"))
-    assert "Nothing has been booked yet" in text
+    assert "The ledger is empty" in text
     assert "No credits have been granted yet" in text
 
 
@@ -198,7 +198,7 @@ def test_only_owners_redeem_and_set_the_warning(site: Site, role: str) -> None:
     client = client_of(site, role)
     assert client.post("/credits/redeem/", {"code": code.code}).status_code == 403
     assert client.post("/credits/threshold/", {"threshold": "1"}).status_code == 403
-    assert "Redeem</button>" not in text_of(client.get("/credits/"))
+    assert "Redeem code</button>" not in text_of(client.get("/credits/"))
     code.refresh_from_db()
     assert code.redeemed_count == 0
 
@@ -215,7 +215,7 @@ def test_an_owner_sets_the_low_balance_warning(site: Site) -> None:
 
 MAIL_SERVER = "django.core.mail.backends.smtp.EmailBackend"
 NO_MAIL_SERVER = "django.core.mail.backends.console.EmailBackend"
-PROMISE = "owners get one e-mail when less is available"
+PROMISE = "owners get one e-mail when the available credits fall"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_box_says_which_question_matches(site: Site, tried: str) -> None:
     add(site)
     page = owner_client(site).get(page_of(site, PAGE), {"try": tried}).content.decode()
     assert "Your saved reply" in page
-    assert "It is the question “When are you open?”." in page
+    assert "It matches the question “When are you open?”." in page
 
 
 @pytest.mark.parametrize("tried", ["When do you open?", "???", "open"])

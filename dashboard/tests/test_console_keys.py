@@ -190,7 +190,7 @@ def test_the_same_form_rotates_once(site: Site) -> None:
     clear_key_in(client.post(deed(site, "rotate"), {"overlap": "604800"}))
     response = client.post(deed(site, "rotate"), {"overlap": "604800"}, follow=True)
     assert response.redirect_chain == [(page_of(site, "keys/"), 302)]
-    assert "ends already" in response.content.decode()
+    assert "was already rotated or revoked" in response.content.decode()
     assert ApiKey.objects.filter(channel=site.channel, mode="live").count() == 2
     assert actions().count("key.rotated") == 1
 
@@ -213,7 +213,7 @@ def test_a_new_key_is_shown_once_and_works(site: Site, provider: FakeProvider, m
     assert ApiClient(new).chat().status_code == 200
     again = client.post(page_of(site, "keys/new/"), form, follow=True)
     assert new not in again.content.decode()
-    assert "sent before" in again.content.decode()
+    assert "already submitted" in again.content.decode()
     assert ApiKey.objects.filter(channel=site.channel).count() == 3
     stored = [session.get_decoded() for session in LoginSession.objects.all()]
     assert new not in str(stored)

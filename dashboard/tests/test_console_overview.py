@@ -212,7 +212,7 @@ def test_the_last_seven_days_are_those_of_the_page_usage(
     days = usage.context["report"].times
     (card,) = overview.context["cards"]
     assert card.activity.requests_by_day == tuple(line.reply_count for line in days)
-    assert "Days of UTC, today included." in overview.content.decode()
+    assert "UTC days, including today." in overview.content.decode()
 
 
 def test_a_very_long_runway_names_no_date(old_site: Site) -> None:
@@ -258,7 +258,7 @@ def test_warnings_stand_above(site: Site) -> None:
     client = owner_client(site)
     assert "running low" not in text_of(client)
     CreditAccount.objects.update(low_balance_microcredits=101_000_000)
-    assert "Credits are running low: 100 left, below the 101" in text_of(client)
+    assert "100 left, below your warning threshold of 101" in text_of(client)
     channel_changes.update_channel(channel_id=str(site.channel.id), is_enabled=False)
     assert "1 channel is switched off and answers “site_disabled”" in text_of(client)
     Account.objects.update(is_enabled=False)
@@ -346,7 +346,7 @@ def test_who_may_not_edit_has_no_switch(site: Site, stranger: Site) -> None:
 
 def done_in(page: str) -> list[str]:
     return re.findall(
-        r"(?:Make a channel|Copy its key|Make the first call)<span[^>]*> \(done\)", page
+        r"(?:Create a channel|Copy its key|Make the first call)<span[^>]*> \(done\)", page
     )
 
 

@@ -336,7 +336,7 @@ def test_the_page_needs_few_queries(
 
 def test_the_page_says_what_each_mode_costs(client: Client, live_site: Site) -> None:
     html = show(client, live_site)
-    assert "Costs nothing" in html
+    assert "It costs nothing" in html
     assert "Each reply costs 1 credit per reply" in html
     assert 'value="test" checked' in html
     for name in (*REFUSALS, *PROVIDER_BEHAVIOURS):

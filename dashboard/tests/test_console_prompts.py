@@ -119,7 +119,10 @@ def test_versions_are_compared_and_brought_back_once(site: Site) -> None:
     )
     assert PromptVersion.objects.get(number=4).note == "Back to version 2"
     assert AuditEntry.objects.filter(action="channel.updated").count() == 3
-    assert "Both have the same text." in client.get(page_of(site, "prompt/2/")).content.decode()
+    assert (
+        "Both versions have the same text"
+        in client.get(page_of(site, "prompt/2/")).content.decode()
+    )
 
 
 def test_viewers_and_guests_read_and_change_nothing(site: Site) -> None:

@@ -71,7 +71,7 @@ def test_the_team_is_shown_to_each_role(account: Account, owner: Client) -> None
         assert "viewer@example.com" in text
         is_owner = email == "owner@example.com"
         assert ("guest@example.com" in text) == is_owner
-        assert ("Invite somebody" in text) == is_owner
+        assert ("Invite someone" in text) == is_owner
 
 
 def test_the_page_takes_few_queries(
@@ -177,7 +177,7 @@ def test_the_account_is_renamed(account: Account, owner: Client) -> None:
     account.refresh_from_db()
     assert account.name == "Acme"
     refused = owner.post(reverse("console:team_rename"), {"name": " "})
-    assert "Fill this in." in text_of(refused)
+    assert "Fill in this field." in text_of(refused)
     long = owner.post(reverse("console:team_rename"), {"name": "x" * 101})
     assert "at most 100 characters" in text_of(long)
 
@@ -190,11 +190,11 @@ def test_the_account_is_renamed(account: Account, owner: Client) -> None:
     [
         (
             {"email": "no address", "role": "viewer"},
-            "Enter an e-mail address, as in",
+            "Enter an e-mail address such as",
         ),
-        ({"email": "", "role": "viewer"}, "Fill this in."),
+        ({"email": "", "role": "viewer"}, "Fill in this field."),
         ({"email": "a@example.com", "role": "king"}, "Choose one of the options."),
-        ({"email": "owner@example.com", "role": "viewer"}, "in this account already"),
+        ({"email": "owner@example.com", "role": "viewer"}, "already in this account"),
     ],
 )
 def test_wrong_invitations_are_refused_beside_the_field(
@@ -212,7 +212,7 @@ def test_inviting_twice_sends_one_mail(owner: Client) -> None:
     again = owner.post(
         reverse("console:team_invite"), {"email": "Guest@example.com", "role": "viewer"}
     )
-    assert "has been invited already" in text_of(again)
+    assert "has already been invited" in text_of(again)
     assert len(mail.outbox) == 1
 
 

@@ -70,7 +70,7 @@ def test_every_period_opens(owner: Client, query: str) -> None:
 
 
 def test_an_empty_account_is_told_what_to_do(owner: Client) -> None:
-    assert b"No requests in this time" in owner.get("/usage/").content
+    assert b"No requests in this period" in owner.get("/usage/").content
 
 
 def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakeProvider) -> None:
@@ -87,8 +87,8 @@ def test_an_own_range_is_whole_days(site: Site, owner: Client, provider: FakePro
     ("query", "words"),
     [
         ("range=own", "Choose a day."),
-        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day, as in 2026-11-28."),
-        ("range=own&first=2026-03-02&last=2026-03-01", "The end lies before the beginning"),
+        ("range=own&first=2026-02-30&last=2026-03-01", "Enter a day such as 2026-11-28."),
+        ("range=own&first=2026-03-02&last=2026-03-01", "The last day is before the first"),
         ("range=own&first=2024-01-01&last=2025-01-02", "At most 366 days"),
         ("range=century", "Choose one of the options."),
         ("channel=nonsense", "Choose one of the options."),
@@ -117,7 +117,7 @@ def test_a_difference_from_the_ledger_is_shown(
     ApiClient(site.api_key).chat()
     Message.objects.filter(role="assistant").update(charged_microcredits=400_000)
     page = owner.get("/usage/").content.decode()
-    assert "The ledger has 1 credit charged in this time, 0.6 more" in page
+    assert "The ledger shows 1 credit charged in this period, 0.6 more" in page
 
 
 def test_an_erased_session_keeps_its_books(

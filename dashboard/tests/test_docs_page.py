@@ -98,12 +98,12 @@ def test_the_numbers_are_those_of_the_contract(html: str) -> None:
         "at most 512 characters",
         "at most 64 KiB",
         "at most 1 MiB",
-        "24 hours from its last message",
-        "at most 8 wait, at most 30 seconds",
+        "24 hours after its last message",
+        "At most 8 messages wait, each for at most 30 seconds",
         "After every 10 seconds of silence",
         "within 60 seconds",
         "at most 300",
-        "10 times as many",
+        "10 times as high",
         "amgai_test_",
     ):
         assert words in text, words

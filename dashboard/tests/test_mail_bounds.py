@@ -119,7 +119,7 @@ def test_links_to_one_mailbox_are_few_a_day(clock: Any, settings: Any) -> None:
             follow=True,
         )
     assert len(mail.outbox) == LINKS_PER_DAY
-    assert "Many mails went to this address today" in answer.content.decode()
+    assert "We sent many e-mails to this address today" in answer.content.decode()
     Client().post("/accounts/password/reset/", {"email": "other@example.com"})
     assert len(mail.outbox) == LINKS_PER_DAY + 1
 
@@ -135,7 +135,7 @@ def test_a_second_mail_can_be_had_after_a_minute(clock: Any) -> None:
     assert "Wait a minute" in early
     clock.shift(61)
     assert (
-        "Another mail was asked for"
+        "We are sending another e-mail"
         in client.post("/accounts/mail-again/", follow=True).content.decode()
     )
     assert [one.to for one in mail.outbox] == [["anna.smith@example.com"]] * 2
@@ -146,7 +146,7 @@ def test_of_a_taken_address_the_answer_is_the_same(clock: Any) -> None:
     client = sign_up()
     clock.shift(61)
     answer = client.post("/accounts/mail-again/", follow=True).content.decode()
-    assert "Another mail was asked for" in answer
+    assert "We are sending another e-mail" in answer
     assert "already" in str(mail.outbox[-1].body)
 
 
@@ -162,6 +162,6 @@ def test_nobody_else_can_have_a_mail_sent() -> None:
 def test_another_mail_of_a_reset_finds_the_address_filled_in() -> None:
     client = Client()
     client.post("/accounts/password/reset/", {"email": "anna@example.com"})
-    assert "Send another mail" in client.get("/accounts/password/reset/done/").content.decode()
+    assert "Send another e-mail" in client.get("/accounts/password/reset/done/").content.decode()
     assert 'value="anna@example.com"' in client.get("/accounts/password/reset/").content.decode()
     assert "anna@" not in Client().get("/accounts/password/reset/").content.decode()

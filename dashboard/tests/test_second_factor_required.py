@@ -47,7 +47,7 @@ def test_a_member_without_one_can_do_nothing_else(strict: Site) -> None:
 def test_the_way_to_one_is_open_and_so_is_the_way_out(strict: Site) -> None:
     client = member_client(strict, "editor")
     text = client.get(SETUP).content.decode()
-    assert "An account you are a member of asks for a second factor" in text
+    assert "An account you belong to requires a second factor" in text
     assert client.get("/accounts/2fa/totp/activate/").status_code == 200
     assert client.get("/docs/").status_code == 200
     assert client.post(reverse("console:logout"))["Location"] == "/accounts/login/"
@@ -67,7 +67,7 @@ def test_with_one_everything_is_open_and_without_it_closed_again(strict: Site) -
     assert leads_to_setup(client), "codes for the day one loses a factor are none"
     TOTP.activate(user, SECRET)
     assert client.get("/").status_code == 200
-    assert "asks for a second factor" not in client.get(SETUP).content.decode()
+    assert "requires a second factor" not in client.get(SETUP).content.decode()
     Authenticator.objects.filter(user=user).delete()
     assert leads_to_setup(client)
 
@@ -117,7 +117,7 @@ def test_of_the_staff_the_setting_asks(site: Site, settings: Any) -> None:
     assert client.get("/admin/").status_code == 200
     settings.REQUIRE_STAFF_MFA = True
     assert leads_to_setup(client, "/admin/")
-    assert "asks the staff for a second factor" in client.get(SETUP).content.decode()
+    assert "requires a second factor for staff" in client.get(SETUP).content.decode()
     TOTP.activate(boss, SECRET)
     assert client.get("/admin/").status_code == 200
     assert owner_client(site).get("/").status_code == 200

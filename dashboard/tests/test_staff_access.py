@@ -100,7 +100,7 @@ def test_who_may_change_channels_moves_none(
     ("form", "words"),
     [
         (MOVE | {"owner_email": "nobody@example.com"}, "owns an account"),
-        (MOVE | {"reason": ""}, "Fill this in."),
+        (MOVE | {"reason": ""}, "Fill in this field."),
         (MOVE | {"owner_email": "x"}, "Enter an e-mail address"),
     ],
 )
@@ -232,7 +232,7 @@ def test_an_account_is_disabled_with_a_reason_its_owner_reads(site: Site) -> Non
     page = reverse("admin:channels_account_change", args=[account.pk])
     assert "every API request" in text_of(client.get(page))
     refused = client.post(page, account_form(account))
-    assert "Say why the account is disabled" in text_of(refused)
+    assert "Say why you disable the account" in text_of(refused)
     assert ApiClient(site.api_key).get("/api/key").status_code == 200
     client.post(page, account_form(account, reason="Unpaid since May"))
     assert ApiClient(site.api_key).chat().json()["code"] == "site_disabled"

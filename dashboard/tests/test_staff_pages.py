@@ -378,7 +378,7 @@ def test_a_route_is_tested_by_a_click(
     answers = iter([Result(*names, 42, completion), Result(*names, 5, None, "status_401", True)])
     monkeypatch.setattr(route_tests, "try_route", lambda route: next(answers))
     url = reverse("admin:test_route", args=[route.id])
-    assert "It answers" not in text_of(admin_client.get(url))
+    assert "The route answers" not in text_of(admin_client.get(url))
     good = text_of(admin_client.post(url))
     assert "&lt;b&gt;pong&lt;/b&gt;" in good
     assert "42 ms" in good
@@ -430,11 +430,11 @@ def test_small_books_are_proven_without_a_worker(
 ) -> None:
     monkeypatch.setattr(worker, "find_workers", list)
     agreed = text_of(admin_client.post("/admin/health/verify/", follow=True))
-    assert "The books agree in every place." in agreed
+    assert "The ledger has no differences." in agreed
     assert VerificationRun.objects.get().entry_count == 1
     CreditAccount.objects.update(spent_microcredits=1)
     differing = text_of(admin_client.post("/admin/health/verify/", follow=True))
-    assert re.search(r"The books disagree in \d+ places?\.", differing)
+    assert re.search(r"The ledger has \d+ differences?\.", differing)
     assert VerificationRun.objects.filter(difference_count__gt=0).count() == 1
 
 
@@ -455,7 +455,7 @@ def test_a_missing_worker_is_named_with_what_to_do(admin_client: Client) -> None
     heartbeat.beat()
     for page in ("/admin/", "/admin/health/"):
         assert "No worker is running" not in text_of(admin_client.get(page)), page
-    assert "The worker last showed itself at" in text_of(admin_client.get("/admin/health/"))
+    assert "The worker last reported at" in text_of(admin_client.get("/admin/health/"))
 
 
 # --- The catalogue and channels -------------------------------------------------------------------

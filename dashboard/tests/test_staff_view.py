@@ -63,7 +63,7 @@ def test_a_guest_stays_themselves_and_sees_the_banner(guest: Client, site: Site)
     text = response.content.decode()
     assert response.status_code == 200
     ends_at = (timezone.now() + STAFF_VIEW_LASTS).strftime("%H:%M")
-    assert f"as staff until {ends_at} UTC. Nothing can be changed" in text
+    assert f"as staff until {ends_at} UTC. This view is read-only" in text
     assert response.context["user"].email == "staff@example.com"
     assert response.context["member"].account.id == site.account_id
     assert reverse("console:leave_staff_view") in text

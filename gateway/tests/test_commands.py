@@ -325,7 +325,7 @@ def test_rollupusage_adds_up_and_mends(site: Site, provider: FakeProvider, clock
     clock.shift(timedelta(hours=1, minutes=10))
     assert run_json("rollupusage") == {"added": 13, "mended": 0}  # since midnight
     Message.objects.filter(role="assistant").update(charged_microcredits=7)
-    assert run("rollupusage") == "Added up 0 hours and days, made 1 anew.\n"
+    assert run("rollupusage") == "Added up 0 hours and days, corrected 1.\n"
     usage = api.get("/api/usage").json()
     assert usage["total"]["credits"] == "0.000007"
 
@@ -412,7 +412,7 @@ def test_pages_ask_for_another_password_until_there_is_one(
     run("firstrun")
     form = {"login": "owner@example.com", "password": "chosen-by-setup"}
     assert client.post("/accounts/login/", form).status_code == 302
-    asks = "still has the password that set-up chose"
+    asks = "still uses the password that setup chose"
     for page in ("/", "/admin/", "/credits/"):
         assert asks in client.get(page, follow=True).content.decode()
     new = dict.fromkeys(("password1", "password2"), "my-own-password-now")

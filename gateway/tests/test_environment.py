@@ -194,7 +194,7 @@ def test_the_example_names_every_setting_and_no_other() -> None:
 
 def test_the_page_of_operations_names_every_setting_and_no_other() -> None:
     page = (ROOT / "docs/operations.md").read_text()
-    table = page.partition("| setting | default | means |")[2].partition("\n\n")[0]
+    table = page.partition("| setting | default | meaning |")[2].partition("\n\n")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name for cell in first_cells for name in re.findall(r"`([A-Z][A-Z_0-9]+)`", cell)}
     assert named == settings_known()
@@ -249,7 +249,7 @@ def test_a_mail_server_that_is_away_is_told_in_a_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "EMAIL_URL (127.0.0.1:1) did not take the mail: Connection refused." in done.stderr
+    assert "EMAIL_URL (127.0.0.1:1) refused the e-mail: Connection refused." in done.stderr
     assert "the-secret" not in done.stderr
 
 

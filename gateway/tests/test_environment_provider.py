@@ -78,7 +78,7 @@ def test_it_is_tested_with_the_model_that_is_chosen(
     assert f'value="{model.model_id}"' in page
     asked.script = [reply("pong"), ProviderError("status_401")]
     good = text_of(admin_client.post(TEST, {"model": model.model_id}))
-    assert "It answers" in good
+    assert "The route answers" in good
     assert f'value="{model.model_id}" selected' in good
     assert "does not accept the key" in text_of(admin_client.post(TEST, {"model": model.model_id}))
     assert admin_client.post(TEST, {"model": "no-such-model"}).status_code == 404

@@ -75,14 +75,14 @@ def test_a_changed_host_behind_tls_is_told_too(behind_proxy: Settings) -> None:
 def test_a_missing_referrer_by_https_is_no_other_address(behind_proxy: Settings) -> None:
     response = post_log_in("gateway.example.com", **{"X-Forwarded-Proto": "https"})
     assert response.status_code == 403
-    assert "too old to be sent" in response.content.decode()
+    assert "This page is out of date" in response.content.decode()
 
 
 def test_an_old_page_is_still_an_old_page(caplog: pytest.LogCaptureFixture) -> None:
     client = Client(enforce_csrf_checks=True)
     response = client.post(LOG_IN, {"login": "a@example.com"})
     assert response.status_code == 403
-    assert "too old to be sent" in response.content.decode()
+    assert "This page is out of date" in response.content.decode()
     (line,) = records(caplog, "page.form.refused")
     assert "cookie" in line["reason"]
     assert "settings" not in line

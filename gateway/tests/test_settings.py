@@ -132,11 +132,15 @@ def test_the_real_settings_load(tmp_path: Path) -> None:
         ("THREADS", "lots", "THREADS must be a whole number from 1 to 4096."),
         ("PROVIDER_DEADLINE", "0", "PROVIDER_DEADLINE must be a whole number from 1 to 3600."),
         ("PROVIDER_BASE_URL", "api.acme.test/v1", "PROVIDER_BASE_URL must start with https://"),
-        ("PROVIDER_BASE_URL", "https://me:pw@acme.test/v1", "PROVIDER_BASE_URL must hold no user"),
+        (
+            "PROVIDER_BASE_URL",
+            "https://me:pw@acme.test/v1",
+            "PROVIDER_BASE_URL must not contain a user",
+        ),
         (
             "PROVIDER_BASE_URL",
             "https://acme.test/v1#the-secret",
-            "PROVIDER_BASE_URL must have no f",
+            "PROVIDER_BASE_URL must not have a f",
         ),
         (
             "PROVIDER_BASE_URL",

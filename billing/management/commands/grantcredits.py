@@ -16,7 +16,7 @@ from common.money import format_credits
 
 
 class Command(ScriptCommand):
-    help = "Add credits to an owner's account. Using a reference again grants nothing."
+    help = "Add credits to an owner's account. Each reference grants only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -26,7 +26,7 @@ class Command(ScriptCommand):
         parser.add_argument("--reference", default="")
         parser.add_argument("--category", choices=CreditGrant.Category.values, default="purchase")
         parser.add_argument(
-            "--expires-at", type=time_argument, help="when they expire, as in 2027-01-31T00:00:00Z"
+            "--expires-at", type=time_argument, help="when they expire: 2027-01-31T00:00:00Z"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

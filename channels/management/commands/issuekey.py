@@ -15,14 +15,14 @@ from common.commands import ScriptCommand, clear_errors
 
 
 class Command(ScriptCommand):
-    help = "Make a new key for a channel; the earlier ones of its kind end after an overlap."
+    help = "Create a key for a channel. Its earlier keys of the same kind end after the overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("channel_id")
-        parser.add_argument("--test", action="store_true", help="a test key")
+        parser.add_argument("--test", action="store_true", help="create a test key")
         parser.add_argument(
-            "--overlap-seconds", type=int, help="end the earlier keys then; without it they stay"
+            "--overlap-seconds", type=int, help="when to end the earlier keys; default: never"
         )
 
     @transaction.atomic

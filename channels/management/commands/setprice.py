@@ -22,7 +22,7 @@ _FIELDS = {
 
 
 class Command(ScriptCommand):
-    help = "Set a model's prices in credits; what is left out stays. Applies from the next message."
+    help = "Set a model's prices in credits. Prices left out stay. Applies from the next message."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -33,7 +33,7 @@ class Command(ScriptCommand):
         parser.add_argument(
             "--per-1k-cached-input",
             type=_price_or_none,
-            help=f"'{NO_PRICE}': cached input costs what other input costs.",
+            help=f"'{NO_PRICE}': cached input costs the same as other input.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

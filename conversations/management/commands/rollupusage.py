@@ -12,8 +12,8 @@ from conversations.usage import rollup
 
 class Command(ScriptCommand):
     help = (
-        "Add up the usage of hours and days that are over, as the worker does every ten minutes, "
-        "and make anew what no longer equals its messages: after an import of old ones."
+        "Add up the usage of finished hours and days, as the worker does every ten minutes, and "
+        "correct sums that no longer match their messages, as after an import of old ones."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,5 +23,5 @@ class Command(ScriptCommand):
         self.report(
             options,
             {"added": added, "mended": mended},
-            f"Added up {added} hours and days, made {mended} anew.",
+            f"Added up {added} hours and days, corrected {mended}.",
         )

@@ -41,8 +41,8 @@ def _has_code_of_its_own(shape: Shape) -> bool:
 
 DIFFERENCES = (
     Difference(
-        "What goes wrong between the gateway and its provider, half answers included, is "
-        "provider_error with status 502: a caller can do nothing about it, and is not charged.",
+        "A failure between the gateway and its provider, incomplete answers included, is "
+        "provider_error with status 502: the caller cannot fix it and is not charged.",
         ERROR_MEMBERS + SAID_MEMBERS,
         lambda shape: shape.v1 == FAILED,
     ),
@@ -53,50 +53,50 @@ DIFFERENCES = (
         lambda shape: shape.v1 == TOO_LONG,
     ),
     Difference(
-        "A filter's verdict is content_filtered with status 422: providers give it under 400, 403 "
+        "A filter's verdict is content_filtered with status 422: providers send it with 400, 403 "
         "and others.",
         ERROR_MEMBERS,
         lambda shape: shape.v1 == FILTERED,
     ),
     Difference(
-        "A request that no route takes keeps a status of the request's own; 402, 404 and 429 would "
-        "speak of the caller's credits, path and pace.",
+        "A request that no route accepts keeps its own status; 402, 404 and 429 would refer to the "
+        "caller's credits, path and rate limit.",
         ("class", "status", "code", "param"),
         lambda shape: _has_code_of_its_own(shape) and shape.status != 400,
     ),
     Difference(
-        "Where the provider's error has no code in words, the gateway has one.",
+        "If the provider's error has no code in words, the gateway adds one.",
         ("class", "code"),
         _has_code_of_its_own,
     ),
     Difference(
-        "Places in `param` are those of the caller's messages; the provider also counts the "
+        "Indexes in `param` are those of the caller's messages; the provider also counts the "
         "channel's prompt.",
         ("param",),
         _named("openai/wrong-message"),
     ),
     Difference(
-        "Output tokens include reasoning, also where the provider counts it in the total alone.",
+        "Output tokens include reasoning, even if the provider counts it only in the total.",
         ("usage",),
         _named("xai/reasoning", "xai/tools", "gemini/hidden-reasoning", "gemini/filtered"),
     ),
     Difference(
-        "Usage always comes under `usage`; where the provider tells none, it is estimated.",
+        "Usage is always under `usage`; if the provider reports none, it is estimated.",
         ("usage",),
         _named("groq/usage-under-x-groq", "ollama/no-usage"),
     ),
     Difference(
-        "Usage that cannot be true is estimated, and empty figures take nothing back.",
+        "Impossible usage is estimated, and empty figures do not erase earlier ones.",
         ("usage",),
         _named("others/usage-beyond-belief", "others/usage-of-nothing", "others/usage-taken-back"),
     ),
     Difference(
-        "A refusal has its own member, at which Vercel's SDK takes the answer for filtered.",
+        "A refusal has its own member, so Vercel's SDK reports the answer as filtered.",
         ("finish_reason",),
         _named("others/refusal-part"),
     ),
     Difference(
-        "Counts are numbers, also where the provider writes them as digits in a string.",
+        "Counts are numbers, even if the provider writes them as digits in a string.",
         ("usage",),
         _named("others/usage-as-digits"),
     ),
@@ -106,22 +106,22 @@ DIFFERENCES = (
         _named("others/no-last-blank-line"),
     ),
     Difference(
-        "Text that stands in the choice itself, as in the older protocol, is content.",
+        "Text in the choice itself, as in the older protocol, is content.",
         ("text", "finish_reason"),
         _named("others/text-in-the-choice"),
     ),
     Difference(
-        "A finish reason comes once, at the end; LangChain puts words such as null together.",
+        "A finish reason comes once, at the end; LangChain concatenates words such as null.",
         ("finish_reason",),
         _named("others/finish-reason-null-in-words"),
     ),
     Difference(
-        "A `function_call`, out of use, comes as a tool call.",
+        "A deprecated `function_call` becomes a tool call.",
         ("finish_reason", "tool_calls"),
         _named("others/function-call"),
     ),
     Difference(
-        "Usage comes once, in the last chunk: clients that add up would count it several times.",
+        "Usage comes once, in the last chunk: clients that add it up would count it several times.",
         ("usage",),
         _named("vllm/counting-on"),
     ),

@@ -1,5 +1,5 @@
-// The official npm client against this gateway. What the provider says, and how often, is
-// scripted by test_openai_npm.py; every check that fails ends this with a message.
+// Runs the official npm client against this gateway. test_openai_npm.py scripts what the provider
+// says and how often. A failed check ends this program with a message.
 import assert from "node:assert/strict";
 import OpenAI, {
   APIError,
@@ -39,7 +39,7 @@ async function timed(promise) {
   return { error, seconds: (performance.now() - started) / 1000 };
 }
 
-// Models, plain, and the headers beside it.
+// Models, a plain answer, and its headers.
 const ids = [];
 for await (const found of live.models.list()) ids.push(found.id);
 assert.ok(ids.includes(model));
@@ -68,7 +68,7 @@ for await (const chunk of await live.chat.completions.create({
 assert.equal(pieces.join("").trim(), "One two three");
 assert.equal(usage.total_tokens, 15);
 
-// Tools, plain and put together from a stream by the client itself.
+// Tools: in a plain answer, and assembled from a stream by the client.
 const called = await live.chat.completions.create({ model, messages, tools });
 assert.equal(called.choices[0].finish_reason, "tool_calls");
 assert.equal(called.choices[0].message.content, null);
@@ -79,7 +79,7 @@ assert.deepEqual(
   called.choices[0].message.tool_calls[0].function.name,
 );
 
-// A break in mid-stream is an error of the iteration.
+// A stream that breaks off raises an error during the iteration.
 const breaking = await live.chat.completions.create({ model, messages, stream: true });
 const broken = await failure(
   (async () => {
@@ -89,7 +89,7 @@ const broken = await failure(
 assert.ok(broken instanceof APIError);
 assert.equal(broken.code, "provider_error");
 
-// Every error in the class that OpenAI's own would have; final ones at once.
+// Every error has the class that OpenAI's own errors have. Final errors are not retried.
 const wrongKey = new OpenAI({ baseURL, apiKey: "wrong" });
 const asking = (client, more = {}) => () =>
   client.chat.completions.create({ model, messages, ...more });
@@ -109,7 +109,7 @@ for (const [ask, type, status, code] of finals) {
   assert.ok(seconds < 0.4, `${code} was tried again`);
 }
 
-// What may pass is tried again, and what failed twice succeeds at the third try.
+// Transient errors are retried: what fails twice succeeds at the third try.
 const once = await failure(asking(simulating("provider_error", { maxRetries: 0 }))());
 assert.ok(once instanceof InternalServerError);
 assert.deepEqual([once.status, once.code], [502, "provider_error"]);

@@ -1,4 +1,4 @@
-// Plays recorded shapes through OpenAI's npm client, at each of two addresses, and prints what the
+// Plays recorded shapes through OpenAI's npm client at each of two addresses, and prints what the
 // client shows of them. test_recorded_sdk.py reads that and compares.
 import { readFileSync } from "node:fs";
 import OpenAI, { APIError } from "openai";

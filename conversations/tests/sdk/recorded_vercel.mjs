@@ -1,4 +1,4 @@
-// Plays recorded shapes through Vercel's AI SDK, at each of two addresses, and prints what it shows
+// Plays recorded shapes through Vercel's AI SDK at each of two addresses, and prints what it shows
 // of them. test_recorded_sdk.py reads that and compares.
 import { readFileSync } from "node:fs";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
@@ -40,7 +40,7 @@ function outcome({ text, reasoning, finishReason, toolCalls, usage }) {
 function failure(error) {
   const known = APICallError.isInstance(error);
   const status = known ? (error.statusCode ?? null) : null;
-  // Without a status, or under 200, the client could not read what it got.
+  // Without a status, or with 200, the client could not read the answer.
   return { class: error.name, status: status === 200 ? null : status };
 }
 

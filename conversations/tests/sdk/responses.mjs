@@ -1,5 +1,5 @@
-// The official npm client's `responses` against this gateway, as scripted by
-// test_responses_npm.py; every check that fails ends this with a message.
+// Runs the official npm client's `responses` against this gateway, as scripted by
+// test_responses_npm.py. A failed check ends this program with a message.
 import assert from "node:assert/strict";
 import OpenAI, { BadRequestError } from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
@@ -19,7 +19,7 @@ assert.equal(plain.status, "completed");
 assert.deepEqual([plain.usage.input_tokens, plain.usage.total_tokens], [7, 11]);
 assert.match(plain.id, /^resp_[0-9a-f]{32}$/);
 
-// Streamed, with reasoning, and put together by the client itself.
+// Streamed with reasoning, and assembled by the client.
 const pieces = [];
 const thoughts = [];
 const stream = client.responses
@@ -35,7 +35,7 @@ assert.deepEqual(
   ["reasoning", "message"],
 );
 
-// Tools in two steps: what the model said goes back as it came.
+// Tools in two steps: the model's output goes back unchanged.
 for (const ask of [
   (body) => client.responses.create(body),
   (body) => client.responses.stream(body).finalResponse(),
@@ -49,18 +49,18 @@ for (const ask of [
   assert.equal((await ask({ model, input, tools })).output_text, "Sunny");
 }
 
-// Structured.
+// Structured output.
 const format = zodTextFormat(z.object({ city: z.string() }), "weather");
 const parsed = await client.responses.parse({ model, input: "Where?", text: { format } });
 assert.deepEqual(parsed.output_parsed, { city: "Lima" });
 
-// A break in mid-stream.
+// A stream that breaks off.
 let last;
 for await (last of await client.responses.create({ model, input: "Hello!", stream: true }));
 assert.equal(last.type, "response.failed");
 assert.equal(last.response.error.code, "provider_error");
 
-// What needs a memory.
+// Requests that need stored state.
 for (const more of [{ store: true }, { previous_response_id: "resp_1" }]) {
   const error = await client.responses.create({ model, input: "Hello!", ...more }).then(
     () => assert.fail("This was to fail."),

@@ -1,4 +1,4 @@
-// Vercel's AI SDK against this gateway, as scripted by test_sdk_others.py.
+// Runs Vercel's AI SDK against this gateway, as scripted by test_sdk_others.py.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateText, jsonSchema, streamText, tool } from "ai";
@@ -43,7 +43,7 @@ const called = await generateText({ model: live, prompt, tools: { weather } });
 assert.equal(called.finishReason, "tool-calls");
 assert.deepEqual(called.toolCalls[0].input, { city: "Lima" });
 
-// A break in mid-stream is one part of the kind error.
+// A stream that breaks off yields one part of type error.
 const errors = [];
 for await (const part of streamText({ model: live, prompt, onError: () => {} }).fullStream) {
   if (part.type === "error") errors.push(part.error);
@@ -51,7 +51,7 @@ for await (const part of streamText({ model: live, prompt, onError: () => {} }).
 assert.equal(errors.length, 1);
 assert.match(String(errors[0].message ?? errors[0]), /broke off/);
 
-// Errors with status, code and whether another try can help.
+// Errors have a status, a code, and say whether a retry can help.
 const failing = [
   [model("wrong"), 401, "invalid_api_key", false],
   [model(LIVE_KEY, { id: "gpt-4o" }), 404, "model_not_found", false],
@@ -69,7 +69,7 @@ for (const [failingModel, status, code, isRetryable] of failing) {
   assert.equal(JSON.parse(error.responseBody).error.code, code);
 }
 
-// What may pass is tried again.
+// Transient errors are retried.
 const second = await generateText({ model: live, prompt });
 assert.equal(second.text, "at last");
 

@@ -1,4 +1,4 @@
-// Vercel's AI SDK with createOpenAI, whose default speaks /v1/responses, as scripted by
+// Runs Vercel's AI SDK with createOpenAI, which speaks /v1/responses by default, as scripted by
 // test_responses_npm.py.
 import assert from "node:assert/strict";
 import { createOpenAI } from "@ai-sdk/openai";
@@ -47,7 +47,7 @@ assert.deepEqual(pieces, ["One ", "two ", "three "]);
 assert.deepEqual(counts(await stream.usage), [10, 5, 15]);
 assert.equal(await stream.finishReason, "stop");
 
-// Function calls in several steps, plain and streamed, with nothing set.
+// Function calls in several steps, plain and streamed, with default options.
 const steps = { model, prompt, tools: { weather }, stopWhen: stepCountIs(5) };
 const stepped = await generateText(steps);
 assert.equal(stepped.text, "Sunny");
@@ -60,7 +60,7 @@ assert.equal((await steppedStream.steps).length, 3);
 const { object } = await generateObject({ model, prompt, schema: jsonSchema(city) });
 assert.deepEqual(object, { city: "Lima" });
 
-// Several turns: the SDK sends its own earlier answers as text where it is told to.
+// Several turns: the SDK sends its own earlier answers as text if it is told to.
 const messages = [];
 for (const [turn, text] of ["One", "Two", "Three"].entries()) {
   messages.push({ role: "user", content: `Turn ${turn}` });
@@ -70,12 +70,12 @@ for (const [turn, text] of ["One", "Two", "Three"].entries()) {
   messages.push(...(await answer.response).messages);
 }
 
-// With a text, a thought and a call in one step, too.
+// The same with text, reasoning and a call in one step.
 const mixed = await generateText({ ...steps, providerOptions: stateless });
 assert.equal(mixed.text, "Sunny again");
 assert.equal(mixed.steps.length, 2);
 
-// Where it is not, it refers to them, and the gateway says what to do.
+// Otherwise it refers to them by id, and the gateway says what to do.
 const failure = (promise) =>
   promise.then(
     () => assert.fail("This was to fail."),
@@ -86,7 +86,7 @@ assert.ok(APICallError.isInstance(referring), String(referring));
 assert.deepEqual([referring.statusCode, referring.isRetryable], [400, false]);
 assert.match(referring.message, /providerOptions\.openai\.store: false/);
 
-// A break in mid-stream is one part of the kind error.
+// A stream that breaks off yields one part of type error.
 const errors = [];
 for await (const part of streamText({ model, prompt, onError: () => {} }).fullStream) {
   if (part.type === "error") errors.push(part.error);
@@ -94,7 +94,7 @@ for await (const part of streamText({ model, prompt, onError: () => {} }).fullSt
 assert.equal(errors.length, 1);
 assert.match(String(errors[0].message ?? errors[0]), /broke off/);
 
-// Errors with status, code and whether another try can help.
+// Errors have a status, a code, and say whether a retry can help.
 const simulating = (what) =>
   createOpenAI({ baseURL, apiKey: TEST_KEY, headers: { "X-Simulate": what } })(modelId);
 const failing = [
@@ -110,7 +110,7 @@ for (const [failingModel, status, code, isRetryable] of failing) {
   assert.equal(JSON.parse(error.responseBody).error.code, code);
 }
 
-// Nothing was left out but the thought of the mixed step: the SDK sends encrypted ones alone.
+// Only the reasoning of the mixed step was left out: the SDK sends only encrypted reasoning.
 assert.equal(warnings.length, 1);
 assert.match(warnings[0].message, /Reasoning parts without encrypted content/);
 

@@ -9,7 +9,7 @@ CURL = (
         "chat",
         "Ask",
         "chat.sh",
-        "One message, one answer. All messages of one session_id are one conversation.",
+        "One message, one answer. Messages with the same session_id form one conversation.",
         r"""
 curl -sS «BASE_URL»/api/chat \
   -H 'X-API-Key: «API_KEY»' \
@@ -23,7 +23,7 @@ curl -sS «BASE_URL»/api/chat \
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "stream.sh",
         "The answer as server-sent events: delta events, then one done or one error.",
         r"""
@@ -35,9 +35,9 @@ curl -sSN «BASE_URL»/api/chat \
     ),
     Form(
         "retry",
-        "Ask safely again",
+        "Retry safely",
         "retry.sh",
-        "The same Idempotency-Key and body within 24 hours get the same answer, paid once.",
+        "The same Idempotency-Key and body get the same answer for 24 hours, charged once.",
         r"""
 # --retry tries again after 408, 429, 500, 502, 503 and 504, and waits for Retry-After.
 curl -sS --retry 3 --max-time 90 «BASE_URL»/api/chat \
@@ -51,7 +51,7 @@ curl -sS --retry 3 --max-time 90 «BASE_URL»/api/chat \
         "history",
         "Read and erase a conversation",
         "history.sh",
-        "Costs nothing. What is erased is gone for good.",
+        "Costs nothing. Erased text is gone for good.",
         r"""
 # Everything said in this session, oldest first.
 curl -sS '«BASE_URL»/api/history?session_id=visitor-1' -H 'X-API-Key: «API_KEY»'
@@ -64,7 +64,7 @@ curl -sS -X DELETE '«BASE_URL»/api/history?session_id=visitor-1' -H 'X-API-Key
         "errors",
         "See an error",
         "errors.sh",
-        "With a test key, X-Simulate makes any error happen; a live key's is ignored.",
+        "With a test key, X-Simulate returns any error. With a live key, it is ignored.",
         r"""
 # -i shows the status, Retry-After and X-Request-Id before the body.
 curl -sSi «BASE_URL»/api/chat \

@@ -9,7 +9,7 @@ JAVASCRIPT = (
         "chat",
         "Ask, with retries and errors",
         "chat.mjs",
-        "The key of idempotency stays the same for every try, so a message is paid once.",
+        "Every try sends the same Idempotency-Key, so a message is charged once.",
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 import { randomUUID } from "node:crypto";
@@ -56,9 +56,9 @@ console.log(await ask("Tell me more.", sessionId, page));
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "stream.mjs",
-        "What fails before the first word is a plain JSON error; later, an error event.",
+        "A failure before the first word is a plain JSON error; later it is an error event.",
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 import { randomUUID } from "node:crypto";
@@ -97,7 +97,7 @@ for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
         "history",
         "Read and erase a conversation",
         "history.mjs",
-        "Costs nothing. What is erased is gone for good.",
+        "Costs nothing. Erased text is gone for good.",
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 const url = `«BASE_URL»/api/history?session_id=${encodeURIComponent("visitor-1")}`;

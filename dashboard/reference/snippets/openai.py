@@ -9,7 +9,7 @@ PYTHON = (
         "chat",
         "Ask",
         "openai_chat.py",
-        "Send the conversation each time: nothing is remembered under /v1.",
+        "Send the whole conversation each time: /v1 remembers nothing.",
         r"""
 import uuid
 
@@ -22,7 +22,7 @@ try:
     completion = client.chat.completions.create(
         model="«MODEL»",
         messages=messages,
-        # The client tries again by itself; with this, a message is paid once.
+        # The client retries by itself; this header makes sure a message is charged once.
         extra_headers={"Idempotency-Key": str(uuid.uuid4())},
     )
 except openai.APIStatusError as error:
@@ -33,7 +33,7 @@ print(completion.usage.total_tokens, "tokens")
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "openai_stream.py",
         "A stream that breaks off raises APIError and costs nothing.",
         r"""
@@ -61,7 +61,7 @@ NODE = (
         "chat",
         "Ask",
         "openai_chat.mjs",
-        "Send the conversation each time: nothing is remembered under /v1.",
+        "Send the whole conversation each time: /v1 remembers nothing.",
         r"""
 // Runs in your backend, never in a page.
 import { randomUUID } from "node:crypto";
@@ -75,7 +75,7 @@ try {
       model: "«MODEL»",
       messages: [{ role: "user", content: "Hello! What can you do?" }],
     },
-    // The client tries again by itself; with this, a message is paid once.
+    // The client retries by itself; this header makes sure a message is charged once.
     { headers: { "Idempotency-Key": randomUUID() } },
   );
   console.log(completion.choices[0].message.content);
@@ -89,7 +89,7 @@ try {
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "openai_stream.mjs",
         "A stream that breaks off throws APIError and costs nothing.",
         r"""

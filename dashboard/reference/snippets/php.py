@@ -9,7 +9,7 @@ PHP = (
         "chat",
         "Ask, with retries and errors",
         "chat.php",
-        "The key of idempotency stays the same for every try, so a message is paid once.",
+        "Every try sends the same Idempotency-Key, so a message is charged once.",
         r"""
 <?php
 // PHP 8 with the curl extension.
@@ -70,9 +70,9 @@ echo ask('Tell me more.', $sessionId, $page), "\n";
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "stream.php",
-        "What fails before the first word is a plain JSON error; later, an error event.",
+        "A failure before the first word is a plain JSON error; later it is an error event.",
         r"""
 <?php
 // PHP 8 with the curl extension.
@@ -124,7 +124,7 @@ if ($status !== 200) {
         "history",
         "Read and erase a conversation",
         "history.php",
-        "Costs nothing. What is erased is gone for good.",
+        "Costs nothing. Erased text is gone for good.",
         r"""
 <?php
 // PHP 8 with the curl extension.

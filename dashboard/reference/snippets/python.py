@@ -9,7 +9,7 @@ PYTHON = (
         "chat",
         "Ask, with retries and errors",
         "chat.py",
-        "The key of idempotency stays the same for every try, so a message is paid once.",
+        "Every try sends the same Idempotency-Key, so a message is charged once.",
         r"""
 import time
 import uuid
@@ -53,9 +53,9 @@ print(ask("Tell me more.", session_id, page))
     ),
     Form(
         "stream",
-        "Ask, word by word",
+        "Stream the answer",
         "stream.py",
-        "What fails before the first word is a plain JSON error; later, an error event.",
+        "A failure before the first word is a plain JSON error; later it is an error event.",
         r"""
 import json
 import uuid
@@ -96,7 +96,7 @@ with requests.post(
         "history",
         "Read and erase a conversation",
         "history.py",
-        "Costs nothing. What is erased is gone for good.",
+        "Costs nothing. Erased text is gone for good.",
         r"""
 import requests
 

@@ -9,8 +9,8 @@
   for (const part of document.querySelectorAll("[data-no-passkeys]")) part.hidden = hasPasskeys;
 
   const words = {
-    NotAllowedError: "The browser has not been given a passkey. Try again, and choose one this time.",
-    InvalidStateError: "This key has been added already.",
+    NotAllowedError: "The browser did not get a passkey. Try again and choose one.",
+    InvalidStateError: "This key has already been added.",
     SecurityError: "Passkeys do not work at this address. Use HTTPS, or http://localhost.",
   };
   document.addEventListener("allauth.error", (event) => {

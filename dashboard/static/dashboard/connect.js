@@ -10,7 +10,7 @@
 
   function show(button, isShown) {
     button.setAttribute("aria-pressed", String(isShown));
-    button.querySelector("[data-label]").textContent = isShown ? "Take it out again" : "Put it into the code";
+    button.querySelector("[data-label]").textContent = isShown ? "Hide in the code" : "Show in the code";
   }
 
   // data-reveal="url": asks for the key only now, keeps it nowhere but in the snippets.
@@ -27,7 +27,7 @@
       const { key } = await gateway.post(button.dataset.reveal, { next: location.pathname });
       fill(key);
       show(button, true);
-      gateway.toast("The key is in all the code below.");
+      gateway.toast("The code below now contains the key.");
     } catch (error) {
       gateway.tell(error);
     } finally {

@@ -36,10 +36,10 @@
     }
   }
 
-  const LOGGED_OUT = "You have been logged out. Nothing was changed.";
+  const LOGGED_OUT = "You are logged out. Nothing was changed.";
   const BECAUSE = {
-    403: "Your log-in has changed, or may not do this any more. Reload the page.",
-    404: "This is no longer here. Reload the page.",
+    403: "Your login has changed or is no longer allowed to do this. Reload the page.",
+    404: "This no longer exists. Reload the page.",
   };
 
   // Sends a form's fields and returns the response. Only a log-in that has ended redirects a
@@ -96,7 +96,7 @@
     if (!xhr.responseURL || new URL(xhr.responseURL).pathname === asked) return;
     event.detail.shouldSwap = false;
     isLoggedOut = true;
-    tell(new Refusal("You have been logged out.", { isLoggedOut: true }));
+    tell(new Refusal("You are logged out.", { isLoggedOut: true }));
   });
 
   async function copy(text) {

@@ -86,11 +86,11 @@
     box.className = "gw-alert gw-alert-warn gw-row-between";
     box.setAttribute("role", "status");
     const words = document.createElement("span");
-    words.textContent = "What you typed before is back in this form. It is not saved yet.";
+    words.textContent = "Your unsaved changes are back in this form. They are not saved yet.";
     const button = document.createElement("button");
     button.type = "button";
     button.className = "gw-btn gw-btn-small";
-    button.textContent = "Discard it";
+    button.textContent = "Discard changes";
     button.addEventListener("click", () => {
       forget(form);
       location.assign(location.pathname + location.search);

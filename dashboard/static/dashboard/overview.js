@@ -16,7 +16,7 @@
         const answer = await gateway.post(form.action, { is_enabled: button.value });
         button.setAttribute("aria-checked", String(answer.is_enabled));
         button.value = answer.is_enabled ? "off" : "on";
-        gateway.toast(answer.is_enabled ? "Switched on." : "Switched off: the next call is refused.");
+        gateway.toast(answer.is_enabled ? "Switched on." : "Switched off. The next call is refused.");
       } catch (error) {
         gateway.tell(error);
       } finally {

@@ -76,7 +76,7 @@
     const item = say("bad", answer.error || "Something broke. Reload the page and try again.");
     const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
     if (fields.length) item.append(element("p", "", fields.join("\n")));
-    if (answer.fallback_reply) item.append(element("p", "gw-soft", `Your visitor would read: ${answer.fallback_reply}`));
+    if (answer.fallback_reply) item.append(element("p", "gw-soft", `Your visitor reads: ${answer.fallback_reply}`));
     note([
       answer.code && element("code", "gw-mono", answer.code),
       status ? `status ${status}` : answer.code && "after the answer had begun",
@@ -108,7 +108,7 @@
   async function refused(response) {
     const kind = response.headers.get("Content-Type") || "";
     if (kind.includes("json")) return problem(await response.json(), response.status);
-    if (response.status === 403) return problem({ error: "Your log-in may not do this any more. Reload the page." }, 403);
+    if (response.status === 403) return problem({ error: "Your login is no longer allowed to do this. Reload the page." }, 403);
     return problem({}, response.status);
   }
 
@@ -154,7 +154,7 @@
         problem(data, 0, curl);
       }
     });
-    if (!hasEnded) problem({ error: "The connection was lost. The answer is kept: see Conversations." }, 0);
+    if (!hasEnded) problem({ error: "The connection was lost. The answer is saved: see Conversations." }, 0);
   }
 
   form.addEventListener("submit", async (event) => {
@@ -168,7 +168,7 @@
     try {
       await ask(message);
     } catch (error) {
-      // Aborted by «New conversation»: then there is no place left to tell it.
+      // “New conversation” aborted the request, so nothing on the page can show the error.
       if (error.name !== "AbortError") {
         const waiting = chat.querySelector(".gw-busy");
         if (waiting) waiting.closest("li").remove();

@@ -66,7 +66,7 @@ def test_a_new_channel_ends_at_its_keys_and_a_rotation_at_the_new_one(
     watched = enter(visitor, open_site)
     page = watched.open("/channels/new/")
     page.get_by_label("Name").fill("Blog")
-    page.get_by_role("button", name="Make the channel").click()
+    page.get_by_role("button", name="Create channel").click()
     expect(page.locator(".gw-fresh code")).to_have_count(2)
     page.get_by_role("button", name="Copy the live key").click()
     expect(page.locator(".gw-toast").last).to_contain_text("Copied")

@@ -93,7 +93,7 @@ def test_keys_are_tried_with_one_click_or_two(
     live = ApiKey.objects.get(mode="live")
     page.locator(f"[data-dialog='#test-{live.id}']").click()
     expect(page.get_by_role("dialog")).to_contain_text("1 credit per reply")
-    page.get_by_role("button", name="Ask and pay").click()
+    page.get_by_role("button", name="Send paid message").click()
     expect(page.locator(f"#test-{live.id}-result")).to_contain_text("1 charged, 99 left")
     owner.assert_clean()
 

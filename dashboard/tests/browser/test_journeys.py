@@ -49,7 +49,7 @@ def confirm_address(watched: Watched, mailoutbox: Any) -> None:
     link = re.search(r"https?://\S+/accounts/confirm-email/\S+", mailoutbox[-1].body)
     assert link is not None, mailoutbox[-1].body
     watched.page.goto(link.group(0))
-    watched.page.get_by_role("button", name="Yes, confirm").click()
+    watched.page.get_by_role("button", name="Confirm address").click()
 
 
 def test_from_sign_up_to_the_first_charge(
@@ -59,7 +59,7 @@ def test_from_sign_up_to_the_first_charge(
     page = ann.open("/accounts/signup/")
     page.get_by_label("E-mail address").fill("ann@example.com")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Create the account").click()
+    page.get_by_role("button", name="Create account").click()
     page.wait_for_url("**/confirm-email/")
     confirm_address(ann, mailoutbox)
     if "/accounts/login" in page.url:
@@ -67,9 +67,9 @@ def test_from_sign_up_to_the_first_charge(
 
     ann.open("/")
     expect(page.get_by_text("Getting started")).to_be_visible()
-    page.get_by_role("link", name="Make the first channel").click()
+    page.get_by_role("link", name="Create first channel").click()
     page.get_by_label("Name").fill("Ann's shop")
-    page.get_by_role("button", name="Make the channel").click()
+    page.get_by_role("button", name="Create channel").click()
     page.get_by_role("button", name="Copy the live key").click()
     expect(page.get_by_text("Copied")).to_be_visible()
     key = page.evaluate("navigator.clipboard.readText()")
@@ -99,7 +99,7 @@ def test_a_key_is_rotated_with_an_overlap(visitor: NewVisitor) -> None:
     row = page.get_by_role("row", name=re.compile(rf"{site.api_key[-4:]}"))
     row.get_by_role("button", name="Rotate").click()
     dialog = page.locator("dialog[open]")
-    dialog.get_by_label("The old key ends").select_option("3600")
+    dialog.get_by_label("The old key stops working").select_option("3600")
     dialog.get_by_role("button", name="Rotate").click()
     page.get_by_role("button", name="Copy the live key").click()
     new_key = page.evaluate("navigator.clipboard.readText()")
@@ -175,9 +175,9 @@ def test_staff_grant_credits_and_the_ledger_says_why(visitor: NewVisitor) -> Non
     page.get_by_role("link", name=re.compile(r"\bAdd$")).first.click()
     page.get_by_label("Amount").fill("25.5")
     page.get_by_label("Reason").fill("Invoice 17")
-    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Preview booking").click()
     expect(page.get_by_text("125.5").first).to_be_visible()
-    page.get_by_role("button", name="Book it").click()
+    page.get_by_role("button", name="Book credits").click()
     page.wait_for_load_state()
     balance = CreditAccount.objects.get(account=site.channel.account)
     assert balance.balance_microcredits == 125_500_000

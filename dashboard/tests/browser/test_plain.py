@@ -57,7 +57,7 @@ def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int)
     page = owner.page
     page.get_by_role("link", name="New channel").click()
     page.get_by_label("Name").fill("Second shop")
-    page.get_by_role("button", name="Make the channel").click()
+    page.get_by_role("button", name="Create channel").click()
     assert Channel.objects.filter(name="Second shop").exists()
     page.get_by_role("link", name="Usage").first.click()
     see(page, [".gw-stat"], [])

@@ -262,7 +262,7 @@ def test_lists_have_filters_and_actions(tenant: Tenant, visitor: NewVisitor) -> 
     assert abs(bar.evaluate("bar => bar.clientWidth") - width) < 20
     bar.locator("select[name=action]").select_option(label="Revoke the selected keys")
     bar.get_by_role("button", name="Run").click()
-    expect(page.get_by_text("Revoked: the next request")).to_be_visible()
+    expect(page.get_by_text("Revoked. The next request")).to_be_visible()
 
 
 def test_forms_have_tabs_rows_and_lookups(tenant: Tenant, visitor: NewVisitor) -> None:
@@ -289,7 +289,7 @@ def test_forms_have_tabs_rows_and_lookups(tenant: Tenant, visitor: NewVisitor) -
 def test_a_page_of_staff_saves_and_says_so(tenant: Tenant, visitor: NewVisitor) -> None:
     page = enter(visitor, boss()).open("/admin/channels/plan/add/")
     page.get_by_label("Name").fill("Small")
-    page.get_by_label("Credits a month").fill("0")
+    page.get_by_label("Credits per month").fill("0")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("was added successfully")).to_be_visible()
 

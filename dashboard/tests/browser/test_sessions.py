@@ -13,7 +13,7 @@ from dashboard.tests.browser.test_journeys import site_with_people
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-LOGGED_OUT = re.compile("You have been logged out")
+LOGGED_OUT = re.compile("You are logged out")
 
 
 def log_in_again(watched: Watched) -> None:
@@ -67,13 +67,13 @@ def test_what_was_typed_survives_the_log_in(visitor: NewVisitor) -> None:
     log_in_again(owner)
     expect(page).to_have_url(re.compile(f"/channels/{site.channel.id}/prompt/$"))
     expect(page.get_by_label("System prompt")).to_have_value("You sell tea.\nBe brief.")
-    expect(page.get_by_text("What you typed before is back")).to_be_visible()
+    expect(page.get_by_text("Your unsaved changes are back")).to_be_visible()
     assert Channel.objects.get().system_prompt == ""
     page.get_by_role("button", name="Save as a new version").click()
     expect(page.get_by_text("Saved as version 2")).to_be_visible()
     assert Channel.objects.get().system_prompt == "You sell tea.\nBe brief."
     page.reload()
-    expect(page.get_by_text("What you typed before is back")).to_have_count(0)
+    expect(page.get_by_text("Your unsaved changes are back")).to_have_count(0)
     assert page.evaluate("Object.keys(sessionStorage).filter((key) => key.includes('draft'))") == []
 
     # The playground puts a message that was never sent back into its field.
@@ -103,7 +103,7 @@ def test_leaving_with_unsaved_changes_asks_first(visitor: NewVisitor) -> None:
     page.get_by_role("button", name="Save as a new version").click()
     expect(page.get_by_text("Saved as version 2")).to_be_visible()
     page.get_by_role("link", name="Settings").click()
-    expect(page.get_by_label("Messages a day")).to_be_visible()
+    expect(page.get_by_label("Messages per day")).to_be_visible()
     assert asked == ["beforeunload"]
     # Logging out discards what was typed.
     page.get_by_label("Name", exact=True).fill("Other")

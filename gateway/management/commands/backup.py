@@ -27,7 +27,7 @@ class Command(ScriptCommand):
     help = (
         "Write a backup of the database to FILE, which must not exist yet: a copy of the database "
         "for SQLite, an archive of pg_dump for PostgreSQL. docs/operations.md says how to restore "
-        "it, and what else to keep: .env."
+        "it and what else to keep: .env."
     )
     # Run no other checks: a database that fails one needs a backup all the more.
     requires_system_checks = (INSTALLATION,)
@@ -103,7 +103,7 @@ def _write_sqlite(draft: Path) -> None:
         with closing(sqlite3.connect(draft)) as copy:
             (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok" or not _has_tables(copy):
-                raise CommandError(f"The copy is not sound: {verdict}.")
+                raise CommandError(f"The copy is damaged: {verdict}.")
     except sqlite3.Error as error:
         raise CommandError(f"The database could not be copied: {error}.") from None
 

@@ -12,7 +12,7 @@ from gateway import provisioning
 
 
 class Command(ScriptCommand):
-    help = "Make a channel with a live and a test key; account and user too where missing."
+    help = "Create a channel with a live and a test key, and its account and user if missing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

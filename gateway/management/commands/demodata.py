@@ -21,8 +21,8 @@ from gateway.demo.tenants import Maker, Size
 
 class Command(ScriptCommand):
     help = (
-        "Fill the database with accounts, channels, conversations and balanced books, for trying "
-        "the dashboard at size. Only adds; what was added cannot be told apart and removed again."
+        "Fill the database with accounts, channels, conversations and a balanced ledger, to try "
+        "the dashboard with much data. Demo data cannot be told apart or removed afterwards."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,7 +32,7 @@ class Command(ScriptCommand):
         parser.add_argument("--days", type=int, default=30)
         parser.add_argument("--seed", type=int, default=1)
         parser.add_argument(
-            "--force", action="store_true", help="also where there is data of somebody else"
+            "--force", action="store_true", help="even if there is other data already"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Command(ScriptCommand):
         count = sum(track(_make(size), total=size.days, label="days"))
         seconds = round(time.monotonic() - started, 1)
         result = {"channels": size.channels, "messages": count, "seconds": seconds}
-        self.report(options, result, f"Made {count:,} messages in {seconds} s.")
+        self.report(options, result, f"Created {count:,} messages in {seconds} s.")
 
     @staticmethod
     def _check(size: Size, *, force: bool) -> None:

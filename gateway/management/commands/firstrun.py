@@ -12,11 +12,13 @@ NOT_AGAIN = "shown once; set another by: manage.py changepassword EMAIL"
 
 
 class Command(ScriptCommand):
-    help = "Make a first account with a channel, keys and 1,000 credits, unless there are users."
+    help = "Create a first account with a channel, keys and 1,000 credits, unless there are users."
 
     def handle(self, *args: Any, **options: Any) -> None:
         result = provisioning.first_run()
-        lines = ["Made the first account." if result["created"] else "There are accounts already."]
+        lines = [
+            "Created the first account." if result["created"] else "There are accounts already."
+        ]
         shown = result | {"password": result["password"] or NOT_AGAIN}
         lines += [
             f"{name:9} {shown[name]}" for name in ("email", "password", "api_key", "test_key")

@@ -15,10 +15,9 @@ from gateway import rotation
 
 class Command(ScriptCommand):
     help = (
-        "Rewrite what is stored under an older key of ENCRYPTION_KEYS, or found by an older "
-        "pepper, under the newest ones; then say which are needed still. While the gateway "
-        "serves, as often as you like: what was done stays done. "
-        "See docs/how-to/rotate-secrets.md."
+        "Rewrite what is stored under an older key of ENCRYPTION_KEYS or an older pepper under "
+        "the newest ones, then say which are still needed. Safe to run while the gateway serves, "
+        "and to interrupt: it continues where it stopped. See docs/how-to/rotate-secrets.md."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -26,8 +25,8 @@ class Command(ScriptCommand):
         parser.add_argument(
             "--drop-unreadable",
             action="store_true",
-            help="forget ciphertexts that cannot be read, so that they need no key any more: API "
-            "keys, invitations and codes work on, provider keys have to be entered again",
+            help="forget ciphertexts that cannot be read, so that they no longer need a key: API "
+            "keys, invitations and codes keep working, provider keys must be entered again",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

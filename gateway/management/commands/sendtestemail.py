@@ -11,7 +11,7 @@ from django.core.management.commands import sendtestemail
 
 
 class Command(sendtestemail.Command):
-    help = "Send a test mail to the given addresses, by the mail server of EMAIL_URL."
+    help = "Send a test e-mail to the given addresses through the mail server of EMAIL_URL."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -22,14 +22,14 @@ class Command(sendtestemail.Command):
         except (smtplib.SMTPException, OSError) as error:
             server = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}"
             raise CommandError(
-                f"The mail server of EMAIL_URL ({server}) did not take the mail: {_words(error)}. "
+                f"The mail server of EMAIL_URL ({server}) refused the e-mail: {_words(error)}. "
                 "smtp+tls:// is STARTTLS, mostly on port 587; smtps:// is TLS from the start, "
                 "mostly on port 465."
             ) from None
         if not settings.EMAIL_URL:
-            self.stderr.write("EMAIL_URL is not set: the mail went to standard output, to nobody.")
+            self.stderr.write("EMAIL_URL is not set: the e-mail only went to standard output.")
         else:
-            self.stdout.write("The mail server took the mail.")
+            self.stdout.write("The mail server accepted the e-mail.")
 
 
 def _words(error: Exception) -> str:

@@ -12,7 +12,7 @@ from gateway import provisioning
 
 
 class Command(ScriptCommand):
-    help = "Change a channel; what is left out stays. The next request sees it."
+    help = "Change a channel. Options left out stay the same. Applies from the next request."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -9,7 +9,7 @@ from gateway.verification import verify
 
 
 class Command(ScriptCommand):
-    help = "Prove that balances, holds, entries, messages and usage agree; exit 1 if they do not."
+    help = "Verify that balances, holds, entries, messages and usage agree; exit 1 if they do not."
     requires_system_checks = READER_CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -96,7 +96,7 @@ def _fresh_process_memory() -> None:
     """Forget what a process may remember, so that tests do not meet each other's refusals."""
     throttling._refused.clear()
     callers._kept.clear()
-    channels_routes._kept = ("", {})
+    channels_routes._kept = (("", ""), {})
     floods._limiter.cache_clear()
     # As after a start whose checks have passed.
     secret_checks.note_fit()

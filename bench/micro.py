@@ -36,14 +36,14 @@ MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 # The stops that are timed, with the name under which each is called.
 STOPS = {
-    "request middleware": ("common.api.base.middleware:RequestMiddleware.__call__",),
+    "request middleware": ("common.api.middleware:RequestMiddleware.__call__",),
     "logging": (
-        "common.api.base.middleware:RequestMiddleware._log",
+        "common.api.middleware:RequestMiddleware._log",
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "routing": ("common.api.base.middleware:ApiMiddleware.__call__",),
-    "DRF": ("common.api.base.base:ApiView.dispatch",),
+    "routing": ("common.api.middleware:ApiMiddleware.__call__",),
+    "DRF": ("common.api.base:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.views:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),
     "authentication: find_and_count": ("billing.throttling:find_and_count",),
@@ -59,7 +59,7 @@ STOPS = {
         "conversations.api.serializers:answer_headers",
     ),
     "answer_message": ("conversations.chat.answer:answer_message",),
-    "admission": ("conversations.chat.answer:_admit",),
+    "admission": ("conversations.chat.answer:_try_to_admit",),
     "admission: try_hold": ("billing.admission:try_hold",),
     "admission: latest_turns": ("conversations.chat.history:latest_turns",),
     "admission: build_prompt": ("conversations.chat.answer:build_prompt",),
@@ -70,7 +70,7 @@ STOPS = {
     "provider: payload": (
         "channels.providers.openai_compatible:OpenAiCompatibleProvider._payload",
     ),
-    "provider: parse": ("channels.providers.openai_compatible:parse_completion",),
+    "provider: parse": ("channels.providers.plain:read_plain",),
     "atomic enter and exit": (
         "django.db.transaction:Atomic.__enter__",
         "django.db.transaction:Atomic.__exit__",

@@ -312,14 +312,16 @@ class KeptRoutes(NamedTuple):
     clients: Sequence[ProviderClient]
 
 
-# The routes of each model under the current mark. Keys in them are encrypted, as stored.
-_kept: tuple[str, dict[int, KeptRoutes]] = ("", {})
+# The routes of each model under the current version: the catalogue's mark, and the address of the
+# provider that has no row. Keys in them are encrypted, as stored.
+_kept: tuple[tuple[str, str], dict[int, KeptRoutes]] = (("", ""), {})
 
 
 def _kept_routes(model: ModelTerms, mark: str | None) -> KeptRoutes:
     """Return a model's routes. Cached for as long as the catalogue's mark stays."""
     global _kept
-    if mark and mark == _kept[0] and model.id in _kept[1]:
+    version = mark or "", settings.PROVIDER_BASE_URL
+    if mark and version == _kept[0] and model.id in _kept[1]:
         return _kept[1][model.id]
     found = db.fetch_rows(_LIST_ROUTES, {"model": model.id, "model_id": model.model_id})
     rows = [RouteRow(*row) for row in found]
@@ -328,7 +330,7 @@ def _kept_routes(model: ModelTerms, mark: str | None) -> KeptRoutes:
     # failure may have happened between the two reads, and its end does not change the mark. So rows
     # with a failure are not cached.
     if mark and all(row.failed_at is None for row in rows):
-        _kept = mark, (_kept[1] if mark == _kept[0] else {}) | {model.id: routes}
+        _kept = version, (_kept[1] if version == _kept[0] else {}) | {model.id: routes}
     return routes
 
 

@@ -330,7 +330,7 @@ def test_seeded_providers_wait_for_their_key(
     settings.PROVIDER_KEYS = {"GROQ_API_KEY": "", "OPENROUTER_API_KEY": "or-key"}
     assert call_all(site.caller()) == ["openrouter"]
     settings.PROVIDER_KEYS = {"GROQ_API_KEY": "groq-key", "OPENROUTER_API_KEY": "or-key"}
-    routes._kept = ("", {})  # settings change with a restart
+    routes._kept = (("", ""), {})  # settings change with a restart
     assert call_all(site.caller()) == ["groq", "openrouter"]
     assert [(call.url.split("/")[2], call.authorization) for call in sent[1:]] == [
         ("api.groq.com", "Bearer groq-key"),

@@ -27,9 +27,18 @@ def chat_url(base_url: str) -> str:
 
     The base may include that path already.
     """
+    return _below(base_url, "/chat/completions")
+
+
+def models_url(base_url: str) -> str:
+    """Return the address of the list of models, from the same base."""
+    return _below(base_url, "/models")
+
+
+def _below(base_url: str, path: str) -> str:
     base, mark, query = base_url.partition("?")
     base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return f"{base}/chat/completions{mark}{query}"
+    return f"{base}{path}{mark}{query}"
 
 
 class OpenAiCompatibleProvider:
@@ -51,23 +60,23 @@ class OpenAiCompatibleProvider:
         # The form of request that the route accepts. channels/adaptation.py updates it.
         self.traits = traits
         self._url = chat_url(base_url)
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
-            self._headers["api-key"] = api_key
+            self.headers["api-key"] = api_key
         elif api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._allow_private = allow_private
+            self.headers["Authorization"] = f"Bearer {api_key}"
+        self.allow_private = allow_private
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         sent = self._payload(request)
         try:
             response = http.post(
                 self._url,
-                headers=self._headers,
+                headers=self.headers,
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
-                allow_private=self._allow_private,
+                allow_private=self.allow_private,
             )
         except http.HttpError as error:
             raise unanswered(error) from error
@@ -86,11 +95,11 @@ class OpenAiCompatibleProvider:
         try:
             with http.post_for_lines(
                 self._url,
-                headers=self._headers | {"Accept": "text/event-stream"},
+                headers=self.headers | {"Accept": "text/event-stream"},
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_STREAM_BYTES,
-                allow_private=self._allow_private,
+                allow_private=self.allow_private,
             ) as answer:
                 if not is_success(answer.status):
                     raise error_of(answer.status, answer.headers, answer.read(), sent)

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from tqdm import tqdm
+
 from acceptance import databases
 from acceptance.databases import Postgres
 from acceptance.rig import Rig, manage
@@ -27,7 +29,6 @@ from bench.load import TURNS_PER_SESSION
 from bench.record import Figure, Kept
 from bench.stand import Stand
 from bench.targets import GROWTH
-from common.progress import track
 
 # A smaller difference is noise, not a cost.
 LEAST_MS = 0.05
@@ -195,21 +196,21 @@ def measure_all(stand: Stand, sizes: Sequence[Size], length: Length) -> Figures:
     with ExitStack() as ending:
         running: list[Running] = []
         plan = stand.plan(connections=1, run=RUN, message=micro.MESSAGE)
-        for size in track(sizes, total=len(sizes), label="processes"):
+        for size in tqdm(sizes, desc="processes", disable=None):
             pages = PAGES if size.has_pages else {}
             one = GrowthProcess(stand, size.database.url, plan, pages)
             ending.callback(one.end)
             running.append((size, one))
             for name, count in one.statements.items():
                 measured.statements[size.family, size.count, name] = count
-        for number in track(range(length.rounds), total=length.rounds, label="chats"):
+        for number in tqdm(range(length.rounds), desc="chats", disable=None):
             for size, one in in_turn(running, number):
                 gateway, database = one.run(CHAT, CHATS)
                 measured.add(size, GATEWAY, gateway)
                 measured.add(size, DATABASE, database)
         running = [(size, one) for size, one in running if size.has_pages]
         views = [(number, name) for number in range(length.page_rounds) for name in PAGES]
-        for number, name in track(views, total=len(views), label="pages"):
+        for number, name in tqdm(views, desc="pages", disable=None):
             for size, one in in_turn(running, number):
                 measured.add(size, name, sum(one.run(name, VIEWS)))
     return measured
@@ -279,7 +280,12 @@ def fill_all(stand: Stand, length: Length) -> list[Size]:
     stand.rig.manage("collectstatic", "--no-input", "--verbosity", "0")
     rows = sum((*length.messages, *length.own, *length.channels, *TURNS))
     made = make_sizes(stand.rig, base, length)
-    return list(track(made, total=rows, label="rows", weigh=lambda size: size.count))
+    filled = []
+    with tqdm(total=rows, desc="rows", disable=None) as bar:
+        for size in made:
+            bar.update(size.count)
+            filled.append(size)
+    return filled
 
 
 def main() -> int:

@@ -1,27 +1,24 @@
-"""A Redis cache that falls back to this process's memory while Redis is down.
+"""What takes Redis's place while it is down or not configured: this process's memory.
 
-Login limits are kept in it. Django's own backend lets Redis's errors through, so nobody could log
-in while an optional service is down.
+Nothing here loads Redis's client, which only an installation with REDIS_URL needs.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from threading import Lock
+from typing import TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.cache.backends.redis import RedisCache
-from redis.exceptions import RedisError
+
+T = TypeVar("T")
 
 logger = logging.getLogger("gateway.cache")
 
 RETRY_AFTER_SECONDS = 5.0
-# One for the process, like the memory: Django creates a cache object for each thread.
-_retry_at = 0.0
 
 
 class Memory(LocMemCache):
@@ -41,55 +38,60 @@ class Memory(LocMemCache):
         return end is not None and end <= time.monotonic()
 
 
-class JsonSerializer:
-    """Stores values in Redis as JSON, so that write access to Redis cannot run code here.
+class Outage:
+    """Whether Redis answers. After a failure nobody asks it for 5 s; then one caller tries again.
 
-    Django's own serializer pickles everything that is not an integer.
+    The log has one line when Redis is lost and one when it is back.
     """
 
-    def dumps(self, value: Any) -> bytes:
-        return json.dumps(value).encode()
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._failures = 0
+        self._retry_at = 0.0
 
-    def loads(self, data: bytes) -> Any:
-        return json.loads(data)
+    def ask(
+        self, in_redis: Callable[[], T], in_memory: Callable[[], T], lost: type[Exception]
+    ) -> T:
+        """Return what Redis says, or this process's memory while Redis is down.
 
+        `lost` is the error by which `in_redis` tells that Redis failed.
+        """
+        if self._may_ask():
+            try:
+                found = in_redis()
+            except lost:
+                self._note_failure()
+            else:
+                self._note_success()
+                return found
+        return in_memory()
 
-class RedisOrMemory(RedisCache):
-    """The Redis cache; for 5 s after a failure, memory instead.
+    def _may_ask(self) -> bool:
+        if not self._failures:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._retry_at:
+                return False
+            self._retry_at = now + RETRY_AFTER_SECONDS
+            return True
 
-    Covers the methods that limits need. Django's other methods raise as usual.
-    """
-
-    def __init__(self, server: str, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
-        self._memory = Memory(
-            "redis-is-away", {name: value for name, value in params.items() if name != "OPTIONS"}
-        )
-
-    def add(self, *args: Any, **kwargs: Any) -> bool:
-        return bool(_first_of(super().add, self._memory.add, *args, **kwargs))
-
-    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        try:
-            return _first_of(super().get, self._memory.get, key, default, version=version)
-        except ValueError:
-            return default  # we did not write this value: treat it as missing
-
-    def set(self, *args: Any, **kwargs: Any) -> None:
-        _first_of(super().set, self._memory.set, *args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> bool:
-        return bool(_first_of(super().delete, self._memory.delete, *args, **kwargs))
-
-
-def _first_of(
-    in_redis: Callable[..., Any], in_memory: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
-    global _retry_at
-    if time.monotonic() >= _retry_at:
-        try:
-            return in_redis(*args, **kwargs)
-        except RedisError:
-            _retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+    def _note_failure(self) -> None:
+        with self._lock:
+            self._failures += 1
+            self._retry_at = time.monotonic() + RETRY_AFTER_SECONDS
+            is_first = self._failures == 1
+        if is_first:
             logger.warning("cache.redis.lost")
-    return in_memory(*args, **kwargs)
+
+    def _note_success(self) -> None:
+        if not self._failures:
+            return
+        with self._lock:
+            failures, self._failures = self._failures, 0
+        if failures:
+            logger.warning("cache.redis.recovered", extra={"failures": failures})
+
+
+# One for the process: who finds Redis down spares the others the wait.
+redis_outage = Outage()

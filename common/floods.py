@@ -9,8 +9,7 @@ use this; they are in the database (billing/throttling.py).
 from __future__ import annotations
 
 import logging
-import time
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -20,13 +19,12 @@ from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from common.addresses import counted_as, parse_address
+from common.cache import redis_outage
 from common.errors import RateLimited
 
 logger = logging.getLogger("gateway.floods")
 
 RETRY_AFTER_SECONDS = 10
-RETRY_REDIS_AFTER_SECONDS = 5.0
-_redis_retry_at = 0.0
 
 
 def count_failed_key(request: HttpRequest) -> None:
@@ -71,15 +69,16 @@ def is_within(what: str, who: str, *, per_minute: int) -> bool:
 
     Counts in Redis. While Redis is down, counts in this process and tries Redis again after 5 s.
     """
-    global _redis_retry_at
     item = RateLimitItemPerMinute(per_minute)
-    if settings.REDIS_URL and time.monotonic() >= _redis_retry_at:
-        try:
-            return _limiter(settings.REDIS_URL).hit(item, what, who)
-        except StorageError:
-            _redis_retry_at = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
-            logger.warning("cache.redis.lost")
-    return _limiter("").hit(item, what, who)
+
+    def count(redis_url: str) -> bool:
+        return _limiter(redis_url).hit(item, what, who)
+
+    if not settings.REDIS_URL:
+        return count("")
+    return redis_outage.ask(
+        partial(count, settings.REDIS_URL), partial(count, ""), lost=StorageError
+    )
 
 
 def is_first_this_minute(event: str, who: str) -> bool:

@@ -1,7 +1,8 @@
-"""The only way out for HTTP requests: pooled, with a total deadline, a byte cap, no redirects.
+"""The way out for chats and probes: pooled, with a total deadline, a byte cap, no redirects.
 
-It uses libcurl (docs/decisions/0019). libcurl's deadline covers the whole call, from the name
-look-up to the last byte, and it lets us check the address of every socket it opens.
+Everything else goes through common/web.py (docs/decisions/0036). This uses libcurl
+(docs/decisions/0019), whose deadline covers the whole call, from the name look-up to the last byte,
+and which lets us check the address of every socket it opens.
 """
 
 from __future__ import annotations
@@ -109,6 +110,20 @@ _REASONS = {
 _NOT_IN_A_FIELD = re.compile("[\\r\\n\\0]")
 
 
+def require_plain_fields(headers: Mapping[str, str]) -> list[str]:
+    """Return the lines of a head. Raises HttpError if one holds more than a field of ASCII."""
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    if not all(map(str.isascii, fields)) or any(map(_NOT_IN_A_FIELD.search, fields)):
+        raise HttpError("broken")
+    return fields
+
+
+def require_web_address(url: str) -> None:
+    """Raise HttpError unless the URL is an ASCII one of http or https."""
+    if not url.lower().startswith(("http://", "https://")) or not url.isascii() or "\0" in url:
+        raise HttpError("address")
+
+
 class _Connection:
     """A libcurl handle and the connection it keeps: for one call at a time, to one address."""
 
@@ -177,9 +192,7 @@ class _Connection:
         return int(self._curl.getinfo(pycurl.ACTIVESOCKET))
 
     def _prepare(self, headers: Mapping[str, str], body: bytes, max_bytes: int) -> None:
-        fields = [f"{name}: {value}" for name, value in headers.items()]
-        if not all(map(str.isascii, fields)) or any(map(_NOT_IN_A_FIELD.search, fields)):
-            raise HttpError("broken")
+        fields = require_plain_fields(headers)
         for left in (self._lines, self._pieces, self._refused):
             left.clear()
         # Without this, libcurl sends `Expect` with a long body and waits for permission.
@@ -345,8 +358,7 @@ def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_K
 
     Raises HttpError for any libcurl error inside the block.
     """
-    if not url.lower().startswith(("http://", "https://")) or not url.isascii() or "\0" in url:
-        raise HttpError("address")
+    require_web_address(url)
     idle = cast(list[_Kind], _idle[kind, url, allow_private])
     connection = _waiting(idle) or kind(url, allow_private)
     try:

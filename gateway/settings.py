@@ -213,19 +213,20 @@ _REDIS: dict[str, Any] = {
     # Never read values that version 1 pickled.
     "VERSION": 2,
     "OPTIONS": {
-        "serializer": "common.cache.JsonSerializer",
-        "socket_timeout": REDIS_TIMEOUT_SECONDS,
-        "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+        # Not pickle, so that write access to Redis cannot run code here.
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        "SOCKET_TIMEOUT": REDIS_TIMEOUT_SECONDS,
+        "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_SECONDS,
+        # Errors are for RedisOrMemory. Ignored ones would look like missing values.
+        "IGNORE_EXCEPTIONS": False,
     },
 }
 _MEMORY = {"BACKEND": "common.cache.Memory"}
 CACHES: dict[str, dict[str, Any]] = {
     # allauth counts log-ins here.
-    "default": _REDIS | {"BACKEND": "common.cache.RedisOrMemory"} if REDIS_URL else _MEMORY,
+    "default": _REDIS | {"BACKEND": "common.redis_cache.RedisOrMemory"} if REDIS_URL else _MEMORY,
     # /readyz asks this one, which reports when Redis is unreachable.
-    "shared": _REDIS | {"BACKEND": "django.core.cache.backends.redis.RedisCache"}
-    if REDIS_URL
-    else _MEMORY,
+    "shared": _REDIS | {"BACKEND": "django_redis.cache.RedisCache"} if REDIS_URL else _MEMORY,
 }
 
 CELERY_APPLICATION = "gateway.celery.app"
@@ -283,8 +284,8 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 # the mail says what is wrong.
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = True
-# Counted in Redis, or in each process without it (common/cache.py). Wrong passwords are counted for
-# each client address and, from anywhere, for each name. That includes one-time codes.
+# Counted in Redis, or in each process without it (common/redis_cache.py). Wrong passwords are
+# counted for each client address and, from anywhere, for each name. That includes one-time codes.
 ACCOUNT_RATE_LIMITS = {
     "login": "20/m/ip",
     "login_failed": "10/m/ip,5/5m/key",

@@ -40,8 +40,8 @@ REDIS_TIMEOUT_SECONDS = _WAIT_SECONDS
 for _cache in CACHES.values():  # noqa: F405
     if "OPTIONS" in _cache:
         _cache["OPTIONS"] |= {
-            "socket_timeout": _WAIT_SECONDS,
-            "socket_connect_timeout": _WAIT_SECONDS,
+            "SOCKET_TIMEOUT": _WAIT_SECONDS,
+            "SOCKET_CONNECT_TIMEOUT": _WAIT_SECONDS,
         }
 _database = DATABASES["default"]["OPTIONS"]  # noqa: F405
 if "pool" in _database:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
-from typing import TextIO
+from typing import Any
 
 from django.utils import timezone
 
@@ -19,14 +21,22 @@ logger = logging.getLogger("gateway.billing")
 DETAILS_KEPT = 1_000
 
 
-def verify(*, progress: TextIO | None = None) -> VerificationRun:
-    """Verify the ledger in one snapshot. Returns the result without saving it."""
+def _pass_on(entries: Iterable[Any], *, total: int) -> Iterable[Any]:
+    return entries
+
+
+def verify(*, track: Callable[..., Iterable[Any]] = _pass_on) -> VerificationRun:
+    """Verify the ledger in one snapshot. Returns the result without saving it.
+
+    `track` gets the ledger's entries and their `total`, and may show its progress.
+    """
     started_at = timezone.now()
     kept: list[str] = []
     count = 0
     with snapshot():
         entry_count = billing.count_entries()
-        found = chain(billing.find_differences(progress=progress), conversations.find_differences())
+        shown = partial(track, total=entry_count)
+        found = chain(billing.find_differences(track=shown), conversations.find_differences())
         for count, difference in enumerate(found, 1):
             if count <= DETAILS_KEPT:
                 kept.append(difference)

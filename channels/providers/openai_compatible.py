@@ -29,9 +29,18 @@ def chat_url(base_url: str) -> str:
 
     The base may include that path already.
     """
+    return _below(base_url, "/chat/completions")
+
+
+def models_url(base_url: str) -> str:
+    """Return the address of the list of models, from the same base."""
+    return _below(base_url, "/models")
+
+
+def _below(base_url: str, path: str) -> str:
     base, mark, query = base_url.partition("?")
     base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return f"{base}/chat/completions{mark}{query}"
+    return f"{base}{path}{mark}{query}"
 
 
 class OpenAiCompatibleProvider:
@@ -54,7 +63,7 @@ class OpenAiCompatibleProvider:
         self.traits = traits
         self._url = chat_url(base_url)
         self._read_key = read_key
-        self._allow_private = allow_private
+        self.allow_private = allow_private
 
     def with_traits(self, traits: Traits) -> OpenAiCompatibleProvider:
         """Return a client of the same route that sends requests in another form."""
@@ -62,7 +71,8 @@ class OpenAiCompatibleProvider:
         other.traits = traits
         return other
 
-    def _headers(self, accept: str) -> dict[str, str]:
+    def headers(self, accept: str = "application/json") -> dict[str, str]:
+        """Return the headers of a request, with the key."""
         headers = {"Content-Type": "application/json", "Accept": accept}
         api_key = self._read_key()
         if api_key and "api-version=" in self._url:  # Azure: its bearers are its own tokens
@@ -76,11 +86,11 @@ class OpenAiCompatibleProvider:
         try:
             response = http.post(
                 self._url,
-                headers=self._headers("application/json"),
+                headers=self.headers("application/json"),
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_ANSWER_BYTES,
-                allow_private=self._allow_private,
+                allow_private=self.allow_private,
             )
         except http.HttpError as error:
             raise unanswered(error) from error
@@ -99,11 +109,11 @@ class OpenAiCompatibleProvider:
         try:
             with http.post_for_lines(
                 self._url,
-                headers=self._headers("text/event-stream"),
+                headers=self.headers("text/event-stream"),
                 body=sent.body,
                 deadline=patience.first_token_by,
                 max_bytes=MAX_STREAM_BYTES,
-                allow_private=self._allow_private,
+                allow_private=self.allow_private,
             ) as answer:
                 if not 200 <= answer.status < 300:
                     raise error_of(answer.status, answer.headers, answer.read(), sent)

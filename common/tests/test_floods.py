@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 import uuid
 from typing import Any
 
@@ -15,6 +14,7 @@ from pytest_django import Settings
 from channels.key_format import generate_key as make_key
 from common import floods
 from common.api.middleware import keep_trusted_scheme
+from common.cache import Outage
 from common.errors import RateLimited
 from conftest import ApiClient
 
@@ -26,7 +26,7 @@ factory = RequestFactory()
 def _few_tries(settings: Settings, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
     """Few tries are many, and no minute ends between two of them."""
     settings.FAILED_KEYS_PER_MINUTE = LIMIT
-    monkeypatch.setattr(floods, "_redis_retry_at", 0.0)
+    monkeypatch.setattr(floods, "redis_outage", Outage())
 
 
 def request_from(address: str, forwarded: str = "") -> HttpRequest:
@@ -61,12 +61,12 @@ def test_an_address_over_the_limit_waits_and_others_do_not(
 
 
 def test_a_lost_redis_costs_one_try_and_then_this_process_counts(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(floods, "RETRY_REDIS_AFTER_SECONDS", 3600.0)
+    monkeypatch.setattr("common.cache.RETRY_AFTER_SECONDS", 3600.0)
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     fail("192.0.2.1")
-    assert floods._redis_retry_at > time.monotonic()
+    assert [record.message for record in caplog.records] == ["cache.redis.lost"]
     with pytest.raises(RateLimited):
         fail("192.0.2.1", times=1)
 

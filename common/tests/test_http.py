@@ -1,4 +1,4 @@
-"""The only way out for HTTP requests, tested with real sockets on loopback.
+"""Both ways out for HTTP requests, tested with real sockets on loopback.
 
 Only deadlines that must pass are short. All others only end a test that hangs. A busy machine may
 be late, so whatever a deadline must end would never end without it.
@@ -11,11 +11,13 @@ import hashlib
 import ipaddress
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common import http
+from common import http, web
 from common.http import HttpError, HttpResponse
 from common.tests.stub_server import Handler, Peer, Request, StubServer, answer
 
@@ -34,6 +36,17 @@ MIB = 1024 * 1024
 LATE = 60.0
 
 Serve = Callable[..., StubServer]
+DOORS = {"libcurl": http.post, "requests": partial(web.request, "POST")}
+_post = http.post
+# The same attacks on both. Other tests are about connections that libcurl keeps.
+both_doors = pytest.mark.parametrize("_door", DOORS, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _door(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way that `post` goes."""
+    door = DOORS[getattr(request, "param", "libcurl")]
+    monkeypatch.setattr(sys.modules[__name__], "_post", door)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +75,7 @@ def post(
 ) -> HttpResponse:
     defaults: dict[str, Any] = {"headers": {}, "body": b"{}", "max_bytes": MIB}
     deadline = time.monotonic() + seconds
-    return http.post(url, deadline=deadline, allow_private=allow_private, **defaults | options)
+    return _post(url, deadline=deadline, allow_private=allow_private, **defaults | options)
 
 
 def refusal(url: str, **options: Any) -> str:
@@ -84,6 +97,7 @@ def post_within(url: str, seconds: float) -> None:
 # --- Answers --------------------------------------------------------------------------------------
 
 
+@both_doors
 def test_posts_the_body_and_returns_the_whole_answer(serve: Serve) -> None:
     server = serve(answer(b"pong", status="201 Created", X_Odd="1"))
     response = post(server.url("/a?b=c"), headers={"X-Sent": "yes"}, body=b"ping")
@@ -98,6 +112,7 @@ def test_posts_the_body_and_returns_the_whole_answer(serve: Serve) -> None:
     assert "cookie" not in request.headers
 
 
+@both_doors
 @pytest.mark.parametrize("status", [204, 400, 401, 404, 429, 500, 503, 599])
 def test_every_status_is_an_answer_and_never_retried(serve: Serve, status: int) -> None:
     server = serve(answer(b"", status=f"{status} Odd", Retry_After="1"))
@@ -113,11 +128,13 @@ def test_reads_chunked_answers(serve: Serve) -> None:
     assert server.connection_count == 1
 
 
+@both_doors
 def test_interim_answers_are_skipped(serve: Serve) -> None:
     server = serve(b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + answer(b"x"))
     assert post(server.url()).body == b"x"
 
 
+@both_doors
 @pytest.mark.parametrize(
     "head",
     [
@@ -143,6 +160,7 @@ def test_reads_answers_after_which_the_server_hangs_up(
     assert server.connection_count == 2
 
 
+@both_doors
 def test_redirects_are_not_followed(serve: Serve) -> None:
     target = serve()
     for status in (301, 302, 303, 307, 308):
@@ -236,6 +254,7 @@ def test_many_threads_each_get_their_own_answer(serve: Serve) -> None:
     assert server.connection_count <= threads
 
 
+@both_doors
 def test_limits_of_one_thread_are_not_those_of_another(serve: Serve) -> None:
     """Calls with and without a short deadline, and with and without permission, run together."""
 
@@ -264,11 +283,13 @@ def test_limits_of_one_thread_are_not_those_of_another(serve: Serve) -> None:
 # --- Deadlines ------------------------------------------------------------------------------------
 
 
+@both_doors
 def test_a_server_that_never_answers_times_out(serve: Serve) -> None:
     server = serve(lambda peer, request: None)
     assert refusal(server.url(), seconds=0.3) == "timeout"
 
 
+@both_doors
 def test_a_body_that_drips_times_out(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -277,6 +298,7 @@ def test_a_body_that_drips_times_out(serve: Serve) -> None:
     assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
+@both_doors
 def test_a_chunked_body_that_drips_times_out(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -285,6 +307,7 @@ def test_a_chunked_body_that_drips_times_out(serve: Serve) -> None:
     assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
+@both_doors
 def test_headers_that_trickle_time_out(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.drip(b"HTTP/1.1 200 OK\r\n" + b"X-Header: y\r\n" * 1000, every=0.02)
@@ -292,6 +315,7 @@ def test_headers_that_trickle_time_out(serve: Serve) -> None:
     assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
+@both_doors
 def test_endless_interim_answers_time_out(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         while peer.pause(0.01):
@@ -300,12 +324,14 @@ def test_endless_interim_answers_time_out(serve: Serve) -> None:
     assert refusal(serve(handle).url(), seconds=0.4) == "timeout"
 
 
+@both_doors
 def test_a_server_that_does_not_read_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         assert refusal(url, seconds=0.4, body=b"x" * 32 * MIB) == "timeout"
 
 
+@both_doors
 def test_a_deadline_that_has_passed_sends_nothing(serve: Serve) -> None:
     server = serve()
     assert refusal(server.url(), seconds=-1) == "timeout"
@@ -331,6 +357,7 @@ def silent_address() -> Iterator[tuple[str, int]]:
             sock.close()
 
 
+@both_doors
 @pytest.mark.parametrize("address_count", [1, 5])
 def test_connecting_counts_against_the_deadline_over_all_addresses(
     silent_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, address_count: int
@@ -344,23 +371,27 @@ def test_connecting_counts_against_the_deadline_over_all_addresses(
 # --- Answers that are none ------------------------------------------------------------------------
 
 
+@both_doors
 def test_a_refused_connection_is_told_apart() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         assert refusal(f"http://127.0.0.1:{unused.getsockname()[1]}/") == "connection"
 
 
+@both_doors
 def test_a_name_that_does_not_resolve_is_told_apart() -> None:
     # Longer than a label may be, so that no name server is asked.
     assert refusal("http://" + "a" * 64 + ".test/") == "connection"
 
 
+@both_doors
 def test_an_answer_of_exactly_the_cap_is_taken(serve: Serve) -> None:
     server = serve(answer(b"x" * 1000))
     assert len(post(server.url(), max_bytes=1000).body) == 1000
     assert refusal(server.url(), max_bytes=999) == "too_large"
 
 
+@both_doors
 @pytest.mark.parametrize(
     "head", [b"Content-Length: 1000000000000", b"Transfer-Encoding: chunked", b"Connection: close"]
 )
@@ -378,16 +409,29 @@ def test_an_endless_body_is_cut_at_the_cap(serve: Serve, head: bytes) -> None:
     assert server.peers[0].sent_bytes < 16 * MIB
 
 
+@both_doors
+def test_an_endless_body_of_a_redirect_is_cut_too(serve: Serve) -> None:
+    def handle(peer: Peer, request: Request) -> None:
+        peer.send(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nConnection: close\r\n\r\n")
+        while peer.pause(0):
+            peer.send(b"x" * 65_536)
+
+    assert refusal(serve(handle).url(), max_bytes=MIB) == "too_large"
+
+
+@both_doors
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "x-gzip, identity"])
 def test_compressed_answers_are_refused(serve: Serve, encoding: str) -> None:
     server = serve(answer(b"\x1f\x8b" + b"x" * 50, Content_Encoding=encoding))
     assert refusal(server.url()) == "encoding"
 
 
+@both_doors
 def test_an_identity_encoding_is_none(serve: Serve) -> None:
     assert post(serve(answer(b"x", Content_Encoding="identity")).url()).body == b"x"
 
 
+@both_doors
 @pytest.mark.parametrize(
     "said",
     [
@@ -416,6 +460,7 @@ def test_a_broken_answer_is_told_apart(serve: Serve, said: bytes) -> None:
     assert refusal(serve(handle).url()) == "broken"
 
 
+@both_doors
 def test_a_reset_connection_is_broken(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
@@ -426,6 +471,7 @@ def test_a_reset_connection_is_broken(serve: Serve) -> None:
     assert refusal(serve(handle).url()) == "broken"
 
 
+@both_doors
 @pytest.mark.parametrize(
     "url",
     [
@@ -439,7 +485,10 @@ def test_an_impossible_address_fails_like_any_other_call(url: str) -> None:
     assert refusal(url) in {"address", "broken", "connection", "private_address"}
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\r\n\r\nGET / HTTP/1.1", "中"])
+@both_doors
+@pytest.mark.parametrize(
+    "value", ["a\r\nX-Evil: 1", "a\nb", "\r\n\r\nGET / HTTP/1.1", "中", "a\0b"]
+)
 def test_a_header_value_cannot_smuggle_anything(serve: Serve, value: str) -> None:
     server = serve()
     assert refusal(server.url(), headers={"Authorization": f"Bearer {value}"}) == "broken"
@@ -457,6 +506,12 @@ def resolve_to(
     found = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
     names = [f"{host}:{port}:{found}" for port in ports]
     monkeypatch.setitem(http._OPTIONS, pycurl.RESOLVE, names)
+    families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+
+    def resolve(_: str, port: int) -> list[tuple[int, Any]]:
+        return [(family, (it, port)) for family, it in zip(families, addresses, strict=True)]
+
+    monkeypatch.setattr(web, "_resolve", resolve)
 
 
 @pytest.fixture
@@ -468,7 +523,12 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         tried.append(address.addr[0])
         return pycurl.SOCKET_BAD
 
+    def refuse(_: int, address: Any, seconds: float) -> socket.socket:
+        tried.append(address[0])
+        raise ConnectionRefusedError
+
     monkeypatch.setattr(http, "_new_socket", record)
+    monkeypatch.setattr(web, "_connect", refuse)
     return tried
 
 
@@ -481,6 +541,7 @@ LOOPBACK_SPELLINGS = [
 ]  # fmt: skip
 
 
+@both_doors
 @pytest.mark.parametrize("host", LOOPBACK_SPELLINGS)
 def test_loopback_is_refused_however_it_is_spelled(
     serve: Serve, host: str, attempts: list[str]
@@ -491,6 +552,7 @@ def test_loopback_is_refused_however_it_is_spelled(
         assert reason == "private_address"
 
 
+@both_doors
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_loopback_is_reached_where_it_is_allowed(serve: Serve, host: str) -> None:
     try:
@@ -526,6 +588,7 @@ TRANSLATED_ADDRESSES = [
 ]  # fmt: skip
 
 
+@both_doors
 @pytest.mark.parametrize("address", PRIVATE_ADDRESSES + TRANSLATED_ADDRESSES)
 def test_a_name_that_resolves_to_a_private_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str], address: str
@@ -535,6 +598,7 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(
     assert (reason, attempts) == ("private_address", [])
 
 
+@both_doors
 @pytest.mark.parametrize(
     "address",
     [
@@ -551,6 +615,7 @@ def test_public_addresses_are_connected_to(
     assert attempts == [address]
 
 
+@both_doors
 def test_only_the_public_ones_of_several_addresses_are_tried(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str]
 ) -> None:
@@ -559,6 +624,7 @@ def test_only_the_public_ones_of_several_addresses_are_tried(
     assert attempts == ["1.1.1.1", "8.8.8.8"]
 
 
+@both_doors
 def test_an_address_that_turned_private_is_refused_at_the_next_connection(
     monkeypatch: pytest.MonkeyPatch, attempts: list[str]
 ) -> None:
@@ -579,13 +645,15 @@ def test_a_connection_made_where_private_addresses_are_allowed_serves_no_other_c
     assert (server.connection_count, len(server.requests)) == (1, 3)
 
 
+@both_doors
 def test_private_addresses_are_refused_unless_the_caller_says_so(serve: Serve) -> None:
     server = serve()
     with pytest.raises(HttpError, match="private_address"):
-        http.post(server.url(), headers={}, body=b"", deadline=time.monotonic() + LATE, max_bytes=1)
+        _post(server.url(), headers={}, body=b"", deadline=time.monotonic() + LATE, max_bytes=1)
     assert server.connection_count == 0
 
 
+@both_doors
 def test_proxy_settings_of_the_environment_are_ignored(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -594,6 +662,17 @@ def test_proxy_settings_of_the_environment_are_ignored(
         monkeypatch.setenv(name, proxy.url(""))
     assert post(server.url()).body == b"server"
     assert proxy.connection_count == 0
+
+
+@both_doors
+def test_passwords_of_a_netrc_file_are_not_sent(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server = serve(answer(b"x"))
+    post(server.url())
+    assert "authorization" not in server.requests[0].headers
 
 
 # --- TLS ------------------------------------------------------------------------------------------
@@ -666,6 +745,7 @@ def test_certificates_are_read_as_needed_unless_a_file_is_named(
     assert http._trusted() == {pycurl.CAINFO: str(tls[1]), pycurl.CAPATH: str(tmp_path)}
 
 
+@both_doors
 def test_a_certificate_in_a_folder_is_trusted(
     serve: Serve, tls: tuple[ssl.SSLContext, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -680,6 +760,7 @@ def test_a_certificate_in_a_folder_is_trusted(
     assert post(server.url(scheme="https")).body == b"x"
 
 
+@both_doors
 def test_tls_answers_after_which_the_server_hangs_up_are_read(
     serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -692,6 +773,7 @@ def test_tls_answers_after_which_the_server_hangs_up_are_read(
     assert len(post(serve(handle, tls=tls[0]).url(scheme="https")).body) == 100_000
 
 
+@both_doors
 def test_an_unknown_certificate_gets_no_request(
     serve: Serve, tls: tuple[ssl.SSLContext, Path]
 ) -> None:
@@ -700,6 +782,7 @@ def test_an_unknown_certificate_gets_no_request(
     assert server.requests == []
 
 
+@both_doors
 def test_a_certificate_for_another_name_gets_no_request(
     serve: Serve, tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -710,12 +793,14 @@ def test_a_certificate_for_another_name_gets_no_request(
     assert server.requests == []
 
 
+@both_doors
 def test_a_handshake_that_never_ends_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         assert refusal(url, seconds=0.4) == "timeout"
 
 
+@both_doors
 def test_plain_http_where_tls_is_spoken_is_broken(serve: Serve) -> None:
     def handle(peer: Peer, request: Request) -> None:
         raise AssertionError("nothing but a TLS greeting should have come")

@@ -394,3 +394,23 @@ def test_a_redeemed_code_is_the_same_code_under_another_pepper(
     drop_pepper(settings)
     redemptions.redeem(account=site.channel.account, text=code.code, actor=Actor("a"))
     assert RedemptionCode.objects.get().redeemed_count == 1
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("errors", "options", "is_shown"),
+    [(Terminal(), (), True), (Terminal(), ("--json",), False), (StringIO(), (), False)],
+    ids=["terminal", "terminal with --json", "file"],
+)
+def test_progress_is_shown_on_a_terminal_to_people(
+    monkeypatch: pytest.MonkeyPatch, errors: StringIO, options: tuple[str, ...], is_shown: bool
+) -> None:
+    Installation()
+    monkeypatch.setattr("sys.stderr", errors)
+    call_command("rotatekeys", *options, stdout=StringIO())
+    assert ("rows: 100%" in errors.getvalue()) == is_shown
+    assert bool(errors.getvalue()) == is_shown

@@ -11,9 +11,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
+from tqdm import tqdm
 
 from common.commands import ScriptCommand
-from common.progress import track
 from conversations.usage import rollup
 from gateway.demo import tenants as demo_tenants
 from gateway.demo.tenants import Maker, Size
@@ -39,7 +39,8 @@ class Command(ScriptCommand):
         size = Size(*(options[name] for name in ("channels", "messages", "days", "seed")))
         self._check(size, force=options["force"])
         started = time.monotonic()
-        count = sum(track(_make(size), total=size.days, label="days"))
+        is_silent = options["json"] or None  # None: silent unless standard error is a terminal
+        count = sum(tqdm(_make(size), total=size.days, desc="days", disable=is_silent))
         seconds = round(time.monotonic() - started, 1)
         result = {"channels": size.channels, "messages": count, "seconds": seconds}
         self.report(options, result, f"Created {count:,} messages in {seconds} s.")

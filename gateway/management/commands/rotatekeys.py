@@ -6,10 +6,10 @@ from collections import Counter
 from typing import Any
 
 from django.core.management.base import CommandParser
+from tqdm import tqdm
 
 from channels.secret_checks import PEPPER, RING
 from common.commands import ScriptCommand
-from common.progress import track
 from gateway import rotation
 
 
@@ -32,15 +32,12 @@ class Command(ScriptCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         total = sum(store.count() for store in rotation.stores())
         rewritten, unreadable = 0, []
-        batches = track(
-            rotation.rewrite_all(drop_unreadable=options["drop_unreadable"]),
-            total=total,
-            label="rows",
-            weigh=lambda batch: batch.seen,
-        )
-        for batch in batches:
-            rewritten += batch.rewritten
-            unreadable += batch.unreadable
+        is_silent = options["json"] or None  # None: silent unless standard error is a terminal
+        with tqdm(total=total, desc="rows", disable=is_silent) as bar:
+            for batch in rotation.rewrite_all(drop_unreadable=options["drop_unreadable"]):
+                bar.update(batch.seen)
+                rewritten += batch.rewritten
+                unreadable += batch.unreadable
         kept = rotation.forget_unused()
         left = rotation.count_left()
         result = {

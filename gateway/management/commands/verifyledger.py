@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+from tqdm import tqdm
 
 from common.commands import READER_CHECKS, ScriptCommand
 from gateway.verification import verify
@@ -13,7 +16,8 @@ class Command(ScriptCommand):
     requires_system_checks = READER_CHECKS
 
     def handle(self, *args: Any, **options: Any) -> None:
-        run = verify()
+        is_silent = options["json"] or None  # None: silent unless standard error is a terminal
+        run = verify(track=partial(tqdm, desc="ledger", disable=is_silent))
         seconds = (run.finished_at - run.started_at).total_seconds()
         result = {
             "entries": run.entry_count,

@@ -1,13 +1,10 @@
-"""What all tests share: a site, a stranger's site, API clients, a scripted provider, a clock."""
+"""The fixtures of all tests: a site, a stranger's site, API clients, a fake provider, a clock."""
 
 from __future__ import annotations
 
 import importlib
-import shutil
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import hypothesis
@@ -23,11 +20,10 @@ from django.test import Client, RequestFactory
 from billing import throttling
 from channels import callers, probes, secret_checks
 from channels import routes as channels_routes
-from channels.errors import Fault, ProviderError
-from channels.providers.base import ChatMessage, ChatRequest, Completion, OnDelta, Patience, Usage
-from channels.providers.traits import PLAIN, Traits
 from channels.tests.factories import Site, make_site
 from common import floods
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 # How long an example takes says what else the machine does.
 hypothesis.settings.register_profile(
@@ -130,37 +126,6 @@ def stranger(db: None) -> Site:
     return make_site(owner="stranger@example.com", name="Stranger's shop")
 
 
-class ApiClient:
-    """Calls the API as a backend does: JSON bodies, the key in a header."""
-
-    def __init__(self, key: str | None = None) -> None:
-        self.client = Client(raise_request_exception=False)
-        self.headers = {"X-API-Key": key} if key else {}
-
-    def chat(self, message: Any = "Hello!", session_id: Any = "s1", **more: Any) -> Any:
-        headers = more.pop("headers", {})
-        return self.post(
-            "/api/chat", {"message": message, "session_id": session_id} | more, headers
-        )
-
-    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
-        return self.client.post(
-            path, body, content_type="application/json", headers=self.headers | (headers or {})
-        )
-
-    def get(self, path: str, **headers: str) -> Any:
-        return self.client.get(path, headers=self.headers | headers)
-
-    def history(self, session_id: str = "s1") -> list[dict[str, str]]:
-        response = self.client.get("/api/history", {"session_id": session_id}, headers=self.headers)
-        assert response.status_code == 200, response.content
-        messages: list[dict[str, str]] = response.json()["messages"]
-        return messages
-
-    def erase(self, session_id: str = "s1") -> Any:
-        return self.client.delete(f"/api/history?session_id={session_id}", headers=self.headers)
-
-
 @pytest.fixture
 def client_for() -> Callable[..., ApiClient]:
     return ApiClient
@@ -169,66 +134,6 @@ def client_for() -> Callable[..., ApiClient]:
 @pytest.fixture
 def api(site: Site) -> ApiClient:
     return ApiClient(site.api_key)
-
-
-class FakeProvider:
-    """Answers from a script; without one it says «Reply n». Records every prompt."""
-
-    provider_name = "fake"
-    provider_model = "fake-model"
-    traits: Traits = PLAIN
-
-    def __init__(self) -> None:
-        self.script: list[Completion | Exception | Callable[[], Completion]] = []
-        self.requests: list[ChatRequest] = []
-        self.lock = threading.Lock()
-
-    @property
-    def prompts(self) -> list[list[ChatMessage]]:
-        return [list(request.messages) for request in self.requests]
-
-    def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
-        with self.lock:
-            self.requests.append(request)
-            step = self.script.pop(0) if self.script else reply(f"Reply {len(self.requests)}")
-        if isinstance(step, Exception):
-            raise step
-        return step() if callable(step) else step
-
-    def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
-        completion = self.complete(request, patience=patience)
-        for name, value in completion.members.items():
-            on_delta({name: value})
-        for word in completion.text.split(" ") if completion.text else ():
-            if word == "BREAK":
-                raise ProviderError("broken")
-            on_delta(word + " ")
-        if completion.refusal:
-            on_delta({"refusal": completion.refusal})
-        for index, call in enumerate(completion.tool_calls):
-            on_delta({"tool_calls": [{"index": index} | call]})
-        return completion
-
-    def fail(self, reason: str = "status_500", *, fault: Fault = Fault.DOUBTFUL) -> None:
-        is_refusal = fault is Fault.REQUEST
-        self.script.append(ProviderError(reason, fault=fault, is_refusal=is_refusal))
-
-
-def reply(
-    text: str = "Hi!",
-    input_tokens: int | None = 10,
-    output_tokens: int | None = 5,
-    *,
-    tool_calls: Sequence[dict[str, Any]] = (),
-    finish_reason: str = "stop",
-    refusal: str = "",
-    **members: Any,
-) -> Completion:
-    """Return a provider's answer; `members` are what else its message holds."""
-    is_told = input_tokens is not None and output_tokens is not None
-    usage = Usage(input_tokens or 0, output_tokens or 0) if is_told else None
-    return Completion(text, finish_reason, usage, "fake-model", tool_calls, refusal, members)
 
 
 @pytest.fixture
@@ -249,25 +154,3 @@ def clock() -> Iterator[time_machine.Traveller]:
     """A clock that stands still at noon UTC and moves when told to."""
     with time_machine.travel("2026-04-05T12:00:00Z", tick=False) as traveller:
         yield traveller
-
-
-def run_in_threads(work: Callable[[int], Any], count: int) -> list[Any]:
-    """Run `work(0)` to `work(count - 1)` at once, each in a thread with its own connection."""
-    barrier = threading.Barrier(count)
-
-    def one(index: int) -> Any:
-        try:
-            barrier.wait()
-            return work(index)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
-
-
-def need_command(*names: str) -> None:
-    """Skip a test that runs a program which a bare machine lacks; CI installs them all."""
-    for name in names:
-        if shutil.which(name) is None:
-            pytest.skip(f"needs {name}")

@@ -15,7 +15,7 @@ from billing.tests.test_settlement import differences, place
 from channels.audit import Actor
 from channels.models import Account, AuditEntry, User
 from channels.tests.factories import Site, make_site
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

@@ -18,7 +18,8 @@ from billing.models import CreditAccount, CreditGrant, LedgerEntry
 from billing.tests.test_settlement import balance, capture, differences, place, release
 from channels.models import Plan
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

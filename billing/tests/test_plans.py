@@ -8,7 +8,8 @@ from channels import channel_changes
 from channels.errors import UnknownModel
 from channels.models import LanguageModel, Plan
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

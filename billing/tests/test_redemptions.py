@@ -16,7 +16,7 @@ from billing.tests.test_settlement import differences
 from channels.audit import COMMAND_LINE, Actor
 from channels.models import Account, AuditEntry
 from channels.tests.factories import Site
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

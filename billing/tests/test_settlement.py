@@ -21,7 +21,7 @@ from channels.callers import Caller
 from channels.tests.factories import Site, make_site
 from common.db.plans import snapshot
 from common.money import MICROCREDITS_PER_CREDIT
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 CREDIT = MICROCREDITS_PER_CREDIT

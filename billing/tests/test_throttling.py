@@ -22,7 +22,7 @@ from channels.key_format import generate_key
 from channels.models import ApiKey, Plan
 from channels.tests.factories import Site, make_site
 from common.errors import RateLimited
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 START = 1_775_390_400.0
 

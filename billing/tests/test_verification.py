@@ -12,9 +12,10 @@ from django.utils import timezone
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry, VerificationRun
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, Message
 from gateway import tasks, verification
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

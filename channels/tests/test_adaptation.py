@@ -27,8 +27,8 @@ from channels.providers.traits import (
 from channels.routes import default_client_of
 from channels.tests.factories import Site, make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
-from conftest import ApiClient
 from conversations.tests.test_openai import MODEL, complete
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

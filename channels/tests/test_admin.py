@@ -14,7 +14,7 @@ from channels import api_keys
 from channels.models import ApiKey, Provider, User
 from channels.tests.factories import Site
 from common import crypto
-from conftest import ApiClient
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from channels.audit import COMMAND_LINE
 from channels.errors import KeyNotActive, MadeBefore
 from channels.models import ApiKey, Channel
 from channels.tests.factories import make_site
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 
 @pytest.mark.django_db(transaction=True)

@@ -20,7 +20,7 @@ from channels.key_format import generate_key
 from channels.models import Account, ApiKey, LanguageModel
 from channels.tests.factories import Site, make_site
 from common import crypto
-from conftest import ApiClient
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

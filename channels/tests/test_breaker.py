@@ -12,7 +12,7 @@ from channels import breaker
 from channels.breaker import Claim, Health
 from channels.errors import Fault, ProviderError
 from channels.models import RouteHealth
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 ROUTE = ("groq", "llama")

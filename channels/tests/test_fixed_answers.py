@@ -11,7 +11,7 @@ from channels import fixed_answers
 from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, FixedAnswer
 from channels.tests.factories import Site, make_site
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 
 @pytest.mark.django_db(transaction=True)

@@ -25,7 +25,7 @@ from channels.models import (
     User,
 )
 from channels.tests.factories import Site, make_site
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

@@ -20,7 +20,7 @@ from channels.models import Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.traits import Traits
 from channels.tests.factories import Site
-from conftest import FakeProvider, reply
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 ASK = ChatRequest([{"role": "user", "content": "Hi"}], max_output_tokens=10)

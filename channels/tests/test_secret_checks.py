@@ -22,7 +22,8 @@ from channels.errors import WrongSecrets
 from channels.models import ApiKey, Channel, Invitation, Membership, Provider, SecretCheck
 from channels.tests.factories import Site
 from common import crypto
-from conftest import ApiClient, run_in_threads
+from tests.support.clients import ApiClient
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

@@ -19,7 +19,7 @@ from channels.errors import (
 )
 from channels.models import Account, AuditEntry, Invitation, Membership, User
 from channels.team import Role
-from conftest import run_in_threads
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

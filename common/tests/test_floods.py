@@ -16,7 +16,7 @@ from common import floods
 from common.api.middleware import keep_trusted_scheme
 from common.cache import Outage
 from common.errors import RateLimited
-from conftest import ApiClient
+from tests.support.clients import ApiClient
 
 LIMIT = 5
 factory = RequestFactory()

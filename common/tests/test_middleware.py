@@ -13,7 +13,8 @@ from pytest_django import Settings
 
 from common.api.middleware import ApiMiddleware, RequestMiddleware, is_api_request
 from common.logs import JsonFormatter, request_id_var
-from conftest import ApiClient, FakeProvider
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 API_PATHS = ["/api/chat", "/api/key", "/api/schema", "/api/nope", "/v1/nope", "/healthz", "/readyz"]
 PAGE_PATHS = ["/admin/login/", "/nope", "/"]

@@ -15,10 +15,11 @@ from billing import throttling
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import turns
 from conversations.chat.storing import STORE_TURN
 from conversations.models import Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

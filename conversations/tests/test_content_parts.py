@@ -10,10 +10,10 @@ import pytest
 
 from channels.tests.factories import make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
-from conftest import ApiClient
 from conversations.tests import test_openai_streaming, test_responses_streaming
 from conversations.tests.test_openai import HELLO, assert_books_agree, complete
 from conversations.tests.test_responses import respond
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import history
 from conversations.chat.prompt import Page, PastTurn, Prompt, build_prompt
 from conversations.models import ChatSession
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,9 @@ from channels import api_keys
 from channels.key_format import checksum, generate_key
 from channels.models import ApiKey
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

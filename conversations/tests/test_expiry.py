@@ -9,10 +9,11 @@ import pytest
 from django.utils import timezone
 
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations import tasks
 from conversations.archive import retention
 from conversations.models import ChatSession, Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

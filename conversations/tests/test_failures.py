@@ -15,11 +15,12 @@ from django.utils import timezone
 from channels.breaker import BREAKER_OPEN
 from channels.errors import ProviderError
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.archive import retention
 from conversations.chat import calls
 from conversations.models import ChatSession, FailedRequest
 from server.slots import CallGate
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -11,8 +11,9 @@ from billing.tests.test_settlement import differences
 from channels.models import FixedAnswer
 from channels.tests.factories import Site, make_site
 from common.text import normalize_question
-from conftest import ApiClient, FakeProvider
 from conversations.models import Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

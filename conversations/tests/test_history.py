@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient
 from conversations.chat import history
 from conversations.models import ChatSession, Message
+from tests.support.clients import ApiClient
 
 PIECE = history.MESSAGES_A_READ
 

@@ -8,8 +8,10 @@ import pytest
 
 from billing.models import LedgerEntry
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply, run_in_threads
 from conversations.models import IdempotencyRecord, Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 KEY = {"Idempotency-Key": "order-1"}

@@ -17,12 +17,13 @@ from channels.errors import ProviderError
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site
 from common.errors import Overloaded
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import streaming
 from conversations.errors import ProviderFailed
 from conversations.models import IdempotencyRecord, Message
 from conversations.tests.test_openai import assert_books_agree, complete
 from conversations.tests.test_responses import respond
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,8 +10,8 @@ import pytest
 
 from channels.models import LanguageModel
 from channels.tests.factories import make_site
-from conftest import ApiClient
 from conversations.tests.test_streaming import parse
+from tests.support.clients import ApiClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.local_llm]
 

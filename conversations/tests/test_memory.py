@@ -17,9 +17,9 @@ from rest_framework.views import APIView
 from channels.providers.base import ChatRequest
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.tests.factories import Site
-from conftest import FakeProvider
 from server.handler import Handler
 from server.slots import close
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

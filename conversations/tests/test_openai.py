@@ -12,9 +12,10 @@ from billing.tests.test_settlement import differences
 from channels.callers import Caller
 from channels.models import LanguageModel, Plan
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.archive.verification import find_differences
 from conversations.models import Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

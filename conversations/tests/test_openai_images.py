@@ -10,9 +10,10 @@ import pytest
 from billing.models import Hold
 from channels.models import LanguageModel
 from channels.tests.factories import set_prices
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
 from conversations.tests.test_openai import MODEL, assert_books_agree, assert_error, complete
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,6 @@ from billing.models import CreditAccount, Hold
 from channels.errors import Fault
 from channels.models import Route
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
 from conversations.tests.test_openai import (
     CALL,
@@ -22,6 +21,8 @@ from conversations.tests.test_openai import (
     assert_error,
     complete,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,9 @@ import pytest
 
 from channels.errors import ProviderError
 from channels.tests.factories import make_site
-from conftest import FakeProvider, reply
 from conversations.tests.sdk_workspaces import npm_workspace, run
 from conversations.tests.test_openai import CALL, assert_books_agree
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sdk]
 

@@ -17,9 +17,10 @@ from channels.models import Provider, Route
 from channels.tests.factories import Site, set_prices
 from channels.tests.test_openai_compatible import chat_answer
 from common.tests.stub_server import StubServer, answer
-from conftest import ApiClient, FakeProvider
 from conversations.api.parameters import PARAMETERS, passes
 from conversations.tests.test_openai import CALL, HELLO, MODEL, WEATHER, assert_error, complete
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

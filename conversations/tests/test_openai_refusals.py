@@ -10,8 +10,9 @@ from django.test import Client
 
 from channels.models import Provider, Route
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.tests.test_openai import CALL, HELLO, MODEL, assert_error, complete
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from channels.key_format import generate_key
 from channels.tests.factories import Site, make_site
-from conftest import FakeProvider, reply
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

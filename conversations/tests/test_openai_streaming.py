@@ -11,7 +11,6 @@ import pytest
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import streaming
 from conversations.models import Message
 from conversations.tests.test_openai import (
@@ -22,6 +21,8 @@ from conversations.tests.test_openai import (
     assert_error,
     complete,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,10 +18,11 @@ from channels.models import FixedAnswer
 from channels.providers.fixed import FixedAnswerProvider
 from channels.tests.factories import Site
 from common import db
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, Message
 from conversations.tests.test_openai import complete
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,6 @@ from django.utils import timezone
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import RouteHealth
 from channels.tests.factories import make_site, set_prices
-from conftest import ApiClient
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.recorded import SHAPES, reading
@@ -29,6 +28,7 @@ from conversations.tests.recorded.shapes import (
     has_long_history,
 )
 from conversations.tests.test_openai import assert_books_agree, complete
+from tests.support.clients import ApiClient
 
 # A stream runs on its own thread, which a transaction of the test would block.
 streams = pytest.mark.django_db(transaction=True)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from conversations.usage.reports import Scope
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

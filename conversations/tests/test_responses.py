@@ -11,8 +11,9 @@ from billing.models import Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.providers.base import Usage
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree, assert_error
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -9,10 +9,11 @@ import pytest
 from billing.models import CreditAccount, Hold
 from channels.errors import Fault
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
 from conversations.tests.test_openai import HELLO, MODEL, assert_books_agree, assert_error
 from conversations.tests.test_responses import WEATHER, respond
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from conftest import FakeProvider, reply
 from conversations.tests.sdk_workspaces import npm_workspace, run
 from conversations.tests.test_openai import CALL, assert_books_agree
 from conversations.tests.test_sdk_others import surroundings
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sdk]
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.tests.test_openai import MODEL, assert_error
 from conversations.tests.test_responses import CALLED, HELLO, RESULT, WEATHER, respond
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

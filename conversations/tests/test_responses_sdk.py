@@ -12,8 +12,8 @@ from openai.types.responses import FunctionToolParam, ResponseInputParam
 from pydantic import BaseModel
 
 from channels.tests.factories import Site, make_site
-from conftest import FakeProvider, reply
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

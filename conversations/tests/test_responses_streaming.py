@@ -10,10 +10,11 @@ import pytest
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Message
 from conversations.tests.test_openai import CALL, assert_books_agree, assert_error
 from conversations.tests.test_responses import WEATHER, answer, respond, text_part
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,7 +14,6 @@ from django.db import DatabaseError
 
 from channels.tests.factories import Site, make_site
 from common import db
-from conftest import run_in_threads
 from conversations.models import FailedRequest, Message, RollupProgress, UsageRollup
 from conversations.usage import receipts, reports, rollup
 from conversations.usage import rows as usage_rows
@@ -22,6 +21,7 @@ from conversations.usage.activity import list_activity
 from conversations.usage.receipts import Period
 from conversations.usage.reports import Scope
 from conversations.usage.rows import Chosen
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,9 @@ from billing.models import Hold
 from billing.tests.test_settlement import differences
 from channels.providers import simulated
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider
 from conversations.tests.test_streaming import parse
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

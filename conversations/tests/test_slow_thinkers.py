@@ -16,10 +16,10 @@ from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.tests import test_routes
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient
 from conversations.chat import calls
 from conversations.models import ChatSession, IdempotencyRecord
 from conversations.tests.test_openai import assert_books_agree, complete
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

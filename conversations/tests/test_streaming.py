@@ -13,10 +13,11 @@ from billing.tests.test_settlement import differences
 from channels.errors import ProviderError
 from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.chat import streaming
 from conversations.chat.calls import Tell
 from conversations.models import Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

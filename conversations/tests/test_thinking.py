@@ -18,9 +18,9 @@ from channels.models import LanguageModel, RouteTraits
 from channels.tests.factories import make_site
 from channels.tests.test_openai_stream import DONE, chunk
 from common.tests.stub_server import Peer, Request, StubServer, answer
-from conftest import ApiClient
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.test_openai import MODEL, assert_books_agree, complete
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,9 +16,11 @@ from billing.errors import CreditsExhausted
 from billing.models import CreditAccount, DailyUsage, Hold
 from billing.tests.test_settlement import differences
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider, reply, run_in_threads
 from conversations.chat import history
 from conversations.models import ChatSession, WaitingTurn
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,8 @@ from django.db.models import Sum
 from billing.models import LedgerEntry
 from channels.tests.factories import Site, set_prices
 from common.money import parse_credits
-from conftest import ApiClient, FakeProvider, reply
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -21,10 +21,11 @@ from channels.errors import Fault, ProviderError
 from channels.models import RouteHealth
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import ApiClient, FakeProvider, reply
 from conversations.archive import retention
 from conversations.chat import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, WaitingTurn
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

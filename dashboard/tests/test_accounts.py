@@ -24,10 +24,10 @@ from django.test import Client, RequestFactory
 from billing.models import CreditAccount, LedgerEntry
 from channels import accounts
 from channels.models import Account, AuditEntry, Membership, User
-from conftest import run_in_threads
 from dashboard.login import signup
 from dashboard.login.recent import is_login_recent, reauthentication_url
 from dashboard.tests.console_clients import ConsoleClient
+from tests.support.threads import run_in_threads
 
 # Codes and attempt counts last for seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]

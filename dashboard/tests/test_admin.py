@@ -28,10 +28,11 @@ from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
 from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
 from dashboard.tests.console_clients import ConsoleClient
 from gateway import verification
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,8 @@ import pytest
 from billing.models import CreditAccount
 from channels.models import Account, Membership
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient
 from dashboard.tests.console_clients import member_client, owner_client, page_of, staff_guest
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,6 @@ from channels import channel_changes
 from channels.fallbacks import CODES
 from channels.models import Account, ApiKey, AuditEntry, Channel, LanguageModel, Plan
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, FailedRequest, IdempotencyRecord, Message
 from dashboard.tests.console_clients import (
     UNKNOWN,
@@ -26,6 +25,8 @@ from dashboard.tests.console_clients import (
     staff_guest,
 )
 from gateway import verification
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -13,12 +13,12 @@ from billing.models import LedgerEntry
 from channels import api_keys, callers, channel_changes
 from channels.models import ApiKey, AuditEntry, Membership, Plan, User
 from channels.tests.factories import Site, make_site, set_prices
-from conftest import FakeProvider, reply
 from conversations.models import ChatSession
 from dashboard.console.access import begin_staff_view
 from dashboard.reference import facts
 from dashboard.reference.snippets import KEY_PLACEHOLDER
 from dashboard.tests.console_clients import ConsoleClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -13,10 +13,11 @@ from django.test import Client
 
 from channels.models import AuditEntry, Membership, User
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.archive import transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from dashboard.tests.console_clients import ConsoleClient, account_page
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -18,8 +18,9 @@ from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, Membership, Plan, User
 from channels.tests.factories import Site, set_prices
 from common import heartbeat
-from conftest import ApiClient, FakeProvider
 from dashboard.tests.console_clients import ConsoleClient, account_page, staff_guest
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,6 @@ from channels.audit import COMMAND_LINE
 from channels.errors import ChannelChanged
 from channels.models import AuditEntry, FixedAnswer
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from dashboard.tests.console_clients import (
     UNKNOWN,
     assert_same_404,
@@ -20,6 +19,8 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 PAGE = "own-answers/"

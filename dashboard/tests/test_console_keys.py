@@ -14,7 +14,6 @@ from django.utils import timezone
 from channels import api_keys
 from channels.models import ApiKey, AuditEntry, LoginSession
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from dashboard.tests.console_clients import (
     UNKNOWN,
     assert_same_404,
@@ -23,6 +22,8 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

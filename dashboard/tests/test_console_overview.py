@@ -18,7 +18,6 @@ from channels import accounts, api_keys, channel_changes
 from channels.audit import COMMAND_LINE
 from channels.models import Account, AuditEntry, Channel, User
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider
 from conversations.models import FailedRequest, Message
 from conversations.usage.activity import list_activity
 from dashboard.tests.console_clients import (
@@ -31,6 +30,8 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -19,12 +19,14 @@ from channels.errors import ProviderError
 from channels.models import FixedAnswer, Membership
 from channels.providers.base import Completion
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, need_command, reply
 from conversations.chat import streaming
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from conversations.models import ChatSession, Message
 from dashboard.console.access import begin_staff_view
 from dashboard.tests.test_console_connect import log_in
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
+from tests.support.programs import need_command
 
 # An answer runs on its own thread, and both threads must see the same data.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,7 +9,6 @@ import pytest
 from channels import channel_changes
 from channels.models import AuditEntry, Channel, PromptVersion
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.models import Message
 from dashboard.tests.console_clients import (
     UNKNOWN,
@@ -19,6 +18,8 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -16,12 +16,14 @@ from channels.models import Membership, User
 from channels.tests.factories import Site, make_site, set_prices
 from common.pages import spreadsheets
 from common.pages.durations import duration
-from conftest import ApiClient, FakeProvider, reply, run_in_threads
 from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from dashboard import charts
 from dashboard.charts import Series
 from dashboard.tests.console_clients import ConsoleClient, account_page
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 

@@ -16,9 +16,9 @@ from django.urls import reverse
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
-from conftest import FakeProvider
 from dashboard.tests.test_strangers import Tenant, make_tenant
 from gateway.tests.test_hostile_input import client_of, try_it
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

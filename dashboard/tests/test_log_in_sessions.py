@@ -19,9 +19,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from channels.models import LoginSession, User
-from conftest import run_in_threads
 from dashboard.login.sessions import device_of
 from dashboard.login.store import PAUSE_BETWEEN_WRITES
+from tests.support.threads import run_in_threads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 

@@ -15,9 +15,9 @@ from channels.errors import TooManyInvitations
 from channels.models import Account, DailyCount, Invitation, User
 from channels.team import Role
 from channels.tests.factories import Site
-from conftest import run_in_threads
 from dashboard.login.adapter import LINKS_PER_DAY
 from dashboard.tests.test_accounts import PASSWORD, sign_up
+from tests.support.threads import run_in_threads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 

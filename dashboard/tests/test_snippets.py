@@ -13,12 +13,14 @@ import pytest
 
 from billing.models import LedgerEntry
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, need_command, reply
 from conversations.models import Message
 from conversations.tests.sdk_workspaces import npm_workspace
 from conversations.tests.sdk_workspaces import run as run_in
 from dashboard.reference import snippets
 from dashboard.reference.snippets import KEY_PLACEHOLDER, Language
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
+from tests.support.programs import need_command
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

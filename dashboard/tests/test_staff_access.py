@@ -23,8 +23,9 @@ from channels.models import (
     User,
 )
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import Feedback, Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

@@ -42,11 +42,12 @@ from channels.models import (
     User,
 )
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import ChatSession, Feedback, IdempotencyRecord, Message
 from dashboard.console import urls as console_urls
 from dashboard.staff import urls as staff_urls
 from gateway import verification
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 # The result does not depend on the database, and trying all combinations takes minutes.
 pytestmark = [

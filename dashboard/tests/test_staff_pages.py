@@ -21,11 +21,12 @@ from channels.providers.base import Completion, Usage
 from channels.route_tests import Result
 from channels.tests.factories import Site, make_site
 from common import heartbeat
-from conftest import ApiClient, FakeProvider
 from conversations.models import FailedRequest
 from dashboard.staff import health, urls, worker
 from dashboard.tests.console_clients import ConsoleClient
 from gateway import tasks, verification
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -25,10 +25,11 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels import audit, channel_changes
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider, reply
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from dashboard.tests.console_clients import ConsoleClient
 from gateway.tests.test_policies import CONSOLE
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

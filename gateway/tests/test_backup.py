@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from conftest import need_command
+from tests.support.programs import need_command
 
 ROOT = settings.BASE_DIR
 PAGE = (ROOT / "docs/operations.md").read_text()

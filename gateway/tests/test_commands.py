@@ -23,8 +23,9 @@ from billing.models import CreditAccount, Hold, LedgerEntry
 from channels import api_keys
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site
-from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, Message
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -15,11 +15,12 @@ from django.db.models import Sum
 from billing.models import DailyUsage
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site, make_site
-from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, FailedRequest, Message
 from dashboard.tests.console_clients import ConsoleClient
 from gateway import provisioning, verification
 from gateway.demo import tenants
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from django.test import Client
 from channels import routes
 from channels.errors import ProviderError
 from channels.models import LanguageModel, Provider, Route, User
-from conftest import FakeProvider, reply
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 

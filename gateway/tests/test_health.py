@@ -17,9 +17,11 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
 
 from common import heartbeat
-from conftest import ApiClient, FakeProvider, run_in_threads
 from gateway import health, tasks
 from gateway.models import Heartbeat
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
+from tests.support.threads import run_in_threads
 
 Ready = dict[str, Any]
 

@@ -12,11 +12,11 @@ from django.urls import URLPattern
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
-from conftest import FakeProvider
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.console_clients import ConsoleClient
 from dashboard.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of
 from gateway.tests.test_policies import CONSOLE
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

@@ -27,13 +27,14 @@ from channels import breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
 from channels.models import AuditEntry, LoginSession, Plan, Route, RouteTraits, User
-from conftest import ApiClient, FakeProvider
 from conversations.models import ChatSession, UsageRollup, WaitingTurn
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.console_clients import log_in, staff_guest
 from dashboard.tests.test_strangers import IDS, OUR_APPS, Tenant, address_of, make_tenant
 from gateway import verification
 from gateway.tests.test_policies import CONSOLE
+from tests.support.clients import ApiClient
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 

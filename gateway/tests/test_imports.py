@@ -22,6 +22,7 @@ ROOTS = (
     "scripts",
     "acceptance",
     "bench",
+    "tests",
 )
 FILES = sorted(
     str(path.relative_to(settings.BASE_DIR))

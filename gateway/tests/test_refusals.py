@@ -15,7 +15,7 @@ from pytest_django import Settings
 from channels.models import User
 from channels.tests.factories import Site
 from common.api import refusals
-from conftest import ApiClient
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

@@ -28,8 +28,8 @@ from channels.models import ApiKey, Invitation, Membership, Provider, SecretChec
 from channels.sealing import API_KEYS, PROVIDER_KEYS
 from channels.tests.factories import Site, make_site
 from common.crypto import DecryptionError
-from conftest import ApiClient
 from gateway import rotation
+from tests.support.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 

@@ -1,30 +1,13 @@
 """Servers and providers that end with their test."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts import write_env
-from server.tests.running import GatedProvider, Running
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A database that was set up once, with its secrets and a live key."""
-
-    data_dir: Path
-    secrets: dict[str, str]
-    api_key: str
-
-    def copy_to(self, data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o700)
-        for path in self.data_dir.glob("gateway.sqlite3*"):
-            shutil.copy(path, data_dir)
-        (data_dir / "static").symlink_to(self.data_dir / "static")
+from server.tests.running import GatedProvider, Installation, Running
 
 
 @pytest.fixture(scope="session")

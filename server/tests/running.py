@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A database that was set up once, with its secrets and a live key."""
+
+    data_dir: Path
+    secrets: dict[str, str]
+    api_key: str
+
+    def copy_to(self, data_dir: Path) -> None:
+        data_dir.mkdir(mode=0o700)
+        for path in self.data_dir.glob("gateway.sqlite3*"):
+            shutil.copy(path, data_dir)
+        (data_dir / "static").symlink_to(self.data_dir / "static")
 
 
 class Running:

@@ -12,8 +12,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from server.tests.conftest import Installation
-from server.tests.running import SECONDS, Running, wait_until
+from server.tests.running import SECONDS, Installation, Running, wait_until
 
 pytestmark = pytest.mark.slow
 

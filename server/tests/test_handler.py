@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import RequestFactory
 
 from channels.tests.factories import Site
-from conftest import FakeProvider
 from server.handler import Handler
 from server.slots import close
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from conftest import need_command
 from server.config import Config, require_free_port
 from server.tests.running import Running, is_running, wait_until
+from tests.support.programs import need_command
 
 
 def test_refuses_settings_that_are_no_numbers(monkeypatch: Any) -> None:

@@ -18,8 +18,7 @@ import pytest
 
 from server import output
 from server.output import Output
-from server.tests.conftest import Installation
-from server.tests.running import ROOT, Calls, GatedProvider, Running, wait_until
+from server.tests.running import ROOT, Calls, GatedProvider, Installation, Running, wait_until
 
 LINE = "x" * 99 + "\n"
 

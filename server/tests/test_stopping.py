@@ -10,8 +10,15 @@ from collections.abc import Callable
 
 import pytest
 
-from server.tests.conftest import Installation
-from server.tests.running import Calls, GatedProvider, Running, is_running, signal_each, wait_until
+from server.tests.running import (
+    Calls,
+    GatedProvider,
+    Installation,
+    Running,
+    is_running,
+    signal_each,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from playwright.sync_api import expect
 
 from channels.models import ApiKey, User
 from channels.tests.factories import Site, make_site
-from conftest import FakeProvider
 from conversations.models import ChatSession
-from dashboard.tests.browser.conftest import LOOKS, PASSWORD, NewVisitor, Watched, shoot
+from dashboard.tests.browser.visitors import LOOKS, PASSWORD, NewVisitor, Watched, shoot
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

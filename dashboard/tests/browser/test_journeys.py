@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from billing.models import CreditAccount, LedgerEntry
 from channels.models import ApiKey, AuditEntry, Channel, Membership, User
 from channels.tests.factories import Site, make_site
-from conftest import FakeProvider
-from dashboard.tests.browser.conftest import PASSWORD, NewVisitor, Watched
+from dashboard.tests.browser.visitors import PASSWORD, NewVisitor, Watched
+from tests.support.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

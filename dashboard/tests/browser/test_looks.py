@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from conftest import ApiClient
-from dashboard.tests.browser.conftest import LOOKS, NewVisitor, Watched, serious_findings, shoot
 from dashboard.tests.browser.test_journeys import person, site_with_people
+from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
+from tests.support.clients import ApiClient
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -23,11 +23,11 @@ from channels import api_keys, audit
 from channels.audit import Actor
 from channels.models import Account, Channel, Membership, User
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
-from conftest import FakeProvider, reply
 from dashboard.console import onboarding
-from dashboard.tests.browser.conftest import PASSWORD, NewVisitor
+from dashboard.tests.browser.visitors import PASSWORD, NewVisitor
 from gateway.demo import tenants
 from gateway.provisioning import FIRST_EMAIL
+from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = [pytest.mark.pictures, pytest.mark.django_db(transaction=True)]
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from channels.models import Channel
 from channels.tests.factories import Site
-from dashboard.tests.browser.conftest import Watched
 from dashboard.tests.browser.test_journeys import person, site_with_people
+from dashboard.tests.browser.visitors import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Dialog, expect
 
 from channels.models import ApiKey, Channel, LoginSession
-from dashboard.tests.browser.conftest import PASSWORD, NewVisitor, Watched
 from dashboard.tests.browser.test_journeys import site_with_people
+from dashboard.tests.browser.visitors import PASSWORD, NewVisitor, Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -1,0 +1,1 @@
+"""What tests and measurements share. The product imports nothing from here."""

@@ -1,0 +1,1 @@
+"""Helpers of the tests. The fixtures made from them are in conftest.py."""

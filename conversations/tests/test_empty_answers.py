@@ -31,17 +31,12 @@ both_ways = pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "s
 
 
 @pytest.fixture
-def live_site() -> Site:
+def site() -> Site:
     site = make_site()
     site.channel.fallback_replies = {"content_filtered": FALLBACK}
     site.channel.save()
     set_prices(**PRICES)
     return site
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
 
 
 def said(finish_reason: str, *, is_stream: bool, member: str = "content", text: str = "") -> Any:
@@ -78,7 +73,7 @@ def balance() -> int:
     ],
 )
 def test_a_visitor_gets_an_error_and_the_operator_the_bill(
-    live: ApiClient,
+    api: ApiClient,
     settings: Any,
     finish_reason: str,
     status: int,
@@ -89,7 +84,7 @@ def test_a_visitor_gets_an_error_and_the_operator_the_bill(
     before = balance()
     pieces, options = said(finish_reason, is_stream=is_stream)
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        response = live.chat(stream=is_stream)
+        response = api.chat(stream=is_stream)
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code)
     assert response.headers.get("X-Should-Retry") == retry
@@ -100,18 +95,18 @@ def test_a_visitor_gets_an_error_and_the_operator_the_bill(
     assert (loss.amount_microcredits, loss.debit, loss.credit) == (PRICE, "absorbed", "revenue")
     assert not Message.objects.exists()
     assert FailedRequest.objects.get().error_code == code
-    assert live.get("/api/key").json()["limits"]["day"]["used"] == 0
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 0
     expect_untouched_route()
 
 
 @both_ways
-def test_a_refusal_is_the_reply(live: ApiClient, settings: Any, is_stream: bool) -> None:
+def test_a_refusal_is_the_reply(api: ApiClient, settings: Any, is_stream: bool) -> None:
     pieces, options = said("stop", is_stream=is_stream, member="refusal", text="I cannot.")
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        response = live.chat(stream=is_stream)
+        response = api.chat(stream=is_stream)
         body = response.getvalue() if is_stream else response.content
     assert b'"reply":"I cannot."' in body
-    assert [message["content"] for message in live.history()] == ["Hello!", "I cannot."]
+    assert [message["content"] for message in api.history()] == ["Hello!", "I cannot."]
     assert Message.objects.get(role="assistant").charged_microcredits == PRICE
     expect_untouched_route()
 
@@ -121,7 +116,7 @@ def test_a_refusal_is_the_reply(live: ApiClient, settings: Any, is_stream: bool)
     "status", ["400 Bad Request", "403 Forbidden", "500 Internal Server Error"]
 )
 def test_a_filters_verdict_is_final_and_goes_to_no_other_provider(
-    live_site: Site, live: ApiClient, settings: Any, status: str, path: str
+    site: Site, api: ApiClient, settings: Any, status: str, path: str
 ) -> None:
     settings.PROVIDER_ALLOW_PRIVATE_ADDRESSES = True
     body = orjson.dumps({"error": {"message": "flagged", "code": "content_filter"}})
@@ -130,9 +125,9 @@ def test_a_filters_verdict_is_final_and_goes_to_no_other_provider(
         StubServer(answer(b"{}")) as other,
     ):
         second = Provider.objects.create(name="second", base_url=other.url("/v1"))
-        Route.objects.filter(model=live_site.channel.model).delete()
-        Route.objects.create(model=live_site.channel.model, provider=second, provider_model="m")
-        response = live.chat() if path == "chat" else complete(live)
+        Route.objects.filter(model=site.channel.model).delete()
+        Route.objects.create(model=site.channel.model, provider=second, provider_model="m")
+        response = api.chat() if path == "chat" else complete(api)
     assert other.requests == []
     assert response.status_code == 422
     error = response.json() if path == "chat" else response.json()["error"]
@@ -147,12 +142,12 @@ def test_a_filters_verdict_is_final_and_goes_to_no_other_provider(
 
 @pytest.mark.parametrize("finish_reason", ["stop", "length", "content_filter"])
 def test_v1_passes_an_empty_answer_on_and_charges_it(
-    live: ApiClient, settings: Any, finish_reason: str
+    api: ApiClient, settings: Any, finish_reason: str
 ) -> None:
     before = balance()
     pieces, options = said(finish_reason, is_stream=False)
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        response = complete(live, stop=["H"])
+        response = complete(api, stop=["H"])
     assert response.status_code == 200
     (choice,) = response.json()["choices"]
     assert choice["message"] == {"role": "assistant", "content": "", "refusal": None}
@@ -163,12 +158,12 @@ def test_v1_passes_an_empty_answer_on_and_charges_it(
 
 @pytest.mark.parametrize("finish_reason", ["stop", "length", "content_filter"])
 def test_v1_streams_an_empty_answer_to_its_end(
-    live: ApiClient, settings: Any, finish_reason: str
+    api: ApiClient, settings: Any, finish_reason: str
 ) -> None:
     before = balance()
     pieces, _ = said(finish_reason, is_stream=True)
     with served(*pieces) as settings.PROVIDER_BASE_URL:
-        response = complete(live, stream=True, stop=["H"])
+        response = complete(api, stream=True, stop=["H"])
         *chunks, done = test_openai_streaming.parse(response.getvalue())
     assert response["X-Gateway-Provider"] == "default"
     assert "Idempotency-Replayed" not in response
@@ -182,14 +177,14 @@ def test_v1_streams_an_empty_answer_to_its_end(
 
 @both_ways
 def test_v1_passes_a_refusal_on_and_replays_it(
-    live: ApiClient, settings: Any, is_stream: bool
+    api: ApiClient, settings: Any, is_stream: bool
 ) -> None:
     key = {"Idempotency-Key": "k"}
     pieces, options = said("stop", is_stream=is_stream, member="refusal", text="I cannot.")
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        response = complete(live, stream=is_stream, headers=key)
+        response = complete(api, stream=is_stream, headers=key)
         body = response.getvalue() if is_stream else response.content
-    again = complete(live, stream=is_stream, headers=key)
+    again = complete(api, stream=is_stream, headers=key)
     replayed = again.getvalue() if is_stream else again.content
     assert again["Idempotency-Replayed"] == "true"
     for whole in (body, replayed):
@@ -200,13 +195,13 @@ def test_v1_passes_a_refusal_on_and_replays_it(
 
 @both_ways
 def test_five_empty_answers_of_one_take_nothing_from_another(
-    live: ApiClient, settings: Any, is_stream: bool
+    api: ApiClient, settings: Any, is_stream: bool
 ) -> None:
     other = ApiClient(make_site(owner="other@example.com").api_key)
     for _ in range(5):
         pieces, options = said("stop", is_stream=is_stream)
         with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-            response = complete(live, stream=is_stream, stop=["H"])
+            response = complete(api, stream=is_stream, stop=["H"])
             assert response.status_code == 200
             if is_stream:
                 response.getvalue()
@@ -215,10 +210,10 @@ def test_five_empty_answers_of_one_take_nothing_from_another(
         assert other.chat().json()["reply"] == "Hi!"
 
 
-def test_what_every_route_refuses_is_the_callers_error(live: ApiClient, settings: Any) -> None:
+def test_what_every_route_refuses_is_the_callers_error(api: ApiClient, settings: Any) -> None:
     body = orjson.dumps({"error": {"message": "No endpoints found that support tool use."}})
     with served(body, status="404 Not Found") as settings.PROVIDER_BASE_URL:
-        response = complete(live)
+        response = complete(api)
     message = assert_error(response, 400, "invalid_request")
     assert message == "No endpoints found that support tool use."
     expect_untouched_route()
@@ -229,35 +224,35 @@ def test_what_every_route_refuses_is_the_callers_error(live: ApiClient, settings
 
 @both_ways
 def test_the_demo_is_free_and_keeps_its_place_in_the_day(
-    live_site: Site, live: ApiClient, is_stream: bool
+    site: Site, api: ApiClient, is_stream: bool
 ) -> None:
     before = balance()
-    response = live.chat(stream=is_stream)
+    response = api.chat(stream=is_stream)
     body = response.getvalue() if is_stream else response.content
     assert b'"charged":"0.000000"' in body
-    completion = complete(live)
+    completion = complete(api)
     assert completion.status_code == 200
     assert completion["X-Gateway-Provider"] == "demo"
     assert balance() == before
     assert not LedgerEntry.objects.filter(kind="charge").exists()
-    assert live.get("/api/key").json()["limits"]["day"]["used"] == 2
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 2
     assert_books_agree()
 
 
 def test_without_credits_the_demo_answers_and_a_paused_provider_does_not() -> None:
-    live = ApiClient(make_site(credit_amount=0).api_key)
-    assert live.chat().status_code == 200
+    api = ApiClient(make_site(credit_amount=0).api_key)
+    assert api.chat().status_code == 200
     Provider.objects.update(is_enabled=False)
-    assert live.chat().json()["code"] == "credits_exhausted"
-    assert_error(complete(live), 402, "credits_exhausted")
+    assert api.chat().json()["code"] == "credits_exhausted"
+    assert_error(complete(api), 402, "credits_exhausted")
 
 
-def test_a_visitor_never_pays_for_a_canned_text(live: ApiClient) -> None:
+def test_a_visitor_never_pays_for_a_canned_text(api: ApiClient) -> None:
     before = balance()
-    assert "demo" in live.chat().json()["reply"]
+    assert "demo" in api.chat().json()["reply"]
     Provider.objects.update(is_enabled=False)
-    response = live.chat()
+    response = api.chat()
     assert (response.status_code, response.json()["code"]) == (500, "provider_error")
-    assert_error(complete(live), 502, "provider_error")
+    assert_error(complete(api), 502, "provider_error")
     assert balance() == before
     assert_books_agree()

@@ -15,7 +15,7 @@ import pytest
 from billing.models import CreditAccount, Hold
 from channels.errors import ProviderError
 from channels.providers.base import Completion
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site
 from common.errors import Overloaded
 from conversations.chat import streaming
 from conversations.errors import ProviderFailed
@@ -33,16 +33,6 @@ PATHS: dict[str, Callable[..., Any]] = {
     "responses": lambda api, **more: respond(api, stream=True, **more),
 }
 all_paths = pytest.mark.parametrize("path", PATHS)
-
-
-@pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
 
 
 @pytest.fixture
@@ -86,10 +76,10 @@ def data_of(event: bytes) -> Any:
 
 @all_paths
 def test_what_fails_before_any_comment_has_its_status(
-    live: ApiClient, provider: FakeProvider, path: str
+    api: ApiClient, provider: FakeProvider, path: str
 ) -> None:
     provider.script.append(Overloaded(retry_after=7))
-    response = PATHS[path](live)
+    response = PATHS[path](api)
     assert (response.status_code, response["Retry-After"]) == (503, "7")
     assert response["Content-Type"] == "application/json"
     assert Hold.objects.get().state == "released"
@@ -97,12 +87,12 @@ def test_what_fails_before_any_comment_has_its_status(
 
 
 def test_a_late_failure_of_a_chat_is_its_error_event(
-    live_site: Site, live: ApiClient, provider: FakeProvider, go_on: threading.Event
+    site: Site, api: ApiClient, provider: FakeProvider, go_on: threading.Event
 ) -> None:
-    live_site.channel.fallback_replies = {"overloaded": "Back in a moment."}
-    live_site.channel.save()
+    site.channel.fallback_replies = {"overloaded": "Back in a moment."}
+    site.channel.save()
     provider.script.append(after(go_on, Overloaded("Too much.", retry_after=7)))
-    response = live.chat(stream=True, headers={"X-Request-Id": "order-7"})
+    response = api.chat(stream=True, headers={"X-Request-Id": "order-7"})
     (event,) = read_late(response, go_on)
     assert event.startswith(b"event: error\n")
     assert data_of(event) == {
@@ -113,15 +103,15 @@ def test_a_late_failure_of_a_chat_is_its_error_event(
         "fallback_reply": "Back in a moment.",
     }
     assert "Retry-After" not in response
-    assert live.history() == []
+    assert api.history() == []
     assert_books_agree()
 
 
 def test_a_late_failure_of_a_completion_is_one_unnamed_error_without_done(
-    live: ApiClient, provider: FakeProvider, go_on: threading.Event
+    api: ApiClient, provider: FakeProvider, go_on: threading.Event
 ) -> None:
     provider.script.append(after(go_on, ProviderError("timeout")))
-    (event,) = read_late(complete(live, stream=True), go_on)
+    (event,) = read_late(complete(api, stream=True), go_on)
     assert event.startswith(b"data: ")
     assert data_of(event).keys() == {"error"}
     assert data_of(event)["error"]["code"] == "provider_error"
@@ -130,10 +120,10 @@ def test_a_late_failure_of_a_completion_is_one_unnamed_error_without_done(
 
 
 def test_a_late_failure_of_a_response_is_its_failed_event(
-    live: ApiClient, provider: FakeProvider, go_on: threading.Event
+    api: ApiClient, provider: FakeProvider, go_on: threading.Event
 ) -> None:
     provider.script.append(after(go_on, ProviderError("timeout")))
-    events = [data_of(event) for event in read_late(respond(live, stream=True), go_on)]
+    events = [data_of(event) for event in read_late(respond(api, stream=True), go_on)]
     assert [event["type"] for event in events] == [
         "response.created",
         "response.in_progress",
@@ -148,16 +138,16 @@ def test_a_late_failure_of_a_response_is_its_failed_event(
 @all_paths
 @pytest.mark.parametrize("error", [Overloaded(), ProviderFailed(reason="late")])
 def test_a_late_failure_costs_nothing_and_frees_key_and_turn(
-    live: ApiClient, provider: FakeProvider, go_on: threading.Event, path: str, error: Exception
+    api: ApiClient, provider: FakeProvider, go_on: threading.Event, path: str, error: Exception
 ) -> None:
     key = {"Idempotency-Key": "k"}
     provider.script.append(after(go_on, error))
-    read_late(PATHS[path](live, headers=key), go_on)
+    read_late(PATHS[path](api, headers=key), go_on)
     assert CreditAccount.objects.get().balance_microcredits == 100_000_000
     assert Hold.objects.get().state == "released"
     assert not IdempotencyRecord.objects.exists()
-    assert live.get("/api/key").json()["limits"]["day"]["used"] == 0
-    again = PATHS[path](live, headers=key)
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 0
+    again = PATHS[path](api, headers=key)
     assert "Idempotency-Replayed" not in again
     again.getvalue()
     assert len(provider.requests) == 2
@@ -170,12 +160,12 @@ def test_a_late_failure_costs_nothing_and_frees_key_and_turn(
 
 @all_paths
 def test_a_late_answer_is_whole_paid_and_replayed_without_comments(
-    live: ApiClient, provider: FakeProvider, go_on: threading.Event, path: str
+    api: ApiClient, provider: FakeProvider, go_on: threading.Event, path: str
 ) -> None:
     key = {"Idempotency-Key": "k"}
     provider.script.append(after(go_on, reply("Late")))
-    events = read_late(PATHS[path](live, headers=key), go_on)
-    again = PATHS[path](live, headers=key)
+    events = read_late(PATHS[path](api, headers=key), go_on)
+    again = PATHS[path](api, headers=key)
     assert again["Idempotency-Replayed"] == "true"
     replayed = again.getvalue()
     assert not replayed.startswith(b":")
@@ -192,7 +182,7 @@ def test_a_late_answer_is_whole_paid_and_replayed_without_comments(
 @all_paths
 @pytest.mark.parametrize("reads", [0, 1])
 def test_who_hangs_up_during_comments_leaves_a_finished_paid_answer(
-    live: ApiClient,
+    api: ApiClient,
     provider: FakeProvider,
     go_on: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,11 +197,11 @@ def test_who_hangs_up_during_comments_leaves_a_finished_paid_answer(
 
     monkeypatch.setattr(streaming.Stream, "finish", go_on_and_finish)
     provider.script.append(after(go_on, reply("Late")))
-    response = PATHS[path](live)
+    response = PATHS[path](api)
     frames = iter(response.streaming_content)
     assert [next(frames) for _ in range(reads)] == [streaming.KEEP_ALIVE] * reads
     response.close()
     assert Message.objects.get(role="assistant").charged_microcredits == 1_000_000
     if path == "chat":
-        assert [message["content"] for message in live.history()] == ["Hello!", "Late"]
+        assert [message["content"] for message in api.history()] == ["Hello!", "Late"]
     assert_books_agree()

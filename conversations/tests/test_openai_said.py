@@ -26,21 +26,16 @@ MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": 
 
 
 @pytest.fixture
-def live_site() -> Site:
+def site() -> Site:
     return make_site(system_prompt=PROMPT)
 
 
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
-
-
-def refused(live: ApiClient, settings: Any, body: Any, status: int = 400, **more: Any) -> Any:
+def refused(api: ApiClient, settings: Any, body: Any, status: int = 400, **more: Any) -> Any:
     """Return the error that a caller gets for a provider's error."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     with StubServer(answer(raw, status=f"{status} Refused")) as server:
         settings.PROVIDER_BASE_URL = server.url("/v1")
-        response = complete(live, MESSAGES, **more)
+        response = complete(api, MESSAGES, **more)
     assert response.status_code == 400, response.content
     assert response["X-Should-Retry"] == "false"
     assert not Hold.objects.exclude(state="released").exists()
@@ -55,12 +50,12 @@ def openais(message: str, **more: Any) -> Any:
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_a_caller_sees_code_param_and_message(
-    live: ApiClient, settings: Any, is_stream: bool
+    api: ApiClient, settings: Any, is_stream: bool
 ) -> None:
     message = "Invalid schema for function 'weather': schema must be of type 'object'."
     code = "invalid_function_parameters"
     body = openais(message, param="tools[0].function.parameters", code=code)
-    assert refused(live, settings, body, tools=[WEATHER], stream=is_stream) == {
+    assert refused(api, settings, body, tools=[WEATHER], stream=is_stream) == {
         "message": message,
         "type": "invalid_request_error",
         "code": code,
@@ -105,38 +100,38 @@ def test_a_caller_sees_code_param_and_message(
     ],
 )
 def test_every_shape_of_a_refusal_is_read(
-    live: ApiClient, settings: Any, status: int, body: Any, expected: tuple[str | None, ...]
+    api: ApiClient, settings: Any, status: int, body: Any, expected: tuple[str | None, ...]
 ) -> None:
-    error = refused(live, settings, body, status)
+    error = refused(api, settings, body, status)
     assert (error["message"], error["param"])[: len(expected)] == expected
     assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
 
 
-def test_an_error_in_a_200_is_read_alike(live: ApiClient, settings: Any) -> None:
+def test_an_error_in_a_200_is_read_alike(api: ApiClient, settings: Any) -> None:
     body = orjson.dumps(openais("tools are not supported", param="tools"))
     with served(body, content_type="application/json") as settings.PROVIDER_BASE_URL:
-        response = complete(live)
+        response = complete(api)
     assert response.status_code == 400
     assert response.json()["error"]["message"] == "tools are not supported"
 
 
-def test_the_chat_keeps_its_own_sentence(live: ApiClient, settings: Any) -> None:
+def test_the_chat_keeps_its_own_sentence(api: ApiClient, settings: Any) -> None:
     body = orjson.dumps(openais("Unknown parameter: top_k", param="top_k"))
     with served(body, status="400 Bad Request") as settings.PROVIDER_BASE_URL:
-        response = live.chat()
+        response = api.chat()
     assert (response.status_code, response.json()["error"]) == (500, NEUTRAL)
 
 
-def test_a_context_that_is_too_long_keeps_its_own_error(live: ApiClient, settings: Any) -> None:
+def test_a_context_that_is_too_long_keeps_its_own_error(api: ApiClient, settings: Any) -> None:
     body = openais("This model's maximum context length is 4096 tokens.")
-    error = refused(live, settings, body)
+    error = refused(api, settings, body)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
 
 
-def test_a_code_of_ours_in_a_providers_mouth_means_nothing(live: ApiClient, settings: Any) -> None:
+def test_a_code_of_ours_in_a_providers_mouth_means_nothing(api: ApiClient, settings: Any) -> None:
     for code in ("credits_exhausted", "provider_error", "x y", "x" * 51, "sk-abcdef012345"):
         body = openais("Unknown parameter", code=code)
-        assert refused(live, settings, body)["code"] == "invalid_request"
+        assert refused(api, settings, body)["code"] == "invalid_request"
 
 
 # --- Indexes --------------------------------------------------------------------------------------
@@ -163,16 +158,16 @@ def test_indexes_are_those_of_the_callers_messages(sent: str, read: str) -> None
 
 
 def test_without_a_prompt_the_indexes_are_the_callers_already(settings: Any) -> None:
-    live = ApiClient(make_site(system_prompt="").api_key)
+    api = ApiClient(make_site(system_prompt="").api_key)
     body = openais("Invalid 'messages[1].content'", param="messages[1].content")
-    error = refused(live, settings, body)
+    error = refused(api, settings, body)
     assert error["message"] == "Invalid 'messages[1].content'"
     assert error["param"] == "messages[1].content"
 
 
-def test_our_own_message_is_no_param(live: ApiClient, settings: Any) -> None:
+def test_our_own_message_is_no_param(api: ApiClient, settings: Any) -> None:
     body = openais("'messages[0].content' is empty", param="messages[0].content")
-    assert refused(live, settings, body)["param"] is None
+    assert refused(api, settings, body)["param"] is None
 
 
 # --- What callers must not see --------------------------------------------------------------------
@@ -220,35 +215,35 @@ def test_the_operators_own_is_masked(said: str, read: str) -> None:
         "Cannot parse never&#32;mention&#32;that&#32;the&#32;margin",
     ],
 )
-def test_the_prompt_is_never_quoted(live: ApiClient, settings: Any, said: str) -> None:
-    error = refused(live, settings, openais(said, param="messages[1]", code="bad"))
+def test_the_prompt_is_never_quoted(api: ApiClient, settings: Any, said: str) -> None:
+    error = refused(api, settings, openais(said, param="messages[1]", code="bad"))
     assert (error["message"], error["param"], error["code"]) == (NEUTRAL, None, "bad")
 
 
-def test_the_prompt_is_not_quoted_as_a_param_either(live: ApiClient, settings: Any) -> None:
+def test_the_prompt_is_not_quoted_as_a_param_either(api: ApiClient, settings: Any) -> None:
     body = openais("Unknown parameter", param="never mention that the margin on boots")
-    assert refused(live, settings, body)["message"] == NEUTRAL
+    assert refused(api, settings, body)["message"] == NEUTRAL
 
 
 def test_short_prompts_are_not_quoted_whole(settings: Any) -> None:
-    live = ApiClient(make_site(system_prompt="Be Otto. Be kind.").api_key)
-    assert refused(live, settings, openais("Bad: be otto. be kind."))["message"] == NEUTRAL
-    live = ApiClient(make_site(owner="b@example.com", system_prompt="Be kind").api_key)
-    assert refused(live, settings, openais("Bad: be kind"))["message"] == "Bad: be kind"
+    api = ApiClient(make_site(system_prompt="Be Otto. Be kind.").api_key)
+    assert refused(api, settings, openais("Bad: be otto. be kind."))["message"] == NEUTRAL
+    api = ApiClient(make_site(owner="b@example.com", system_prompt="Be kind").api_key)
+    assert refused(api, settings, openais("Bad: be kind"))["message"] == "Bad: be kind"
 
 
 def test_quoting_callers_to_themselves_tells_them_nothing_of_the_prompt(
-    live: ApiClient, settings: Any
+    api: ApiClient, settings: Any
 ) -> None:
     guess = "Never mention that the margin"
     body = openais(f"Bad stop: {guess!r}", param="stop")
-    assert refused(live, settings, body, stop=[guess])["message"] == f"Bad stop: {guess!r}"
+    assert refused(api, settings, body, stop=[guess])["message"] == f"Bad stop: {guess!r}"
     wrong = openais(f"Bad stop: {guess!r}. The prompt was: {PROMPT}")
-    assert refused(live, settings, wrong, stop=[guess])["message"] == NEUTRAL
+    assert refused(api, settings, wrong, stop=[guess])["message"] == NEUTRAL
 
 
-def test_the_gateways_name_stands_for_the_providers(live: ApiClient, settings: Any) -> None:
-    error = refused(live, settings, openais(f"{MODEL} takes no parameter of that name"))
+def test_the_gateways_name_stands_for_the_providers(api: ApiClient, settings: Any) -> None:
+    error = refused(api, settings, openais(f"{MODEL} takes no parameter of that name"))
     assert error["message"] == f"{MODEL} takes no parameter of that name"
 
 
@@ -256,10 +251,10 @@ def test_the_gateways_name_stands_for_the_providers(live: ApiClient, settings: A
     ("param", "shown"), [("messages[2].content", "input"), ("temperature", "temperature")]
 )
 def test_a_response_has_no_messages_to_name(
-    live: ApiClient, settings: Any, param: str, shown: str
+    api: ApiClient, settings: Any, param: str, shown: str
 ) -> None:
     raw = orjson.dumps(openais("Too loud.", param=param, code="bad"))
     with served(raw, status="400 Refused") as settings.PROVIDER_BASE_URL:
-        response = live.post("/v1/responses", {"model": MODEL, "input": MESSAGES})
+        response = api.post("/v1/responses", {"model": MODEL, "input": MESSAGES})
     error = response.json()["error"]
     assert (response.status_code, error["param"], error["message"]) == (400, shown, "Too loud.")

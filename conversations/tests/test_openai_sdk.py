@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 from pydantic import BaseModel
 
 from channels.key_format import generate_key
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
 from tests.support.fake_provider import FakeProvider, reply
 
@@ -27,23 +27,18 @@ WEATHER: ChatCompletionToolParam = {
 
 
 @pytest.fixture
-def live_site() -> Site:
-    return make_site()
+def client(site: Site, live_server: Any) -> OpenAI:
+    return OpenAI(base_url=f"{live_server.url}/v1", api_key=site.api_key)
 
 
 @pytest.fixture
-def client(live_site: Site, live_server: Any) -> OpenAI:
-    return OpenAI(base_url=f"{live_server.url}/v1", api_key=live_site.api_key)
-
-
-@pytest.fixture
-def simulating(live_site: Site, live_server: Any) -> Callable[[str], OpenAI]:
+def simulating(site: Site, live_server: Any) -> Callable[[str], OpenAI]:
     """Return a function that creates a client whose test key requests an error."""
 
     def make(what: str) -> OpenAI:
         return OpenAI(
             base_url=f"{live_server.url}/v1",
-            api_key=live_site.test_key,
+            api_key=site.test_key,
             default_headers={"X-Simulate": what},
         )
 
@@ -139,11 +134,11 @@ def test_structured_answers_are_parsed(client: OpenAI, provider: FakeProvider) -
 
 
 def test_the_asynchronous_client_does_the_same(
-    live_site: Site, live_server: Any, provider: FakeProvider
+    site: Site, live_server: Any, provider: FakeProvider
 ) -> None:
     async def ask() -> tuple[str | None, str]:
         url = f"{live_server.url}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=live_site.api_key) as client:
+        async with openai.AsyncOpenAI(base_url=url, api_key=site.api_key) as client:
             plain = await client.chat.completions.create(model=MODEL, messages=HELLO)
             stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
             pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]

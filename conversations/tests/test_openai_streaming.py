@@ -27,16 +27,6 @@ from tests.support.fake_provider import FakeProvider, reply
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
-
-
 def parse(body: bytes) -> list[Any]:
     """Return the parsed data of each event. Leaves out comments."""
     found: list[Any] = []
@@ -59,8 +49,8 @@ def deltas(chunks: list[Any]) -> list[Any]:
     return [c["choices"][0]["delta"] for c in chunks if c != "[DONE]" and c["choices"]]
 
 
-def test_chunks_are_shaped_like_openais(live: ApiClient, provider: FakeProvider) -> None:
-    response = complete(live, stream=True)
+def test_chunks_are_shaped_like_openais(api: ApiClient, provider: FakeProvider) -> None:
+    response = complete(api, stream=True)
     assert response["X-Gateway-Provider"] == "fake"
     assert response["X-RateLimit-Limit"] == "60"
     chunks = parse(response.getvalue())
@@ -87,29 +77,29 @@ def test_chunks_are_shaped_like_openais(live: ApiClient, provider: FakeProvider)
     assert_books_agree()
 
 
-def test_usage_comes_last_where_it_is_asked_for(live: ApiClient, provider: FakeProvider) -> None:
+def test_usage_comes_last_where_it_is_asked_for(api: ApiClient, provider: FakeProvider) -> None:
     provider.script.append(reply("Hi", 7, 4))
-    *chunks, usage, done = stream(live, stream_options={"include_usage": True})
+    *chunks, usage, done = stream(api, stream_options={"include_usage": True})
     assert done == "[DONE]"
     assert usage["choices"] == []
     assert usage["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
     assert all(chunk["usage"] is None for chunk in chunks)
 
 
-def test_tool_calls_stream(live: ApiClient, provider: FakeProvider) -> None:
+def test_tool_calls_stream(api: ApiClient, provider: FakeProvider) -> None:
     provider.script.append(reply("", tool_calls=(CALL,), finish_reason="tool_calls"))
-    chunks = stream(live, tools=[WEATHER])
+    chunks = stream(api, tools=[WEATHER])
     assert deltas(chunks)[1:] == [{"tool_calls": [{"index": 0} | CALL]}, {}]
     assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
     assert_books_agree()
 
 
 def test_what_fails_before_the_first_piece_is_a_plain_error(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.fail()
-    assert_error(complete(live, stream=True), 502, "provider_error")
-    assert_error(complete(live, stream=True, model="gpt-4o"), 404, "model_not_found", "model")
+    assert_error(complete(api, stream=True), 502, "provider_error")
+    assert_error(complete(api, stream=True, model="gpt-4o"), 404, "model_not_found", "model")
     broke = ApiClient(make_site(owner="b@example.com", credit_amount=0).api_key)
     assert_error(complete(broke, stream=True), 402, "credits_exhausted")
     assert_books_agree()
@@ -117,29 +107,29 @@ def test_what_fails_before_the_first_piece_is_a_plain_error(
 
 @pytest.mark.parametrize("words", ["Half of an BREAK answer", "One BREAK"])
 def test_a_break_in_mid_stream_is_one_error_and_our_own_loss(
-    live: ApiClient, provider: FakeProvider, words: str
+    api: ApiClient, provider: FakeProvider, words: str
 ) -> None:
     provider.script.append(reply(words))
-    *chunks, error = stream(live)
+    *chunks, error = stream(api)
     assert deltas(chunks)[0]["role"] == "assistant"
     assert error["error"]["code"] == "provider_error"
     assert set(error["error"]) == {"message", "type", "code", "param"}
     assert CreditAccount.objects.get().balance_microcredits == 100_000_000
     assert LedgerEntry.objects.latest("sequence").kind == "absorbed"
     assert not Message.objects.exists()
-    assert live.get("/api/key").json()["limits"]["day"]["used"] == 0
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 0
     assert_books_agree()
 
 
 def test_a_crash_in_mid_stream_shows_nothing_of_itself(
-    live: ApiClient, provider: FakeProvider, caplog: pytest.LogCaptureFixture
+    api: ApiClient, provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     def crash(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
         on_delta("One ")
         raise RuntimeError("a bug")
 
     provider.stream = crash  # type: ignore[method-assign]
-    error = stream(live)[-1]["error"]
+    error = stream(api)[-1]["error"]
     assert (error["code"], error["type"]) == ("internal_error", "server_error")
     assert "a bug" not in str(error)
     assert "a bug" in caplog.text
@@ -161,7 +151,7 @@ def slowly(provider: FakeProvider, wait: Any) -> None:
 
 
 def test_a_caller_who_hangs_up_pays_for_the_whole_answer(
-    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
     finish = streaming.Stream.finish
@@ -173,7 +163,7 @@ def test_a_caller_who_hangs_up_pays_for_the_whole_answer(
     monkeypatch.setattr(streaming.Stream, "finish", go_on_and_finish)
     slowly(provider, lambda: go_on.wait(60))
     provider.script.append(reply("One two three"))
-    response = complete(live, stream=True)
+    response = complete(api, stream=True)
     assert b"One " in next(iter(response.streaming_content))
     response.close()
     assert Message.objects.get().charged_microcredits == 1_000_000
@@ -181,13 +171,13 @@ def test_a_caller_who_hangs_up_pays_for_the_whole_answer(
 
 
 def test_silence_is_filled_with_comments(
-    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
     filled = threading.Semaphore(0)
     slowly(provider, lambda: filled.acquire(timeout=60))
     frames = []
-    for frame in complete(live, stream=True).streaming_content:
+    for frame in complete(api, stream=True).streaming_content:
         frames.append(frame)
         if frame == streaming.KEEP_ALIVE:
             filled.release()
@@ -197,13 +187,13 @@ def test_silence_is_filled_with_comments(
 
 @pytest.mark.parametrize("tool_calls", [(), (CALL,)])
 def test_a_replay_streams_the_stored_answer(
-    live: ApiClient, provider: FakeProvider, tool_calls: tuple[Any, ...]
+    api: ApiClient, provider: FakeProvider, tool_calls: tuple[Any, ...]
 ) -> None:
     key = {"Idempotency-Key": "k1"}
     usage = {"include_usage": True}
     provider.script.append(reply("" if tool_calls else "Hello you", tool_calls=tool_calls))
-    first = stream(live, headers=key, stream_options=usage, tools=[WEATHER])
-    response = complete(live, stream=True, headers=key, stream_options=usage, tools=[WEATHER])
+    first = stream(api, headers=key, stream_options=usage, tools=[WEATHER])
+    response = complete(api, stream=True, headers=key, stream_options=usage, tools=[WEATHER])
     assert response["Idempotency-Replayed"] == "true"
     again = parse(response.getvalue())
     assert [again[0], *again[-3:]] == [first[0], *first[-3:]]
@@ -213,8 +203,8 @@ def test_a_replay_streams_the_stored_answer(
     assert len(provider.requests) == 1
 
 
-def test_a_test_key_streams_the_demo_and_its_breaks(live_site: Site) -> None:
-    api = ApiClient(live_site.test_key)
+def test_a_test_key_streams_the_demo_and_its_breaks(site: Site) -> None:
+    api = ApiClient(site.test_key)
     chunks = stream(api)
     assert "demo reply" in "".join(delta.get("content", "") for delta in deltas(chunks))
     broken = stream(api, headers={"X-Simulate": "midstream_error"})

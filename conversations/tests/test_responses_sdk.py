@@ -11,7 +11,7 @@ from openai import OpenAI
 from openai.types.responses import FunctionToolParam, ResponseInputParam
 from pydantic import BaseModel
 
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
 from tests.support.fake_provider import FakeProvider, reply
 
@@ -30,13 +30,8 @@ class Weather(BaseModel):
 
 
 @pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def client(live_site: Site, live_server: Any) -> OpenAI:
-    return OpenAI(base_url=f"{live_server.url}/v1", api_key=live_site.api_key, max_retries=0)
+def client(site: Site, live_server: Any) -> OpenAI:
+    return OpenAI(base_url=f"{live_server.url}/v1", api_key=site.api_key, max_retries=0)
 
 
 def test_answers_plainly(client: OpenAI, provider: FakeProvider) -> None:
@@ -121,11 +116,11 @@ def test_a_refusal_is_one(client: OpenAI, provider: FakeProvider) -> None:
 
 
 def test_the_asynchronous_client_does_the_same(
-    live_site: Site, live_server: Any, provider: FakeProvider
+    site: Site, live_server: Any, provider: FakeProvider
 ) -> None:
     async def ask() -> tuple[str, str]:
         url = f"{live_server.url}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=live_site.api_key) as client:
+        async with openai.AsyncOpenAI(base_url=url, api_key=site.api_key) as client:
             plain = await client.responses.create(model=MODEL, input="Hello!")
             stream = await client.responses.create(model=MODEL, input="Hello!", stream=True)
             pieces = [e.delta async for e in stream if e.type == "response.output_text.delta"]

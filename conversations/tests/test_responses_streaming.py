@@ -21,16 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Event = dict[str, Any]
 
 
-@pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
-
-
 def parse(body: bytes) -> list[Event]:
     """Return the events. Checks that names match their data, and that numbers are in order."""
     events = []
@@ -82,9 +72,9 @@ def put_together(events: list[Event]) -> list[Any]:
     return done
 
 
-def test_streams_in_events_as_openai_does(live: ApiClient, provider: FakeProvider) -> None:
+def test_streams_in_events_as_openai_does(api: ApiClient, provider: FakeProvider) -> None:
     provider.script.append(reply("Hello you", 7, 4))
-    events = stream(live)
+    events = stream(api)
     assert names(events) == [
         "created",
         "in_progress",
@@ -121,11 +111,11 @@ def test_streams_in_events_as_openai_does(live: ApiClient, provider: FakeProvide
     assert_books_agree()
 
 
-def test_the_last_object_is_that_of_a_plain_call(live: ApiClient, provider: FakeProvider) -> None:
+def test_the_last_object_is_that_of_a_plain_call(api: ApiClient, provider: FakeProvider) -> None:
     said = reply("Wait", tool_calls=(CALL,), reasoning="Hm.", refusal="No.", finish_reason="length")
     provider.script += [said, said]
-    plain = answer(live, tools=[WEATHER])
-    events = stream(live, tools=[WEATHER])
+    plain = answer(api, tools=[WEATHER])
+    events = stream(api, tools=[WEATHER])
     whole = events[-1]["response"]
     assert events[-1]["type"] == "response.incomplete"
 
@@ -138,9 +128,9 @@ def test_the_last_object_is_that_of_a_plain_call(live: ApiClient, provider: Fake
     assert_books_agree()
 
 
-def test_thoughts_are_done_when_the_answer_begins(live: ApiClient, provider: FakeProvider) -> None:
+def test_thoughts_are_done_when_the_answer_begins(api: ApiClient, provider: FakeProvider) -> None:
     provider.script.append(reply("Hi", reasoning_content="Hm."))
-    events = stream(live)
+    events = stream(api)
     told = names(events)
     assert told.index("reasoning_text.done") < told.index("output_text.delta")
     thoughts = events[told.index("output_item.done")]["item"]
@@ -148,7 +138,7 @@ def test_thoughts_are_done_when_the_answer_begins(live: ApiClient, provider: Fak
     assert put_together(events) == events[-1]["response"]["output"]
 
 
-def test_tool_calls_stream_their_arguments(live: ApiClient, provider: FakeProvider) -> None:
+def test_tool_calls_stream_their_arguments(api: ApiClient, provider: FakeProvider) -> None:
     """Pieces come as providers cut them: first the name, then the arguments of two calls mixed."""
     other = CALL | {"id": "call_2"}
     pieces: list[Any] = [
@@ -166,7 +156,7 @@ def test_tool_calls_stream_their_arguments(live: ApiClient, provider: FakeProvid
         return reply("", tool_calls=(CALL, other), finish_reason="tool_calls")
 
     provider.stream = cut  # type: ignore[method-assign]
-    events = stream(live, tools=[WEATHER])
+    events = stream(api, tools=[WEATHER])
     added = [event["item"] for event in events if event["type"].endswith("item.added")]
     assert [(item["name"], item["arguments"], item["status"]) for item in added] == [
         ("weather", "", "in_progress")
@@ -179,7 +169,7 @@ def test_tool_calls_stream_their_arguments(live: ApiClient, provider: FakeProvid
 
 
 def test_items_stand_in_the_order_in_which_they_came(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     def backwards(*args: Any, on_delta: Any, **more: Any) -> Completion:
         on_delta({"tool_calls": [{"index": 0} | CALL]})
@@ -191,7 +181,7 @@ def test_items_stand_in_the_order_in_which_they_came(
         return reply("Hi!", tool_calls=(CALL,), refusal="No.", reasoning="Hm. Hm!")
 
     provider.stream = backwards  # type: ignore[method-assign]
-    events = stream(live, tools=[WEATHER])
+    events = stream(api, tools=[WEATHER])
     whole = events[-1]["response"]
     assert [item["type"] for item in whole["output"]] == ["function_call", "message", "reasoning"]
     assert [part["type"] for part in whole["output"][1]["content"]] == ["refusal", "output_text"]
@@ -203,10 +193,10 @@ def test_items_stand_in_the_order_in_which_they_came(
 
 
 def test_an_answer_of_no_piece_is_whole_all_the_same(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.script.append(reply("", finish_reason="content_filter"))
-    events = stream(live)
+    events = stream(api)
     assert "output_text.delta" not in names(events)
     whole = events[-1]["response"]
     assert whole["incomplete_details"] == {"reason": "content_filter"}
@@ -215,11 +205,11 @@ def test_an_answer_of_no_piece_is_whole_all_the_same(
 
 
 def test_what_fails_before_the_first_piece_is_a_plain_error(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.fail()
-    assert_error(respond(live, stream=True), 502, "provider_error")
-    assert_error(respond(live, stream=True, model="gpt-4o"), 404, "model_not_found", "model")
+    assert_error(respond(api, stream=True), 502, "provider_error")
+    assert_error(respond(api, stream=True, model="gpt-4o"), 404, "model_not_found", "model")
     broke = ApiClient(make_site(owner="b@example.com", credit_amount=0).api_key)
     assert_error(respond(broke, stream=True), 402, "credits_exhausted")
     assert_books_agree()
@@ -227,10 +217,10 @@ def test_what_fails_before_the_first_piece_is_a_plain_error(
 
 @pytest.mark.parametrize("words", ["Half of an BREAK answer", "One BREAK"])
 def test_a_break_in_mid_stream_is_response_failed_and_our_own_loss(
-    live: ApiClient, provider: FakeProvider, words: str
+    api: ApiClient, provider: FakeProvider, words: str
 ) -> None:
     provider.script.append(reply(words))
-    first, *_, last = stream(live)
+    first, *_, last = stream(api)
     assert last["type"] == "response.failed"
     failed = last["response"]
     assert (failed["id"], failed["status"]) == (first["response"]["id"], "failed")
@@ -245,14 +235,14 @@ def test_a_break_in_mid_stream_is_response_failed_and_our_own_loss(
 
 @pytest.mark.parametrize("is_tool_call", [False, True])
 def test_a_replay_streams_the_stored_response(
-    live: ApiClient, provider: FakeProvider, is_tool_call: bool
+    api: ApiClient, provider: FakeProvider, is_tool_call: bool
 ) -> None:
     calls = (CALL,) if is_tool_call else ()
     said = reply("" if is_tool_call else "Hello you", tool_calls=calls, reasoning="Hm.")
     provider.script.append(said)
     more: Any = {"headers": {"Idempotency-Key": "k1"}, "tools": [WEATHER]}
-    first = stream(live, **more)
-    response = respond(live, stream=True, **more)
+    first = stream(api, **more)
+    response = respond(api, stream=True, **more)
     assert response["Idempotency-Replayed"] == "true"
     again = parse(response.getvalue())
     assert again[:2] == first[:2]
@@ -262,8 +252,8 @@ def test_a_replay_streams_the_stored_response(
     assert_books_agree()
 
 
-def test_a_test_key_streams_the_demo_and_its_breaks(live_site: Site) -> None:
-    api = ApiClient(live_site.test_key)
+def test_a_test_key_streams_the_demo_and_its_breaks(site: Site) -> None:
+    api = ApiClient(site.test_key)
     events = stream(api)
     assert "demo reply" in put_together(events)[0]["content"][0]["text"]
     broken = stream(api, headers={"X-Simulate": "midstream_error"})

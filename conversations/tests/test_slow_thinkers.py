@@ -57,24 +57,19 @@ def fakes(monkeypatch: pytest.MonkeyPatch, settings: Any) -> dict[str, test_rout
 
 
 @pytest.fixture
-def live_site() -> Site:
+def site() -> Site:
     site = make_site()
     Route.objects.filter(model=site.channel.model).delete()
     return site
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
 
 
 def let_think(seconds: int) -> None:
     LanguageModel.objects.update(first_token_seconds=seconds)
 
 
-def ask(live: ApiClient, path: str, *, is_stream: bool, **more: Any) -> tuple[int, bytes]:
+def ask(api: ApiClient, path: str, *, is_stream: bool, **more: Any) -> tuple[int, bytes]:
     more["stream"] = is_stream
-    response = live.chat(**more) if path == "chat" else complete(live, **more)
+    response = api.chat(**more) if path == "chat" else complete(api, **more)
     return response.status_code, response.getvalue() if response.streaming else response.content
 
 
@@ -88,7 +83,7 @@ def ask(live: ApiClient, path: str, *, is_stream: bool, **more: Any) -> tuple[in
     [(0, 60), (45, 60), (60, 60), (180, 180), (300, 300), (9_999, 300)],
 )
 def test_hold_lease_claim_and_patience_last_as_long_as_it_may_think(
-    live: ApiClient,
+    api: ApiClient,
     fakes: dict[str, Fake],
     clock: Any,
     seconds: int,
@@ -105,7 +100,7 @@ def test_hold_lease_claim_and_patience_last_as_long_as_it_may_think(
         ends.append(IdempotencyRecord.objects.get().expires_at)
 
     Fake.look = look
-    status, _ = ask(live, path, is_stream=is_stream, headers={"Idempotency-Key": "k"})
+    status, _ = ask(api, path, is_stream=is_stream, headers={"Idempotency-Key": "k"})
     assert status == 200
     held = (300 if is_stream else plain_seconds) + GRACE
     lasts = [(end - timezone.now()).total_seconds() for end in ends if end]
@@ -125,14 +120,14 @@ def test_hold_lease_claim_and_patience_last_as_long_as_it_may_think(
 @both_ways
 @both_paths
 def test_of_two_routes_the_first_leaves_half_of_the_long_time(
-    live_site: Site, live: ApiClient, fakes: dict[str, Fake], path: str, is_stream: bool
+    site: Site, api: ApiClient, fakes: dict[str, Fake], path: str, is_stream: bool
 ) -> None:
     second = Provider.objects.create(name="second", base_url="https://second.example/v1")
-    Route.objects.create(model=live_site.channel.model, provider=second, provider_model="m")
+    Route.objects.create(model=site.channel.model, provider=second, provider_model="m")
     let_think(240)
-    routes.list_routes(live_site.caller())
+    routes.list_routes(site.caller())
     fakes["default"].fail("timeout")
-    assert ask(live, path, is_stream=is_stream)[0] == 200
+    assert ask(api, path, is_stream=is_stream)[0] == 200
     first, next_one = fakes["default"].patience[0], fakes["second"].patience[0]
     assert (first.first_token_by, next_one.first_token_by) == (1_120, 1_240)
     assert first.is_long
@@ -147,50 +142,50 @@ def test_of_two_routes_the_first_leaves_half_of_the_long_time(
 @both_ways
 @both_paths
 def test_its_time_outs_leave_no_trace_on_the_route(
-    live_site: Site, live: ApiClient, fakes: dict[str, Fake], path: str, is_stream: bool
+    site: Site, api: ApiClient, fakes: dict[str, Fake], path: str, is_stream: bool
 ) -> None:
     let_think(180)
-    routes.list_routes(live_site.caller())
+    routes.list_routes(site.caller())
     for _ in range(6):
         fakes["default"].fail("timeout")
-        status, _ = ask(live, path, is_stream=is_stream)
+        status, _ = ask(api, path, is_stream=is_stream)
         assert status == (500 if path == "chat" else 502)
     assert not RouteHealth.objects.exists()
     assert probes.REQUEST not in fakes["default"].requests
-    assert ask(live, path, is_stream=is_stream)[0] == 200
+    assert ask(api, path, is_stream=is_stream)[0] == 200
     assert_books_agree()
 
 
 @both_ways
 def test_a_usual_models_time_outs_do(
-    live_site: Site, live: ApiClient, fakes: dict[str, Fake], is_stream: bool
+    site: Site, api: ApiClient, fakes: dict[str, Fake], is_stream: bool
 ) -> None:
     let_think(60)
-    routes.list_routes(live_site.caller())
+    routes.list_routes(site.caller())
     fakes["default"].fail("timeout")
-    assert ask(live, "chat", is_stream=is_stream)[0] == 500
+    assert ask(api, "chat", is_stream=is_stream)[0] == 500
     assert RouteHealth.objects.get().reason == "timeout"
 
 
 @both_ways
 def test_its_failures_count_and_its_probes_time_out_does_not(
-    live_site: Site, live: ApiClient, fakes: dict[str, Fake], clock: Any, is_stream: bool
+    site: Site, api: ApiClient, fakes: dict[str, Fake], clock: Any, is_stream: bool
 ) -> None:
     """A server error counts however long it took. A probe that times out after 10 s does not."""
     let_think(180)
-    routes.list_routes(live_site.caller())
+    routes.list_routes(site.caller())
     for _ in range(4):
         fakes["default"].fail("status_500")
-        ask(live, "chat", is_stream=is_stream)
+        ask(api, "chat", is_stream=is_stream)
     health = RouteHealth.objects.get()
     assert health.failure_count + health.stream_failure_count == 4
     fakes["default"].fail("status_500")
     fakes["default"].fail("timeout")  # for the probe
-    ask(live, "chat", is_stream=is_stream)
+    ask(api, "chat", is_stream=is_stream)
     assert fakes["default"].requests[-1] is probes.REQUEST
     assert not RouteHealth.objects.exists()
     for _ in range(6):
         fakes["default"].fail("status_500")
     for _ in range(5):
-        ask(live, "chat", is_stream=is_stream)
+        ask(api, "chat", is_stream=is_stream)
     assert RouteHealth.objects.get().opened_at is not None

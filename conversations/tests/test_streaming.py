@@ -41,21 +41,11 @@ def stream(api: ApiClient, message: str = "Hello!", **more: Any) -> list[tuple[s
     return parse(response.getvalue())
 
 
-@pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def live(live_site: Site) -> ApiClient:
-    return ApiClient(live_site.api_key)
-
-
 def test_pieces_then_the_same_object_as_a_plain_reply(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.script.append(reply("Hello to you 😀", input_tokens=7, output_tokens=4))
-    events = stream(live, headers={"Accept": "text/event-stream"})
+    events = stream(api, headers={"Accept": "text/event-stream"})
     assert [data["text"] for name, data in events if name == "delta"] == [
         "Hello ",
         "to ",
@@ -64,23 +54,23 @@ def test_pieces_then_the_same_object_as_a_plain_reply(
     ]
     name, done = events[-1]
     assert name == "done"
-    plain = live.chat(session_id="s2").json()
+    plain = api.chat(session_id="s2").json()
     assert set(done) == set(plain)
     assert done["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
     assert done["credits"] == {"charged": "1.000000", "remaining": "99.000000"}
-    assert [m["content"] for m in live.history()] == ["Hello!", "Hello to you 😀"]
+    assert [m["content"] for m in api.history()] == ["Hello!", "Hello to you 😀"]
     assert differences() == []
 
 
 def test_what_fails_before_the_first_piece_is_a_plain_error(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.fail("timeout")
-    response = live.chat(stream=True)
+    response = api.chat(stream=True)
     assert response.status_code == 500
     assert response["Content-Type"] == "application/json"
     assert response.json()["code"] == "provider_error"
-    assert live.history() == []
+    assert api.history() == []
     assert differences() == []
 
 
@@ -90,39 +80,39 @@ def test_limits_refuse_a_stream_like_a_plain_message(provider: FakeProvider) -> 
 
 
 def test_a_break_in_mid_stream_is_one_error_and_our_own_loss(
-    live_site: Site, live: ApiClient, provider: FakeProvider
+    site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
     provider.script.append(reply("Half of an BREAK answer"))
-    events = stream(live)
+    events = stream(api)
     assert [name for name, _ in events] == ["delta", "delta", "delta", "error"]
     assert events[-1][1]["code"] == "provider_error"
     assert events[-1][1]["request_id"]
-    assert live.history() == []
+    assert api.history() == []
     assert CreditAccount.objects.get().balance_microcredits == 100_000_000
     loss = LedgerEntry.objects.latest("sequence")
     assert (loss.kind, loss.debit, loss.credit) == ("absorbed", "absorbed", "revenue")
     assert loss.amount_microcredits == 1_000_000
     assert Hold.objects.get().state == "released"
-    assert live.get("/api/key").json()["limits"]["day"]["used"] == 0
+    assert api.get("/api/key").json()["limits"]["day"]["used"] == 0
     assert differences() == []
-    assert stream(live)[-1][0] == "done"
-    assert len(live.history()) == 2
+    assert stream(api)[-1][0] == "done"
+    assert len(api.history()) == 2
 
 
 def test_a_second_route_takes_over_only_before_the_first_piece(
-    live: ApiClient, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = FakeProvider(), FakeProvider()
     monkeypatch.setattr("channels.routes.list_routes", lambda caller, **more: [first, second])
     first.fail()
-    assert stream(live)[-1][1]["reply"] == "Reply 1"
+    assert stream(api)[-1][1]["reply"] == "Reply 1"
     first.script.append(reply("Half BREAK"))
-    assert stream(live)[-1][0] == "error"
+    assert stream(api)[-1][0] == "error"
     assert len(second.prompts) == 1
 
 
 def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
-    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
     finish = streaming.Stream.finish
@@ -143,16 +133,16 @@ def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
 
     provider.stream = slow  # type: ignore[method-assign]
     provider.script.append(reply("One two three"))
-    response = live.chat(stream=True)
+    response = api.chat(stream=True)
     assert next(iter(response.streaming_content)) == streaming.delta("One ")
     response.close()
-    assert [m["content"] for m in live.history()] == ["Hello!", "One two three"]
+    assert [m["content"] for m in api.history()] == ["Hello!", "One two three"]
     assert Message.objects.get(role="assistant").charged_microcredits == 1_000_000
     assert differences() == []
 
 
 def test_silence_is_filled_with_comments(
-    live: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
     filled = threading.Semaphore(0)
@@ -167,7 +157,7 @@ def test_silence_is_filled_with_comments(
 
     provider.stream = slow  # type: ignore[method-assign]
     frames = []
-    for frame in live.chat(stream=True).streaming_content:
+    for frame in api.chat(stream=True).streaming_content:
         frames.append(frame)
         if frame == streaming.KEEP_ALIVE:
             filled.release()
@@ -207,10 +197,10 @@ def test_pieces_that_wait_already_leave_together_and_none_waits_for_others() -> 
     assert list(events) == [b"d", b"end"]
 
 
-def test_a_replay_streams_the_stored_reply(live: ApiClient, provider: FakeProvider) -> None:
+def test_a_replay_streams_the_stored_reply(api: ApiClient, provider: FakeProvider) -> None:
     key = {"Idempotency-Key": "k1"}
-    first = stream(live, headers=key)
-    response = live.chat(stream=True, headers=key)
+    first = stream(api, headers=key)
+    response = api.chat(stream=True, headers=key)
     assert response["Idempotency-Replayed"] == "true"
     again = parse(response.getvalue())
     assert again[0] == ("delta", {"text": "Reply 1"})
@@ -218,30 +208,30 @@ def test_a_replay_streams_the_stored_reply(live: ApiClient, provider: FakeProvid
     assert len(provider.prompts) == 1
 
 
-def test_a_break_frees_the_key(live: ApiClient, provider: FakeProvider) -> None:
+def test_a_break_frees_the_key(api: ApiClient, provider: FakeProvider) -> None:
     key = {"Idempotency-Key": "k1"}
     provider.script.append(reply("Half BREAK"))
-    assert stream(live, headers=key)[-1][0] == "error"
-    assert stream(live, headers=key)[-1][0] == "done"
+    assert stream(api, headers=key)[-1][0] == "error"
+    assert stream(api, headers=key)[-1][0] == "done"
 
 
 def test_a_crash_in_mid_stream_shows_nothing_of_itself(
-    live: ApiClient, provider: FakeProvider, caplog: pytest.LogCaptureFixture
+    api: ApiClient, provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     def crash(*args: Any, on_delta: Any, **kwargs: Any) -> Completion:
         on_delta("One ")
         raise RuntimeError("a bug")
 
     provider.stream = crash  # type: ignore[method-assign]
-    name, error = stream(live)[-1]
+    name, error = stream(api)[-1]
     assert (name, error["code"]) == ("error", "internal_error")
     assert "a bug" not in str(error)
     assert "a bug" in caplog.text
     assert Hold.objects.get().state == "released"
 
 
-def test_a_test_key_streams_the_demo(live_site: Site) -> None:
-    events = stream(ApiClient(live_site.test_key))
+def test_a_test_key_streams_the_demo(site: Site) -> None:
+    events = stream(ApiClient(site.test_key))
     assert events[-1][0] == "done"
     assert (
         "".join(data["text"] for name, data in events if name == "delta") == events[-1][1]["reply"]
@@ -250,11 +240,11 @@ def test_a_test_key_streams_the_demo(live_site: Site) -> None:
 
 
 def test_a_provider_error_carries_the_owners_words(
-    live_site: Site, live: ApiClient, provider: FakeProvider
+    site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
-    live_site.channel.fallback_replies = {"provider_error": "Please call us."}
-    live_site.channel.save()
+    site.channel.fallback_replies = {"provider_error": "Please call us."}
+    site.channel.save()
     provider.script.append(reply("Half BREAK"))
-    assert stream(live)[-1][1]["fallback_reply"] == "Please call us."
+    assert stream(api)[-1][1]["fallback_reply"] == "Please call us."
     provider.script.append(ProviderError("timeout"))
-    assert live.chat(stream=True).json()["fallback_reply"] == "Please call us."
+    assert api.chat(stream=True).json()["fallback_reply"] == "Please call us."

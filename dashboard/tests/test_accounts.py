@@ -26,7 +26,7 @@ from channels import accounts
 from channels.models import Account, AuditEntry, Membership, User
 from dashboard.login import signup
 from dashboard.login.recent import is_login_recent, reauthentication_url
-from dashboard.tests.console_clients import ConsoleClient
+from tests.support.clients import ConsoleClient, try_password
 from tests.support.threads import run_in_threads
 
 # Codes and attempt counts last for seconds. A frozen clock keeps a test within one period.
@@ -45,9 +45,7 @@ def sign_up(email: str = "anna.smith@example.com", client: Client | None = None)
 
 
 def log_in(email: str, password: str = PASSWORD, client: Client | None = None) -> Client:
-    client = client or Client()
-    client.post("/accounts/login/", {"login": email, "password": password})
-    return client
+    return try_password(email, password, client or Client())
 
 
 def is_in(client: Client) -> bool:

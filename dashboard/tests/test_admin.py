@@ -29,9 +29,8 @@ from channels.errors import ProviderError
 from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
 from channels.tests.factories import Site
 from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
-from dashboard.tests.console_clients import ConsoleClient
 from gateway import verification
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, owner_client, try_password
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -135,18 +134,12 @@ def test_an_account_with_books_cannot_be_deleted(filled: Site, admin_client: Cli
     assert Account.objects.filter(id=filled.account_id).exists()
 
 
-def log_in(email: str, password: str = "correct-horse") -> Client:
-    client = ConsoleClient()
-    client.post("/accounts/login/", {"login": email, "password": password})
-    return client
-
-
 def test_staff_log_in_and_others_do_not() -> None:
     User.objects.create_user("staff@example.com", "correct-horse", is_staff=True)
     User.objects.create_user("owner@example.com", "correct-horse")
     User.objects.create_user("gone@example.com", "correct-horse", is_staff=True, is_active=False)
-    assert log_in("STAFF@example.com").get("/admin/").status_code == 200
-    owner = log_in("owner@example.com")
+    assert try_password("STAFF@example.com", "correct-horse").get("/admin/").status_code == 200
+    owner = try_password("owner@example.com", "correct-horse")
     assert "sessionid" in owner.cookies
     refused = owner.get("/admin/", follow=True)
     assert refused.status_code == 403
@@ -157,14 +150,13 @@ def test_staff_log_in_and_others_do_not() -> None:
         ("staff@example.com", ""),
         ("nobody@example.com", "correct-horse"),
     ):
-        client = log_in(email, password)
+        client = try_password(email, password)
         assert "_auth_user_id" not in client.session
         assert client.get("/admin/").status_code == 302
 
 
 def test_an_owner_who_is_signed_in_elsewhere_sees_no_staff_page(filled: Site) -> None:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email="owner@example.com"))
+    client = owner_client(filled)
     for model in REGISTERED:
         response = client.get(address(model, "changelist"))
         assert response.status_code == 302
@@ -173,7 +165,7 @@ def test_an_owner_who_is_signed_in_elsewhere_sees_no_staff_page(filled: Site) ->
 
 def test_staff_without_permissions_see_nothing(filled: Site) -> None:
     User.objects.create_user("staff@example.com", "correct-horse", is_staff=True)
-    client = log_in("staff@example.com")
+    client = try_password("staff@example.com", "correct-horse")
     for model in REGISTERED:
         assert client.get(address(model, "changelist")).status_code == 403
 

@@ -19,7 +19,7 @@ from django.urls.converters import UUIDConverter
 from channels.models import ApiKey, Invitation, User
 from channels.tests.factories import Site
 from dashboard.login import deeds
-from dashboard.tests.console_clients import log_in, owner_of
+from tests.support.clients import log_in, owner_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 

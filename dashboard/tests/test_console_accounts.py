@@ -18,9 +18,9 @@ from channels.models import Account, Membership, User
 from channels.tests.factories import make_site
 from dashboard.console.access import STAFF_VIEW_SESSION_KEY, begin_staff_view
 from dashboard.login.pending import ACCOUNT_SESSION_KEY
-from dashboard.tests.console_clients import ConsoleClient, log_in, staff_guest
 from dashboard.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of, rows_of
 from gateway.tests.test_policies import CONSOLE
+from tests.support.clients import ConsoleClient, log_in, staff_guest
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

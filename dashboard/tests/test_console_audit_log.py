@@ -11,7 +11,7 @@ from channels import audit, channel_changes
 from channels.audit import Actor
 from channels.models import Account, AuditEntry, User
 from channels.tests.factories import Site
-from dashboard.tests.console_clients import (
+from tests.support.clients import (
     log_in,
     member_client,
     owner_client,

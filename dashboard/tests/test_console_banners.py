@@ -10,8 +10,7 @@ import pytest
 from billing.models import CreditAccount
 from channels.models import Account, Membership
 from channels.tests.factories import Site, make_site
-from dashboard.tests.console_clients import member_client, owner_client, page_of, staff_guest
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, member_client, owner_client, page_of, staff_guest
 
 pytestmark = pytest.mark.django_db
 

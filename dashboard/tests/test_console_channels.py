@@ -15,8 +15,10 @@ from channels.fallbacks import CODES
 from channels.models import Account, ApiKey, AuditEntry, Channel, LanguageModel, Plan
 from channels.tests.factories import Site
 from conversations.models import ChatSession, FailedRequest, IdempotencyRecord, Message
-from dashboard.tests.console_clients import (
+from gateway import verification
+from tests.support.clients import (
     UNKNOWN,
+    ApiClient,
     account_page,
     assert_same_404,
     member_client,
@@ -24,8 +26,6 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
-from gateway import verification
-from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

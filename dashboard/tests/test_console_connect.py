@@ -11,30 +11,18 @@ from django.urls import reverse
 
 from billing.models import LedgerEntry
 from channels import api_keys, callers, channel_changes
-from channels.models import ApiKey, AuditEntry, Membership, Plan, User
+from channels.models import ApiKey, AuditEntry, Membership, Plan
 from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import ChatSession
 from dashboard.console.access import begin_staff_view
 from dashboard.reference import facts
 from dashboard.reference.snippets import KEY_PLACEHOLDER
-from dashboard.tests.console_clients import ConsoleClient
+from tests.support.clients import member_client, owner_client
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 
 Role = Membership.Role
-
-
-def log_in(site: Site, role: Role = Role.OWNER) -> Client:
-    """Return the browser of a person with that role in the site's account."""
-    if role == Role.OWNER:
-        user = User.objects.get(memberships__account=site.account_id, memberships__role=role)
-    else:
-        user = User.objects.create_user(f"{role}@example.com")
-        Membership.objects.create(account_id=site.account_id, user=user, role=role)
-    client = ConsoleClient()
-    client.force_login(user)
-    return client
 
 
 def key_of(site: Site, mode: str) -> ApiKey:
@@ -61,7 +49,7 @@ def test_shows_this_channels_address_model_and_limits(site: Site) -> None:
     channel_changes.update_channel(
         channel_id=str(site.channel.id), requests_per_minute=7, daily_quota=1234
     )
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     assert "http://testserver/api/chat" in html
     assert "http://testserver/v1" in html
     assert site.channel.model.model_id in html
@@ -74,7 +62,7 @@ def test_the_plans_limits_count_where_they_are_tighter(site: Site) -> None:
     account = site.channel.account
     account.plan = Plan.objects.create(name="Small", requests_per_minute=3)
     account.save()
-    assert "3 messages" in show(log_in(site), site)
+    assert "3 messages" in show(owner_client(site), site)
 
 
 @pytest.mark.parametrize("is_trusted", [True, False])
@@ -82,13 +70,13 @@ def test_the_address_is_that_of_the_proxy_where_one_is_trusted(
     site: Site, settings: Any, is_trusted: bool
 ) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if is_trusted else None
-    html = show(log_in(site), site, **{"Host": "testserver", "X-Forwarded-Proto": "https"})
+    html = show(owner_client(site), site, **{"Host": "testserver", "X-Forwarded-Proto": "https"})
     assert ("https://testserver/api/chat" in html) == is_trusted
     assert ("http://testserver/api/chat" in html) != is_trusted
 
 
 def test_no_page_holds_a_key(site: Site) -> None:
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     assert site.api_key not in html
     assert site.test_key not in html
     assert key_of(site, "live").masked in html
@@ -96,11 +84,11 @@ def test_no_page_holds_a_key(site: Site) -> None:
 
 
 def test_warns_that_the_key_belongs_into_the_backend(site: Site) -> None:
-    assert "The key belongs in your backend, and nowhere else." in show(log_in(site), site)
+    assert "The key belongs in your backend, and nowhere else." in show(owner_client(site), site)
 
 
 def test_every_code_and_every_simulation_is_explained(site: Site) -> None:
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     for row in facts.ERRORS:
         assert f">{row.code}<" in html
     for name in facts.SIMULATIONS:
@@ -108,7 +96,7 @@ def test_every_code_and_every_simulation_is_explained(site: Site) -> None:
 
 
 def test_the_page_needs_few_queries(site: Site, django_assert_max_num_queries: Any) -> None:
-    client = log_in(site)
+    client = owner_client(site)
     for _ in range(20):
         api_keys.issue_api_key(channel=site.channel, is_test=False)
     with django_assert_max_num_queries(12):
@@ -116,7 +104,7 @@ def test_the_page_needs_few_queries(site: Site, django_assert_max_num_queries: A
 
 
 def test_ids_are_unique_and_every_copy_button_has_its_text(site: Site) -> None:
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for target in re.findall(r'data-copy-from="#([^"]+)"', html):
@@ -126,7 +114,7 @@ def test_ids_are_unique_and_every_copy_button_has_its_text(site: Site) -> None:
 def test_a_channel_without_a_working_key_is_told_so(site: Site) -> None:
     for key in ApiKey.objects.filter(channel=site.channel):
         api_keys.revoke_api_key(api_key=key)
-    assert "This channel has no active key." in show(log_in(site), site)
+    assert "This channel has no active key." in show(owner_client(site), site)
 
 
 def test_the_newest_working_key_of_each_mode_is_offered(site: Site) -> None:
@@ -134,7 +122,7 @@ def test_the_newest_working_key_of_each_mode_is_offered(site: Site) -> None:
     new = api_keys.issue_api_key(channel=site.channel, is_test=False)
     gone = api_keys.issue_api_key(channel=site.channel, is_test=False)
     api_keys.revoke_api_key(api_key=gone.record)
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     assert new.record.masked in html
     assert old.masked not in html
     assert gone.record.masked not in html
@@ -146,13 +134,13 @@ def reveal_url(site: Site, mode: str) -> str:
 
 @pytest.mark.parametrize("mode", ["live", "test"])
 def test_editors_can_put_a_key_into_the_code(site: Site, mode: str) -> None:
-    assert f'data-reveal="{reveal_url(site, mode)}"' in show(log_in(site, Role.EDITOR), site)
+    assert f'data-reveal="{reveal_url(site, mode)}"' in show(member_client(site, Role.EDITOR), site)
 
 
 def test_who_has_just_logged_in_gets_the_key_others_are_sent_to_do_so(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = log_in(site)
+    client = owner_client(site)
     for is_recent, expected in ((True, "key"), (False, "redirect")):
         monkeypatch.setattr("dashboard.login.recent.is_login_recent", lambda _, now=is_recent: now)
         response = client.post(reveal_url(site, "live"), {"next": "/channels/"})
@@ -161,7 +149,7 @@ def test_who_has_just_logged_in_gets_the_key_others_are_sent_to_do_so(
 
 
 def test_viewers_see_no_button_that_would_need_more(site: Site) -> None:
-    html = show(log_in(site, Role.VIEWER), site)
+    html = show(member_client(site, Role.VIEWER), site)
     assert "data-reveal" not in html
     assert "data-test-key" not in html
     assert "Viewers cannot see keys" in html
@@ -177,7 +165,7 @@ def test_staff_guests_see_no_button_either(site: Site, admin_client: Client) -> 
 
 
 def test_a_stranger_finds_nothing(site: Site, stranger: Site) -> None:
-    client = log_in(stranger)
+    client = owner_client(stranger)
     assert client.get(reverse("console:connect", args=(site.channel.id,))).status_code == 404
     assert try_key(client, site, key_of(site, "test")).status_code == 404
 
@@ -186,7 +174,7 @@ def test_a_stranger_finds_nothing(site: Site, stranger: Site) -> None:
 
 
 def test_a_test_key_is_tried_for_free(site: Site) -> None:
-    response = try_key(log_in(site, Role.EDITOR), site, key_of(site, "test"))
+    response = try_key(member_client(site, Role.EDITOR), site, key_of(site, "test"))
     result = response.json()
     assert result["status"] == 200
     assert result["reply"].startswith("This is a demo reply to a test key")
@@ -203,7 +191,7 @@ def test_a_test_key_is_tried_for_free(site: Site) -> None:
 
 def test_a_live_key_is_tried_for_its_price(site: Site, provider: FakeProvider) -> None:
     provider.script.append(reply("Hi!", 7, 4))
-    result = try_key(log_in(site), site, key_of(site, "live")).json()
+    result = try_key(owner_client(site), site, key_of(site, "live")).json()
     assert (result["status"], result["reply"], result["provider"]) == (200, "Hi!", "fake")
     assert result["credits"] == {"charged": "1.000000", "remaining": "99.000000"}
     assert result["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
@@ -214,7 +202,7 @@ def test_the_price_is_said_before_a_live_key_is_tried(site: Site) -> None:
     set_prices(
         price_per_reply_microcredits=2_500_000, price_per_1k_output_tokens_microcredits=500_000
     )
-    html = show(log_in(site), site)
+    html = show(owner_client(site), site)
     dialog = html[html.index("<dialog") : html.index("</dialog>")]
     assert "2.5 credits per reply and 0.5 per 1,000 output tokens" in dialog
     assert str(key_of(site, "live").id) in dialog
@@ -239,13 +227,13 @@ def test_prices_read_well(site: Site, price: tuple[Any, ...], words: str) -> Non
     )  # fmt: skip
     pairs = zip(names, price, strict=True)
     set_prices(**{f"price_{name}_microcredits": amount for name, amount in pairs})
-    assert words in show(log_in(site), site)
+    assert words in show(owner_client(site), site)
 
 
 def test_a_revoked_key_is_told_as_callers_are_told(site: Site) -> None:
     key = key_of(site, "test")
     api_keys.revoke_api_key(api_key=key)
-    result = try_key(log_in(site), site, key).json()
+    result = try_key(owner_client(site), site, key).json()
     assert (result["status"], result["code"]) == (401, "invalid_api_key")
     assert result["error"]
 
@@ -254,11 +242,11 @@ def test_a_key_that_cannot_be_read_is_told_as_invalid(site: Site) -> None:
     key = key_of(site, "test")
     key.key_ciphertext = b"damaged"
     key.save()
-    assert try_key(log_in(site), site, key).json()["code"] == "invalid_api_key"
+    assert try_key(owner_client(site), site, key).json()["code"] == "invalid_api_key"
 
 
 def test_errors_are_those_of_the_api(site: Site, provider: FakeProvider) -> None:
-    client, key = log_in(site), key_of(site, "live")
+    client, key = owner_client(site), key_of(site, "live")
     provider.fail()
     failed = try_key(client, site, key).json()
     assert (failed["status"], failed["code"]) == (500, "provider_error")
@@ -275,14 +263,14 @@ def test_errors_are_those_of_the_api(site: Site, provider: FakeProvider) -> None
 
 def test_an_account_without_credits_is_told(db: None, provider: FakeProvider) -> None:
     poor = make_site(credit_amount=0)
-    result = try_key(log_in(poor), poor, key_of(poor, "live")).json()
+    result = try_key(owner_client(poor), poor, key_of(poor, "live")).json()
     assert (result["status"], result["code"]) == (403, "credits_exhausted")
     assert provider.requests == []
 
 
 def test_trying_counts_in_the_channels_minute(site: Site, clock: Any) -> None:
     channel_changes.update_channel(channel_id=str(site.channel.id), requests_per_minute=1)
-    client, key = log_in(site), key_of(site, "test")
+    client, key = owner_client(site), key_of(site, "test")
     assert try_key(client, site, key).json()["status"] == 200
     second = try_key(client, site, key).json()
     assert (second["status"], second["code"]) == (429, "rate_limited")
@@ -291,18 +279,18 @@ def test_trying_counts_in_the_channels_minute(site: Site, clock: Any) -> None:
 
 @pytest.mark.parametrize("key_id", ["", "no-uuid", "01a20556-fa38-4ad3-bcdc-f54f523a89e1"])
 def test_only_keys_of_this_channel_are_tried(site: Site, stranger: Site, key_id: str) -> None:
-    client = log_in(site)
+    client = owner_client(site)
     assert try_key(client, site, key_id=key_id).status_code == 404
     assert try_key(client, site, key_of(stranger, "test")).status_code == 404
 
 
 def test_viewers_try_no_key(site: Site) -> None:
-    assert try_key(log_in(site, Role.VIEWER), site, key_of(site, "test")).status_code == 403
+    assert try_key(member_client(site, Role.VIEWER), site, key_of(site, "test")).status_code == 403
     assert not ChatSession.objects.exists()
 
 
 def test_a_key_is_tried_by_post_and_with_the_forms_token_only(site: Site) -> None:
-    client = log_in(site)
+    client = owner_client(site)
     url = reverse("console:test_key", args=(site.channel.id,))
     assert client.get(url)["Location"] == reverse("console:connect", args=(site.channel.id,))
     strict = Client(enforce_csrf_checks=True)
@@ -312,7 +300,7 @@ def test_a_key_is_tried_by_post_and_with_the_forms_token_only(site: Site) -> Non
 
 def test_trying_a_key_shows_it_to_nobody(site: Site) -> None:
     before = AuditEntry.objects.count()
-    response = try_key(log_in(site), site, key_of(site, "test"))
+    response = try_key(owner_client(site), site, key_of(site, "test"))
     assert site.test_key not in response.content.decode()
     assert AuditEntry.objects.count() == before
 

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from channels.models import AuditEntry, Membership, User
+from channels.models import AuditEntry, Membership
 from channels.tests.factories import Site, make_site
 from conversations.archive import transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
-from dashboard.tests.console_clients import ConsoleClient, account_page
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, account_page, member_client, owner_client
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -29,24 +28,6 @@ HOSTILE_REPLY = (
 )
 # No row has these ids. A database cannot even look up 2**63.
 UNKNOWN = [999_999, 2**63]
-
-
-def log_in(email: str = "owner@example.com") -> Client:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email=email))
-    return client
-
-
-def add_member(site: Site, role: Membership.Role) -> Client:
-    email = f"{role}@team.example"
-    user = User.objects.create_user(email)
-    Membership.objects.create(account=site.channel.account, user=user, role=role)
-    return log_in(email)
-
-
-@pytest.fixture
-def owner(site: Site) -> Client:
-    return log_in()
 
 
 @pytest.fixture
@@ -77,7 +58,7 @@ def test_lists_sessions_newest_first(
     for index in range(3):
         ApiClient(site.api_key).chat(f"Question {index}", session_id=f"s{index}")
         clock.shift(60)
-    owner = log_in()
+    owner = owner_client(site)
     page = owner.get(LIST)
     assert first_lines(page) == ["Question 2", "Question 1", "Question 0"]
     text = page.content.decode()
@@ -255,7 +236,7 @@ def test_failures_stand_where_they_happened(
     api.chat("second")
     clock.shift(10)
     api.chat("third")
-    owner = log_in()
+    owner = owner_client(site)
     page = owner.get(f"{LIST}{ChatSession.objects.get().pk}/")
     kinds = [item["kind"] for item in page.context["items"]]
     assert kinds == ["user", "reply", "failure", "user", "reply"]
@@ -273,7 +254,7 @@ def test_failures_of_an_earlier_conversation_stay_there(
     clock.shift(25 * 3600)
     api.chat()
     earlier, later = ChatSession.objects.order_by("id")
-    owner = log_in()
+    owner = owner_client(site)
     count = [
         len([one for one in owner.get(f"{LIST}{pk}/").context["items"] if one["kind"] == "failure"])
         for pk in (earlier.pk, later.pk)
@@ -346,15 +327,15 @@ def rate(client: Client, session: ChatSession, **fields: Any) -> Any:
 
 
 def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) -> None:
-    editor = add_member(site, Membership.Role.EDITOR)
+    editor = member_client(site, Membership.Role.EDITOR)
     rate(editor, session, rating=1, note="first thought")
     page = rate(editor, session, rating=-1, note="<b>Too short</b>")
     text = page.content.decode()
     assert "Disliked" in text
     assert "&lt;b&gt;Too short&lt;/b&gt;" in text
-    assert "editor@team.example" in text
+    assert "editor@example.com" in text
     kept = Feedback.objects.get()
-    assert (kept.rating, kept.author and kept.author.email) == (-1, "editor@team.example")
+    assert (kept.rating, kept.author and kept.author.email) == (-1, "editor@example.com")
     rate(editor, session, rating=0, note="")
     assert not Feedback.objects.exists()
 
@@ -375,7 +356,7 @@ def test_wrong_feedback_is_said(
 
 
 def test_a_viewer_reads_and_changes_nothing(site: Site, session: ChatSession) -> None:
-    viewer = add_member(site, Membership.Role.VIEWER)
+    viewer = member_client(site, Membership.Role.VIEWER)
     page = viewer.get(f"{LIST}{session.pk}/")
     assert page.status_code == 200
     assert b"Rate this reply" not in page.content
@@ -395,7 +376,7 @@ def test_erasing_keeps_the_books_and_says_so_in_the_log(
 ) -> None:
     provider.fail()
     ApiClient(site.api_key).chat(metadata={"url": "https://p.example"})
-    editor = add_member(site, Membership.Role.EDITOR)
+    editor = member_client(site, Membership.Role.EDITOR)
     rate(editor, session, rating=1, note="quotes the words")
     address = f"{LIST}{session.pk}/erase/"
     editor.post(address, {"confirm": "yes"})
@@ -411,7 +392,7 @@ def test_erasing_keeps_the_books_and_says_so_in_the_log(
         "",
     )
     entries = AuditEntry.objects.filter(action="session.erased")
-    assert entries[0].actor_name == "editor@team.example"
+    assert entries[0].actor_name == "editor@example.com"
     assert entries[0].channel == site.channel
     assert "s1" not in entries[0].target
 

@@ -15,11 +15,18 @@ from billing import account_statement, grants, redemptions
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from channels import accounts
 from channels.audit import COMMAND_LINE
-from channels.models import AuditEntry, Membership, Plan, User
+from channels.models import AuditEntry, Plan, User
 from channels.tests.factories import Site, set_prices
 from common import heartbeat
-from dashboard.tests.console_clients import ConsoleClient, account_page, staff_guest
-from tests.support.clients import ApiClient
+from tests.support.clients import (
+    ApiClient,
+    account_page,
+    log_in,
+    member_client,
+    owner_client,
+    staff_guest,
+    text_of,
+)
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -27,24 +34,11 @@ pytestmark = pytest.mark.django_db
 CREDIT = 1_000_000
 
 
-def client_of(site: Site, role: str = "owner") -> Client:
-    user = User.objects.filter(email=f"{role}@example.com").first()
-    user = user or User.objects.create_user(f"{role}@example.com")
-    Membership.objects.get_or_create(account_id=site.account_id, user=user, defaults={"role": role})
-    client = ConsoleClient()
-    client.force_login(user)
-    return client
-
-
 def make_code(**more: Any) -> RedemptionCode:
     (code,) = redemptions.make_codes(
         reference="a test", count=1, amount_microcredits=5 * CREDIT, actor=COMMAND_LINE, **more
     )
     return code
-
-
-def text_of(response: Any) -> str:
-    return " ".join(response.content.decode().split())
 
 
 def test_the_page_shows_balance_entries_grants_and_prices(
@@ -58,7 +52,7 @@ def test_the_page_shows_balance_entries_grants_and_prices(
         price_per_1k_input_tokens_microcredits=400_000,
         price_per_1k_cached_input_tokens_microcredits=100_000,
     )
-    response = client_of(site, "viewer").get("/credits/")
+    response = member_client(site, "viewer").get("/credits/")
     assert response.status_code == 200
     text = text_of(response)
     for words in (
@@ -88,15 +82,14 @@ def test_what_is_left_of_a_grant_counts_charges_not_yet_allocated(
     )
     for _ in range(4):
         ApiClient(site.api_key).chat()
-    shown = client_of(site).get("/credits/").context["grants"]
+    shown = owner_client(site).get("/credits/").context["grants"]
     assert [(row["amount"], row["left"]) for row in shown] == [("100", "99"), ("3", "0")]
 
 
 def test_an_account_without_credits_is_told_what_to_expect(site: Site) -> None:
     user = User.objects.create_user("new@example.com")
     accounts.ensure_account(owner_email=user.email)
-    client = ConsoleClient()
-    client.force_login(user)
+    client = log_in(user)
     text = text_of(client.get("/credits/"))
     assert "The ledger is empty" in text
     assert "No credits have been granted yet" in text
@@ -107,7 +100,7 @@ def test_pages_of_the_ledger_go_on_where_the_last_one_ended(site: Site) -> None:
         grants.grant_credits(
             account=site.channel.account, amount_microcredits=1, reason=f"number {number}"
         )
-    client = client_of(site)
+    client = owner_client(site)
     seen: list[int] = []
     url = "/credits/"
     while url:
@@ -120,7 +113,7 @@ def test_pages_of_the_ledger_go_on_where_the_last_one_ended(site: Site) -> None:
 def test_the_ledger_is_filtered_by_kind_and_days(
     clock: Any, site: Site, provider: FakeProvider
 ) -> None:
-    client = client_of(site)
+    client = owner_client(site)
     for days in range(3):
         clock.move_to(f"2026-04-{6 + days:02}T00:00:00Z")
         ApiClient(site.api_key).chat(session_id=str(days))
@@ -139,7 +132,7 @@ def test_the_ledger_is_filtered_by_kind_and_days(
     "query", ["kind=x", "first_day=x", "first_day=2026-02-02&last_day=2026-01-01", "before=x%00"]
 )
 def test_bad_filters_are_said_beside_the_field(site: Site, query: str) -> None:
-    response = client_of(site).get(f"/credits/?{query}")
+    response = owner_client(site).get(f"/credits/?{query}")
     assert response.status_code == 200
     assert ("gw-field-bad" in text_of(response)) == ("before" not in query)
 
@@ -152,7 +145,7 @@ def test_the_csv_honours_filters_and_holds_no_formula(site: Site, provider: Fake
         reason='=HYPERLINK("http://x")',
         reference="@ref",
     )
-    response = client_of(site, "viewer").get("/credits/export.csv?kind=grant")
+    response = member_client(site, "viewer").get("/credits/export.csv?kind=grant")
     assert response["Content-Type"].startswith("text/csv")
     content = b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
     rows = list(csv.DictReader(io.StringIO(content)))
@@ -160,19 +153,19 @@ def test_the_csv_honours_filters_and_holds_no_formula(site: Site, provider: Fake
     assert rows[0]["reason"].startswith("'=")
     assert rows[0]["reference"] == "'@ref"
     assert rows[0]["change_credits"] == "0.500000"
-    all_rows = b"".join(client_of(site).get("/credits/export.csv").streaming_content)  # type: ignore[attr-defined]
+    all_rows = b"".join(owner_client(site).get("/credits/export.csv").streaming_content)  # type: ignore[attr-defined]
     assert b",-1.000000," in all_rows
 
 
 def test_nothing_of_strangers_is_shown(site: Site, stranger: Site) -> None:
     entry = LedgerEntry.objects.get(credit_account_id=stranger.account_id)
-    rows = client_of(site).get("/credits/").context["entries"]
+    rows = owner_client(site).get("/credits/").context["entries"]
     assert entry.pk not in {row["entry"].pk for row in rows}
 
 
 def test_an_owner_redeems_a_code_once(site: Site) -> None:
     code = make_code(max_redemptions=2, credits_last_days=10)
-    client = client_of(site)
+    client = owner_client(site)
     typed = f" {code.code.lower().replace('-', ' ')} "
     response = client.post("/credits/redeem/", {"code": typed}, follow=True)
     assert "Added 5 credits." in text_of(response)
@@ -186,17 +179,17 @@ def test_an_owner_redeems_a_code_once(site: Site) -> None:
 
 
 def test_a_wrong_code_is_said_beside_the_field(site: Site) -> None:
-    response = client_of(site).post("/credits/redeem/", {"code": "<b>nope</b>"})
+    response = owner_client(site).post("/credits/redeem/", {"code": "<b>nope</b>"})
     assert response.status_code == 422
     assert "There is no such code" in text_of(response)
     assert "<b>nope" not in text_of(response)
-    assert client_of(site).post("/credits/redeem/", {}).status_code == 422
+    assert owner_client(site).post("/credits/redeem/", {}).status_code == 422
 
 
 @pytest.mark.parametrize("role", ["editor", "viewer"])
 def test_only_owners_redeem_and_set_the_warning(site: Site, role: str) -> None:
     code = make_code()
-    client = client_of(site, role)
+    client = member_client(site, role)
     assert client.post("/credits/redeem/", {"code": code.code}).status_code == 403
     assert client.post("/credits/threshold/", {"threshold": "1"}).status_code == 403
     assert "Redeem code</button>" not in text_of(client.get("/credits/"))
@@ -205,7 +198,7 @@ def test_only_owners_redeem_and_set_the_warning(site: Site, role: str) -> None:
 
 
 def test_an_owner_sets_the_low_balance_warning(site: Site) -> None:
-    client = client_of(site)
+    client = owner_client(site)
     response = client.post("/credits/threshold/", {"threshold": "100.5"}, follow=True)
     assert "Only 100 credits are available" in text_of(response)
     row = CreditAccount.objects.get(account_id=site.account_id)
@@ -232,7 +225,7 @@ def test_no_mail_is_promised_that_nobody_sends(
     settings.EMAIL_BACKEND = backend
     if has_worker:
         heartbeat.beat()
-    client = client_of(site)
+    client = owner_client(site)
     text = text_of(client.get("/credits/"))
     assert PROMISE not in text
     assert owners_read in text
@@ -247,7 +240,7 @@ def test_no_mail_is_promised_that_nobody_sends(
 def test_mail_is_promised_where_it_is_sent(site: Site, settings: Any) -> None:
     settings.EMAIL_BACKEND = MAIL_SERVER
     heartbeat.beat()
-    client = client_of(site)
+    client = owner_client(site)
     text = text_of(client.get("/credits/"))
     assert PROMISE in text
     assert "not sent" not in text
@@ -257,7 +250,7 @@ def test_mail_is_promised_where_it_is_sent(site: Site, settings: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1,5", "1e99", "0.0000001", "NaN"])
 def test_an_amount_that_is_none_is_refused(site: Site, text: str) -> None:
-    response = client_of(site).post("/credits/threshold/", {"threshold": text})
+    response = owner_client(site).post("/credits/threshold/", {"threshold": text})
     assert response.status_code == 422
     assert "gw-field-bad" in text_of(response)
 
@@ -271,7 +264,7 @@ def test_pages_take_few_queries(
         )
     Plan.objects.create(name="A")
     Plan.objects.create(name="B")
-    client = client_of(site)
+    client = owner_client(site)
     with django_assert_max_num_queries(15):
         client.get(account_page(site, "credits/"))
     with django_assert_max_num_queries(15):

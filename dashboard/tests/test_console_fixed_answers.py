@@ -11,15 +11,15 @@ from channels.audit import COMMAND_LINE
 from channels.errors import ChannelChanged
 from channels.models import AuditEntry, FixedAnswer
 from channels.tests.factories import Site
-from dashboard.tests.console_clients import (
+from tests.support.clients import (
     UNKNOWN,
+    ApiClient,
     assert_same_404,
     member_client,
     owner_client,
     page_of,
     staff_guest,
 )
-from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

@@ -14,15 +14,15 @@ from django.utils import timezone
 from channels import api_keys
 from channels.models import ApiKey, AuditEntry, LoginSession
 from channels.tests.factories import Site
-from dashboard.tests.console_clients import (
+from tests.support.clients import (
     UNKNOWN,
+    ApiClient,
     assert_same_404,
     member_client,
     owner_client,
     page_of,
     staff_guest,
 )
-from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

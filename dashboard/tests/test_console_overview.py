@@ -20,8 +20,9 @@ from channels.models import Account, AuditEntry, Channel, User
 from channels.tests.factories import Site, make_site
 from conversations.models import FailedRequest, Message
 from conversations.usage.activity import list_activity
-from dashboard.tests.console_clients import (
+from tests.support.clients import (
     UNKNOWN,
+    ApiClient,
     account_page,
     assert_same_404,
     log_in,
@@ -30,7 +31,6 @@ from dashboard.tests.console_clients import (
     page_of,
     staff_guest,
 )
-from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

@@ -23,8 +23,7 @@ from conversations.chat import streaming
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from conversations.models import ChatSession, Message
 from dashboard.console.access import begin_staff_view
-from dashboard.tests.test_console_connect import log_in
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, member_client, owner_client
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.programs import need_command
 
@@ -36,13 +35,8 @@ CONVERSATION = "abcdef0123456789"
 
 
 @pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def client(live_site: Site) -> Client:
-    return log_in(live_site, Role.EDITOR)
+def client(site: Site) -> Client:
+    return member_client(site, Role.EDITOR)
 
 
 def say(client: Client, site: Site, message: str = "Hello!", **fields: str) -> Any:
@@ -73,8 +67,8 @@ def charges() -> int:
 # --- Answers ------------------------------------------------------------------------------------
 
 
-def test_free_answers_stream_and_cost_nothing(client: Client, live_site: Site) -> None:
-    response = say(client, live_site)
+def test_free_answers_stream_and_cost_nothing(client: Client, site: Site) -> None:
+    response = say(client, site)
     events = events_of(response)
     assert [name for name, _ in events][:2] == ["request", "delta"]
     name, done = events[-1]
@@ -89,18 +83,18 @@ def test_free_answers_stream_and_cost_nothing(client: Client, live_site: Site) -
 
 @pytest.mark.parametrize("mode", ["test", "", "LIVE", "paid"])
 def test_only_the_word_live_ever_costs_anything(
-    client: Client, live_site: Site, provider: FakeProvider, mode: str
+    client: Client, site: Site, provider: FakeProvider, mode: str
 ) -> None:
-    events_of(say(client, live_site, mode=mode))
+    events_of(say(client, site, mode=mode))
     assert provider.requests == []
     assert charges() == 0
 
 
 def test_paid_answers_come_from_the_model_and_are_charged(
-    client: Client, live_site: Site, provider: FakeProvider
+    client: Client, site: Site, provider: FakeProvider
 ) -> None:
     provider.script.append(reply("Hi there", 7, 4))
-    response = say(client, live_site, mode="live")
+    response = say(client, site, mode="live")
     done = events_of(response)[-1][1]
     assert done["credits"] == {"charged": "1.000000", "remaining": "99.000000"}
     assert done["usage"]["total_tokens"] == 11
@@ -114,7 +108,7 @@ def test_paid_answers_come_from_the_model_and_are_charged(
 @pytest.mark.parametrize("fails", [False, True])
 def test_comments_keep_the_page_waiting_for_a_late_answer(
     client: Client,
-    live_site: Site,
+    site: Site,
     provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
     fails: bool,
@@ -129,7 +123,7 @@ def test_comments_keep_the_page_waiting_for_a_late_answer(
         return reply("Late")
 
     provider.script.append(answer)
-    response = say(client, live_site, mode="live")
+    response = say(client, site, mode="live")
     assert "X-Gateway-Provider" not in response
     frames = iter(response.streaming_content)
     assert next(frames).startswith(b"event: request\n")
@@ -146,41 +140,41 @@ def test_comments_keep_the_page_waiting_for_a_late_answer(
 
 
 def test_the_conversation_goes_on_and_is_kept_under_the_persons_id(
-    client: Client, live_site: Site, provider: FakeProvider
+    client: Client, site: Site, provider: FakeProvider
 ) -> None:
-    events_of(say(client, live_site, "One", mode="live"))
-    events_of(say(client, live_site, "Two", mode="live"))
+    events_of(say(client, site, "One", mode="live"))
+    events_of(say(client, site, "Two", mode="live"))
     said = [str(message["content"]).strip() for message in provider.prompts[1]]
     assert said[-3:] == ["One", "Reply 1", "Two"]
     user = Membership.objects.get(role=Role.EDITOR).user
     session = ChatSession.objects.get()
     assert session.session_id == f"playground-{user.pk}-{CONVERSATION}"
-    history = ApiClient(live_site.api_key).history(session.session_id)
+    history = ApiClient(site.api_key).history(session.session_id)
     assert [message["content"] for message in history][::2] == ["One", "Two"]
 
 
-def test_the_owners_own_answers_are_given(client: Client, live_site: Site) -> None:
-    answer = FixedAnswer(channel=live_site.channel, question="Open?", answer="From nine")
+def test_the_owners_own_answers_are_given(client: Client, site: Site) -> None:
+    answer = FixedAnswer(channel=site.channel, question="Open?", answer="From nine")
     answer.full_clean(exclude=["question_normalized"])
     answer.save()
-    response = say(client, live_site, "open", mode="live")
+    response = say(client, site, "open", mode="live")
     assert events_of(response)[-1][1]["reply"] == "From nine"
     assert response["X-Gateway-Provider"] == "fixed"
 
 
-def test_two_people_do_not_share_a_conversation(client: Client, live_site: Site) -> None:
-    events_of(say(client, live_site))
-    events_of(say(log_in(live_site), live_site))
+def test_two_people_do_not_share_a_conversation(client: Client, site: Site) -> None:
+    events_of(say(client, site))
+    events_of(say(owner_client(site), site))
     assert ChatSession.objects.count() == 2
 
 
-def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_server: Any) -> None:
+def test_the_command_line_asks_the_same(client: Client, site: Site, live_server: Any) -> None:
     need_command("curl")
-    name, data = events_of(say(client, live_site, "It's “me”"))[0]
+    name, data = events_of(say(client, site, "It's “me”"))[0]
     assert name == "request"
     assert "YOUR_TEST_KEY" in data["curl"]
     command = data["curl"].replace("http://testserver", live_server.url)
-    command = command.replace("YOUR_TEST_KEY", live_site.test_key)
+    command = command.replace("YOUR_TEST_KEY", site.test_key)
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True
     )
@@ -190,25 +184,25 @@ def test_the_command_line_asks_the_same(client: Client, live_site: Site, live_se
     assert ChatSession.objects.count() == 1
 
 
-def test_no_key_is_needed_and_none_is_shown(client: Client, live_site: Site) -> None:
-    for key in live_site.channel.api_keys.all():
+def test_no_key_is_needed_and_none_is_shown(client: Client, site: Site) -> None:
+    for key in site.channel.api_keys.all():
         api_keys.revoke_api_key(api_key=key)
-    body = str(events_of(say(client, live_site)))
-    assert live_site.test_key not in body
+    body = str(events_of(say(client, site)))
+    assert site.test_key not in body
 
 
 # --- Errors -------------------------------------------------------------------------------------
 
 
-def test_every_simulation_can_be_had_for_free(client: Client, live_site: Site) -> None:
+def test_every_simulation_can_be_had_for_free(client: Client, site: Site) -> None:
     for name in REFUSALS:
-        response = say(client, live_site, simulate=name)
+        response = say(client, site, simulate=name)
         assert response.json()["code"] == name
         assert response.status_code in (403, 429)
         assert f"-H 'X-Simulate: {name}'" in response.json()["curl"]
-    failed = say(client, live_site, simulate="provider_error")
+    failed = say(client, site, simulate="provider_error")
     assert (failed.status_code, failed.json()["code"]) == (500, "provider_error")
-    events = events_of(say(client, live_site, simulate="midstream_error"))
+    events = events_of(say(client, site, simulate="midstream_error"))
     assert [name for name, _ in events].count("delta") == 5
     assert events[-1][0] == "error"
     assert events[-1][1]["code"] == "provider_error"
@@ -217,9 +211,9 @@ def test_every_simulation_can_be_had_for_free(client: Client, live_site: Site) -
 
 
 def test_a_paid_message_ignores_the_simulation(
-    client: Client, live_site: Site, provider: FakeProvider
+    client: Client, site: Site, provider: FakeProvider
 ) -> None:
-    events = events_of(say(client, live_site, mode="live", simulate="provider_error"))
+    events = events_of(say(client, site, mode="live", simulate="provider_error"))
     assert events[-1][0] == "done"
     assert "X-Simulate" not in events[0][1]["curl"]
 
@@ -228,7 +222,7 @@ def test_without_credits_paid_is_refused_and_free_works(db: None, provider: Fake
     poor = make_site(
         owner="poor@example.com", credit_amount=0, fallback_replies={"credits_exhausted": "Sorry"}
     )
-    client = log_in(poor)
+    client = owner_client(poor)
     response = say(client, poor, mode="live")
     assert response.status_code == 403
     body = response.json()
@@ -239,45 +233,41 @@ def test_without_credits_paid_is_refused_and_free_works(db: None, provider: Fake
 
 
 def test_the_channels_minute_is_one_for_api_and_playground(
-    client: Client, live_site: Site, clock: Any
+    client: Client, site: Site, clock: Any
 ) -> None:
-    channel_changes.update_channel(channel_id=str(live_site.channel.id), requests_per_minute=2)
-    events_of(say(client, live_site))
-    assert ApiClient(live_site.test_key).chat().status_code == 200
-    response = say(client, live_site)
+    channel_changes.update_channel(channel_id=str(site.channel.id), requests_per_minute=2)
+    events_of(say(client, site))
+    assert ApiClient(site.test_key).chat().status_code == 200
+    response = say(client, site)
     assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
     assert int(response["Retry-After"]) == response.json()["retry_after"]
-    assert ApiClient(live_site.test_key).chat().status_code == 429
+    assert ApiClient(site.test_key).chat().status_code == 429
 
 
-def test_the_channels_day_counts(client: Client, live_site: Site, provider: FakeProvider) -> None:
-    channel_changes.update_channel(channel_id=str(live_site.channel.id), daily_quota=1)
-    events_of(say(client, live_site, mode="live"))
-    response = say(client, live_site, mode="live")
+def test_the_channels_day_counts(client: Client, site: Site, provider: FakeProvider) -> None:
+    channel_changes.update_channel(channel_id=str(site.channel.id), daily_quota=1)
+    events_of(say(client, site, mode="live"))
+    response = say(client, site, mode="live")
     assert (response.status_code, response.json()["code"]) == (429, "daily_quota_reached")
 
 
-def test_a_channel_that_is_switched_off_says_so(client: Client, live_site: Site) -> None:
-    channel_changes.update_channel(channel_id=str(live_site.channel.id), is_enabled=False)
-    response = say(client, live_site)
+def test_a_channel_that_is_switched_off_says_so(client: Client, site: Site) -> None:
+    channel_changes.update_channel(channel_id=str(site.channel.id), is_enabled=False)
+    response = say(client, site)
     assert (response.status_code, response.json()["code"]) == (403, "site_disabled")
 
 
 @pytest.mark.parametrize("message", ["", "   ", "x" * 2001, "nul \x00"])
-def test_what_the_api_would_not_take_is_refused(
-    client: Client, live_site: Site, message: str
-) -> None:
-    response = say(client, live_site, message)
+def test_what_the_api_would_not_take_is_refused(client: Client, site: Site, message: str) -> None:
+    response = say(client, site, message)
     assert response.status_code == 400
     assert set(response.json()["fields"]) == {"message"}
     assert "curl" not in response.json()
 
 
 @pytest.mark.parametrize("conversation", ["", "short", "../../visitor-1", "a" * 41, "é" * 10])
-def test_nobody_writes_into_other_sessions(
-    client: Client, live_site: Site, conversation: str
-) -> None:
-    response = say(client, live_site, conversation=conversation)
+def test_nobody_writes_into_other_sessions(client: Client, site: Site, conversation: str) -> None:
+    response = say(client, site, conversation=conversation)
     assert response.status_code == 400
     assert "conversation" in response.json()["fields"]
     assert not ChatSession.objects.exists()
@@ -286,38 +276,38 @@ def test_nobody_writes_into_other_sessions(
 # --- Who may ------------------------------------------------------------------------------------
 
 
-def test_viewers_see_it_disabled_with_the_reason(live_site: Site) -> None:
-    viewer = log_in(live_site, Role.VIEWER)
-    html = show(viewer, live_site)
+def test_viewers_see_it_disabled_with_the_reason(site: Site) -> None:
+    viewer = member_client(site, Role.VIEWER)
+    html = show(viewer, site)
     assert "You are a viewer of this account" in html
     assert '<fieldset class="gw-plain gw-playground-inside" disabled>' in html
-    assert say(viewer, live_site).status_code == 403
+    assert say(viewer, site).status_code == 403
     assert not Message.objects.exists()
 
 
-def test_staff_guests_cannot_talk(live_site: Site, admin_client: Client) -> None:
+def test_staff_guests_cannot_talk(site: Site, admin_client: Client) -> None:
     session = admin_client.session
-    begin_staff_view(session, live_site.account_id)
+    begin_staff_view(session, site.account_id)
     session.save()
-    assert "as staff" in show(admin_client, live_site)
-    assert say(admin_client, live_site).status_code == 403
+    assert "as staff" in show(admin_client, site)
+    assert say(admin_client, site).status_code == 403
 
 
-def test_strangers_and_visitors_find_nothing(live_site: Site) -> None:
-    stranger = log_in(make_site(owner="stranger@example.com"))
-    assert say(stranger, live_site).status_code == 404
-    response = say(Client(), live_site)
+def test_strangers_and_visitors_find_nothing(site: Site) -> None:
+    stranger = owner_client(make_site(owner="stranger@example.com"))
+    assert say(stranger, site).status_code == 404
+    response = say(Client(), site)
     assert response.status_code == 302
     assert "/accounts/login/" in response["Location"]
     assert not Message.objects.exists()
 
 
-def test_a_forged_form_is_refused(client: Client, live_site: Site) -> None:
+def test_a_forged_form_is_refused(client: Client, site: Site) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
-    assert say(strict, live_site).status_code == 403
+    assert say(strict, site).status_code == 403
     page, send = (
-        reverse(f"console:{name}", args=(live_site.channel.id,))
+        reverse(f"console:{name}", args=(site.channel.id,))
         for name in ("playground", "playground_send")
     )
     assert client.get(send)["Location"] == page
@@ -330,14 +320,14 @@ def show(client: Client, site: Site) -> str:
 
 
 def test_the_page_needs_few_queries(
-    client: Client, live_site: Site, django_assert_max_num_queries: Any
+    client: Client, site: Site, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(10):
-        show(client, live_site)
+        show(client, site)
 
 
-def test_the_page_says_what_each_mode_costs(client: Client, live_site: Site) -> None:
-    html = show(client, live_site)
+def test_the_page_says_what_each_mode_costs(client: Client, site: Site) -> None:
+    html = show(client, site)
     assert "It costs nothing" in html
     assert "Each reply costs 1 credit per reply" in html
     assert 'value="test" checked' in html
@@ -349,14 +339,12 @@ def test_the_page_says_what_each_mode_costs(client: Client, live_site: Site) -> 
 
 
 @pytest.mark.postgres
-def test_holds_no_connection_while_it_streams(
-    client: Client, live_site: Site, settings: Any
-) -> None:
+def test_holds_no_connection_while_it_streams(client: Client, site: Site, settings: Any) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has a pool")
     # The middleware saves the log-in after the view, on its own connection.
     settings.SESSION_SAVE_EVERY_REQUEST = True
-    response = say(client, live_site)
+    response = say(client, site)
     body = iter(response.streaming_content)
     next(body)
     assert connection.connection is None
@@ -367,10 +355,10 @@ def test_holds_no_connection_while_it_streams(
 
 
 def test_who_leaves_is_charged_as_if_they_had_stayed(
-    client: Client, live_site: Site, provider: FakeProvider
+    client: Client, site: Site, provider: FakeProvider
 ) -> None:
     provider.script.append(reply("One two three four"))
-    response = say(client, live_site, mode="live")
+    response = say(client, site, mode="live")
     next(iter(response.streaming_content))
     response.close()
     assert charges() == 1

@@ -10,15 +10,15 @@ from channels import channel_changes
 from channels.models import AuditEntry, Channel, PromptVersion
 from channels.tests.factories import Site
 from conversations.models import Message
-from dashboard.tests.console_clients import (
+from tests.support.clients import (
     UNKNOWN,
+    ApiClient,
     assert_same_404,
     member_client,
     owner_client,
     page_of,
     staff_guest,
 )
-from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from channels.models import Account, AuditEntry, Invitation, Membership, User
 from channels.team import Role
 from channels.tests.factories import Site, make_site
 from dashboard.console.access import begin_staff_view
-from dashboard.tests.console_clients import ConsoleClient
+from tests.support.clients import ConsoleClient, log_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
@@ -30,15 +30,8 @@ def account(site: Site) -> Account:
 
 
 def client_of(email: str) -> Client:
-    client = ConsoleClient()
     user = User.objects.filter(email=email).first() or User.objects.create_user(email, PASSWORD)
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def owner(account: Account) -> Client:
-    return client_of("owner@example.com")
+    return log_in(user)
 
 
 def add(account: Account, email: str, role: str) -> Membership:
@@ -131,8 +124,7 @@ def test_strangers_ids_are_unknown_ones(account: Account, owner: Client, strange
 
 def test_staff_who_look_on_change_nothing(account: Account, owner: Client) -> None:
     invite(owner)
-    client = ConsoleClient()
-    client.force_login(User.objects.create_superuser("staff@example.com"))
+    client = log_in(User.objects.create_superuser("staff@example.com"))
     session = client.session
     begin_staff_view(session, account.id)
     session.save()

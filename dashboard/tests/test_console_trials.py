@@ -10,8 +10,7 @@ from django.test import Client
 
 from channels.tests.factories import Site
 from dashboard.console import trials
-from dashboard.tests.console_clients import owner_client
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, owner_client
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

@@ -20,25 +20,13 @@ from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from dashboard import charts
 from dashboard.charts import Series
-from dashboard.tests.console_clients import ConsoleClient, account_page
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, account_page, log_in
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 
 FORMULA = '=HYPERLINK("https://evil.example")'
-
-
-def log_in(email: str = "owner@example.com") -> Client:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email=email))
-    return client
-
-
-@pytest.fixture
-def owner(site: Site) -> Client:
-    return log_in()
 
 
 def csv_rows(response: Any) -> list[dict[str, str]]:
@@ -151,7 +139,7 @@ def test_a_viewer_may_look(site: Site) -> None:
     user = User.objects.create_user("viewer@example.com")
     Membership.objects.create(account=site.channel.account, user=user)
     for path in ("", "pages/", "days.csv", "requests.csv"):
-        assert log_in("viewer@example.com").get(f"/usage/{path}").status_code == 200
+        assert log_in(user).get(f"/usage/{path}").status_code == 200
 
 
 def test_top_pages_lead_to_their_figures(site: Site, owner: Client, provider: FakeProvider) -> None:

@@ -17,7 +17,8 @@ from django.urls import reverse
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from dashboard.tests.test_strangers import Tenant, make_tenant
-from gateway.tests.test_hostile_input import client_of, try_it
+from gateway.tests.test_hostile_input import try_it
+from tests.support.clients import log_in
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +34,7 @@ def tenant(provider: FakeProvider, db: None) -> Tenant:
 
 @pytest.fixture
 def boss(tenant: Tenant) -> Client:
-    return client_of(User.objects.create_superuser("boss@example.com"))
+    return log_in(User.objects.create_superuser("boss@example.com"))
 
 
 def page_of(model: type[Model], page: str, *args: Any) -> str:

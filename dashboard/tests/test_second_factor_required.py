@@ -14,10 +14,9 @@ from django.urls import reverse
 from channels.models import Account, AuditEntry, User
 from channels.tests.factories import Site
 from dashboard.login import gate
-from dashboard.tests.console_clients import log_in, member_client, owner_client, owner_of
 from dashboard.tests.test_accounts import SECRET
 from dashboard.tests.test_asking_again import address_of, pages
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, log_in, member_client, owner_client, owner_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 

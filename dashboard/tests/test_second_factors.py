@@ -14,7 +14,6 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.contrib.sessions.models import Session
-from django.test import Client
 from pytest_django import Settings
 
 from channels import second_factors
@@ -23,6 +22,7 @@ from channels.models import User
 from channels.second_factors import MEMBERS
 from common import crypto
 from gateway import rotation
+from tests.support.clients import try_password
 
 # A code lasts for 30 seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -61,8 +61,7 @@ def put(factor: Authenticator, text: str) -> None:
 
 
 def log_in_with(user: User, code: str) -> bool:
-    client = Client()
-    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    client = try_password(user.email, PASSWORD)
     response = client.post("/accounts/2fa/authenticate/", {"code": code})
     assert response.status_code in (200, 302)
     return "_auth_user_id" in client.session
@@ -109,8 +108,7 @@ def test_recovery_codes_work_once_each() -> None:
 
 def test_no_session_row_holds_a_secret_in_clear_during_activation() -> None:
     user = User.objects.create_user("anna@example.com", PASSWORD)
-    client = Client()
-    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    client = try_password(user.email, PASSWORD)
     page = client.get("/accounts/2fa/totp/activate/").content.decode()
     found = re.search(r'id="authenticator_secret" value="([A-Z2-7]+)"', page)
     assert found
@@ -127,8 +125,7 @@ def test_no_session_row_holds_a_secret_in_clear_during_activation() -> None:
 
 def test_a_pending_secret_that_cannot_be_read_is_drawn_again(settings: Settings) -> None:
     user = User.objects.create_user("anna@example.com", PASSWORD)
-    client = Client()
-    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    client = try_password(user.email, PASSWORD)
     client.get("/accounts/2fa/totp/activate/")
     session = client.session
     session["mfa.totp.secret"] = "row:t1:AAAA"

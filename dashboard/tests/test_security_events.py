@@ -16,8 +16,8 @@ from django.test import Client
 from channels.models import Account, AuditEntry, Membership, User
 from channels.tests.factories import Site
 from dashboard.login.events import abridged
-from dashboard.tests.console_clients import log_in, owner_of
 from dashboard.tests.test_accounts import PASSWORD, SECRET, code_now, link_in_mail, sign_up
+from tests.support.clients import log_in, owner_of, try_password
 
 # Codes and attempt counts last for seconds. A frozen clock keeps a test within one period.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "forget_attempts")]
@@ -43,9 +43,7 @@ def browser() -> Client:
 
 
 def try_log_in(name: str, password: str) -> Client:
-    client = browser()
-    client.post("/accounts/login/", {"login": name, "password": password})
-    return client
+    return try_password(name, password, browser())
 
 
 def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:

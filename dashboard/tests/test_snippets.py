@@ -42,12 +42,7 @@ Run = Callable[..., str]
 
 
 @pytest.fixture
-def live_site() -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def run(live_site: Site, live_server: Any, tmp_path: Path) -> Run:
+def run(site: Site, live_server: Any, tmp_path: Path) -> Run:
     """Return a function that runs a snippet and returns all its output."""
 
     def run_snippet(language: str, snippet: str, key: str = "", status: int | None = 0) -> str:
@@ -57,7 +52,7 @@ def run(live_site: Site, live_server: Any, tmp_path: Path) -> Run:
             language,
             snippet,
             base_url=live_server.url,
-            key=key or live_site.test_key,
+            key=key or site.test_key,
             model=MODEL,
         )
         path = tmp_path / found.file_name
@@ -101,19 +96,19 @@ def test_a_conversation_is_two_answers_in_one_session(run: Run, language: str) -
     assert len({message.session_id for message in asked}) == 1
 
 
-def test_curl_asks_and_reads_the_answer(run: Run, live_site: Site) -> None:
+def test_curl_asks_and_reads_the_answer(run: Run, site: Site) -> None:
     answer = json.loads(run("curl", "chat"))
     assert answer["reply"].startswith(DEMO)
     assert answer["session_id"] == "visitor-1"
-    assert len(ApiClient(live_site.test_key).history("visitor-1")) == 2
+    assert len(ApiClient(site.test_key).history("visitor-1")) == 2
 
 
 @pytest.mark.parametrize("language", PLAIN)
 def test_a_failure_that_passes_is_tried_again_and_paid_once(
-    run: Run, live_site: Site, provider: FakeProvider, language: str
+    run: Run, site: Site, provider: FakeProvider, language: str
 ) -> None:
     provider.fail()
-    output = run(language, "chat", live_site.api_key)
+    output = run(language, "chat", site.api_key)
     assert "Reply 2" in output
     assert "Reply 3" in output
     assert LedgerEntry.objects.exclude(hold_id=None).count() == 2
@@ -131,12 +126,12 @@ def test_a_refusal_is_said_with_its_code_and_the_owners_words(
     assert "Call us" in output
 
 
-def test_curl_gets_the_same_answer_again(run: Run, live_site: Site, provider: FakeProvider) -> None:
+def test_curl_gets_the_same_answer_again(run: Run, site: Site, provider: FakeProvider) -> None:
     provider.fail()
-    first = run("curl", "retry", live_site.api_key)
+    first = run("curl", "retry", site.api_key)
     # Its stderr says that it has tried again.
     assert "Reply 2" in first
-    assert "Reply 2" in run("curl", "retry", live_site.api_key)
+    assert "Reply 2" in run("curl", "retry", site.api_key)
     assert len(provider.requests) == 2
     assert LedgerEntry.objects.exclude(hold_id=None).count() == 1
 
@@ -160,10 +155,10 @@ def test_a_stream_is_put_together(run: Run, language: str) -> None:
 
 @pytest.mark.parametrize("language", PLAIN)
 def test_a_stream_that_breaks_off_is_an_error(
-    run: Run, live_site: Site, provider: FakeProvider, language: str
+    run: Run, site: Site, provider: FakeProvider, language: str
 ) -> None:
     provider.script.append(reply("Half of it BREAK"))
-    output = run(language, "stream", live_site.api_key, status=None)
+    output = run(language, "stream", site.api_key, status=None)
     assert "Half of it" in output
     assert "provider_error" in output
 
@@ -186,8 +181,8 @@ def test_curl_streams(run: Run) -> None:
 
 
 @pytest.mark.parametrize("language", ["curl", *PLAIN])
-def test_history_is_read_and_erased(run: Run, live_site: Site, language: str) -> None:
-    client = ApiClient(live_site.test_key)
+def test_history_is_read_and_erased(run: Run, site: Site, language: str) -> None:
+    client = ApiClient(site.test_key)
     assert client.chat("Is this kept?", "visitor-1").status_code == 200
     output = run(language, "history")
     assert "Is this kept?" in output
@@ -215,11 +210,11 @@ def test_openais_python_client_tells_errors(run: Run, provider: FakeProvider) ->
 
 
 @pytest.mark.sdk
-def test_openais_node_client_answers_and_streams(live_site: Site, live_server: Any) -> None:
+def test_openais_node_client_answers_and_streams(site: Site, live_server: Any) -> None:
     workspace = npm_workspace()
     for name in ("chat", "stream"):
         found = snippets.get_snippet(
-            "openai-node", name, base_url=live_server.url, key=live_site.test_key, model=MODEL
+            "openai-node", name, base_url=live_server.url, key=site.test_key, model=MODEL
         )
         (workspace / found.file_name).write_text(found.text)
         assert OPENING in run_in(workspace, "node", found.file_name)
@@ -230,14 +225,14 @@ def test_openais_node_client_answers_and_streams(live_site: Site, live_server: A
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_a_command_line_holds_any_message(
-    live_site: Site, live_server: Any, tmp_path: Path, is_stream: bool
+    site: Site, live_server: Any, tmp_path: Path, is_stream: bool
 ) -> None:
     need_command("curl")
     message = """It's «odd»: "$HOME" `id` \\n $(id) %s
     and @/etc/passwd ünïcode"""
     command = snippets.curl_for(
         base_url=live_server.url,
-        key=live_site.test_key,
+        key=site.test_key,
         message=message,
         session_id="s'1",
         is_stream=is_stream,
@@ -246,14 +241,14 @@ def test_a_command_line_holds_any_message(
         ["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True
     )
     assert DEMO in result.stdout.replace('"}\n\nevent: delta\ndata: {"text":"', "")
-    assert ApiClient(live_site.test_key).history("s'1")[0]["content"] == message
+    assert ApiClient(site.test_key).history("s'1")[0]["content"] == message
 
 
-def test_a_command_line_asks_for_a_simulation(live_site: Site, live_server: Any) -> None:
+def test_a_command_line_asks_for_a_simulation(site: Site, live_server: Any) -> None:
     need_command("curl")
     command = snippets.curl_for(
         base_url=live_server.url,
-        key=live_site.test_key,
+        key=site.test_key,
         message="Hello",
         session_id="s1",
         is_stream=False,

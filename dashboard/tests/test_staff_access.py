@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
@@ -24,22 +24,10 @@ from channels.models import (
 )
 from channels.tests.factories import Site
 from conversations.models import Feedback, Message
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, owner_client, staff_client, text_of
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
-
-
-def staff(*permissions: str, email: str = "helper@example.com") -> Client:
-    user = User.objects.create_user(email, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def text_of(response: Any) -> str:
-    return " ".join(response.content.decode().split())
 
 
 def entries(site: Site, action: str) -> list[AuditEntry]:
@@ -79,7 +67,7 @@ def test_moving_a_channel_ends_its_keys_and_is_in_both_logs(
 def test_who_may_change_channels_moves_none(
     site: Site, stranger: Site, permissions: tuple[str, ...]
 ) -> None:
-    client = staff(*permissions)
+    client = staff_client(*permissions)
     page = reverse("admin:channels_channel_change", args=[site.channel.pk])
     form = {
         "account": stranger.account_id,
@@ -94,7 +82,7 @@ def test_who_may_change_channels_moves_none(
     channel = Channel.objects.get(id=site.channel.id)
     assert (channel.account_id, channel.name) == (site.account_id, "Mine")
     (entry,) = entries(site, "channel.updated")
-    assert entry.actor_name == "helper@example.com"
+    assert entry.actor_name == "staff@example.com"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +146,7 @@ TEXTS = {
 @pytest.mark.parametrize("model", TEXTS)
 def test_text_is_read_with_a_reason_that_the_account_sees(talk: Site, model: str) -> None:
     label = model.split("_")[1]
-    client = staff(f"view_{label}")
+    client = staff_client(f"view_{label}")
     words = [f"the {who}&#x27;s" for who in TEXTS[model]]
     changelist = text_of(client.get(reverse(f"admin:{model}_changelist")))
     assert not any(word in changelist for word in words)
@@ -174,7 +162,7 @@ def test_text_is_read_with_a_reason_that_the_account_sees(talk: Site, model: str
     assert all(word in read for word in words)
     entry = entries(talk, "staff.read_text")[-1]
     assert entry.changes == {"reason": [None, "Ticket 7"]}
-    assert entry.actor_name == "helper@example.com"
+    assert entry.actor_name == "staff@example.com"
 
 
 ROWS: dict[str, Any] = {
@@ -185,7 +173,7 @@ ROWS: dict[str, Any] = {
 
 
 def test_text_is_not_read_without_the_permission(talk: Site) -> None:
-    client = staff("view_chatsession", "view_channel", "change_channel", "view_account")
+    client = staff_client("view_chatsession", "view_channel", "change_channel", "view_account")
     for model in TEXTS:
         page = reverse(f"admin:{model}_read_text", args=[ROWS[model].objects.all()[0].pk])
         assert client.post(page, {"reason": "Curious"}).status_code == 403
@@ -193,7 +181,7 @@ def test_text_is_not_read_without_the_permission(talk: Site) -> None:
 
 
 def test_a_guest_of_the_staff_leaves_a_trace_of_each_conversation(talk: Site) -> None:
-    client = staff("view_account", "view_ledgerentry", "view_message")
+    client = staff_client("view_account", "view_ledgerentry", "view_message")
     start = reverse("admin:view_as_owner", args=[talk.account_id])
     client.post(start, {"reason": "Ticket 8"})
     assert entries(talk, "staff.viewed_account")[0].changes == {"reason": [None, "Ticket 8"]}
@@ -213,8 +201,7 @@ def test_a_guest_of_the_staff_leaves_a_trace_of_each_conversation(talk: Site) ->
 
 
 def test_an_owner_who_reads_leaves_no_such_trace(talk: Site) -> None:
-    client = Client()
-    client.force_login(User.objects.get(email="owner@example.com"))
+    client = owner_client(talk)
     client.get("/conversations/")
     assert not entries(talk, "staff.read_text")
 
@@ -228,7 +215,7 @@ def account_form(account: Account, **changes: Any) -> dict[str, Any]:
 
 
 def test_an_account_is_disabled_with_a_reason_its_owner_reads(site: Site) -> None:
-    client = staff("change_account")
+    client = staff_client("change_account")
     account = Account.objects.get(id=site.account_id)
     page = reverse("admin:channels_account_change", args=[account.pk])
     assert "every API request" in text_of(client.get(page))
@@ -237,8 +224,7 @@ def test_an_account_is_disabled_with_a_reason_its_owner_reads(site: Site) -> Non
     assert ApiClient(site.api_key).get("/api/key").status_code == 200
     client.post(page, account_form(account, reason="Unpaid since May"))
     assert ApiClient(site.api_key).chat().json()["code"] == "site_disabled"
-    owner = Client()
-    owner.force_login(User.objects.get(email="owner@example.com"))
+    owner = owner_client(site)
     assert "Unpaid since May" in text_of(owner.get("/audit-log/", follow=True))
     # Enabling it again needs no reason.
     client.post(page, account_form(account, is_enabled="on"))
@@ -265,7 +251,7 @@ def test_a_superuser_who_takes_over_a_log_in_is_in_its_accounts_log(
 
 
 def test_a_person_added_without_superuser_chooses_the_password_by_mail() -> None:
-    client = staff("add_user", "change_user")
+    client = staff_client("add_user", "change_user")
     page = reverse("admin:channels_user_add")
     assert "password1" not in text_of(client.get(page))
     form = {"email": "new@example.com", "password1": "correct-horse-9", "usable_password": "true"}
@@ -275,7 +261,7 @@ def test_a_person_added_without_superuser_chooses_the_password_by_mail() -> None
 
 
 def test_a_prepared_provider_stays_off_until_a_superuser_turns_it_on(admin_client: Client) -> None:
-    client = staff("add_provider", "change_provider", "view_provider")
+    client = staff_client("add_provider", "change_provider", "view_provider")
     form = {"name": "mine", "base_url": "https://mine.example/v1", "is_enabled": "on"}
     form["new_key"] = "sk-mine"
     assert client.post(reverse("admin:channels_provider_add"), form).status_code == 302
@@ -291,7 +277,9 @@ def test_a_prepared_provider_stays_off_until_a_superuser_turns_it_on(admin_clien
 
 def test_grants_and_plans_need_the_permission_for_credits(site: Site) -> None:
     generous = Plan.objects.create(name="Generous", monthly_grant_microcredits=10**12)
-    client = staff("change_account", "change_plan", "add_redemptioncode", "change_redemptioncode")
+    client = staff_client(
+        "change_account", "change_plan", "add_redemptioncode", "change_redemptioncode"
+    )
     account = Account.objects.get(id=site.account_id)
     page = reverse("admin:channels_account_change", args=[account.pk])
     client.post(page, account_form(account, is_enabled="on", plan=generous.pk))
@@ -308,7 +296,7 @@ def test_grants_and_plans_need_the_permission_for_credits(site: Site) -> None:
 
 def test_accounts_are_found_by_what_their_owner_would_say(site: Site, stranger: Site) -> None:
     Channel.objects.filter(id=site.channel.id).update(site_url="https://bakery.example")
-    client = staff("view_account", "view_channel")
+    client = staff_client("view_account", "view_channel")
     ending = site.api_key[-4:]
     terms = ["owner@example.com", "bakery.example", ending, f"amgai_…{ending}"]
     terms.append(str(site.channel.id))
@@ -325,10 +313,10 @@ def test_accounts_are_found_by_what_their_owner_would_say(site: Site, stranger: 
 
 
 def test_the_palette_forgets_a_permission_with_the_next_search(site: Site) -> None:
-    client = staff("view_account")
+    client = staff_client("view_account")
     query = {"s": "owner@example.com", "extended": "1"}
     assert "Account" in text_of(client.get("/admin/search/", query))
-    User.objects.get(email="helper@example.com").user_permissions.clear()
+    User.objects.get(email="staff@example.com").user_permissions.clear()
     assert "owner@example.com" not in text_of(client.get("/admin/search/", query))
 
 

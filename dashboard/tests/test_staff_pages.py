@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -23,9 +22,8 @@ from channels.tests.factories import Site, make_site
 from common import heartbeat
 from conversations.models import FailedRequest
 from dashboard.staff import health, urls, worker
-from dashboard.tests.console_clients import ConsoleClient
 from gateway import tasks, verification
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, owner_client, staff_client, text_of
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -47,20 +45,8 @@ def form(*accounts: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def text_of(response: Any) -> str:
-    return " ".join(response.content.decode().split())
-
-
 def balance_of(account_id: int) -> int:
     return CreditAccount.objects.get(account_id=account_id).balance_microcredits
-
-
-def staff_with(*permissions: str) -> Client:
-    user = User.objects.create_user("staff@example.com", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 # --- The credits desk -----------------------------------------------------------------------------
@@ -191,7 +177,7 @@ def pages(site: Site) -> list[str]:
 
 
 def test_every_page_needs_a_permission(site: Site) -> None:
-    client = staff_with()
+    client = staff_client()
     for page in urls.urlpatterns:
         assert getattr(page.callback, "needs_permissions", ()), page.name
     for address in pages(site):
@@ -201,15 +187,14 @@ def test_every_page_needs_a_permission(site: Site) -> None:
 
 
 def test_nobody_else_sees_the_staffs_pages(site: Site) -> None:
-    owner = ConsoleClient()
-    owner.force_login(User.objects.get(email="owner@example.com"))
+    owner = owner_client(site)
     for address in pages(site):
         for client in (Client(), owner):
             assert client.post(address)["Location"].startswith("/admin/login/"), address
 
 
 def test_who_may_only_look_books_nothing(site: Site) -> None:
-    client = staff_with("view_account", "view_creditaccount", "view_ledgerentry")
+    client = staff_client("view_account", "view_creditaccount", "view_ledgerentry")
     assert client.post(DESK, form(site.account_id)).status_code == 403
     assert client.get(reverse("admin:timeline", args=[site.account_id])).status_code == 200
     assert "book_credits" not in text_of(client.get(reverse("admin:channels_account_changelist")))
@@ -260,7 +245,7 @@ def test_the_overview_sums_the_books(
 
 
 def test_staff_without_permissions_get_an_overview_without_figures(site: Site) -> None:
-    text = text_of(staff_with().get("/admin/"))
+    text = text_of(staff_client().get("/admin/"))
     assert "You have no permissions yet" in text
     assert "Credits of all accounts" not in text
     assert "owner@example.com" not in text
@@ -361,7 +346,7 @@ def test_codes_are_switched_off_and_on_and_nothing_else(admin_client: Client) ->
         assert code.is_enabled is is_enabled
     change = reverse("admin:billing_redemptioncode_change", args=[code.id])
     assert admin_client.post(change, {"amount_microcredits": "1"}).status_code == 403
-    client = staff_with("view_redemptioncode")
+    client = staff_client("view_redemptioncode")
     client.post(page, {"action": "disable", "_selected_action": [str(code.id)]})
     code.refresh_from_db()
     assert code.is_enabled
@@ -564,7 +549,7 @@ def test_only_superusers_give_powers_away(site: Site) -> None:
     boss = User.objects.create_superuser("boss@example.com")
     colleague = User.objects.create_user("colleague@example.com", is_staff=True)
     owner = User.objects.get(email="owner@example.com")
-    client = staff_with("change_user", "view_user")
+    client = staff_client("change_user", "view_user")
     page = reverse("admin:channels_user_change", args=[owner.pk])
     form_fields = client.get(page).context["adminform"].form.fields
     assert not {"is_superuser", "is_staff", "groups"} & set(form_fields)
@@ -595,7 +580,7 @@ def test_times_in_lists_say_that_they_are_utc(admin_client: Client, site: Site, 
 def test_the_link_to_codes_is_for_who_may_see_or_make_some(
     permissions: tuple[str, ...], leads_to: str | None
 ) -> None:
-    client = staff_with(*permissions)
+    client = staff_client(*permissions)
     links = {one["title"]: one["url"] for one in client.get("/admin/").context["links"]}
     assert links.get("Redemption codes") == (leads_to and reverse(leads_to))
     if leads_to:

@@ -8,7 +8,7 @@ from django.test import Client
 
 from channels.models import Membership, Provider, User
 from channels.tests.factories import Site
-from dashboard.tests.console_clients import ConsoleClient
+from tests.support.clients import log_in
 
 pytestmark = pytest.mark.django_db
 
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.django_db
 def staff(*permissions: str) -> tuple[User, Client]:
     user = User.objects.create_user("helper@example.com", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = ConsoleClient()
-    client.force_login(user)
-    return user, client
+    return user, log_in(user)
 
 
 def test_staff_cannot_raise_their_own_powers_through_a_group() -> None:

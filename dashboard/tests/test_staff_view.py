@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
@@ -15,7 +14,7 @@ from channels.models import AuditEntry, User
 from channels.tests.factories import Site
 from dashboard.console import urls as console_urls
 from dashboard.console.access import STAFF_VIEW_LASTS, STAFF_VIEW_SESSION_KEY, begin_staff_view
-from dashboard.tests.console_clients import ConsoleClient, page_of
+from tests.support.clients import owner_client, page_of, staff_client
 
 pytestmark = pytest.mark.django_db
 
@@ -24,18 +23,10 @@ GUEST = ("view_account", "view_ledgerentry", "view_message")
 PAGES: list[Any] = [page for page in console_urls.urlpatterns if isinstance(page, URLPattern)]
 
 
-def staff(*permissions: str) -> Client:
-    user = User.objects.create_user("staff@example.com", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = ConsoleClient()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def guest(site: Site) -> Client:
     """A staff member who looks at the site's account."""
-    client = staff(*GUEST)
+    client = staff_client(*GUEST)
     response = client.post(reverse("admin:view_as_owner", args=[site.account_id]))
     assert response.status_code == 302
     assert response["Location"] == "/"
@@ -51,7 +42,7 @@ def test_every_start_is_in_the_accounts_audit_log(guest: Client, site: Site) -> 
 
 
 def test_asking_alone_opens_nothing(site: Site) -> None:
-    client = staff(*GUEST)
+    client = staff_client(*GUEST)
     response = client.get(reverse("admin:view_as_owner", args=[site.account_id]))
     assert response.status_code == 200
     assert STAFF_VIEW_SESSION_KEY not in client.session
@@ -123,7 +114,7 @@ def test_leaving_leads_back_to_the_account(guest: Client, site: Site) -> None:
 @pytest.mark.parametrize("missing", GUEST)
 def test_without_the_permissions_nobody_looks(site: Site, missing: str) -> None:
     """Permission to list accounts does not yet allow reading what visitors wrote."""
-    client = staff("view_user", *(one for one in GUEST if one != missing))
+    client = staff_client("view_user", *(one for one in GUEST if one != missing))
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.get(url).status_code == 403
     assert client.post(url).status_code == 403
@@ -136,8 +127,7 @@ def test_a_permission_taken_away_ends_the_view_at_once(guest: Client, site: Site
 
 
 def test_owners_cannot_get_there(site: Site) -> None:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email="owner@example.com"))
+    client = owner_client(site)
     url = reverse("admin:view_as_owner", args=[site.account_id])
     assert client.post(url)["Location"].startswith("/admin/login/")
     session = client.session
@@ -147,7 +137,7 @@ def test_owners_cannot_get_there(site: Site) -> None:
 
 
 def test_an_unknown_account_is_not_found(site: Site) -> None:
-    assert staff(*GUEST).get("/admin/accounts/999999/view/").status_code == 404
+    assert staff_client(*GUEST).get("/admin/accounts/999999/view/").status_code == 404
 
 
 def enter_password_again(client: Client) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.test import Client
 from django.urls import URLPattern
 from django.utils import timezone
 
@@ -26,9 +25,8 @@ from channels import audit, channel_changes
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
-from dashboard.tests.console_clients import ConsoleClient
 from gateway.tests.test_policies import CONSOLE
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, log_in
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -130,12 +128,6 @@ def address_of(pattern: URLPattern, values: dict[str, Any]) -> str:
     )
 
 
-def logged_in(user: User) -> Client:
-    client = ConsoleClient(raise_request_exception=False)
-    client.force_login(user)
-    return client
-
-
 def rows_of(account: Account) -> dict[str, Any]:
     """Return everything in the database that belongs to an account."""
     found: dict[str, Any] = {}
@@ -184,7 +176,7 @@ def test_a_strangers_id_is_answered_as_an_unknown_one(
     before = rows_of(theirs.account)
     # In one test, because creating two tenants takes longer than trying most URLs.
     for role in ("owner", "editor", "viewer"):
-        client = logged_in(mine.people[role])
+        client = log_in(mine.people[role], raise_request_exception=False)
         for chosen in foreign_choices(names_of(pattern), mine, theirs):
             values = {name: IDS[name][0](mine) for name in chosen}
             foreign = {name for name in chosen if chosen[name] == "foreign"}
@@ -219,7 +211,7 @@ def shape_of(response: Any) -> str:
 
 @pytest.mark.parametrize("role", ["owner", "editor", "viewer"])
 def test_no_page_shows_a_strangers_words(role: str, mine: Tenant, theirs: Tenant) -> None:
-    client = logged_in(mine.people[role])
+    client = log_in(mine.people[role], raise_request_exception=False)
     own = {name: find(mine) for name, (find, _) in IDS.items()}
     their_channel = theirs.site.channel.id
     for pattern in CONSOLE:
@@ -237,7 +229,7 @@ def test_no_page_shows_a_strangers_words(role: str, mine: Tenant, theirs: Tenant
         ):
             response = client.get(path + query)
             assert response.status_code < 500, (path, query, response.status_code)
-            body = b"".join(response.streaming_content) if response.streaming else response.content  # type: ignore[attr-defined]
+            body = b"".join(response.streaming_content) if response.streaming else response.content
             text = body.decode(errors="replace").replace(query[1:], "")
             asked = query.partition("=")[2]
             # The filter's field may repeat what was searched for, but not the tenant's own text.
@@ -252,7 +244,7 @@ def test_no_page_shows_a_strangers_words(role: str, mine: Tenant, theirs: Tenant
 def test_a_strangers_id_in_a_form_has_no_effect(
     pattern: URLPattern, mine: Tenant, theirs: Tenant
 ) -> None:
-    client = logged_in(mine.people["owner"])
+    client = log_in(mine.people["owner"], raise_request_exception=False)
     before = rows_of(theirs.account)
     form = {
         "account": theirs.account.pk,
@@ -275,7 +267,7 @@ def test_a_strangers_id_in_a_form_has_no_effect(
 @pytest.mark.parametrize("kind", ["owner", "editor", "viewer", "stranger"])
 def test_no_page_of_the_staff_opens_to_others(kind: str, mine: Tenant, theirs: Tenant) -> None:
     user = theirs.people["owner"] if kind == "stranger" else mine.people[kind]
-    client = logged_in(user)
+    client = log_in(user, raise_request_exception=False)
     for model in admin.site._registry:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         row = model._default_manager.first()

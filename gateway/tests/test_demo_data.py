@@ -16,10 +16,9 @@ from billing.models import DailyUsage
 from channels.models import Account, Channel, User
 from channels.tests.factories import Site, make_site
 from conversations.models import ChatSession, FailedRequest, Message
-from dashboard.tests.console_clients import ConsoleClient
 from gateway import provisioning, verification
 from gateway.demo import tenants
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, log_in
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -62,8 +61,7 @@ def test_the_first_login_sees_a_good_share() -> None:
     run(*SMALL)
     account = Account.objects.get(members__email=provisioning.FIRST_EMAIL)
     assert Message.objects.filter(channel__account=account).exists()
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email=provisioning.FIRST_EMAIL))
+    client = log_in(User.objects.get(email=provisioning.FIRST_EMAIL))
     for path in ("/usage/?range=30d", "/conversations/"):
         assert client.get(path).status_code == 200
     assert "These totals equal the ledger" in client.get("/usage/?range=30d").content.decode()

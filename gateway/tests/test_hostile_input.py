@@ -13,9 +13,9 @@ from django.urls import URLPattern
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
 from dashboard.staff import urls as staff_urls
-from dashboard.tests.console_clients import ConsoleClient
 from dashboard.tests.test_strangers import IDS, Tenant, address_of, make_tenant, names_of
 from gateway.tests.test_policies import CONSOLE
+from tests.support.clients import log_in
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -42,12 +42,6 @@ FORM_NAMES = (
     "action", "_selected_action", "index", "prompt", "ids", "account", "account_id", "draft",
     "request_id", "send_id", "turn", "history", "stream", "delay", "credits", "csv",
 )  # fmt: skip
-
-
-def client_of(user: User) -> Client:
-    client = ConsoleClient(raise_request_exception=True)
-    client.force_login(user)
-    return client
 
 
 def body_of(response: Any) -> bytes:
@@ -94,7 +88,7 @@ def tenant(provider: FakeProvider, db: None) -> Tenant:
 def test_no_page_of_the_console_fails(pattern: URLPattern, tenant: Tenant) -> None:
     if pattern.name == "logout":
         return
-    client = client_of(tenant.people["owner"])
+    client = log_in(tenant.people["owner"])
     values = {name: find(tenant) for name, (find, _) in IDS.items()}
     paths = [address_of(pattern, values)]
     numbers = [
@@ -118,11 +112,11 @@ def staff_paths(tenant: Tenant) -> list[str]:
 
 
 def test_no_page_of_the_staff_fails(tenant: Tenant, admin_user: User) -> None:
-    assert failures_of(client_of(admin_user), staff_paths(tenant)) == []
+    assert failures_of(log_in(admin_user), staff_paths(tenant)) == []
 
 
 def test_no_list_of_the_staff_fails(tenant: Tenant, admin_user: User) -> None:
-    client, failed = client_of(admin_user), []
+    client, failed = log_in(admin_user), []
     for model in admin.site._registry:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         for value in ("\x00", "\ud800", "9" * 30):

@@ -29,11 +29,10 @@ from channels.errors import ProviderError
 from channels.models import AuditEntry, LoginSession, Plan, Route, RouteTraits, User
 from conversations.models import ChatSession, UsageRollup, WaitingTurn
 from dashboard.staff import urls as staff_urls
-from dashboard.tests.console_clients import log_in, staff_guest
 from dashboard.tests.test_strangers import IDS, OUR_APPS, Tenant, address_of, make_tenant
 from gateway import verification
 from gateway.tests.test_policies import CONSOLE
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, log_in, staff_guest
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db

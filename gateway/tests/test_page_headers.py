@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from django.test import RequestFactory
 
-from channels.models import User
 from channels.tests.factories import Site
 from common.api.middleware import path_for_log
-from dashboard.tests.console_clients import ConsoleClient
+from tests.support.clients import owner_client
 
 pytestmark = pytest.mark.django_db
 
@@ -18,8 +17,7 @@ pytestmark = pytest.mark.django_db
     ["/", "/conversations/", "/credits/", "/credits/export.csv", "/team/", "/no/such/", "/admin/"],
 )
 def test_no_cache_keeps_a_page(path: str, site: Site) -> None:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email="owner@example.com"))
+    client = owner_client(site)
     response = client.get(path)
     assert "no-store" in response["Cache-Control"]
     assert "unsafe" not in response["Content-Security-Policy"]
@@ -41,8 +39,7 @@ def test_no_cache_keeps_a_page(path: str, site: Site) -> None:
     ],
 )
 def test_a_day_at_the_end_of_time_is_no_fault(path: str, day: str, site: Site) -> None:
-    client = ConsoleClient()
-    client.force_login(User.objects.get(email="owner@example.com"))
+    client = owner_client(site)
     response = client.get(path.format(day))
     assert response.status_code < 500
     assert b"".join(response) is not None

@@ -10,6 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from channels.models import User
+from tests.support.clients import try_password
 
 pytestmark = pytest.mark.django_db
 
@@ -34,9 +35,8 @@ def link_in_mail() -> str:
 
 @pytest.mark.parametrize("is_overlap", [True, False])
 def test_a_log_in_lasts_as_long_as_the_overlap(settings: Settings, is_overlap: bool) -> None:
-    client = Client()
     user = User.objects.create_superuser("anna@example.com", PASSWORD)
-    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    client = try_password(user.email, PASSWORD)
     assert client.get("/admin/").status_code == 200
     swap(settings, is_overlap=is_overlap)
     assert client.get("/admin/").status_code == (200 if is_overlap else 302)

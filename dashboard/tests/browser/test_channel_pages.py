@@ -12,8 +12,7 @@ from channels.models import Channel
 from channels.tests.factories import Site, make_site
 from conversations.models import ChatSession, Message
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
-from dashboard.tests.console_clients import owner_client, page_of
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, owner_client, page_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PAGES = ("", "keys/", "prompt/", "own-answers/")

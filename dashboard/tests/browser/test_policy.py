@@ -16,10 +16,10 @@ from playwright.sync_api import Page, expect
 from channels.models import Route, User
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.browser.visitors import NewVisitor, Watched
-from dashboard.tests.console_clients import log_in
 from dashboard.tests.test_strangers import IDS, Tenant, address_of
 from gateway.tests.test_hostile_text import MARK, make_hostile_tenant
 from gateway.tests.test_policies import CONSOLE
+from tests.support.clients import log_in
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

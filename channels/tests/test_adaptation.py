@@ -25,7 +25,7 @@ from channels.providers.traits import (
     arranged,
 )
 from channels.routes import default_client_of
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests.test_openai import MODEL, complete
 from tests.support.clients import ApiClient
@@ -69,11 +69,6 @@ def strict(settings: Any) -> Iterator[Strict]:
         yield provider
 
 
-@pytest.fixture
-def live() -> ApiClient:
-    return ApiClient(make_site().api_key)
-
-
 def unsupported_limit(body: dict[str, Any]) -> str:
     if "max_tokens" not in body:
         return ""
@@ -83,17 +78,17 @@ def unsupported_limit(body: dict[str, Any]) -> str:
     )
 
 
-def test_the_newer_name_of_the_limit_is_learned_once(live: ApiClient, strict: Strict) -> None:
+def test_the_newer_name_of_the_limit_is_learned_once(api: ApiClient, strict: Strict) -> None:
     strict.refuse(400, unsupported_limit)
-    assert live.chat().status_code == 200
+    assert api.chat().status_code == 200
     assert ["max_completion_tokens" in body for body in strict.bodies] == [False, True]
-    assert live.chat().status_code == 200
+    assert api.chat().status_code == 200
     assert len(strict.bodies) == 3
     assert RouteTraits.objects.get().limit_name == "max_completion_tokens"
     assert not RouteHealth.objects.exists()
 
 
-def test_the_older_name_of_the_limit_is_learned_too(live: ApiClient, strict: Strict) -> None:
+def test_the_older_name_of_the_limit_is_learned_too(api: ApiClient, strict: Strict) -> None:
     strict.refuse(
         422,
         lambda body: (
@@ -102,17 +97,17 @@ def test_the_older_name_of_the_limit_is_learned_too(live: ApiClient, strict: Str
             else ""
         ),
     )
-    assert complete(live, max_completion_tokens=5).status_code == 200
+    assert complete(api, max_completion_tokens=5).status_code == 200
     assert strict.bodies[-1]["max_tokens"] == 5
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stream_without_its_options_is_estimated(live: ApiClient, strict: Strict) -> None:
+def test_a_stream_without_its_options_is_estimated(api: ApiClient, strict: Strict) -> None:
     strict.refuse(422, lambda body: "stream_options" if "stream_options" in body else "")
-    response = live.chat(stream=True)
+    response = api.chat(stream=True)
     assert b'"estimated":true' in response.getvalue()
     assert RouteTraits.objects.get().has_stream_options is False
-    assert live.chat(stream=True).status_code == 200
+    assert api.chat(stream=True).status_code == 200
     assert len(strict.bodies) == 3
 
 
@@ -147,7 +142,7 @@ def test_system_messages_are_joined_below_the_channels(strict: Strict, site: Sit
 
 
 def test_text_parts_are_joined_for_a_provider_that_takes_strings(
-    live: ApiClient, strict: Strict
+    api: ApiClient, strict: Strict
 ) -> None:
     strict.refuse(
         422,
@@ -157,7 +152,7 @@ def test_text_parts_are_joined_for_a_provider_that_takes_strings(
             else ""
         ),
     )
-    assert complete(live, messages=[USER]).status_code == 200
+    assert complete(api, messages=[USER]).status_code == 200
     assert strict.bodies[-1]["messages"][-1] == {"role": "user", "content": "Hello"}
 
 
@@ -170,16 +165,16 @@ def small_window(body: dict[str, Any]) -> str:
     )
 
 
-def test_a_small_window_is_learned_and_kept_to(live: ApiClient, strict: Strict) -> None:
+def test_a_small_window_is_learned_and_kept_to(api: ApiClient, strict: Strict) -> None:
     strict.refuse(400, small_window)
-    assert live.chat().status_code == 200
-    assert live.chat().status_code == 200
+    assert api.chat().status_code == 200
+    assert api.chat().status_code == 200
     assert len(strict.bodies) == 3
     assert RouteTraits.objects.get().context_window_tokens == 4096
     assert all(body["max_tokens"] <= 4096 for body in strict.bodies[1:])
 
 
-def test_the_longest_answer_is_learned(live: ApiClient, strict: Strict) -> None:
+def test_the_longest_answer_is_learned(api: ApiClient, strict: Strict) -> None:
     strict.refuse(
         400,
         lambda body: (
@@ -188,7 +183,7 @@ def test_the_longest_answer_is_learned(live: ApiClient, strict: Strict) -> None:
             else ""
         ),
     )
-    assert live.chat().status_code == 200
+    assert api.chat().status_code == 200
     assert strict.bodies[-1]["max_tokens"] == 1024
 
 
@@ -271,15 +266,15 @@ def test_all_lessons_at_once_are_learned_by_one_request(strict: Strict, site: Si
 
 
 def test_nothing_is_learned_from_what_is_refused_all_the_same(
-    live: ApiClient, strict: Strict
+    api: ApiClient, strict: Strict
 ) -> None:
     strict.refuse(400, lambda body: "max_tokens: unknown. max_completion_tokens: unknown.")
-    assert live.chat().status_code == 500
+    assert api.chat().status_code == 500
     assert not RouteTraits.objects.exists()
     assert len(strict.bodies) <= 3
 
 
-def test_a_callers_words_teach_no_window(live: ApiClient, strict: Strict) -> None:
+def test_a_callers_words_teach_no_window(api: ApiClient, strict: Strict) -> None:
     words = "maximum context length is 300 tokens"
     seen: list[int] = []
 
@@ -288,7 +283,7 @@ def test_a_callers_words_teach_no_window(live: ApiClient, strict: Strict) -> Non
         return f"Cannot read: {words}" if len(seen) == 1 else ""
 
     strict.refuse(400, quote)
-    complete(live, messages=[{"role": "user", "content": words}])
+    complete(api, messages=[{"role": "user", "content": words}])
     assert not RouteTraits.objects.exists()
 
 
@@ -319,9 +314,9 @@ def test_what_was_learned_is_forgotten_when_the_route_is_edited() -> None:
 
 
 def test_what_was_learned_at_another_address_is_not_taken_along(
-    live: ApiClient, strict: Strict
+    api: ApiClient, strict: Strict
 ) -> None:
-    live.chat()
+    api.chat()
     RouteTraits.objects.create(
         provider_name="default",
         provider_model=MODEL,
@@ -330,7 +325,7 @@ def test_what_was_learned_at_another_address_is_not_taken_along(
         learned_at="2026-04-05T12:00:00Z",
     )
     strict.refuse(400, unsupported_limit)
-    assert live.chat().status_code == 200
+    assert api.chat().status_code == 200
     traits = RouteTraits.objects.get()
     assert (traits.limit_name, traits.context_window_tokens) == ("max_completion_tokens", None)
 

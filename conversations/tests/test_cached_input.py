@@ -10,7 +10,7 @@ import pytest
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.providers.base import Completion, Usage
-from channels.tests.factories import make_site, set_prices
+from channels.tests.factories import Site, make_site, set_prices
 from channels.tests.test_openai_stream import DONE, chunk, served
 from common.money import format_credits
 from conversations.models import Message
@@ -36,10 +36,10 @@ both_ways = pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "s
 
 
 @pytest.fixture
-def live() -> ApiClient:
+def site() -> Site:
     site = make_site()
     set_prices(**PRICES)
-    return ApiClient(site.api_key)
+    return site
 
 
 def pieces_of(usage: Any, *, is_stream: bool) -> tuple[list[bytes], dict[str, str]]:
@@ -53,15 +53,15 @@ def pieces_of(usage: Any, *, is_stream: bool) -> tuple[list[bytes], dict[str, st
     return [orjson.dumps({"choices": [choice]} | told)], {"content_type": "application/json"}
 
 
-def ask(live: ApiClient, path: str, *, is_stream: bool, **headers: str) -> dict[str, Any]:
+def ask(api: ApiClient, path: str, *, is_stream: bool, **headers: str) -> dict[str, Any]:
     """Return the usage of an answer, and for the chat also its credits."""
     more: dict[str, Any] = {"stream": is_stream, "headers": headers}
     if path == "chat":
-        response = live.chat(**more)
+        response = api.chat(**more)
     elif is_stream:
-        response = complete(live, stream_options={"include_usage": True}, **more)
+        response = complete(api, stream_options={"include_usage": True}, **more)
     else:
-        response = complete(live, **more)
+        response = complete(api, **more)
     body: dict[str, Any]
     if not is_stream:
         body = response.json()
@@ -128,13 +128,13 @@ SHAPES: dict[str, tuple[dict[str, Any], int | None, int | None]] = {
 @both_paths
 @pytest.mark.parametrize("shape", SHAPES)
 def test_reply_receipt_totals_and_ledger_agree_to_the_microcredit(
-    live: ApiClient, settings: Any, shape: str, path: str, is_stream: bool
+    api: ApiClient, settings: Any, shape: str, path: str, is_stream: bool
 ) -> None:
     more, cached, reasoning = SHAPES[shape]
     pieces, options = pieces_of(TOLD | more, is_stream=is_stream)
     headers = ORDER | {"Idempotency-Key": "k"}
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        answer = ask(live, path, is_stream=is_stream, **headers)
+        answer = ask(api, path, is_stream=is_stream, **headers)
     usage: dict[str, Any] = TOLD | {"total_tokens": 70}
     if cached is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": cached}
@@ -144,7 +144,7 @@ def test_reply_receipt_totals_and_ledger_agree_to_the_microcredit(
     assert answer["usage"] == usage
     assert charged() == price
 
-    receipt = live.get("/api/usage/order-7").json()
+    receipt = api.get("/api/usage/order-7").json()
     assert receipt["usage"] == usage | {"estimated": False}
     assert receipt["price"] == {
         "per_reply": "1.000000",
@@ -155,11 +155,11 @@ def test_reply_receipt_totals_and_ledger_agree_to_the_microcredit(
     assert receipt["credits"]["charged"] == format_credits(price)
     if path == "chat":
         assert answer["credits"]["charged"] == format_credits(price)
-    total = live.get("/api/usage").json()["total"]
+    total = api.get("/api/usage").json()["total"]
     assert (total["prompt_tokens"], total["completion_tokens"]) == (50, 20)
     assert total["credits"] == format_credits(price)
 
-    assert ask(live, path, is_stream=is_stream, **headers) == answer
+    assert ask(api, path, is_stream=is_stream, **headers) == answer
     assert LedgerEntry.objects.filter(kind="charge").count() == 1
     assert Hold.objects.get().amount_microcredits > price
     assert_books_agree()
@@ -168,26 +168,26 @@ def test_reply_receipt_totals_and_ledger_agree_to_the_microcredit(
 @both_ways
 @both_paths
 def test_without_a_price_of_its_own_cached_input_costs_as_any(
-    live: ApiClient, settings: Any, path: str, is_stream: bool
+    api: ApiClient, settings: Any, path: str, is_stream: bool
 ) -> None:
     LanguageModel.objects.update(price_per_1k_cached_input_tokens_microcredits=None)
     usage = TOLD | {"prompt_tokens_details": {"cached_tokens": 30}}
     pieces, options = pieces_of(usage, is_stream=is_stream)
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        answer = ask(live, path, is_stream=is_stream, **ORDER)
+        answer = ask(api, path, is_stream=is_stream, **ORDER)
     assert answer["usage"]["prompt_tokens_details"] == {"cached_tokens": 30}
     assert charged() == FLAT + 50 * INPUT + 20 * OUTPUT
-    assert "per_1k_cached_input_tokens" not in live.get("/api/usage/order-7").json()["price"]
+    assert "per_1k_cached_input_tokens" not in api.get("/api/usage/order-7").json()["price"]
     assert_books_agree()
 
 
 @both_paths
-def test_cached_input_can_be_free(live: ApiClient, settings: Any, path: str) -> None:
+def test_cached_input_can_be_free(api: ApiClient, settings: Any, path: str) -> None:
     set_prices(price_per_1k_cached_input_tokens_microcredits=0)
     usage = TOLD | {"prompt_tokens_details": {"cached_tokens": 50}}
     pieces, options = pieces_of(usage, is_stream=False)
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        ask(live, path, is_stream=False)
+        ask(api, path, is_stream=False)
     assert charged() == FLAT + 20 * OUTPUT
     assert_books_agree()
 
@@ -195,7 +195,7 @@ def test_cached_input_can_be_free(live: ApiClient, settings: Any, path: str) -> 
 @both_paths
 @pytest.mark.parametrize("input_price", [0, 400_000])
 def test_a_cached_price_above_that_of_input_never_charges_above_the_hold(
-    live: ApiClient, settings: Any, path: str, input_price: int
+    api: ApiClient, settings: Any, path: str, input_price: int
 ) -> None:
     """Such a price bypasses the form's check. The hold counts all input at the input price."""
     set_prices(
@@ -206,7 +206,7 @@ def test_a_cached_price_above_that_of_input_never_charges_above_the_hold(
     usage = TOLD | {"prompt_tokens_details": {"cached_tokens": 50}}
     pieces, options = pieces_of(usage, is_stream=False)
     with served(*pieces, **options) as settings.PROVIDER_BASE_URL:
-        ask(live, path, is_stream=False)
+        ask(api, path, is_stream=False)
     hold = Hold.objects.get()
     assert charged() == hold.captured_microcredits == hold.amount_microcredits
     assert Message.objects.get(role="assistant").charged_microcredits == charged()
@@ -215,11 +215,11 @@ def test_a_cached_price_above_that_of_input_never_charges_above_the_hold(
 
 @both_paths
 def test_an_estimate_knows_nothing_of_the_cache(
-    live: ApiClient, provider: FakeProvider, path: str
+    api: ApiClient, provider: FakeProvider, path: str
 ) -> None:
     absurd = Usage(10**6, 20, cached_input_tokens=10**6, reasoning_tokens=3)
     provider.script.append(Completion("Hi!", "stop", absurd))
-    usage = ask(live, path, is_stream=False)["usage"]
+    usage = ask(api, path, is_stream=False)["usage"]
     assert usage["estimated"] is True
     assert "prompt_tokens_details" not in usage
     assert charged() == FLAT + usage["prompt_tokens"] * INPUT + usage["completion_tokens"] * OUTPUT
@@ -227,20 +227,20 @@ def test_an_estimate_knows_nothing_of_the_cache(
 
 
 def test_a_loss_is_booked_at_the_price_of_what_was_cached(
-    live: ApiClient, provider: FakeProvider
+    api: ApiClient, provider: FakeProvider
 ) -> None:
     used = Usage(50, 20, cached_input_tokens=30)
     provider.script.append(Completion("", "content_filter", used))
-    assert live.chat().json()["code"] == "content_filtered"
+    assert api.chat().json()["code"] == "content_filtered"
     loss = LedgerEntry.objects.get(kind="absorbed").amount_microcredits
     assert loss == FLAT + 20 * INPUT + 30 * CACHED + 20 * OUTPUT
     assert charged() == 0
     assert_books_agree()
 
 
-def test_the_catalogue_tells_the_cached_price_where_there_is_one(live: ApiClient) -> None:
-    (first, *_) = live.get("/api/models").json()["models"]
+def test_the_catalogue_tells_the_cached_price_where_there_is_one(api: ApiClient) -> None:
+    (first, *_) = api.get("/api/models").json()["models"]
     assert first["price"]["per_1k_cached_input_tokens"] == "0.100000"
     LanguageModel.objects.update(price_per_1k_cached_input_tokens_microcredits=None)
-    (first, *_) = live.get("/api/models").json()["models"]
+    (first, *_) = api.get("/api/models").json()["models"]
     assert "per_1k_cached_input_tokens" not in first["price"]

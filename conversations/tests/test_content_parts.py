@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 
-from channels.tests.factories import make_site
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests import test_openai_streaming, test_responses_streaming
 from conversations.tests.test_openai import HELLO, assert_books_agree, complete
@@ -48,15 +47,10 @@ def painter(settings: Any) -> Iterator[Painter]:
         yield provider
 
 
-@pytest.fixture
-def live() -> ApiClient:
-    return ApiClient(make_site().api_key)
-
-
-def message_of(live: ApiClient) -> dict[str, Any]:
+def message_of(api: ApiClient) -> dict[str, Any]:
     """Return a completion's message. Checks that a stream carries the same message."""
-    message: dict[str, Any] = complete(live).json()["choices"][0]["message"]
-    chunks = test_openai_streaming.parse(complete(live, stream=True).getvalue())
+    message: dict[str, Any] = complete(api).json()["choices"][0]["message"]
+    chunks = test_openai_streaming.parse(complete(api, stream=True).getvalue())
     streamed: dict[str, Any] = {}
     for delta in test_openai_streaming.deltas(chunks):
         streamed |= {name: value for name, value in delta.items() if value}
@@ -64,53 +58,53 @@ def message_of(live: ApiClient) -> dict[str, Any]:
     return message
 
 
-def test_v1_gets_parts_that_are_no_text_beside_the_text(live: ApiClient, painter: Painter) -> None:
-    message = message_of(live)
+def test_v1_gets_parts_that_are_no_text_beside_the_text(api: ApiClient, painter: Painter) -> None:
+    message = message_of(api)
     assert (message["content"], message["content_parts"]) == ("Here:", [IMAGE])
     painter.message = {"content": [IMAGE]}
-    message = message_of(live)
+    message = message_of(api)
     assert (message["content"], message["content_parts"]) == ("", [IMAGE])
     assert_books_agree()
 
 
-def test_responses_have_them_in_the_message(live: ApiClient, painter: Painter) -> None:
-    whole = respond(live).json()["output"]
+def test_responses_have_them_in_the_message(api: ApiClient, painter: Painter) -> None:
+    whole = respond(api).json()["output"]
     assert whole[0]["content_parts"] == [IMAGE]
-    events = test_responses_streaming.parse(respond(live, stream=True).getvalue())
+    events = test_responses_streaming.parse(respond(api, stream=True).getvalue())
     assert events[-1]["response"]["output"][0]["content_parts"] == [IMAGE]
-    assert respond(live, [*whole, {"role": "user", "content": "And?"}]).status_code == 200
+    assert respond(api, [*whole, {"role": "user", "content": "And?"}]).status_code == 200
     assert "content_parts" not in str(painter.bodies[-1])
 
 
-def test_visitors_get_the_text(live: ApiClient, painter: Painter) -> None:
-    assert live.chat().json()["reply"] == "Here:"
+def test_visitors_get_the_text(api: ApiClient, painter: Painter) -> None:
+    assert api.chat().json()["reply"] == "Here:"
     painter.message = {"content": [IMAGE]}
-    assert live.chat().status_code == 500
+    assert api.chat().status_code == 500
     assert_books_agree()
 
 
-def test_an_answer_can_be_sent_back_as_it_came(live: ApiClient, painter: Painter) -> None:
+def test_an_answer_can_be_sent_back_as_it_came(api: ApiClient, painter: Painter) -> None:
     """The gateway leaves out its images, because they would not be charged."""
     painter.message |= {"reasoning": REASONING, "images": [IMAGE]}
-    message = message_of(live)
+    message = message_of(api)
     assert message["reasoning"] == REASONING
-    assert complete(live, [*HELLO, message, *HELLO]).status_code == 200
+    assert complete(api, [*HELLO, message, *HELLO]).status_code == 200
     assert painter.bodies[-1]["messages"][1] == {
         "role": "assistant", "content": "Here:", "reasoning": REASONING,
     }  # fmt: skip
 
 
-def test_reasoning_in_an_object_is_read_for_its_text(live: ApiClient, painter: Painter) -> None:
+def test_reasoning_in_an_object_is_read_for_its_text(api: ApiClient, painter: Painter) -> None:
     painter.message = {"content": "Hi", "reasoning": {"content": "Hm."}}
-    assert message_of(live)["reasoning"] == "Hm."
-    output = respond(live).json()["output"]
+    assert message_of(api)["reasoning"] == "Hm."
+    output = respond(api).json()["output"]
     assert (output[0]["type"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")
-    assert live.chat().json()["reply"] == "Hi"
+    assert api.chat().json()["reply"] == "Hi"
 
 
-def test_reasoning_without_text_harms_nobody(live: ApiClient, painter: Painter) -> None:
+def test_reasoning_without_text_harms_nobody(api: ApiClient, painter: Painter) -> None:
     painter.message = {"content": "Hi", "reasoning_content": REASONING, "reasoning": "Hm."}
-    assert message_of(live)["reasoning_content"] == REASONING
-    output = respond(live).json()["output"]
+    assert message_of(api)["reasoning_content"] == REASONING
+    output = respond(api).json()["output"]
     assert (output[0]["provider_field"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")
-    assert live.chat().json()["reply"] == "Hi"
+    assert api.chat().json()["reply"] == "Hi"

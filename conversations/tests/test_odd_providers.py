@@ -8,7 +8,6 @@ import pytest
 
 from billing.models import CreditAccount, Hold
 from channels.models import RouteHealth
-from channels.tests.factories import make_site
 from channels.tests.test_openai_stream import DONE, USAGE, USAGE_CHUNK, chunk, served
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
@@ -47,20 +46,15 @@ BREAKS = {
 }
 
 
-@pytest.fixture
-def live() -> ApiClient:
-    return ApiClient(make_site().api_key)
-
-
 def cases(table: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [pytest.param(v, id=k) for k, v in table.items()])
 
 
-def ask(live: ApiClient, settings: Any, url: str, *, is_chat: bool) -> Any:
+def ask(api: ApiClient, settings: Any, url: str, *, is_chat: bool) -> Any:
     settings.PROVIDER_BASE_URL = url
     if is_chat:
-        return live.chat(stream=True)
-    return complete(live, stream=True, stream_options={"include_usage": True})
+        return api.chat(stream=True)
+    return complete(api, stream=True, stream_options={"include_usage": True})
 
 
 both_endpoints = pytest.mark.parametrize("is_chat", [True, False], ids=["chat", "v1"])
@@ -69,11 +63,11 @@ both_endpoints = pytest.mark.parametrize("is_chat", [True, False], ids=["chat", 
 @both_endpoints
 @cases(ANSWERS)
 def test_an_odd_stream_is_one_whole_answer(
-    live: ApiClient, settings: Any, is_chat: bool, case: tuple[list[Any], int | None]
+    api: ApiClient, settings: Any, is_chat: bool, case: tuple[list[Any], int | None]
 ) -> None:
     pieces, total_tokens = case
     with served(*pieces) as url:
-        body = ask(live, settings, url, is_chat=is_chat).getvalue()
+        body = ask(api, settings, url, is_chat=is_chat).getvalue()
     if is_chat:
         *deltas, (name, done) = test_streaming.parse(body)
         assert ("".join(data["text"] for _, data in deltas), name) == ("Hi", "done")
@@ -95,10 +89,10 @@ def test_an_odd_stream_is_one_whole_answer(
 @both_endpoints
 @cases(NO_ANSWERS)
 def test_a_stream_without_an_answer_is_one_error_and_free(
-    live: ApiClient, settings: Any, is_chat: bool, case: list[Any]
+    api: ApiClient, settings: Any, is_chat: bool, case: list[Any]
 ) -> None:
     with served(*case) as url:
-        response = ask(live, settings, url, is_chat=is_chat)
+        response = ask(api, settings, url, is_chat=is_chat)
     assert response.status_code == (500 if is_chat else 502), response.content
     body = response.json()
     assert (body if is_chat else body["error"])["code"] == "provider_error"
@@ -108,10 +102,10 @@ def test_a_stream_without_an_answer_is_one_error_and_free(
 @both_endpoints
 @cases(BREAKS)
 def test_a_stream_that_breaks_off_is_one_error_event_and_free(
-    live: ApiClient, settings: Any, is_chat: bool, case: list[Any]
+    api: ApiClient, settings: Any, is_chat: bool, case: list[Any]
 ) -> None:
     with served(*case) as url:
-        body = ask(live, settings, url, is_chat=is_chat).getvalue()
+        body = ask(api, settings, url, is_chat=is_chat).getvalue()
     if is_chat:
         events = test_streaming.parse(body)
         assert [name for name, _ in events] == ["delta", "error"]

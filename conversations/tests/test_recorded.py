@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import RouteHealth
-from channels.tests.factories import make_site, set_prices
+from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.recorded import SHAPES, reading
@@ -67,11 +67,11 @@ def recorded(server: RecordedProvider, settings: Any) -> RecordedProvider:
 
 
 @pytest.fixture
-def live() -> ApiClient:
+def site() -> Site:
     # The channel's prompt shifts the positions of messages at the provider.
     site = make_site(system_prompt="Be kind.")
     set_prices(**PRICES)
-    return ApiClient(site.api_key)
+    return site
 
 
 def shapes(fits: Callable[[Shape], bool] = lambda shape: True) -> pytest.MarkDecorator:
@@ -96,12 +96,12 @@ def streamed_shapes(fits: Callable[[Shape], bool] = lambda shape: True) -> pytes
 
 
 @shapes(lambda shape: shape.plain is not None)
-def test_v1_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
-    response = ask(live, shape)
+def test_v1_plain(api: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = ask(api, shape)
     expect_v1(shape, response, heard_plainly)
     expect_outcome(shape, is_charged=shape.is_answered())
     if shape.is_answered():
-        again = ask(live, shape)
+        again = ask(api, shape)
         assert again["Idempotency-Replayed"] == "true"
         assert again.content == response.content
         expect_outcome(shape, is_charged=True)
@@ -109,12 +109,12 @@ def test_v1_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> 
 
 @streams
 @streamed_shapes()
-def test_v1_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
-    response = ask(live, shape, stream=True, stream_options={"include_usage": True})
+def test_v1_streamed(api: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = ask(api, shape, stream=True, stream_options={"include_usage": True})
     expect_v1(shape, response, heard_streaming)
     expect_outcome(shape, is_charged=shape.is_answered())
     if shape.is_answered():
-        again = ask(live, shape, stream=True, stream_options={"include_usage": True})
+        again = ask(api, shape, stream=True, stream_options={"include_usage": True})
         assert again["Idempotency-Replayed"] == "true"
         expect_v1(shape, again, heard_streaming)
         expect_outcome(shape, is_charged=True)
@@ -122,36 +122,32 @@ def test_v1_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) 
 
 @streams
 @streamed_shapes(lambda shape: shape.name in CUT_ANYWHERE)
-def test_v1_streamed_byte_by_byte(
-    live: ApiClient, recorded: RecordedProvider, shape: Shape
-) -> None:
+def test_v1_streamed_byte_by_byte(api: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
     messages = [{"role": "user", "content": shape.name + BYTE_BY_BYTE}]
     more = {"stream": True, "stream_options": {"include_usage": True}, "messages": messages}
-    expect_v1(shape, ask(live, shape, **more), heard_streaming)
+    expect_v1(shape, ask(api, shape, **more), heard_streaming)
     expect_outcome(shape, is_charged=True)
 
 
-def test_v1_hands_a_signed_call_back_as_it_came(
-    live: ApiClient, recorded: RecordedProvider
-) -> None:
+def test_v1_hands_a_signed_call_back_as_it_came(api: ApiClient, recorded: RecordedProvider) -> None:
     shape = SHAPES["gemini/tools"]
-    message = ask(live, shape).json()["choices"][0]["message"]
+    message = ask(api, shape).json()["choices"][0]["message"]
     results = [
         {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
         for call in message["tool_calls"]
     ]
     question = {"role": "user", "content": shape.name}
-    complete(live, [question, message, *results], **shape.request)
+    complete(api, [question, message, *results], **shape.request)
     sent = recorded.asked[-1]["messages"][-3]
     assert sent["tool_calls"] == message["tool_calls"]
     assert sent["tool_calls"][0]["extra_content"] == shape.v1.tool_calls[0]["extra_content"]  # type: ignore[union-attr]
 
 
-def ask(live: ApiClient, shape: Shape, **more: Any) -> Any:
+def ask(api: ApiClient, shape: Shape, **more: Any) -> Any:
     """Request a shape, always with the same idempotency key."""
     body = dict(shape.request) | more
     messages = body.pop("messages", [{"role": "user", "content": shape.name}])
-    return complete(live, messages, headers={"Idempotency-Key": "k"}, **body)
+    return complete(api, messages, headers={"Idempotency-Key": "k"}, **body)
 
 
 def expect_v1(shape: Shape, response: Any, hear: Any) -> None:
@@ -217,20 +213,20 @@ def expect_usage(said: Said, usage: dict[str, Any]) -> None:
 
 
 @shapes(lambda shape: shape.plain is not None and shape.chat is not None)
-def test_chat_plain(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
-    response = live.chat(shape.name)
+def test_chat_plain(api: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = api.chat(shape.name)
     if isinstance(shape.chat, Refused):
         expect_refusal(shape.chat, *error_of(response), is_v1=False)
     else:
         assert response.status_code == 200, response.content
         expect_reply(shape, response.json())
-    expect_chat_outcome(live, shape)
+    expect_chat_outcome(api, shape)
 
 
 @streams
 @streamed_shapes(lambda shape: shape.chat is not None)
-def test_chat_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
-    response = live.chat(shape.name, stream=True)
+def test_chat_streamed(api: ApiClient, recorded: RecordedProvider, shape: Shape) -> None:
+    response = api.chat(shape.name, stream=True)
     if isinstance(shape.chat, Refused):
         expect_refusal(shape.chat, *error_of(response), is_v1=False)
     else:
@@ -239,19 +235,19 @@ def test_chat_streamed(live: ApiClient, recorded: RecordedProvider, shape: Shape
         assert name == "done", done
         assert "".join(data["text"] for _, data in deltas) == done["reply"]
         expect_reply(shape, done)
-    expect_chat_outcome(live, shape)
+    expect_chat_outcome(api, shape)
 
 
 @streams
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
 @streamed_shapes(lambda shape: shape.v1 == TOO_LONG and shape.plain is not None)
 def test_a_long_session_goes_on(
-    live: ApiClient, recorded: RecordedProvider, shape: Shape, is_stream: bool
+    api: ApiClient, recorded: RecordedProvider, shape: Shape, is_stream: bool
 ) -> None:
     for _ in range(3):
-        assert live.chat("Hello!").status_code == 200
+        assert api.chat("Hello!").status_code == 200
     recorded.only_if = has_long_history
-    response = live.chat(shape.name, stream=is_stream)
+    response = api.chat(shape.name, stream=is_stream)
     body = response.getvalue() if response.streaming else response.content
     assert response.status_code == 200, body
     assert TEXT in body.decode()
@@ -271,17 +267,17 @@ def expect_reply(shape: Shape, body: dict[str, Any]) -> None:
         assert (usage["prompt_tokens"], usage["completion_tokens"]) == said.tokens
 
 
-def expect_chat_outcome(live: ApiClient, shape: Shape) -> None:
+def expect_chat_outcome(api: ApiClient, shape: Shape) -> None:
     expect_outcome(shape, is_charged=not isinstance(shape.chat, Refused))
     if isinstance(shape.chat, Refused):
-        assert live.history() == []
+        assert api.history() == []
         if isinstance(shape.v1, Said) and shape.v1.tokens:
             # The operator pays for tokens that the provider used in a failed call.
             loss = LedgerEntry.objects.get(kind="absorbed")
             assert loss.amount_microcredits == price(shape.v1.tokens)
     else:
         reply = shape.chat or shape.v1.text  # type: ignore[union-attr]
-        assert [message["content"] for message in live.history()] == [shape.name, reply]
+        assert [message["content"] for message in api.history()] == [shape.name, reply]
 
 
 # --- Shared by both -------------------------------------------------------------------------------

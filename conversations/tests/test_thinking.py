@@ -15,7 +15,6 @@ import pytest
 
 from channels import route_tests
 from channels.models import LanguageModel, RouteTraits
-from channels.tests.factories import make_site
 from channels.tests.test_openai_stream import DONE, chunk
 from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests import test_openai_streaming, test_streaming
@@ -48,28 +47,23 @@ def thinker(settings: Any) -> Iterator[StubServer]:
         yield server
 
 
-@pytest.fixture
-def live() -> ApiClient:
-    return ApiClient(make_site().api_key)
-
-
 @both_ways
 @on_and_off
 def test_replies_history_and_later_turns_have_the_same_text(
-    live: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
+    api: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
 ) -> None:
     LanguageModel.objects.update(hides_thinking=hides)
     key = {"Idempotency-Key": "k"}
     for _ in range(2):  # the second is a replay
-        response = live.chat(stream=is_stream, headers=key)
+        response = api.chat(stream=is_stream, headers=key)
         if is_stream:
             *deltas, (_, done) = test_streaming.parse(response.getvalue())
             assert "".join(data["text"] for _, data in deltas) == text
         else:
             done = response.json()
         assert done["reply"] == text
-    assert [message["content"] for message in live.history()] == ["Hello!", text]
-    live.chat("And now?", stream=is_stream).close()
+    assert [message["content"] for message in api.history()] == ["Hello!", text]
+    api.chat("And now?", stream=is_stream).close()
     *_, first, said, _ = orjson.loads(thinker.requests[-1].body)["messages"]
     assert first["content"] == "Hello!"
     assert said == {"role": "assistant", "content": text}
@@ -80,10 +74,10 @@ def test_replies_history_and_later_turns_have_the_same_text(
 @both_ways
 @on_and_off
 def test_v1_gets_what_the_model_said(
-    live: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
+    api: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
 ) -> None:
     LanguageModel.objects.update(hides_thinking=hides)
-    response = complete(live, stream=is_stream)
+    response = complete(api, stream=is_stream)
     if is_stream:
         chunks = test_openai_streaming.parse(response.getvalue())
         deltas = test_openai_streaming.deltas(chunks)
@@ -130,63 +124,63 @@ def try_route() -> None:
     assert route_tests.try_default(MODEL).completion
 
 
-def streamed(live: ApiClient) -> tuple[str, str]:
+def streamed(api: ApiClient) -> tuple[str, str]:
     """Return the joined pieces of a streamed chat, and the whole reply at its end."""
-    *deltas, (_, done) = test_streaming.parse(live.chat(stream=True).getvalue())
+    *deltas, (_, done) = test_streaming.parse(api.chat(stream=True).getvalue())
     return "".join(data["text"] for _, data in deltas), done["reply"]
 
 
 def test_a_thought_without_a_beginning_is_no_part_of_a_plain_reply(
-    live: ApiClient, talker: Talker
+    api: ApiClient, talker: Talker
 ) -> None:
     for _ in range(2):
-        assert live.chat().json()["reply"] == "Hi there"
-    assert {message["content"] for message in live.history()} == {"Hello!", "Hi there"}
+        assert api.chat().json()["reply"] == "Hi there"
+    assert {message["content"] for message in api.history()} == {"Hello!", "Hi there"}
     assert (
-        complete(live).json()["choices"][0]["message"]["content"]
+        complete(api).json()["choices"][0]["message"]["content"]
         == "A greeting.\n</think>\n\nHi there"
     )
 
 
 def test_a_stream_shows_such_a_thought_until_the_staff_test_the_route(
-    live: ApiClient, talker: Talker
+    api: ApiClient, talker: Talker
 ) -> None:
     for _ in range(2):
-        shown, reply = streamed(live)
+        shown, reply = streamed(api)
         assert (shown, reply) == ("A greeting.\n</think>\n\nHi there", "Hi there")
     assert not RouteTraits.objects.exists()
     try_route()
     assert RouteTraits.objects.get().begins_in_thought
-    assert streamed(live) == ("Hi there", "Hi there")
-    assert {message["content"] for message in live.history()} == {"Hello!", "Hi there"}
+    assert streamed(api) == ("Hi there", "Hi there")
+    assert {message["content"] for message in api.history()} == {"Hello!", "Hi there"}
     assert_books_agree()
 
 
-def test_no_tenants_answer_teaches_a_route(live: ApiClient, talker: Talker) -> None:
-    live.chat()
-    streamed(live)
+def test_no_tenants_answer_teaches_a_route(api: ApiClient, talker: Talker) -> None:
+    api.chat()
+    streamed(api)
     assert not RouteTraits.objects.exists()
     try_route()
     talker.pieces = PLAIN_TALK
-    live.chat()
-    streamed(live)
+    api.chat()
+    streamed(api)
     assert RouteTraits.objects.get().begins_in_thought
 
 
 def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_more(
-    live: ApiClient, talker: Talker
+    api: ApiClient, talker: Talker
 ) -> None:
     try_route()
     talker.pieces, talker.finish_reason = PLAIN_TALK, "length"
     try_route()
-    assert streamed(live) == ("Hi there", "Hi there")
+    assert streamed(api) == ("Hi there", "Hi there")
     assert RouteTraits.objects.get().begins_in_thought  # cut short, so it may have been reasoning
     talker.finish_reason = "stop"
     try_route()
-    assert streamed(live) == ("Hi there", "Hi there")
+    assert streamed(api) == ("Hi there", "Hi there")
     assert not RouteTraits.objects.get().begins_in_thought
 
 
-def test_v1_teaches_nothing_of_thoughts(live: ApiClient, talker: Talker) -> None:
-    complete(live)
+def test_v1_teaches_nothing_of_thoughts(api: ApiClient, talker: Talker) -> None:
+    complete(api)
     assert not RouteTraits.objects.exists()

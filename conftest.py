@@ -24,6 +24,7 @@ from channels.tests.factories import Site, make_site
 from common import floods
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
+from tests.support.provider import HttpProvider
 
 # How long an example takes says what else the machine does.
 hypothesis.settings.register_profile(
@@ -147,6 +148,14 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
         lambda caller, **more: original(caller, **more) if caller.is_test else [fake],
     )
     return fake
+
+
+@pytest.fixture
+def http_provider(settings: Any) -> Iterator[HttpProvider]:
+    """The provider of the environment, over HTTP."""
+    with HttpProvider() as provider:
+        settings.PROVIDER_BASE_URL = provider.url
+        yield provider
 
 
 @pytest.fixture

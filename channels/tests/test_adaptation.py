@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 import pytest
 
 from channels import adaptation
@@ -26,47 +25,14 @@ from channels.providers.traits import (
 )
 from channels.routes import default_client_of
 from channels.tests.factories import Site
-from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests.test_openai import MODEL, complete
 from tests.support.clients import ApiClient
+from tests.support.provider import HttpProvider
 
 pytestmark = pytest.mark.django_db
 
 Rule = Callable[[dict[str, Any]], str]
 HELLO = {"choices": [{"message": {"content": "Hello!"}, "finish_reason": "stop"}]}
-
-
-class Strict:
-    """A provider that refuses some requests in its own words, and answers all others."""
-
-    def __init__(self) -> None:
-        self.rules: list[tuple[int, Rule]] = []
-        self.bodies: list[dict[str, Any]] = []
-
-    def refuse(self, status: int, rule: Rule) -> None:
-        self.rules.append((status, rule))
-
-    def handle(self, peer: Peer, request: Request) -> None:
-        body = orjson.loads(request.body)
-        self.bodies.append(body)
-        for status, rule in self.rules:
-            if message := rule(body):
-                error = orjson.dumps({"error": {"message": message}})
-                peer.send(answer(error, status=f"{status} No"))
-                return
-        if body.get("stream"):
-            events = b'data: {"choices": [{"delta": {"content": "Hello!"}}]}\n\ndata: [DONE]\n\n'
-            peer.send(answer(events, Content_Type="text/event-stream"))
-        else:
-            peer.send(answer(orjson.dumps(HELLO)))
-
-
-@pytest.fixture
-def strict(settings: Any) -> Iterator[Strict]:
-    provider = Strict()
-    with StubServer(provider.handle) as server:
-        settings.PROVIDER_BASE_URL = server.url("/v1")
-        yield provider
 
 
 def unsupported_limit(body: dict[str, Any]) -> str:
@@ -78,18 +44,22 @@ def unsupported_limit(body: dict[str, Any]) -> str:
     )
 
 
-def test_the_newer_name_of_the_limit_is_learned_once(api: ApiClient, strict: Strict) -> None:
-    strict.refuse(400, unsupported_limit)
+def test_the_newer_name_of_the_limit_is_learned_once(
+    api: ApiClient, http_provider: HttpProvider
+) -> None:
+    http_provider.refuse(400, unsupported_limit)
     assert api.chat().status_code == 200
-    assert ["max_completion_tokens" in body for body in strict.bodies] == [False, True]
+    assert ["max_completion_tokens" in body for body in http_provider.bodies] == [False, True]
     assert api.chat().status_code == 200
-    assert len(strict.bodies) == 3
+    assert len(http_provider.bodies) == 3
     assert RouteTraits.objects.get().limit_name == "max_completion_tokens"
     assert not RouteHealth.objects.exists()
 
 
-def test_the_older_name_of_the_limit_is_learned_too(api: ApiClient, strict: Strict) -> None:
-    strict.refuse(
+def test_the_older_name_of_the_limit_is_learned_too(
+    api: ApiClient, http_provider: HttpProvider
+) -> None:
+    http_provider.refuse(
         422,
         lambda body: (
             "max_completion_tokens: Extra inputs are not permitted"
@@ -98,17 +68,19 @@ def test_the_older_name_of_the_limit_is_learned_too(api: ApiClient, strict: Stri
         ),
     )
     assert complete(api, max_completion_tokens=5).status_code == 200
-    assert strict.bodies[-1]["max_tokens"] == 5
+    assert http_provider.bodies[-1]["max_tokens"] == 5
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stream_without_its_options_is_estimated(api: ApiClient, strict: Strict) -> None:
-    strict.refuse(422, lambda body: "stream_options" if "stream_options" in body else "")
+def test_a_stream_without_its_options_is_estimated(
+    api: ApiClient, http_provider: HttpProvider
+) -> None:
+    http_provider.refuse(422, lambda body: "stream_options" if "stream_options" in body else "")
     response = api.chat(stream=True)
     assert b'"estimated":true' in response.getvalue()
     assert RouteTraits.objects.get().has_stream_options is False
     assert api.chat(stream=True).status_code == 200
-    assert len(strict.bodies) == 3
+    assert len(http_provider.bodies) == 3
 
 
 def one_system_message(body: dict[str, Any]) -> str:
@@ -125,26 +97,30 @@ MINE: dict[str, Any] = {"role": "system", "content": "Speak French."}
 USER: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
 
 
-def test_system_messages_are_joined_below_the_channels(strict: Strict, site: Site) -> None:
+def test_system_messages_are_joined_below_the_channels(
+    http_provider: HttpProvider, site: Site
+) -> None:
     site.channel.system_prompt = "You are a shop's assistant."
     site.channel.save()
-    strict.refuse(400, one_system_message)
+    http_provider.refuse(400, one_system_message)
     assert complete(ApiClient(site.api_key), messages=[MINE, USER]).status_code == 200
-    assert strict.bodies[-1]["messages"] == [
+    assert http_provider.bodies[-1]["messages"] == [
         {"role": "system", "content": "You are a shop's assistant.\n\nSpeak French."},
         USER,
     ]
-    strict.refuse(400, no_system_role)
+    http_provider.refuse(400, no_system_role)
     assert complete(ApiClient(site.api_key), messages=[MINE, USER]).status_code == 200
     first = {"type": "text", "text": "You are a shop's assistant.\n\nSpeak French."}
-    assert strict.bodies[-1]["messages"] == [{"role": "user", "content": [first, *USER["content"]]}]
+    assert http_provider.bodies[-1]["messages"] == [
+        {"role": "user", "content": [first, *USER["content"]]}
+    ]
     assert RouteTraits.objects.get().system_messages == NO_SYSTEM_ROLE
 
 
 def test_text_parts_are_joined_for_a_provider_that_takes_strings(
-    api: ApiClient, strict: Strict
+    api: ApiClient, http_provider: HttpProvider
 ) -> None:
-    strict.refuse(
+    http_provider.refuse(
         422,
         lambda body: (
             "messages[0]: invalid type: sequence, expected a string"
@@ -153,7 +129,7 @@ def test_text_parts_are_joined_for_a_provider_that_takes_strings(
         ),
     )
     assert complete(api, messages=[USER]).status_code == 200
-    assert strict.bodies[-1]["messages"][-1] == {"role": "user", "content": "Hello"}
+    assert http_provider.bodies[-1]["messages"][-1] == {"role": "user", "content": "Hello"}
 
 
 def small_window(body: dict[str, Any]) -> str:
@@ -165,17 +141,17 @@ def small_window(body: dict[str, Any]) -> str:
     )
 
 
-def test_a_small_window_is_learned_and_kept_to(api: ApiClient, strict: Strict) -> None:
-    strict.refuse(400, small_window)
+def test_a_small_window_is_learned_and_kept_to(api: ApiClient, http_provider: HttpProvider) -> None:
+    http_provider.refuse(400, small_window)
     assert api.chat().status_code == 200
     assert api.chat().status_code == 200
-    assert len(strict.bodies) == 3
+    assert len(http_provider.bodies) == 3
     assert RouteTraits.objects.get().context_window_tokens == 4096
-    assert all(body["max_tokens"] <= 4096 for body in strict.bodies[1:])
+    assert all(body["max_tokens"] <= 4096 for body in http_provider.bodies[1:])
 
 
-def test_the_longest_answer_is_learned(api: ApiClient, strict: Strict) -> None:
-    strict.refuse(
+def test_the_longest_answer_is_learned(api: ApiClient, http_provider: HttpProvider) -> None:
+    http_provider.refuse(
         400,
         lambda body: (
             "`max_tokens` must be less than or equal to `1,024`"
@@ -184,7 +160,7 @@ def test_the_longest_answer_is_learned(api: ApiClient, strict: Strict) -> None:
         ),
     )
     assert api.chat().status_code == 200
-    assert strict.bodies[-1]["max_tokens"] == 1024
+    assert http_provider.bodies[-1]["max_tokens"] == 1024
 
 
 def test_what_one_long_prompt_leaves_room_for_is_not_learned() -> None:
@@ -236,24 +212,24 @@ def _limit_of(body: dict[str, Any]) -> str:
     return "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
 
 
-def count_calls(strict: Strict, site: Site, names: Iterable[str]) -> int:
+def count_calls(http_provider: HttpProvider, site: Site, names: Iterable[str]) -> int:
     """Let a provider refuse all of these. Returns how many calls the gateway makes for one chat."""
     site.channel.system_prompt = "Be kind."
     site.channel.save()
     for name in names:
-        strict.refuse(400, RULES[name][0])
+        http_provider.refuse(400, RULES[name][0])
     response = complete(ApiClient(site.api_key), messages=[MINE, USER], stream=True)
     assert response.status_code == 200, (names, response.content)
     response.close()
-    return len(strict.bodies)
+    return len(http_provider.bodies)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
 def test_every_pair_of_lessons_is_learned_by_one_request(
-    strict: Strict, site: Site, pair: tuple[str, str]
+    http_provider: HttpProvider, site: Site, pair: tuple[str, str]
 ) -> None:
-    assert count_calls(strict, site, pair) <= 4
+    assert count_calls(http_provider, site, pair) <= 4
     traits = RouteTraits.objects.get()
     for name in pair:
         field = RULES[name][1]
@@ -261,20 +237,22 @@ def test_every_pair_of_lessons_is_learned_by_one_request(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_all_lessons_at_once_are_learned_by_one_request(strict: Strict, site: Site) -> None:
-    assert count_calls(strict, site, RULES) <= adaptation.MOST_TRIES
+def test_all_lessons_at_once_are_learned_by_one_request(
+    http_provider: HttpProvider, site: Site
+) -> None:
+    assert count_calls(http_provider, site, RULES) <= adaptation.MOST_TRIES
 
 
 def test_nothing_is_learned_from_what_is_refused_all_the_same(
-    api: ApiClient, strict: Strict
+    api: ApiClient, http_provider: HttpProvider
 ) -> None:
-    strict.refuse(400, lambda body: "max_tokens: unknown. max_completion_tokens: unknown.")
+    http_provider.refuse(400, lambda body: "max_tokens: unknown. max_completion_tokens: unknown.")
     assert api.chat().status_code == 500
     assert not RouteTraits.objects.exists()
-    assert len(strict.bodies) <= 3
+    assert len(http_provider.bodies) <= 3
 
 
-def test_a_callers_words_teach_no_window(api: ApiClient, strict: Strict) -> None:
+def test_a_callers_words_teach_no_window(api: ApiClient, http_provider: HttpProvider) -> None:
     words = "maximum context length is 300 tokens"
     seen: list[int] = []
 
@@ -282,7 +260,7 @@ def test_a_callers_words_teach_no_window(api: ApiClient, strict: Strict) -> None
         seen.append(body["max_tokens"])
         return f"Cannot read: {words}" if len(seen) == 1 else ""
 
-    strict.refuse(400, quote)
+    http_provider.refuse(400, quote)
     complete(api, messages=[{"role": "user", "content": words}])
     assert not RouteTraits.objects.exists()
 
@@ -314,7 +292,7 @@ def test_what_was_learned_is_forgotten_when_the_route_is_edited() -> None:
 
 
 def test_what_was_learned_at_another_address_is_not_taken_along(
-    api: ApiClient, strict: Strict
+    api: ApiClient, http_provider: HttpProvider
 ) -> None:
     api.chat()
     RouteTraits.objects.create(
@@ -324,7 +302,7 @@ def test_what_was_learned_at_another_address_is_not_taken_along(
         context_window_tokens=600,
         learned_at="2026-04-05T12:00:00Z",
     )
-    strict.refuse(400, unsupported_limit)
+    http_provider.refuse(400, unsupported_limit)
     assert api.chat().status_code == 200
     traits = RouteTraits.objects.get()
     assert (traits.limit_name, traits.context_window_tokens) == ("max_completion_tokens", None)
@@ -337,18 +315,22 @@ def ask(request: ChatRequest) -> Completion:
     return adaptation.ask(client, request, patience=patience)
 
 
-def test_a_very_long_conversation_gets_below_a_window_that_nobody_tells(strict: Strict) -> None:
-    strict.refuse(400, lambda body: "The prompt is too long" if len(body["messages"]) > 2 else "")
+def test_a_very_long_conversation_gets_below_a_window_that_nobody_tells(
+    http_provider: HttpProvider,
+) -> None:
+    http_provider.refuse(
+        400, lambda body: "The prompt is too long" if len(body["messages"]) > 2 else ""
+    )
     assert ask(request_of(*["Hi"] * 2_000)).text == "Hello!"
-    assert len(strict.bodies) <= adaptation.MOST_TRIES
+    assert len(http_provider.bodies) <= adaptation.MOST_TRIES
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
-def test_what_teaches_nothing_is_asked_once(strict: Strict, status: int) -> None:
-    strict.refuse(status, lambda body: "Something else is wrong")
+def test_what_teaches_nothing_is_asked_once(http_provider: HttpProvider, status: int) -> None:
+    http_provider.refuse(status, lambda body: "Something else is wrong")
     with pytest.raises(ProviderError):
         ask(request_of())
-    assert len(strict.bodies) == 1
+    assert len(http_provider.bodies) == 1
 
 
 # --- Without a provider ---------------------------------------------------------------------------

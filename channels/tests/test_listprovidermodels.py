@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from channels import catalogue
 from channels.models import Provider
 from channels.providers.openai_compatible import models_url
-from common.tests.stub_server import StubServer, answer
+from tests.support.stub_server import StubServer, answer
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,8 @@ from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience, Usage
 from channels.providers.openai_compatible import MAX_ANSWER_BYTES, OpenAiCompatibleProvider
 from common import http
-from common.tests.stub_server import StubServer, answer
+from tests.support.provider import chat_answer
+from tests.support.stub_server import StubServer, answer
 
 MESSAGES: list[ChatMessage] = [
     {"role": "system", "content": "Be kind."},
@@ -69,22 +70,6 @@ def failure(server: StubServer, **options: Any) -> ProviderError:
         ask(server, **options)
     assert KEY not in str(caught.value)
     return caught.value
-
-
-def chat_answer(**changes: Any) -> dict[str, Any]:
-    """Return a whole answer as providers send it. Changes go to the matching members."""
-    message = {"role": "assistant", "content": changes.pop("content", "Hello!")}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    if "finish_reason" in changes:
-        choice["finish_reason"] = changes.pop("finish_reason")
-    usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "model": "stub/model-1-0613",
-        "choices": [choice],
-        "usage": usage,
-    } | changes
 
 
 # --- What is sent ---------------------------------------------------------------------------------

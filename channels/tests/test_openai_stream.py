@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,56 +10,9 @@ import pytest
 from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatRequest, Completion, Delta, Patience, Usage
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from tests.support.provider import DONE, USAGE, USAGE_CHUNK, chunk, served
 
-Piece = bytes | float
 LATE = 60.0  # ends a test that hangs
-
-
-def read_request(connection: socket.socket) -> None:
-    """Read the whole request, because closing a socket with unread data resets the connection."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    while len(body) < length:
-        body += connection.recv(65536)
-
-
-@contextmanager
-def served(
-    *pieces: Piece, content_type: str = "text/event-stream", status: str = "200 OK"
-) -> Iterator[str]:
-    """Serve one answer, made of byte pieces and pauses in seconds, then close the connection.
-
-    The end of the test also ends every pause.
-    """
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def run() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            read_request(connection)
-            head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n"
-            try:
-                connection.sendall(head.encode())
-                for piece in pieces:
-                    if isinstance(piece, float):
-                        over.wait(piece)
-                    else:
-                        connection.sendall(piece)
-            except OSError:
-                pass  # the client has closed the connection
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    finally:
-        over.set()
-        listener.close()
-        thread.join()
 
 
 def ask(
@@ -92,20 +41,6 @@ def ask(
     except ProviderError as error:
         return pieces, error
     return pieces, completion
-
-
-def chunk(text: str | None, finish: str | None = None, usage: str = "") -> bytes:
-    content = "null" if text is None else '"' + text + '"'
-    end = "null" if finish is None else f'"{finish}"'
-    return (
-        f'data: {{"id":"x","model":"m1","choices":[{{"index":0,"delta":{{"content":{content}}},'
-        f'"finish_reason":{end}}}]{usage}}}\n\n'
-    ).encode()
-
-
-DONE = b"data: [DONE]\n\n"
-USAGE = ',"usage":{"prompt_tokens":3,"completion_tokens":2}'
-USAGE_CHUNK = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
 
 
 def test_reads_text_usage_and_end() -> None:
@@ -230,7 +165,7 @@ def test_an_error_status_is_told_apart() -> None:
         ([chunk("one"), 0.05] * 1200, {"whole": 0.4}),
     ],
 )
-def test_no_patience_without_end(pieces: list[Piece], limits: dict[str, Any]) -> None:
+def test_no_patience_without_end(pieces: list[bytes | float], limits: dict[str, Any]) -> None:
     with served(*pieces) as url:
         _, error = ask(url, **limits)
     assert str(error) == "timeout"

@@ -15,7 +15,7 @@ from channels.errors import Fault, ProviderError
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.providers.traits import PLAIN
 from common import http
-from common.tests.stub_server import Peer, StubServer, answer
+from tests.support.stub_server import Peer, StubServer, answer
 
 pytestmark = pytest.mark.django_db
 

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common import http, web
 from common.http import HttpError, HttpResponse
-from common.tests.stub_server import Handler, Peer, Request, StubServer, answer
+from tests.support.stub_server import Handler, Peer, Request, StubServer, answer
 
 MIB = 1024 * 1024
 # Every answer or refusal arrives within this time, however busy the machine is.

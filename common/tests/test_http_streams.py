@@ -16,7 +16,7 @@ import pytest
 
 from common import http
 from common.http import HttpError
-from common.tests.stub_server import Peer, Request, StubServer, answer
+from tests.support.stub_server import Peer, Request, StubServer, answer
 
 Ask = Callable[..., bytes]
 LATE = 60.0  # ends a test that hangs

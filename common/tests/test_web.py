@@ -12,7 +12,7 @@ import pytest
 
 from common import web
 from common.http import HttpError, HttpResponse
-from common.tests.stub_server import Peer, Request, StubServer, answer
+from tests.support.stub_server import Peer, Request, StubServer, answer
 
 LATE = 60.0
 

@@ -11,13 +11,13 @@ from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import LanguageModel
 from channels.providers.base import Completion, Usage
 from channels.tests.factories import Site, make_site, set_prices
-from channels.tests.test_openai_stream import DONE, chunk, served
 from common.money import format_credits
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.test_openai import assert_books_agree, complete
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
+from tests.support.provider import DONE, chunk, served
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pytest
 
-from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests import test_openai_streaming, test_responses_streaming
 from conversations.tests.test_openai import HELLO, assert_books_agree, complete
 from conversations.tests.test_responses import respond
 from tests.support.clients import ApiClient
+from tests.support.provider import HttpProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,30 +19,11 @@ CONTENT = [{"type": "text", "text": "Here:"}, IMAGE]
 REASONING = {"id": "r1", "encrypted": "x"}
 
 
-class Painter:
-    """A provider whose answers contain more than text."""
-
-    def __init__(self) -> None:
-        self.message: dict[str, Any] = {"content": CONTENT}
-        self.bodies: list[Any] = []
-
-    def handle(self, peer: Peer, request: Request) -> None:
-        body = orjson.loads(request.body)
-        self.bodies.append(body)
-        kind = "delta" if body.get("stream") else "message"
-        said = orjson.dumps({"choices": [{kind: self.message, "finish_reason": "stop"}]})
-        if body.get("stream"):
-            peer.send(answer(b"data: " + said + b"\n\n", content_type="text/event-stream"))
-        else:
-            peer.send(answer(said, content_type="application/json"))
-
-
 @pytest.fixture
-def painter(settings: Any) -> Iterator[Painter]:
-    provider = Painter()
-    with StubServer(provider.handle) as server:
-        settings.PROVIDER_BASE_URL = server.url("/v1")
-        yield provider
+def painter(http_provider: HttpProvider) -> HttpProvider:
+    """A provider whose answers contain more than text."""
+    http_provider.deltas = [{"content": CONTENT}]
+    return http_provider
 
 
 def message_of(api: ApiClient) -> dict[str, Any]:
@@ -58,16 +37,18 @@ def message_of(api: ApiClient) -> dict[str, Any]:
     return message
 
 
-def test_v1_gets_parts_that_are_no_text_beside_the_text(api: ApiClient, painter: Painter) -> None:
+def test_v1_gets_parts_that_are_no_text_beside_the_text(
+    api: ApiClient, painter: HttpProvider
+) -> None:
     message = message_of(api)
     assert (message["content"], message["content_parts"]) == ("Here:", [IMAGE])
-    painter.message = {"content": [IMAGE]}
+    painter.deltas = [{"content": [IMAGE]}]
     message = message_of(api)
     assert (message["content"], message["content_parts"]) == ("", [IMAGE])
     assert_books_agree()
 
 
-def test_responses_have_them_in_the_message(api: ApiClient, painter: Painter) -> None:
+def test_responses_have_them_in_the_message(api: ApiClient, painter: HttpProvider) -> None:
     whole = respond(api).json()["output"]
     assert whole[0]["content_parts"] == [IMAGE]
     events = test_responses_streaming.parse(respond(api, stream=True).getvalue())
@@ -76,16 +57,16 @@ def test_responses_have_them_in_the_message(api: ApiClient, painter: Painter) ->
     assert "content_parts" not in str(painter.bodies[-1])
 
 
-def test_visitors_get_the_text(api: ApiClient, painter: Painter) -> None:
+def test_visitors_get_the_text(api: ApiClient, painter: HttpProvider) -> None:
     assert api.chat().json()["reply"] == "Here:"
-    painter.message = {"content": [IMAGE]}
+    painter.deltas = [{"content": [IMAGE]}]
     assert api.chat().status_code == 500
     assert_books_agree()
 
 
-def test_an_answer_can_be_sent_back_as_it_came(api: ApiClient, painter: Painter) -> None:
+def test_an_answer_can_be_sent_back_as_it_came(api: ApiClient, painter: HttpProvider) -> None:
     """The gateway leaves out its images, because they would not be charged."""
-    painter.message |= {"reasoning": REASONING, "images": [IMAGE]}
+    painter.deltas = [{"content": CONTENT} | {"reasoning": REASONING, "images": [IMAGE]}]
     message = message_of(api)
     assert message["reasoning"] == REASONING
     assert complete(api, [*HELLO, message, *HELLO]).status_code == 200
@@ -94,16 +75,16 @@ def test_an_answer_can_be_sent_back_as_it_came(api: ApiClient, painter: Painter)
     }  # fmt: skip
 
 
-def test_reasoning_in_an_object_is_read_for_its_text(api: ApiClient, painter: Painter) -> None:
-    painter.message = {"content": "Hi", "reasoning": {"content": "Hm."}}
+def test_reasoning_in_an_object_is_read_for_its_text(api: ApiClient, painter: HttpProvider) -> None:
+    painter.deltas = [{"content": "Hi", "reasoning": {"content": "Hm."}}]
     assert message_of(api)["reasoning"] == "Hm."
     output = respond(api).json()["output"]
     assert (output[0]["type"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")
     assert api.chat().json()["reply"] == "Hi"
 
 
-def test_reasoning_without_text_harms_nobody(api: ApiClient, painter: Painter) -> None:
-    painter.message = {"content": "Hi", "reasoning_content": REASONING, "reasoning": "Hm."}
+def test_reasoning_without_text_harms_nobody(api: ApiClient, painter: HttpProvider) -> None:
+    painter.deltas = [{"content": "Hi", "reasoning_content": REASONING, "reasoning": "Hm."}]
     assert message_of(api)["reasoning_content"] == REASONING
     output = respond(api).json()["output"]
     assert (output[0]["provider_field"], output[0]["content"][0]["text"]) == ("reasoning", "Hm.")

@@ -10,12 +10,12 @@ import pytest
 from billing.models import CreditAccount, Hold, LedgerEntry
 from channels.models import Provider, Route, RouteHealth
 from channels.tests.factories import Site, make_site, set_prices
-from channels.tests.test_openai_stream import DONE, USAGE_CHUNK, chunk, served
-from common.tests.stub_server import StubServer, answer
 from conversations.models import FailedRequest, Message
 from conversations.tests import test_openai_streaming
 from conversations.tests.test_openai import assert_books_agree, assert_error, complete
 from tests.support.clients import ApiClient
+from tests.support.provider import DONE, USAGE_CHUNK, chunk, served
+from tests.support.stub_server import StubServer, answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

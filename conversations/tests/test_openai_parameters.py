@@ -15,12 +15,12 @@ from django.urls import reverse
 from billing.models import Hold
 from channels.models import Provider, Route
 from channels.tests.factories import Site, set_prices
-from channels.tests.test_openai_compatible import chat_answer
-from common.tests.stub_server import StubServer, answer
 from conversations.api.parameters import PARAMETERS, passes
 from conversations.tests.test_openai import CALL, HELLO, MODEL, WEATHER, assert_error, complete
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
+from tests.support.provider import chat_answer
+from tests.support.stub_server import StubServer, answer
 
 pytestmark = pytest.mark.django_db
 

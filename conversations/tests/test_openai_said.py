@@ -11,12 +11,12 @@ from billing.models import Hold
 from channels.errors import Said
 from channels.models import RouteHealth
 from channels.tests.factories import Site, make_site
-from channels.tests.test_openai_stream import served
-from common.tests.stub_server import StubServer, answer
 from conversations.chat.refusals import as_callers_count, as_callers_read
 from conversations.models import FailedRequest
 from conversations.tests.test_openai import HELLO, MODEL, WEATHER, assert_books_agree, complete
 from tests.support.clients import ApiClient
+from tests.support.provider import served
+from tests.support.stub_server import StubServer, answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

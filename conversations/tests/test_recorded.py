@@ -18,7 +18,7 @@ from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.recorded import SHAPES, reading
-from conversations.tests.recorded.provider import BYTE_BY_BYTE, RecordedProvider, recorded_provider
+from conversations.tests.recorded.provider import BYTE_BY_BYTE, RecordedProvider
 from conversations.tests.recorded.shapes import (
     TEXT,
     TOO_LONG,
@@ -55,7 +55,7 @@ CUT_ANYWHERE = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RecordedProvider]:
-    with recorded_provider() as provider:
+    with RecordedProvider() as provider:
         yield provider
 
 
@@ -138,7 +138,7 @@ def test_v1_hands_a_signed_call_back_as_it_came(api: ApiClient, recorded: Record
     ]
     question = {"role": "user", "content": shape.name}
     complete(api, [question, message, *results], **shape.request)
-    sent = recorded.asked[-1]["messages"][-3]
+    sent = recorded.bodies[-1]["messages"][-3]
     assert sent["tool_calls"] == message["tool_calls"]
     assert sent["tool_calls"][0]["extra_content"] == shape.v1.tool_calls[0]["extra_content"]  # type: ignore[union-attr]
 

@@ -25,7 +25,7 @@ from conversations.tests.recorded.differences import (
     find_differences,
     usage_of,
 )
-from conversations.tests.recorded.provider import RecordedProvider, recorded_provider
+from conversations.tests.recorded.provider import RecordedProvider
 from conversations.tests.recorded.shapes import Shape
 from conversations.tests.sdk_workspaces import SDK, npm_workspace, python_workspace, run
 from conversations.tests.test_openai import MODEL, assert_books_agree
@@ -40,7 +40,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RecordedProvider]:
-    with recorded_provider() as provider:
+    with RecordedProvider() as provider:
         yield provider
 
 

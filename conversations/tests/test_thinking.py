@@ -7,50 +7,34 @@ https://docs.vllm.ai/en/latest/features/reasoning_outputs.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import orjson
 import pytest
 
 from channels import route_tests
 from channels.models import LanguageModel, RouteTraits
-from channels.tests.test_openai_stream import DONE, chunk
-from common.tests.stub_server import Peer, Request, StubServer, answer
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.test_openai import MODEL, assert_books_agree, complete
 from tests.support.clients import ApiClient
+from tests.support.provider import HttpProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PIECES = ["<thi", "nk>A greet", "ing.</th", "ink>\\n", "\\nHi", " there"]
+PIECES = ["<thi", "nk>A greet", "ing.</th", "ink>\n", "\nHi", " there"]
 WHOLE = "<think>A greeting.</think>\n\nHi there"
 both_ways = pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
 on_and_off = pytest.mark.parametrize(("hides", "text"), [(True, "Hi there"), (False, WHOLE)])
 
 
-def think_aloud(peer: Peer, request: Request) -> None:
-    """Answer with reasoning and text in one content, cut in the middle of the tags."""
-    if orjson.loads(request.body).get("stream"):
-        body = b"".join([*map(chunk, PIECES), chunk(None, "stop"), DONE])
-        peer.send(answer(body, content_type="text/event-stream"))
-        return
-    choice = {"message": {"content": WHOLE}, "finish_reason": "stop"}
-    body = orjson.dumps({"choices": [choice]})
-    peer.send(answer(body, content_type="application/json"))
-
-
 @pytest.fixture
-def thinker(settings: Any) -> Iterator[StubServer]:
-    with StubServer(think_aloud) as server:
-        settings.PROVIDER_BASE_URL = server.url("/v1")
-        yield server
+def thinker(http_provider: HttpProvider) -> HttpProvider:
+    """A provider with reasoning and text in one content, cut in the middle of the tags."""
+    http_provider.deltas = [*PIECES]
+    return http_provider
 
 
 @both_ways
 @on_and_off
 def test_replies_history_and_later_turns_have_the_same_text(
-    api: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
+    api: ApiClient, thinker: HttpProvider, hides: bool, text: str, is_stream: bool
 ) -> None:
     LanguageModel.objects.update(hides_thinking=hides)
     key = {"Idempotency-Key": "k"}
@@ -64,17 +48,17 @@ def test_replies_history_and_later_turns_have_the_same_text(
         assert done["reply"] == text
     assert [message["content"] for message in api.history()] == ["Hello!", text]
     api.chat("And now?", stream=is_stream).close()
-    *_, first, said, _ = orjson.loads(thinker.requests[-1].body)["messages"]
+    *_, first, said, _ = thinker.bodies[-1]["messages"]
     assert first["content"] == "Hello!"
     assert said == {"role": "assistant", "content": text}
-    assert len(thinker.requests) == 2
+    assert len(thinker.bodies) == 2
     assert_books_agree()
 
 
 @both_ways
 @on_and_off
 def test_v1_gets_what_the_model_said(
-    api: ApiClient, thinker: StubServer, hides: bool, text: str, is_stream: bool
+    api: ApiClient, thinker: HttpProvider, hides: bool, text: str, is_stream: bool
 ) -> None:
     LanguageModel.objects.update(hides_thinking=hides)
     response = complete(api, stream=is_stream)
@@ -90,33 +74,14 @@ def test_v1_gets_what_the_model_said(
 
 # --- Reasoning that the chat template opened ------------------------------------------------------
 
-UNOPENED = ["A greet", "ing.\\n</th", "ink>\\n", "\\nHi", " there"]
+UNOPENED = ["A greet", "ing.\n</th", "ink>\n", "\nHi", " there"]
 PLAIN_TALK = ["Hi", " there"]
 
 
-class Talker:
-    """A provider that answers with these pieces, in one answer or as a stream."""
-
-    def __init__(self) -> None:
-        self.pieces = UNOPENED
-        self.finish_reason = "stop"
-
-    def handle(self, peer: Peer, request: Request) -> None:
-        if orjson.loads(request.body).get("stream"):
-            body = b"".join([*map(chunk, self.pieces), chunk(None, self.finish_reason), DONE])
-            peer.send(answer(body, content_type="text/event-stream"))
-            return
-        content = "".join(self.pieces).replace("\\n", "\n")
-        choice = {"message": {"content": content}, "finish_reason": self.finish_reason}
-        peer.send(answer(orjson.dumps({"choices": [choice]}), content_type="application/json"))
-
-
 @pytest.fixture
-def talker(settings: Any) -> Iterator[Talker]:
-    provider = Talker()
-    with StubServer(provider.handle) as server:
-        settings.PROVIDER_BASE_URL = server.url("/v1")
-        yield provider
+def talker(http_provider: HttpProvider) -> HttpProvider:
+    http_provider.deltas = [*UNOPENED]
+    return http_provider
 
 
 def try_route() -> None:
@@ -131,7 +96,7 @@ def streamed(api: ApiClient) -> tuple[str, str]:
 
 
 def test_a_thought_without_a_beginning_is_no_part_of_a_plain_reply(
-    api: ApiClient, talker: Talker
+    api: ApiClient, talker: HttpProvider
 ) -> None:
     for _ in range(2):
         assert api.chat().json()["reply"] == "Hi there"
@@ -143,7 +108,7 @@ def test_a_thought_without_a_beginning_is_no_part_of_a_plain_reply(
 
 
 def test_a_stream_shows_such_a_thought_until_the_staff_test_the_route(
-    api: ApiClient, talker: Talker
+    api: ApiClient, talker: HttpProvider
 ) -> None:
     for _ in range(2):
         shown, reply = streamed(api)
@@ -156,22 +121,22 @@ def test_a_stream_shows_such_a_thought_until_the_staff_test_the_route(
     assert_books_agree()
 
 
-def test_no_tenants_answer_teaches_a_route(api: ApiClient, talker: Talker) -> None:
+def test_no_tenants_answer_teaches_a_route(api: ApiClient, talker: HttpProvider) -> None:
     api.chat()
     streamed(api)
     assert not RouteTraits.objects.exists()
     try_route()
-    talker.pieces = PLAIN_TALK
+    talker.deltas = [*PLAIN_TALK]
     api.chat()
     streamed(api)
     assert RouteTraits.objects.get().begins_in_thought
 
 
 def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_more(
-    api: ApiClient, talker: Talker
+    api: ApiClient, talker: HttpProvider
 ) -> None:
     try_route()
-    talker.pieces, talker.finish_reason = PLAIN_TALK, "length"
+    talker.deltas, talker.finish_reason = [*PLAIN_TALK], "length"
     try_route()
     assert streamed(api) == ("Hi there", "Hi there")
     assert RouteTraits.objects.get().begins_in_thought  # cut short, so it may have been reasoning
@@ -181,6 +146,6 @@ def test_a_stream_without_the_end_of_a_thought_is_shown_whole_and_held_back_no_m
     assert not RouteTraits.objects.get().begins_in_thought
 
 
-def test_v1_teaches_nothing_of_thoughts(api: ApiClient, talker: Talker) -> None:
+def test_v1_teaches_nothing_of_thoughts(api: ApiClient, talker: HttpProvider) -> None:
     complete(api)
     assert not RouteTraits.objects.exists()

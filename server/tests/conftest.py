@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scripts import write_env
-from server.tests.running import GatedProvider, Installation, Running
+from server.tests.running import Installation, Running
+from tests.support.provider import HttpProvider
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,9 @@ def start(tmp_path: Path, installation: Installation) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def gated_provider() -> Iterator[GatedProvider]:
-    provider = GatedProvider()
-    yield provider
-    provider.close()
+def gated_provider() -> Iterator[HttpProvider]:
+    """A provider whose calls wait until the test opens the gate."""
+    with HttpProvider() as provider:
+        provider.usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+        provider.gate.clear()
+        yield provider

@@ -1,4 +1,4 @@
-"""The real server for tests: start, watch, and query it. And a provider that waits to answer."""
+"""The real server for tests: start, watch, and query it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -158,66 +157,6 @@ def is_running(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     return False
-
-
-class Server(ThreadingHTTPServer):
-    """Lets a crowd wait to be accepted: of more than five, some would be tried again too late."""
-
-    request_queue_size = 128
-
-
-class GatedProvider:
-    """An OpenAI-compatible provider whose calls wait until the gate opens."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.arrived = 0
-        self._lock = threading.Lock()
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with provider._lock:
-                    provider.arrived += 1
-                provider.gate.wait(SECONDS)
-                kind, body = sse_answer() if asked.get("stream") else plain_answer()
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def close(self) -> None:
-        self.gate.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-
-
-def plain_answer() -> tuple[str, bytes]:
-    message = {"role": "assistant", "content": "Hi there"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return "application/json", json.dumps({"choices": [choice], "usage": USAGE}).encode()
-
-
-def sse_answer() -> tuple[str, bytes]:
-    begin = {"choices": [{"index": 0, "delta": {"content": "Hi there"}, "finish_reason": None}]}
-    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE}
-    lines = [f"data: {json.dumps(one)}\n\n" for one in (begin, end)]
-    return "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode()
 
 
 class Calls:

@@ -18,7 +18,8 @@ import pytest
 
 from server import output
 from server.output import Output
-from server.tests.running import ROOT, Calls, GatedProvider, Installation, Running, wait_until
+from server.tests.running import ROOT, Calls, Installation, Running, wait_until
+from tests.support.provider import HttpProvider
 
 LINE = "x" * 99 + "\n"
 
@@ -144,7 +145,7 @@ def bad_log(request: Any, tmp_path: Path) -> Iterator[IO[bytes]]:
 def test_a_log_that_takes_nothing_neither_fails_a_request_nor_stops_a_stop(
     start: Callable[..., Running],
     installation: Installation,
-    gated_provider: GatedProvider,
+    gated_provider: HttpProvider,
     bad_log: IO[bytes],
 ) -> None:
     settings = {"PROVIDER_BASE_URL": gated_provider.url, "LOG_LEVEL": "DEBUG"}
@@ -152,7 +153,7 @@ def test_a_log_that_takes_nothing_neither_fails_a_request_nor_stops_a_stop(
     running.wait_until_alive()
     workers = running.workers()
     calls = Calls(running.port, installation.api_key, 6)
-    wait_until(lambda: gated_provider.arrived == 6, "all calls in flight")
+    wait_until(lambda: len(gated_provider.bodies) == 6, "all calls in flight")
     os.kill(running.process.pid, signal.SIGTERM)
     gated_provider.gate.set()
     assert [status for status, _ in calls.wait()] == [200] * 6

@@ -12,13 +12,13 @@ import pytest
 
 from server.tests.running import (
     Calls,
-    GatedProvider,
     Installation,
     Running,
     is_running,
     signal_each,
     wait_until,
 )
+from tests.support.provider import HttpProvider
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +46,12 @@ def targets(running: Running, workers: list[int], who: str) -> list[int]:
 def test_calls_in_flight_are_answered_whoever_is_told_to_stop(
     start: Callable[..., Running],
     installation: Installation,
-    gated_provider: GatedProvider,
+    gated_provider: HttpProvider,
     stops: list[tuple[str, int]],
 ) -> None:
     running = start(settings={"PROVIDER_BASE_URL": gated_provider.url}).serving()
     calls = Calls(running.port, installation.api_key, CALLS)
-    wait_until(lambda: gated_provider.arrived == CALLS, "all calls in flight")
+    wait_until(lambda: len(gated_provider.bodies) == CALLS, "all calls in flight")
     workers = running.workers()
     for who, number in stops:
         signal_each(targets(running, workers, who), number)
@@ -68,11 +68,11 @@ def test_calls_in_flight_are_answered_whoever_is_told_to_stop(
 
 
 def test_calls_in_flight_are_answered_when_the_parent_is_killed(
-    start: Callable[..., Running], installation: Installation, gated_provider: GatedProvider
+    start: Callable[..., Running], installation: Installation, gated_provider: HttpProvider
 ) -> None:
     running = start(settings={"PROVIDER_BASE_URL": gated_provider.url}).serving()
     calls = Calls(running.port, installation.api_key, CALLS)
-    wait_until(lambda: gated_provider.arrived == CALLS, "all calls in flight")
+    wait_until(lambda: len(gated_provider.bodies) == CALLS, "all calls in flight")
     workers = running.workers()
     running.process.kill()
     wait_until(lambda: not running.is_listening(), "the port is closed")
@@ -122,7 +122,7 @@ def test_a_hang_up_is_ignored_under_nohup(start: Callable[..., Running]) -> None
 
 
 def test_a_second_ctrl_c_at_the_keyboard_stops_at_once(
-    start: Callable[..., Running], installation: Installation, gated_provider: GatedProvider
+    start: Callable[..., Running], installation: Installation, gated_provider: HttpProvider
 ) -> None:
     keyboard, terminal = pty.openpty()
 
@@ -132,7 +132,7 @@ def test_a_second_ctrl_c_at_the_keyboard_stops_at_once(
     settings = {"PROVIDER_BASE_URL": gated_provider.url}
     running = start(settings=settings, preexec_fn=take_terminal).serving()
     calls = Calls(running.port, installation.api_key, 2)
-    wait_until(lambda: gated_provider.arrived == 2, "all calls in flight")
+    wait_until(lambda: len(gated_provider.bodies) == 2, "all calls in flight")
     while running.process.poll() is None:
         os.write(keyboard, b"\x03")
         time.sleep(0.2)

@@ -8,16 +8,11 @@ a plain answer.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import orjson
-
-from common.tests.stub_server import Peer, Request, StubServer
 from conversations.tests.recorded import SHAPES
 from conversations.tests.recorded.shapes import Body, Shape
+from tests.support.provider import HttpProvider
 
 ANYTHING_ELSE = "openai/plain"
 _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
@@ -25,41 +20,27 @@ _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
 BYTE_BY_BYTE = " byte by byte"
 
 
-class RecordedProvider:
+class RecordedProvider(HttpProvider):
     """Plays shapes, and records its requests."""
 
-    def __init__(self) -> None:
-        self.url = ""
-        # If set, limits every shape to requests of this kind, as a shape's own `only_if` does.
-        self.only_if: Callable[[Body], bool] | None = None
-        self._lock = threading.Lock()
-        self._asked: list[dict[str, Any]] = []
+    # If set, limits every shape to requests of this kind, as a shape's own `only_if` does.
+    only_if: Callable[[Body], bool] | None = None
 
     def forget(self) -> None:
-        with self._lock:
-            self._asked.clear()
-            self.only_if = None
+        self.bodies.clear()
+        self.only_if = None
 
-    @property
-    def asked(self) -> list[dict[str, Any]]:
-        with self._lock:
-            return list(self._asked)
-
-    def answer(self, peer: Peer, request: Request) -> None:
-        body = orjson.loads(request.body)
-        with self._lock:
-            self._asked.append(body)
+    def say(self, body: Body) -> Iterator[bytes]:
         said = text_of_last_message(body)
         shape = choose(said, body, self.only_if)
         is_stream = bool(body.get("stream")) and shape.stream is not None
         if not is_stream and shape.plain is None:
             shape = SHAPES[ANYTHING_ELSE]
         payload = (shape.stream if is_stream else shape.plain) or b""
-        kind = shape.stream_type if is_stream else shape.content_type
-        peer.send(head(shape, kind))
+        yield head(shape, shape.stream_type if is_stream else shape.content_type)
         for piece in cut(payload, byte_by_byte=said.endswith(BYTE_BY_BYTE)):
-            peer.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        peer.send(b"0\r\n\r\n")
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+        yield b"0\r\n\r\n"
 
 
 def head(shape: Shape, content_type: str) -> bytes:
@@ -76,7 +57,7 @@ def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
         yield from (event for event in re.split(rb"(?<=\n\n)", payload) if event)
 
 
-def text_of_last_message(body: dict[str, Any]) -> str:
+def text_of_last_message(body: Body) -> str:
     """Return the last user message, or the first of its parts if it has several."""
     content = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
     return str(content[0]["text"] if isinstance(content, list) else content)
@@ -90,12 +71,3 @@ def choose(said: str, body: Body, only_if: Callable[[Body], bool] | None) -> Sha
     if fits is not None and not fits(body):
         return SHAPES[shape.otherwise or ANYTHING_ELSE]
     return shape
-
-
-@contextmanager
-def recorded_provider() -> Iterator[RecordedProvider]:
-    """Run a recorded provider on loopback for the block."""
-    provider = RecordedProvider()
-    with StubServer(provider.answer) as server:
-        provider.url = server.url("/v1")
-        yield provider

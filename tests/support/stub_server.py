@@ -61,6 +61,9 @@ class Peer:
                 return
             self.send(bytes([byte]))
 
+    def hang_up(self) -> None:
+        _close(self.sock)
+
     def _receive(self) -> bool:
         data = self.sock.recv(64 * 1024)
         self.buffer += data

@@ -28,9 +28,6 @@ from acceptance import (
     b08_quota_day,
     b09_rate,
     b10_books,
-    databases,
-    own_postgres,
-    processes,
     r02_database_restart,
     r03_slow_provider,
     r04_deadlines,
@@ -46,8 +43,9 @@ from acceptance import (
     s07_ssrf,
 )
 from acceptance.checks import Check, Run
-from acceptance.processes import BASE_DIR
-from acceptance.rig import Workshop
+from tests.harness import databases, own_postgres, processes
+from tests.harness.processes import BASE_DIR
+from tests.harness.rig import Workshop
 
 B1 = Check("B1", "oversell", b01_oversell.check)
 B2 = Check("B2", "state machine", b02_state_machine.check)

@@ -11,9 +11,10 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import by_threads, tally
-from acceptance.databases import Database, value
-from acceptance.rig import CREDIT, ChannelKeys, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import by_threads, tally
+from tests.harness.databases import Database, value
+from tests.harness.rig import CREDIT, ChannelKeys
 
 PROCESSES = 8
 ATTEMPTS = 10_000
@@ -49,7 +50,7 @@ def charge_by_processes(run: Run, rig: Rig, round_number: int) -> None:
     ]
     with sampled_lowest(rig.database, channel) as lowest, ThreadPoolExecutor(PROCESSES) as pool:
         outcomes = Counter[str]()
-        for counted in pool.map(partial(rig.inside, "charge"), orders):
+        for counted in pool.map(partial(rig.inside, "acceptance.b01_worker.charge"), orders):
             outcomes.update(counted)
         seconds = time.time() - start_at
     succeeded, total = attempts // 2, attempts // PROCESSES * PROCESSES

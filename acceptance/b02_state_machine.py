@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from acceptance.checks import Run
-from acceptance.databases import Postgres
-from acceptance.processes import run_python
+from tests.harness.databases import Postgres
+from tests.harness.processes import run_python
 
 RUNS = 10_000
 RUNS_SHORT = 500

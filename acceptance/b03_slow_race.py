@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import COMPLETIONS, Answer, at_once, by_threads, tally
-from acceptance.rig import CREDIT, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import COMPLETIONS, Answer, at_once, by_threads, tally
+from tests.harness.rig import CREDIT, Server
 
 MESSAGES = 200
 ALLOWED = 20

@@ -10,11 +10,12 @@ from functools import partial
 from queue import SimpleQueue
 
 from acceptance.checks import Run
-from acceptance.clients import ENDPOINTS, Answer, Client, Endpoint, by_threads
-from acceptance.databases import value
 from acceptance.mock_faults import ANSWERED, EMPTY, FAULTS, RETRY_AFTER, SLOW
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, Rig, Server, Wanted, first_model
+from acceptance.rig import Rig
+from tests.harness.clients import ENDPOINTS, Answer, Client, Endpoint, by_threads
+from tests.harness.databases import value
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, Server, Wanted, first_model
 
 DEADLINE = 3
 TIMES = 50  # at each endpoint

@@ -10,10 +10,11 @@ from functools import partial
 
 from acceptance import b05_slow_readers
 from acceptance.checks import Run
-from acceptance.clients import COMPLETIONS, ENDPOINTS, Client, Endpoint, by_threads
-from acceptance.databases import value
-from acceptance.processes import HOST, wait_until
-from acceptance.rig import CREDIT, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import COMPLETIONS, ENDPOINTS, Client, Endpoint, by_threads
+from tests.harness.databases import value
+from tests.harness.processes import HOST, wait_until
+from tests.harness.rig import CREDIT
 
 CLIENTS = 500  # at each endpoint
 CLIENTS_SHORT = 100

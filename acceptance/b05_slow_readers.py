@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import COMPLETIONS, Client, by_threads, tally
-from acceptance.databases import value
-from acceptance.processes import HOST, wait_until
-from acceptance.rig import ChannelKeys, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import COMPLETIONS, Client, by_threads, tally
+from tests.harness.databases import value
+from tests.harness.processes import HOST, wait_until
+from tests.harness.rig import ChannelKeys
 
 # More readers than the process has slots, and more bytes than a socket's buffers hold.
 SLOTS = 2

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, by_threads, tally
-from acceptance.databases import Postgres, value
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, by_threads, tally
+from tests.harness.databases import Postgres, value
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, ChannelKeys, Server
 
 DEADLINE = 20
 SPENDABLE_SECONDS = 15

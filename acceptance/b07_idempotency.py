@@ -10,10 +10,11 @@ from functools import partial
 import redis
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, at_once, by_threads, tally
-from acceptance.databases import value
-from acceptance.processes import start_redis
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, at_once, by_threads, tally
+from tests.harness.databases import value
+from tests.harness.processes import start_redis
+from tests.harness.rig import CREDIT, ChannelKeys, Server
 
 PARALLEL = 100
 GRANT_PROCESSES = 4
@@ -47,7 +48,12 @@ def grant_in_parallel(run: Run, rig: Rig) -> None:
         "start_at": time.time() + START_UP_SECONDS,
     }
     with ThreadPoolExecutor(GRANT_PROCESSES) as pool:
-        done = list(pool.map(partial(rig.inside, "grant"), [order] * GRANT_PROCESSES))
+        done = list(
+            pool.map(
+                partial(rig.inside, "acceptance.b07_worker.grant_at_once"),
+                [order] * GRANT_PROCESSES,
+            )
+        )
     outcomes = [is_new for one in done for is_new in one]
     run.report.expect_equal("grants, new ones", (len(outcomes), sum(outcomes)), (PARALLEL, 1))
     balance = value(

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, by_threads, tally
-from acceptance.databases import Postgres
-from acceptance.rig import CREDIT, ChannelKeys, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, by_threads, tally
+from tests.harness.databases import Postgres
+from tests.harness.rig import CREDIT, ChannelKeys
 
 QUOTA = 100
 CALLS = 400

@@ -10,9 +10,10 @@ from functools import partial
 
 from acceptance.b08_quota_day import utc
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, at_moments, tally
-from acceptance.processes import start_redis
-from acceptance.rig import CREDIT, ChannelKeys, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, at_moments, tally
+from tests.harness.processes import start_redis
+from tests.harness.rig import CREDIT, ChannelKeys
 
 LIMIT = 60
 REQUESTS = 1_000

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import Client, by_threads, tally
-from acceptance.databases import value
-from acceptance.processes import end, start, wait_until
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server, Wanted, first_model
+from acceptance.rig import Rig
+from tests.harness.clients import Client, by_threads, tally
+from tests.harness.databases import value
+from tests.harness.processes import end, start, wait_until
+from tests.harness.rig import CREDIT, ChannelKeys, Server, Wanted, first_model
 
 ENTRIES = 1_000_000
 ENTRIES_SHORT = 100_000
@@ -69,7 +70,11 @@ def verify_many(run: Run, rig: Rig) -> None:
     run.report.expect_equal("first turns", tally(answers), {"200": ACCOUNTS})
     server.kill()
     started = time.monotonic()
-    loaded = rig.inside("load", {"entries": run.count(ENTRIES, short=ENTRIES_SHORT)}, seconds=3600)
+    loaded = rig.inside(
+        "acceptance.b10_worker.load",
+        {"entries": run.count(ENTRIES, short=ENTRIES_SHORT)},
+        seconds=3600,
+    )
     run.report.figure("entries", loaded["entries"])
     run.report.figure("loaded in_s", time.monotonic() - started)
     proof = verify_measured(rig)
@@ -123,7 +128,7 @@ def expect_faults_found(run: Run, rig: Rig, channels: dict[str, ChannelKeys]) ->
         "other_channel_id": channels["other"].channel_id,
         "poor_account_id": channels["poor"].account_id,
     }
-    result = rig.inside("inject", order)
+    result = rig.inside("acceptance.b10_worker.inject", order)
     injected = len(result["found"]) + len(result["missed"])
     run.report.figure("faults found", f"{len(result['found'])} of {injected}")
     run.report.expect(injected >= FAULTS_AT_LEAST, f"only {injected} faults were injected")

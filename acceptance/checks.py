@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from acceptance.databases import Database
-from acceptance.rig import Rig, Workshop
+from acceptance.rig import Rig
+from tests.harness.databases import Database
+from tests.harness.rig import Workshop
 
 
 @dataclass(slots=True)

@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-CRLF = b"\r\n"
-JSON = "application/json"
-EVENTS = "text/event-stream"
+from tests.shapes import DONE, EVENTS, JSON, LAST_CHUNK, chunked, chunked_head, event, response
+
 STREAM_PIECES = 20
 DRIP_SECONDS = 0.8
 HUGE_BYTES = 50 * 1024 * 1024
@@ -70,14 +69,6 @@ Fault = Callable[[Call], Awaitable[bool]]
 # --- Bytes --------------------------------------------------------------------------------------
 
 
-def response(
-    body: bytes, *, status: str = "200 OK", content_type: str = JSON, headers: str = ""
-) -> bytes:
-    """Return a whole HTTP response with a declared length."""
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{headers}"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
 def encode(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -109,39 +100,32 @@ def error_body(status: int) -> bytes:
     return encode({"error": {"message": text, "type": "mock_error", "code": status}})
 
 
-def chunk(data: bytes) -> bytes:
-    return f"{len(data):x}".encode() + CRLF + data + CRLF
-
-
-def event(call: Call, delta: dict[str, Any], finish: str | None = None) -> bytes:
+def delta(call: Call, members: dict[str, Any], finish: str | None = None) -> bytes:
     """Return one server-sent event of a streamed completion, as an HTTP chunk."""
     body = completion(call, object="chat.completion.chunk", usage=None)
-    body["choices"] = [{"index": 0, "delta": delta, "finish_reason": finish}]
-    return chunk(b"data: " + encode(body) + b"\n\n")
+    body["choices"] = [{"index": 0, "delta": members, "finish_reason": finish}]
+    return chunked(event(encode(body)))
 
 
 def stream_head(content_type: str = EVENTS) -> bytes:
-    return (
-        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nCache-Control: no-cache\r\n"
-        "Transfer-Encoding: chunked\r\n\r\n"
-    ).encode()
+    return chunked_head(content_type=content_type, headers="Cache-Control: no-cache\r\n")
 
 
 def pieces(call: Call) -> list[bytes]:
     """Return the text of a streamed reply, cut into events."""
     size = max(1, -(-len(call.reply) // STREAM_PIECES))
     texts = [call.reply[at : at + size] for at in range(0, len(call.reply), size)]
-    return [event(call, {"role": "assistant", "content": ""})] + [
-        event(call, {"content": text}) for text in texts
+    return [delta(call, {"role": "assistant", "content": ""})] + [
+        delta(call, {"content": text}) for text in texts
     ]
 
 
 def stream_end(call: Call, usage: dict[str, int] | None) -> bytes:
-    end = event(call, {}, "stop")
+    end = delta(call, {}, "stop")
     if usage is not None:
         last = completion(call, object="chat.completion.chunk", usage=usage, choices=[])
-        end += chunk(b"data: " + encode(last) + b"\n\n")
-    return end + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+        end += chunked(event(encode(last)))
+    return end + chunked(DONE) + LAST_CHUNK
 
 
 # --- Answers ------------------------------------------------------------------------------------
@@ -227,7 +211,7 @@ async def truncate(call: Call) -> bool:
 
 async def midstream(call: Call) -> bool:
     """Send half of a chunked answer, then drop the connection."""
-    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    parts = pieces(call) if call.is_stream else [chunked(encode(completion(call))[:60])]
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     for part in parts[: max(1, len(parts) // 2)]:
         await call.send(part)
@@ -237,7 +221,7 @@ async def midstream(call: Call) -> bool:
 
 async def stall(call: Call) -> bool:
     """Send half of the answer, then stay silent on an open connection."""
-    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    parts = pieces(call) if call.is_stream else [chunked(encode(completion(call))[:60])]
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
     for part in parts[: max(1, len(parts) // 2)]:
         await call.send(part)
@@ -247,10 +231,10 @@ async def stall(call: Call) -> bool:
 async def no_done(call: Call) -> bool:
     """End a stream cleanly, but without a finish reason and without [DONE]."""
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
-    parts = pieces(call) if call.is_stream else [chunk(encode(completion(call))[:60])]
+    parts = pieces(call) if call.is_stream else [chunked(encode(completion(call))[:60])]
     for part in parts[: max(1, len(parts) // 2)]:
         await call.send(part)
-    await call.send(b"0\r\n\r\n")
+    await call.send(LAST_CHUNK)
     return False
 
 
@@ -293,7 +277,7 @@ async def huge_body(call: Call) -> bool:
 async def endless(call: Call) -> bool:
     """Send a chunked body without end, as fast as the caller reads."""
     await call.send(stream_head(EVENTS if call.is_stream else JSON))
-    part = chunk(b"x" * 64 * 1024)
+    part = chunked(b"x" * 64 * 1024)
     for _ in range(HUGE_BYTES // len(part)):
         if not await call.send(part):
             break
@@ -335,8 +319,8 @@ def empty(finish: str) -> Fault:
         if not call.is_stream:
             await call.send(response(encode(completion(call, choices=[choice]))))
         else:
-            await call.send(stream_head() + event(call, message) + event(call, {}, finish))
-            await call.send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            await call.send(stream_head() + delta(call, message) + delta(call, {}, finish))
+            await call.send(chunked(DONE) + LAST_CHUNK)
         return False
 
     return send
@@ -348,7 +332,7 @@ async def refusal(call: Call) -> bool:
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     if not call.is_stream:
         return await call.send(response(encode(completion(call, choices=[choice]))))
-    await call.send(stream_head() + event(call, message))
+    await call.send(stream_head() + delta(call, message))
     return await call.send(stream_end(call, usage_of(call)))
 
 

@@ -30,8 +30,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from acceptance.mock_faults import FAULTS, OWN_FAULTS, Call, answer, encode, error_body, response
+from acceptance.mock_faults import FAULTS, OWN_FAULTS, Call, answer, encode, error_body
 from acceptance.mock_recorded import RECORDED_FAULTS, shape_named_in
+from tests.shapes import response
 
 ORDER = re.compile(r"\b(fault|latency|gap|size):(\w+)")
 LOGGED_CHARACTERS = 1000

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from acceptance.mock_faults import Call, Fault, answer, chunk
+from acceptance.mock_faults import Call, Fault, answer
 from conversations.tests.recorded import SHAPES
 from conversations.tests.recorded.provider import cut, head
 from conversations.tests.recorded.shapes import Shape
+from tests.shapes import LAST_CHUNK, chunked
 
 _NAME = re.compile(r"[a-z-]+/[a-z0-9-]+")
 
@@ -30,8 +31,8 @@ def _played(shape: Shape) -> Fault:
             return await answer(call)
         await call.send(head(played, played.stream_type if is_stream else played.content_type))
         for piece in cut(payload, byte_by_byte=False):
-            await call.send(chunk(piece))
-        return await call.send(b"0\r\n\r\n") and played.is_answered()
+            await call.send(chunked(piece))
+        return await call.send(LAST_CHUNK) and played.is_answered()
 
     return play
 

@@ -22,11 +22,12 @@ import psycopg
 
 from acceptance.b06_kill import expect_no_half_turns
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, tally
-from acceptance.databases import Row, value
-from acceptance.own_postgres import OwnPostgres, own_postgres
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, tally
+from tests.harness.databases import Row, value
+from tests.harness.own_postgres import OwnPostgres, own_postgres
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, ChannelKeys, Server
 
 RESTARTS, RESTARTS_SHORT = 5, 2
 PER_SECOND = 50

@@ -22,10 +22,11 @@ from urllib.parse import quote
 import psycopg
 
 from acceptance.checks import Run
-from acceptance.clients import CHAT, Answer, Client, by_threads, request, tally
-from acceptance.databases import Postgres, Row
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, Rig, Server, Wanted
+from acceptance.rig import Rig
+from tests.harness.clients import CHAT, Answer, Client, by_threads, request, tally
+from tests.harness.databases import Postgres, Row
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, Server, Wanted
 
 CALLS = 200
 # What each of two channels of one account asks for, and what it gets: half of the account's half.

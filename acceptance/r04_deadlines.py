@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import CHAT, Answer, Client, at_once, tally
-from acceptance.memory import count_in_log, measured
-from acceptance.rig import CREDIT, Rig, Server, Wanted
+from acceptance.rig import Rig
+from tests.harness.clients import CHAT, Answer, Client, at_once, tally
+from tests.harness.costs import measured
+from tests.harness.processes import count_in_log
+from tests.harness.rig import CREDIT, Server, Wanted
 
 DEADLINE = 3
 MARGIN_SECONDS = 1.0

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from acceptance.checks import Run
-from acceptance.clients import ENDPOINTS, Answer, Client, at_moments, tally
-from acceptance.rig import CREDIT, PROBE, Called, Mock, Rig, Server
+from acceptance.rig import PROBE, Called, Mock, Rig
+from tests.harness.clients import ENDPOINTS, Answer, Client, at_moments, tally
+from tests.harness.rig import CREDIT, Server
 
 PER_SECOND = 20
 SECONDS, SECONDS_SHORT = 60, 15

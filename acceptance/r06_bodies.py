@@ -14,10 +14,10 @@ from functools import partial
 from statistics import median, quantiles
 
 from acceptance.checks import Run
-from acceptance.clients import Client, at_once
-from acceptance.memory import measured
-from acceptance.processes import HOST
-from acceptance.rig import CREDIT
+from tests.harness.clients import Client, at_once
+from tests.harness.costs import measured
+from tests.harness.processes import HOST
+from tests.harness.rig import CREDIT
 
 TEN_MB = 10_000_000
 AT_ONCE_SECONDS = 0.05

@@ -6,8 +6,9 @@ from collections import defaultdict
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, at_once, by_threads, tally
-from acceptance.rig import CREDIT, Rig
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, at_once, by_threads, tally
+from tests.harness.rig import CREDIT
 
 SESSIONS = 100
 SESSIONS_SHORT = 40

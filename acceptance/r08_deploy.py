@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from functools import partial
 
 from acceptance.checks import Run
-from acceptance.clients import CHAT, NO_ANSWER, Answer, Client, at_once, tally
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import CHAT, NO_ANSWER, Answer, Client, at_once, tally
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, ChannelKeys, Server
 
 CALLS = 50
 CALL_SECONDS = 5

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from threading import Event
 
 from acceptance.checks import Run
-from acceptance.clients import (
+from acceptance.mock_faults import OWN_FAULTS, STRANGE_FAULTS
+from acceptance.mock_recorded import DOUBTFUL_FAULTS, OWN_SHAPES
+from acceptance.rig import PROBE, Mock, Rig
+from conversations.tests.recorded.shapes import Refused, Shape
+from tests.harness.clients import (
     CHAT,
     COMPLETIONS,
     ENDPOINTS,
@@ -25,12 +29,9 @@ from acceptance.clients import (
     at_moments,
     tally,
 )
-from acceptance.databases import value
-from acceptance.mock_faults import OWN_FAULTS, STRANGE_FAULTS
-from acceptance.mock_recorded import DOUBTFUL_FAULTS, OWN_SHAPES
-from acceptance.processes import wait_until
-from acceptance.rig import CREDIT, PROBE, Mock, Rig, Server
-from conversations.tests.recorded.shapes import Refused, Shape
+from tests.harness.databases import value
+from tests.harness.processes import wait_until
+from tests.harness.rig import CREDIT, Server
 
 TIMES, TIMES_SHORT = 100, 4
 PER_SECOND, PER_SECOND_SHORT = 10, 30

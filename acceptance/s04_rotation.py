@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, Client, request, tally
-from acceptance.databases import value
-from acceptance.processes import Running, run_python, wait_until
-from acceptance.rig import CREDIT, Rig, Server, new_secrets
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, Client, request, tally
+from tests.harness.databases import value
+from tests.harness.processes import Running, run_python, wait_until
+from tests.harness.rig import CREDIT, Server, new_secrets
 
 CHANNELS = 10_000
 RATE = 50
@@ -61,8 +62,10 @@ def check(run: Run) -> None:
         first = rig.start_server(workers=1)
         like = rig.create_channel(microcredits=10**6 * CREDIT)
         count = run.count(CHANNELS, short=2_000)
-        keys = rig.inside("fill", {"like": like.channel_id, "count": count})
-        cookie = rig.inside("log_in", None)
+        keys = rig.inside(
+            "acceptance.secret_worker.fill", {"like": like.channel_id, "count": count}
+        )
+        cookie = rig.inside("acceptance.secret_worker.log_in", None)
         new = {**new_secrets(), "old": rig.env[RING].partition(":")[0]}
         new[RING] = new[RING].replace("k1:", "k2:")
         traffic = Traffic([*keys, like.api_key], [first])
@@ -75,7 +78,7 @@ def check(run: Run) -> None:
         run.report.figure("a second", len(traffic.answers) / (time.monotonic() - began))
         strange = [answer for answer in traffic.answers if answer.status != 200]
         run.report.expect(not strange, f"while rotating: {tally(strange)} {strange[:1]}")
-        needed = rig.inside("secrets_in_use", None)
+        needed = rig.inside("acceptance.secret_worker.secrets_in_use", None)
         run.report.figure("rows", {setting: sum(needed[setting].values()) for setting in needed})
         run.report.expect_equal("keys of the ring in use", list(needed[RING]), ["k2"])
         run.report.expect_equal("peppers in use", len(needed[PEPPER]), 1)
@@ -165,7 +168,7 @@ _UNDER_THE_NEWEST = "encryption_key_id = %s AND pepper_id = %s"
 
 
 def _pepper_id(rig: Rig) -> str:
-    return str(rig.inside("pepper_id", None))
+    return str(rig.inside("acceptance.secret_worker.pepper_id", None))
 
 
 def expect_logged_in(run: Run, server: Server, cookie: str, *, is_so: bool) -> None:

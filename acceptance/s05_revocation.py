@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from acceptance.checks import Run
-from acceptance.clients import request
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import request
+from tests.harness.rig import CREDIT, ChannelKeys, Server
 
 WITHIN_SECONDS = 1.0
 OVERLAP_SECONDS = 4
@@ -75,7 +76,7 @@ def check(run: Run) -> None:
 
 def shut(rig: Rig, channel: ChannelKeys, deed: str) -> float:
     wanted = {"deed": deed, "channel_id": channel.channel_id, "seconds": OVERLAP_SECONDS}
-    return float(rig.inside("shut", wanted))
+    return float(rig.inside("acceptance.secret_worker.shut", wanted))
 
 
 def judge(run: Run, deed: str, status: int, asked: list[Asked], ended_at: float) -> None:

@@ -6,8 +6,9 @@ import statistics
 import time
 
 from acceptance.checks import Run
-from acceptance.clients import Answer, request
-from acceptance.rig import CREDIT, Rig, Server
+from acceptance.rig import Rig
+from tests.harness.clients import Answer, request
+from tests.harness.rig import CREDIT, Server
 
 MALFORMED = 1_000_000
 UNKNOWN = 1_000
@@ -25,7 +26,9 @@ TEXTS = (
 def check(run: Run) -> None:
     with run.rig() as rig:
         counts = {"malformed": run.count(MALFORMED, short=100_000), "unknown": UNKNOWN}
-        found = rig.inside("try_keys", counts | {"seed": run.seed}, seconds=1200)
+        found = rig.inside(
+            "acceptance.secret_worker.try_keys", counts | {"seed": run.seed}, seconds=1200
+        )
         run.report.figure("malformed", counts["malformed"])
         run.report.expect_equal("accepted", found["accepted"], 0)
         run.report.expect_equal("queries of malformed keys", found["asked"], 0)
@@ -52,8 +55,8 @@ def expect_no_echo(run: Run, server: Server) -> None:
 def expect_same_time(run: Run, rig: Rig, server: Server) -> None:
     """Expect that a revoked key, which the database has, is refused as fast as an unknown one."""
     known = rig.create_channel(microcredits=CREDIT)
-    rig.inside("shut", {"deed": "revoke", "channel_id": known.channel_id})
-    strange = rig.inside("new_keys", PAIRS if run.is_long else FEW_PAIRS)
+    rig.inside("acceptance.secret_worker.shut", {"deed": "revoke", "channel_id": known.channel_id})
+    strange = rig.inside("acceptance.secret_worker.new_keys", PAIRS if run.is_long else FEW_PAIRS)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     for key in strange:
         pair = [("known", known.api_key), ("unknown", key)]

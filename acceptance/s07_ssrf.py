@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from acceptance.checks import Run
-from acceptance.clients import ENDPOINTS
-from acceptance.processes import HOST
-from acceptance.rig import CREDIT, ChannelKeys, Rig, Server, Wanted
+from acceptance.rig import Rig
+from tests.harness.clients import ENDPOINTS
+from tests.harness.processes import HOST
+from tests.harness.rig import CREDIT, ChannelKeys, Server, Wanted
 
 # Each leads to this machine, or to a metadata service, once resolved.
 LOOPBACK = [
@@ -103,7 +104,7 @@ def serve_by(rig: Rig, urls: list[list[str]], name: str, key: str = "") -> list[
         for channel, addresses in zip(made, urls, strict=True)
         for position, url in enumerate(addresses)
     ]
-    rig.inside("routes", routes)
+    rig.inside("tests.harness.channels.routes", routes)
     return made
 
 

@@ -1,4 +1,4 @@
-"""What S3 to S6 do inside the gateway's code, with its settings (acceptance/inside.py)."""
+"""What S3 to S6 do inside the gateway's code, with its settings (tests/harness/inside.py)."""
 
 from __future__ import annotations
 

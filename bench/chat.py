@@ -11,21 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from acceptance.processes import BASE_DIR
-from acceptance.rig import Server
 from bench import micro, page, record
 from bench.figures import RoundLog, percentile, progress
 from bench.load import Figures, Plan
 from bench.record import Figure, Kept, middle
-from bench.stand import (
-    Stand,
-    backend_cpu_seconds,
-    cpu_seconds,
-    prompt_of,
-    resident_bytes,
-    run_load,
-    tree_of,
-)
+from bench.stand import Stand, prompt_of, run_load
+from tests.harness.costs import backend_cpu_seconds, cpu_seconds, resident_bytes, tree_of
+from tests.harness.processes import BASE_DIR
+from tests.harness.rig import Server
 
 WORKERS = 2
 THREADS = 64

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import psycopg
 
-from acceptance.databases import POSTGRES_SERVER
-from acceptance.processes import BASE_DIR
+from tests.harness.databases import POSTGRES_SERVER
+from tests.harness.processes import BASE_DIR
 
 RESULTS_DIR = BASE_DIR / "var" / "bench"
 

@@ -19,9 +19,6 @@ from dataclasses import dataclass, field, replace
 
 from tqdm import tqdm
 
-from acceptance import databases
-from acceptance.databases import Postgres
-from acceptance.rig import Rig, manage
 from bench import fill, micro, page, record
 from bench.figures import RoundLog
 from bench.growth_process import CHANNEL, CHAT, WARMING, GrowthProcess
@@ -29,6 +26,9 @@ from bench.load import TURNS_PER_SESSION
 from bench.record import Figure, Kept
 from bench.stand import Stand
 from bench.targets import GROWTH
+from tests.harness import databases
+from tests.harness.databases import Postgres
+from tests.harness.rig import Rig, manage
 
 # A smaller difference is noise, not a cost.
 LEAST_MS = 0.05

@@ -21,8 +21,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from bench.pair import asker
-from bench.stand import Stand, single_cpu_seconds
+from bench.stand import Stand
 from common import db
+from tests.harness.costs import single_cpu_seconds
 
 CHAT = "chat"
 OWNER, CHANNEL = "owner0@example.com", "Channel 0"

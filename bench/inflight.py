@@ -18,22 +18,16 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
-from acceptance import clients
-from acceptance.processes import BASE_DIR
-from acceptance.rig import Server
 from bench import page, record, targets
 from bench.chat import MESSAGE
 from bench.figures import RoundLog, percentile, progress
 from bench.load import Figures
 from bench.record import Kept, Run, middle
-from bench.stand import (
-    Stand,
-    backend_cpu_seconds,
-    cpu_seconds,
-    resident_bytes,
-    run_load,
-    tree_of,
-)
+from bench.stand import Stand, run_load
+from tests.harness import clients
+from tests.harness.costs import backend_cpu_seconds, cpu_seconds, resident_bytes, tree_of
+from tests.harness.processes import BASE_DIR
+from tests.harness.rig import Server
 
 WORKERS = 2
 ROUNDS = 5

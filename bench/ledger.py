@@ -24,14 +24,15 @@ from typing import Any, cast
 from django.db import transaction
 from django.utils import timezone
 
-from acceptance.databases import value
-from acceptance.processes import BASE_DIR
-from acceptance.rig import CREDIT, ChannelKeys
 from bench import page, record
 from bench.figures import RoundLog, progress
 from bench.record import Figure, Kept, middle
-from bench.stand import Stand, backend_cpu_seconds
+from bench.stand import Stand
 from billing.errors import CreditsExhausted
+from tests.harness.costs import backend_cpu_seconds
+from tests.harness.databases import value
+from tests.harness.processes import BASE_DIR
+from tests.harness.rig import CREDIT, ChannelKeys
 
 PROCESSES = 8
 NAMES = {"pg": "PostgreSQL", "sqlite": "SQLite"}

@@ -25,11 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.slots import Slots
-
 from bench.load import Plan, Requests
-from bench.stand import Stand, backend_cpu_seconds
+from bench.stand import Stand
 from common.api.middleware import API_PREFIXES
+from server.slots import Slots
+from tests.harness.costs import backend_cpu_seconds
 
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
 

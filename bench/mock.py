@@ -7,8 +7,11 @@
     POST anything else          a chat completion, or a stream if the body asks for one
 
 Streams are 50 pieces, at first 10 ms apart. The first piece says when it was sent, by the clock
-that all processes of a machine share. acceptance/mock_provider.py can do far more, at ten times the
-CPU.
+that all processes of a machine share.
+
+acceptance/mock_provider.py can do far more: it reads what it is asked, and knows faults. It stays
+apart, because that takes ten times the CPU, which the gateway beside it would lack. The two share
+the bytes of answers (tests/shapes.py).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from functools import partial
 
 from bench.load import raise_file_limit
 from bench.loop import READ_BYTES, Loop, content_length
+from tests.shapes import DONE, LAST_CHUNK, chunked, chunked_head, event, response
 
 REPLY_CHARACTERS = 1_400
 PIECES = 50
@@ -49,35 +53,27 @@ def plain_answer() -> bytes:
             "usage": USAGE,
         }
     ).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return head.encode() + b"\r\n\r\n" + body
+    return response(body)
 
 
-def chunk(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
-
-
-def event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+def piece(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     body = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "model": "bench-model"}
-    return chunk(b"data: " + json.dumps(body | {"choices": [choice]}).encode() + b"\n\n")
+    return chunked(event(json.dumps(body | {"choices": [choice]}).encode()))
 
 
 def streamed_answer() -> list[bytes]:
     """Return what is sent, piece by piece. The head goes with the first one."""
-    head = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
     size = REPLY_CHARACTERS // PIECES
-    pieces = [event({"content": REPLY[at : at + size]}) for at in range(0, size * PIECES, size)]
-    usage = chunk(b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n")
-    end = event({}, "stop") + usage + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-    return [head, *pieces[1:], end]
+    pieces = [piece({"content": REPLY[at : at + size]}) for at in range(0, size * PIECES, size)]
+    usage = chunked(event(json.dumps({"choices": [], "usage": USAGE}).encode()))
+    end = piece({}, "stop") + usage + chunked(DONE) + LAST_CHUNK
+    return [chunked_head(), *pieces[1:], end]
 
 
 def stamped_piece() -> bytes:
     """Return a stream's first piece, which contains the time, where load.py finds it."""
-    return event({"content": f"@{time.perf_counter_ns()}@".ljust(REPLY_CHARACTERS // PIECES)})
+    return piece({"content": f"@{time.perf_counter_ns()}@".ljust(REPLY_CHARACTERS // PIECES)})
 
 
 PLAIN = plain_answer()

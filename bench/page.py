@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from acceptance.processes import BASE_DIR
 from bench import plot, record, tables
 from bench.record import Kept
+from tests.harness.processes import BASE_DIR
 
 PAGE = BASE_DIR / "docs" / "performance.md"
 DOCS = BASE_DIR / "docs"

@@ -24,17 +24,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.slots import Slots
-
-from acceptance.processes import BASE_DIR
-from acceptance.rig import first_model
 from bench import figures, micro, page, record
 from bench.figures import progress
 from bench.load import Plan, Requests
 from bench.micro import one_request
 from bench.record import Figure, Kept
-from bench.stand import Stand, backend_cpu_seconds
+from bench.stand import Stand
 from common.api.middleware import API_PREFIXES
+from server.slots import Slots
+from tests.harness.costs import backend_cpu_seconds
+from tests.harness.processes import BASE_DIR
+from tests.harness.rig import first_model
 
 CHATS = 80
 # Each takes as long as its 50 pieces are apart, whatever it costs.
@@ -80,14 +80,18 @@ class Version:
         self._process.wait(30)
 
 
-# Runs in either checkout, so it may use only what an older one has as well.
+# Runs in either checkout, with that one's product. What measures is this checkout's in both, so it
+# may use only what an older product has as well.
 CHILD = f"""
 import sys
-sys.path.insert(0, ".")
 from importlib.util import module_from_spec, spec_from_file_location
-spec = spec_from_file_location("pair", {str(Path(__file__).resolve())!r})
-pair = module_from_spec(spec)
-spec.loader.exec_module(pair)
+sys.path.insert(0, ".")
+for name in ("bench", "tests"):
+    path = {str(BASE_DIR)!r} + "/" + name
+    spec = spec_from_file_location(name, path + "/__init__.py", submodule_search_locations=[path])
+    sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+from bench import pair
 pair.answer(sys.argv[1])
 """
 

@@ -27,7 +27,7 @@ from bench.stand import Stand
 ROOT = Path(__file__).resolve().parent.parent
 WARMING = 100
 # What measures is not what is measured.
-NOT_OURS = ("bench", "acceptance", ".venv")
+NOT_OURS = ("bench", "acceptance", "tests", ".venv")
 # Parts of the function around them.
 WITHIN = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 

@@ -20,11 +20,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from acceptance import clients
-from acceptance.processes import BASE_DIR, HOST, Running, free_port, wait_until
 from bench.chat import MODEL
 from bench.figures import progress
-from bench.stand import cpu_seconds, tree_of
+from tests.harness import clients
+from tests.harness.costs import cpu_seconds, tree_of
+from tests.harness.processes import BASE_DIR, HOST, Running, free_port, wait_until
 
 PEERS_DIR = BASE_DIR / "var" / "peers"
 LITELLM, LITELLM_VERSION = "LiteLLM", "1.106.2"

@@ -13,22 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from acceptance.processes import BASE_DIR, Running
-from acceptance.rig import Server
 from bench import chat, page, peer_servers, record
 from bench.chat import Length, Round, require_success
 from bench.figures import RoundLog, percentile, progress
 from bench.load import Plan
 from bench.peer_servers import LITELLM, LITELLM_WORKERS, PORTKEY, Launch
 from bench.record import Figure, Kept, middle
-from bench.stand import (
-    Stand,
-    backend_cpu_seconds,
-    cpu_seconds,
-    resident_bytes,
-    run_load,
-    tree_of,
-)
+from bench.stand import Stand, run_load
+from tests.harness.costs import backend_cpu_seconds, cpu_seconds, resident_bytes, tree_of
+from tests.harness.processes import BASE_DIR, Running
+from tests.harness.rig import Server
 
 CONNECTIONS = 32
 GATEWAY = "gateway"

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from acceptance.processes import BASE_DIR
 from bench import figures
+from tests.harness.processes import BASE_DIR
 
 DATA = BASE_DIR / "docs" / "data"
 

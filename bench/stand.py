@@ -7,19 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import psutil
-import psycopg
-
-from acceptance import clients
-from acceptance.processes import HOST, Running, run_python
-from acceptance.rig import Rig, Wanted, Workshop
 from bench.load import Figures, Plan
+from tests.harness import clients
+from tests.harness.processes import HOST, Running, run_python
+from tests.harness.rig import Rig, Wanted, Workshop
 
 CHANNELS = 100
 # From 1 to 10 kB, equally many of each.
@@ -124,54 +121,3 @@ def run_load(plan: Mapping[str, Any]) -> Figures:
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return Figures(**json.loads(done.stdout))
-
-
-# --- What processes cost ------------------------------------------------------------------------
-
-
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """Return the CPU that living processes have used so far."""
-    total = 0.0
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            times = psutil.Process(pid).cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def tree_of(pid: int) -> list[int]:
-    """Return a process and all its descendants."""
-    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-
-
-def resident_bytes(pids: Sequence[int]) -> int:
-    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
-
-
-def backend_cpu_seconds(url: str) -> float:
-    """Return the CPU of a PostgreSQL database's backends, or 0 for another database."""
-    if not url.startswith("postgres"):
-        return 0.0
-    return sum(single_cpu_seconds(pid) for pid in backend_pids(url))
-
-
-def single_cpu_seconds(pid: int) -> float:
-    """Return the CPU used so far by a process with one thread; 0 if it has ended.
-
-    To the nanosecond if the kernel tells, else in its ticks of a hundredth of a second.
-    https://docs.kernel.org/scheduler/sched-stats.html
-    """
-    with suppress(OSError, ValueError):
-        used = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-        if used:
-            return used / 1e9
-    return cpu_seconds([pid])
-
-
-def backend_pids(url: str) -> list[int]:
-    statement = (
-        "SELECT pid FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    with psycopg.connect(url, autocommit=True) as connection:
-        return [cast(int, pid) for (pid,) in connection.execute(statement).fetchall()]

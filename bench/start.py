@@ -17,11 +17,11 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from acceptance import clients
-from acceptance.processes import BASE_DIR, Running, free_port, run_python, wait_until
-from acceptance.rig import Workshop
 from bench import figures, page, record, targets
 from bench.record import Figure, Kept, middle
+from tests.harness import clients
+from tests.harness.processes import BASE_DIR, Running, free_port, run_python, wait_until
+from tests.harness.rig import Workshop
 
 ROUNDS = 5
 SLOWEST = 10

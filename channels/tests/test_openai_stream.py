@@ -10,7 +10,8 @@ import pytest
 from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatRequest, Completion, Delta, Patience, Usage
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from tests.support.provider import DONE, USAGE, USAGE_CHUNK, chunk, served
+from tests.shapes import DONE
+from tests.support.provider import USAGE, USAGE_CHUNK, chunk, served
 
 LATE = 60.0  # ends a test that hangs
 

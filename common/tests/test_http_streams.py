@@ -16,6 +16,7 @@ import pytest
 
 from common import http
 from common.http import HttpError
+from tests.shapes import chunked
 from tests.support.stub_server import Peer, Request, StubServer, answer
 
 Ask = Callable[..., bytes]
@@ -27,10 +28,6 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def _fresh_connections() -> Iterator[None]:
     yield
     http.close_idle()
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def options(seconds: float = LATE, **more: Any) -> dict[str, Any]:
@@ -95,7 +92,7 @@ def test_what_comes_unasked_on_a_kept_connection_is_no_answer(ask: Ask) -> None:
 
 @either
 def test_fields_after_the_body_are_not_among_the_headers(ask: Ask) -> None:
-    said = CHUNKED + chunk(b"x") + b"0\r\nContent-Encoding: gzip\r\n\r\n"
+    said = CHUNKED + chunked(b"x") + b"0\r\nContent-Encoding: gzip\r\n\r\n"
     with StubServer(said) as server:
         assert ask(server.url()) == ask(server.url()) == b"x"
 
@@ -129,11 +126,11 @@ def test_lines_are_handed_on_as_they_arrive() -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)
         for number in range(3):
-            peer.send(chunk(b"line %d\r\n" % number))
+            peer.send(chunked(b"line %d\r\n" % number))
             assert read.acquire(timeout=LATE)
-        peer.send(chunk(b"half a li"))
+        peer.send(chunked(b"half a li"))
         peer.pause(0.02)
-        peer.send(chunk(b"ne\nand a rest") + b"0\r\n\r\n")
+        peer.send(chunked(b"ne\nand a rest") + b"0\r\n\r\n")
 
     with StubServer(handle) as server:
         for _ in range(2):
@@ -160,7 +157,7 @@ def test_each_wait_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)
         for _ in range(5):
-            peer.send(chunk(b"x\n"))
+            peer.send(chunked(b"x\n"))
             assert read.acquire(timeout=LATE)
         peer.pause(LATE)
 
@@ -177,7 +174,7 @@ def test_each_wait_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_came_before_a_break_is_handed_on_first() -> None:
-    said = CHUNKED + chunk(b"one\ntwo\n") + b"5\r\nth"
+    said = CHUNKED + chunked(b"one\ntwo\n") + b"5\r\nth"
 
     def handle(peer: Peer, request: Request) -> None:
         peer.send(said)
@@ -194,9 +191,9 @@ def test_an_answer_that_was_left_early_ends_its_connection() -> None:
     left = threading.Semaphore(0)
 
     def handle(peer: Peer, request: Request) -> None:
-        peer.send(CHUNKED + chunk(b"one\n"))
+        peer.send(CHUNKED + chunked(b"one\n"))
         assert left.acquire(timeout=LATE)
-        peer.send(chunk(b"two\n") + b"0\r\n\r\n")
+        peer.send(chunked(b"two\n") + b"0\r\n\r\n")
 
     with StubServer(handle) as server:
         for count in (1, 2):
@@ -207,7 +204,7 @@ def test_an_answer_that_was_left_early_ends_its_connection() -> None:
 
 
 def test_an_error_of_the_reader_ends_the_connection_and_is_its_own() -> None:
-    with StubServer(CHUNKED + chunk(b"x\n") + b"0\r\n\r\n") as server:
+    with StubServer(CHUNKED + chunked(b"x\n") + b"0\r\n\r\n") as server:
         for _ in range(2):
             with (
                 pytest.raises(ValueError, match="mine"),
@@ -237,7 +234,7 @@ def test_a_stream_is_cut_at_its_cap() -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)
         while peer.pause(0):
-            peer.send(chunk(b"x" * 1000 + b"\n"))
+            peer.send(chunked(b"x" * 1000 + b"\n"))
 
     with StubServer(handle) as server, pytest.raises(HttpError, match="too_large"):
         ask_by_line(server.url(), max_bytes=50_000)
@@ -255,7 +252,7 @@ def test_what_is_held_at_once_of_a_stream_is_bounded(
     monkeypatch.setattr(http, "MAX_LINE_BYTES", 10)
 
     def handle(peer: Peer, request: Request) -> None:
-        peer.send(CHUNKED + chunk(b"x" * 9 + b"\n") + chunk(b"y" * 11) + chunk(b""))
+        peer.send(CHUNKED + chunked(b"x" * 9 + b"\n") + chunked(b"y" * 11) + chunked(b""))
 
     with StubServer(handle) as server, pytest.raises(HttpError, match="too_large"):
         read(server.url())
@@ -265,7 +262,7 @@ def test_many_threads_read_their_own_lines() -> None:
     def handle(peer: Peer, request: Request) -> None:
         peer.send(CHUNKED)
         for number in range(20):
-            peer.send(chunk(b"%s %d\n" % (request.body, number)))
+            peer.send(chunked(b"%s %d\n" % (request.body, number)))
         peer.send(b"0\r\n\r\n")
 
     def work(thread: int) -> None:

@@ -15,9 +15,10 @@ from common.money import format_credits
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.test_openai import assert_books_agree, complete
+from tests.shapes import DONE
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
-from tests.support.provider import DONE, chunk, served
+from tests.support.provider import chunk, served
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

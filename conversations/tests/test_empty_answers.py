@@ -13,8 +13,9 @@ from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import FailedRequest, Message
 from conversations.tests import test_openai_streaming
 from conversations.tests.test_openai import assert_books_agree, assert_error, complete
+from tests.shapes import DONE
 from tests.support.clients import ApiClient
-from tests.support.provider import DONE, USAGE_CHUNK, chunk, served
+from tests.support.provider import USAGE_CHUNK, chunk, served
 from tests.support.stub_server import StubServer, answer
 
 pytestmark = pytest.mark.django_db(transaction=True)

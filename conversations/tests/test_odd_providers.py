@@ -11,8 +11,9 @@ from channels.models import RouteHealth
 from conversations.models import Message
 from conversations.tests import test_openai_streaming, test_streaming
 from conversations.tests.test_openai import MODEL, assert_books_agree, complete
+from tests.shapes import DONE
 from tests.support.clients import ApiClient
-from tests.support.provider import DONE, USAGE, USAGE_CHUNK, chunk, served
+from tests.support.provider import USAGE, USAGE_CHUNK, chunk, served
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+
+from tests.harness.processes import free_port
 
 OLD, NEW = (f"{name}:{base64.b64encode(name.encode() * 16).decode()}" for name in ("k1", "k2"))
 PEPPER = base64.b64encode(b"p" * 32).decode()
@@ -156,9 +157,3 @@ def test_make_run_neither_migrates_nor_starts_under_another_key(
     assert result.returncode == 1
     assert "The key 'k1' in ENCRYPTION_KEYS is not the one" in result.stderr
     assert contents(data_dir) == contents(installation)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

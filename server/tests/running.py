@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from scripts import write_env
+from tests.harness.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Generous, for a machine with nine busy processes. Nothing below waits for the clock alone.
@@ -34,12 +35,6 @@ def wait_until(is_true: Callable[[], Any], what: str = "", seconds: float = SECO
     while not is_true():
         assert time.monotonic() < until, what
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -145,12 +140,6 @@ class Running:
         """Wait until it prints that it serves."""
         self.wait_for("Serving on|gateway is running")
         return self
-
-
-def signal_each(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def is_running(pid: int) -> bool:

@@ -15,9 +15,9 @@ from server.tests.running import (
     Installation,
     Running,
     is_running,
-    signal_each,
     wait_until,
 )
+from tests.harness.processes import signal_each
 from tests.support.provider import HttpProvider
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,9 @@ from typing import Any, Self
 
 import orjson
 
+from tests.shapes import DONE, EVENTS, JSON, event
 from tests.support.stub_server import Peer, Request, StubServer, answer
 
-JSON = "application/json"
-EVENTS = "text/event-stream"
-DONE = b"data: [DONE]\n\n"
 USAGE = ',"usage":{"prompt_tokens":3,"completion_tokens":2}'
 USAGE_CHUNK = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
 LATE = 300.0  # ends a call that hangs
@@ -74,8 +72,8 @@ def streamed(deltas: Iterable[Delta], finish_reason: str, **more: Any) -> bytes:
     said = [{"content": delta} if isinstance(delta, str) else delta for delta in deltas]
     choices: list[dict[str, Any]] = [{"index": 0, "delta": delta} for delta in said]
     end = {"index": 0, "delta": {}, "finish_reason": finish_reason}
-    events = [*({"choices": [choice]} for choice in choices), {"choices": [end]} | more]
-    return b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + DONE
+    bodies = [*({"choices": [choice]} for choice in choices), {"choices": [end]} | more]
+    return b"".join(event(orjson.dumps(body)) for body in bodies) + DONE
 
 
 # --- Servers --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from conversations.tests.recorded import SHAPES
 from conversations.tests.recorded.shapes import Body, Shape
+from tests.shapes import LAST_CHUNK, chunked, chunked_head
 from tests.support.provider import HttpProvider
 
 ANYTHING_ELSE = "openai/plain"
@@ -39,14 +40,14 @@ class RecordedProvider(HttpProvider):
         payload = (shape.stream if is_stream else shape.plain) or b""
         yield head(shape, shape.stream_type if is_stream else shape.content_type)
         for piece in cut(payload, byte_by_byte=said.endswith(BYTE_BY_BYTE)):
-            yield b"%x\r\n%b\r\n" % (len(piece), piece)
-        yield b"0\r\n\r\n"
+            yield chunked(piece)
+        yield LAST_CHUNK
 
 
 def head(shape: Shape, content_type: str) -> bytes:
-    rows = {"Content-Type": content_type, "Transfer-Encoding": "chunked"} | dict(shape.headers)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in rows.items())
-    return f"HTTP/1.1 {shape.status} Recorded\r\n{lines}\r\n".encode()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in shape.headers.items())
+    status = f"{shape.status} Recorded"
+    return chunked_head(status=status, content_type=content_type, headers=headers)
 
 
 def cut(payload: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:

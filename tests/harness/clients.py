@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from acceptance.processes import HOST
+from tests.harness.processes import HOST
 
 T = TypeVar("T")
 

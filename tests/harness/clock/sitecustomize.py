@@ -1,7 +1,7 @@
 """Gives a server process another time of day, from its very start.
 
 Python imports this module if its folder is on PYTHONPATH. It moves the wall clock by
-ACCEPTANCE_CLOCK_OFFSET seconds, from where the clock runs on. The monotonic clock stays as it is.
+CLOCK_OFFSET_SECONDS, from where the clock runs on. The monotonic clock stays as it is.
 Processes forked later inherit both.
 """
 
@@ -10,6 +10,6 @@ import time
 
 import time_machine
 
-if _offset := float(os.environ.get("ACCEPTANCE_CLOCK_OFFSET") or 0):
+if _offset := float(os.environ.get("CLOCK_OFFSET_SECONDS") or 0):
     time_machine.travel(time.time() + _offset, tick=True).start()
     time.time()  # the clock starts with its first reading

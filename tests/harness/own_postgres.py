@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg
 
-from acceptance.databases import OnPostgres
-from acceptance.processes import HOST, Running, free_port, run_program, wait_until
+from tests.harness.databases import OnPostgres
+from tests.harness.processes import HOST, Running, free_port, run_program, wait_until
 
 USER = "postgres"
 NOT_FOUND = (

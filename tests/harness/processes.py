@@ -1,4 +1,4 @@
-"""Processes of a check: started on free ports, watched, and ended by their ids."""
+"""Processes: started on free ports, watched, and ended by their ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 
 
@@ -129,7 +129,7 @@ class Running:
             self.process.stdout.close()
 
 
-def signal_each(pids: Sequence[int], number: signal.Signals) -> None:
+def signal_each(pids: Sequence[int], number: int) -> None:
     """Send a signal to each process, as close together as possible."""
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -152,3 +152,16 @@ def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def count_in_log(log: Path, text: str, expected: int, seconds: float = 5) -> int:
+    """Return how many lines of a log contain a text, waiting for the expected number."""
+    with_text: list[str] = []
+
+    def is_there() -> bool:
+        with_text[:] = [line for line in log.read_text().splitlines() if text in line]
+        return len(with_text) >= expected
+
+    with suppress(TimeoutError):
+        wait_until(is_there, seconds=seconds, what=text)
+    return len(with_text)

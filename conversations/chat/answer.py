@@ -107,7 +107,8 @@ def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
     """
     session_id = incoming.session_id
     with closing(turns.attempts(caller=caller, session_id=session_id)) as attempts:
-        for ticket in attempts:
+        while True:
+            ticket = next(attempts)
             try:
                 admission = _try_to_admit(caller, incoming, request_id, ticket)
             except (DailyQuotaReached, CreditsExhausted):
@@ -115,7 +116,6 @@ def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
                 admission = _try_to_admit(caller, incoming, request_id, ticket)
             if admission is not None:
                 return admission
-    raise AssertionError("the attempts end with SessionBusy")
 
 
 def _try_to_admit(

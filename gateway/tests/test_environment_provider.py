@@ -30,7 +30,7 @@ def configured(settings: Any) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     """The provider that answers at that URL."""
     fake = FakeProvider()
-    monkeypatch.setattr(routes, "_client", lambda row, api_key: fake)
+    monkeypatch.setattr(routes, "_client", lambda row: fake)
     return fake
 
 

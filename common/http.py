@@ -127,6 +127,9 @@ def require_web_address(url: str) -> None:
 class _Connection:
     """A libcurl handle and the connection it keeps: for one call at a time, to one address."""
 
+    # The socket, if libcurl does not tell it.
+    _descriptor = -1
+
     def __init__(self, url: str, allow_private: bool) -> None:
         self._lines: list[bytes] = []
         self._pieces: list[bytes] = []
@@ -148,7 +151,9 @@ class _Connection:
 
     def is_closed_by_peer(self) -> bool:
         """Whether the peer closed the kept connection; libcurl itself looks only once a second."""
-        descriptor = self._socket()
+        descriptor = self._descriptor
+        if descriptor < 0:
+            descriptor = int(self._curl.getinfo(pycurl.ACTIVESOCKET))
         if descriptor < 0:
             return False
         poll = select.poll()
@@ -188,9 +193,6 @@ class _Connection:
     def close(self) -> None:
         self._curl.close()
 
-    def _socket(self) -> int:
-        return int(self._curl.getinfo(pycurl.ACTIVESOCKET))
-
     def _prepare(self, headers: Mapping[str, str], body: bytes, max_bytes: int) -> None:
         fields = require_plain_fields(headers)
         for left in (self._lines, self._pieces, self._refused):
@@ -224,7 +226,6 @@ class _StreamConnection(_Connection):
         self._error: int | None = None
         self._poll = select.poll()
         self._wake_at = math.inf
-        self._descriptor = -1
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
@@ -257,9 +258,6 @@ class _StreamConnection(_Connection):
         super().close()
         self._multi.close()
 
-    def _socket(self) -> int:
-        return self._descriptor
-
     def _advance(self, most_milliseconds: int) -> None:
         """Wait for libcurl's sockets or its timer, then let it act."""
         until_timer = max(0.0, self._wake_at - time.monotonic()) * 1000
@@ -277,7 +275,8 @@ class _StreamConnection(_Connection):
         self._is_running = False
         _, _, failed = self._multi.info_read()
         self._error = failed[0][1] if failed else None
-        self._descriptor = super()._socket()  # libcurl no longer tells once the handle is removed
+        # libcurl no longer tells it once the handle is removed.
+        self._descriptor = int(self._curl.getinfo(pycurl.ACTIVESOCKET))
         self._multi.remove_handle(self._curl)
 
     def _watch(self, wanted: int, descriptor: int, *_: Any) -> None:
@@ -360,7 +359,16 @@ def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_K
     """
     require_web_address(url)
     idle = cast(list[_Kind], _idle[kind, url, allow_private])
-    connection = _waiting(idle) or kind(url, allow_private)
+    connection: _Kind | None = None
+    while connection is None:
+        try:
+            connection = idle.pop()
+        except IndexError:  # not `while idle`: another thread may take the last one
+            connection = kind(url, allow_private)
+            break
+        if connection.is_closed_by_peer():
+            connection.close()
+            connection = None
     try:
         yield connection
     except BaseException as error:
@@ -372,17 +380,6 @@ def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_K
         idle.append(connection)
     else:
         connection.close()
-
-
-def _waiting(idle: list[_Kind]) -> _Kind | None:
-    """Return an idle connection that the peer has not closed, or None."""
-    with suppress(IndexError):
-        while True:
-            connection = idle.pop()
-            if not connection.is_closed_by_peer():
-                return connection
-            connection.close()
-    return None
 
 
 def close_idle() -> None:

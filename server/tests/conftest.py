@@ -1,5 +1,6 @@
 """Servers and providers that end with their test."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,14 @@ import pytest
 from scripts import write_env
 from server.tests.running import Installation, Running
 from tests.support.provider import HttpProvider
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """Let the servers get signals that whoever runs the tests may ignore, as nohup does."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

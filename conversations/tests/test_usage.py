@@ -10,6 +10,7 @@ from django.db.models import Sum
 from billing.models import LedgerEntry
 from channels.tests.factories import Site, set_prices
 from common.money import parse_credits
+from conversations.api.usage import ReceiptSchema
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
 
@@ -44,6 +45,7 @@ def test_a_receipt_says_what_was_charged_and_why(
         "credits": {"charged": "1.001000", "balance_after": "98.999000"},
     }
     assert api.get("/api/usage/order-7/").json() == by_message.json()
+    assert by_message.json().keys() == ReceiptSchema().fields.keys()
 
 
 def test_a_strangers_receipt_is_as_unknown_as_any(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,11 @@ def _sync_orm_beside_playwright() -> Iterator[None]:
     yield
     if before is None:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(autouse=True)
+def _own_attempts(forget_attempts: Callable[[], None]) -> None:
+    """Count each test's log-ins apart: all tests have one address, whose log-ins are limited."""
 
 
 @pytest.fixture(scope="session")

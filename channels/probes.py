@@ -30,6 +30,9 @@ QUESTION = "Reply with the single word: pong"
 REQUEST = ChatRequest([{"role": "user", "content": QUESTION}], max_output_tokens=64)
 # Shorter than OUT_OF_DATE_AFTER by more than the time between two probes.
 LONGEST_SECONDS = 10.0
+# A claim outlives its probe by this much, so that the result of a probe that timed out counts.
+# Otherwise the next failure could claim the route in between, and the route would stay closed.
+NOTING_SECONDS = 1.0
 # The provider accepted key and model, and commented on the request.
 _ANSWERED = (Fault.REQUEST, Fault.DECLINED)
 
@@ -45,7 +48,7 @@ def start_if_due(
     waits.
     """
     seconds = deadline_seconds()
-    until = now + timedelta(seconds=seconds)
+    until = now + timedelta(seconds=seconds + NOTING_SECONDS)
     route = client.provider_name, client.provider_model
     claim = breaker.claim_probe(*route, health, now=now, until=until)
     if claim is not None:

@@ -315,8 +315,8 @@ def _state(row: Row, limit: int, now: float) -> RateState:
 class ChatThrottle(HeaderThrottle):
     """The channel's requests per minute. Test keys have a separate window.
 
-    CountedKey counts an API request while it looks up the key. This
-    throttle only reports the result, after the checks that come first.
+    CountedKey counts an API request while it looks up the key. This throttle only reports the
+    result, after the checks that come first.
     """
 
     bucket = "chat"

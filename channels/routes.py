@@ -231,6 +231,7 @@ def list_routes(
 def _clients_of(
     rows: Sequence[RouteRow], unlisted_options: frozenset[str] = frozenset()
 ) -> Sequence[ProviderClient]:
+    """Return the routes in these rows that take the options, or the demo if none is set up."""
     if not any(map(_is_set_up, rows)):
         return [DemoProvider(is_test=False)]
     clients = [

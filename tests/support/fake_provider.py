@@ -12,7 +12,7 @@ from channels.providers.traits import PLAIN, Traits
 
 
 class FakeProvider:
-    """Answers from a script; without one it says «Reply n». Records every prompt."""
+    """Answers from a script; without one it says “Reply n”. Records every prompt."""
 
     provider_name = "fake"
     provider_model = "fake-model"
@@ -36,7 +36,7 @@ class FakeProvider:
         return step() if callable(step) else step
 
     def stream(self, request: ChatRequest, *, patience: Patience, on_delta: OnDelta) -> Completion:
-        """Say the reply word by word; a reply that ends in «BREAK» breaks off before its end."""
+        """Say the reply word by word; a reply that ends in “BREAK” breaks off before its end."""
         completion = self.complete(request, patience=patience)
         for name, value in completion.members.items():
             on_delta({name: value})

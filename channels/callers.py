@@ -70,6 +70,8 @@ class Caller:
 
     # Changes when anything here changes (see `recall`). None if the database has no such mark.
     mark: str | None
+    # None for a channel that is used without one of its keys.
+    key_id: uuid.UUID | None
     key_masked: str
     # As the database writes them. They are parsed only when needed.
     key_created: str
@@ -145,6 +147,7 @@ _OF_CHANNEL = {
 }
 _OF_KEY = {
     "mark": "NULL",
+    "key_id": "k.id",
     "key_prefix": "k.key_prefix",
     "key_last_four": "k.key_last_four",
     "key_created": "CAST(k.created_at AS text)",
@@ -156,6 +159,7 @@ CALLER = Returned("caller", tuple(_OF_KEY | _OF_CHANNEL))
 # For a channel without a key: its own values stand in for the key's.
 _OF_NO_KEY = {
     "mark": "NULL",
+    "key_id": "NULL",
     "key_prefix": "''",
     "key_last_four": "''",
     "key_created": "CAST(c.created_at AS text)",
@@ -273,17 +277,18 @@ def recall(digest: str) -> Caller | None:
 
 def read_caller(row: Sequence[Any]) -> Caller:
     """Return the caller in a row of `caller_step`."""
-    mark, prefix, last_four, created, expires, mode, channel_id, *rest = row
+    mark, key_id, prefix, last_four, created, expires, mode, channel_id, *rest = row
     name, account_id, is_channel_enabled, is_account_enabled, is_only_account, *rest = rest
     prompt, version, *rest = rest
     requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *model = rest
     return Caller(
         mark=mark,
+        key_id=_read_uuid(key_id) if key_id else None,
         key_masked=f"{prefix}…{last_four}",
         key_created=created,
         key_expires=expires,
         is_test=mode == "test",
-        channel_id=channel_id if isinstance(channel_id, uuid.UUID) else uuid.UUID(channel_id),
+        channel_id=_read_uuid(channel_id),
         channel_name=name,
         account_id=account_id,
         is_channel_enabled=bool(is_channel_enabled),
@@ -298,6 +303,11 @@ def read_caller(row: Sequence[Any]) -> Caller:
         catalogue_mark=catalogue,
         model=ModelTerms(*model),
     )
+
+
+def _read_uuid(stored: Any) -> uuid.UUID:
+    """Return a stored UUID. SQLite keeps it as text."""
+    return stored if isinstance(stored, uuid.UUID) else uuid.UUID(stored)
 
 
 def _parse_replies(stored: Any) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Before a call: count it in the day's quota, and hold credits for its highest possible cost.
 
 This is one statement of guarded single-row steps (common/db/steps.py). It also opens what goes with
-the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage,
-credit account.
+the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage, spend
+caps, credit account.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from billing import holds
+from billing import holds, spend_caps
 from billing.contract import LOOKED
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
@@ -30,73 +30,105 @@ account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amoun
 """
 
 # Reads without a lock, so that a caller who has reached a limit writes nothing. The guards of the
-# later steps decide.
-_LOOKED = LOOKED.step(f"""
+# later steps decide. {has_cap_room}: SQL of billing/spend_caps.py.
+_LOOKED = f"""
 SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
                     WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND day = %(day)s
                       AND message_count >= %(quota)s),
+       {{has_cap_room}},
        %(amount)s = 0 OR EXISTS (SELECT 1 FROM billing_creditaccount WHERE {_CAN_PAY})
-""")  # noqa: S608  # built from constants only
+"""  # noqa: S608  # built from constants only
 
-_HAS_ROOM = f"{LOOKED} WHERE {LOOKED['has_quota']} AND {LOOKED['has_credits']}"
+_HAS_ROOM = f"{LOOKED} WHERE " + " AND ".join(LOOKED[column] for column in LOOKED.columns)
 
-# {opened}: a source of at most one row, on which everything that follows depends.
+# {opened}: a source of at most one row, on which all that follows depends. {cap_changes}: how
+# often a first cap was set, by what this statement knows. PostgreSQL compares it with the row's
+# latest version. So a statement that began before a cap was set counts nothing, and the request
+# tries again.
 _COUNTED = """
 INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count)
 SELECT %(channel)s, %(is_test)s, %(day)s, 1 FROM {opened}
 ON CONFLICT (channel_id, is_test, day) DO UPDATE
    SET message_count = billing_dailyusage.message_count + 1
  WHERE billing_dailyusage.message_count < %(quota)s
+   AND (%(amount)s = 0 OR billing_dailyusage.cap_changes = {cap_changes})
 RETURNING message_count
 """
+_CAP_CHANGES = """
+COALESCE((SELECT d.cap_changes FROM billing_dailyusage d
+           WHERE d.channel_id = %(channel)s AND d.is_test = %(is_test)s AND d.day = %(day)s), 0)
+"""
 
-# Holds nothing if nothing can be charged.
-_HELD = Step(
-    "held",
-    ("account_id",),
-    f"""
+# Holds nothing if nothing can be charged. {caps}: whether the caps allow it.
+_HELD = f"""
 UPDATE billing_creditaccount
    SET held_microcredits = held_microcredits + %(amount)s
- WHERE {_CAN_PAY} AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM counted)
+ WHERE {_CAN_PAY} AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM counted) AND {{caps}}
 RETURNING account_id
-""",  # noqa: S608  # built from constants only
-)
+"""  # noqa: S608  # built from constants only
 
 # Placed even if another request took the credits at this very moment. It then holds nothing, and
 # its release or expiry gives the day's count back.
-_PLACED = Step(
-    "placed",
-    ("amount_microcredits",),
-    """
+_PLACED = """
 INSERT INTO billing_hold (id, account_id, channel_id, is_test, day, amount_microcredits,
-       captured_microcredits, state, request_id, created_at, expires_at)
+       captured_microcredits, state, request_id, created_at, expires_at, key_id{columns})
 SELECT %(hold)s, %(account)s, %(channel)s, %(is_test)s, %(day)s,
        CASE WHEN EXISTS (SELECT 1 FROM held) THEN %(amount)s ELSE 0 END,
-       0, 'held', %(request_id)s, %(now)s, %(expires_at)s
+       0, 'held', %(request_id)s, %(now)s, %(expires_at)s, %(key)s{values}
   FROM counted WHERE TRUE
 RETURNING amount_microcredits
-""",
-)
+"""
+_CAPPED_COLUMNS = ", cap_day, cap_month, channel_capped_microcredits, key_capped_microcredits"
+_CAPPED_VALUES = """,
+       COALESCE((SELECT day FROM bychannel), (SELECT day FROM bykey)),
+       COALESCE((SELECT month FROM bychannel), (SELECT month FROM bykey)),
+       (SELECT COUNT(*) FROM bychannel) * %(amount)s, (SELECT COUNT(*) FROM bykey) * %(amount)s
+"""
 
 
-def placing(step: Step | None = None, *, columns: str = "", source: str = "") -> Steps:
-    """Return the statement that places a hold, with the step that opens what goes with it.
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """The statements that place a hold: for calls without spend caps, and for all calls.
 
-    The step must do nothing unless LOOKED has both quota and credits. `columns` and `source` are
-    SQL for what to read with it, in no order: columns, and their joins. Call it at import, so that
-    a wrong name stops the start.
+    `plain` opens nothing if there is a cap.
     """
+
+    plain: Steps
+    capped: Steps
+
+
+def placing(step: Step | None = None, *, columns: str = "", source: str = "") -> Placing:
+    """Return the statements that place a hold, with the step that opens what goes with it.
+
+    The step must do nothing unless LOOKED has room everywhere. `columns` and `source` are SQL for
+    what to read with it, in no order: columns, and their joins. Call it at import, so that a wrong
+    name stops the start.
+    """
+    return Placing(
+        _placing(step, columns, source, spend_caps.HAS_NO_CAPS),
+        _placing(step, columns, source, spend_caps.HAS_ROOM, spend_caps.TAKEN),
+    )
+
+
+def _placing(
+    step: Step | None, columns: str, source: str, has_cap_room: str, taken: Sequence[Step] = ()
+) -> Steps:
     opened = f"{step.name} WHERE TRUE" if step else _HAS_ROOM
     is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
-    counted = Step("counted", ("message_count",), _COUNTED.format(opened=opened))
+    counted = _COUNTED.format(opened=opened, cap_changes=_CAP_CHANGES if taken else "0")
+    all_taken = spend_caps.ALL_TAKEN if taken else "TRUE"
+    placed = _PLACED.format(
+        columns=_CAPPED_COLUMNS if taken else "", values=_CAPPED_VALUES if taken else ""
+    )
     return Steps(
-        _LOOKED,
+        LOOKED.step(_LOOKED.format(has_cap_room=has_cap_room)),
         *([step] if step else []),
-        counted,
-        _HELD,
-        _PLACED,
+        Step("counted", ("message_count",), counted),
+        *taken,
+        Step("held", ("account_id",), _HELD.format(caps=all_taken)),
+        Step("placed", ("amount_microcredits",), placed),
         result=f"""
-SELECT {", ".join(LOOKED.columns)}, {is_opened}, (SELECT message_count FROM counted),
+SELECT {", ".join(LOOKED.columns)}, {is_opened}, {all_taken}, (SELECT message_count FROM counted),
        (SELECT amount_microcredits FROM placed) {", " + columns if columns else ""}
   FROM {LOOKED} {source}
 """,  # noqa: S608  # built from constants only
@@ -114,10 +146,10 @@ _ALONE = placing()
 class Opening:
     """What to open with a hold. If its step returns no row, nothing is counted or held.
 
-    The statement is one of `placing`; the parameters are those of its step.
+    The statements come from `placing`; the parameters are those of its step.
     """
 
-    statement: Steps = _ALONE
+    statements: Placing = _ALONE
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -144,7 +176,7 @@ def place_hold(
     """Count a message of the day and hold credits for it: all or nothing.
 
     A test key's message, and one that cannot cost anything, holds no credits. Raises
-    DailyQuotaReached or CreditsExhausted; the daily quota comes first.
+    DailyQuotaReached, SpendCapReached, or CreditsExhausted, in this order.
     """
     placement = try_hold(
         caller=caller,
@@ -170,48 +202,54 @@ def try_hold(
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
     hold_id, day = uuid7(), utc_day(now)
-    rows = opening.statement.run(
-        {
-            **opening.params,
-            "hold": hold_id.hex,
-            "account": caller.account_id,
-            "channel": caller.channel_id.hex,
-            "is_test": caller.is_test,
-            "day": day.isoformat(),
-            "quota": caller.daily_quota,
-            "amount": amount,
-            "request_id": request_id,
-            "now": db.time_param(now),
-            "expires_at": db.time_param(expires_at),
-        }
+    params = {
+        **opening.params,
+        **spend_caps.params_of(caller, now),
+        "hold": hold_id.hex,
+        "account": caller.account_id,
+        "channel": caller.channel_id.hex,
+        "is_test": caller.is_test,
+        "day": day.isoformat(),
+        "quota": caller.daily_quota,
+        "amount": amount,
+        "request_id": request_id,
+        "now": db.time_param(now),
+        "expires_at": db.time_param(expires_at),
+    }
+    rows = opening.statements.plain.run(params)
+    is_capped = not rows[0][1]
+    if is_capped:
+        rows = opening.statements.capped.run(params)
+        if not rows[0][1] and spend_caps.start_period(caller=caller, now=now):
+            rows = opening.statements.capped.run(params)
+    has_quota, has_cap_room, has_credits, is_opened, took, messages_today, held = rows[0][:7]
+    opened = [row[7:] for row in rows] if is_opened else []
+    hold = (
+        held
+        if held is None
+        else PlacedHold(
+            id=hold_id,
+            account_id=caller.account_id,
+            channel_id=caller.channel_id,
+            is_test=caller.is_test,
+            day=day,
+            amount_microcredits=held,
+            messages_today=messages_today,
+            request_id=request_id,
+            is_capped=is_capped,
+        )
     )
-    has_quota, has_credits, is_opened, messages_today, held = rows[0][:5]
-    opened = [row[5:] for row in rows] if is_opened else []
-    if held is None:
-        refusal = _refusal(caller, now, has_quota, has_credits, is_opened)
-        return Placement(None, refusal, opened)
-    hold = PlacedHold(
-        id=hold_id,
-        account_id=caller.account_id,
-        channel_id=caller.channel_id,
-        is_test=caller.is_test,
-        day=day,
-        amount_microcredits=held,
-        messages_today=messages_today,
-        request_id=request_id,
-    )
-    if held == amount:
+    if hold is not None and held == amount:
         return Placement(hold, None, opened)
-    holds.release_hold(hold=hold, now=now)
-    return Placement(None, CreditsExhausted(), opened)
-
-
-def _refusal(
-    caller: Caller, now: datetime, has_quota: bool, has_credits: bool, is_opened: bool
-) -> ApiError | None:
-    """Return the limit that refused, or None if the opening was refused."""
-    if has_quota and not has_credits:
-        return CreditsExhausted()
-    if has_quota and not is_opened:
-        return None
-    return DailyQuotaReached(quota=caller.daily_quota, retry_after=seconds_to_next_day(now))
+    if hold is not None:
+        holds.release_hold(hold=hold, now=now)
+        has_cap_room, has_credits = took, False
+    if not has_quota or (has_cap_room and has_credits and is_opened):
+        wait = seconds_to_next_day(now)
+        return Placement(
+            None, DailyQuotaReached(quota=caller.daily_quota, retry_after=wait), opened
+        )
+    if not has_cap_room:
+        refusal = spend_caps.refusal_of(caller=caller, amount_microcredits=amount, now=now)
+        return Placement(None, refusal, opened)
+    return Placement(None, None if has_credits else CreditsExhausted(), opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import QuerySet
@@ -141,3 +142,47 @@ def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO
     }
     row = db.fetch_row(_SUM_CHARGES, params)
     return int(row[0]) if row else 0
+
+
+# One statement, so that a call counts once, however it ends meanwhile.
+_SUM_SPENT = """
+SELECT COALESCE(SUM(CASE WHEN created_at >= %(day_starts_at)s THEN spent ELSE 0 END), 0),
+       COALESCE(SUM(spent), 0)
+  FROM (SELECT h.captured_microcredits AS spent, h.created_at, h.channel_id, h.key_id
+          FROM billing_ledgerentry e
+          JOIN billing_hold h ON h.id = e.hold_id
+         WHERE e.credit_account_id = %(account)s AND e.sequence >= %(first)s AND e.kind = 'charge'
+        UNION ALL
+        SELECT h.amount_microcredits, h.created_at, h.channel_id, h.key_id
+          FROM billing_hold h
+         WHERE h.account_id = %(account)s AND h.state = 'held') calls
+ WHERE channel_id = %(channel)s AND created_at >= %(month_starts_at)s
+"""
+
+
+def sum_spent(
+    *,
+    account_id: int,
+    channel_id: uuid.UUID,
+    key_id: uuid.UUID | None,
+    day_starts_at: datetime,
+    month_starts_at: datetime,
+) -> tuple[int, int]:
+    """Return what a channel, or one of its keys, spent in a day and in its month so far.
+
+    Counts by the time of admission, and calls in flight with what they hold. Reads every charge of
+    the account in the month.
+    """
+    (first,) = _find_sequences(account_id, month_starts_at - _SKEW)
+    params = {
+        "account": account_id,
+        "channel": channel_id.hex,
+        "key": key_id and key_id.hex,
+        "first": first,
+        "day_starts_at": db.time_param(day_starts_at),
+        "month_starts_at": db.time_param(month_starts_at),
+    }
+    of_key = " AND key_id = %(key)s" if key_id else ""
+    row = db.fetch_row(_SUM_SPENT + of_key, params)
+    assert row is not None, "an aggregate always has a row"
+    return int(row[0]), int(row[1])

@@ -9,6 +9,17 @@ from __future__ import annotations
 from common.db.steps import Returned
 
 # Before a call: whether the limits leave room, read without a lock (admission.py).
-LOOKED = Returned("looked", ("has_quota", "has_credits"))
+LOOKED = Returned("looked", ("has_quota", "has_cap_room", "has_credits"))
 # After it: the hold, where it is resolved now (settlement.py).
-RESOLVED = Returned("resolved", ("id",))
+RESOLVED = Returned(
+    "resolved",
+    (
+        "id",
+        "channel_id",
+        "key_id",
+        "cap_day",
+        "cap_month",
+        "channel_capped_microcredits",
+        "key_capped_microcredits",
+    ),
+)

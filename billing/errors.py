@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from common.errors import ApiError
 
 
@@ -23,6 +25,22 @@ class CreditsExhausted(ApiError):
         "The account's credits cannot pay for this message. Its owner can add credits in the "
         "dashboard."
     )
+
+
+class SpendCapReached(ApiError):
+    """The channel's or the key's cap for its day or month leaves too little for the call."""
+
+    status = 403
+    code = "spend_cap_reached"
+
+    def __init__(self, *, resets_at: datetime, limit: str = "", period: str = "") -> None:
+        of_limit = f" of {limit} credits a {period}" if limit else ""
+        super().__init__(
+            f"The spend cap{of_limit} leaves too little for this message. It resets at "
+            f"{resets_at:%H:%M} UTC on {resets_at.day} {resets_at:%B}. The channel's owner can "
+            "raise it in the dashboard.",
+            resets_at=f"{resets_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
 
 
 class HoldNotOpen(Exception):

@@ -1,6 +1,7 @@
 """Holds that end without a charge: released by their request, or expired by the clock.
 
-Rows are locked in one order, here and in settlement.py: hold, daily usage, credit account.
+Rows are locked in one order, here and in settlement.py: hold, daily usage, spend caps, credit
+account.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Q
 
+from billing import spend_caps
 from billing.models import CreditAccount, DailyUsage, Hold
 from common import db
 from common.clock import latest_believed
@@ -35,6 +37,8 @@ class PlacedHold:
     amount_microcredits: int
     messages_today: int
     request_id: str
+    # Whether it met a spend cap when it was placed.
+    is_capped: bool = False
 
 
 # The hold has expired, or a clock that ran ahead placed it, so that its expiry time means nothing.
@@ -83,6 +87,7 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
             amount_microcredits=row.amount_microcredits,
             messages_today=0,
             request_id=row.request_id,
+            is_capped=row.cap_day is not None,
         )
         with transaction.atomic():
             count += resolve_free(hold, state=Hold.State.EXPIRED, now=now)
@@ -92,13 +97,16 @@ def expire_holds(*, account_id: int | None = None, now: datetime) -> int:
 
 
 def resolve_free(hold: PlacedHold, *, state: Hold.State, now: datetime) -> bool:
-    """Resolve an open hold at no charge. Locks hold, then daily usage, then credit account."""
+    """Resolve an open hold at no charge. Locks hold, daily usage, spend caps, credit account."""
     open_hold = Hold.objects.filter(id=hold.id, state=Hold.State.HELD)
     if not open_hold.update(state=state, resolved_at=now):
         return False
     DailyUsage.objects.filter(
         channel_id=hold.channel_id, is_test=hold.is_test, day=hold.day, message_count__gt=0
     ).update(message_count=F("message_count") - 1)
+    if hold.amount_microcredits or hold.is_capped:
+        # A cap that was set during the call has counted this hold since.
+        spend_caps.give_back(hold.id)
     if hold.amount_microcredits:
         CreditAccount.objects.filter(account_id=hold.account_id).update(
             held_microcredits=F("held_microcredits") - hold.amount_microcredits

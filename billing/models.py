@@ -13,7 +13,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from channels.models import Account, Channel, User
+from channels.models import Account, ApiKey, Channel, User
 from common.ids import uuid7
 
 MAX_REASON = 200
@@ -272,6 +272,13 @@ class Hold(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True, blank=True)
+    # The key of the call. None in the playground, and for calls older than this column.
+    key_id = models.UUIDField(null=True, blank=True)
+    # What counts against the spend caps of the channel and of the key, and when.
+    cap_day = models.DateField(null=True, blank=True)
+    cap_month = models.DateField(null=True, blank=True)
+    channel_capped_microcredits = models.BigIntegerField(default=0, db_default=0)
+    key_capped_microcredits = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         indexes: ClassVar = [
@@ -307,6 +314,9 @@ class DailyUsage(models.Model):
     is_test = models.BooleanField()
     day = models.DateField()
     message_count = models.IntegerField(default=0)
+    # How often the channel or one of its keys got its first spend cap. An admission that began
+    # before sees that it changed, and begins again (admission.py).
+    cap_changes = models.IntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name_plural = "daily usage"
@@ -321,6 +331,43 @@ class DailyUsage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} on {self.day}"
+
+
+class SpendCap(models.Model):
+    """What a channel or one of its keys may still spend in its day and its month, in one row.
+
+    `id` is that of the channel or of the key. What is left includes what calls in flight hold, so a
+    hold takes from it and its end gives back. If a limit is None, `…_left` is NO_LIMIT.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="spend_caps")
+    key = models.OneToOneField(
+        ApiKey, models.CASCADE, null=True, blank=True, related_name="spend_cap"
+    )
+    day_limit_microcredits = models.BigIntegerField(null=True, blank=True)
+    month_limit_microcredits = models.BigIntegerField(null=True, blank=True)
+    # The day and the first day of the month that the figures are about.
+    day = models.DateField()
+    month = models.DateField()
+    day_left_microcredits = models.BigIntegerField()
+    month_left_microcredits = models.BigIntegerField()
+    # Whether what was spent before the row existed is counted.
+    is_complete = models.BooleanField(default=False, db_default=False)
+    # The highest percentage of which the owners know: 0, 50, 80, or 100.
+    day_alerted = models.SmallIntegerField(default=0, db_default=0)
+    month_alerted = models.SmallIntegerField(default=0, db_default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(day_left_microcredits__gte=0, month_left_microcredits__gte=0),
+                name="billing_spendcap_not_overspent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"cap of {'key' if self.key_id else 'channel'} {self.id}"
 
 
 class RateWindow(models.Model):

@@ -4,7 +4,7 @@ Each operation is a few guarded single-row statements that succeed or fail as on
 (common/db/steps.py). admission.py has what comes before a call. A guard is part of the UPDATE,
 never an earlier SELECT, so it holds however many requests race: PostgreSQL (READ COMMITTED) checks
 it again after waiting for the row, and SQLite has one writer at a time. Rows are locked in one
-order: hold, daily usage, credit account.
+order: hold, daily usage, spend caps, credit account.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import transaction
 
-from billing import grants, holds
+from billing import grants, holds, spend_caps
 from billing.contract import RESOLVED
 from billing.errors import HoldNotOpen
 from billing.holds import PlacedHold
@@ -42,23 +42,25 @@ class Settlement:
 
 # CASE, so that PostgreSQL finds the row by its id. Without statistics of the table, the planner
 # would rather read the whole index of open holds.
-_CAPTURED = RESOLVED.step("""
+_CAPTURED = RESOLVED.step(f"""
 UPDATE billing_hold
    SET state = 'captured', captured_microcredits = %(charge)s, resolved_at = %(now)s
  WHERE id = %(hold)s AND CASE WHEN state = 'held' THEN expires_at > %(now)s ELSE FALSE END
-RETURNING id
-""")
-_ALREADY_RESOLVED = RESOLVED.step("SELECT id FROM billing_hold WHERE id = %(hold)s")
+RETURNING {", ".join(RESOLVED.columns)}
+""")  # noqa: S608  # built from constants only
+_ALREADY_RESOLVED = RESOLVED.step(
+    f"SELECT {', '.join(RESOLVED.columns)} FROM billing_hold WHERE id = %(hold)s"  # noqa: S608
+)
 
-# {stored}: the last step of what is stored too. This comes late because all channels of an account
-# share its row.
+# {stored}: the last step of what is stored too. {order}: what else comes first. This comes late
+# because all channels of an account share its row.
 _CREDITED = f"""
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits - %(charge)s,
        held_microcredits = held_microcredits - %(amount)s,
        spent_microcredits = spent_microcredits + %(charge)s,
        entry_count = entry_count + %(entries)s
- WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM {{stored}})
+ WHERE account_id = %(account)s AND %(amount)s > 0 AND EXISTS (SELECT 1 FROM {{stored}}){{order}}
 RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
@@ -81,19 +83,22 @@ RETURNING id
 )
 
 
-def _capturing(stored: Sequence[Step]) -> Steps:
+def _capturing(stored: Sequence[Step], returned: Sequence[Step] = ()) -> Steps:
     *_, last = (_CAPTURED, *stored)
     credited = Step(
         "credited",
         ("balance", "entry_count", "low_balance", "available"),
-        _CREDITED.format(stored=last.name),
+        _CREDITED.format(
+            stored=last.name, order=spend_caps.after(returned[-1].name) if returned else ""
+        ),
     )
     return Steps(
         _CAPTURED,
         *stored,
+        *returned,
         credited,
         _CHARGED,
-        result="SELECT low_balance, available FROM resolved LEFT JOIN credited ON TRUE",
+        result="SELECT low_balance, available, cap_day FROM resolved LEFT JOIN credited ON TRUE",
     )
 
 
@@ -107,6 +112,8 @@ class Settling:
 
     def __init__(self, *stored: Step) -> None:
         self.charged = _capturing(stored)
+        # For a charge below a hold that took from spend caps: they get the rest back.
+        self.partly_charged = _capturing(stored, spend_caps.giving_back(RESOLVED))
         self.free = Steps(_ALREADY_RESOLVED, *stored, result="SELECT 1")
 
 
@@ -136,7 +143,9 @@ def capture_hold(
     resolved before or has expired: a late answer is not charged.
     """
     charge = min(charge_microcredits, hold.amount_microcredits)
-    rows = storing.statements.charged.run(
+    is_partly = charge < hold.amount_microcredits
+    settling = storing.statements
+    rows = (settling.partly_charged if is_partly and hold.is_capped else settling.charged).run(
         {
             **storing.params,
             "hold": db.uuid_param(hold.id),
@@ -153,7 +162,9 @@ def capture_hold(
         raise HoldNotOpen(str(hold.id))
     if not hold.amount_microcredits:
         return _free_settlement(hold, now)
-    ((low_balance, available),) = rows
+    ((low_balance, available, cap_day),) = rows
+    if cap_day and is_partly and not hold.is_capped:  # the cap was set during the call
+        spend_caps.give_back(hold.id, charged_microcredits=charge)
     return Settlement(charge, int(available), available < low_balance)
 
 

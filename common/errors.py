@@ -20,11 +20,13 @@ class ApiError(Exception):
         *,
         fields: dict[str, str] | None = None,
         retry_after: int | None = None,
+        resets_at: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         self.message = message or self.default_message
         self.fields = fields
         self.retry_after = retry_after
+        self.resets_at = resets_at
         self.headers = headers or {}
         super().__init__(self.message)
 

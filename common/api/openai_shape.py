@@ -38,7 +38,10 @@ def openai_error(error: ApiError) -> dict[str, Any]:
     if param and error.message == InvalidRequest.default_message:
         message = f"'{param}': {(error.fields or {})[param]}"
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "code": error.code, "param": param}}
+    body = {"message": message, "type": kind, "code": error.code, "param": param}
+    if error.resets_at is not None:
+        body["resets_at"] = error.resets_at
+    return {"error": body}
 
 
 def openai_headers(error: ApiError) -> dict[str, str]:

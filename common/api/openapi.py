@@ -36,6 +36,9 @@ class ErrorSchema(serializers.Serializer[Any]):
         child=serializers.CharField(), required=False, help_text="With 400: wrong field -> reason."
     )
     retry_after = serializers.IntegerField(required=False, help_text="Seconds, like Retry-After.")
+    resets_at = serializers.DateTimeField(
+        required=False, help_text="With spend_cap_reached: when the cap's day or month ends, UTC."
+    )
     fallback_reply = serializers.CharField(
         required=False, help_text="The text that the channel's owner wants the visitor to see."
     )
@@ -57,7 +60,7 @@ class OpenAiErrorSchema(serializers.Serializer[Any]):
 _MEANINGS = {
     400: "invalid_request",
     401: "missing_api_key, invalid_api_key",
-    403: "site_disabled, credits_exhausted",
+    403: "site_disabled, spend_cap_reached, credits_exhausted",
     405: "method_not_allowed",
     404: "not_found",
     409: "session_busy, request_in_progress",

@@ -40,6 +40,8 @@ def error_body(
         body["fields"] = error.fields
     if error.retry_after is not None:
         body["retry_after"] = error.retry_after
+    if error.resets_at is not None:
+        body["resets_at"] = error.resets_at
     if fallback_reply := (fallback_replies or {}).get(error.code):
         body["fallback_reply"] = fallback_reply
     return body

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import admission, holds
-from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
+from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, SpendCapReached
 from billing.holds import PlacedHold
 from billing.settlement import Storing
 from channels import routes
@@ -66,8 +66,8 @@ def answer_message(
     sent now and stored for replays. `tell` receives a streamed reply piece by piece.
 
     Raises Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
-    CreditsExhausted, ContentFiltered, or ProviderFailed. After each of these, nothing was charged
-    and no message was stored.
+    SpendCapReached, CreditsExhausted, ContentFiltered, or ProviderFailed. After each of these,
+    nothing was charged and no message was stored.
     """
     with (
         failures.recorded(
@@ -103,7 +103,7 @@ def answer_message(
 def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
     """Wait for the session's turn, and take it with a message of the quota and the credits.
 
-    Raises SessionBusy, DailyQuotaReached, or CreditsExhausted.
+    Raises SessionBusy, DailyQuotaReached, SpendCapReached, or CreditsExhausted.
     """
     session_id = incoming.session_id
     with closing(turns.attempts(caller=caller, session_id=session_id)) as attempts:
@@ -111,7 +111,7 @@ def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
             ticket = next(attempts)
             try:
                 admission = _try_to_admit(caller, incoming, request_id, ticket)
-            except (DailyQuotaReached, CreditsExhausted):
+            except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
                 calls.free_up(caller)
                 admission = _try_to_admit(caller, incoming, request_id, ticket)
             if admission is not None:
@@ -124,7 +124,8 @@ def _try_to_admit(
     """Take turn, quota, and credits, or none of them. Returns them with the prompt and the routes.
 
     Takes them in one statement, which also reads the session's newest messages. Returns None if
-    another turn runs or is ahead in the queue. Raises DailyQuotaReached or CreditsExhausted.
+    another turn runs or is ahead in the queue. Raises DailyQuotaReached, SpendCapReached, or
+    CreditsExhausted.
     """
     now = timezone.now()
     session_id = incoming.session_id

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import admission
-from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
+from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, SpendCapReached
 from billing.settlement import Storing
 from channels import catalogue, routes
 from channels.callers import Caller
@@ -77,9 +77,10 @@ def complete_chat(
     piece by piece.
 
     Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
-    IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid, or
-    ProviderFailed, and InvalidRequest for an option that no route takes or an image that the model
-    does not take. After each of these, nothing was charged and no message was stored.
+    IdempotencyKeyReused, DailyQuotaReached, SpendCapReached, CreditsExhausted, ContentFiltered,
+    RefusedAsSaid, or ProviderFailed, and InvalidRequest for an option that no route takes or an
+    image that the model does not take. After each of these, nothing was charged and no message was
+    stored.
     """
     with failures.recorded(caller, request_id=request_id, model_id=asked.model_id):
         return _complete(caller, asked, request_id, render, tell)
@@ -188,14 +189,14 @@ def _too_long(caller: Caller, asked: Asked) -> ContextLengthExceeded:
 def admit(caller: Caller, asked: Asked, prompt: Prompt, request_id: str) -> HeldCall:
     """Count the call in the daily quota, and hold the most it can cost.
 
-    Raises DailyQuotaReached or CreditsExhausted.
+    Raises DailyQuotaReached, SpendCapReached, or CreditsExhausted.
     """
     clients = routes.list_routes(
         caller, simulate=asked.simulate, unlisted_options=asked.unlisted_options
     )
     try:
         return _admit(caller, asked, prompt, clients, request_id)
-    except (DailyQuotaReached, CreditsExhausted):
+    except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
         calls.free_up(caller)
         return _admit(caller, asked, prompt, clients, request_id)
 

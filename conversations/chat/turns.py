@@ -61,7 +61,8 @@ _LEASE = Step(
 INSERT INTO conversations_chatsession AS s (channel_id, is_test, session_id, created_at,
        last_message_at, message_count, lease_number, lease_expires_at)
 SELECT %(channel)s, %(is_test)s, %(session_id)s, %(now)s, %(now)s, 0, 1, %(expires_at)s
-  FROM {LOOKED} WHERE {LOOKED["has_quota"]} AND {LOOKED["has_credits"]}
+  FROM {LOOKED}
+ WHERE {LOOKED["has_quota"]} AND {LOOKED["has_cap_room"]} AND {LOOKED["has_credits"]}
 ON CONFLICT (channel_id, is_test, session_id) WHERE closed_at IS NULL DO UPDATE
    SET lease_number = s.lease_number + 1, lease_expires_at = excluded.lease_expires_at
  WHERE {_IS_FREE} AND NOT {_IS_DEAD}

@@ -28,7 +28,7 @@ def test_today_every_name_is_found(module: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "step", "reader"),
     [
-        (admission, "_LOOKED", "conversations.chat.turns"),
+        (admission, "LOOKED", "conversations.chat.turns"),
         (settlement, "_CAPTURED", "conversations.chat.storing"),
         # For free answers.
         (settlement, "_ALREADY_RESOLVED", "conversations.chat.storing"),

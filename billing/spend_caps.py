@@ -1,0 +1,431 @@
+"""Spend caps: how many credits a channel, or one of its keys, may spend in a day and in a month.
+
+A cap is one row with what is left. A call takes the most it can cost in the statement that places
+its hold (admission.py). What it does not use comes back when the hold is resolved (settlement.py,
+holds.py). So a cap is as exact as the balance, however many requests race.
+
+The day and the month are those of the admission. The first call of a new day starts a new period.
+A channel that never had a cap has no row, and costs nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import BigIntegerField, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+
+from billing import charges
+from billing.errors import SpendCapReached
+from billing.models import Hold, SpendCap
+from billing.utc_day import start_of, utc_day
+from channels import audit
+from channels.audit import Actor
+from channels.callers import Caller
+from channels.models import ApiKey, Channel
+from common import db
+from common.db.steps import Returned, Step
+from common.money import show_credits
+
+# What is left where there is no limit. Far above any sum of credits, and far below an overflow.
+NO_LIMIT = 2**62
+# Typed, because Django sends an untyped number as four bytes.
+_UNLIMITED = Value(NO_LIMIT, output_field=BigIntegerField())
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The day and the first day of the month in which a moment counts."""
+
+    day: date
+    month: date
+
+    @property
+    def day_ends_at(self) -> datetime:
+        return start_of(self.day + timedelta(days=1))
+
+    @property
+    def month_ends_at(self) -> datetime:
+        return start_of((self.month + timedelta(days=31)).replace(day=1))
+
+
+def period_of(now: datetime) -> Period:
+    """Return the period of a moment."""
+    day = utc_day(now)
+    return Period(day, day.replace(day=1))
+
+
+# --- In the statements of a call ----------------------------------------------------------------
+
+# A row whose day is neither today nor, by a clock ahead of this one, tomorrow is out of date.
+_HAS_ROOM = """
+s.day BETWEEN %(cap_day)s AND %(next_day)s
+   AND s.day_left_microcredits >= %(amount)s AND s.month_left_microcredits >= %(amount)s
+"""
+_OF_CALL = "billing_spendcap s WHERE s.id IN (%(channel)s, %(key)s)"
+
+# Whether there is no cap at all, and whether each one has room and is up to date.
+HAS_NO_CAPS = """
+(%(amount)s = 0 OR NOT EXISTS (SELECT 1 FROM billing_spendcap WHERE channel_id = %(channel)s))
+"""
+HAS_ROOM = f"NOT EXISTS (SELECT 1 FROM {_OF_CALL} AND NOT ({_HAS_ROOM}))"  # noqa: S608
+
+
+def after(step: str) -> str:
+    """Return a condition that is always true, and makes PostgreSQL run that step first."""
+    return f" AND (SELECT COUNT(*) FROM {step}) >= 0"  # noqa: S608  # our own names
+
+
+_TAKE = f"""
+UPDATE billing_spendcap AS s
+   SET day_left_microcredits = s.day_left_microcredits - %(amount)s,
+       month_left_microcredits = s.month_left_microcredits - %(amount)s
+ WHERE s.id = %({{scope}})s AND {_HAS_ROOM}
+   AND EXISTS (SELECT 1 FROM counted){{order}}
+RETURNING day, month
+"""  # noqa: S608  # built from constants only
+# Two steps, so that the channel's row is locked first. They take nothing unless the day counted.
+TAKEN = (
+    Step("bychannel", ("day", "month"), _TAKE.format(scope="channel", order="")),
+    Step("bykey", ("day", "month"), _TAKE.format(scope="key", order=after("bychannel"))),
+    Step(
+        "took",
+        ("is_all",),
+        f"""
+SELECT (SELECT COUNT(*) FROM {_OF_CALL})
+       = (SELECT COUNT(*) FROM bychannel) + (SELECT COUNT(*) FROM bykey)
+""",  # noqa: S608  # built from constants only
+    ),
+)
+ALL_TAKEN = "(SELECT is_all FROM took)"
+
+
+def params_of(caller: Caller, now: datetime) -> dict[str, Any]:
+    """Return the parameters of the steps above, beside `channel` and `amount`."""
+    day = period_of(now).day
+    return {
+        "key": caller.key_id and caller.key_id.hex,
+        "cap_day": day.isoformat(),
+        "next_day": (day + timedelta(days=1)).isoformat(),
+    }
+
+
+# {hold}: a source with a hold's columns. {by}: the column of what it took from this cap.
+_GIVE_BACK = """
+UPDATE billing_spendcap AS s
+   SET day_left_microcredits = s.day_left_microcredits
+       + CASE WHEN s.day = h.cap_day THEN h.{by} - %(charge)s ELSE 0 END,
+       month_left_microcredits = s.month_left_microcredits
+       + CASE WHEN s.month = h.cap_month THEN h.{by} - %(charge)s ELSE 0 END
+  FROM {hold} h WHERE s.id = h.{scope} AND h.{by} > %(charge)s{order}
+RETURNING day_left_microcredits
+"""
+_BY_CHANNEL, _BY_KEY = "channel_capped_microcredits", "key_capped_microcredits"
+
+
+def giving_back(resolved: Returned) -> tuple[Step, Step]:
+    """Return the steps by which a charged hold gives back what it did not spend, in order."""
+    by_channel = _GIVE_BACK.format(
+        hold=resolved, scope=resolved["channel_id"], by=resolved[_BY_CHANNEL], order=""
+    )
+    by_key = _GIVE_BACK.format(
+        hold=resolved, scope=resolved["key_id"], by=resolved[_BY_KEY], order=after("channelback")
+    )
+    return Step("channelback", ("remaining",), by_channel), Step("keyback", ("remaining",), by_key)
+
+
+def give_back(hold_id: uuid.UUID, *, charged_microcredits: int = 0) -> None:
+    """Return to the caps what a hold took and did not spend, once it is resolved."""
+    for scope, by in (("channel_id", _BY_CHANNEL), ("key_id", _BY_KEY)):
+        statement = _GIVE_BACK.format(
+            hold="billing_hold", scope=scope, by=by, order=" AND h.id = %(hold)s"
+        )
+        db.execute(statement, {"hold": hold_id.hex, "charge": charged_microcredits})
+
+
+# --- Periods ------------------------------------------------------------------------------------
+
+
+def _caps_of(caller: Caller) -> QuerySet[SpendCap]:
+    return SpendCap.objects.filter(id__in=[caller.channel_id, caller.key_id or caller.channel_id])
+
+
+@transaction.atomic
+def start_period(*, caller: Caller, now: datetime) -> bool:
+    """Start the day, and perhaps the month, of the caller's caps that still show another one.
+
+    Returns whether one did.
+    """
+    # The channel's first, as everywhere. In one transaction, so that no call takes from the new day
+    # of the one and the old day of the other.
+    caps = sorted(_caps_of(caller), key=lambda cap: cap.key_id is not None)
+    started = [_start_period(cap, period_of(now)) for cap in caps]
+    return any(started)
+
+
+def _start_period(cap: SpendCap, period: Period) -> bool:
+    if period.day <= cap.day <= period.day + timedelta(days=1):
+        return False
+    changes: dict[str, Any] = {
+        "day": period.day,
+        "day_left_microcredits": Coalesce("day_limit_microcredits", _UNLIMITED),
+        "day_alerted": 0,
+    }
+    if cap.month != period.month:
+        changes |= {
+            "month": period.month,
+            "month_left_microcredits": Coalesce("month_limit_microcredits", _UNLIMITED),
+            "month_alerted": 0,
+        }
+    # Of several calls at once, one starts it.
+    SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
+    return True
+
+
+def _left(limit_microcredits: int | None) -> int:
+    return NO_LIMIT if limit_microcredits is None else limit_microcredits
+
+
+def refusal_of(*, caller: Caller, amount_microcredits: int, now: datetime) -> SpendCapReached:
+    """Return the refusal of a call that the caps leave no room for. Names the latest reset."""
+    period = period_of(now)
+    reached = [
+        (resets_at, name, limit)
+        for cap in _caps_of(caller)
+        for left, limit, name, resets_at in (
+            (cap.day_left_microcredits, cap.day_limit_microcredits, "day", period.day_ends_at),
+            (
+                cap.month_left_microcredits,
+                cap.month_limit_microcredits,
+                "month",
+                period.month_ends_at,
+            ),
+        )
+        if limit is not None and left < amount_microcredits
+    ]
+    if not reached:  # another call has given back its room since
+        return SpendCapReached(resets_at=period.day_ends_at)
+    resets_at, name, limit = max(reached, key=lambda each: each[0])
+    return SpendCapReached(resets_at=resets_at, limit=show_credits(limit), period=name)
+
+
+# --- Setting and reading caps -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """A cap's limit and what is spent of it in the running period, calls in flight included."""
+
+    period: str
+    limit_microcredits: int | None
+    used_microcredits: int
+    resets_at: datetime
+
+    @property
+    def percent(self) -> int:
+        """Return the share of the limit that is used up, rounded down. 0 without a limit."""
+        if self.limit_microcredits is None:
+            return 0
+        if not self.limit_microcredits:
+            return 100
+        return self.used_microcredits * 100 // self.limit_microcredits
+
+
+def list_spending(cap: SpendCap, *, now: datetime) -> list[Spending]:
+    """Return the cap's day and month. A period that has ended counts as not yet used."""
+    period = period_of(now)
+    is_today, is_this_month = cap.day >= period.day, cap.month >= period.month
+    return [
+        Spending(
+            name,
+            limit,
+            _left(limit) - left if is_running else 0,
+            resets_at,
+        )
+        for name, limit, left, is_running, resets_at in (
+            (
+                "day",
+                cap.day_limit_microcredits,
+                cap.day_left_microcredits,
+                is_today,
+                period.day_ends_at,
+            ),
+            (
+                "month",
+                cap.month_limit_microcredits,
+                cap.month_left_microcredits,
+                is_this_month,
+                period.month_ends_at,
+            ),
+        )
+    ]
+
+
+def list_caps(*, channel_ids: Sequence[uuid.UUID]) -> list[SpendCap]:
+    """Return the caps of these channels and of their keys that still work."""
+    has_limit = Q(day_limit_microcredits__isnull=False) | Q(month_limit_microcredits__isnull=False)
+    caps = SpendCap.objects.filter(has_limit, channel_id__in=channel_ids, key__revoked_at=None)
+    return list(caps.select_related("channel", "key").order_by("channel_id", "key_id"))
+
+
+def set_cap(
+    *,
+    channel: Channel,
+    key: ApiKey | None = None,
+    day_microcredits: int | None,
+    month_microcredits: int | None,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Set how much a channel, or one of its keys, may spend in a day and in a month.
+
+    None removes a limit. What was spent before in the running day and month counts, and so do
+    calls in flight. Raises ValidationError, by field, for a limit below what is spent.
+    """
+    limits = {"day": day_microcredits, "month": month_microcredits}
+    if limits != {"day": None, "month": None}:
+        _ensure_row(channel, key, now)
+    _set_limits(channel, key, limits, actor, now)
+
+
+_COUNT_CHANGE = """
+INSERT INTO billing_dailyusage (channel_id, is_test, day, message_count, cap_changes)
+VALUES (%(channel)s, %(is_test)s, %(day)s, 0, 1)
+ON CONFLICT (channel_id, is_test, day) DO UPDATE
+   SET cap_changes = billing_dailyusage.cap_changes + 1
+"""
+
+
+@transaction.atomic
+def _ensure_row(channel: Channel, key: ApiKey | None, now: datetime) -> None:
+    """Create the row, if there is none. From its commit on, each call that is admitted counts.
+
+    Each admission locks its day's row. So those that have locked it before are visible after this,
+    and those that lock it later begin again, and count. The neighbouring days are those of clocks
+    that are a little ahead or behind.
+    """
+    if SpendCap.objects.filter(id=(key or channel).id).exists():
+        return
+    today = utc_day(now)
+    for days in (-1, 0, 1):
+        params = {
+            "channel": channel.id.hex,
+            "is_test": False,
+            "day": (today + timedelta(days)).isoformat(),
+        }
+        db.execute(_COUNT_CHANGE, params)
+    period = period_of(now)
+    row = SpendCap(
+        id=(key or channel).id,
+        channel=channel,
+        key=key,
+        day=period.day,
+        month=period.month,
+        day_left_microcredits=NO_LIMIT,
+        month_left_microcredits=NO_LIMIT,
+    )
+    SpendCap.objects.bulk_create([row], ignore_conflicts=True)
+
+
+@transaction.atomic
+def _set_limits(
+    channel: Channel,
+    key: ApiKey | None,
+    limits: dict[str, int | None],
+    actor: Actor,
+    now: datetime,
+) -> None:
+    row = SpendCap.objects.filter(id=(key or channel).id)
+    if not row.exists():
+        return
+    # First the holds, then the cap, as everywhere.
+    open_holds = list(_open_holds(channel, key).select_for_update())
+    cap = row.select_for_update().get()
+    _start_period(cap, period_of(now))
+    if not cap.is_complete:
+        _count_what_was_before(cap, open_holds, period_of(now))
+    cap.refresh_from_db()
+    before = {"day": cap.day_limit_microcredits, "month": cap.month_limit_microcredits}
+    used = {each.period: each.used_microcredits for each in list_spending(cap, now=now)}
+    _require_room(limits, before, used)
+    row.update(
+        day_limit_microcredits=limits["day"],
+        month_limit_microcredits=limits["month"],
+        day_left_microcredits=_left(limits["day"]) - used["day"],
+        month_left_microcredits=_left(limits["month"]) - used["month"],
+        day_alerted=0,
+        month_alerted=0,
+    )
+    changes = {
+        f"credits a {name}": (_readable(before[name]), _readable(limit))
+        for name, limit in limits.items()
+        if before[name] != limit
+    }
+    if changes:
+        audit.record(
+            "key.spend_cap_changed" if key else "channel.spend_cap_changed",
+            actor=actor,
+            account_id=channel.account_id,
+            channel=channel,
+            target=key.masked if key else "",
+            changes=changes,
+        )
+
+
+def _readable(limit_microcredits: int | None) -> str:
+    return "no limit" if limit_microcredits is None else show_credits(limit_microcredits)
+
+
+def _require_room(
+    limits: dict[str, int | None], before: dict[str, int | None], used: dict[str, int]
+) -> None:
+    """Raise ValidationError for a new limit that is used up already, by field."""
+    errors = {}
+    for name, when in (("day", "today"), ("month", "this month")):
+        limit = limits[name]
+        if limit is not None and limit != before[name] and limit < used[name]:
+            errors[f"spend_cap_{name}"] = (
+                f"{show_credits(used[name])} credits are spent {when} already. Enter at least "
+                "that, or leave it empty."
+            )
+    if errors:
+        raise ValidationError(errors)
+
+
+def _open_holds(channel: Channel, key: ApiKey | None) -> QuerySet[Hold]:
+    open_holds = Hold.objects.filter(
+        account_id=channel.account_id, channel_id=channel.id, state=Hold.State.HELD
+    )
+    return open_holds.filter(key_id=key.id) if key else open_holds
+
+
+def _count_what_was_before(cap: SpendCap, open_holds: Iterable[Hold], period: Period) -> None:
+    """Count what was spent in this period before the row existed, and the calls in flight.
+
+    The locks keep calls from taking or giving back meanwhile.
+    """
+    taken_by = _BY_KEY if cap.key_id else _BY_CHANNEL
+    for hold in open_holds:
+        day = utc_day(hold.created_at)
+        if day >= period.month:
+            Hold.objects.filter(id=hold.id).update(
+                cap_day=day, cap_month=period.month, **{taken_by: hold.amount_microcredits}
+            )
+    by_day, by_month = charges.sum_spent(
+        account_id=cap.channel.account_id,
+        channel_id=cap.channel_id,
+        key_id=cap.key_id,
+        day_starts_at=start_of(period.day),
+        month_starts_at=start_of(period.month),
+    )
+    SpendCap.objects.filter(id=cap.id).update(
+        is_complete=True,
+        day_left_microcredits=NO_LIMIT - by_day,
+        month_left_microcredits=NO_LIMIT - by_month,
+    )

@@ -25,6 +25,7 @@ from billing.models import (
     LedgerEntry,
     RateWindow,
     RedemptionCode,
+    SpendCap,
     VerificationRun,
 )
 from channels.admin.auditing import BOOK_CREDITS
@@ -227,6 +228,40 @@ class RateWindowAdmin(ReadOnlyAdmin):
     search_fields = ("channel__name",)
     fields = ("channel", "bucket", "second", "total")
     show_full_result_count = False
+
+
+@admin.register(SpendCap)
+class SpendCapAdmin(ReadOnlyAdmin):
+    list_display = ("channel", "key", "a_day", "left_today", "a_month", "left_this_month", "day")
+    list_select_related = ("channel", "key")
+    search_fields = ("channel__name",)
+    fields = list_display
+    readonly_fields = fields
+    show_full_result_count = False
+
+    @display(description="credits a day")
+    def a_day(self, cap: SpendCap) -> str:
+        return _limit(cap.day_limit_microcredits)
+
+    @display(description="left on that day")
+    def left_today(self, cap: SpendCap) -> str:
+        return _left(cap.day_limit_microcredits, cap.day_left_microcredits)
+
+    @display(description="credits a month")
+    def a_month(self, cap: SpendCap) -> str:
+        return _limit(cap.month_limit_microcredits)
+
+    @display(description="left in that month")
+    def left_this_month(self, cap: SpendCap) -> str:
+        return _left(cap.month_limit_microcredits, cap.month_left_microcredits)
+
+
+def _limit(limit_microcredits: int | None) -> str:
+    return "no limit" if limit_microcredits is None else show_credits(limit_microcredits)
+
+
+def _left(limit_microcredits: int | None, left_microcredits: int) -> str:
+    return "" if limit_microcredits is None else show_credits(left_microcredits)
 
 
 @admin.register(RedemptionCode)

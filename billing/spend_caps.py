@@ -18,7 +18,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import BigIntegerField, Q, QuerySet, Value
+from django.db.models import BigIntegerField, F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from billing import charges
@@ -267,6 +267,25 @@ def list_spending(cap: SpendCap, *, now: datetime) -> list[Spending]:
     ]
 
 
+def list_caps_of(caller: Caller) -> list[SpendCap]:
+    """Return the caps of this caller's channel and key. None for a test key: it costs nothing."""
+    return (
+        [] if caller.is_test else list(_caps_of(caller).order_by(F("key_id").asc(nulls_first=True)))
+    )
+
+
+def guess_left(*, caller: Caller, now: datetime) -> int:
+    """Return what the tightest cap leaves to spend, in micro-credits, without locking anything."""
+    return min(
+        (
+            _left(spending.limit_microcredits) - spending.used_microcredits
+            for cap in list_caps_of(caller)
+            for spending in list_spending(cap, now=now)
+        ),
+        default=NO_LIMIT,
+    )
+
+
 def list_caps(*, channel_ids: Sequence[uuid.UUID]) -> list[SpendCap]:
     """Return the caps of these channels and of their keys that still work."""
     has_limit = Q(day_limit_microcredits__isnull=False) | Q(month_limit_microcredits__isnull=False)
@@ -391,8 +410,8 @@ def _require_room(
         limit = limits[name]
         if limit is not None and limit != before[name] and limit < used[name]:
             errors[f"spend_cap_{name}"] = (
-                f"{show_credits(used[name])} credits are spent {when} already. Enter at least "
-                "that, or leave it empty."
+                f"Enter at least {show_credits(used[name])}, which is spent {when} already. Or "
+                "leave it empty for no limit."
             )
     if errors:
         raise ValidationError(errors)

@@ -1,9 +1,9 @@
-"""Periodic tasks: expired holds, monthly grants, and low-balance warnings."""
+"""Periodic tasks: expired holds, monthly grants, warnings of low balances and of spend caps."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from billing import grants, holds, warnings
+from billing import grants, holds, spend_cap_alerts, warnings
 
 
 @shared_task(name="billing.tasks.expire_holds")
@@ -19,3 +19,8 @@ def grant_monthly_credits() -> int:
 @shared_task(name="billing.tasks.warn_of_low_balances")
 def warn_of_low_balances() -> int:
     return warnings.warn_of_low_balances()
+
+
+@shared_task(name="billing.tasks.alert_of_spend_caps")
+def alert_of_spend_caps() -> int:
+    return spend_cap_alerts.alert_of_spend_caps(now=timezone.now())

@@ -30,9 +30,18 @@ class DaySchema(MinuteSchema):
     used = serializers.IntegerField()
 
 
+class SpendCapSchema(serializers.Serializer[Any]):
+    of = serializers.ChoiceField(choices=["channel", "key"])
+    period = serializers.ChoiceField(choices=["day", "month"])
+    limit = serializers.CharField(help_text="In credits.")
+    remaining = serializers.CharField()
+    resets_at = serializers.DateTimeField()
+
+
 class LimitsSchema(serializers.Serializer[Any]):
     minute = MinuteSchema()
     day = DaySchema()
+    spend = SpendCapSchema(many=True, help_text="The spend caps that apply, if there are any.")
 
 
 class RemainingSchema(serializers.Serializer[Any]):

@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import charges, settlement
+from billing import charges, settlement, spend_caps
 from billing.api import serializers
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from billing.utc_day import seconds_to_next_day
@@ -64,6 +64,20 @@ class KeyView(ApiView):
                         "remaining": max(0, caller.daily_quota - used),
                         "resets_at": _rfc3339(now + timedelta(seconds=seconds_to_next_day(now))),
                     },
+                    "spend": [
+                        {
+                            "of": "key" if cap.key_id else "channel",
+                            "period": spending.period,
+                            "limit": format_credits(spending.limit_microcredits),
+                            "remaining": format_credits(
+                                spending.limit_microcredits - spending.used_microcredits
+                            ),
+                            "resets_at": _rfc3339(spending.resets_at),
+                        }
+                        for cap in spend_caps.list_caps_of(caller)
+                        for spending in spend_caps.list_spending(cap, now=now)
+                        if spending.limit_microcredits is not None
+                    ],
                 },
                 "credits": {"remaining": format_credits(available)},
             }

@@ -267,10 +267,10 @@ def test_refuses_a_cap_below_what_is_spent_and_changes_nothing(site: Site) -> No
         cap(site, day=2, month=1)
     assert refused.value.message_dict == {
         "spend_cap_day": [
-            "3 credits are spent today already. Enter at least that, or leave it empty."
+            "Enter at least 3, which is spent today already. Or leave it empty for no limit."
         ],
         "spend_cap_month": [
-            "3 credits are spent this month already. Enter at least that, or leave it empty."
+            "Enter at least 3, which is spent this month already. Or leave it empty for no limit."
         ],
     }
     assert not SpendCap.objects.filter(day_limit_microcredits__isnull=False).exists()

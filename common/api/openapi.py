@@ -82,7 +82,7 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 _OPENAI_MEANINGS = _MEANINGS | {
     400: "invalid_request, context_length_exceeded, or a provider's own code",
     402: "credits_exhausted",
-    403: "site_disabled",
+    403: "site_disabled, spend_cap_reached",
     404: "model_not_found",
     409: "request_in_progress",
     500: "internal_error",

@@ -19,7 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from billing import holds
+from billing import holds, spend_caps
 from billing import settlement as billing
 from billing.holds import PlacedHold
 from billing.settlement import Settlement, Storing
@@ -147,14 +147,17 @@ def free_up(caller: Caller) -> None:
 
 
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
-    """Limit the answer to what the balance can pay, if output tokens have a price.
+    """Limit the answer to what balance and spend caps can pay, if output tokens have a price.
 
-    The later hold decides. This only keeps an account with a small balance from being refused
+    The later hold decides. This only keeps an account with few credits left from being refused
     because of a long answer that it may not need.
     """
     if not caller.model.per_1k_output or caller.is_test:
         return prompt
-    available = billing.guess_available_microcredits(account_id=caller.account_id, now=now)
+    available = min(
+        billing.guess_available_microcredits(account_id=caller.account_id, now=now),
+        spend_caps.guess_left(caller=caller, now=now),
+    )
     affordable = caller.model.affordable_output_tokens(
         available, input_tokens=prompt.most_input_tokens
     )

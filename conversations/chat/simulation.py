@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from billing.errors import CreditsExhausted, DailyQuotaReached
+from billing import spend_caps
+from billing.errors import CreditsExhausted, DailyQuotaReached, SpendCapReached
 from billing.utc_day import seconds_to_next_day
 from channels.callers import Caller
 from common.errors import ApiError, InvalidRequest, RateLimited, SiteDisabled
 
 SIMULATED_RETRY_AFTER_SECONDS = 30
 PROVIDER_BEHAVIOURS = ("provider_error", "slow", "midstream_error")
-REFUSALS = ("rate_limited", "daily_quota_reached", "credits_exhausted", "site_disabled")
+REFUSALS = (
+    "rate_limited",
+    "daily_quota_reached",
+    "spend_cap_reached",
+    "credits_exhausted",
+    "site_disabled",
+)
 
 
 def read_simulation(caller: Caller, header: str | None) -> str:
@@ -39,4 +46,6 @@ def _refusal(code: str, caller: Caller) -> ApiError:
     if code == "daily_quota_reached":
         wait = seconds_to_next_day(timezone.now())
         return DailyQuotaReached(quota=caller.daily_quota, retry_after=wait)
+    if code == "spend_cap_reached":
+        return SpendCapReached(resets_at=spend_caps.period_of(timezone.now()).day_ends_at)
     return CreditsExhausted() if code == "credits_exhausted" else SiteDisabled()

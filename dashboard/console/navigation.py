@@ -25,6 +25,7 @@ CHANNEL_TABS = (
     ("Settings", "tune", "channel"),
     ("Prompt", "edit_note", "prompt"),
     ("Keys", "key", "keys"),
+    ("Spend caps", "savings", "spend_caps"),
     ("Saved replies", "quickreply", "fixed_answers"),
     ("Connect", "code", "connect"),
     ("Playground", "smart_toy", "playground"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from billing.errors import CreditsExhausted, DailyQuotaReached
+from billing.errors import CreditsExhausted, DailyQuotaReached, SpendCapReached
 from billing.throttling import READ_FACTOR
 from channels.providers.simulated import PIECES_BEFORE_BREAK, SLOW_SECONDS
 from common import errors as common
@@ -69,6 +69,11 @@ ERRORS = (
         common.SiteDisabled,
         "The channel or its account is switched off.",
         "Ask the channel's owner. Show the visitor your own text until then.",
+    ),
+    ErrorRow(
+        SpendCapReached,
+        "The channel's or the key's spend cap leaves too little for the message.",
+        "Wait until resets_at, or ask the owner to raise the cap.",
     ),
     ErrorRow(
         CreditsExhausted,
@@ -159,6 +164,7 @@ def all_codes() -> set[tuple[str, int]]:
 SIMULATIONS = {
     "rate_limited": f"429, with Retry-After {SIMULATED_RETRY_AFTER_SECONDS}.",
     "daily_quota_reached": "429, with Retry-After up to 00:00 UTC.",
+    "spend_cap_reached": "403, with resets_at at 00:00 UTC.",
     "credits_exhausted": "403 (402 under /v1).",
     "site_disabled": "403.",
     "provider_error": "500 (502 under /v1): every route failed.",

@@ -51,6 +51,7 @@ _GROUPS = (
         ("auth.group", "Staff groups", "shield_person"),
         ("mfa.authenticator", "Second factors", "passkey"),
         ("billing.ratewindow", "Rate windows", "speed"),
+        ("billing.spendcap", "Spend caps", "savings"),
         ("conversations.waitingturn", "Waiting turns", "pending"),
         ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),
     ),

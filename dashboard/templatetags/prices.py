@@ -8,6 +8,7 @@ from channels.models import LanguageModel
 from common.money import show_credits
 
 register = template.Library()
+register.filter("credits", show_credits)
 
 
 @register.filter

@@ -48,7 +48,7 @@ HARMLESS = {
     "pages and settings of a member, without keys": "console:index console:search console:channel "
     "console:save_channel console:switch_channel console:keys console:note_key_copied "
     "console:prompt console:prompt_version console:save_prompt console:restore_prompt "
-    "console:fixed_answers console:fixed_answer console:add_fixed_answer "
+    "console:spend_caps console:save_spend_cap console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
     "console:playground_send console:usage console:usage_days console:usage_pages "
     "console:usage_requests console:conversation console:conversations console:conversation_csv "
@@ -82,7 +82,8 @@ HARMLESS = {
 # All five pages of each model.
 HARMLESS_MODELS = {
     "read-only": "billing_creditaccount billing_creditgrant billing_dailyusage billing_hold "
-    "billing_ledgerentry billing_ratewindow billing_verificationrun channels_auditentry "
+    "billing_ledgerentry billing_ratewindow billing_spendcap billing_verificationrun "
+    "channels_auditentry "
     "channels_invitation channels_promptversion channels_routehealth conversations_chatsession "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
     "conversations_message conversations_waitingturn",

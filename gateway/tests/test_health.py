@@ -91,6 +91,7 @@ def without_table(transactional_db: None) -> Iterator[Callable[[str], None]]:
         "channels_channel",
         "channels_languagemodel",
         "billing_ratewindow",
+        "billing_spendcap",
         "billing_hold",
         "conversations_chatsession",
         "conversations_message",

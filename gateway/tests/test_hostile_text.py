@@ -22,7 +22,7 @@ from django.test import Client
 from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
-from billing import grants, redemptions
+from billing import grants, redemptions, spend_caps
 from channels import breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
@@ -176,6 +176,13 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
     RouteTraits.objects.create(provider_name="p", provider_model="m", learned_at=timezone.now())
     api = ApiClient(one.site.api_key)
     assert api.chat(session_id="s2", headers={"Idempotency-Key": "k"}).status_code == 200
+    spend_caps.set_cap(
+        channel=channel,
+        day_microcredits=10**9,
+        month_microcredits=None,
+        actor=actor,
+        now=timezone.now(),
+    )
     grants.grant_credits(
         account=one.account, amount_microcredits=1, reason=ATTACK, actor=actor, reference=ATTACK
     )

@@ -1,0 +1,87 @@
+"""E-mail alerts when 50, 80, and 100 % of a spend cap are used up. A periodic task sends them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.core.mail import send_mail
+from django.db.models import F, Q
+
+from billing import spend_caps
+from billing.models import SpendCap
+from billing.spend_caps import Spending
+from channels.models import Membership
+from common.money import show_credits
+
+logger = logging.getLogger("gateway.billing")
+
+LEVELS = (50, 80, 100)
+
+
+def alert_of_spend_caps(*, now: datetime) -> int:
+    """Send each due alert once in its day or month. Returns how many were sent."""
+    return sum(
+        _alert(cap, spending)
+        for cap in _caps_due()
+        for spending in spend_caps.list_spending(cap, now=now)
+    )
+
+
+def _caps_due() -> list[SpendCap]:
+    """Return the caps of which half or more is used up, and whose owners do not know all of it."""
+    due = Q()
+    for name in ("day", "month"):
+        is_half_used = Q(
+            **{f"{name}_left_microcredits__lte": F(f"{name}_limit_microcredits") / 2 + 1}
+        )
+        due |= is_half_used & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
+    return list(SpendCap.objects.filter(due).select_related("channel__account", "key"))
+
+
+def _alert(cap: SpendCap, spending: Spending) -> bool:
+    """Mark the highest level as told, and send the mail. If the mail fails, unmark it."""
+    told = f"{spending.period}_alerted"
+    level = max((each for each in LEVELS if spending.percent >= each), default=0)
+    # Nobody needs to hear that a cap of 0 is reached.
+    if level <= getattr(cap, told) or not spending.limit_microcredits:
+        return False
+    # Of two tasks at once only one changes the row, and only that one sends.
+    row = SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month)
+    if not row.filter(**{f"{told}__lt": level}).update(**{told: level}):
+        return False
+    channel = cap.channel
+    owners = Membership.objects.filter(account=channel.account, role=Membership.Role.OWNER)
+    addresses = list(owners.values_list("user__email", flat=True))
+    try:
+        send_mail(_subject(cap, level), _text(cap, spending, level), None, addresses)
+    except OSError as error:
+        # The mail server is down; the next run tries again.
+        row.filter(**{told: level}).update(**{told: getattr(cap, told)})
+        logger.warning("billing.spend_cap_alert.not_sent", extra={"reason": str(error)})
+        return False
+    fields = {"channel": str(channel.id), "level": level, "period": spending.period}
+    logger.info("billing.spend_cap_alert.sent", extra=fields)
+    return True
+
+
+def _subject(cap: SpendCap, level: int) -> str:
+    # Whatever is in the channel's name, a subject is one line.
+    name = " ".join(cap.channel.name.split())
+    return f"{level} % of a spend cap are used: {name}"
+
+
+def _text(cap: SpendCap, spending: Spending, level: int) -> str:
+    whose = f"The key {cap.key.masked} of the channel" if cap.key else "The channel"
+    limit, used = spending.limit_microcredits or 0, spending.used_microcredits
+    afterwards = (
+        "It answers “spend_cap_reached” until then."
+        if level == LEVELS[-1]
+        else "At 100 %, it answers “spend_cap_reached” until then."
+    )
+    return (
+        f"{whose} “{cap.channel.name}” has spent {show_credits(used)} of its "
+        f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends on "
+        f"{spending.resets_at.day} {spending.resets_at:%B} at {spending.resets_at:%H:%M} UTC. "
+        f"{afterwards}\n\nRaise the cap in the dashboard: the channel's page, Spend caps."
+    )

@@ -1,0 +1,125 @@
+"""The page of spend caps: limits set per channel and key, with what is spent of them."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+
+from billing import spend_caps
+from billing.models import SpendCap
+from channels import api_keys
+from channels.models import ApiKey, AuditEntry
+from channels.tests.factories import Site
+from common.money import MICROCREDITS_PER_CREDIT
+from tests.support.clients import (
+    UNKNOWN,
+    ApiClient,
+    assert_same_404,
+    member_client,
+    owner_client,
+    page_of,
+    staff_guest,
+    text_of,
+)
+from tests.support.fake_provider import FakeProvider
+
+pytestmark = pytest.mark.django_db
+PAGE = "spend-caps/"
+CREDIT = MICROCREDITS_PER_CREDIT
+
+
+def key_of(site: Site) -> ApiKey:
+    return ApiKey.objects.get(channel=site.channel, mode="live")
+
+
+def test_a_cap_set_on_the_page_stops_the_next_message(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    assert api.chat("one").status_code == 200
+    client = member_client(site, "editor")
+    form = {"key": "", "spend_cap_day": "2", "spend_cap_month": "1,000.5"}
+    assert client.post(page_of(site, PAGE + "save/"), form).status_code == 302
+    assert api.chat("two").status_code == 200
+    refused = api.chat("three")
+    assert (refused.status_code, refused.json()["code"]) == (403, "spend_cap_reached")
+    assert refused.json()["resets_at"].endswith("T00:00:00Z")
+    page = client.get(page_of(site, PAGE)).content.decode()
+    assert "2 of 2 credits spent today, 100 %." in page
+    assert "2 of 1,000.5 credits spent this month, 0 %." in page
+    assert "Reached" in page
+    assert AuditEntry.objects.get(action="channel.spend_cap_changed").actor_name.startswith("edit")
+
+
+def test_a_keys_cap_stops_that_key_alone(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    other = api_keys.issue_api_key(channel=site.channel, is_test=False)
+    key = ApiKey.objects.get(key_last_four=site.api_key[-4:])
+    form = {"key": str(key.id), "spend_cap_day": "0", "spend_cap_month": ""}
+    assert owner_client(site).post(page_of(site, PAGE + "save/"), form).status_code == 302
+    assert api.chat("one").json()["code"] == "spend_cap_reached"
+    assert ApiClient(other.clear).chat("one").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("day", "words"),
+    [
+        ("0.5", "Enter at least 1, which is spent today already."),
+        ("-1", "Must be at least 0."),
+        ("a lot", "gw-error"),
+        ("1" * 500, ""),
+    ],
+)
+def test_says_beside_the_field_what_is_wrong(
+    site: Site, api: ApiClient, provider: FakeProvider, day: str, words: str
+) -> None:
+    api.chat("one")
+    form = {"key": "", "spend_cap_day": day, "spend_cap_month": ""}
+    answer = owner_client(site).post(page_of(site, PAGE + "save/"), form)
+    assert answer.status_code == 422
+    assert words in answer.content.decode()
+    assert "gw-field-bad" in answer.content.decode()
+    assert spend_caps.list_caps(channel_ids=[site.channel.id]) == []
+
+
+def test_viewers_and_staff_guests_read_only(site: Site) -> None:
+    form = {"key": "", "spend_cap_day": "1", "spend_cap_month": ""}
+    for client in (member_client(site, "viewer"), staff_guest(site)):
+        assert client.get(page_of(site, PAGE)).status_code == 200
+        assert b"Save cap" not in client.get(page_of(site, PAGE)).content
+        assert client.post(page_of(site, PAGE + "save/"), form).status_code == 403
+    assert not SpendCap.objects.exists()
+
+
+def test_a_strangers_key_is_unknown(site: Site, stranger: Site) -> None:
+    client = owner_client(site)
+    foreign, unknown = (
+        client.post(page_of(site, PAGE + "save/"), {"key": str(key), "spend_cap_day": "1"})
+        for key in (key_of(stranger).id, UNKNOWN)
+    )
+    assert foreign.status_code == unknown.status_code == 404
+    assert text_of(foreign) == text_of(unknown)
+    assert_same_404(client, "", page_of(stranger, PAGE), f"/channels/{UNKNOWN}/{PAGE}")
+    assert not SpendCap.objects.exists()
+
+
+def test_a_test_key_and_a_revoked_key_have_no_cap(site: Site) -> None:
+    client = owner_client(site)
+    revoked = key_of(site)
+    ApiKey.objects.filter(id=revoked.id).update(revoked_at=timezone.now())
+    for key in ApiKey.objects.filter(channel=site.channel):
+        form = {"key": str(key.id), "spend_cap_day": "1"}
+        assert client.post(page_of(site, PAGE + "save/"), form).status_code == 404
+
+
+def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvider) -> None:
+    form = {"key": "", "spend_cap_day": "5", "spend_cap_month": ""}
+    owner_client(site).post(page_of(site, PAGE + "save/"), form)
+    api.chat("one")
+    (told,) = api.get("/api/key").json()["limits"]["spend"]
+    assert {name: told[name] for name in ("of", "period", "limit", "remaining")} == {
+        "of": "channel",
+        "period": "day",
+        "limit": "5.000000",
+        "remaining": "4.000000",
+    }

@@ -28,6 +28,7 @@ from acceptance import (
     b08_quota_day,
     b09_rate,
     b10_books,
+    b11_caps,
     r02_database_restart,
     r03_slow_provider,
     r04_deadlines,
@@ -57,6 +58,7 @@ B7 = Check("B7", "idempotency", b07_idempotency.check)
 B8 = Check("B8", "quota day", b08_quota_day.check)
 B9 = Check("B9", "rate limit", b09_rate.check)
 B10 = Check("B10", "reconciliation", b10_books.check)
+B11 = Check("B11", "spend caps", b11_caps.check)
 R2 = Check("R2", "PostgreSQL restart", r02_database_restart.check, kinds=("pg",))
 R3 = Check("R3", "slow provider", r03_slow_provider.check, kinds=("pg",))
 R4 = Check("R4", "deadline, caps", r04_deadlines.check)
@@ -73,12 +75,13 @@ R10 = Check("R10", "isolation", r10_isolation.check)
 # Stages run one after the other. The lanes of a stage run side by side: checks that use the
 # processor beside checks that mostly wait, and checks judged by time beside light ones.
 Stages = list[tuple[list[Check], ...]]
-# These need the machine to themselves. B1 is judged by its seconds. In B3, 200 messages at once
-# must be refused within the two seconds of a call. R3 and R4 are judged by milliseconds, R6 by
+# These need the machine to themselves. B1 is judged by its seconds. In B3 and B11, 200 messages at
+# once must be refused within the two seconds of a call. R3 and R4 are judged by milliseconds, R6 by
 # milliseconds or memory.
 ALONE: Stages = [
     ([B1],),
     ([B3],),
+    ([B11],),
     ([R3],),
     ([R6, R4],),
 ]

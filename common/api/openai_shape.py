@@ -39,9 +39,8 @@ def openai_error(error: ApiError) -> dict[str, Any]:
         message = f"'{param}': {(error.fields or {})[param]}"
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     body = {"message": message, "type": kind, "code": error.code, "param": param}
-    if error.resets_at is not None:
-        body["resets_at"] = error.resets_at
-    return {"error": body}
+    # Beside it: OpenAI's error has these four members.
+    return {"error": body} | ({"resets_at": error.resets_at} if error.resets_at else {})
 
 
 def openai_headers(error: ApiError) -> dict[str, str]:

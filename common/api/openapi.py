@@ -55,6 +55,9 @@ class OpenAiErrorSchema(serializers.Serializer[Any]):
     """Every error under /v1, in OpenAI's shape."""
 
     error = OpenAiErrorDetailSchema()
+    resets_at = serializers.DateTimeField(
+        required=False, help_text="With spend_cap_reached: when the cap's day or month ends, UTC."
+    )
 
 
 _MEANINGS = {

@@ -123,3 +123,20 @@ def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvid
         "limit": "5.000000",
         "remaining": "4.000000",
     }
+
+
+def test_openais_endpoint_says_when_the_cap_resets(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    form = {"key": "", "spend_cap_day": "0", "spend_cap_month": ""}
+    owner_client(site).post(page_of(site, PAGE + "save/"), form)
+    asked = {"model": site.channel.model.model_id, "messages": [{"role": "user", "content": "x"}]}
+    refused = api.post("/v1/chat/completions", asked)
+    assert refused.status_code == 403
+    assert refused["X-Should-Retry"] == "false"
+    body = refused.json()
+    assert (body["error"]["code"], body["error"]["type"]) == (
+        "spend_cap_reached",
+        "permission_error",
+    )
+    assert body["resets_at"].endswith("T00:00:00Z")

@@ -1,0 +1,74 @@
+"""B11: spend caps of channels and keys are as exact as the balance, also across midnight."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+from acceptance.b03_slow_race import ALLOWED, MESSAGES, race
+from acceptance.b08_quota_day import CLIENTS, Pace, call_tasks, clock_before_midnight, utc
+from acceptance.checks import Run
+from acceptance.rig import Rig
+from tests.harness.clients import COMPLETIONS, by_threads, tally
+from tests.harness.rig import CREDIT, ChannelKeys
+
+REFUSAL = "403 spend_cap_reached"
+# Spent on each side of midnight.
+CAP = 100
+
+
+def check(run: Run) -> None:
+    with run.rig() as rig:
+        server = rig.start_server()
+        allowed = run.count(ALLOWED)
+        for period in ("day", "month"):
+            for of_key in (False, True):
+                name = f"{'key' if of_key else 'channel'}'s {period}"
+                channel = create(run, rig, f"{period}-{of_key}@example.com")
+                cap(rig, channel, of_key=of_key, **{period: allowed * CREDIT})
+                client = server.client(channel)
+                race(run, rig, client.chat, name, allowed, REFUSAL)
+                used = rig.inside("acceptance.b11_worker.used", channel.channel_id)
+                run.report.expect_equal(f"{name}: used", used, [[allowed * CREDIT] * 2])
+        channel = create(run, rig, "v1@example.com")
+        cap(rig, channel, of_key=False, day=allowed * CREDIT)
+        ask = partial(server.client(channel).ask, COMPLETIONS)
+        race(run, rig, ask, "/v1", allowed, REFUSAL)
+        held = rig.database.rows("SELECT SUM(held_microcredits) FROM billing_creditaccount")
+        run.report.expect_equal("held at the end", int(held[0][0]), 0)
+    check_midnight(run)
+
+
+def check_midnight(run: Run) -> None:
+    """Of calls around midnight, exactly the cap is spent on each side."""
+    with run.rig() as rig:
+        limit = run.count(CAP)
+        channel = create(run, rig, "midnight@example.com")
+        cap(rig, channel, of_key=False, day=limit * CREDIT)
+        cap(rig, channel, of_key=True, day=(limit + 1) * CREDIT)
+        offset, midnight = clock_before_midnight()
+        server = rig.start_server(clock_offset=offset)
+        tasks = call_tasks(run, Pace(offset, midnight), server.client(channel))
+        answers = by_threads(CLIENTS, tasks)
+        run.report.figure("around midnight", tally(answers))
+        codes = {answer.code for answer in answers if answer.status != 200}
+        run.report.expect_equal("codes of refusals", codes, {"spend_cap_reached"})
+        charged = rig.database.rows(
+            "SELECT created_at FROM billing_hold WHERE account_id = %s AND state = 'captured'",
+            [channel.account_id],
+        )
+        days = Counter(utc(created_at) >= midnight for (created_at,) in charged)
+        run.report.expect_equal(
+            "charged before and after midnight", days, {False: limit, True: limit}
+        )
+
+
+def create(run: Run, rig: Rig, owner: str) -> ChannelKeys:
+    return rig.create_channel(
+        owner=owner, microcredits=10 * run.count(MESSAGES) * CREDIT, daily_quota=100_000
+    )
+
+
+def cap(rig: Rig, channel: ChannelKeys, *, of_key: bool, **limits: int) -> None:
+    order = {"channel_id": channel.channel_id, "of_key": of_key} | limits
+    rig.inside("acceptance.b11_worker.set_cap", order)

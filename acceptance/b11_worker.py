@@ -1,0 +1,34 @@
+"""Inside B11: sets spend caps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from billing import spend_caps
+from channels.audit import COMMAND_LINE
+from channels.models import ApiKey, Channel
+
+
+def set_cap(order: dict[str, Any]) -> None:
+    """Set the cap of `order["channel_id"]`, or of its live key if `order["of_key"]`."""
+    channel = Channel.objects.get(id=order["channel_id"])
+    key = ApiKey.objects.get(channel=channel, mode="live") if order["of_key"] else None
+    spend_caps.set_cap(
+        channel=channel,
+        key=key,
+        day_microcredits=order.get("day"),
+        month_microcredits=order.get("month"),
+        actor=COMMAND_LINE,
+        now=timezone.now(),
+    )
+
+
+def used(channel_id: str) -> list[list[int]]:
+    """Return what is used of the day and the month of each cap of the channel."""
+    now = timezone.now()
+    return [
+        [each.used_microcredits for each in spend_caps.list_spending(cap, now=now)]
+        for cap in spend_caps.list_caps(channel_ids=[channel_id])  # type: ignore[list-item]  # text
+    ]

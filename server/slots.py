@@ -17,11 +17,9 @@ import itertools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, PayloadTooLarge
@@ -36,9 +34,6 @@ PROBE_PATHS = ("/healthz", "/readyz")
 PAGE_BODY_BYTES = 1024 * 1024
 # How long a request waits for a slot before the gateway answers 503.
 SLOT_WAIT_SECONDS = 30.0
-TOO_SLOW = (
-    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it without pauses."
-)
 FEWEST_LANES = 2
 # A request stuck in its lane (on a row lock, say) blocks the next one for at most this long.
 LANE_WAIT_SECONDS = 0.25
@@ -172,7 +167,7 @@ class Slots:
         self._files = files
         self._places = Places(limit)
         self._lanes = Lanes(limit)
-        self.bodies = bodies.Bodies(on_worn)
+        self.bodies = bodies.Bodies(self._answer_late, on_worn)
         self._in_flight = 0
         self._lock = threading.Lock()
 
@@ -207,7 +202,8 @@ class Slots:
         finally:
             # If another thread answered a late request, that thread has counted it.
             if stream is None and "gateway.answered" not in environ:
-                self._count_off()
+                with self._lock:
+                    self._in_flight -= 1
 
     def _read_page_body(self, environ: WSGIEnvironment) -> None:
         """Read the whole body first, so that no slot waits for it."""
@@ -217,32 +213,14 @@ class Slots:
         if size > PAGE_BODY_BYTES:
             raise PayloadTooLarge(PAGE_BODY_BYTES)
         if size:
-            environ["wsgi.input"] = io.BytesIO(self.read_body(environ, size, owner="pages"))
+            environ["wsgi.input"] = io.BytesIO(self.bodies.read(environ, size, owner="pages"))
 
-    def read_body(
-        self,
-        environ: WSGIEnvironment,
-        size: int,
-        *,
-        owner: Hashable,
-        late_headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> bytes:
-        """Return up to `size` bytes of a body.
-
-        Raises Overloaded if too many bodies are being read. If the body takes too long, answers the
-        client from another thread, with `late_headers`, and then raises the same error here.
-        """
-        answer_late = partial(self._answer_late, environ, late_headers)
-        body = self.bodies.read(environ, size, owner=owner, answer_late=answer_late)
-        if "gateway.answered" in environ:
-            raise InvalidRequest(TOO_SLOW)
-        return body
-
-    def _answer_late(self, environ: WSGIEnvironment, headers: Mapping[str, str]) -> None:
+    def _answer_late(self, read: bodies.Read) -> None:
         """Answer for a request whose own thread is blocked; what that thread answers is ignored."""
-        error = InvalidRequest(TOO_SLOW, headers={**headers, "Connection": "close"})
+        headers = {**read.late_headers, "Connection": "close"}
+        error = InvalidRequest(bodies.TOO_SLOW, headers=headers)
         try:
-            self._answer_instead(environ, error)
+            self._answer_instead(read.environ, error)
         finally:
             self._count_off()
 

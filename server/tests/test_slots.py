@@ -508,7 +508,7 @@ def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatc
     assert started.headers["Retry-After"]
     read = slow_clients.slots.bodies.read
     other = environ_of("/api/x", body=b"abc", CONTENT_LENGTH="3")
-    assert read(other, 3, owner="another", answer_late=lambda: None) == b"abc"
+    assert read(other, 3, owner="another") == b"abc"
     slow_clients.leave()
     assert not slow_clients.slots.bodies._by_owner
 

@@ -18,7 +18,7 @@ from django.test import RequestFactory
 from rest_framework.request import Request
 
 from billing import redemptions, throttling
-from channels import accounts, api_keys, callers, catalogue, channel_changes, key_format, team
+from channels import accounts, api_keys, authentication, callers, catalogue, channel_changes, team
 from channels.audit import COMMAND_LINE
 from channels.authentication import ApiKeyAuthentication
 from channels.models import Account, ApiKey, Channel, Membership, Provider, User
@@ -115,13 +115,13 @@ def fill(wanted: dict[str, Any]) -> list[str]:
     names = ("account", "model", "requests_per_minute", "daily_quota", "system_prompt")
     fields = {name: getattr(like, name) for name in names}
     channels = [Channel(name=f"Filler {n}", **fields) for n in range(wanted["count"])]
-    clear = [key_format.generate_key(is_test=False) for _ in channels]
+    clear = [authentication.generate_key(is_test=False) for _ in channels]
     rows = [
         ApiKey(
             id=uuid.uuid4(),
             channel=channel,
             mode="live",
-            key_prefix=key_format.key_prefix(is_test=False),
+            key_prefix=authentication.key_prefix(is_test=False),
             key_last_four=key[-4:],
         )
         for channel, key in zip(channels, clear, strict=True)
@@ -187,7 +187,7 @@ def shut(wanted: dict[str, Any]) -> float:
 
 def new_keys(count: int) -> list[str]:
     """Return well-formed keys that nobody has."""
-    return [key_format.generate_key(is_test=False) for _ in range(count)]
+    return [authentication.generate_key(is_test=False) for _ in range(count)]
 
 
 def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
@@ -211,14 +211,17 @@ def try_keys(wanted: dict[str, int]) -> dict[str, Any]:
         return True
 
     draw = random.Random(wanted["seed"])
-    good = key_format.generate_key(is_test=False)
+    good = authentication.generate_key(is_test=False)
     with connection.execute_wrapper(count):
         accepted = sum(is_accepted(_misspelt(good, draw)) for _ in range(wanted["malformed"]))
         asked = len(statements)
-        is_accepted(key_format.generate_key(is_test=False))  # checks once whether the secrets match
+        is_accepted(
+            authentication.generate_key(is_test=False)
+        )  # checks once whether the secrets match
         statements.clear()
         unknown = sum(
-            is_accepted(key_format.generate_key(is_test=False)) for _ in range(wanted["unknown"])
+            is_accepted(authentication.generate_key(is_test=False))
+            for _ in range(wanted["unknown"])
         )
     with connection.cursor() as cursor:
         explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "

@@ -10,15 +10,13 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q
 
 from billing import spend_caps
 from billing.models import CreditAccount, DailyUsage, Hold
-from common import db
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 
 logger = logging.getLogger("gateway.billing")
 
@@ -41,19 +39,13 @@ class PlacedHold:
     is_capped: bool = False
 
 
-# The hold has expired, or a clock that ran ahead placed it, so that its expiry time means nothing.
-# Its call may still capture it until another request needs the credits.
-HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
-
-
 def has_ended(now: datetime) -> Q:
-    """Return the same condition as a filter."""
-    return Q(expires_at__lte=now) | Q(created_at__gt=latest_believed(now))
+    """Return the filter for holds that have expired, or that a clock ahead of ours placed.
 
-
-def ended_params(now: datetime) -> dict[str, Any]:
-    """Return the parameters of HAS_ENDED."""
-    return {"now": db.time_param(now), "believed": db.time_param(latest_believed(now))}
+    The expiry time of the latter means nothing. Their calls may still capture both until another
+    request needs the credits. settlement.py has the same condition in SQL.
+    """
+    return Q(expires_at__lte=now) | Q(created_at__gt=now + HONEST_SKEW)
 
 
 def is_known(hold: PlacedHold) -> bool:

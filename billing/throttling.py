@@ -161,11 +161,9 @@ class RateState:
             "X-RateLimit-Reset": str(self.reset_seconds),
         }
 
-    def or_refuse(self) -> RateState:
-        """Return this state if the request was admitted. Raises RateLimited if not."""
-        if self.is_admitted:
-            return self
-        raise RateLimited(
+    def refusal(self) -> RateLimited:
+        """Return the error for a request that was not admitted."""
+        return RateLimited(
             f"This channel may make {self.limit:,} such requests a minute. "
             f"Try again in {self.reset_seconds} s.",
             retry_after=self.reset_seconds,
@@ -185,7 +183,9 @@ def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
     if state is None or state.limit != limit:
         state = _count(channel_id, bucket, limit, now)
         _remember((channel_id, bucket), state)
-    return state.or_refuse()
+    if not state.is_admitted:
+        raise state.refusal()
+    return state
 
 
 def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None, RateState | None]:
@@ -324,7 +324,9 @@ class ChatThrottle(HeaderThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         counted: RateState = request._request.minute  # type: ignore[attr-defined]
-        request._request.rate_headers = counted.or_refuse().headers()  # type: ignore[attr-defined]
+        if not counted.is_admitted:
+            raise counted.refusal()
+        request._request.rate_headers = counted.headers()  # type: ignore[attr-defined]
         return True
 
     def admit(self, caller: Caller) -> RateState:

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from channels import audit, key_format, limits
+from channels import audit, authentication, limits
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import KeyNotActive, MadeBefore
 from channels.models import ApiKey, Channel
@@ -42,12 +42,12 @@ def issue_api_key(
     if key_id and ApiKey.objects.filter(id=key_id).exists():
         raise MadeBefore
     limits.refuse_beyond(limits.lock_account_of(channel), limits.KEYS)
-    clear = key_format.generate_key(is_test=is_test)
+    clear = authentication.generate_key(is_test=is_test)
     record = ApiKey(
         id=key_id or uuid.uuid4(),
         channel=channel,
         mode=ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE,
-        key_prefix=key_format.key_prefix(is_test=is_test),
+        key_prefix=authentication.key_prefix(is_test=is_test),
         key_last_four=clear[-4:],
     )
     API_KEYS.seal(record, clear)

@@ -1,15 +1,26 @@
-"""Authentication by API key: reads the key from a header, checks its shape, looks it up."""
+"""Who may call: the shape of API keys, authentication by key, and whether the channel is on.
+
+A key is a prefix, 36 random characters, and 6 characters of checksum. With the checksum, the
+gateway refuses a mistyped or invented key before any query.
+"""
 
 from __future__ import annotations
 
+import secrets
+import string
+import zlib
+
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
-from channels import key_format, secret_checks
+from channels import secret_checks
 from channels.callers import Caller
 from common import floods
-from common.errors import InvalidApiKey, MissingApiKey
+from common.errors import InvalidApiKey, MissingApiKey, SiteDisabled
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -25,7 +36,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         key = read_key(request._request)
-        if not key_format.is_well_formed(key):
+        if not is_well_formed(key):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:
@@ -59,3 +70,62 @@ def read_key(request: HttpRequest) -> str:
     if not (key or bearer):
         raise MissingApiKey
     return key or bearer
+
+
+class ChannelIsEnabled(BasePermission):
+    """Raises SiteDisabled if the channel, or the account that pays for it, is switched off."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        check_enabled(caller_of(request))
+        return True
+
+
+def check_enabled(caller: Caller) -> None:
+    """Raise SiteDisabled if the channel, or the account that pays for it, is switched off."""
+    if not caller.is_account_enabled:
+        raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
+    if not caller.is_channel_enabled:
+        raise SiteDisabled
+
+
+# --- Keys ---------------------------------------------------------------------------------------
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_ALPHABET_SET = frozenset(ALPHABET)
+RANDOM_CHARACTERS = 36
+CHECKSUM_CHARACTERS = 6
+_TAIL_CHARACTERS = RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
+
+
+def generate_key(*, is_test: bool) -> str:
+    """Return a new key. Its 36 random base62 characters hold 214 bits."""
+    body = key_prefix(is_test=is_test) + "".join(
+        secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS)
+    )
+    return body + checksum(body)
+
+
+def key_prefix(*, is_test: bool) -> str:
+    """Return the fixed beginning of a live or test key."""
+    return f"{settings.API_KEY_PREFIX}test_" if is_test else str(settings.API_KEY_PREFIX)
+
+
+def checksum(body: str) -> str:
+    """Return the CRC-32 of `body` in base62, most significant digit first, padded with 0."""
+    value = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(CHECKSUM_CHARACTERS):
+        value, remainder = divmod(value, 62)
+        digits = ALPHABET[remainder] + digits
+    return digits
+
+
+def is_well_formed(key: str) -> bool:
+    """Return whether a text has the prefix, length, alphabet and checksum of a key."""
+    body, tail = key[:-CHECKSUM_CHARACTERS], key[-CHECKSUM_CHARACTERS:]
+    prefix = key[:-_TAIL_CHARACTERS]
+    return (
+        prefix in (settings.API_KEY_PREFIX, f"{settings.API_KEY_PREFIX}test_")
+        and _ALPHABET_SET.issuperset(key[len(prefix) :])
+        and checksum(body) == tail
+    )

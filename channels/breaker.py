@@ -27,7 +27,7 @@ from django.utils import timezone
 from channels.errors import Fault, ProviderError
 from channels.models import RouteHealth
 from common import db
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 
 logger = logging.getLogger("gateway.channels")
 
@@ -113,7 +113,7 @@ def believed(moment: datetime) -> datetime:
 
 def _latest(now: datetime) -> datetime:
     """Return the latest time that a correct clock can have written here."""
-    return latest_believed(now) + timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
+    return now + HONEST_SKEW + timedelta(seconds=LONGEST_RETRY_AFTER_SECONDS)
 
 
 def state_of(row: RouteHealth, *, now: datetime) -> str:

@@ -11,8 +11,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from django.db import connection
 from django.utils import timezone
 
+from channels.providers.base import Usage
 from channels.sealing import API_KEYS
 from common import db
 from common.db.steps import Returned, Step
@@ -43,16 +45,16 @@ class ModelTerms:
         """Whether every reply costs the same, whatever the length of the reply and its prompt."""
         return not (self.per_1k_input or self.per_1k_output)
 
-    def price(self, *, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
-        """Return the price of a reply in micro-credits. Cached tokens are part of the input."""
+    def price(self, usage: Usage) -> int:
+        """Return the price of a reply with these tokens, in micro-credits."""
         return price_of(
             per_reply=self.per_reply,
             per_1k_input=self.per_1k_input,
             per_1k_output=self.per_1k_output,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
             per_1k_cached_input=self.per_1k_cached_input,
-            cached_input_tokens=cached_input_tokens,
+            cached_input_tokens=usage.cached_input_tokens or 0,
         )
 
     def affordable_output_tokens(self, available_microcredits: int, *, input_tokens: int) -> int:
@@ -60,7 +62,7 @@ class ModelTerms:
 
         Only for a model with a price per output token.
         """
-        left = available_microcredits - self.price(input_tokens=input_tokens, output_tokens=0)
+        left = available_microcredits - self.price(Usage(input_tokens, 0))
         return max(0, left * 1000 // self.per_1k_output)
 
 
@@ -261,7 +263,7 @@ _KEPT_AT_MOST = 1_000
 def keep(digest: str, caller: Caller) -> None:
     """Cache a key's caller, for as long as the mark stays."""
     # Within a transaction, rows can change again under the same mark.
-    if caller.mark and caller.is_enabled and not db.is_in_transaction():
+    if caller.mark and caller.is_enabled and not connection.in_atomic_block:
         _kept[digest] = caller
         while len(_kept) > _KEPT_AT_MOST:
             _kept.popitem(last=False)
@@ -272,7 +274,7 @@ def recall(digest: str) -> Caller | None:
 
     Saves a fifth of what the look-up costs PostgreSQL. Only enabled callers are cached.
     """
-    return None if db.is_in_transaction() else _kept.get(digest)
+    return None if connection.in_atomic_block else _kept.get(digest)
 
 
 def read_caller(row: Sequence[Any]) -> Caller:

@@ -127,6 +127,8 @@ class GuardedRoute:
     Requests share it, so nothing here changes. `health` is what was read with the route.
     """
 
+    is_free = False
+
     def __init__(self, client: OpenAiCompatibleProvider, health: Health) -> None:
         self.provider_name = client.provider_name
         self.health = health
@@ -200,8 +202,6 @@ class GuardedRoute:
 
 def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
     """Return a provider that gives the saved reply to this message, or None if there is none."""
-    if not caller.has_fixed_answers:
-        return None
     answers = FixedAnswer.objects.filter(
         channel_id=caller.channel_id, question_normalized=normalize_question(message)
     )
@@ -254,11 +254,6 @@ def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
     rows = _kept_routes(caller.model, caller.catalogue_mark).rows
     missing = [row.missing(names) for row in rows if row.provider_model]
     return min(missing, key=len, default=names)
-
-
-def is_free(clients: Sequence[ProviderClient]) -> bool:
-    """Return whether answers are free whatever the model's price, because the demo gives them."""
-    return any(isinstance(client, DemoProvider) for client in clients)
 
 
 def is_demo() -> bool:

@@ -129,8 +129,11 @@ class _Connection:
 
     # The socket, if libcurl does not tell it.
     _descriptor = -1
+    # Whether the last answer was read to its end, so that another request can follow.
+    is_at_rest = True
 
     def __init__(self, url: str, allow_private: bool) -> None:
+        require_web_address(url)
         self._lines: list[bytes] = []
         self._pieces: list[bytes] = []
         self._refused: list[str] = []
@@ -144,11 +147,6 @@ class _Connection:
             self._curl.setopt(pycurl.OPENSOCKETFUNCTION, opens)
         self._curl.setopt(pycurl.URL, url)
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether the last answer was read to its end, so that another request can follow."""
-        return True
-
     def is_closed_by_peer(self) -> bool:
         """Whether the peer closed the kept connection; libcurl itself looks only once a second."""
         descriptor = self._descriptor
@@ -160,15 +158,37 @@ class _Connection:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
-    def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
+    def prepare(self, headers: Mapping[str, str], body: bytes, max_bytes: int) -> None:
+        """Set the next request. Raises HttpError for a header that is not a field of ASCII."""
+        fields = require_plain_fields(headers)
+        for left in (self._lines, self._pieces, self._refused):
+            left.clear()
+        # Without this, libcurl sends `Expect` with a long body and waits for permission.
+        self._curl.setopt(pycurl.HTTPHEADER, [*fields, "Accept-Encoding: identity", "Expect:"])
+        self._curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
+        self._curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
+
+    def ask(self, deadline: float) -> None:
         """Send the request and receive the whole answer. Raises HttpError or pycurl.error."""
-        self._prepare(headers, body, max_bytes)
         self._curl.setopt(pycurl.TIMEOUT_MS, _milliseconds_until(deadline))
         self._curl.perform()
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """Return status and headers. Raises HttpError if the body is encoded."""
-        headers = _parse_headers(self._lines)
+        """Return status and headers. Raises HttpError if the body is encoded.
+
+        The headers are those of the last head: interim answers come before it, trailers after it.
+        """
+        headers: dict[str, str] = {}
+        is_open = False
+        for line in self._lines:
+            name, colon, value = line.decode("latin-1").partition(":")
+            if line.startswith(b"HTTP/"):
+                headers, is_open = {}, True
+            elif not colon:
+                is_open = False
+            elif is_open:
+                headers[name.strip().lower()] = value.strip()
         # A compressed body could expand to any size, and we asked for none.
         if headers.get("content-encoding", "identity") != "identity":
             raise HttpError("encoding")
@@ -192,16 +212,6 @@ class _Connection:
 
     def close(self) -> None:
         self._curl.close()
-
-    def _prepare(self, headers: Mapping[str, str], body: bytes, max_bytes: int) -> None:
-        fields = require_plain_fields(headers)
-        for left in (self._lines, self._pieces, self._refused):
-            left.clear()
-        # Without this, libcurl sends `Expect` with a long body and waits for permission.
-        self._curl.setopt(pycurl.HTTPHEADER, [*fields, "Accept-Encoding: identity", "Expect:"])
-        self._curl.setopt(pycurl.POSTFIELDSIZE_LARGE, len(body))
-        self._curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
-        self._curl.setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
 
 
 _WANTED = {
@@ -230,18 +240,13 @@ class _StreamConnection(_Connection):
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
-    @property
-    def is_at_rest(self) -> bool:
-        return not self._is_running and self._error is None
-
-    def ask(self, headers: Mapping[str, str], body: bytes, deadline: float, max_bytes: int) -> None:
+    def ask(self, deadline: float) -> None:
         """Send the request and wait for the answer to begin. Raises HttpError or pycurl.error.
 
         The reader sets the deadlines of everything that follows.
         """
-        self._prepare(headers, body, max_bytes)
         _milliseconds_until(deadline)  # send nothing if it has passed
-        self._is_running = True
+        self._is_running, self.is_at_rest = True, False
         self._multi.add_handle(self._curl)
         self.wait(deadline)
 
@@ -275,6 +280,7 @@ class _StreamConnection(_Connection):
         self._is_running = False
         _, _, failed = self._multi.info_read()
         self._error = failed[0][1] if failed else None
+        self.is_at_rest = self._error is None
         # libcurl no longer tells it once the handle is removed.
         self._descriptor = int(self._curl.getinfo(pycurl.ACTIVESOCKET))
         self._multi.remove_handle(self._curl)
@@ -327,21 +333,6 @@ def _milliseconds_until(deadline: float) -> int:
     return math.ceil(left * 1000)
 
 
-def _parse_headers(lines: list[bytes]) -> dict[str, str]:
-    """Return the fields of the last head. Interim answers come before it, trailers after it."""
-    headers: dict[str, str] = {}
-    is_open = False
-    for line in lines:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if line.startswith(b"HTTP/"):
-            headers, is_open = {}, True
-        elif not colon:
-            is_open = False
-        elif is_open:
-            headers[name.strip().lower()] = value.strip()
-    return headers
-
-
 # --- Calls --------------------------------------------------------------------------------------
 
 _Kind = TypeVar("_Kind", bound=_Connection)
@@ -357,7 +348,6 @@ def _connection(kind: type[_Kind], url: str, allow_private: bool) -> Iterator[_K
 
     Raises HttpError for any libcurl error inside the block.
     """
-    require_web_address(url)
     idle = cast(list[_Kind], _idle[kind, url, allow_private])
     connection: _Kind | None = None
     while connection is None:
@@ -406,7 +396,8 @@ def post(
     not HTTP). Never retries and never follows a redirect.
     """
     with _connection(_Connection, url, allow_private) as connection:
-        connection.ask(headers, body, deadline, max_bytes)
+        connection.prepare(headers, body, max_bytes)
+        connection.ask(deadline)
         return HttpResponse(*connection.head(), connection.take())
 
 
@@ -485,5 +476,6 @@ def post_for_lines(
     Raises HttpError as `post` does, also for failures inside the block.
     """
     with _connection(_StreamConnection, url, allow_private) as connection:
-        connection.ask(headers, body, deadline, max_bytes)
+        connection.prepare(headers, body, max_bytes)
+        connection.ask(deadline)
         yield LineStream(connection, deadline)

@@ -1,16 +1,11 @@
-"""Identifiers: time-ordered UUIDs for rows, random ids for requests."""
+"""Time-ordered UUIDs for rows."""
 
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from datetime import datetime
-
-# What a caller may send as X-Request-Id. Anything else is replaced, line breaks and terminal
-# escapes included, so that nobody can forge log lines.
-REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def uuid7() -> uuid.UUID:
@@ -28,10 +23,3 @@ def uuid7() -> uuid.UUID:
 def first_uuid7(moment: datetime) -> uuid.UUID:
     """Return the smallest id that uuid7() can return from `moment` on, to select by primary key."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
-
-
-def request_id_from(header: str | None) -> str:
-    """Return the caller's request id if it is well-formed, otherwise a new one."""
-    if header and REQUEST_ID_PATTERN.fullmatch(header):
-        return header
-    return "req_" + os.urandom(12).hex()

@@ -50,7 +50,7 @@ def _scrubbed(value: Any) -> Any:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON. Each item of `extra` becomes a field."""
+    """Formats a record as one line of ASCII JSON. Each item of `extra` becomes a field."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -67,26 +67,17 @@ class JsonFormatter(logging.Formatter):
                 entry[name] = value
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return _as_line(entry)
-
-
-def _may_hold_secret(line: bytes) -> bool:
-    low = line.lower()
-    has_mark = b"sk-" in low or b"sk_" in low or b"bearer" in low
-    return has_mark or _LONG_RUN in low.translate(_SHAPE)
-
-
-def _as_line(entry: dict[str, Any]) -> str:
-    """Return the entry as ASCII JSON without secrets."""
-    try:
-        line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # a lone surrogate, or a number too large
-        return json.dumps(_scrubbed(entry))
-    if _may_hold_secret(line):
-        return json.dumps(_scrubbed(entry))
-    # Nearly every line contains a masked key, and so an ellipsis.
-    text = line.decode().replace("…", r"\u2026")
-    if text.isascii():
-        return text
-    # This includes Unicode line breaks, which log readers may take for the end of a line.
-    return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)
+        try:
+            line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:  # a lone surrogate, or a number too large
+            return json.dumps(_scrubbed(entry))
+        low = line.lower()
+        has_mark = b"sk-" in low or b"sk_" in low or b"bearer" in low
+        if has_mark or _LONG_RUN in low.translate(_SHAPE):
+            return json.dumps(_scrubbed(entry))
+        # Nearly every line contains a masked key, and so an ellipsis.
+        text = line.decode().replace("…", r"\u2026")
+        if text.isascii():
+            return text
+        # This includes Unicode line breaks, which log readers may take for the end of a line.
+        return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)

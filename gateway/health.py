@@ -51,7 +51,7 @@ class Probe:
 
     def begin(self) -> Future[str]:
         """Return a future for the answer."""
-        if db.is_in_transaction():  # as in tests, whose writes no other connection sees
+        if connection.in_atomic_block:  # as in tests, whose writes no other connection sees
             asking: Future[str] = Future()
             self._run(asking)
             return asking
@@ -160,7 +160,7 @@ def _ask_database() -> None:
         _ask_once()
     except (OperationalError, InterfaceError):
         pool = getattr(connection, "pool", None)
-        if pool is None or db.is_in_transaction():
+        if pool is None or connection.in_atomic_block:
             raise
         connection.close()
         pool.check()
@@ -171,7 +171,7 @@ def _ask_database() -> None:
 
 
 def _ask_once() -> None:
-    if connection.vendor == "sqlite" and not db.is_in_transaction():
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_MS}")
     with transaction.atomic():

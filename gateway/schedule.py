@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.beat import PersistentScheduler
 
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 
 
 class Schedule(PersistentScheduler):  # type: ignore[misc]  # the library has no types
@@ -19,7 +19,7 @@ class Schedule(PersistentScheduler):  # type: ignore[misc]  # the library has no
         """Start one task that is due. Returns how long to sleep."""
         now = self.app.now()
         for entry in self.schedule.values():
-            if entry.last_run_at > latest_believed(now):
+            if entry.last_run_at > now + HONEST_SKEW:
                 entry.last_run_at = now
                 self._heap = None  # rebuilt from the entries
         return float(super().tick(*args, **kwargs))

@@ -14,11 +14,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from common.errors import Overloaded
+from common.errors import InvalidRequest, Overloaded
 
 logger = logging.getLogger("gateway.api")
 
@@ -40,6 +41,7 @@ DRAIN_BYTES = 64 * 1024
 MOST_DRAINS = 16
 DRAIN_SECONDS = 2.0
 
+TOO_SLOW = f"The body did not arrive within {PATIENCE_SECONDS:.0f} seconds. Send it without pauses."
 TOO_MANY = "Too many request bodies are arriving right now. Try again shortly."
 
 
@@ -53,18 +55,22 @@ def size_of(environ: dict[str, Any]) -> int | None:
 
 @dataclass(eq=False, slots=True)
 class Read:
-    """A body being read: its owner, its start, and what to call if it is late."""
+    """A body being read: its request, its start, and the headers of a late answer."""
 
-    owner: Hashable
+    environ: dict[str, Any]
     since: float
-    answer_late: Callable[[], None]
+    late_headers: Mapping[str, str]
     is_late: bool = False
 
 
 class Bodies:
-    """All request bodies that one process is reading."""
+    """All request bodies that one process is reading.
 
-    def __init__(self, on_worn: Callable[[], None]) -> None:
+    `answer_late` answers for a request whose own thread is blocked, with an error and its headers.
+    """
+
+    def __init__(self, answer_late: Callable[[Read], None], on_worn: Callable[[], None]) -> None:
+        self._answer_late = answer_late
         self._on_worn = on_worn
         self._reads: dict[Read, None] = {}  # oldest first
         self._by_owner: Counter[Hashable] = Counter()
@@ -79,14 +85,15 @@ class Bodies:
         size: int,
         *,
         owner: Hashable,
-        answer_late: Callable[[], None],
+        late_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
-        """Return up to `size` bytes. Raises Overloaded if no place is free.
+        """Return up to `size` bytes of a body. Raises Overloaded if no place is free.
 
-        A late read calls `answer_late` on another thread. The response of this thread is then
-        discarded, and `gateway.answered` is set in the environ.
+        If the body takes too long, another thread answers the client, with `late_headers`. Then
+        this raises the same InvalidRequest, and the response of this thread is discarded
+        (`gateway.answered` in the environ).
         """
-        read = Read(owner, time.monotonic(), answer_late)
+        read = Read(environ, time.monotonic(), late_headers)
         with self._lock:
             if len(self._reads) >= MOST_READS or self._by_owner[owner] >= MOST_READS_OF_ONE:
                 raise Overloaded(TOO_MANY)
@@ -105,10 +112,11 @@ class Bodies:
                 self._by_owner[owner] -= 1
                 if not self._by_owner[owner]:
                     del self._by_owner[owner]
-        if read.is_late:
-            environ["gateway.answered"] = True
         if len(body) < size or environ.get("CONTENT_LENGTH") == str(size):
             environ["gateway.body_read"] = True
+        if read.is_late:
+            environ["gateway.answered"] = True
+            raise InvalidRequest(TOO_SLOW)
         return body
 
     def _keep_watch(self) -> None:
@@ -118,7 +126,7 @@ class Bodies:
             late, lost = self._find_late()
             for read in late:
                 try:
-                    read.answer_late()
+                    self._answer_late(read)
                 except Exception:  # one failure must not end the watch
                     logger.exception("api.body.not_answered")
             if lost >= WORN_READS:

@@ -5,24 +5,21 @@ back while a provider answers, so that slow answers never delay quick refusals. 
 the calls in flight, in total and for each account and channel, and refuses a request beyond that at
 once. Both shed load in one process. No limit and no money depends on them.
 
-API requests also go through lanes: as many as keep the interpreter busy while others wait for the
-database. More requests at once would only compete with each other, and make PostgreSQL do the same
-(docs/decisions/0020).
+API requests also go through lanes, a few that keep the interpreter busy: one runs Python, the
+others wait for the database. More requests at once would only compete with each other, and make
+PostgreSQL do the same (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from http import HTTPStatus
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ApiError, InvalidRequest, LengthRequired, Overloaded, PayloadTooLarge
 from server import bodies
@@ -36,19 +33,9 @@ PROBE_PATHS = ("/healthz", "/readyz")
 PAGE_BODY_BYTES = 1024 * 1024
 # How long a request waits for a slot before the gateway answers 503.
 SLOT_WAIT_SECONDS = 30.0
-TOO_SLOW = (
-    f"The body did not arrive within {bodies.PATIENCE_SECONDS:.0f} seconds. Send it without pauses."
-)
-FEWEST_LANES = 2
+LANES = 4
 # A request stuck in its lane (on a row lock, say) blocks the next one for at most this long.
 LANE_WAIT_SECONDS = 0.25
-# One stay in a lane out of this many is measured, because reading a thread's CPU time is a system
-# call, twice a stay. Not a multiple of the two or three stays of a message, so that all kinds get
-# measured.
-MEASURED_STAYS = 5
-# How fast the number of lanes adapts: it doubles within 173 measured stays, and halves within 16.
-STEP_UP = 1.004
-STEPS_DOWN = 11
 # A call that returns must settle before its hold expires, with or without a slot.
 RETURN_WAIT_SECONDS = 3.0
 DRAIN_LOOK_SECONDS = 0.02
@@ -82,6 +69,11 @@ class Places:
             self._line.remove(turn)
             return True
 
+    def enter_anyway(self) -> None:
+        """Take a place beyond the number."""
+        with self._lock:
+            self.taken += 1
+
     def leave(self) -> None:
         """Give the place up and let the next ones in."""
         with self._lock:
@@ -91,54 +83,11 @@ class Places:
                 self._line.popleft().release()
 
 
-class Lane(NamedTuple):
-    """When a stay in a lane began: on the clock, and in this thread's CPU time, in seconds."""
-
-    clock: float
-    cpu: float
-
-
-class Lanes(Places):
-    """As many at once as the work needs: one runs Python, the others wait for the database.
-
-    With c seconds of CPU and w seconds in total for each request, w / c requests keep one
-    interpreter busy (Goetz et al., Java Concurrency in Practice, 8.2). But w includes waiting for
-    the interpreter or for a processor, which cannot be told apart. So the number of lanes follows
-    the ratio of the requests that waited least, one in twelve. It moves in small steps, eleven
-    times larger downwards than upwards (frugal streaming, Ma et al. 2013), so that of a thousand
-    stays 83 are below it.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__(FEWEST_LANES)
-        self._most = max(most, FEWEST_LANES)
-        self._ratio = float(FEWEST_LANES)
-        self._stays = itertools.count()
-
-    def enter_soon(self) -> Lane | None:
-        """Wait briefly for a lane. Returns when the stay began if this stay is measured."""
-        if not self.enter(LANE_WAIT_SECONDS):
-            with self._lock:
-                self.taken += 1
-        if next(self._stays) % MEASURED_STAYS:
-            return None
-        return Lane(time.perf_counter(), time.thread_time())
-
-    def measure(self, lane: Lane) -> None:
-        """Adapt to a stay that ends. Called by the thread that entered."""
-        clock, cpu = time.perf_counter() - lane.clock, time.thread_time() - lane.cpu
-        with self._lock:
-            self._ratio *= STEP_UP if clock > self._ratio * cpu else STEP_UP**-STEPS_DOWN
-            self._ratio = min(max(self._ratio, FEWEST_LANES), self._most)
-            self.count = round(self._ratio)
-
-
 class _Held(threading.local):
-    """The slots that the request on this thread holds, and its lane if it takes one."""
+    """The slots that the request on this thread holds, and whether it takes a lane as well."""
 
     slots: Slots | None = None
     takes_lane = False
-    lane: Lane | None = None
 
 
 _held = _Held()
@@ -171,8 +120,8 @@ class Slots:
         self._quick = quick
         self._files = files
         self._places = Places(limit)
-        self._lanes = Lanes(limit)
-        self.bodies = bodies.Bodies(on_worn)
+        self._lanes = Places(LANES)
+        self.bodies = bodies.Bodies(self._answer_late, on_worn)
         self._in_flight = 0
         self._lock = threading.Lock()
 
@@ -207,7 +156,8 @@ class Slots:
         finally:
             # If another thread answered a late request, that thread has counted it.
             if stream is None and "gateway.answered" not in environ:
-                self._count_off()
+                with self._lock:
+                    self._in_flight -= 1
 
     def _read_page_body(self, environ: WSGIEnvironment) -> None:
         """Read the whole body first, so that no slot waits for it."""
@@ -217,32 +167,14 @@ class Slots:
         if size > PAGE_BODY_BYTES:
             raise PayloadTooLarge(PAGE_BODY_BYTES)
         if size:
-            environ["wsgi.input"] = io.BytesIO(self.read_body(environ, size, owner="pages"))
+            environ["wsgi.input"] = io.BytesIO(self.bodies.read(environ, size, owner="pages"))
 
-    def read_body(
-        self,
-        environ: WSGIEnvironment,
-        size: int,
-        *,
-        owner: Hashable,
-        late_headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> bytes:
-        """Return up to `size` bytes of a body.
-
-        Raises Overloaded if too many bodies are being read. If the body takes too long, answers the
-        client from another thread, with `late_headers`, and then raises the same error here.
-        """
-        answer_late = partial(self._answer_late, environ, late_headers)
-        body = self.bodies.read(environ, size, owner=owner, answer_late=answer_late)
-        if "gateway.answered" in environ:
-            raise InvalidRequest(TOO_SLOW)
-        return body
-
-    def _answer_late(self, environ: WSGIEnvironment, headers: Mapping[str, str]) -> None:
+    def _answer_late(self, read: bodies.Read) -> None:
         """Answer for a request whose own thread is blocked; what that thread answers is ignored."""
-        error = InvalidRequest(TOO_SLOW, headers={**headers, "Connection": "close"})
+        headers = {**read.late_headers, "Connection": "close"}
+        error = InvalidRequest(bodies.TOO_SLOW, headers=headers)
         try:
-            self._answer_instead(environ, error)
+            self._answer_instead(read.environ, error)
         finally:
             self._count_off()
 
@@ -264,18 +196,16 @@ class Slots:
         if not self._places.enter(seconds):
             return False
         _held.slots = self
-        if _held.takes_lane:
-            _held.lane = self._lanes.enter_soon()
+        if _held.takes_lane and not self._lanes.enter(LANE_WAIT_SECONDS):
+            self._lanes.enter_anyway()
         return True
 
     def _leave(self) -> None:
         if _held.slots is None:
             return
         if _held.takes_lane:
-            if _held.lane:
-                self._lanes.measure(_held.lane)
             self._lanes.leave()
-        _held.slots = _held.lane = None
+        _held.slots = None
         self._places.leave()
 
     def _count_off(self) -> None:

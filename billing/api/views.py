@@ -13,8 +13,7 @@ from billing.api import serializers
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from billing.utc_day import seconds_to_next_day
 from channels import catalogue
-from channels.authentication import caller_of
-from channels.permissions import ChannelIsEnabled
+from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, errors
 from common.money import format_credits

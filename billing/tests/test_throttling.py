@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from billing import throttling
 from billing.models import RateWindow
 from channels.api_keys import issue_api_key
-from channels.key_format import generate_key
+from channels.authentication import generate_key
 from channels.models import ApiKey, Plan
 from channels.tests.factories import Site, make_site
 from common.errors import RateLimited

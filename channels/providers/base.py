@@ -153,9 +153,10 @@ class Patience:
 
 
 class ProviderClient(Protocol):
-    """One way to one model."""
+    """One way to one model. `is_free`: its answers cost nothing, whatever the model's price."""
 
     provider_name: str
+    is_free: bool
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
         """Return the answer. Raises channels.errors.ProviderError if there is none."""

@@ -32,6 +32,7 @@ class DemoProvider:
     """Repeats the user's message, with usage estimated at four characters per token."""
 
     provider_name = "demo"
+    is_free = True
 
     def __init__(self, *, is_test: bool) -> None:
         self._template = TEST_REPLY if is_test else REPLY

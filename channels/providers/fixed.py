@@ -9,6 +9,7 @@ class FixedAnswerProvider:
     """Returns the reply that the channel's owner saved for this question."""
 
     provider_name = "fixed"
+    is_free = True
 
     def __init__(self, answer: str) -> None:
         self._answer = answer

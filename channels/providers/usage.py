@@ -1,4 +1,4 @@
-"""Reads how many tokens a call used, under the names that providers use."""
+"""The tokens that a call used: read under providers' names, and described to callers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def read_usage(usage: dict[str, Any]) -> Usage | None:
     if input_tokens is None or (output_tokens is None and total is None):
         return None
     output_tokens = max(output_tokens or 0, (total or 0) - input_tokens)
-    of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    of_output = _details(usage, "completion_tokens_details", "output_tokens_details")
+    of_input = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    of_output = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     cached = _count(of_input, "cached_tokens")
     if cached is None:
         cached = _count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")
@@ -34,19 +34,12 @@ def read_usage(usage: dict[str, Any]) -> Usage | None:
     )
 
 
-def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    found: Any = None
-    for name in names:
-        found = found or usage.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _count(usage: dict[str, Any], *names: str) -> int | None:
+def _count(usage: Any, *names: str) -> int | None:
     """Return the first of these members that is not None, if it is a whole number. Otherwise None.
 
     Some providers write it as a float, or as a string of digits.
     """
-    for name in names:
+    for name in names if isinstance(usage, dict) else ():
         if (value := usage.get(name)) is not None:
             break
     else:
@@ -59,3 +52,22 @@ def _count(usage: dict[str, Any], *names: str) -> int | None:
         return None
     # A float is not exact beyond 2**53, and may be infinite or NaN.
     return int(value) if 0 <= value < 2**53 and value == int(value) else None
+
+
+def describe_usage(usage: Usage) -> dict[str, Any]:
+    """Return the tokens of a call in the words of every endpoint.
+
+    Has details if the provider reported any, and says so if the figures are estimated.
+    """
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.is_estimated:
+        counts["estimated"] = True
+    return counts

@@ -15,9 +15,10 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from channels import api_keys, callers, channel_changes, usable_keys
+from channels.authentication import generate_key
 from channels.callers import find_caller
-from channels.key_format import generate_key
 from channels.models import Account, ApiKey, LanguageModel
+from channels.providers.base import Usage
 from channels.tests.factories import Site, make_site
 from common import crypto
 from tests.support.clients import ApiClient
@@ -61,7 +62,7 @@ def test_a_key_finds_its_caller_in_one_query(
     model = LanguageModel.objects.get(model_id="gemma2-9b-it")
     assert (caller.model.id, caller.model.model_id) == (model.id, "gemma2-9b-it")
     assert (caller.model.context_window_tokens, caller.model.max_output_tokens) == (8192, 4096)
-    assert caller.model.price(input_tokens=10, output_tokens=10) == 1_000_000
+    assert caller.model.price(Usage(10, 10)) == 1_000_000
     assert site.caller(is_test=True).is_test
 
 

@@ -16,7 +16,15 @@ from django.db import DatabaseError
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from billing import redemptions
-from channels import accounts, api_keys, catalogue, channel_changes, key_format, secret_checks, team
+from channels import (
+    accounts,
+    api_keys,
+    authentication,
+    catalogue,
+    channel_changes,
+    secret_checks,
+    team,
+)
 from channels.audit import COMMAND_LINE
 from channels.errors import WrongSecrets
 from channels.models import ApiKey, Channel, Invitation, Membership, Provider, SecretCheck
@@ -201,7 +209,7 @@ def test_once_the_secrets_fit_an_unknown_key_costs_one_query(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     monkeypatch.setattr(secret_checks, "_is_known_to_fit", False)
-    strange = ApiClient(key_format.generate_key(is_test=False))
+    strange = ApiClient(authentication.generate_key(is_test=False))
     assert strange.get("/api/key").status_code == 401
     with django_assert_num_queries(1):
         assert strange.get("/api/key").status_code == 401

@@ -22,7 +22,6 @@ from common.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
-from server.bodies import size_of
 from server.slots import Slots, slot_given_back
 
 METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
@@ -33,18 +32,19 @@ BAD_FRAMING = (
 NO_JSON_OBJECT = "The body must be a JSON object in UTF-8."
 
 
-def read_body(request: Request) -> bytes:
-    """Return the bytes of a JSON body.
+def read_object(request: Request) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a JSON body, and the object in it.
 
     Raises UnsupportedMediaType, PayloadTooLarge (for a chunked body), InvalidRequest (the body
-    ended early or took too long), or Overloaded (too many bodies are being read).
+    ended early, took too long, or is no JSON object), or Overloaded (too many bodies are being
+    read). Parses with orjson. Parses again what orjson refuses, to give the caller a better error.
     """
     meta = request._request.META
     content_type = meta.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise UnsupportedMediaType
     limit: int = request.parser_context["view"].max_body_bytes
-    declared = size_of(meta)
+    declared = None if "HTTP_TRANSFER_ENCODING" in meta else int(meta["CONTENT_LENGTH"])
     size = limit + 1 if declared is None else declared
     slots: Slots | None = meta.get("gateway.slots")
     try:
@@ -54,28 +54,20 @@ def read_body(request: Request) -> bytes:
             headers = getattr(request._request, "rate_headers", None) or {}
             owner = getattr(request.auth, "account_id", None)
             with slot_given_back():  # because the caller may send slowly
-                body = slots.read_body(meta, size, owner=owner, late_headers=headers)
+                body = slots.bodies.read(meta, size, owner=owner, late_headers=headers)
     except OSError:
         body = b""
     if declared is None and len(body) > limit:
         raise PayloadTooLarge(limit)
     if len(body) < (declared or 0):
         raise InvalidRequest("The body ended before its declared length.")
-    return body
-
-
-def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Return a body as a mapping. Raises InvalidRequest.
-
-    Parses with orjson. Parses again what orjson refuses, to give the caller a better error.
-    """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = _parse_with_surrogates(body)
     if not isinstance(parsed, dict):
         raise InvalidRequest(NO_JSON_OBJECT)
-    return parsed
+    return body, parsed
 
 
 def _parse_with_surrogates(body: bytes) -> Any:
@@ -156,25 +148,20 @@ class ApiView(APIView):
         if method.lower() not in self.http_method_names or not hasattr(self, method.lower()):
             allowed = [name.upper() for name in self.http_method_names if hasattr(self, name)]
             raise MethodNotAllowed(method, allowed)
-        if method in METHODS_WITH_BODY:
-            self._check_length(meta)
+        if method in METHODS_WITH_BODY:  # refuse it by its headers, before reading any of the body
+            declared = meta.get("CONTENT_LENGTH") or ""
+            if "HTTP_TRANSFER_ENCODING" in meta:
+                # Two lengths, or a coding that a proxy may read differently from us.
+                if declared or meta["HTTP_TRANSFER_ENCODING"].strip().lower() != "chunked":
+                    raise InvalidRequest(BAD_FRAMING, headers=CLOSE)
+            elif not (declared.isascii() and declared.isdigit()):
+                raise LengthRequired
+            elif int(declared) > self.max_body_bytes:
+                raise PayloadTooLarge(self.max_body_bytes)
         # Now. DRF does so when `user` is first read, behind a guarded property.
         request._authenticate()  # type: ignore[attr-defined]  # not in the stubs
         self.check_permissions(request)
         self.check_throttles(request)
-
-    def _check_length(self, meta: dict[str, Any]) -> None:
-        """Refuse a request by its headers, before reading any of the body."""
-        declared = meta.get("CONTENT_LENGTH") or ""
-        if "HTTP_TRANSFER_ENCODING" in meta:
-            # Two lengths, or a coding that a proxy may read differently from us.
-            if declared or meta["HTTP_TRANSFER_ENCODING"].strip().lower() != "chunked":
-                raise InvalidRequest(BAD_FRAMING, headers=CLOSE)
-            return
-        if not (declared.isascii() and declared.isdigit()):
-            raise LengthRequired
-        if int(declared) > self.max_body_bytes:
-            raise PayloadTooLarge(self.max_body_bytes)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Add the rate-limit headers, also to refusals after the key was found valid."""

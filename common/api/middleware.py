@@ -7,6 +7,7 @@ cookie. So its requests skip Django's middlewares, which come after these two.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, resolve
 
-from common.ids import request_id_from
 from common.logs import request_id_var
 from server.slots import PROBE_PATHS
 
@@ -26,6 +26,9 @@ access_log = logging.getLogger("gateway.access")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
+# What a caller may send as X-Request-Id. Anything else is replaced, line breaks and terminal
+# escapes included, so that nobody can forge log lines.
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 API_PREFIXES = ("/api/", "/v1/")
 # For answers that are not pages.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -88,7 +91,9 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        request_id = request_id_from(request.META.get("HTTP_X_REQUEST_ID"))
+        request_id = request.META.get("HTTP_X_REQUEST_ID", "")
+        if not REQUEST_ID_PATTERN.fullmatch(request_id):
+            request_id = "req_" + os.urandom(12).hex()
         if settings.TRUSTED_PROXY_COUNT:
             keep_trusted_scheme(request.META)
         token = request_id_var.set(request_id)
@@ -96,7 +101,8 @@ class RequestMiddleware:
             response = self.get_response(request)
             headers = response.headers
             headers["X-Request-Id"] = request_id
-            if is_api_request(request):
+            is_api = is_api_request(request)
+            if is_api:
                 headers["Content-Security-Policy"] = API_CONTENT_SECURITY_POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
                 if settings.SECURE_HSTS_SECONDS and request.is_secure():
@@ -109,13 +115,15 @@ class RequestMiddleware:
                 # For one person, and invalid after logout. Pages that may be cached set their own
                 # header.
                 headers.setdefault("Cache-Control", "private, no-store")
-            self._log(request, response, started)
+            self._log(request, response, started=started, is_api=is_api)
             return response
         finally:
             request_id_var.reset(token)
 
     @staticmethod
-    def _log(request: HttpRequest, response: HttpResponseBase, started: float) -> None:
+    def _log(
+        request: HttpRequest, response: HttpResponseBase, *, started: float, is_api: bool
+    ) -> None:
         if request.path in PROBE_PATHS or not access_log.isEnabledFor(logging.INFO):
             return
         if "gateway.answered" in request.META:  # another thread answered and logged it
@@ -125,7 +133,8 @@ class RequestMiddleware:
             return
         fields: dict[str, Any] = {
             "method": request.method,
-            "path": path_for_log(request),
+            # No path of the API holds a secret.
+            "path": request.path if is_api else path_for_log(request),
             "status": response.status_code,
             "duration_ms": round((time.perf_counter() - started) * 1000, 2),
         }

@@ -7,14 +7,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from operator import methodcaller
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 T = TypeVar("T")
-
-_ONE, _ALL = methodcaller("fetchone"), methodcaller("fetchall")
 
 
 @cache
@@ -26,8 +23,8 @@ def is_postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
-    """Run a statement and return what `read` returns for its cursor.
+def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows.
 
     On PostgreSQL this uses the driver's cursor, because Django's wrappers cost as much CPU as a
     short statement. It uses Django's cursor where something watches the statements, as tests do.
@@ -36,7 +33,7 @@ def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
     if not is_postgresql() or wrapper.execute_wrappers or wrapper.queries_logged:
         with wrapper.cursor() as cursor:
             cursor.execute(sql, params)
-            return read(cursor)
+            return list(cursor.fetchall())
     with wrapper.wrap_database_errors:
         if wrapper.connection is None and (pool := wrapper.pool) and not wrapper.in_atomic_block:
             # One statement, in its own transaction, on a connection borrowed for it alone. Django's
@@ -45,34 +42,25 @@ def _ask(sql: str, params: Any, read: Callable[[Any], T]) -> T:
                 pool.open()
             lent = pool.getconn()
             try:
-                return read(lent.execute(sql, params))
+                return list(lent.execute(sql, params).fetchall())
             finally:
                 pool.putconn(lent)
         wrapper.ensure_connection()
         wrapper.validate_no_broken_transaction()
-        return read(wrapper.connection.execute(sql, params))
+        return list(wrapper.connection.execute(sql, params).fetchall())
 
 
 def fetch_row(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None if it returns no row."""
-    row: tuple[Any, ...] | None = _ask(sql, params, _ONE)
-    return row
-
-
-def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run one statement and return all its rows."""
-    rows: list[tuple[Any, ...]] = _ask(sql, params, _ALL)
-    return rows
+    rows = fetch_rows(sql, params)
+    return rows[0] if rows else None
 
 
 def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
     """Run one statement and return how many rows it affected."""
-    return int(_ask(sql, params, lambda cursor: cursor.rowcount))
-
-
-def is_in_transaction() -> bool:
-    """Return whether this thread is inside a transaction."""
-    return connections[DEFAULT_DB_ALIAS].in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
 
 
 def time_param(moment: datetime) -> Any:

@@ -87,7 +87,7 @@ def test_a_statement_by_itself_borrows_a_connection_for_itself_alone() -> None:
     assert db.fetch_rows("SELECT 1", []) == [(1,)]
     assert connection.connection is None
     with pytest.raises(DatabaseError):
-        db.execute("SELECT 1 / 0", [])
+        db.fetch_row("SELECT 1 / 0", [])
     assert db.fetch_row("SELECT 2", []) == (2,)
     assert connection.connection is None
 

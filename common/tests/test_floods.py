@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from channels.key_format import generate_key as make_key
+from channels.authentication import generate_key as make_key
 from common import floods
 from common.api.middleware import keep_trusted_scheme
 from common.cache import Outage

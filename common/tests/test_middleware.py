@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import Settings
 
 from common.api.middleware import ApiMiddleware, RequestMiddleware, is_api_request
@@ -37,6 +40,33 @@ def test_every_answer_has_a_request_id(path: str) -> None:
     assert made.startswith("req_")
     assert client.get(path)["X-Request-Id"] != made
     assert client.get(path, headers={"X-Request-Id": "mine-1"})["X-Request-Id"] == "mine-1"
+
+
+def id_for(sent: str | None) -> str:
+    """Return the id of the answer to a request with this header."""
+    headers = {} if sent is None else {"X-Request-Id": sent}
+    request = RequestFactory().get("/api/x", headers=headers)
+    return RequestMiddleware(lambda request: HttpResponse())(request)["X-Request-Id"]
+
+
+@given(st.from_regex(r"[A-Za-z0-9_.:-]{1,128}", fullmatch=True))
+def test_a_well_formed_request_id_is_kept(sent: str) -> None:
+    assert id_for(sent) == sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None, "", " ", "a b", "a\n", "\na", "a\r\nX-Evil: 1", "\x1b[31m", "\x9b31m", "é", "\uff41",
+        "a" * 129, "a\x00", "a/b", "a,b", "<script>", "a\u2028b",
+    ],
+)  # fmt: skip
+def test_any_other_request_id_is_replaced(sent: str | None) -> None:
+    assert re.fullmatch(r"req_[0-9a-f]{24}", id_for(sent))
+
+
+def test_made_request_ids_differ() -> None:
+    assert len({id_for(None) for _ in range(1_000)}) == 1_000
 
 
 def test_a_crash_has_a_request_id_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
@@ -14,22 +11,17 @@ from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels import catalogue
-from channels.authentication import caller_of
-from channels.callers import Caller, ModelTerms
-from channels.permissions import ChannelIsEnabled
-from common.api.base import ApiView, parse_json_object, read_body
+from channels.authentication import ChannelIsEnabled, caller_of
+from channels.callers import ModelTerms
+from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from conversations.api import openai_answers, openai_schemas, serializers
+from conversations.api import openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
-from conversations.chat import complete
-from conversations.chat.idempotency import Key
-from conversations.chat.simulation import read_simulation
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, read_request
+from conversations.chat import answer
 from conversations.errors import ModelNotFound
-
-T = TypeVar("T")
 
 
 class CompletionsView(ApiView):
@@ -57,44 +49,14 @@ class CompletionsView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
-        path = "/v1/chat/completions"
-        asked = read_request(request, caller, path=path, parse=parse_completion_request)
-        complete_chat = partial(
-            complete.complete_chat,
-            caller=caller,
-            asked=asked,
-            request_id=request_id_var.get(),
-            render=openai_answers.render_completion,
+        asked = parse_completion_request(
+            *read_request(request, caller, path="/v1/chat/completions")
         )
         if asked.is_stream:
-            return stream_answer(
-                lambda tell: complete_chat(tell=tell),
-                form=partial(openai_answers.Chunks, asked=asked),
-                replay=partial(openai_answers.replay_chunks, asked=asked),
-            )
-        outcome = complete_chat()
-        headers = serializers.answer_headers(outcome)
-        return HttpResponse(outcome.body, content_type="application/json", headers=headers)
-
-
-def read_request(
-    request: Request,
-    caller: Caller,
-    *,
-    path: str,
-    parse: Callable[[dict[str, Any], Key | None, str], T],
-) -> T:
-    """Return what `parse` returns for the body, the Idempotency-Key, and the simulation.
-
-    `path` makes the same key at another endpoint another key. Raises InvalidRequest or
-    UnsupportedMediaType.
-    """
-    body = read_body(request)
-    meta = request._request.META  # `request.headers` would parse all of them
-    header = meta.get("HTTP_IDEMPOTENCY_KEY")
-    key = serializers.read_idempotency_key(header, body, path=path)
-    simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
-    return parse(parse_json_object(body), key, simulate)
+            return stream_answer(caller, asked)
+        return serializers.respond(
+            answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
+        )
 
 
 class ModelsView(ApiView):

@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 
+from channels.callers import Caller
 from channels.providers.base import Completion, Delta
+from channels.providers.usage import describe_usage
 from common.api.openai_shape import openai_error
-from conversations.api.serializers import describe_usage, stream_error
-from conversations.chat.calls import Answer, Begun, Outcome
-from conversations.chat.complete import Asked
+from conversations.api.serializers import stream_error
+from conversations.chat.calls import Answer, Begun
+from conversations.chat.complete import Completing
 from conversations.usage.receipts import COMPLETION_PREFIX
 
 DONE = b"data: [DONE]\n\n"
@@ -26,9 +28,24 @@ def completion_id(reply_id: uuid.UUID) -> str:
     return f"{COMPLETION_PREFIX}{reply_id.hex}"
 
 
+class AskedCompletion(Completing):
+    """A request for a completion, and how its answer looks."""
+
+    __slots__ = ()
+
+    def render(self, answer: Answer) -> bytes:
+        return render_completion(answer)
+
+    def events(self, caller: Caller, begun: Begun) -> Chunks:
+        return Chunks(begun, asked=self)
+
+    def replay(self, body: bytes) -> Iterator[bytes]:
+        return replay_chunks(body, asked=self)
+
+
 def render_completion(answer: Answer) -> bytes:
     """Return the response body of a completion."""
-    completion = answer.reply.completion
+    completion = answer.completion
     return orjson.dumps(
         {
             "id": completion_id(answer.call.hold.id),
@@ -43,7 +60,7 @@ def render_completion(answer: Answer) -> bytes:
                     "finish_reason": completion.finish_reason,
                 }
             ],
-            "usage": describe_usage(answer.reply.usage),
+            "usage": describe_usage(answer.usage),
         }
     )
 
@@ -65,7 +82,7 @@ def message_of(completion: Completion) -> dict[str, Any]:
 class Chunks:
     """Writes a stream in chunks: first the role, then pieces, the end, and usage if requested."""
 
-    def __init__(self, begun: Begun, *, asked: Asked) -> None:
+    def __init__(self, begun: Begun, *, asked: Completing) -> None:
         head = {
             "id": completion_id(begun.reply_id),
             "object": "chat.completion.chunk",
@@ -80,11 +97,10 @@ class Chunks:
         first, self._first = self._first, b""
         return first + self._writer.choice(members)
 
-    def end(self, outcome: Outcome) -> bytes:
-        assert outcome.answer is not None, "a replay is no running stream"
-        reply = outcome.answer.reply
+    def end(self, answer: Answer) -> bytes:
         first, self._first = self._first, b""
-        return first + self._writer.end(reply.completion.finish_reason, describe_usage(reply.usage))
+        usage = describe_usage(answer.usage)
+        return first + self._writer.end(answer.completion.finish_reason, usage)
 
     def error(self, error: Exception) -> bytes:
         return _data(openai_error(stream_error(error)))
@@ -123,7 +139,7 @@ class ChunkWriter:
         return last + DONE
 
 
-def replay_chunks(body: bytes, *, asked: Asked) -> Iterator[bytes]:
+def replay_chunks(body: bytes, *, asked: Completing) -> Iterator[bytes]:
     """Yield the stream of a stored completion, in as few chunks as possible."""
     stored = orjson.loads(body)
     head = {name: stored[name] for name in ("id", "created", "model")}

@@ -11,6 +11,7 @@ from typing import Any
 from channels.providers.base import CONTENT_PARTS, SOURCES
 from common.errors import InvalidRequest
 from conversations.api import images
+from conversations.api.openai_answers import AskedCompletion
 from conversations.api.parameters import (
     PARAMETERS,
     Fields,
@@ -19,7 +20,6 @@ from conversations.api.parameters import (
     read_options,
     show_name,
 )
-from conversations.chat.complete import Asked
 from conversations.chat.idempotency import Key
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -64,7 +64,7 @@ _REFUSED_MEMBERS = {
 
 def parse_completion_request(
     data: dict[str, Any], key: Key | None = None, simulate: str = ""
-) -> Asked:
+) -> AskedCompletion:
     """Return the validated request. Raises InvalidRequest, naming every wrong field."""
     fields: Fields = {}
     model_id = data.get("model")
@@ -78,7 +78,7 @@ def parse_completion_request(
     includes_usage = _parse_stream_options(data.get("stream_options"), fields)
     if fields:
         raise InvalidRequest(fields=fields)
-    return Asked(
+    return AskedCompletion(
         model_id=str(model_id),
         messages=messages,
         options=options.values,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 
 from billing.throttling import ChatThrottle, CountedKey
-from channels.authentication import caller_of
-from channels.permissions import ChannelIsEnabled
+from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from conversations.api import openai_schemas, responses_answers, serializers
-from conversations.api.openai import CompletionsView, read_request
+from conversations.api import openai_schemas, serializers
+from conversations.api.openai import CompletionsView
 from conversations.api.responses_requests import parse_response_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
-from conversations.chat import complete
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, read_request
+from conversations.chat import answer
 
 
 class ResponsesView(ApiView):
@@ -49,20 +45,9 @@ class ResponsesView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
-        asked = read_request(request, caller, path="/v1/responses", parse=parse_response_request)
-        complete_chat = partial(
-            complete.complete_chat,
-            caller=caller,
-            asked=asked.asked,
-            request_id=request_id_var.get(),
-            render=partial(responses_answers.render_response, settings=asked.settings),
+        asked = parse_response_request(*read_request(request, caller, path="/v1/responses"))
+        if asked.is_stream:
+            return stream_answer(caller, asked)
+        return serializers.respond(
+            answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
         )
-        if asked.asked.is_stream:
-            return stream_answer(
-                lambda tell: complete_chat(tell=tell),
-                form=partial(responses_answers.Events, asked=asked),
-                replay=responses_answers.replay_events,
-            )
-        outcome = complete_chat()
-        headers = serializers.answer_headers(outcome)
-        return HttpResponse(outcome.body, content_type="application/json", headers=headers)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from channels.callers import Caller
 from channels.providers.base import (
     CONTENT_PARTS,
     REASONING_NAMES,
@@ -21,18 +23,35 @@ from channels.providers.base import (
     text_of_reasoning,
 )
 from channels.providers.faults import is_cut, is_filtered
+from channels.providers.usage import describe_usage
 from common.api.openai_shape import openai_error
 from conversations.api.responses_input import REASONING_FIELD
-from conversations.api.responses_requests import AskedResponse
-from conversations.api.serializers import describe_usage, stream_error
+from conversations.api.serializers import stream_error
 from conversations.chat import streaming
-from conversations.chat.calls import Answer, Begun, Outcome
+from conversations.chat.calls import Answer, Begun
+from conversations.chat.complete import Completing
 from conversations.usage.receipts import RESPONSE_PREFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedResponse(Completing):
+    """A request for a response, and how its answer looks, which repeats `settings`."""
+
+    settings: Mapping[str, Any]
+
+    def render(self, answer: Answer) -> bytes:
+        return render_response(answer, settings=self.settings)
+
+    def events(self, caller: Caller, begun: Begun) -> Events:
+        return Events(begun, asked=self)
+
+    def replay(self, body: bytes) -> Iterator[bytes]:
+        return replay_events(body)
 
 
 def render_response(answer: Answer, *, settings: Mapping[str, Any]) -> bytes:
     """Return the response body of an answer."""
-    completion = answer.reply.completion
+    completion = answer.completion
     reason = _why_incomplete(completion.finish_reason)
     status = "incomplete" if reason else "completed"
     begun = Begun(answer.call.hold.id, answer.call.admitted_at)
@@ -40,7 +59,7 @@ def render_response(answer: Answer, *, settings: Mapping[str, Any]) -> bytes:
         "status": status,
         "incomplete_details": {"reason": reason} if reason else None,
         "output": _list_items(begun.reply_id, completion, status),
-        "usage": _describe_usage(answer.reply.usage),
+        "usage": _describe_usage(answer.usage),
     }
     return orjson.dumps(response)
 
@@ -186,14 +205,13 @@ class Events:
     """Writes a stream: the start of the response, its items piece by piece, and the whole."""
 
     def __init__(self, begun: Begun, *, asked: AskedResponse) -> None:
-        model_id, settings = asked.asked.model_id, asked.settings
-        self._writer = EventWriter(_describe_beginning(begun, model_id, settings))
+        self._writer = EventWriter(_describe_beginning(begun, asked.model_id, asked.settings))
 
     def delta(self, delta: Delta) -> bytes:
         return b"".join(self._writer.piece({"content": delta} if isinstance(delta, str) else delta))
 
-    def end(self, outcome: Outcome) -> bytes:
-        return b"".join(self._writer.end(orjson.loads(outcome.body)))
+    def end(self, answer: Answer) -> bytes:
+        return b"".join(self._writer.end(orjson.loads(answer.body)))
 
     def error(self, error: Exception) -> bytes:
         return b"".join(self._writer.fail(openai_error(stream_error(error))["error"]))

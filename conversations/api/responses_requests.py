@@ -6,13 +6,12 @@ Protocol: https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from common.errors import InvalidRequest
 from conversations.api.parameters import MOST_TOOLS, Fields, check_writable
+from conversations.api.responses_answers import AskedResponse
 from conversations.api.responses_input import parse_input, refuse_others
-from conversations.chat.complete import Asked
 from conversations.chat.idempotency import Key
 
 _STATELESS = "The gateway stores no conversation: send all of it in input."
@@ -23,14 +22,6 @@ _REFUSED = {
     "prompt": "The gateway keeps no prompt templates: send instructions and input.",
 }
 _MOST_METADATA = 16
-
-
-@dataclass(frozen=True, slots=True)
-class AskedResponse:
-    """A request, and the settings that its response repeats."""
-
-    asked: Asked
-    settings: dict[str, Any]
 
 
 def parse_response_request(
@@ -45,7 +36,7 @@ def parse_response_request(
         raise InvalidRequest(fields=fields)
     if instructions := given.get("instructions"):
         messages.insert(0, {"role": "system", "content": instructions})
-    asked = Asked(
+    return AskedResponse(
         model_id=given["model"],
         messages=messages,
         options=options,
@@ -54,8 +45,8 @@ def parse_response_request(
         messages_field="input",
         idempotency_key=key,
         simulate=simulate,
+        settings=_settings_of(given),
     )
-    return AskedResponse(asked, _settings_of(given))
 
 
 # --- Members ------------------------------------------------------------------------------------

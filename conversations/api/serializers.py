@@ -11,18 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
+from django.http import HttpResponse
 from rest_framework import serializers
 
-from channels.providers.base import Usage
-from common.api.rendering import to_api_error
+from channels.callers import Caller
+from channels.providers.base import Delta
+from channels.providers.usage import describe_usage
+from common.api.rendering import error_body, to_api_error
 from common.errors import ApiError, InvalidRequest
+from common.logs import request_id_var
 from common.money import format_credits
-from conversations.chat.answer import Incoming
-from conversations.chat.calls import Answer, Outcome
+from conversations.chat import streaming
+from conversations.chat.calls import Answer, Begun, Replay
 from conversations.chat.history import HistoryRow
 from conversations.chat.idempotency import Key, fingerprint
-from conversations.chat.prompt import Page
-from conversations.usage.receipts import describe_tokens
+from conversations.chat.message import Incoming
 
 logger = logging.getLogger("gateway.conversations")
 
@@ -130,9 +133,59 @@ class HistorySchema(serializers.Serializer[Any]):
     messages = HistoryMessageSchema(many=True)
 
 
+class AskedChat(Incoming):
+    """A message to POST /api/chat, and how its answer looks."""
+
+    __slots__ = ()
+
+    def render(self, answer: Answer) -> bytes:
+        body = {
+            "reply": answer.completion.text,
+            "session_id": self.session_id,
+            "message_id": str(answer.call.hold.id),
+            "model": answer.call.caller.model.model_id,
+            "finish_reason": answer.completion.finish_reason,
+            "usage": describe_usage(answer.usage),
+            "credits": {
+                "charged": format_credits(answer.settlement.charged_microcredits),
+                "remaining": format_credits(answer.settlement.available_microcredits),
+            },
+        }
+        return orjson.dumps(body)
+
+    def events(self, caller: Caller, begun: Begun) -> ChatEvents:
+        return ChatEvents(caller)
+
+    def replay(self, body: bytes) -> list[bytes]:
+        return [streaming.delta(orjson.loads(body)["reply"]), streaming.event("done", body)]
+
+
+class ChatEvents:
+    """Writes a stream as `delta` events and one `done` or `error`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._request_id = request_id_var.get()
+
+    def delta(self, delta: Delta) -> bytes:
+        assert isinstance(delta, str), "no tools were offered"
+        return streaming.delta(delta)
+
+    def end(self, answer: Answer) -> bytes:
+        return streaming.event("done", answer.body)
+
+    def error(self, error: Exception) -> bytes:
+        body = error_body(
+            stream_error(error),
+            fallback_replies=self._caller.fallback_replies,
+            request_id=self._request_id,
+        )
+        return streaming.event("error", orjson.dumps(body))
+
+
 def parse_chat_request(
     data: dict[str, Any], key: Key | None = None, simulate: str = ""
-) -> Incoming:
+) -> AskedChat:
     """Return the validated message. Raises InvalidRequest naming every field that is wrong."""
     fields: dict[str, str] = {}
     message = _text(data, "message", fields, limit=None, required=True).strip()
@@ -142,13 +195,23 @@ def parse_chat_request(
             f"this one has {len(message):,}."
         )
     session_id = check_session_id(data, fields)
-    page = _parse_page(data.get("metadata"), fields)
+    page_url = page_title = ""
+    if (metadata := data.get("metadata")) is not None:
+        page_url, page_title = _parse_page(metadata, fields)
     is_stream = data.get("stream")
     if is_stream is not None and not isinstance(is_stream, bool):
         fields["stream"] = "Must be true or false."
     if fields:
         raise InvalidRequest(fields=fields)
-    return Incoming(message, session_id, page, key, bool(is_stream), simulate)
+    return AskedChat(
+        message=message,
+        session_id=session_id,
+        page_url=page_url,
+        page_title=page_title,
+        is_stream=bool(is_stream),
+        idempotency_key=key,
+        simulate=simulate,
+    )
 
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:
@@ -159,15 +222,14 @@ def check_session_id(data: Any, fields: dict[str, str]) -> str:
     return session_id
 
 
-def _parse_page(metadata: Any, fields: dict[str, str]) -> Page:
-    if metadata is None:
-        return Page()
+def _parse_page(metadata: Any, fields: dict[str, str]) -> tuple[str, str]:
+    """Return the page's address and title; note in `fields` what is wrong with them."""
     if not isinstance(metadata, dict):
         fields["metadata"] = "Must be an object."
-        return Page()
-    return Page(
-        url=_text(metadata, "url", fields, limit=MAX_URL, path="metadata.url"),
-        title=_text(metadata, "title", fields, limit=MAX_TITLE, path="metadata.title"),
+        return "", ""
+    return (
+        _text(metadata, "url", fields, limit=MAX_URL, path="metadata.url"),
+        _text(metadata, "title", fields, limit=MAX_TITLE, path="metadata.title"),
     )
 
 
@@ -206,29 +268,6 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
-def describe_usage(usage: Usage) -> dict[str, Any]:
-    """Return the tokens of a call, in the words both endpoints use."""
-    counts = describe_tokens(usage)
-    return counts | {"estimated": True} if usage.is_estimated else counts
-
-
-def render_answer(answer: Answer, *, session_id: str) -> bytes:
-    """Return the response body of a chat."""
-    body = {
-        "reply": answer.reply.completion.text,
-        "session_id": session_id,
-        "message_id": str(answer.call.hold.id),
-        "model": answer.call.caller.model.model_id,
-        "finish_reason": answer.reply.completion.finish_reason,
-        "usage": describe_usage(answer.reply.usage),
-        "credits": {
-            "charged": format_credits(answer.settlement.charged_microcredits),
-            "remaining": format_credits(answer.settlement.available_microcredits),
-        },
-    }
-    return orjson.dumps(body)
-
-
 def render_history(pieces: Iterable[Sequence[HistoryRow]]) -> Iterator[bytes]:
     """Yield the body of a history piece by piece; cut short, it is no valid JSON."""
     yield b'{"messages":['
@@ -243,24 +282,22 @@ def render_history(pieces: Iterable[Sequence[HistoryRow]]) -> Iterator[bytes]:
     yield b"]}"
 
 
-def read_idempotency_key(header: str | None, body: bytes, *, path: str = "") -> Key | None:
+def read_idempotency_key(header: str, body: bytes, *, path: str) -> Key:
     """Return the caller's Idempotency-Key with the request it came with. Raises InvalidRequest."""
-    if not header:
-        return None
     if len(header) > MAX_IDEMPOTENCY_KEY or not header.isprintable():
         rule = f"Must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters."
         raise InvalidRequest(fields={"Idempotency-Key": rule})
     return Key(header, fingerprint(body, path=path))
 
 
-def answer_headers(outcome: Outcome) -> dict[str, str]:
-    """Return what can be spent now, who answered, and a warning before a limit is reached."""
-    answer = outcome.answer
-    if answer is None:
-        return {"Idempotency-Replayed": "true"}
+def respond(answer: Answer | Replay) -> HttpResponse:
+    """Return an answer with what can be spent now, who answered, and a warning before a limit."""
+    if isinstance(answer, Replay):
+        headers = {"Idempotency-Replayed": "true"}
+        return HttpResponse(answer.body, content_type="application/json", headers=headers)
     headers = {
         "X-Credits-Remaining": format_credits(answer.settlement.available_microcredits),
-        "X-Gateway-Provider": answer.reply.provider_name,
+        "X-Gateway-Provider": answer.provider_name,
     }
     warnings = []
     used, quota = answer.call.hold.messages_today, answer.call.caller.daily_quota
@@ -270,7 +307,7 @@ def answer_headers(outcome: Outcome) -> dict[str, str]:
         warnings.append("low_balance")
     if warnings:
         headers["X-Budget-Warning"] = ", ".join(warnings)
-    return headers
+    return HttpResponse(answer.body, content_type="application/json", headers=headers)
 
 
 def stream_error(exception: Exception) -> ApiError:

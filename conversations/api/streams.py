@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
 from queue import Empty
@@ -10,36 +10,30 @@ from queue import Empty
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from channels.callers import Caller
 from common import db
+from common.logs import request_id_var
 from conversations.chat import streaming
-from conversations.chat.calls import Answering, Begun, Outcome, Tell
-from conversations.chat.streaming import Format, Stream
+from conversations.chat.answer import Asked, Format
+from conversations.chat.calls import Answer, Answering, Begun, Replay
+from conversations.chat.streaming import Stream
 
 
-def stream_answer(
-    run: Callable[[Tell], Outcome],
-    *,
-    form: Callable[[Begun], Format[Outcome]],
-    replay: Callable[[bytes], Iterable[bytes]],
-) -> HttpResponseBase:
-    """Answer with events. Raises errors from before the call, or from soon after its start.
-
-    `form` writes a running answer, `replay` a stored one.
-    """
+def stream_answer(caller: Caller, asked: Asked) -> HttpResponseBase:
+    """Answer with events. Raises errors from before the call, or from soon after its start."""
     db.release_connection()
-    stream = Stream(run)
+    stream = Stream(caller, asked, request_id=request_id_var.get())
     first = stream.next()
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     events: Iterable[bytes]
     if isinstance(first, Begun):
-        written = form(first)
-        events = _begin(stream, written, headers)
+        events = _begin(stream, asked.events(caller, first), headers)
     elif isinstance(first, BaseException):
         raise first
     else:
-        assert isinstance(first, Outcome), "no piece goes before Begun"
+        assert isinstance(first, Replay), "no piece goes before Begun"
         headers["Idempotency-Replayed"] = "true"
-        events = replay(first.body)
+        events = asked.replay(first.body)
     response = StreamingHttpResponse(events, content_type="text/event-stream", headers=headers)
     # Needed if the caller leaves before the first event is read: a generator that never ran cannot
     # wait for its turn.
@@ -47,9 +41,7 @@ def stream_answer(
     return response
 
 
-def _begin(
-    stream: Stream[Outcome], form: Format[Outcome], headers: dict[str, str]
-) -> Iterable[bytes]:
+def _begin(stream: Stream, form: Format, headers: dict[str, str]) -> Iterable[bytes]:
     """Return the events of a running call. If the provider is known in time, sets its header.
 
     Raises the call's error if it comes by then. A later error becomes an event.
@@ -58,9 +50,8 @@ def _begin(
         item = stream.next(timeout=streaming.KEEP_ALIVE_SECONDS)
         if isinstance(item, BaseException):
             raise item
-        if isinstance(item, Outcome):  # an answer without pieces
-            assert item.answer is not None, "a replay does not begin"
-            headers["X-Gateway-Provider"] = item.answer.reply.provider_name
+        if isinstance(item, Answer):  # without pieces
+            headers["X-Gateway-Provider"] = item.provider_name
             return [form.end(item)]
         assert isinstance(item, Answering), "no piece goes before who answers"
         headers["X-Gateway-Provider"] = item.provider_name

@@ -14,8 +14,7 @@ from rest_framework.response import Response
 from billing.api.serializers import PriceSchema
 from billing.throttling import CountedKey, ReadThrottle
 from billing.utc_day import utc_day
-from channels.authentication import caller_of
-from channels.permissions import ChannelIsEnabled
+from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, errors
 from common.errors import InvalidRequest, NotFound

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from functools import partial
 from itertools import chain
+from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -17,20 +16,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from channels.authentication import caller_of
+from channels.authentication import ChannelIsEnabled, caller_of
 from channels.callers import Caller
-from channels.permissions import ChannelIsEnabled
-from channels.providers.base import Delta
-from common.api.base import ApiView, parse_json_object, read_body
+from common.api.base import ApiView, read_object
 from common.api.openapi import describe, errors
-from common.api.rendering import error_body
 from common.errors import InvalidRequest
 from common.logs import request_id_var
 from conversations.api import serializers
 from conversations.api.streams import stream_answer
 from conversations.archive import retention
-from conversations.chat import answer, history, streaming
-from conversations.chat.calls import Outcome
+from conversations.chat import answer, history
+from conversations.chat.idempotency import Key
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
 SESSION_ID = OpenApiParameter(
@@ -89,55 +85,30 @@ class ChatView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
-        body = read_body(request)
-        meta = request._request.META  # `request.headers` would parse all of them
-        key = serializers.read_idempotency_key(meta.get("HTTP_IDEMPOTENCY_KEY"), body)
-        simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
-        incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
-        answer_message = partial(
-            answer.answer_message,
-            caller=caller,
-            incoming=incoming,
-            request_id=request_id_var.get(),
-            render=partial(serializers.render_answer, session_id=incoming.session_id),
+        asked = serializers.parse_chat_request(*read_request(request, caller))
+        if asked.is_stream:
+            return stream_answer(caller, asked)
+        return serializers.respond(
+            answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
         )
-        if incoming.is_stream:
-            return stream_answer(
-                lambda tell: answer_message(tell=tell),
-                form=lambda begun: ChatEvents(caller),
-                replay=replay_events,
-            )
-        outcome = answer_message()
-        headers = serializers.answer_headers(outcome)
-        return HttpResponse(outcome.body, content_type="application/json", headers=headers)
 
 
-class ChatEvents:
-    """Writes a stream as `delta` events and one `done` or `error`."""
+def read_request(
+    request: Request, caller: Caller, *, path: str = ""
+) -> tuple[dict[str, Any], Key | None, str]:
+    """Return the object in the body, the Idempotency-Key, and what X-Simulate asks for.
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-        self._request_id = request_id_var.get()
-
-    def delta(self, delta: Delta) -> bytes:
-        assert isinstance(delta, str), "no tools were offered"
-        return streaming.delta(delta)
-
-    def end(self, outcome: Outcome) -> bytes:
-        return streaming.event("done", outcome.body)
-
-    def error(self, error: Exception) -> bytes:
-        body = error_body(
-            serializers.stream_error(error),
-            fallback_replies=self._caller.fallback_replies,
-            request_id=self._request_id,
-        )
-        return streaming.event("error", orjson.dumps(body))
-
-
-def replay_events(body: bytes) -> list[bytes]:
-    """Return the events of a reply that was stored earlier."""
-    return [streaming.delta(orjson.loads(body)["reply"]), streaming.event("done", body)]
+    `path` makes the same key at another endpoint another key. Raises InvalidRequest or
+    UnsupportedMediaType, and the refusal that a test key simulates.
+    """
+    body, data = read_object(request)
+    meta = request._request.META  # `request.headers` would parse all of them
+    key, simulate = None, ""
+    if header := meta.get("HTTP_IDEMPOTENCY_KEY"):
+        key = serializers.read_idempotency_key(header, body, path=path)
+    if header := meta.get("HTTP_X_SIMULATE"):
+        simulate = read_simulation(caller, header)
+    return data, key, simulate
 
 
 class HistoryView(ApiView):

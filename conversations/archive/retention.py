@@ -13,7 +13,7 @@ from channels import audit
 from channels.audit import Actor
 from channels.callers import Caller
 from channels.models import Channel
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 from conversations.chat import idempotency, turns
 from conversations.models import (
     ChatSession,
@@ -80,7 +80,7 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
     Only cleans up: every reader computes from the times whether a session is live.
     """
     # The last use comes from a clock that ran ahead. These sessions get a full lifetime from now.
-    ChatSession.objects.filter(closed_at=None, last_message_at__gt=latest_believed(now)).update(
+    ChatSession.objects.filter(closed_at=None, last_message_at__gt=now + HONEST_SKEW).update(
         last_message_at=now
     )
     stale_before = now - timedelta(seconds=settings.SESSION_TTL)

@@ -1,302 +1,249 @@
-"""The chat: from a visitor's message to a stored and paid reply."""
+"""From a validated request to a stored and paid answer: the same for every endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from billing import admission, holds
+from billing import holds, settlement
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, SpendCapReached
-from billing.holds import PlacedHold
 from billing.settlement import Storing
-from channels import routes
+from channels import catalogue
 from channels.callers import Caller
-from channels.providers.base import ProviderClient
+from channels.providers.base import Delta
 from channels.providers.faults import CONTENT_FILTER, is_cut, is_filtered
 from common import db
-from common.ids import uuid7
-from conversations.chat import calls, failures, history, idempotency, turns
-from conversations.chat.calls import Answer, HeldCall, Outcome, Reply, Tell
-from conversations.chat.history import MessageRow
+from common.errors import ApiError, Overloaded
+from conversations.chat import calls, failures, idempotency, turns
+from conversations.chat.calls import Answer, Begun, HeldCall, Replay, Tell
 from conversations.chat.idempotency import Claim
-from conversations.chat.prompt import Page, Prompt, build_prompt
-from conversations.chat.storing import STORE_TURN
-from conversations.chat.turns import Turn
-from conversations.errors import ContentFiltered, ProviderFailed
+from conversations.chat.storing import STORE_REPLY, STORE_TURN
+from conversations.errors import (
+    AnsweredTooLate,
+    ContentFiltered,
+    ModelNotFound,
+    ProviderFailed,
+    RequestRefused,
+)
+from server import slots
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A visitor's validated message: trimmed text, the caller's session id, and the page."""
+class Format(Protocol):
+    """How an endpoint writes a stream. Each method returns complete events."""
 
-    message: str
-    session_id: str
-    page: Page = Page()  # noqa: RUF009  # frozen
-    idempotency_key: idempotency.Key | None = None
+    def delta(self, delta: Delta) -> bytes:
+        """Return the events of a piece."""
+        ...
+
+    def end(self, answer: Answer) -> bytes:
+        """Return the events after the last piece."""
+        ...
+
+    def error(self, error: Exception) -> bytes:
+        """Return the events that end a stream that broke off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A validated request. message.py and complete.py admit it; its endpoint renders the answer.
+
+    Without `model_id`, the channel's model answers. `session_id` and `page_url` are kept with a
+    failure.
+    """
+
+    model_id: str = ""
+    session_id: str = ""
+    page_url: str = ""
     is_stream: bool = False
+    idempotency_key: idempotency.Key | None = None
     simulate: str = ""
 
+    def admit(self, caller: Caller, request_id: str) -> HeldCall:
+        """Return the call, with a place in the day's quota and credits for its highest price.
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What a message has when its call begins: its turn, and a call whose cost is held."""
+        Raises DailyQuotaReached, SpendCapReached, or CreditsExhausted, and what its kind may raise.
+        """
+        raise NotImplementedError
 
-    turn: Turn
-    call: HeldCall
+    def explain(self, call: HeldCall, error: RequestRefused) -> ApiError:
+        """Return what the caller reads when every route refused the request itself."""
+        return error
+
+    def render(self, answer: Answer) -> bytes:
+        """Return the body of an answer, which is sent now and stored for replays."""
+        raise NotImplementedError
+
+    def events(self, caller: Caller, begun: Begun) -> Format:
+        """Return what writes a running answer as events."""
+        raise NotImplementedError
+
+    def replay(self, body: bytes) -> Iterable[bytes]:
+        """Return the events of a stored answer."""
+        raise NotImplementedError
 
 
-def answer_message(
-    *,
-    caller: Caller,
-    incoming: Incoming,
-    request_id: str,
-    render: Callable[[Answer], bytes],
-    tell: Tell | None = None,
-) -> Outcome:
-    """Admit a message, let a provider answer it, and store and charge the turn.
+def answer(
+    *, caller: Caller, asked: Asked, request_id: str, tell: Tell | None = None
+) -> Answer | Replay:
+    """Admit a request, let a provider answer it, and store and charge the answer.
 
     Runs two statements, each its own transaction, with the provider's call between them. Holds no
-    transaction, lock, or connection while the provider answers. `render` creates the body, which is
-    sent now and stored for replays. `tell` receives a streamed reply piece by piece.
+    transaction, lock, connection, or slot while the provider answers. `tell` receives a streamed
+    answer piece by piece.
 
-    Raises Overloaded, RequestInProgress, IdempotencyKeyReused, SessionBusy, DailyQuotaReached,
-    SpendCapReached, CreditsExhausted, ContentFiltered, or ProviderFailed. After each of these,
-    nothing was charged and no message was stored.
+    Raises Overloaded, RequestInProgress, IdempotencyKeyReused, DailyQuotaReached, SpendCapReached,
+    CreditsExhausted, ContentFiltered, ProviderFailed, and what `Asked.admit` raises. After each of
+    these, nothing was charged and no message was stored.
     """
-    with (
-        failures.recorded(
-            caller,
-            request_id=request_id,
-            model_id=caller.model.model_id,
-            session_id=incoming.session_id,
-            page_url=incoming.page.url,
-        ),
-        calls.in_flight(caller),
-        idempotency.claimed(
-            caller,
-            incoming.idempotency_key,
-            session_id=incoming.session_id,
-            is_stream=incoming.is_stream,
-        ) as claim,
-    ):
-        if claim is not None and claim.replay is not None:
-            return Outcome(claim.replay.encode(), answer=None)
-        admission = admit(caller, incoming, request_id)
-        try:
-            reply = calls.make(admission.call, tell)
-            require_text(reply)
-            return store_turn(incoming, admission, reply, claim, render)
-        except BaseException as error:
-            give_back(caller, admission.turn, admission.call.hold, error)
-            raise
-
-
-# --- Admission ----------------------------------------------------------------------------------
-
-
-def admit(caller: Caller, incoming: Incoming, request_id: str) -> Admission:
-    """Wait for the session's turn, and take it with a message of the quota and the credits.
-
-    Raises SessionBusy, DailyQuotaReached, SpendCapReached, or CreditsExhausted.
-    """
-    session_id = incoming.session_id
-    with closing(turns.attempts(caller=caller, session_id=session_id)) as attempts:
-        while True:
-            ticket = next(attempts)
-            try:
-                admission = _try_to_admit(caller, incoming, request_id, ticket)
-            except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
-                calls.free_up(caller)
-                admission = _try_to_admit(caller, incoming, request_id, ticket)
-            if admission is not None:
-                return admission
-
-
-def _try_to_admit(
-    caller: Caller, incoming: Incoming, request_id: str, ticket: int | None
-) -> Admission | None:
-    """Take turn, quota, and credits, or none of them. Returns them with the prompt and the routes.
-
-    Takes them in one statement, which also reads the session's newest messages. Returns None if
-    another turn runs or is ahead in the queue. Raises DailyQuotaReached, SpendCapReached, or
-    CreditsExhausted.
-    """
-    now = timezone.now()
-    session_id = incoming.session_id
-    clients, is_fixed = _list_clients(caller, incoming)
-    is_free = is_fixed or caller.is_test or routes.is_free(clients)
-    foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
-    price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
-    placement = admission.try_hold(
-        caller=caller,
-        amount_microcredits=price,
-        now=now,
-        # The end of both hold and lease, so a turn that cannot be charged cannot be stored either.
-        expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
-        request_id=request_id,
-        opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
-    )
-    opened = turns.read_turn(placement.opened)
-    if placement.refusal:
-        if opened:  # the limit was reached at this very moment
-            turns.give_up_turn(opened[0])
-        raise placement.refusal
-    if placement.hold is None or opened is None:
-        was_expired = turns.close_expired(caller=caller, session_id=session_id, now=now)
-        return _try_to_admit(caller, incoming, request_id, ticket) if was_expired else None
-    (turn, newest), hold = opened, placement.hold
+    started = time.monotonic()
+    claim = call = None
     try:
-        if foreseen is None:
-            prompt = _build_prompt(caller, incoming, turn.session_pk, turn.message_count, newest)
-        elif foreseen.is_still_so(turn):
-            prompt = foreseen.prompt
-        else:  # another turn ran between the read and ours
-            give_back(caller, turn, hold)
-            return None
+        caller = with_model(caller, asked.model_id) if asked.model_id else caller
+        with calls.call_gate().call(
+            caller.account_id, caller.channel_id, is_only_account=caller.is_only_account
+        ):
+            if asked.idempotency_key is not None:
+                claim = idempotency.claim(
+                    caller,
+                    asked.idempotency_key,
+                    session_id=asked.session_id,
+                    is_stream=asked.is_stream,
+                )
+                if claim.replay is not None:
+                    return Replay(claim.replay.encode())
+            try:
+                call = asked.admit(caller, request_id)
+            except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
+                # What calls that never returned still hold counted against the limit. Try again in
+                # any case, because another request may have freed it in the meantime.
+                settlement.free_up(account_id=caller.account_id, now=timezone.now())
+                call = asked.admit(caller, request_id)
+            db.release_connection()
+            with slots.slot_given_back():
+                answer = calls.make(call, tell)
+            if call.turn is not None:
+                require_text(answer)
+            store(asked, answer, claim)
+            return answer
     except BaseException as error:
-        give_back(caller, turn, hold, error)
-        raise
-    return Admission(turn, HeldCall(caller, hold, prompt, clients, now, is_fixed))
+        give_back(call, claim, error)
+        if call is not None and isinstance(error, RequestRefused):
+            error = asked.explain(call, error)
+        failures.record(
+            error,
+            caller=caller,
+            request_id=request_id,
+            model_id=asked.model_id or caller.model.model_id,
+            session_id=asked.session_id,
+            page_url=asked.page_url,
+            started=started,
+        )
+        raise error  # noqa: TRY201  # perhaps explained
 
 
-def _list_clients(caller: Caller, incoming: Incoming) -> tuple[Sequence[ProviderClient], bool]:
-    """Return the routes to ask, in order, and whether the answer is the owner's saved reply."""
-    if caller.has_fixed_answers and not incoming.simulate:
-        fixed_answer = routes.find_fixed_answer(caller, incoming.message)
-        if fixed_answer:
-            return [fixed_answer], True
-    return routes.list_routes(caller, simulate=incoming.simulate), False
+def with_model(caller: Caller, model_id: str) -> Caller:
+    """Return the caller with the terms of the model they ask for. Raises ModelNotFound."""
+    terms = catalogue.find_terms(caller=caller, model_id=model_id)
+    if terms is None:
+        raise ModelNotFound(model_id)
+    return replace(caller, model=terms)
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """A prompt and the most it can cost, valid while the conversation has not changed since."""
-
-    session_pk: int
-    message_count: int
-    prompt: Prompt
-    highest_price: int
-
-    def is_still_so(self, turn: Turn) -> bool:
-        """Return whether the turn found the same conversation.
-
-        Every session without messages counts as the same.
-        """
-        if not self.message_count:
-            return not turn.message_count
-        return (self.session_pk, self.message_count) == (turn.session_pk, turn.message_count)
-
-
-def _foresee(caller: Caller, incoming: Incoming, now: datetime) -> Foreseen:
-    """Return the prompt and the most it can cost, before the turn is taken.
-
-    Needed if tokens have a price: the hold that comes with the turn must cover the prompt.
-    """
-    session = history.find_open_session(caller=caller, session_id=incoming.session_id, now=now)
-    session_pk, message_count = session or (0, 0)
-    prompt = _build_prompt(caller, incoming, session_pk, message_count, ())
-    prompt = calls.within_means(caller, prompt, now=now)
-    return Foreseen(session_pk, message_count, prompt, calls.highest_price(caller, prompt))
-
-
-def _build_prompt(
-    caller: Caller,
-    incoming: Incoming,
-    session_pk: int,
-    message_count: int,
-    newest: Sequence[MessageRow],
-) -> Prompt:
-    return build_prompt(
-        model=caller.model,
-        system_prompt=caller.system_prompt,
-        page=incoming.page,
-        latest_turns=history.latest_turns(
-            newest,
-            session_pk=session_pk,
-            message_count=message_count,
-            model_id=caller.model.model_id,
-        ),
-        message=incoming.message,
-    )
-
-
-# --- Settlement ---------------------------------------------------------------------------------
-
-
-def require_text(reply: Reply) -> None:
+def require_text(answer: Answer) -> None:
     """Refuse an answer without visible text. Raises ContentFiltered or ProviderFailed."""
-    finish_reason = reply.completion.finish_reason
-    if reply.completion.text.strip():
+    finish_reason = answer.completion.finish_reason
+    if answer.completion.text.strip():
         return
     if is_filtered(finish_reason):
-        raise ContentFiltered(reason=CONTENT_FILTER, lost=reply.usage)
+        raise ContentFiltered(reason=CONTENT_FILTER, lost=answer.usage)
     # If it was cut before the first word, usually by hidden reasoning, a retry would be cut too.
     would_be_again = is_cut(finish_reason)
     raise ProviderFailed(
         "The AI provider's answer was empty. Nothing was charged.",
         reason="empty_length" if would_be_again else "no_text",
-        lost=reply.usage,
+        lost=answer.usage,
         may_retry=not would_be_again,
     )
 
 
-def store_turn(
-    incoming: Incoming,
-    admission: Admission,
-    reply: Reply,
-    claim: Claim | None,
-    render: Callable[[Answer], bytes],
-) -> Outcome:
-    """Store both messages, capture the hold, and keep the body for replays: all or nothing.
+def store(asked: Asked, answer: Answer, claim: Claim | None) -> None:
+    """Charge the answer, store its messages, and keep its body for replays: all or nothing.
 
-    Raises ProviderFailed if the hold expired before the answer came, and Overloaded if the hold
-    was lost.
+    Sets the answer's settlement and body. Raises AnsweredTooLate if the hold expired before the
+    answer came, and Overloaded if the hold was lost.
     """
-    turn, call = admission.turn, admission.call
-    now = timezone.now()
-    told = {
-        **calls.told_of(call, reply),
-        "session": turn.session_pk,
-        "lease_number": turn.lease_number,
-        "position": turn.message_count,
-        "user_message": db.uuid_param(uuid7()),
-        "user_text": incoming.message,
-        "page_url": incoming.page.url,
-        "page_title": incoming.page.title,
-        "admitted_at": db.time_param(call.admitted_at),
-        "reply_text": reply.completion.text,
-    }
-    storing = Storing(STORE_TURN, told)
+    call, now = answer.call, timezone.now()
+    model = call.caller.model
+    statements = STORE_TURN if call.turn is not None else STORE_REPLY
+    storing = Storing(statements, {**call.messages, **_told_of(answer)})
     try:
         # Charging and storing is one statement. Keeping the body as well needs a transaction.
         with transaction.atomic() if claim else nullcontext():
-            answer = Answer(call, reply, calls.settle(call, reply, now=now, storing=storing))
-            body = render(answer)
-            if claim is not None and turns.is_kept(turn):
-                idempotency.complete(claim, body)
+            if call.is_fixed:
+                answer.settlement = settlement.settle_free(hold=call.hold, now=now, storing=storing)
+            else:
+                answer.settlement = settlement.capture_hold(
+                    hold=call.hold,
+                    charge_microcredits=model.price(answer.usage),
+                    now=now,
+                    reason=f"Reply by {model.model_id}",
+                    request_id=call.hold.request_id,
+                    storing=storing,
+                )
+            answer.body = asked.render(answer)
+            if claim is not None and (call.turn is None or turns.is_kept(call.turn)):
+                idempotency.complete(claim, answer.body)
             elif claim is not None:
                 idempotency.free(claim)
     except HoldNotOpen:
-        raise calls.why_not_open(call) from None
-    return Outcome(body, answer)
+        if holds.is_known(call.hold):
+            raise AnsweredTooLate from None
+        message = "The gateway lost its database while answering. Nothing was charged."
+        raise Overloaded(message) from None
 
 
-def give_back(
-    caller: Caller, turn: Turn, hold: PlacedHold, error: BaseException | None = None
-) -> None:
-    """Release the hold and turn of a message without a complete answer, in one short transaction.
+def _told_of(answer: Answer) -> dict[str, Any]:
+    """Return the parameters that store a reply: what it cost and why, and its text in a session."""
+    caller, model, usage = answer.call.caller, answer.call.caller.model, answer.usage
+    return {
+        "channel": db.uuid_param(caller.channel_id),
+        "is_test": caller.is_test,
+        "request_model": model.model_id,
+        "response_model": answer.completion.response_model,
+        "provider_name": answer.provider_name,
+        "reply_text": answer.completion.text,
+        "finish_reason": answer.completion.finish_reason,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "is_estimated": usage.is_estimated,
+        "price_per_reply": model.per_reply,
+        "price_per_1k_input": model.per_1k_input,
+        "price_per_1k_output": model.per_1k_output,
+        "price_per_1k_cached_input": model.per_1k_cached_input,
+        "duration_ms": int(answer.duration_seconds * 1000),
+        "prompt_version": caller.prompt_version,
+    }
 
-    If even this fails, the hold and the turn expire by themselves.
+
+def give_back(call: HeldCall | None, claim: Claim | None, error: BaseException | None) -> None:
+    """Release the hold, the turn, and the key of a request without a complete answer.
+
+    Tokens that the provider used anyway are booked as the operator's loss. If even this fails, the
+    hold, the turn, and the key expire by themselves.
     """
-    with suppress(AnyDatabaseError), transaction.atomic():
-        # If a database crash lost the hold, it lost the lease too, and the lease's number may
-        # belong to another turn by now.
-        if holds.is_known(hold):
-            turns.give_up_turn(turn)
-            calls.give_back(caller, hold, error, now=timezone.now())
+    with suppress(AnyDatabaseError):
+        if call is not None:
+            calls.give_back(call.caller, call.hold, call.turn, error)
+    with suppress(AnyDatabaseError):
+        if claim is not None:
+            idempotency.free(claim)

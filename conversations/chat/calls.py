@@ -1,28 +1,24 @@
-"""A call whose cost is held: asks route by route, then charges the hold or gives it back.
-
-Every endpoint that asks a model shares this code. Each endpoint admits its calls and stores their
-results in its own way.
-"""
+"""A call whose cost is held: how long it may take, what it may cost, and the routes in turn."""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from billing import holds, spend_caps
 from billing import settlement as billing
 from billing.holds import PlacedHold
-from billing.settlement import Settlement, Storing
+from billing.settlement import Settlement
 from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller, ModelTerms
 from channels.errors import Fault, ProviderError
@@ -35,11 +31,11 @@ from channels.providers.base import (
     Usage,
     text_of_delta,
 )
-from common import db
-from common.errors import ApiError, Overloaded
 from common.tokens import estimate_tokens
+from conversations.chat import turns
 from conversations.chat.prompt import Prompt
-from conversations.errors import AnsweredTooLate, ContentFiltered, ProviderFailed, RequestRefused
+from conversations.chat.turns import Turn
+from conversations.errors import ContentFiltered, ProviderFailed, RequestRefused
 from server import slots
 
 logger = logging.getLogger("gateway.conversations")
@@ -61,6 +57,9 @@ class HeldCall:
     admitted_at: datetime
     # A saved reply of the owner: costs no credits and does not count against the daily quota.
     is_fixed: bool = False
+    # The turn in a session, and what its messages are stored with (storing.py).
+    turn: Turn | None = None
+    messages: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +81,30 @@ class Answering:
 Tell = Callable[[Begun | Answering | Delta], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A provider's answer and how it came about."""
+@dataclass(slots=True)
+class Answer:
+    """A provider's answer. Once it is stored: also what it cost, and the body to send."""
 
+    call: HeldCall
     provider_name: str
     completion: Completion
     usage: Usage
     duration_seconds: float
+    settlement: Settlement = field(init=False)
+    body: bytes = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A stored and paid answer."""
-
-    call: HeldCall
-    reply: Reply
-    settlement: Settlement
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The body to send. Without an `answer`, it is the replay of an earlier one."""
+class Replay:
+    """The body of an earlier answer, sent again."""
 
     body: bytes
-    answer: Answer | None
 
 
 @cache
 def call_gate() -> slots.CallGate:
     """Return the gate that limits this process's calls in flight."""
     return slots.CallGate(settings.PROVIDER_CALLS, settings.PROVIDER_CALLS_PER_ACCOUNT)
-
-
-def in_flight(caller: Caller) -> AbstractContextManager[None]:
-    """Take one of this process's calls for the block. Raises Overloaded if none is free."""
-    return call_gate().call(
-        caller.account_id, caller.channel_id, is_only_account=caller.is_only_account
-    )
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -135,15 +120,6 @@ def _first_token_seconds(model: ModelTerms) -> float:
     """Return how long the first token of a stream, or a whole plain answer, may take."""
     usual: float = settings.PROVIDER_DEADLINE
     return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
-
-
-def free_up(caller: Caller) -> None:
-    """Free what calls that never returned still hold, after a limit has refused this one.
-
-    Then the refused request tries once more, even if nothing was freed here, because another
-    request may have freed it in the meantime.
-    """
-    billing.free_up(account_id=caller.account_id, now=timezone.now())
 
 
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
@@ -168,9 +144,8 @@ def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
 
 def highest_price(caller: Caller, prompt: Prompt) -> int:
     """Return the most a call can cost, in micro-credits."""
-    return caller.model.price(
-        input_tokens=prompt.most_input_tokens, output_tokens=prompt.request.max_output_tokens
-    )
+    most = Usage(prompt.most_input_tokens, prompt.request.max_output_tokens)
+    return caller.model.price(most)
 
 
 # --- The call -----------------------------------------------------------------------------------
@@ -182,65 +157,72 @@ class BrokenOff(ProviderFailed):
     default_message = "The AI provider broke off its answer. Nothing was charged."
 
 
-def make(call: HeldCall, tell: Tell | None) -> Reply:
-    """Return the answer of the first route that gives one. Holds no connection or slot meanwhile.
+def make(call: HeldCall, tell: Tell | None) -> Answer:
+    """Return the answer of the first route that gives one. `tell` hears of its start and pieces.
 
     The answer may be empty (channels/providers/base.py). Raises ContentFiltered or ProviderFailed,
     and BrokenOff if the caller has already received a piece of the answer.
     """
-    db.release_connection()
-    started = time.monotonic()
     if tell is not None:
         tell(Begun(call.hold.id, call.admitted_at))
-    with slots.slot_given_back():
-        provider_name, completion = _call_provider(call, tell)
-    usage = measure_usage(call, completion)
-    return Reply(provider_name, completion, usage, time.monotonic() - started)
-
-
-def _call_provider(call: HeldCall, tell: Tell | None) -> tuple[str, Completion]:
-    now = time.monotonic()
+    started = time.monotonic()
     first_token_seconds = _first_token_seconds(call.caller.model)
     patience = Patience(
-        first_token_by=now + first_token_seconds,
-        stream_by=now + settings.PROVIDER_STREAM_DEADLINE,
+        first_token_by=started + first_token_seconds,
+        stream_by=started + settings.PROVIDER_STREAM_DEADLINE,
         silence_seconds=settings.PROVIDER_STREAM_SILENCE,
         is_long=first_token_seconds > settings.PROVIDER_DEADLINE,
     )
+    request = call.prompt.request
     pieces: list[Delta] = []
     errors: list[ProviderError] = []
     for route in call.routes:
         if time.monotonic() >= patience.first_token_by:
             break
-        answering = Answering(route.provider_name)
-        on_delta = _keep_and_tell(answering, pieces, tell) if tell else None
         try:
-            if on_delta is None:
-                completion = route.complete(call.prompt.request, patience=patience)
+            if tell is None:
+                completion = route.complete(request, patience=patience)
             else:
-                completion = route.stream(call.prompt.request, patience=patience, on_delta=on_delta)
-            return route.provider_name, completion
+                on_delta = _keep_and_tell(Answering(route.provider_name), pieces, tell)
+                completion = route.stream(request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
-            fields = {"provider": route.provider_name, "reason": error.reason}
-            # A skipped route was logged when its breaker opened. Do not warn with every message.
-            level = logging.INFO if error.reason == BREAKER_OPEN else logging.WARNING
-            logger.log(level, "provider.call.failed", extra=fields | {"permanent": error.permanent})
+            _log_failure(route.provider_name, error)
             if pieces:
                 said = "".join(map(text_of_delta, pieces))
                 raise BrokenOff(reason=error.reason, lost=_estimate(call, said)) from error
             if error.fault is Fault.DECLINED:
                 raise ContentFiltered(reason=error.reason) from error
             errors.append(error)
+        else:
+            usage = measure_usage(call, completion)
+            duration_seconds = time.monotonic() - started
+            return Answer(call, route.provider_name, completion, usage, duration_seconds)
+    raise _why_none(call, errors)
+
+
+def _log_failure(provider_name: str, error: ProviderError) -> None:
+    fields = {
+        "provider": provider_name,
+        "reason": error.reason,
+        "permanent": error.permanent,
+    }
+    # A skipped route was logged when its breaker opened. Do not warn with every message.
+    level = logging.INFO if error.reason == BREAKER_OPEN else logging.WARNING
+    logger.log(level, "provider.call.failed", extra=fields)
+
+
+def _why_none(call: HeldCall, errors: Sequence[ProviderError]) -> ProviderFailed:
+    """Return the error of a call that no route answered."""
     if errors and all(error.is_refusal for error in errors):
         last = errors[-1]
-        raise RequestRefused(last.reason, said=last.said, places=last.places)
+        return RequestRefused(last.reason, said=last.said, places=last.places)
     if not call.routes:
         logger.error("provider.route.missing")
-        raise ProviderFailed(
+        return ProviderFailed(
             "No AI provider serves this channel's model. Its owner can choose another model.",
             reason="no_route",
         )
-    raise ProviderFailed(reason=_telling_reason(errors))
+    return ProviderFailed(reason=_telling_reason(errors))
 
 
 def _telling_reason(errors: Sequence[ProviderError]) -> str:
@@ -293,81 +275,34 @@ def _estimate(call: HeldCall, text: str) -> Usage:
     )
 
 
-# --- Settlement ---------------------------------------------------------------------------------
-
-
-def price_of(caller: Caller, hold: PlacedHold, usage: Usage) -> int:
-    """Return what these tokens cost in micro-credits, at most the held amount."""
-    price = caller.model.price(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_input_tokens=usage.cached_input_tokens or 0,
-    )
-    return min(price, hold.amount_microcredits)
-
-
-def settle(call: HeldCall, reply: Reply, *, now: datetime, storing: Storing) -> Settlement:
-    """Charge an answer and store what goes with it. Raises billing.errors.HoldNotOpen."""
-    if call.is_fixed:
-        return billing.settle_free(hold=call.hold, now=now, storing=storing)
-    return billing.capture_hold(
-        hold=call.hold,
-        charge_microcredits=price_of(call.caller, call.hold, reply.usage),
-        now=now,
-        reason=f"Reply by {call.caller.model.model_id}",
-        request_id=call.hold.request_id,
-        storing=storing,
-    )
-
-
-def why_not_open(call: HeldCall) -> ApiError:
-    """Return the error for an answer whose hold is no longer open."""
-    if holds.is_known(call.hold):
-        return AnsweredTooLate()
-    return Overloaded("The gateway lost its database while answering. Nothing was charged.")
-
-
-def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
-    """Return the parameters that store what a reply cost and why (storing.py)."""
-    caller, model = call.caller, call.caller.model
-    return {
-        "channel": db.uuid_param(caller.channel_id),
-        "is_test": caller.is_test,
-        "request_model": model.model_id,
-        "response_model": reply.completion.response_model,
-        "provider_name": reply.provider_name,
-        "finish_reason": reply.completion.finish_reason,
-        "input_tokens": reply.usage.input_tokens,
-        "output_tokens": reply.usage.output_tokens,
-        "cached_input_tokens": reply.usage.cached_input_tokens,
-        "reasoning_tokens": reply.usage.reasoning_tokens,
-        "is_estimated": reply.usage.is_estimated,
-        "price_per_reply": model.per_reply,
-        "price_per_1k_input": model.per_1k_input,
-        "price_per_1k_output": model.per_1k_output,
-        "price_per_1k_cached_input": model.per_1k_cached_input,
-        "duration_ms": int(reply.duration_seconds * 1000),
-        "prompt_version": caller.prompt_version,
-    }
+# --- Giving back --------------------------------------------------------------------------------
 
 
 def give_back(
-    caller: Caller, hold: PlacedHold, error: BaseException | None, *, now: datetime
+    caller: Caller, hold: PlacedHold, turn: Turn | None, error: BaseException | None = None
 ) -> None:
-    """Release the hold of a call without a complete answer.
+    """Release the hold and turn of a call without a complete answer, in one short transaction.
 
     Tokens that the provider used anyway are booked as the operator's loss.
     """
     lost = error.lost if isinstance(error, ProviderFailed) else None
-    if lost is None:
-        holds.release_hold(hold=hold, now=now)
-        return
-    billing.absorb_loss(
-        hold=hold,
-        loss_microcredits=price_of(caller, hold, lost),
-        now=now,
-        reason=_LOSSES.get(type(error), "The provider's answer was empty"),
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        # If a database crash lost the hold, it lost the lease too, and the lease's number may
+        # belong to another turn by now.
+        if not holds.is_known(hold):
+            return
+        if turn is not None:
+            turns.give_up_turn(turn)
+        if lost is None:
+            holds.release_hold(hold=hold, now=now)
+            return
+        billing.absorb_loss(
+            hold=hold,
+            loss_microcredits=caller.model.price(lost),
+            now=now,
+            reason=_LOSSES.get(type(error), "The provider's answer was empty"),
+        )
 
 
 _LOSSES = {

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from django.db import Error as AnyDatabaseError
 from django.utils import timezone
@@ -21,44 +19,41 @@ from conversations.models import FailedRequest
 logger = logging.getLogger("gateway.conversations")
 
 
-@contextmanager
-def recorded(
-    caller: Caller, *, request_id: str, model_id: str, session_id: str = "", page_url: str = ""
-) -> Iterator[None]:
-    """Record what the block raises as a FailedRequest, and raise it unchanged.
+def record(
+    error: BaseException,
+    *,
+    caller: Caller,
+    request_id: str,
+    model_id: str,
+    session_id: str,
+    page_url: str,
+    started: float,
+) -> None:
+    """Record a request's error as a FailedRequest. `started` is a time.monotonic() value.
 
     Does not record a request that the gateway itself refused (400). Does not record one that was
     shed under load, because writing it would cost what shedding saves. Does not record a lost
-    database, because the caller would wait a second time. Costs nothing if the block does not
-    raise.
+    database, because the caller would wait a second time.
     """
-    started = time.monotonic()
-    try:
-        yield
-    except (InvalidRequest, Overloaded, AnyDatabaseError):
-        raise
-    except Exception as error:
-        failure = FailedRequest(
-            channel_id=caller.channel_id,
-            is_test=caller.is_test,
-            session_id=session_id,
-            request_id=request_id,
-            # The class's code, because reports group by it. The instance's may be a provider's.
-            error_code=type(error).code if isinstance(error, ApiError) else ApiError.code,
-            reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
-            request_model=model_id[:100],
-            page_url=page_url,
-            duration_ms=int((time.monotonic() - started) * 1000),
-            created_at=timezone.now(),
-        )
-        _save(failure)
-        raise
-
-
-def _save(failure: FailedRequest) -> None:
+    is_kept = isinstance(error, Exception)
+    if not is_kept or isinstance(error, InvalidRequest | Overloaded | AnyDatabaseError):
+        return
+    failure = FailedRequest(
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        session_id=session_id,
+        request_id=request_id,
+        # The class's code, because reports group by it. The instance's may be a provider's.
+        error_code=type(error).code if isinstance(error, ApiError) else ApiError.code,
+        reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
+        request_model=model_id[:100],
+        page_url=page_url,
+        duration_ms=int((time.monotonic() - started) * 1000),
+        created_at=timezone.now(),
+    )
     try:
         failure.save(force_insert=True)
-    except Exception as error:  # noqa: BLE001  # a failure must never become another one
+    except Exception as fault:  # noqa: BLE001  # a failure must never become another one
         # Without the error's text, which may quote the row.
-        fields = {"error_type": type(error).__name__, "code": failure.error_code}
+        fields = {"error_type": type(fault).__name__, "code": failure.error_code}
         logger.warning("conversations.failure.not_recorded", extra=fields)

@@ -8,18 +8,15 @@ frees it. If its process dies, a claim expires by itself, later than its call co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.callers import Caller
 from common import db
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 from conversations.chat import calls
 from conversations.errors import IdempotencyKeyReused, RequestInProgress
 from conversations.models import IdempotencyRecord
@@ -63,30 +60,12 @@ RETURNING id, claim_number
 """
 
 
-@contextmanager
-def claimed(
-    caller: Caller, key: Key | None, *, session_id: str, is_stream: bool
-) -> Iterator[Claim | None]:
-    """Claim a request's key for the block, and free it if the block raises.
+def claim(caller: Caller, key: Key, *, session_id: str, is_stream: bool) -> Claim:
+    """Claim a request's key. Raises RequestInProgress and IdempotencyKeyReused.
 
-    Yields the claim, or None without a key.
-    A block that raises charged nothing, because the charge and the stored body commit together.
-    Raises RequestInProgress and IdempotencyKeyReused.
+    A request that raises frees it. It charged nothing, because the charge and the stored body
+    commit together.
     """
-    if key is None:
-        yield None
-        return
-    claim = _claim(caller, key, session_id, is_stream)
-    try:
-        yield claim
-    except BaseException:
-        # A claim that cannot be freed now expires by itself.
-        with suppress(AnyDatabaseError):
-            free(claim)
-        raise
-
-
-def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     now = timezone.now()
     waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
     # After the latest end of its call's hold, so that two claims never both charge.
@@ -94,7 +73,7 @@ def _claim(caller: Caller, key: Key, session_id: str, is_stream: bool) -> Claim:
     params = {
         # A claim from the future comes from a wrong clock, and may be taken over. A stored answer
         # may not: the request would be charged again.
-        "believed": db.time_param(latest_believed(now)),
+        "believed": db.time_param(now + HONEST_SKEW),
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
         "key": key.key,
@@ -143,7 +122,7 @@ def delete_expired(*, now: datetime) -> int:
 
     An answer from the future comes from a clock that ran ahead. It is replayed for a day from now.
     """
-    IdempotencyRecord.objects.filter(claimed_at__gt=latest_believed(now)).exclude(body=None).update(
+    IdempotencyRecord.objects.filter(claimed_at__gt=now + HONEST_SKEW).exclude(body=None).update(
         claimed_at=now, expires_at=now + REPLAYED_FOR
     )
     return IdempotencyRecord.objects.filter(expires_at__lte=now).delete()[0]

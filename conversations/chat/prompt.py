@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from channels.callers import ModelTerms
@@ -45,13 +46,41 @@ class PastTurn:
         return fitting_tokens(self.user) + fitting_tokens(self.assistant)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompt:
-    """The request to the model, with an upper bound and an estimate of its input tokens."""
+    """The request to a model.
+
+    Its tokens are counted when they are asked for. A reply at a flat price whose provider reports
+    its usage needs neither count.
+    """
 
     request: ChatRequest
-    most_input_tokens: int
-    estimated_input_tokens: int
+    model: ModelTerms
+
+    @cached_property
+    def most_input_tokens(self) -> int:
+        """An upper bound of the input tokens, for every tokenizer and chat template."""
+        messages, options = self.request.messages, self.request.options
+        if self.request.is_transparent:
+            shown = map(_without_images, messages)
+            most = self._image_tokens
+            most += sum(most_tokens(text) for message in shown for text in _json_of(message))
+            for text in _offered(options):
+                most += _MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS
+            most += sum(map(most_tokens, _json_of(_others(options))))
+        else:
+            most = sum(most_tokens(message["content"]) for message in messages)
+        return min(most, self.model.context_window_tokens)
+
+    @cached_property
+    def estimated_input_tokens(self) -> int:
+        """An estimate of the input tokens, to bill by if the provider reports none."""
+        texts = [*map(_text_of, self.request.messages), *_offered(self.request.options)]
+        return self._image_tokens + sum(map(estimate_tokens, texts))
+
+    @property
+    def _image_tokens(self) -> int:
+        return len(find_images(self.request.messages)) * self.model.image_tokens
 
     def with_room(self, max_output_tokens: int) -> Prompt:
         """Return the same prompt with less room for the answer."""
@@ -66,8 +95,6 @@ def room_for_answer(model: ModelTerms) -> int:
 def system_message(system_prompt: str, page: Page) -> str:
     """Return the channel's prompt, unchanged, followed by the page as JSON between tags."""
     data = {name: value for name, value in (("url", page.url), ("title", page.title)) if value}
-    if not data:
-        return system_prompt
     quoted = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     block = f"{_PAGE_INTRODUCTION}\n<page>\n{quoted}\n</page>"
     return f"{system_prompt}\n\n{block}" if system_prompt else block
@@ -77,7 +104,7 @@ def build_prompt(
     *,
     model: ModelTerms,
     system_prompt: str,
-    page: Page,
+    page: Page | None,
     latest_turns: Iterable[PastTurn],
     message: str,
 ) -> Prompt:
@@ -86,7 +113,7 @@ def build_prompt(
     `latest_turns` comes newest first, and is read only until a turn no longer fits.
     """
     room = room_for_answer(model)
-    system = system_message(system_prompt, page)
+    system = system_message(system_prompt, page) if page else system_prompt
     first: list[ChatMessage] = [{"role": "system", "content": system}] if system else []
     last: list[ChatMessage] = [{"role": "user", "content": message}]
     budget = model.context_window_tokens - room
@@ -98,14 +125,10 @@ def build_prompt(
             break
         turns.append(turn)
     messages = first + [part for turn in reversed(turns) for part in _as_messages(turn)] + last
-    most = sum(most_tokens(part["content"]) for part in messages)
-    return Prompt(
-        request=ChatRequest(
-            messages, room, hides_thinking=model.hides_thinking, turn_count=len(turns)
-        ),
-        most_input_tokens=min(most, model.context_window_tokens),
-        estimated_input_tokens=sum(estimate_tokens(part["content"]) for part in messages),
+    request = ChatRequest(
+        messages, room, hides_thinking=model.hides_thinking, turn_count=len(turns)
     )
+    return Prompt(request, model)
 
 
 def _as_messages(turn: PastTurn) -> list[ChatMessage]:
@@ -137,23 +160,13 @@ def build_stateless_prompt(
     """
     first: list[ChatMessage] = [{"role": "system", "content": system_prompt}]
     everything = [*(first if system_prompt else []), *messages]
-    texts = [_text_of(message) for message in everything]
-    offered = _json_of({name: options[name] for name in _SHOWN_OPTIONS if name in options})
-    image_tokens = len(find_images(messages)) * model.image_tokens
-    left = model.context_window_tokens - image_tokens
-    left -= sum(map(fitting_tokens, [*texts, *offered]))
+    left = model.context_window_tokens - len(find_images(messages)) * model.image_tokens
+    left -= sum(map(fitting_tokens, [*map(_text_of, everything), *_offered(options)]))
     if left < 1:
         return None
     room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
-    shown = map(_without_images, everything)
-    most = image_tokens + sum(most_tokens(text) for message in shown for text in _json_of(message))
-    most += sum(_MOST_TIMES_TOOLS * most_tokens(text) + _MOST_TOOL_WORDS for text in offered)
-    most += sum(map(most_tokens, _json_of(_others(options))))
-    return Prompt(
-        request=ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True),
-        most_input_tokens=min(most, model.context_window_tokens),
-        estimated_input_tokens=image_tokens + sum(map(estimate_tokens, [*texts, *offered])),
-    )
+    request = ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True)
+    return Prompt(request, model)
 
 
 def find_images(messages: Sequence[ChatMessage]) -> list[str]:
@@ -177,6 +190,11 @@ def _without_images(message: ChatMessage) -> ChatMessage:
 
 # The options that the model reads as well as the messages.
 _SHOWN_OPTIONS = ("tools", "response_format")
+
+
+def _offered(options: Mapping[str, Any]) -> list[str]:
+    """Return the JSON of these options in a list, or an empty list if there are none."""
+    return _json_of({name: options[name] for name in _SHOWN_OPTIONS if name in options})
 
 
 def _others(options: Mapping[str, Any]) -> dict[str, Any]:

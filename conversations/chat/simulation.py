@@ -21,13 +21,13 @@ REFUSALS = (
 )
 
 
-def read_simulation(caller: Caller, header: str | None) -> str:
+def read_simulation(caller: Caller, header: str) -> str:
     """Return how the provider should behave ('' for as usual), or raise the requested refusal.
 
     Only a test key can simulate. A live key's header is ignored. Raises InvalidRequest for an
     unknown word.
     """
-    if not header or not caller.is_test:
+    if not caller.is_test:
         return ""
     if header in PROVIDER_BEHAVIOURS:
         return header

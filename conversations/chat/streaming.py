@@ -13,18 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Generic, Protocol, TypeVar
 
 import orjson
 from django.db import connection
 
+from channels.callers import Caller
 from channels.providers.base import Delta
 from common.threads import Threads
-from conversations.chat.calls import Answering, Begun, Tell
+from conversations.chat.answer import Asked, Format, answer
+from conversations.chat.calls import Answer, Answering, Begun, Replay
 from server import slots
-
-T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 
 # Short enough for proxies that close silent connections. For this long after a call begins, a
 # failure is still answered with its own status. After that, comments keep the connection alive.
@@ -40,26 +38,36 @@ _BEFORE_THE_END = (Begun, Answering, *_PIECES)
 _threads = Threads()
 
 
-class Stream(Generic[T]):
-    """A running turn. Its items: the start, the provider, pieces, then its result or its error.
+# The items of a stream.
+Item = Begun | Answering | Delta | Answer | Replay | BaseException
+
+
+class Stream:
+    """A running turn. Its items: the start, the provider, pieces, then its answer or its error.
 
     The turn takes its own slot, and the request that starts it gives its slot back.
     """
 
-    def __init__(self, run: Callable[[Tell], T]) -> None:
-        self._items: SimpleQueue[Begun | Answering | Delta | T | BaseException] = SimpleQueue()
+    def __init__(self, caller: Caller, asked: Asked, *, request_id: str) -> None:
+        self._items: SimpleQueue[Item] = SimpleQueue()
         self._turn = threading.Lock()
         self._turn.acquire()  # released when the turn has ended
         context = contextvars.copy_context()
-        _threads.start(partial(context.run, self._work, run, slots.handed_over()))
+        work = partial(self._work, caller, asked, request_id, slots.handed_over())
+        _threads.start(partial(context.run, work))
 
     def _work(
-        self, run: Callable[[Tell], T], holding: Callable[[], AbstractContextManager[None]]
+        self,
+        caller: Caller,
+        asked: Asked,
+        request_id: str,
+        holding: Callable[[], AbstractContextManager[None]],
     ) -> None:
+        tell = self._items.put
         try:
             with holding():
-                result = run(self._items.put)
-            self._items.put(result)
+                told = answer(caller=caller, asked=asked, request_id=request_id, tell=tell)
+            self._items.put(told)
         except BaseException as error:  # noqa: BLE001  # handed to the reader, which raises it
             self._items.put(error)
         finally:
@@ -68,11 +76,11 @@ class Stream(Generic[T]):
             finally:
                 self._turn.release()
 
-    def next(self, timeout: float | None = None) -> Begun | Answering | Delta | T | BaseException:
+    def next(self, timeout: float | None = None) -> Item:
         """Return the next item, result or error. Raises queue.Empty after `timeout` seconds."""
         return self._items.get(timeout=timeout)
 
-    def next_ones(self, timeout: float) -> list[Begun | Answering | Delta | T | BaseException]:
+    def next_ones(self, timeout: float) -> list[Item]:
         """Return the next item and those already queued behind it. Raises as `next` does."""
         items = [self._items.get(timeout=timeout)]
         while len(items) < MOST_AT_ONCE and not self._items.empty():
@@ -85,22 +93,6 @@ class Stream(Generic[T]):
             pass
 
 
-class Format(Protocol[T_contra]):
-    """How an endpoint writes a stream. Each method returns complete events."""
-
-    def delta(self, delta: Delta) -> bytes:
-        """Return the events of a piece."""
-        ...
-
-    def end(self, result: T_contra) -> bytes:
-        """Return the events after the last piece."""
-        ...
-
-    def error(self, error: Exception) -> bytes:
-        """Return the events that end a stream that broke off."""
-        ...
-
-
 def event(name: str, data: bytes) -> bytes:
     """Return one event. `data` is JSON on one line."""
     return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
@@ -111,7 +103,7 @@ def delta(text: str) -> bytes:
     return event("delta", orjson.dumps({"text": text}))
 
 
-def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
+def frames(stream: Stream, form: Format) -> Iterator[bytes]:
     """Yield the events of a running stream as they arrive, and comments while none arrive.
 
     Ends with the result or one error. Closing the iterator early waits for the turn to end.
@@ -134,6 +126,7 @@ def frames(stream: Stream[T], form: Format[T]) -> Iterator[bytes]:
         elif isinstance(last, BaseException):
             raise last
         else:
+            assert isinstance(last, Answer), "a replay is no running stream"
             yield form.end(last)
     finally:
         stream.finish()

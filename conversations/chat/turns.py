@@ -1,4 +1,4 @@
-"""One turn at a time in each session: a lease on the session's row, and a queue of at most eight.
+"""One turn at a time in each session: its lease, its queue of at most eight, and what it reads.
 
 The lease is a number and an expiry on the session's row. One guarded statement takes it. During the
 provider call, the lease keeps no lock, transaction, or connection open, and the lease of a process
@@ -9,10 +9,11 @@ meantime can no longer store its text.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
@@ -25,9 +26,9 @@ from billing.admission import Opening
 from billing.contract import LOOKED
 from channels.callers import Caller
 from common import db
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 from common.db.steps import Row, Step
-from conversations.chat.history import MessageRow, latest_messages
+from conversations.chat.prompt import PastTurn
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
 from server import slots
@@ -35,6 +36,40 @@ from server import slots
 # A waiting request tries again after this long, with back-off up to the longer pause.
 FIRST_POLL_SECONDS = 0.03
 LONGEST_POLL_SECONDS = 0.25
+# How many turns are read with the lease. Enough for most sessions. More turns are read only while
+# they still fit.
+_TURNS_READ_AT_ONCE = 20
+
+
+class MessageRow(NamedTuple):
+    """The part of a message that the next prompt needs. All None if the session has no messages."""
+
+    position: int | None
+    content: str
+    input_tokens: int
+    output_tokens: int
+    # Whether the provider counted the tokens, and for the model that is asked now. If not, they say
+    # nothing about the turn's size.
+    is_counted: int
+
+
+def latest_messages(*, session: str, below: str) -> str:
+    """Return the SELECT of a session's newest messages below a position, both SQL expressions.
+
+    Its parameter `model` is the id of the model that will be asked. Positions have no gaps. The
+    lower bound keeps every query plan from reading more of a long session than needed.
+    """
+    return f"""
+SELECT position, content, input_tokens, output_tokens,
+       CASE WHEN is_estimated OR request_model <> %(model)s THEN 0 ELSE 1 END AS is_counted
+  FROM conversations_message
+ WHERE session_id = {session}
+   AND position < {below} AND position >= {below} - {2 * _TURNS_READ_AT_ONCE}
+ ORDER BY position DESC
+"""  # noqa: S608  # built from constants only
+
+
+_LATEST_MESSAGES = latest_messages(session="%(session)s", below="%(below)s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +129,11 @@ _NO_TICKET = 2**62
 def _last_lease(now: datetime) -> datetime:
     """Return the latest end of a lease that a correct clock can have set by now."""
     longest = max(settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE)
-    return latest_believed(now) + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
+    return now + HONEST_SKEW + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
 
 
 def _last_ticket(now: datetime) -> datetime:
-    return latest_believed(now) + _ticket_lifetime()
-
-
-def _ticket_lifetime() -> timedelta:
-    return timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
+    return now + HONEST_SKEW + timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
 
 
 def is_leased(now: datetime) -> Q:
@@ -131,7 +162,7 @@ def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | Non
 
 
 def read_turn(rows: Sequence[Row]) -> tuple[Turn, list[MessageRow]] | None:
-    """Return the opened turn, and the newest messages for selectors.latest_turns.
+    """Return the opened turn, and the newest messages for latest_turns.
 
     Returns None if another turn runs or is ahead in the queue, or if the conversation has expired.
     """
@@ -157,13 +188,12 @@ def close_expired(*, caller: Caller, session_id: str, now: datetime) -> bool:
     return bool(dead.update(closed_at=F("last_message_at") + lifetime, lease_expires_at=None))
 
 
-def attempts(*, caller: Caller, session_id: str) -> Generator[int | None, None, None]:
-    """Yield for each attempt to take the turn: this request's ticket in the queue, at first None.
+def tries(*, caller: Caller, session_id: str) -> Generator[int, None, None]:
+    """Queue for the turn. Yield this request's ticket each time it may try to take the turn.
 
-    Waits between attempts, and holds neither a connection nor a slot meanwhile. Closing it leaves
+    Waits before each try, and holds neither a connection nor a slot meanwhile. Closing it leaves
     the queue. Raises SessionBusy if eight requests wait already, or after 30 seconds.
     """
-    yield None
     ticket = _queue(caller=caller, session_id=session_id)
     give_up_at = time.monotonic() + settings.SESSION_WAIT_SECONDS
     pause = FIRST_POLL_SECONDS
@@ -200,7 +230,8 @@ def _queue(*, caller: Caller, session_id: str) -> int:
     WaitingTurn.objects.filter(has_gone(now), session=session).delete()
     if WaitingTurn.objects.filter(session=session).count() >= settings.SESSION_MAX_WAITING:
         raise SessionBusy
-    return WaitingTurn.objects.create(session=session, expires_at=now + _ticket_lifetime()).pk
+    expires_at = _last_ticket(now) - HONEST_SKEW
+    return WaitingTurn.objects.create(session=session, expires_at=expires_at).pk
 
 
 _GIVE_UP_TURN = """
@@ -226,3 +257,60 @@ def is_kept(turn: Turn) -> bool:
     return ChatSession.objects.filter(
         id=turn.session_pk, lease_number=turn.lease_number, closed_at=None
     ).exists()
+
+
+# --- What was said before -------------------------------------------------------------------------
+
+_FIND_OPEN_SESSION = """
+SELECT id, message_count FROM conversations_chatsession
+ WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND session_id = %(session_id)s
+   AND closed_at IS NULL AND last_message_at > %(dead_since)s
+"""
+
+
+def find_open_session(*, caller: Caller, session_id: str, now: datetime) -> tuple[int, int] | None:
+    """Return the primary key and message count of the live session, or None if there is none."""
+    params = {
+        "channel": caller.channel_id.hex,
+        "is_test": caller.is_test,
+        "session_id": session_id,
+        "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
+    }
+    row = db.fetch_row(_FIND_OPEN_SESSION, params)
+    return (row[0], row[1]) if row else None
+
+
+def latest_turns(
+    newest: Sequence[MessageRow], *, session_pk: int, message_count: int, model_id: str
+) -> Iterator[PastTurn]:
+    """Yield a session's turns, newest first, reading more only as they are asked for.
+
+    `newest` are the messages that were read with the lease. They are read again if they are older
+    than the lease, which happens if it waited for another turn to end. Messages are stored in
+    pairs, so positions are even for users and odd for the assistant.
+    """
+    below = message_count
+    rows = newest if newest and newest[0].position == message_count - 1 else ()
+    while below > 0:
+        if not rows:
+            params = {"model": model_id, "session": session_pk, "below": below}
+            rows = [MessageRow(*row) for row in db.fetch_rows(_LATEST_MESSAGES, params)]
+        for index in range(0, len(rows) - 1, 2):
+            assistant, user, earlier = rows[index], rows[index + 1], rows[index + 2 : index + 3]
+            yield PastTurn(user.content, assistant.content, _size_of_turn(assistant, earlier))
+        below -= len(rows) or below
+        rows = ()
+
+
+def _size_of_turn(reply: MessageRow, earlier: Sequence[MessageRow]) -> int | None:
+    """Return the tokens that a turn adds to the window, or None if the provider did not count them.
+
+    They are the prompt and reply of this turn, minus those of the turn before. This is exact as
+    long as every turn was still sent, the model is the same, and the provider counted both.
+    """
+    if not earlier:
+        return None
+    before = earlier[0]
+    size = reply.input_tokens + reply.output_tokens - before.input_tokens - before.output_tokens
+    is_known = reply.is_counted and before.is_counted and size > reply.output_tokens
+    return size if is_known else None

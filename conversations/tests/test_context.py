@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from channels.tests.factories import Site, make_site
-from conversations.chat import history
-from conversations.chat.prompt import Page, PastTurn, Prompt, build_prompt
+from conversations.chat.prompt import PastTurn, Prompt, build_prompt
+from conversations.chat.turns import MessageRow, latest_turns
 from conversations.models import ChatSession
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
@@ -72,7 +72,7 @@ def build(turns: list[PastTurn], site: Site) -> Prompt:
     return build_prompt(
         model=site.caller().model,
         system_prompt="p",
-        page=Page(),
+        page=None,
         latest_turns=turns,
         message="m",
     )
@@ -118,10 +118,10 @@ def test_messages_older_than_the_lease_are_read_anew(
         assert api.chat(f"Question {number}").status_code == 200
     session = ChatSession.objects.get()
     newest = [
-        history.MessageRow(position, "stale", 1, 1, 1)
+        MessageRow(position, "stale", 1, 1, 1)
         for position in reversed(range(session.message_count - 2))
     ]
-    turns = history.latest_turns(
+    turns = latest_turns(
         newest,
         session_pk=session.pk,
         message_count=session.message_count,

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from channels import api_keys
-from channels.key_format import checksum, generate_key
+from channels.authentication import checksum, generate_key
 from channels.models import ApiKey
 from channels.tests.factories import Site, make_site
 from conversations.models import Message
@@ -430,7 +430,7 @@ def test_a_lost_database_is_503_and_never_a_key_problem(
     def lost(*args: Any) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr("common.db._ask", lost)
+    monkeypatch.setattr("common.db.fetch_rows", lost)
     assert_error(api.chat(), 503, "overloaded")
     assert_error(api.get("/api/key"), 503, "overloaded")
 

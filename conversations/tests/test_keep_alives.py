@@ -191,7 +191,7 @@ def test_who_hangs_up_during_comments_leaves_a_finished_paid_answer(
 ) -> None:
     finish = streaming.Stream.finish
 
-    def go_on_and_finish(running: streaming.Stream[Any]) -> None:
+    def go_on_and_finish(running: streaming.Stream) -> None:
         go_on.set()
         finish(running)
 

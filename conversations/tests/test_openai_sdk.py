@@ -12,7 +12,7 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import BaseModel
 
-from channels.key_format import generate_key
+from channels.authentication import generate_key
 from channels.tests.factories import Site
 from conversations.tests.test_openai import CALL, MODEL, assert_books_agree
 from tests.support.fake_provider import FakeProvider, reply

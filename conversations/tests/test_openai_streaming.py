@@ -156,7 +156,7 @@ def test_a_caller_who_hangs_up_pays_for_the_whole_answer(
     go_on = threading.Event()
     finish = streaming.Stream.finish
 
-    def go_on_and_finish(running: streaming.Stream[Any]) -> None:
+    def go_on_and_finish(running: streaming.Stream) -> None:
         go_on.set()
         finish(running)
 

@@ -10,8 +10,8 @@ import pytest
 from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion
 from channels.providers.faults import Sent
+from channels.providers.openai_compatible import read_plain
 from channels.providers.openai_stream import read_whole
-from channels.providers.plain import read_plain
 from conversations.tests.recorded import SHAPES
 
 REQUESTS = {

@@ -14,7 +14,8 @@ from channels.errors import ProviderError
 from channels.providers.base import Completion, Delta
 from channels.tests.factories import Site, make_site
 from conversations.chat import streaming
-from conversations.chat.calls import Tell
+from conversations.chat.answer import Asked
+from conversations.chat.calls import Answer, Tell
 from conversations.models import Message
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
@@ -117,7 +118,7 @@ def test_a_caller_who_hangs_up_leaves_a_finished_paid_turn(
     go_on = threading.Event()
     finish = streaming.Stream.finish
 
-    def go_on_and_finish(running: streaming.Stream[Any]) -> None:
+    def go_on_and_finish(running: streaming.Stream) -> None:
         go_on.set()
         finish(running)
 
@@ -171,25 +172,30 @@ class Plain:
     def delta(self, delta: Delta) -> bytes:
         return str(delta).encode()
 
-    def end(self, result: bytes) -> bytes:
-        return result
+    def end(self, answer: Answer) -> bytes:
+        return answer.body
 
     def error(self, error: Exception) -> bytes:
         return b"error"
 
 
-def test_pieces_that_wait_already_leave_together_and_none_waits_for_others() -> None:
+def test_pieces_that_wait_already_leave_together_and_none_waits_for_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told, going_on = threading.Event(), threading.Event()
+    answered = object.__new__(Answer)
+    answered.body = b"end"
 
-    def run(tell: Tell) -> bytes:
+    def answer(*, tell: Tell, **asked: Any) -> Answer:
         for piece in ("a", "b", "c"):
             tell(piece)
         told.set()
         assert going_on.wait(60)
         tell("d")
-        return b"end"
+        return answered
 
-    stream = streaming.Stream(run)
+    monkeypatch.setattr(streaming, "answer", answer)
+    stream = streaming.Stream(site.caller(), Asked(), request_id="")
     assert told.wait(60)
     events = streaming.frames(stream, Plain())
     assert next(events) == b"abc"

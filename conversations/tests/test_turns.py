@@ -16,7 +16,7 @@ from billing.errors import CreditsExhausted
 from billing.models import CreditAccount, DailyUsage, Hold
 from billing.tests.test_settlement import differences
 from channels.tests.factories import Site, make_site, set_prices
-from conversations.chat import history
+from conversations.chat import turns
 from conversations.models import ChatSession, WaitingTurn
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
@@ -185,8 +185,8 @@ def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
     api = ApiClient(make_site().api_key)
     assert api.chat().status_code == 200
     looked = iter([None])
-    find = history.find_open_session
-    monkeypatch.setattr(history, "find_open_session", lambda **asked: next(looked, find(**asked)))
+    find = turns.find_open_session
+    monkeypatch.setattr(turns, "find_open_session", lambda **asked: next(looked, find(**asked)))
     assert api.chat().status_code == 200
     assert len(provider.prompts[1]) == 3
     assert sorted(Hold.objects.values_list("state", flat=True)) == [
@@ -228,7 +228,7 @@ def test_what_fails_after_the_turn_was_taken_gives_it_back(
         raise OperationalError("server closed the connection")
 
     with monkeypatch.context() as patch:
-        patch.setattr("conversations.chat.answer.build_prompt", lost)
+        patch.setattr("conversations.chat.message.build_prompt", lost)
         assert api.chat().json()["code"] == "overloaded"
     assert ChatSession.objects.get().lease_expires_at is None
     assert Hold.objects.get().state == "released"

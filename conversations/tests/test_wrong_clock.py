@@ -134,7 +134,7 @@ def test_a_lost_claim_of_an_idempotency_key_is_taken_over(
 ) -> None:
     site = make_site()
     key = idempotency.Key("once", "another body")
-    idempotency._claim(site.caller(), key, "s1", is_stream=False)
+    idempotency.claim(site.caller(), key, session_id="s1", is_stream=False)
     set_right(ahead)
     response = ApiClient(site.api_key).chat(headers={"Idempotency-Key": "once"})
     assert response.status_code == 200

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from billing.models import LedgerEntry
 from channels.callers import Caller
 from channels.providers.base import Usage
+from channels.providers.usage import describe_usage
 from common import db
 from common.money import format_credits
 from conversations.models import Message
@@ -80,27 +81,13 @@ def _describe_receipt(message: Message) -> dict[str, Any]:
         "created_at": message.created_at.isoformat().replace("+00:00", "Z"),
         "model": message.request_model,
         "provider": message.provider_name,
-        "usage": describe_tokens(usage) | {"estimated": message.is_estimated},
+        "usage": describe_usage(usage) | {"estimated": message.is_estimated},
         "price": price,
         "credits": {
             "charged": format_credits(message.charged_microcredits),
             "balance_after": (format_credits(entry.balance_after_microcredits) if entry else None),
         },
     }
-
-
-def describe_tokens(usage: Usage) -> dict[str, Any]:
-    """Return the tokens of a call as callers see them. Has details if the provider reported any."""
-    counts: dict[str, Any] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-    if usage.cached_input_tokens is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
-    if usage.reasoning_tokens is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return counts
 
 
 _COLUMNS = (

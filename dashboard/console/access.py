@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from channels.audit import Actor
 from channels.models import Account, Channel, Membership, User
-from common.clock import latest_believed
+from common.clock import HONEST_SKEW
 from common.floods import client_address
 from dashboard.login.pending import ACCOUNT_SESSION_KEY
 
@@ -245,7 +245,7 @@ def _view_ends_at(session: SessionBase) -> datetime:
 def _is_view_over(session: SessionBase) -> bool:
     """Return whether the time is up, or the start is later than any correct clock could write."""
     now = timezone.now()
-    return not now < _view_ends_at(session) <= latest_believed(now) + STAFF_VIEW_LASTS
+    return not now < _view_ends_at(session) <= now + HONEST_SKEW + STAFF_VIEW_LASTS
 
 
 def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | None:

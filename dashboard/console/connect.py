@@ -21,9 +21,10 @@ from common.api.rendering import error_body
 from common.errors import InvalidApiKey
 from common.logs import request_id_var
 from common.pages.requests import post_only
-from conversations.api import serializers
+from conversations.chat import answer
+from conversations.chat.calls import Answer
 from dashboard.console.access import Member, Role, channel_page
-from dashboard.console.asking import EXPECTED_ERRORS, admit, answering
+from dashboard.console.asking import EXPECTED_ERRORS, admit
 from dashboard.console.keys import get_key
 from dashboard.console.pages import render_page
 from dashboard.public_address import site_url
@@ -109,11 +110,11 @@ def _caller_with(key: ApiKey) -> Caller:
 
 def _call(request: HttpRequest, member: Member, caller: Caller) -> dict[str, Any]:
     session_id = f"key-test-{member.user.pk}-{secrets.token_hex(4)}"
-    incoming = admit(request, caller, message=TEST_MESSAGE, session_id=session_id, is_stream=False)
-    outcome = answering(caller, incoming)(None)
-    answer: dict[str, Any] = orjson.loads(outcome.body)
-    provider = serializers.answer_headers(outcome).get("X-Gateway-Provider", "")
-    return answer | {"status": 200, "provider": provider}
+    asked = admit(request, caller, message=TEST_MESSAGE, session_id=session_id, is_stream=False)
+    answered = answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
+    assert isinstance(answered, Answer), "without an Idempotency-Key nothing is replayed"
+    body: dict[str, Any] = orjson.loads(answered.body)
+    return body | {"status": 200, "provider": answered.provider_name}
 
 
 urlpatterns = [

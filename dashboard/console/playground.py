@@ -21,10 +21,9 @@ from common.api.errors import error_response
 from common.errors import InvalidRequest
 from common.pages.requests import post_only
 from conversations.api.streams import stream_answer
-from conversations.api.views import ChatEvents, replay_events
 from conversations.chat import streaming
 from dashboard.console.access import Member, Role, channel_page
-from dashboard.console.asking import EXPECTED_ERRORS, admit, answering
+from dashboard.console.asking import EXPECTED_ERRORS, admit
 from dashboard.console.pages import render_page
 from dashboard.public_address import site_url
 from dashboard.reference import snippets
@@ -93,7 +92,7 @@ def _stream(
 ) -> StreamingHttpResponse:
     if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
         raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters or digits."})
-    incoming = admit(
+    asked = admit(
         request,
         caller,
         message=request.POST.get("message", ""),
@@ -101,9 +100,7 @@ def _stream(
         is_stream=True,
         simulate=request.POST.get("simulate", ""),
     )
-    response = stream_answer(
-        answering(caller, incoming), form=lambda begun: ChatEvents(caller), replay=replay_events
-    )
+    response = stream_answer(caller, asked)
     assert isinstance(response, StreamingHttpResponse), "what fails is raised"
     first = streaming.event("request", orjson.dumps({"curl": curl}))
     response.streaming_content = _events(first, iter(response))

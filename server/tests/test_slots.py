@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from queue import Queue
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from server import slots as slots_module
 from server.slots import (
     PAGE_BODY_BYTES,
     CallGate,
-    Lane,
-    Lanes,
     Places,
     Slots,
     close,
@@ -178,6 +175,7 @@ class Line:
 @pytest.fixture
 def line(monkeypatch: Any) -> Iterator[Line]:
     monkeypatch.setattr(slots_module, "LANE_WAIT_SECONDS", LATE)
+    monkeypatch.setattr(slots_module, "LANES", 2)
     made = Line()
     yield made
     made.going.set()
@@ -187,7 +185,7 @@ def line(monkeypatch: Any) -> Iterator[Line]:
     assert made.slots._lanes.taken == made.slots._places.taken == 0
 
 
-def test_two_requests_of_the_api_are_worked_on_and_the_next_one_waits(line: Line) -> None:
+def test_as_many_requests_as_lanes_are_worked_on_and_the_next_one_waits(line: Line) -> None:
     line.send("/api/a", "/api/b")
     assert {line.next_inside(), line.next_inside()} == {"/api/a", "/api/b"}
     line.send("/api/c")
@@ -248,60 +246,8 @@ def test_a_slot_is_handed_over_to_the_thread_that_does_the_work() -> None:
     assert slots._places.taken == 0
 
 
-@pytest.fixture
-def stopped_clocks(monkeypatch: Any) -> None:
-    """Clocks under which a measured stay takes exactly as long as the test says."""
-    stopped = SimpleNamespace(perf_counter=lambda: 100.0, thread_time=lambda: 100.0)
-    monkeypatch.setattr(slots_module, "time", stopped)
-
-
-def measure(lanes: Lanes, *, seconds: float, cpu_seconds: float) -> None:
-    """Measure a stay as if it had taken this long."""
-    lanes.measure(Lane(100.0 - seconds, 100.0 - cpu_seconds))
-
-
-@pytest.mark.usefixtures("stopped_clocks")
-def test_there_are_as_many_lanes_as_keep_the_interpreter_busy() -> None:
-    lanes = Lanes(64)
-    assert lanes.count == 2
-    for _ in range(1000):
-        measure(lanes, seconds=1.0, cpu_seconds=0.1)
-    assert lanes.count in (9, 10)
-    for _ in range(100):
-        measure(lanes, seconds=0.1, cpu_seconds=0.1)
-    assert lanes.count == 2
-
-
-@pytest.mark.parametrize("stays_of_a_message", [1, 2, 3])
-def test_every_kind_of_stay_is_measured(stays_of_a_message: int) -> None:
-    lanes = Lanes(64)
-    measured = set()
-    for number in range(30):
-        if lanes.enter_soon() is not None:
-            measured.add(number % stays_of_a_message)
-        lanes.leave()
-    assert measured == set(range(stays_of_a_message))
-
-
-@pytest.mark.usefixtures("stopped_clocks")
-def test_what_most_requests_lose_to_each_other_makes_for_no_lanes() -> None:
-    lanes = Lanes(64)
-    for number in range(3000):
-        measure(lanes, seconds=0.3 if number % 5 == 0 else 2.0, cpu_seconds=0.1)
-    assert lanes.count in (2, 3)
-
-
-@pytest.mark.parametrize("most", [1, 2, 5])
-@pytest.mark.usefixtures("stopped_clocks")
-def test_there_are_no_more_lanes_than_slots_and_never_less_than_two(most: int) -> None:
-    lanes = Lanes(most)
-    for _ in range(1000):
-        measure(lanes, seconds=1.0, cpu_seconds=0.01)
-    assert lanes.count == max(most, 2)
-
-
-def test_new_lanes_are_for_those_who_wait_first() -> None:
-    lanes = Lanes(64)
+def test_a_free_place_is_for_the_one_who_waits_first() -> None:
+    lanes = Places(2)
     came: list[int] = []
 
     def work(number: int) -> None:
@@ -508,7 +454,7 @@ def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatc
     assert started.headers["Retry-After"]
     read = slow_clients.slots.bodies.read
     other = environ_of("/api/x", body=b"abc", CONTENT_LENGTH="3")
-    assert read(other, 3, owner="another", answer_late=lambda: None) == b"abc"
+    assert read(other, 3, owner="another") == b"abc"
     slow_clients.leave()
     assert not slow_clients.slots.bodies._by_owner
 

@@ -15,6 +15,7 @@ class FakeProvider:
     """Answers from a script; without one it says “Reply n”. Records every prompt."""
 
     provider_name = "fake"
+    is_free = False
     provider_model = "fake-model"
     traits: Traits = PLAIN
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from channels import key_format
+from channels import authentication
 
 # Contract: digits 0-9A-Za-z, most significant first, padded with 0.
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -34,27 +34,27 @@ def expected_checksum(body: str) -> str:
 def test_the_checksum_of_a_hand_computed_example() -> None:
     # CRC-32 of "123456789" is CBF43926, the check value of its definition: 3,421,780,262
     #   = 3 * 62^5 + 45 * 62^4 + 35 * 62^3 + 27 * 62^2 + 22 * 62 + 14 -> 3 j Z R M E
-    assert key_format.checksum("123456789") == expected_checksum("123456789") == "3jZRME"
+    assert authentication.checksum("123456789") == expected_checksum("123456789") == "3jZRME"
 
 
 def test_a_small_checksum_is_padded_with_zeros() -> None:
-    assert key_format.checksum("") == expected_checksum("") == "000000"
+    assert authentication.checksum("") == expected_checksum("") == "000000"
 
 
 @pytest.mark.parametrize("is_test", [False, True])
 def test_a_new_key_has_the_shape_of_the_contract(is_test: bool) -> None:
     prefix = "amgai_test_" if is_test else "amgai_"
     for _ in range(200):
-        key = key_format.generate_key(is_test=is_test)
+        key = authentication.generate_key(is_test=is_test)
         tail = key.removeprefix(prefix)
         assert (len(tail), len(key)) == (42, len(prefix) + 42)
         assert set(tail) <= set(DIGITS)
         assert key[-6:] == expected_checksum(key[:-6])
-        assert key_format.is_well_formed(key)
+        assert authentication.is_well_formed(key)
 
 
 def test_new_keys_differ_and_use_the_whole_alphabet() -> None:
-    made = [key_format.generate_key(is_test=False) for _ in range(5000)]
+    made = [authentication.generate_key(is_test=False) for _ in range(5000)]
     assert len(set(made)) == len(made)
     for position in range(6, 42):
         assert {key[position] for key in made} == set(DIGITS)
@@ -65,22 +65,22 @@ def test_any_body_with_its_checksum_is_well_formed() -> None:
     for prefix in ("amgai_", "amgai_test_"):
         for _ in range(2000):
             body = prefix + "".join(chance.choices(DIGITS, k=36))
-            assert key_format.is_well_formed(body + expected_checksum(body))
+            assert authentication.is_well_formed(body + expected_checksum(body))
 
 
 def test_every_single_change_of_a_character_is_noticed() -> None:
-    key = key_format.generate_key(is_test=False)
+    key = authentication.generate_key(is_test=False)
     others = DIGITS + "_- é\x00/+="
     for position, present in enumerate(key):
         for other in others.replace(present, ""):
-            assert not key_format.is_well_formed(key[:position] + other + key[position + 1 :])
+            assert not authentication.is_well_formed(key[:position] + other + key[position + 1 :])
 
 
 def malformed_keys(chance: random.Random) -> Iterator[str]:
     """Yield keys that are almost valid, and some that are far from it."""
     printable = string.printable + "éß中\u2028\udc80"
     while True:
-        good = key_format.generate_key(is_test=chance.random() < 0.5)
+        good = authentication.generate_key(is_test=chance.random() < 0.5)
         first, second = sorted(chance.sample(range(len(good)), 2))
         yield good[:first] + chance.choice(DIGITS) + good[first:]
         yield good[:first] + good[first + 1 :]
@@ -102,7 +102,7 @@ def test_malformed_keys_are_refused() -> None:
     accepted = []
     for _ in range(MALFORMED):
         key = next(source)
-        if key_format.is_well_formed(key):
+        if authentication.is_well_formed(key):
             accepted.append(key)
     # Some mutations change nothing, such as swapping two equal characters, so some keys stay valid.
     # The second implementation must accept these too.
@@ -116,24 +116,27 @@ def test_malformed_keys_are_refused() -> None:
 
 @pytest.mark.parametrize("key", ["", "amgai_", "amgai_test_", "_", "0" * 42, "0" * 48])
 def test_fragments_are_refused(key: str) -> None:
-    assert not key_format.is_well_formed(key)
+    assert not authentication.is_well_formed(key)
 
 
 def test_a_test_key_is_not_a_live_key_with_another_prefix() -> None:
-    tail = key_format.generate_key(is_test=True).removeprefix("amgai_test_")
-    assert not key_format.is_well_formed("amgai_" + tail)
+    tail = authentication.generate_key(is_test=True).removeprefix("amgai_test_")
+    assert not authentication.is_well_formed("amgai_" + tail)
 
 
 def test_the_prefix_is_a_setting(settings: Settings) -> None:
-    old = key_format.generate_key(is_test=False)
+    old = authentication.generate_key(is_test=False)
     settings.API_KEY_PREFIX = "acme-"
-    live, test = key_format.generate_key(is_test=False), key_format.generate_key(is_test=True)
+    live, test = (
+        authentication.generate_key(is_test=False),
+        authentication.generate_key(is_test=True),
+    )
     assert live.startswith("acme-")
     assert test.startswith("acme-test_")
-    assert (key_format.key_prefix(is_test=False), key_format.key_prefix(is_test=True)) == (
+    assert (authentication.key_prefix(is_test=False), authentication.key_prefix(is_test=True)) == (
         "acme-",
         "acme-test_",
     )
-    assert key_format.is_well_formed(live)
-    assert key_format.is_well_formed(test)
-    assert not key_format.is_well_formed(old)
+    assert authentication.is_well_formed(live)
+    assert authentication.is_well_formed(test)
+    assert not authentication.is_well_formed(old)

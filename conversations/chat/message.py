@@ -1,0 +1,158 @@
+"""A visitor's message in a session: takes the session's turn, and builds the prompt from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import Error as AnyDatabaseError
+from django.utils import timezone
+
+from billing import admission
+from channels import routes
+from channels.callers import Caller
+from common import db
+from common.ids import uuid7
+from conversations.chat import calls, turns
+from conversations.chat.answer import Asked
+from conversations.chat.calls import HeldCall
+from conversations.chat.prompt import Page, Prompt, build_prompt
+from conversations.chat.turns import MessageRow, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming(Asked):
+    """A visitor's validated message: trimmed text, and the title of the page."""
+
+    message: str
+    page_title: str = ""
+
+    def admit(self, caller: Caller, request_id: str) -> HeldCall:
+        """Wait for the session's turn, and take it with a message of the quota and the credits.
+
+        Raises SessionBusy, DailyQuotaReached, SpendCapReached, or CreditsExhausted.
+        """
+        call = _try_to_admit(caller, self, request_id, None)
+        if call is not None:
+            return call
+        with closing(turns.tries(caller=caller, session_id=self.session_id)) as tries:
+            while call is None:
+                call = _try_to_admit(caller, self, request_id, next(tries))
+        return call
+
+
+def _try_to_admit(
+    caller: Caller, incoming: Incoming, request_id: str, ticket: int | None
+) -> HeldCall | None:
+    """Take turn, quota, and credits, or none of them. Returns them with the prompt and the routes.
+
+    Takes them in one statement, which also reads the session's newest messages. Returns None if
+    another turn runs or is ahead in the queue. Raises DailyQuotaReached, SpendCapReached, or
+    CreditsExhausted.
+    """
+    now = timezone.now()
+    session_id = incoming.session_id
+    saved = None
+    if caller.has_fixed_answers and not incoming.simulate:
+        saved = routes.find_fixed_answer(caller, incoming.message)
+    clients = [saved] if saved else routes.list_routes(caller, simulate=incoming.simulate)
+    is_free = caller.is_test or any(client.is_free for client in clients)
+    foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
+    price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
+    placement = admission.try_hold(
+        caller=caller,
+        amount_microcredits=price,
+        now=now,
+        # The end of both hold and lease, so a turn that cannot be charged cannot be stored either.
+        expires_at=calls.hold_until(now, caller.model, is_stream=incoming.is_stream),
+        request_id=request_id,
+        opening=turns.opening(caller=caller, session_id=session_id, now=now, ticket=ticket),
+    )
+    opened = turns.read_turn(placement.opened)
+    if placement.refusal:
+        if opened:  # the limit was reached at this very moment
+            turns.give_up_turn(opened[0])
+        raise placement.refusal
+    if placement.hold is None or opened is None:
+        was_expired = turns.close_expired(caller=caller, session_id=session_id, now=now)
+        return _try_to_admit(caller, incoming, request_id, ticket) if was_expired else None
+    (turn, newest), hold = opened, placement.hold
+    try:
+        if foreseen is None:
+            prompt = _build_prompt(caller, incoming, turn.session_pk, turn.message_count, newest)
+        elif foreseen.is_still_so(turn):
+            prompt = foreseen.prompt
+        else:  # another turn ran between the read and ours
+            calls.give_back(caller, hold, turn)
+            return None
+    except BaseException as error:
+        with suppress(AnyDatabaseError):  # then both expire by themselves
+            calls.give_back(caller, hold, turn, error)
+        raise
+    messages = {
+        "session": turn.session_pk,
+        "lease_number": turn.lease_number,
+        "position": turn.message_count,
+        "user_message": db.uuid_param(uuid7()),
+        "user_text": incoming.message,
+        "page_url": incoming.page_url,
+        "page_title": incoming.page_title,
+        "admitted_at": db.time_param(now),
+    }
+    return HeldCall(caller, hold, prompt, clients, now, saved is not None, turn, messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A prompt and the most it can cost, valid while the conversation has not changed since."""
+
+    session_pk: int
+    message_count: int
+    prompt: Prompt
+    highest_price: int
+
+    def is_still_so(self, turn: Turn) -> bool:
+        """Return whether the turn found the same conversation.
+
+        Every session without messages counts as the same.
+        """
+        if not self.message_count:
+            return not turn.message_count
+        return (self.session_pk, self.message_count) == (turn.session_pk, turn.message_count)
+
+
+def _foresee(caller: Caller, incoming: Incoming, now: datetime) -> Foreseen:
+    """Return the prompt and the most it can cost, before the turn is taken.
+
+    Needed if tokens have a price: the hold that comes with the turn must cover the prompt.
+    """
+    session = turns.find_open_session(caller=caller, session_id=incoming.session_id, now=now)
+    session_pk, message_count = session or (0, 0)
+    prompt = _build_prompt(caller, incoming, session_pk, message_count, ())
+    prompt = calls.within_means(caller, prompt, now=now)
+    return Foreseen(session_pk, message_count, prompt, calls.highest_price(caller, prompt))
+
+
+def _build_prompt(
+    caller: Caller,
+    incoming: Incoming,
+    session_pk: int,
+    message_count: int,
+    newest: Sequence[MessageRow],
+) -> Prompt:
+    has_page = incoming.page_url or incoming.page_title
+    page = Page(incoming.page_url, incoming.page_title) if has_page else None
+    return build_prompt(
+        model=caller.model,
+        system_prompt=caller.system_prompt,
+        page=page,
+        latest_turns=turns.latest_turns(
+            newest,
+            session_pk=session_pk,
+            message_count=message_count,
+            model_id=caller.model.model_id,
+        ),
+        message=incoming.message,
+    )

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from channels import catalogue
+from channels import catalogue, model_ends
 from channels.authentication import caller_of
 from channels.callers import Caller, ModelTerms
 from channels.permissions import ChannelIsEnabled
@@ -112,7 +113,7 @@ class ModelsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         models = catalogue.list_terms(caller=caller_of(request))
-        return Response({"object": "list", "data": [_describe(model) for model in models]})
+        return Response({"object": "list", "data": _describe(models)})
 
 
 class ModelView(ApiView):
@@ -141,16 +142,22 @@ class ModelView(ApiView):
         )
         if terms is None:
             raise ModelNotFound(model_id)
-        return Response(_describe(terms))
+        return Response(_describe([terms])[0])
 
 
-def _describe(model: ModelTerms) -> dict[str, Any]:
-    return {
-        "id": model.model_id,
-        "object": "model",
-        "created": 0,
-        "owned_by": "gateway",
-        "context_window": model.context_window_tokens,
-        "max_output_tokens": model.max_output_tokens,
-        "takes_images": model.image_tokens > 0,
-    }
+def _describe(models: list[ModelTerms]) -> list[dict[str, Any]]:
+    today = timezone.now().date()
+    ends = model_ends.list_announced([model.model_id for model in models], today=today)
+    return [
+        {
+            "id": model.model_id,
+            "object": "model",
+            "created": 0,
+            "owned_by": "gateway",
+            "context_window": model.context_window_tokens,
+            "max_output_tokens": model.max_output_tokens,
+            "takes_images": model.image_tokens > 0,
+            **(ends.get(model.model_id) or model_ends.describe_end(None, today=today)),
+        }
+        for model in models
+    ]

@@ -46,7 +46,8 @@ HARMLESS = {
     "which account one works in, or one's first": "console:switch_account console:create_account "
     "console:no_account",
     "pages and settings of a member, without keys": "console:index console:search console:channel "
-    "console:save_channel console:switch_channel console:keys console:note_key_copied "
+    "console:save_channel console:move_model_back console:switch_channel console:keys "
+    "console:note_key_copied "
     "console:prompt console:prompt_version console:save_prompt console:restore_prompt "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import datetime
 
@@ -114,13 +115,16 @@ def move_back(*, move: ModelMove, actor: Actor) -> None:
         raise ChannelChanged
 
 
-def move_all_back(*, model: LanguageModel, actor: Actor) -> tuple[int, int]:
+def move_all_back(*, model: LanguageModel, actor: Actor, deadline: float) -> tuple[int, int]:
     """Put every channel back that the gateway moved away from a model, each on its own.
 
-    Returns how many went back, and how many their plan does not allow back.
+    Stops at `deadline`, a time.monotonic() value; what is left can be moved back by another call.
+    Returns how many went back, and how many stay because their plan does not allow the model.
     """
     moved = kept = 0
     for move in list_moves(model):
+        if time.monotonic() >= deadline:
+            break
         try:
             move_back(move=move, actor=actor)
         except (UnknownChannel, ChannelChanged):

@@ -74,6 +74,10 @@ app.conf.update(
             "task": "gateway.tasks.clear_log_ins",
             "schedule": crontab(hour=3, minute=37),
         },
+        "fetch model lists": {
+            "task": "channels.tasks.fetch_model_lists",
+            "schedule": crontab(hour=4, minute=17),
+        },
         "roll up usage": {"task": "conversations.tasks.roll_up_usage", "schedule": 600.0},
         "correct rollups": {
             "task": "conversations.tasks.mend_rollups",

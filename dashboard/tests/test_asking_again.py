@@ -60,7 +60,9 @@ HARMLESS = {
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
-    "admin:ask_workers admin:channels_route_try_it admin:test_environment",
+    "admin:ask_workers admin:channels_route_try_it admin:test_environment "
+    "admin:model_lists admin:fetch_model_lists",
+    "puts channels back where they were, which owners can undo": "admin:move_models_back",
     "booked with a reason and a preview, in the books for good": "admin:credits_desk "
     "admin:credits_booked",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "

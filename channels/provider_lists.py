@@ -28,7 +28,7 @@ NO_TIME = "no_time"
 LISTED, MISSING, UNKNOWN = "listed", "missing", "unknown"
 
 _WORDS = {
-    NO_TIME: "Not asked: the lists before it took all the time. Fetch it alone.",
+    NO_TIME: "The lists before it took all the time. Fetch this one alone.",
     "status_404": "The provider gives no list of its models.",
     "status_405": "The provider gives no list of its models.",
     "status_501": "The provider gives no list of its models.",

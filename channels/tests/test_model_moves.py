@@ -181,6 +181,24 @@ def test_all_channels_of_a_model_go_back_but_those_that_may_not(site: Site, stra
     assert move_all_back() == (0, 1)
 
 
+def press_move_back(move: ModelMove, _: int) -> bool:
+    try:
+        model_moves.move_back(move=move, actor=COMMAND_LINE)
+    except ChannelChanged:
+        return False
+    return True
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_move_a_channel_back_at_once_one_does() -> None:
+    site = make_site()
+    retire()
+    move()
+    assert sorted(run_in_threads(partial(press_move_back, only_move()), 3)) == [False, False, True]
+    assert model_of(site) == OLD
+    assert AuditEntry.objects.filter(action="channel.model_moved_back").count() == 1
+
+
 # --- Mails ----------------------------------------------------------------------------------------
 
 

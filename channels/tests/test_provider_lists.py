@@ -173,7 +173,7 @@ def test_one_list_can_be_fetched_alone_and_time_is_bounded(
     assert fetch("nobody") == {}
     assert fetch(seconds=0) == {"acme": "no_time", "other": "no_time"}
     assert states() == {"kept": "listed"}
-    assert "Fetch it alone" in compared("other").words
+    assert "Fetch this one alone" in compared("other").words
 
 
 def test_no_transaction_is_open_while_a_provider_answers(

@@ -69,10 +69,17 @@ def list_models(
     Includes the current one after it has retired, because it may still answer.
     """
     today = timezone.now().date()
-    return [
-        describe_model(model, is_current=model.model_id == current_model_id)
-        for model in models_allowed(account_id).select_related("successor")
+    models = [
+        model
+        for model in models_allowed(account_id)
         if model.model_id == current_model_id or not model.is_over(today)
+    ]
+    ends = model_ends.list_ends(
+        [model.model_id for model in models], account_id=account_id, today=today
+    )
+    return [
+        describe_model(model, is_current=model.model_id == current_model_id) | ends[model.model_id]
+        for model in models
     ]
 
 
@@ -146,5 +153,4 @@ def describe_model(model: LanguageModel, *, is_current: bool) -> dict[str, Any]:
         "best_for": model.best_for,
         "price": price,
         "current": is_current,
-        **model_ends.describe_end(model, today=timezone.now().date()),
     }

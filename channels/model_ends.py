@@ -7,12 +7,13 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, prefetch_related_objects
 
 from channels.models import Channel, LanguageModel, Plan
 
 # Pages, the API, and the first mail announce an end this long before.
 NOTICE = timedelta(days=30)
+NO_END = {"ends_on": None, "successor": None}
 # Whatever of a model's form bears on its end.
 _FIELDS = {"ends_on", "successor", "is_enabled"}
 
@@ -27,39 +28,55 @@ def is_announced(model: LanguageModel, *, today: date) -> bool:
     return model.ends_on is not None and model.ends_on - NOTICE <= today
 
 
-def words_of_end(model: LanguageModel, *, today: date) -> str:
-    """Return “Retires on 12 Dec 2026, then Gemma 2 9B”, or '' while that is not announced."""
+def words_of_end(model: LanguageModel, *, today: date, plan: Plan | None = None) -> str:
+    """Return “Retires on 12 Dec 2026, then Gemma 2 9B”, or '' while that is not announced.
+
+    Names no successor to which the channels of an account with this plan will not move.
+    """
     if model.ends_on is None or not is_announced(model, today=today):
         return ""
     if model.is_over(today):
         return f"Retired on {show_day(model.ends_on)}"
-    then = f", then {model.successor}" if model.successor else ""
+    successor = find_replacement(model, today=today, plan=plan)
+    then = f", then {successor}" if successor else ""
     return f"Retires on {show_day(model.ends_on)}{then}"
 
 
-def list_announced(model_ids: Collection[str], *, today: date) -> dict[str, dict[str, Any]]:
-    """Return what describe_end says about those of these models whose end is announced."""
+def list_ends(
+    model_ids: Collection[str], *, account_id: int | None, today: date
+) -> dict[str, dict[str, Any]]:
+    """Return, for each of these models, its end as callers of an account see it."""
+    ends = {model_id: dict(NO_END) for model_id in model_ids}
     announced = LanguageModel.objects.filter(model_id__in=model_ids, ends_on__lte=today + NOTICE)
+    models = list(announced.select_related("successor"))
+    plan = Plan.objects.filter(accounts=account_id).first() if models else None
+    return ends | {model.model_id: _describe(model, plan, today) for model in models}
+
+
+def _describe(model: LanguageModel, plan: Plan | None, today: date) -> dict[str, Any]:
+    successor = find_replacement(model, today=today, plan=plan)
     return {
-        model.model_id: describe_end(model, today=today)
-        for model in announced.select_related("successor")
+        "ends_on": model.ends_on.isoformat() if model.ends_on else None,
+        "successor": successor.model_id if successor else None,
     }
 
 
-def describe_end(model: LanguageModel | None, *, today: date) -> dict[str, Any]:
-    """Return a model's end as callers see it: nulls while none is announced."""
-    if model is None or model.ends_on is None or not is_announced(model, today=today):
-        return {"ends_on": None, "successor": None}
-    successor = model.successor.model_id if model.successor else None
-    return {"ends_on": model.ends_on.isoformat(), "successor": successor}
+def find_replacement(
+    model: LanguageModel, *, today: date, plan: Plan | None = None
+) -> LanguageModel | None:
+    """Return the successor if channels of an account with this plan can move to it, or None.
 
-
-def find_replacement(model: LanguageModel, *, today: date) -> LanguageModel | None:
-    """Return the successor if channels can move to it, or None."""
-    successor = model.successor
-    if successor is None or not successor.is_enabled or successor.is_over(today):
+    Before the model's last day, tells as far as is known what will be true on that day.
+    """
+    successor, day = model.successor, max(today, model.ends_on or today)
+    if successor is None or not successor.is_enabled or successor.is_over(day):
         return None
-    return successor
+    if plan is None:
+        return successor
+    # Once for each plan object, however many models a page asks about.
+    prefetch_related_objects([plan], "models_allowed")
+    chosen = plan.models_allowed.all()
+    return successor if not chosen or successor in chosen else None
 
 
 def is_allowed(model: LanguageModel) -> Q:

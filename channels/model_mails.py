@@ -58,8 +58,11 @@ def _send_to_accounts(
     sent = ModelNotice.objects.filter(model=model, kind=kind, ends_on=F("model__ends_on"))
     told = sent.exclude(account=None).values("account")
     return sum(
-        _once(model, account, kind, now, partial(_tell, model, account, kind))
-        for account in accounts.exclude(id__in=told).distinct().order_by("id")
+        _once(model, account, kind, now, partial(_tell, model, account, kind, now))
+        for account in accounts.exclude(id__in=told)
+        .select_related("plan")
+        .distinct()
+        .order_by("id")
     )
 
 
@@ -86,7 +89,7 @@ def _once(
     return True
 
 
-def _tell(model: LanguageModel, account: Account, kind: Kind) -> bool:
+def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> bool:
     roles = (Membership.Role.OWNER, Membership.Role.EDITOR)
     people = Membership.objects.filter(account=account, role__in=roles, user__is_active=True)
     addresses = list(people.order_by("id").values_list("user__email", flat=True))
@@ -94,8 +97,7 @@ def _tell(model: LanguageModel, account: Account, kind: Kind) -> bool:
     moved = Channel.objects.filter(
         account=account, id__in=model_moves.list_moved(model).values("channel")
     )
-    successor = model.successor
-    will_move = successor is not None and staying.filter(model_ends.is_allowed(successor)).exists()
+    replacement = model_ends.find_replacement(model, today=now.date(), plan=account.plan)
     text = render_to_string(
         "emails/model_end.txt",
         {
@@ -103,8 +105,8 @@ def _tell(model: LanguageModel, account: Account, kind: Kind) -> bool:
             "day": model_ends.show_day(model.ends_on) if model.ends_on else "",
             "is_over": kind == Kind.OVER,
             "account": _one_line(account.name),
-            "successor": successor,
-            "will_move": will_move,
+            "successor": model.successor,
+            "will_move": replacement is not None,
             "staying": _names_of(staying),
             "moved": _names_of(moved),
         },

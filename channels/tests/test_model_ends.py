@@ -15,7 +15,7 @@ from channels import catalogue, channel_changes, model_ends
 from channels.errors import UnknownModel
 from channels.models import AuditEntry, LanguageModel, Plan
 from channels.tests.factories import Site
-from tests.support.clients import ApiClient, text_of
+from tests.support.clients import ApiClient, owner_client, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -191,6 +191,23 @@ def test_callers_read_of_an_end_thirty_days_before(site: Site, clock: Any, days:
         assert found[NEW] == (None, None)
     one = api.get(f"/v1/models/{OLD}").json()
     assert (one["ends_on"], one["successor"]) == tuple(told.values())
+
+
+def test_no_successor_is_promised_that_the_plan_does_not_allow(site: Site, clock: Any) -> None:
+    retire(OLD, TODAY + timedelta(days=9), NEW)
+    plan = Plan.objects.create(name="Basic")
+    plan.models_allowed.add(model(OLD))
+    account = site.channel.account
+    account.plan = plan
+    account.save()
+    api = ApiClient(site.api_key)
+    end = {"ends_on": "2026-04-14", "successor": None}
+    assert end.items() <= api.get("/api/models").json()["models"][0].items()
+    assert end.items() <= api.get(f"/v1/models/{OLD}").json().items()
+    for page in (f"/channels/{site.channel.id}/", f"/a/{account.id}/"):
+        text = text_of(owner_client(site).get(page))
+        assert "Retires on 14 Apr 2026" in text
+        assert "then Gemma" not in text
 
 
 def test_a_retired_model_is_no_longer_offered_but_still_answers(site: Site, clock: Any) -> None:

@@ -254,13 +254,18 @@ def test_owners_and_operators_are_told_of_channels_that_stay(people: Site) -> No
     put_on_plan(people, OLD)
     retire()
     assert len(run(-30)) == 1
-    assert "because your plan does not allow its successor" in mail.outbox[0].body
+    assert (
+        "because its successor “Gemma 2 9B” is not available to your account" in mail.outbox[0].body
+    )
     told = run(0)
     assert [to for _, to in told] == [
         ["owner@example.com", "editor@example.com"],
         ["boss@example.com"],
     ]
-    assert "these channels stay on it, because your plan" in mail.outbox[0].body
+    assert (
+        "these channels stay on it, because its successor “Gemma 2 9B” is not"
+        in mail.outbox[0].body
+    )
     assert "is still in use (channels: 1, accounts: 1)" in mail.outbox[1].body
     assert run(0) == []
 

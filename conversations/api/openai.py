@@ -112,8 +112,9 @@ class ModelsView(ApiView):
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
-        models = catalogue.list_terms(caller=caller_of(request))
-        return Response({"object": "list", "data": _describe(models)})
+        caller = caller_of(request)
+        models = catalogue.list_terms(caller=caller)
+        return Response({"object": "list", "data": _describe(models, caller)})
 
 
 class ModelView(ApiView):
@@ -135,19 +136,18 @@ class ModelView(ApiView):
         | openai_errors(401, 403, 404, 405, 429, 500, 503),
     )
     def get(self, request: Request, model_id: str) -> Response:
+        caller = caller_of(request)
         # PostgreSQL accepts no NUL, not even in a search.
         is_text = "\x00" not in model_id
-        terms = (
-            catalogue.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None
-        )
+        terms = catalogue.find_terms(caller=caller, model_id=model_id) if is_text else None
         if terms is None:
             raise ModelNotFound(model_id)
-        return Response(_describe([terms])[0])
+        return Response(_describe([terms], caller)[0])
 
 
-def _describe(models: list[ModelTerms]) -> list[dict[str, Any]]:
-    today = timezone.now().date()
-    ends = model_ends.list_announced([model.model_id for model in models], today=today)
+def _describe(models: list[ModelTerms], caller: Caller) -> list[dict[str, Any]]:
+    ids = [model.model_id for model in models]
+    ends = model_ends.list_ends(ids, account_id=caller.account_id, today=timezone.now().date())
     return [
         {
             "id": model.model_id,
@@ -157,7 +157,7 @@ def _describe(models: list[ModelTerms]) -> list[dict[str, Any]]:
             "context_window": model.context_window_tokens,
             "max_output_tokens": model.max_output_tokens,
             "takes_images": model.image_tokens > 0,
-            **(ends.get(model.model_id) or model_ends.describe_end(None, today=today)),
+            **ends[model.model_id],
         }
         for model in models
     ]

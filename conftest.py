@@ -67,6 +67,7 @@ def _flush(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
         for statement in after:
             cursor.execute(statement)
     importlib.import_module("channels.migrations.0002_seed_models").seed(apps, None)
+    importlib.import_module("channels.migrations.0023_mark_retired_models").mark(apps, None)
 
 
 BaseDatabaseOperations.execute_sql_flush = _flush  # type: ignore[method-assign]

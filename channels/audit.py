@@ -18,7 +18,7 @@ _LONGEST_VALUE = 200
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The person or command that acts, and the address that they act from."""
+    """Who acts: a person, a command, or the gateway itself. And the address they act from."""
 
     name: str
     user: User | None = None
@@ -26,6 +26,7 @@ class Actor:
 
 
 COMMAND_LINE = Actor("command line")
+GATEWAY = Actor("gateway")
 
 
 def record(

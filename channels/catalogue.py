@@ -7,8 +7,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, Q, QuerySet
+from django.utils import timezone
 
-from channels import audit
+from channels import audit, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.callers import Caller, ModelTerms
 from channels.errors import UnknownModel
@@ -18,11 +19,14 @@ from common.money import format_credits
 
 
 def get_model(model_id: str, *, account_id: int | None = None) -> LanguageModel:
-    """Return the model with this gateway id that the account may use. '' means the first one.
+    """Return the model with this gateway id that the account may choose. '' means the first one.
 
     Raises UnknownModel, whose message lists the available ids.
     """
-    models = list(models_allowed(account_id))
+    return _find(model_id, list(models_offered(account_id)))
+
+
+def _find(model_id: str, models: list[LanguageModel]) -> LanguageModel:
     for model in models:
         if model_id in ("", model.model_id):
             return model
@@ -35,7 +39,7 @@ def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:
 
     Raises UnknownModel and ValidationError.
     """
-    model = get_model(model_id)
+    model = _find(model_id, list(models_allowed(None)))
     for name, value in prices.items():
         if value is not None and value < 0:
             raise ValidationError({name: "A price is never negative."})
@@ -60,17 +64,36 @@ def set_provider_key(*, provider: Provider, clear: str, actor: Actor = COMMAND_L
 def list_models(
     *, account_id: int | None = None, current_model_id: str = ""
 ) -> list[dict[str, Any]]:
-    """Return the models an account may choose, as callers see them. `current` marks one of them."""
-    return [
-        describe_model(model, is_current=model.model_id == current_model_id)
+    """Return the models an account may choose, as callers see them. `current` marks one of them.
+
+    Includes the current one after it has retired, because it may still answer.
+    """
+    today = timezone.now().date()
+    models = [
+        model
         for model in models_allowed(account_id)
+        if model.model_id == current_model_id or not model.is_over(today)
     ]
+    ends = model_ends.list_ends(
+        [model.model_id for model in models], account_id=account_id, today=today
+    )
+    return [
+        describe_model(model, is_current=model.model_id == current_model_id) | ends[model.model_id]
+        for model in models
+    ]
+
+
+def models_offered(account_id: int | None) -> QuerySet[LanguageModel]:
+    """Return the models that a channel may change to: those allowed that have not retired."""
+    is_left = Q(ends_on=None) | Q(ends_on__gt=timezone.now().date())
+    return models_allowed(account_id).filter(is_left)
 
 
 def models_allowed(account_id: int | None) -> QuerySet[LanguageModel]:
     """Return the enabled models of an account's plan, or all if the plan names none.
 
-    Without an account, returns all enabled models.
+    Without an account, returns all enabled models. Includes retired ones, because callers who
+    name them under /v1 still get an answer.
     """
     models = LanguageModel.objects.filter(is_enabled=True)
     if account_id is None:

@@ -13,10 +13,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from channels import accounts, api_keys, audit, catalogue, limits
+from channels import accounts, api_keys, audit, catalogue, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownChannel
-from channels.models import Account, Channel, PromptVersion, User
+from channels.models import Account, Channel, LanguageModel, PromptVersion, User
 from channels.usable_keys import usable_keys
 
 
@@ -107,6 +107,8 @@ def update_channel(
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
         return channel
+    if "model" in changes:
+        _refuse_retired(channel.model)
     if "account" in changes:
         _move(channel, before["account"], account, actor, reason=move_reason)
         del changes["account"]
@@ -126,6 +128,37 @@ def update_channel(
             channel=channel,
             changes=changes,
         )
+    return channel
+
+
+def _refuse_retired(model: LanguageModel) -> None:
+    if model.ends_on is not None and model.is_over(timezone.now().date()):
+        day = model_ends.show_day(model.ends_on)
+        raise ValidationError({"model": f"{model} retired on {day}. Choose another model."})
+
+
+@transaction.atomic
+def replace_model(
+    *, channel_id: str, left: LanguageModel, entered: LanguageModel, action: str, actor: Actor
+) -> Channel:
+    """Put a channel that is on one model on another, even if nobody may choose that one any more.
+
+    Raises UnknownChannel, ChannelChanged if the channel is on some other model by now, and
+    ValidationError if its account's plan does not allow the new one.
+    """
+    channel, _ = _lock_channel(channel_id, None)
+    if channel.model_id != left.pk:
+        raise ChannelChanged
+    channel.model = entered
+    _clean(channel, {"model"})
+    channel.save(update_fields=["model"])
+    audit.record(
+        action,
+        actor=actor,
+        account_id=channel.account_id,
+        channel=channel,
+        changes={"model": (left, entered)},
+    )
     return channel
 
 

@@ -1,11 +1,30 @@
-"""Periodic tasks that alert the staff."""
+"""Periodic tasks: alerts to the staff, and models that retire."""
+
+import time
 
 from celery import shared_task
 from django.utils import timezone
 
-from channels import alerts
+from channels import alerts, model_mails, model_moves, provider_lists
+
+_LISTS_SECONDS = 600.0
 
 
 @shared_task(name="channels.tasks.alert_of_broken_routes")
 def alert_of_broken_routes() -> int:
     return alerts.alert_of_broken_routes(now=timezone.now())
+
+
+@shared_task(name="channels.tasks.retire_models")
+def retire_models() -> int:
+    now = timezone.now()
+    count = model_moves.move_from_retired_models(now=now)
+    model_mails.send_model_mails(now=now)
+    return count
+
+
+@shared_task(name="channels.tasks.fetch_model_lists")
+def fetch_model_lists() -> int:
+    """Fetch every provider's list of its models. Returns how many could be fetched."""
+    deadline = time.monotonic() + _LISTS_SECONDS
+    return sum(not error for error in provider_lists.fetch_lists(deadline=deadline).values())

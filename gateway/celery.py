@@ -61,6 +61,8 @@ app.conf.update(
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,
         },
+        # As often as mails, so that a day that staff set for today is not a day late.
+        "retire models": {"task": "channels.tasks.retire_models", "schedule": 600.0},
         "grant monthly credits": {
             "task": "billing.tasks.grant_monthly_credits",
             "schedule": 3600.0,
@@ -72,6 +74,10 @@ app.conf.update(
         "delete expired logins": {
             "task": "gateway.tasks.clear_log_ins",
             "schedule": crontab(hour=3, minute=37),
+        },
+        "fetch model lists": {
+            "task": "channels.tasks.fetch_model_lists",
+            "schedule": crontab(hour=4, minute=17),
         },
         "roll up usage": {"task": "conversations.tasks.roll_up_usage", "schedule": 600.0},
         "correct rollups": {

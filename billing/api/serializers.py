@@ -74,6 +74,13 @@ class ModelSchema(serializers.Serializer[Any]):
     best_for = serializers.CharField()
     price = PriceSchema()
     current = serializers.BooleanField()
+    ends_on = serializers.DateField(
+        allow_null=True, help_text="The UTC day on which the model retires, from 30 days before."
+    )
+    successor = serializers.CharField(
+        allow_null=True,
+        help_text="The id of the model to which the gateway moves its channels on that day.",
+    )
 
 
 class ModelsSchema(serializers.Serializer[Any]):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,8 +20,9 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from channels import adaptation, breaker, catalogue
+from channels import adaptation, breaker, catalogue, model_ends
 from channels.admin.auditing import AuditedAdmin, actor_of
+from channels.model_ends import NOTICE
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
 from common.money import show_credits
@@ -69,7 +72,26 @@ class LanguageModelForm(ModelForm):
             "first_token_seconds",
             "is_enabled",
             "position",
+            "ends_on",
+            "successor",
+            "is_retired_upstream",
         )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        # Django fills the instance only after this.
+        edited = copy(self.instance)
+        for name in ("ends_on", "successor", "is_enabled"):
+            if name in data:
+                setattr(edited, name, data[name])
+        try:
+            model_ends.refuse_wrong_end(
+                edited, changed=self.changed_data, today=timezone.now().date()
+            )
+        except ValidationError as error:
+            for field, words in error.message_dict.items():
+                self.add_error(field, words)
+        return data
 
 
 class RouteInline(PlainWords, TabularInline):
@@ -88,9 +110,11 @@ class LanguageModelAdmin(AuditedAdmin):
         "per_1k",
         "context",
         "state",
+        "end",
         "position",
     )
-    list_filter = ("is_enabled",)
+    list_filter = ("is_enabled", "is_retired_upstream")
+    list_select_related = ("successor",)
     search_fields = ("name", "model_id")
     inlines = (RouteInline,)
     fieldsets = (
@@ -105,6 +129,7 @@ class LanguageModelAdmin(AuditedAdmin):
             },
         ),
         ("Thinking", {"fields": ("hides_thinking", "first_token_seconds")}),
+        ("End", {"fields": (("ends_on", "successor"), "is_retired_upstream")}),
         (
             "Prices",
             {
@@ -138,6 +163,14 @@ class LanguageModelAdmin(AuditedAdmin):
     @display(description="state", ordering="is_enabled", label=_ON_OFF)
     def state(self, model: LanguageModel) -> str:
         return "On" if model.is_enabled else "Off"
+
+    @display(description="end", ordering="ends_on")
+    def end(self, model: LanguageModel) -> str:
+        """Say when a model retires, however far away that is."""
+        today = timezone.now().date()
+        if model.ends_on is not None:
+            return model_ends.words_of_end(model, today=max(today, model.ends_on - NOTICE))
+        return "Retired by its first provider" if model.is_retired_upstream else "-"
 
 
 def environment_address() -> str:

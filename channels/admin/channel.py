@@ -62,6 +62,8 @@ class ChannelForm(ModelForm):
         model: LanguageModel = self.cleaned_data["model"]
         if not model.is_enabled and model.pk != self.initial.get("model"):
             raise ValidationError("This model is switched off. Choose another.")
+        if model.is_over(timezone.now().date()) and model.pk != self.initial.get("model"):
+            raise ValidationError("This model has retired. Choose another.")
         return model
 
     def changes(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from channels.models.channel import (
     PromptVersion,
 )
 from channels.models.doors import DailyCount, LoginSession
+from channels.models.lifecycle import ModelMove, ModelNotice, ProviderList
 from channels.models.people import Account, Invitation, Membership, Plan, User, UserManager
 from channels.models.secrets import SecretCheck
 
@@ -38,9 +39,12 @@ __all__ = [
     "LanguageModel",
     "LoginSession",
     "Membership",
+    "ModelMove",
+    "ModelNotice",
     "Plan",
     "PromptVersion",
     "Provider",
+    "ProviderList",
     "Route",
     "RouteHealth",
     "RouteTraits",

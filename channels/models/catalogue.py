@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import date
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -79,12 +80,37 @@ class LanguageModel(models.Model):
     )
     is_enabled = models.BooleanField("enabled", default=True)
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is the default.")
+    ends_on = models.DateField(
+        "retires on",
+        null=True,
+        blank=True,
+        help_text="The UTC day on which its channels move to the successor. Owners read of it 30 "
+        "days before. Empty: it stays.",
+    )
+    successor = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="predecessors",
+        help_text="The model that its channels move to. Empty: they stay on this one.",
+    )
+    is_retired_upstream = models.BooleanField(
+        "retired by its first provider",
+        default=False,
+        db_default=False,
+        help_text="Pages that offer the model say so. Other providers may still serve it.",
+    )
 
     class Meta:
         ordering: ClassVar = ["position", "model_id"]
 
     def __str__(self) -> str:
         return self.name
+
+    def is_over(self, today: date) -> bool:
+        """Return whether the model's last day is over, so that no more channels may choose it."""
+        return self.ends_on is not None and self.ends_on <= today
 
     def clean(self) -> None:
         """Refuse a price of cached input above that of input, because holds count all as input."""

@@ -56,6 +56,8 @@ def test_lists_the_enabled_models_as_the_api_does() -> None:
             "per_1k_output_tokens": "0.000000",
         },
         "current": False,
+        "ends_on": None,
+        "successor": None,
     }
     lines = run("listmodels").splitlines()
     assert len(lines) == 4

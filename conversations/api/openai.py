@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from channels import catalogue
+from channels import catalogue, model_ends
 from channels.authentication import ChannelIsEnabled, caller_of
-from channels.callers import ModelTerms
+from channels.callers import Caller, ModelTerms
 from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
@@ -73,8 +74,9 @@ class ModelsView(ApiView):
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
-        models = catalogue.list_terms(caller=caller_of(request))
-        return Response({"object": "list", "data": [_describe(model) for model in models]})
+        caller = caller_of(request)
+        models = catalogue.list_terms(caller=caller)
+        return Response({"object": "list", "data": _describe(models, caller)})
 
 
 class ModelView(ApiView):
@@ -96,23 +98,28 @@ class ModelView(ApiView):
         | openai_errors(401, 403, 404, 405, 429, 500, 503),
     )
     def get(self, request: Request, model_id: str) -> Response:
+        caller = caller_of(request)
         # PostgreSQL accepts no NUL, not even in a search.
         is_text = "\x00" not in model_id
-        terms = (
-            catalogue.find_terms(caller=caller_of(request), model_id=model_id) if is_text else None
-        )
+        terms = catalogue.find_terms(caller=caller, model_id=model_id) if is_text else None
         if terms is None:
             raise ModelNotFound(model_id)
-        return Response(_describe(terms))
+        return Response(_describe([terms], caller)[0])
 
 
-def _describe(model: ModelTerms) -> dict[str, Any]:
-    return {
-        "id": model.model_id,
-        "object": "model",
-        "created": 0,
-        "owned_by": "gateway",
-        "context_window": model.context_window_tokens,
-        "max_output_tokens": model.max_output_tokens,
-        "takes_images": model.image_tokens > 0,
-    }
+def _describe(models: list[ModelTerms], caller: Caller) -> list[dict[str, Any]]:
+    ids = [model.model_id for model in models]
+    ends = model_ends.list_ends(ids, account_id=caller.account_id, today=timezone.now().date())
+    return [
+        {
+            "id": model.model_id,
+            "object": "model",
+            "created": 0,
+            "owned_by": "gateway",
+            "context_window": model.context_window_tokens,
+            "max_output_tokens": model.max_output_tokens,
+            "takes_images": model.image_tokens > 0,
+            **ends[model.model_id],
+        }
+        for model in models
+    ]

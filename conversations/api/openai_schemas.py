@@ -203,6 +203,12 @@ class OpenAiModelSchema(serializers.Serializer[Any]):
     takes_images = serializers.BooleanField(
         help_text="Whether messages may have `image_url` parts."
     )
+    ends_on = serializers.DateField(
+        allow_null=True, help_text="The UTC day on which the model retires, from 30 days before."
+    )
+    successor = serializers.CharField(
+        allow_null=True, help_text="The id of the model that replaces it on that day."
+    )
 
 
 class OpenAiModelListSchema(serializers.Serializer[Any]):

@@ -189,6 +189,8 @@ def test_lists_the_models_a_channel_may_use(site: Site, api: ApiClient) -> None:
         "context_window": 131_072,
         "max_output_tokens": 8_192,
         "takes_images": False,
+        "ends_on": None,
+        "successor": None,
     }
     assert len(body["data"]) == 5
     plan = Plan.objects.create(name="Small")

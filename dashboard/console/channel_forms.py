@@ -96,8 +96,8 @@ class ModelPicker:
     fields: dict[str, Any]
 
     def offer(self, account: Account, current: LanguageModel | None = None) -> None:
-        """Offer the plan's models and the current one, even if the plan no longer allows it."""
-        allowed = list(catalogue.models_allowed(account.id))
+        """Offer the models to choose from, and the current one even if it is not among them."""
+        allowed = list(catalogue.models_offered(account.id).select_related("successor"))
         self.offered = {model.pk for model in allowed}
         self.models = allowed
         if current is not None and current.pk not in self.offered:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from channels import api_keys, channel_changes, team
+from channels import api_keys, channel_changes, model_moves, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
@@ -171,9 +171,28 @@ def _render_settings(
         more_members=len(people[MOST_MEMBERS:]),
         was_used=channel.daily_usage.exists(),
         differences=differences,
+        move=model_moves.find_move(channel),
         theirs_url=console_url("channel", channel.id),
         status=status,
     )
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Put the channel back on the model that it left when that one retired."""
+    move = model_moves.find_move(channel)
+    try:
+        if move is None:
+            raise ChannelChanged
+        model_moves.move_back(move=move, actor=member.actor)
+    except ChannelChanged:
+        messages.info(request, "Nothing was changed: the channel is not where it was moved to.")
+    except ValidationError as error:
+        messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
+    else:
+        messages.success(request, f"The channel uses {move.left} again, from the next request on.")
+    return redirect("console:channel", channel.id)
 
 
 # --- Danger zone ----------------------------------------------------------------------------------
@@ -220,6 +239,7 @@ urlpatterns = [
     path("channels/new/", new_channel, name="new_channel"),
     path(f"{_CHANNEL}/", channel, name="channel"),
     path(f"{_CHANNEL}/save/", save_channel, name="save_channel"),
+    path(f"{_CHANNEL}/move-back/", move_model_back, name="move_model_back"),
     path(f"{_CHANNEL}/delete/", delete_channel, name="delete_channel"),
     path(f"{_CHANNEL}/retire/", retire, name="retire_channel"),
 ]

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from billing.balance import Balance, Runway, get_balance, get_runway
 from billing.utc_day import RECENT_DAYS, last_days
-from channels import channel_changes, usable_keys
+from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
 from common.money import show_credits
 from common.pages.requests import post_only, read_term
@@ -61,7 +61,12 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the account at a glance."""
     now = timezone.now()
     own = Channel.objects.filter(account=member.account)
-    counts = own.aggregate(all=Count("id"), off=Count("id", filter=Q(is_enabled=False)))
+    ending = Q(model__ends_on__lte=now.date() + model_ends.NOTICE)
+    counts = own.aggregate(
+        all=Count("id"),
+        off=Count("id", filter=Q(is_enabled=False)),
+        ending=Count("id", filter=ending),
+    )
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
     search, sort = read_term(request, "q", most=120), read_sort(request)
@@ -81,6 +86,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         sorts=SORTS,
         channel_count=counts["all"],
         off_count=counts["off"],
+        ending_count=counts["ending"],
         balance=balance,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
@@ -106,7 +112,7 @@ def read_sort(request: HttpRequest) -> str:
 
 
 def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]:
-    channels = own.select_related("model").defer("system_prompt", "fallback_replies")
+    channels = own.select_related("model__successor").defer("system_prompt", "fallback_replies")
     channels = channels.annotate(last_used_at=last_used())
     if search:
         channels = channels.filter(name__icontains=search)

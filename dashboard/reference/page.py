@@ -33,7 +33,7 @@ PARTS = (
 def api_reference(request: HttpRequest) -> HttpResponse:
     """Show the public API reference. Needs no log-in."""
     base_url = site_url(request)
-    model = catalogue.models_allowed(None).first()
+    model = catalogue.models_offered(None).first()
     model_id = model.model_id if model else "MODEL_ID"
     languages = snippets.list_languages(base_url=base_url, model=model_id)
     return render(

@@ -84,6 +84,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         }
         first.insert(1, health)
     groups = [_group(request, title, *models) for title, *models in _GROUPS]
+    if request.user.has_perm("channels.view_route"):
+        lists = {"title": "Model lists", "icon": "checklist", "link": reverse("admin:model_lists")}
+        next(group for group in groups if group["title"] == "Models")["items"].append(lists)
     return [{"title": "", "items": first}, *(group for group in groups if group["items"])]
 
 

@@ -12,12 +12,14 @@ from django.utils import timezone
 
 from billing import totals
 from billing.models import VerificationRun
+from channels import provider_lists
 from channels.models import Account, RouteHealth
 from channels.routes import is_demo
 from common import heartbeat
 from common.money import show_credits
 from conversations.usage import pulse
 from dashboard import mail_state
+from dashboard.staff.model_lists import count_on_retired_models
 from dashboard.staff.pages import staff_url
 
 NEWEST = 8
@@ -46,6 +48,10 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["is_worker_away"] = not heartbeat.is_worker_alive(
             heartbeat.worker_seen_at(), now=now
         )
+    if may("channels.view_route"):
+        context["missing_count"] = provider_lists.count_missing()
+    if may("channels.view_languagemodel"):
+        context["retired_count"] = count_on_retired_models()
     if may("channels.view_account"):
         context["newest"] = Account.objects.select_related("plan").order_by("-id")[:NEWEST]
     return context
@@ -85,6 +91,7 @@ _LINKS = (
     ),
     ("Providers", "cloud", "channels_provider_changelist", ("channels.view_provider",)),
     ("Test a route", "alt_route", "channels_route_changelist", ("channels.view_route",)),
+    ("Model lists", "checklist", "model_lists", ("channels.view_route",)),
     ("System health", "monitor_heart", "health", ("billing.view_verificationrun",)),
 )
 

@@ -46,7 +46,8 @@ HARMLESS = {
     "which account one works in, or one's first": "console:switch_account console:create_account "
     "console:no_account",
     "pages and settings of a member, without keys": "console:index console:search console:channel "
-    "console:save_channel console:switch_channel console:keys console:note_key_copied "
+    "console:save_channel console:move_model_back console:switch_channel console:keys "
+    "console:note_key_copied "
     "console:prompt console:prompt_version console:save_prompt console:restore_prompt "
     "console:spend_caps console:save_spend_cap "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
@@ -60,7 +61,9 @@ HARMLESS = {
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
-    "admin:ask_workers admin:channels_route_try_it admin:test_environment",
+    "admin:ask_workers admin:channels_route_try_it admin:test_environment "
+    "admin:model_lists admin:fetch_model_lists",
+    "puts channels back where they were, which owners can undo": "admin:move_models_back",
     "booked with a reason and a preview, in the books for good": "admin:credits_desk "
     "admin:credits_booked",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "

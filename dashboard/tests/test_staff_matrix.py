@@ -25,7 +25,7 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import redemptions
 from billing.models import CreditAccount, LedgerEntry, RedemptionCode
 from billing.redemptions import CODES
-from channels import catalogue, channel_changes, team
+from channels import catalogue, channel_changes, provider_lists, team
 from channels.audit import COMMAND_LINE
 from channels.models import (
     Account,
@@ -72,8 +72,11 @@ TEXTS = ("canary-question", "canary-reply", "canary-page", "canary-prompt", "can
 
 
 @pytest.fixture
-def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
+def filled(
+    site: Site, stranger: Site, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> Site:
     """Two accounts with everything that somebody could want to read or take."""
+    monkeypatch.setattr(provider_lists, "list_served_models", lambda client, **_: ["a-model"])
     for one in (site, stranger):
         channel_changes.update_channel(
             channel_id=str(one.channel.id), system_prompt="canary-prompt", prompt_note="written"

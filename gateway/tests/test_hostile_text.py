@@ -26,7 +26,18 @@ from billing import grants, redemptions, spend_caps
 from channels import breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
-from channels.models import AuditEntry, LoginSession, Plan, Route, RouteTraits, User
+from channels.models import (
+    AuditEntry,
+    LanguageModel,
+    LoginSession,
+    ModelMove,
+    ModelNotice,
+    Plan,
+    ProviderList,
+    Route,
+    RouteTraits,
+    User,
+)
 from conversations.models import ChatSession, UsageRollup, WaitingTurn
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.test_strangers import IDS, OUR_APPS, Tenant, address_of, make_tenant
@@ -173,6 +184,14 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
     actor = Actor(ATTACK, owner)
     one.account.plan = Plan.objects.create(name="Basic", requests_per_minute=10, daily_quota=10)
     one.account.save()
+    now, entered = timezone.now(), channel.model
+    left = LanguageModel.objects.exclude(pk=entered.pk)[0]
+    LanguageModel.objects.filter(pk=left.pk).update(ends_on=now.date(), successor=entered)
+    ModelMove.objects.create(
+        channel=channel, left=left, entered=entered, ends_on=now.date(), moved_at=now
+    )
+    ModelNotice.objects.create(model=left, ends_on=now.date(), kind="over", sent_at=now)
+    ProviderList.objects.create(provider_name="p", tried_at=now)
     RouteTraits.objects.create(provider_name="p", provider_model="m", learned_at=timezone.now())
     api = ApiClient(one.site.api_key)
     assert api.chat(session_id="s2", headers={"Idempotency-Key": "k"}).status_code == 200

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from channels import channel_changes, model_moves, provider_lists
+from channels.models import LanguageModel, ProviderList
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
 from tests.support.clients import ApiClient
@@ -48,6 +53,34 @@ def test_pages_of_staff(width: int, look: str, visitor: NewVisitor) -> None:
     site_with_people()
     person("boss@example.com", is_staff=True, is_superuser=True)
     pages = {path.strip("/").replace("/", "-"): path for path in STAFF_PAGES}
+    look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_pages_about_models_that_retire(width: int, look: str, visitor: NewVisitor) -> None:
+    site = site_with_people()
+    person("boss@example.com", is_staff=True, is_superuser=True)
+    now = timezone.now()
+    other = LanguageModel.objects.get(model_id="mixtral-8x7b-32768")
+    for model, days in ((site.channel.model, 0), (other, 20)):
+        successor = LanguageModel.objects.get(model_id="gemma2-9b-it")
+        LanguageModel.objects.filter(pk=model.pk).update(
+            ends_on=now.date() + timedelta(days=days), successor=successor
+        )
+    channel_changes.create_channel(
+        account=site.channel.account, name="Next", model_id=other.model_id
+    )
+    model_moves.move_from_retired_models(now=now)
+    provider_lists.fetch_lists(deadline=0)
+    ProviderList.objects.filter(provider_name="openrouter").update(
+        names=["meta-llama/llama-3.3-70b-instruct"],
+        fetched_at=now,
+        base_url="https://openrouter.ai/api/v1",
+    )
+    pages = {f"ends-{name}": reverse(f"console:{name}") for name in ("index", "new_channel")}
+    pages["ends-channel"] = reverse("console:channel", args=[site.channel.id])
+    look_at(visitor(width=width, look=look, email="owner@example.com"), pages, width, look)
+    pages = {"ends-admin": "/admin/", "ends-model-lists": "/admin/models/"}
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)
 
 

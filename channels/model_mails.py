@@ -1,0 +1,147 @@
+"""Mails about models that retire: to the owners and editors of their channels, and to operators.
+
+A periodic task sends them. Each has a row (ModelNotice) that is written first, so it is sent once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.core.mail import send_mail
+from django.db.models import Count, F, QuerySet
+from django.template.loader import render_to_string
+
+from channels import model_ends, model_moves
+from channels.alerts import mail_operators
+from channels.models import Account, Channel, LanguageModel, Membership, ModelNotice
+
+logger = logging.getLogger("gateway.channels")
+
+LAST_NOTICE = timedelta(days=7)
+# A mail names this many channels and counts the rest.
+MOST_NAMED = 20
+Kind = ModelNotice.Kind
+
+
+def send_model_mails(*, now: datetime) -> int:
+    """Send each due mail about the end of a model once. Returns how many were sent.
+
+    Run it after the channels have moved, because the mail of the last day says which did.
+    """
+    due = LanguageModel.objects.filter(ends_on__lte=now.date() + model_ends.NOTICE)
+    return sum(_send_all(model, now) for model in due.select_related("successor"))
+
+
+def _send_all(model: LanguageModel, now: datetime) -> int:
+    assert model.ends_on is not None  # it is due
+    if not model.is_over(now.date()):
+        is_last = now.date() >= model.ends_on - LAST_NOTICE
+        kind = Kind.LAST if is_last else Kind.FIRST
+        accounts = Account.objects.filter(channels__model=model)
+        return _send_to_accounts(model, kind, accounts, now)
+    moved = model_moves.list_moved(model)
+    remaining = model_moves.list_remaining(model)
+    accounts = Account.objects.filter(channels__in=remaining)
+    accounts |= Account.objects.filter(channels__in=moved.values("channel"))
+    count = _send_to_accounts(model, Kind.OVER, accounts, now)
+    if remaining.exists():
+        count += _once(model, None, Kind.OVER, now, partial(_tell_operators, model, remaining))
+    return count
+
+
+def _send_to_accounts(
+    model: LanguageModel, kind: Kind, accounts: QuerySet[Account], now: datetime
+) -> int:
+    sent = ModelNotice.objects.filter(model=model, kind=kind, ends_on=F("model__ends_on"))
+    told = sent.exclude(account=None).values("account")
+    return sum(
+        _once(model, account, kind, now, partial(_tell, model, account, kind, now))
+        for account in accounts.exclude(id__in=told)
+        .select_related("plan")
+        .distinct()
+        .order_by("id")
+    )
+
+
+def _once(
+    model: LanguageModel,
+    account: Account | None,
+    kind: Kind,
+    now: datetime,
+    send: Callable[[], bool],
+) -> bool:
+    """Send a mail unless it was sent. If it cannot be sent, leave it to the next run."""
+    assert model.ends_on is not None  # it is due
+    # Of two tasks at once only one creates the row, and only that one sends.
+    row, is_new = ModelNotice.objects.get_or_create(
+        model=model, account=account, kind=kind, ends_on=model.ends_on, defaults={"sent_at": now}
+    )
+    if not is_new:
+        return False
+    if not send():
+        row.delete()
+        return False
+    who = account.id if account else "operators"
+    logger.info("channels.model_notice.sent", extra={"model": model.model_id, "account": who})
+    return True
+
+
+def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> bool:
+    roles = (Membership.Role.OWNER, Membership.Role.EDITOR)
+    people = Membership.objects.filter(account=account, role__in=roles, user__is_active=True)
+    addresses = list(people.order_by("id").values_list("user__email", flat=True))
+    staying = model_moves.list_remaining(model).filter(account=account)
+    moved = Channel.objects.filter(
+        account=account, id__in=model_moves.list_moved(model).values("channel")
+    )
+    replacement = model_ends.find_replacement(model, today=now.date(), plan=account.plan)
+    text = render_to_string(
+        "emails/model_end.txt",
+        {
+            "model": model,
+            "day": model_ends.show_day(model.ends_on) if model.ends_on else "",
+            "is_over": kind == Kind.OVER,
+            "account": _one_line(account.name),
+            "successor": model.successor,
+            "will_move": replacement is not None,
+            "staying": _names_of(staying),
+            "moved": _names_of(moved),
+        },
+    )
+    has = "has retired" if kind == Kind.OVER else "retires soon"
+    try:
+        send_mail(_one_line(f"{model} {has}: {account.name}"), text, None, addresses)
+    except OSError as error:
+        logger.warning("channels.model_notice.not_sent", extra={"reason": str(error)})
+        return False
+    return True
+
+
+def _names_of(channels: QuerySet[Channel]) -> list[str]:
+    names = [_one_line(name) for name in channels.order_by("name").values_list("name", flat=True)]
+    more = len(names) - MOST_NAMED
+    return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more"]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
+    counts = remaining.aggregate(channels=Count("id"), accounts=Count("account", distinct=True))
+    why = (
+        f"Their plans do not allow its successor {model.successor}, or it is switched off or has "
+        "retired as well."
+        if model.successor
+        else "It has no successor."
+    )
+    return mail_operators(
+        _one_line(f"Channels stay on a retired model: {model}"),
+        f"{model} ({model.model_id}) has retired and is still in use (channels: "
+        f"{counts['channels']:,}, accounts: {counts['accounts']:,}). {why}\n\n"
+        "They answer as long as the model's routes do. Set another successor on the model's page "
+        "under /admin/, or add the successor to the plans: the gateway then moves the channels.",
+    )

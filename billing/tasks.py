@@ -1,9 +1,9 @@
-"""Periodic tasks: expired holds, monthly grants, and low-balance warnings."""
+"""Periodic tasks: expired holds, monthly grants, low-balance warnings, and mails about requests."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from billing import grants, holds, warnings
+from billing import credit_request_mails, grants, holds, warnings
 
 
 @shared_task(name="billing.tasks.expire_holds")
@@ -19,3 +19,8 @@ def grant_monthly_credits() -> int:
 @shared_task(name="billing.tasks.warn_of_low_balances")
 def warn_of_low_balances() -> int:
     return warnings.warn_of_low_balances()
+
+
+@shared_task(name="billing.tasks.mail_about_credit_requests")
+def mail_about_credit_requests() -> int:
+    return credit_request_mails.send_due()

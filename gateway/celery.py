@@ -56,6 +56,10 @@ app.conf.update(
         "report that the worker is alive": {"task": "gateway.tasks.beat", "schedule": 60.0},
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn about low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
+        "mail about credit requests": {
+            "task": "billing.tasks.mail_about_credit_requests",
+            "schedule": 60.0,
+        },
         "report broken routes": {
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,

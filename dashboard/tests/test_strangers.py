@@ -21,6 +21,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
+from billing.models import CreditRequest
 from channels import audit, channel_changes
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
@@ -77,6 +78,13 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
         role=Membership.Role.VIEWER,
         secret_digest=uuid.uuid4().hex,
         expires_at=timezone.now() + timedelta(days=7),
+    )
+    CreditRequest.objects.create(
+        account=account,
+        amount_microcredits=1,
+        note=mark,
+        asked_by=people["owner"],
+        created_at=timezone.now(),
     )
     channel_changes.update_channel(
         channel_id=str(channel.id), system_prompt=f"{mark} two", prompt_note=mark

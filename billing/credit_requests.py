@@ -26,7 +26,7 @@ LEAST = MICROCREDITS_PER_CREDIT
 MOST = 1_000_000 * MICROCREDITS_PER_CREDIT
 # The staff get a mail for each, so nobody may ask and withdraw all day.
 REQUESTS_PER_DAY = 10
-PAST_SHOWN = 20
+LATEST_SHOWN = 20
 
 State, Mail = CreditRequest.State, CreditRequest.Mail
 # What a grant may be booked as. An adjustment is no grant.
@@ -36,15 +36,10 @@ CATEGORIES = (CreditGrant.Category.PURCHASE, CreditGrant.Category.PROMOTION)
 # --- Reads --------------------------------------------------------------------------------------
 
 
-def find_open(*, account_id: int) -> CreditRequest | None:
-    """Return the account's open request."""
-    return _open().filter(account_id=account_id).select_related("asked_by").first()
-
-
-def list_past(*, account_id: int) -> list[CreditRequest]:
-    """Return the account's latest requests that are no longer open, newest first."""
-    past = CreditRequest.objects.filter(account_id=account_id).exclude(state=State.OPEN)
-    return list(past.select_related("asked_by").order_by("-id")[:PAST_SHOWN])
+def list_latest(*, account_id: int) -> list[CreditRequest]:
+    """Return the account's latest requests, newest first. If one is open, it is the first."""
+    own = CreditRequest.objects.filter(account_id=account_id).select_related("asked_by")
+    return list(own.order_by("-id")[:LATEST_SHOWN])
 
 
 def list_open(*, after: int = 0, most: int) -> list[CreditRequest]:

@@ -40,6 +40,8 @@ HARMLESS = {
     "ends a log-in, or only lists": "account_logout account_sessions account_end_session "
     "account_end_all_sessions admin:logout console:logout join_log_out mfa_index mfa_list_webauthn",
     "takes or turns down what somebody gave": "join_accept join_decline console:redeem_code",
+    "asks for credits, which only the staff can give": "console:ask_for_credits "
+    "console:withdraw_request",
     "takes rights back, which must not wait": "console:team_withdraw console:team_remove "
     "console:team_leave console:revoke_key console:leave_staff_view",
     "asks for the channel's name": "console:delete_channel console:retire_channel",

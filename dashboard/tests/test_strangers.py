@@ -108,6 +108,7 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
     "answer_id": (lambda one: _first(FixedAnswer, channel=one.site.channel).pk, _UNKNOWN_INT),
     "membership_id": (lambda one: _first(Membership, account=one.account).pk, _UNKNOWN_INT),
     "invitation_id": (lambda one: _first(Invitation, account=one.account).pk, _UNKNOWN_INT),
+    "request_id": (lambda one: _first(CreditRequest, account=one.account).pk, _UNKNOWN_INT),
     "number": (lambda one: 2, _UNKNOWN_INT),
 }
 

@@ -63,7 +63,7 @@ HARMLESS = {
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
     "admin:ask_workers admin:channels_route_try_it admin:test_environment",
     "booked with a reason and a preview, in the books for good": "admin:credits_desk "
-    "admin:credits_booked",
+    "admin:credits_booked admin:credit_requests admin:decide_credit_request",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "
     "admin:billing_redemptioncode_add admin:billing_redemptioncode_delete "
     "admin:billing_redemptioncode_history admin:billing_redemptioncode_changelist "

@@ -18,6 +18,7 @@ OWN_PAGES = ("/accounts/password/change/", "/accounts/email/", "/accounts/2fa/")
 STAFF_PAGES = (
     "/admin/",
     "/admin/health/",
+    "/admin/credits/requests/",
     "/admin/channels/account/",
     "/admin/channels/provider/",
     "/admin/channels/languagemodel/",

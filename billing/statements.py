@@ -64,52 +64,51 @@ class Page:
 
 def list_statements(*, account_id: int, balance: Balance, now: datetime, newest: Month) -> Page:
     """Return the statements up to a month, newest first. Call it inside a `snapshot()`."""
-    span = _find_span(account_id, balance, now)
-    if span is None:
-        return Page([])
-    first, last = span
+    first, last = _find_span(account_id, balance, now)
     last = min(last, newest)
-    count = min(MONTHS_A_PAGE, last.since(first) + 1)
-    months = [last.plus(-index) for index in range(max(0, count))]
-    found = _read(account_id, months[::-1], now)[::-1]
-    # The span is wider by the skew of times. An empty month at one of its ends is none.
-    while found and found[-1].sums.is_still and not found[-1].sums.closing:
-        found.pop()
-    while found and found[0].sums.is_still and found[0].month > month_of(now):
-        found.pop(0)
-    older = months[-1].plus(-1) if months and months[-1] > first else None
-    return Page(found, older)
+    count = min(MONTHS_A_PAGE, max(0, last.since(first) + 1))
+    months = [last.plus(-index) for index in range(count)]
+    found = _read(account_id, balance, now, months[::-1])
+    return Page(found[::-1], months[-1].plus(-1) if months and months[-1] > first else None)
 
 
 def find_statement(
     *, account_id: int, balance: Balance, now: datetime, month: Month
 ) -> Statement | None:
-    """Return a month's statement, or None if the account had no entry yet, or has none so late.
+    """Return a month's statement, or None before the first entry and for a month to come.
 
     Call it inside a `snapshot()`.
     """
-    page = list_statements(account_id=account_id, balance=balance, now=now, newest=month)
-    return next((one for one in page.statements if one.month == month), None)
+    first, last = _find_span(account_id, balance, now)
+    found = _read(account_id, balance, now, [month] if first <= month <= last else [])
+    return found[0] if found else None
 
 
-def _find_span(account_id: int, balance: Balance, now: datetime) -> tuple[Month, Month] | None:
-    """Return the first and the last month that may hold an entry; at least until now."""
-    if balance.first_entry_at is None:
-        return None
+def _find_span(account_id: int, balance: Balance, now: datetime) -> tuple[Month, Month]:
+    """Return the first and the last month that may hold an entry; the first is later if none do."""
     newest = LedgerEntry.objects.filter(credit_account_id=account_id).order_by("-sequence")
-    newest_at = newest.values_list("created_at", flat=True)[0]
-    return month_of(balance.first_entry_at - SKEW), max(month_of(now), month_of(newest_at + SKEW))
+    newest_at = newest.values_list("created_at", flat=True).first()
+    this = month_of(now)
+    if balance.first_entry_at is None or newest_at is None:
+        return this, this.plus(-1)
+    return month_of(balance.first_entry_at - SKEW), max(this, month_of(newest_at + SKEW))
 
 
-def _read(account_id: int, months: Sequence[Month], now: datetime) -> list[Statement]:
+def _read(
+    account_id: int, balance: Balance, now: datetime, months: Sequence[Month]
+) -> list[Statement]:
     """Return the statements of consecutive months, the oldest first."""
-    if not months:
+    if not months or balance.first_entry_at is None:
         return []
     moments = [bounds_of(month)[0] for month in months] + [bounds_of(months[-1])[1]]
-    sums = sum_periods(account_id=account_id, moments=moments)
+    first, this = month_of(balance.first_entry_at), month_of(now)
     return [
-        Statement(month, one, is_open=bounds_of(month)[1] > now)
-        for month, one in zip(months, sums, strict=True)
+        Statement(month, sums, is_open=bounds_of(month)[1] > now)
+        for month, sums in zip(
+            months, sum_periods(account_id=account_id, moments=moments), strict=True
+        )
+        # Times may be off by the skew, so the span may begin or end with a month of nothing.
+        if first <= month <= this or not sums.is_still
     ]
 
 

@@ -23,6 +23,7 @@ from dashboard.console import (
     prompts,
     search,
     staff_view,
+    statements,
     team,
     usage,
 )
@@ -57,6 +58,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
             *usage.urlpatterns,
             *conversations.urlpatterns,
             *ledger.urlpatterns,
+            *statements.urlpatterns,
             *team.urlpatterns,
             *audit_log.urlpatterns,
             *accounts.urlpatterns,

@@ -56,7 +56,8 @@ HARMLESS = {
     "console:usage_requests console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
-    "console:credits_threshold console:audit_log console:team console:team_rename "
+    "console:credits_threshold console:statements console:statement console:statement_csv "
+    "console:audit_log console:team console:team_rename "
     "console:dismiss_checklist",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",

@@ -109,6 +109,7 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
     "membership_id": (lambda one: _first(Membership, account=one.account).pk, _UNKNOWN_INT),
     "invitation_id": (lambda one: _first(Invitation, account=one.account).pk, _UNKNOWN_INT),
     "request_id": (lambda one: _first(CreditRequest, account=one.account).pk, _UNKNOWN_INT),
+    "month": (lambda one: f"{timezone.now():%Y-%m}", "2999-12"),
     "number": (lambda one: 2, _UNKNOWN_INT),
 }
 
@@ -171,9 +172,11 @@ def foreign_choices(names: list[str], mine: Tenant, theirs: Tenant) -> Iterator[
     """Yield a choice of own or foreign for each name, with at least one foreign."""
     for choice in itertools.product(("mine", "foreign"), repeat=len(names)):
         if "foreign" in choice and choice != ("mine",) * len(names):
-            # Version numbers are not unique to an account: only the channel can be foreign.
+            # Version numbers and months are not unique to an account: only the channel or the
+            # account can be foreign.
             chosen = dict(zip(names, choice, strict=True))
-            if chosen.get("number") == "foreign" and chosen["channel_id"] == "mine":
+            owner = chosen.get("channel_id") or chosen.get("account_id", "mine")
+            if "foreign" in (chosen.get("number"), chosen.get("month")) and owner == "mine":
                 continue
             yield chosen
 

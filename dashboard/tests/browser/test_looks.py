@@ -12,7 +12,16 @@ from tests.support.clients import ApiClient
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 CHANNEL_PAGES = ("channel", "prompt", "keys", "fixed_answers", "connect", "playground")
-ACCOUNT_PAGES = ("index", "usage", "conversations", "credits", "team", "audit_log", "new_channel")
+ACCOUNT_PAGES = (
+    "index",
+    "usage",
+    "conversations",
+    "credits",
+    "statements",
+    "team",
+    "audit_log",
+    "new_channel",
+)
 PUBLIC_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/docs/")
 OWN_PAGES = ("/accounts/password/change/", "/accounts/email/", "/accounts/2fa/")
 STAFF_PAGES = (

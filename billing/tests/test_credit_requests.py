@@ -190,6 +190,17 @@ def test_a_reference_booked_by_hand_leaves_the_request_open(site: Site) -> None:
     assert balance_of(site) == 150 * CREDIT
 
 
+def test_each_list_has_its_requests_in_order(site: Site, stranger: Site) -> None:
+    declined, theirs = decline(ask(site)), ask(stranger)
+    open_one = ask(site)
+    assert credit_requests.list_latest(account_id=site.account_id) == [open_one, declined]
+    assert credit_requests.list_open(most=5) == [theirs, open_one]
+    assert credit_requests.list_open(after=theirs.id, most=5) == [open_one]
+    assert credit_requests.list_open(most=1) == [theirs]
+    assert credit_requests.list_decided(most=5) == [declined]
+    assert credit_requests.count_open() == 2
+
+
 def test_an_account_without_any_credits_yet_can_ask(db: None) -> None:
     site = make_site(credit_amount=0)
     approve(ask(site))
@@ -351,6 +362,27 @@ def test_an_account_name_of_several_lines_cannot_add_a_header(site: Site) -> Non
     ask(site)
     assert tasks.mail_about_credit_requests() == 1
     assert mail.outbox[0].subject == "Credit request: Shop Bcc: everybody@example.com"
+
+
+def test_what_another_worker_has_sent_is_not_sent_again(site: Site) -> None:
+    User.objects.create_superuser("boss@example.com")
+    request = ask(site)
+    assert tasks.mail_about_credit_requests() == 1
+    assert not credit_request_mails._send(request)
+    assert len(mail.outbox) == 1
+
+
+def test_mails_do_without_a_note_and_a_reason(site: Site) -> None:
+    User.objects.create_superuser("boss@example.com")
+    request = ask(site)
+    CreditRequest.objects.update(note="", asked_by=None)
+    tasks.mail_about_credit_requests()
+    assert "An owner asks for 50 credits" in mail.outbox[0].body
+    assert "note" not in mail.outbox[0].body
+    approve(request)
+    tasks.mail_about_credit_requests()
+    assert "Reason" not in mail.outbox[1].body
+    assert mail.outbox[1].to == ["owner@example.com"]
 
 
 @pytest.mark.django_db(transaction=True)

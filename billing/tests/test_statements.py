@@ -168,6 +168,11 @@ def test_a_real_ledger_equals_the_verified_books(clock: Any, site: Site) -> None
         ("grant", "April only", "promo", "promotion"),
         ("adjustment", "counted twice", "", ""),
     ]
+    assert [(one.kind_label, one.category_label) for one in lines] == [
+        ("Grant", "Purchase"),
+        ("Grant", "Promotion"),
+        ("Adjustment", ""),
+    ]
     assert lines[1].expires_at == datetime(2026, 5, 1, tzinfo=UTC)
 
 

@@ -48,12 +48,13 @@ class AskForm(LabelledForm):
 def describe_requests(account: Account, form: AskForm | None) -> dict[str, Any]:
     """Return what the page shows: the open request or the form, and past requests."""
     latest = credit_requests.list_latest(account_id=account.id)
-    is_waiting = bool(latest) and latest[0].state == CreditRequest.State.OPEN
-    rows = [_describe(one) for one in latest]
+    waiting = [_describe(one) for one in latest if one.state == CreditRequest.State.OPEN]
     return {
         "ask_form": form or AskForm(initial={"token": uuid.uuid4()}),
-        "open_request": rows.pop(0) if is_waiting else None,
-        "past_requests": rows,
+        "open_request": waiting[0] if waiting else None,
+        "past_requests": [
+            _describe(one) for one in latest if one.state != CreditRequest.State.OPEN
+        ],
     }
 
 

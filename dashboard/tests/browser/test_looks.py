@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from billing.models import CreditRequest
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
 from tests.support.clients import ApiClient
@@ -59,6 +61,31 @@ def test_pages_of_staff(width: int, look: str, visitor: NewVisitor) -> None:
     person("boss@example.com", is_staff=True, is_superuser=True)
     pages = {path.strip("/").replace("/", "-"): path for path in STAFF_PAGES}
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_pages_of_a_request_and_a_statement(width: int, look: str, visitor: NewVisitor) -> None:
+    site = site_with_people()
+    ApiClient(site.api_key).chat("Where is my parcel?")
+    person("boss@example.com", is_staff=True, is_superuser=True)
+    fields = {"account_id": site.account_id, "created_at": timezone.now()}
+    CreditRequest.objects.create(
+        amount_microcredits=10**15,
+        note="Order 17. " * 20,
+        state="declined",
+        decision_reason="The invoice of October is open. " * 6,
+        decided_at=timezone.now(),
+        **fields,
+    )
+    CreditRequest.objects.create(amount_microcredits=250_000_000, note="Order 18", **fields)
+    month = f"{timezone.now():%Y-%m}"
+    owner = {
+        "credits-asked": reverse("console:credits", args=[site.account_id]),
+        "statement": reverse("console:statement", args=[site.account_id, month]),
+    }
+    look_at(visitor(width=width, look=look, email="owner@example.com"), owner, width, look)
+    staff = {"admin-requests": "/admin/credits/requests/", "admin-waiting": "/admin/"}
+    look_at(visitor(width=width, look=look, email="boss@example.com"), staff, width, look)
 
 
 def look_at(watched: Watched, pages: dict[str, str], width: int, look: str) -> None:

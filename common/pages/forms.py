@@ -8,15 +8,15 @@ from typing import Any
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 
-from common.money import InvalidAmount, parse_credits, show_credits
+from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
 
 
 class CreditsField(forms.CharField):
     """An amount of credits with up to six decimals; its value is whole micro-credits."""
 
-    def __init__(self, *, least: int = 0, **options: Any) -> None:
-        """`least` is the smallest amount accepted, in micro-credits."""
-        self.least = least
+    def __init__(self, *, least: int = 0, most: int = MAX_MICROCREDITS, **options: Any) -> None:
+        """`least` and `most` are the smallest and largest amount accepted, in micro-credits."""
+        self.least, self.most = least, most
         super().__init__(**options)
         self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
 
@@ -35,6 +35,8 @@ class CreditsField(forms.CharField):
             raise forms.ValidationError(str(error)) from None
         if amount < self.least:
             raise forms.ValidationError(f"Must be at least {show_credits(self.least)}.")
+        if amount > self.most:
+            raise forms.ValidationError(f"Must be at most {show_credits(self.most)}.")
         return amount
 
     def has_changed(self, initial: Any, data: Any) -> bool:

@@ -120,6 +120,8 @@ class Report:
     times: list[Line] = field(default_factory=list)
     channels: list[Line] = field(default_factory=list)
     models: list[Line] = field(default_factory=list)
+    # By channel id and model id together, without percentiles.
+    pairs: list[Line] = field(default_factory=list)
     errors: list[Line] = field(default_factory=list)
 
 
@@ -168,12 +170,18 @@ def get_report(scope: Scope) -> Report:
             errors[error_code].add(row)
     total, channels, models = Line("total"), _Lines(), _Lines()
     for (channel_id, model_id), line in pairs.items():
-        for whole in (total, channels[uuid.UUID(str(channel_id))], models[model_id]):
+        line.key = (uuid.UUID(str(channel_id)), model_id)
+        for whole in (total, channels[line.key[0]], models[model_id]):
             whole.add(line)
     for line in (total, *times.values(), *channels.values(), *models.values()):
         line.find_percentiles()
     return Report(
-        total, list(times.values()), channels.by_size(), models.by_size(), errors.by_size()
+        total,
+        list(times.values()),
+        channels.by_size(),
+        models.by_size(),
+        pairs.by_size(),
+        errors.by_size(),
     )
 
 

@@ -16,6 +16,7 @@ _ACCOUNT_PAGES = (
     ("Usage", "monitoring", "usage"),
     ("Conversations", "forum", "conversations"),
     ("Credits", "account_balance_wallet", "credits"),
+    ("Statements", "receipt_long", "statements"),
 )
 _TEAM_PAGES = (
     ("Team", "group", "team"),

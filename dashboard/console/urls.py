@@ -24,6 +24,7 @@ from dashboard.console import (
     search,
     spend_caps,
     staff_view,
+    statements,
     team,
     usage,
 )
@@ -59,6 +60,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
             *usage.urlpatterns,
             *conversations.urlpatterns,
             *ledger.urlpatterns,
+            *statements.urlpatterns,
             *team.urlpatterns,
             *audit_log.urlpatterns,
             *accounts.urlpatterns,

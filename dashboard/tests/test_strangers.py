@@ -21,6 +21,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
+from billing.models import CreditRequest
 from channels import audit, channel_changes
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
@@ -78,6 +79,13 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
         secret_digest=uuid.uuid4().hex,
         expires_at=timezone.now() + timedelta(days=7),
     )
+    CreditRequest.objects.create(
+        account=account,
+        amount_microcredits=1,
+        note=mark,
+        asked_by=people["owner"],
+        created_at=timezone.now(),
+    )
     channel_changes.update_channel(
         channel_id=str(channel.id), system_prompt=f"{mark} two", prompt_note=mark
     )
@@ -100,6 +108,8 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
     "answer_id": (lambda one: _first(FixedAnswer, channel=one.site.channel).pk, _UNKNOWN_INT),
     "membership_id": (lambda one: _first(Membership, account=one.account).pk, _UNKNOWN_INT),
     "invitation_id": (lambda one: _first(Invitation, account=one.account).pk, _UNKNOWN_INT),
+    "request_id": (lambda one: _first(CreditRequest, account=one.account).pk, _UNKNOWN_INT),
+    "month": (lambda one: f"{timezone.now():%Y-%m}", "2999-12"),
     "number": (lambda one: 2, _UNKNOWN_INT),
 }
 
@@ -162,9 +172,11 @@ def foreign_choices(names: list[str], mine: Tenant, theirs: Tenant) -> Iterator[
     """Yield a choice of own or foreign for each name, with at least one foreign."""
     for choice in itertools.product(("mine", "foreign"), repeat=len(names)):
         if "foreign" in choice and choice != ("mine",) * len(names):
-            # Version numbers are not unique to an account: only the channel can be foreign.
+            # Version numbers and months are not unique to an account: only the channel or the
+            # account can be foreign.
             chosen = dict(zip(names, choice, strict=True))
-            if chosen.get("number") == "foreign" and chosen["channel_id"] == "mine":
+            owner = chosen.get("channel_id") or chosen.get("account_id", "mine")
+            if "foreign" in (chosen.get("number"), chosen.get("month")) and owner == "mine":
                 continue
             yield chosen
 

@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from billing.models import CreditRequest
 from channels import channel_changes, model_moves, provider_lists
 from channels.models import LanguageModel, ProviderList
 from dashboard.tests.browser.test_journeys import person, site_with_people
@@ -17,12 +18,22 @@ from tests.support.clients import ApiClient
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 CHANNEL_PAGES = ("channel", "prompt", "keys", "fixed_answers", "connect", "playground")
-ACCOUNT_PAGES = ("index", "usage", "conversations", "credits", "team", "audit_log", "new_channel")
+ACCOUNT_PAGES = (
+    "index",
+    "usage",
+    "conversations",
+    "credits",
+    "statements",
+    "team",
+    "audit_log",
+    "new_channel",
+)
 PUBLIC_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/docs/")
 OWN_PAGES = ("/accounts/password/change/", "/accounts/email/", "/accounts/2fa/")
 STAFF_PAGES = (
     "/admin/",
     "/admin/health/",
+    "/admin/credits/requests/",
     "/admin/channels/account/",
     "/admin/channels/provider/",
     "/admin/channels/languagemodel/",
@@ -82,6 +93,31 @@ def test_pages_about_models_that_retire(width: int, look: str, visitor: NewVisit
     look_at(visitor(width=width, look=look, email="owner@example.com"), pages, width, look)
     pages = {"ends-admin": "/admin/", "ends-model-lists": "/admin/models/"}
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)
+
+
+@pytest.mark.parametrize(("width", "look"), LOOKS)
+def test_pages_of_a_request_and_a_statement(width: int, look: str, visitor: NewVisitor) -> None:
+    site = site_with_people()
+    ApiClient(site.api_key).chat("Where is my parcel?")
+    person("boss@example.com", is_staff=True, is_superuser=True)
+    fields = {"account_id": site.account_id, "created_at": timezone.now()}
+    CreditRequest.objects.create(
+        amount_microcredits=10**15,
+        note="Order 17. " * 20,
+        state="declined",
+        decision_reason="The invoice of October is open. " * 6,
+        decided_at=timezone.now(),
+        **fields,
+    )
+    CreditRequest.objects.create(amount_microcredits=250_000_000, note="Order 18", **fields)
+    month = f"{timezone.now():%Y-%m}"
+    owner = {
+        "credits-asked": reverse("console:credits", args=[site.account_id]),
+        "statement": reverse("console:statement", args=[site.account_id, month]),
+    }
+    look_at(visitor(width=width, look=look, email="owner@example.com"), owner, width, look)
+    staff = {"admin-requests": "/admin/credits/requests/", "admin-waiting": "/admin/"}
+    look_at(visitor(width=width, look=look, email="boss@example.com"), staff, width, look)
 
 
 def look_at(watched: Watched, pages: dict[str, str], width: int, look: str) -> None:

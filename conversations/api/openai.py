@@ -16,7 +16,7 @@ from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels import catalogue
 from channels.authentication import caller_of
 from channels.callers import Caller, ModelTerms
-from channels.permissions import ChannelIsEnabled
+from channels.permissions import ChannelIsEnabled, check_model
 from common.api.base import ApiView, parse_json_object, read_body
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
@@ -98,7 +98,7 @@ def read_request(
 
 
 class ModelsView(ApiView):
-    """The models this channel may ask for."""
+    """The models this key may ask for."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -111,12 +111,14 @@ class ModelsView(ApiView):
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
-        models = catalogue.list_terms(caller=caller_of(request))
+        caller = caller_of(request)
+        models = catalogue.list_terms(caller=caller)
+        models = [model for model in models if caller.may_use(model.model_id)]
         return Response({"object": "list", "data": [_describe(model) for model in models]})
 
 
 class ModelView(ApiView):
-    """One model this channel may ask for."""
+    """One model this key may ask for."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -141,6 +143,7 @@ class ModelView(ApiView):
         )
         if terms is None:
             raise ModelNotFound(model_id)
+        check_model(caller_of(request), model_id)
         return Response(_describe(terms))
 
 

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels.authentication import caller_of
 from channels.callers import Caller
-from channels.permissions import ChannelIsEnabled
+from channels.permissions import ChannelIsEnabled, check_model
 from channels.providers.base import Delta
 from common.api.base import ApiView, parse_json_object, read_body
 from common.api.openapi import describe, errors
@@ -89,6 +89,7 @@ class ChatView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
+        check_model(caller, caller.model.model_id)
         body = read_body(request)
         meta = request._request.META  # `request.headers` would parse all of them
         key = serializers.read_idempotency_key(meta.get("HTTP_IDEMPOTENCY_KEY"), body)

@@ -20,6 +20,7 @@ from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen
 from billing.settlement import Storing
 from channels import catalogue, routes
 from channels.callers import Caller
+from channels.permissions import check_model
 from channels.providers.base import ChatMessage, ProviderClient
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
 from channels.providers.openai_compatible import MAX_ANSWER_BYTES, MAX_STREAM_BYTES
@@ -76,7 +77,7 @@ def complete_chat(
     creates the body, which is sent now and stored for replays. `tell` receives a streamed answer
     piece by piece.
 
-    Raises ModelNotFound, ContextLengthExceeded, Overloaded, RequestInProgress,
+    Raises ModelNotFound, NotAllowed, ContextLengthExceeded, Overloaded, RequestInProgress,
     IdempotencyKeyReused, DailyQuotaReached, CreditsExhausted, ContentFiltered, RefusedAsSaid, or
     ProviderFailed, and InvalidRequest for an option that no route takes or an image that the model
     does not take. After each of these, nothing was charged and no message was stored.
@@ -116,10 +117,14 @@ def _complete(
 
 
 def with_model(caller: Caller, model_id: str) -> Caller:
-    """Return the caller with the terms of the model they ask for. Raises ModelNotFound."""
+    """Return the caller with the terms of the model they ask for.
+
+    Raises ModelNotFound, and NotAllowed for a model of the channel that the key may not use.
+    """
     terms = catalogue.find_terms(caller=caller, model_id=model_id)
     if terms is None:
         raise ModelNotFound(model_id)
+    check_model(caller, model_id)
     return replace(caller, model=terms)
 
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from billing.throttling import ChatThrottle
 from channels.callers import Caller
-from channels.permissions import check_enabled
+from channels.permissions import check_enabled, check_model
 from common.errors import ApiError
 from common.logs import request_id_var
 from conversations.api import serializers
@@ -36,12 +36,15 @@ def admit(
     is_stream: bool,
     simulate: str = "",
 ) -> Incoming:
-    """Admit a message as the API does. Raises SiteDisabled, RateLimited, InvalidRequest."""
+    """Admit a message as the API does. Raises SiteDisabled, NotAllowed, RateLimited,
+    InvalidRequest.
+    """
     request.log_fields = {  # type: ignore[attr-defined]  # read by the access log
         "channel_id": str(caller.channel_id),
         "mode": "test" if caller.is_test else "live",
     }
     check_enabled(caller)
+    check_model(caller, caller.model.model_id)
     ChatThrottle().admit(caller)
     behaviour = read_simulation(caller, simulate)
     body = {"message": message, "session_id": session_id, "stream": is_stream}

@@ -71,6 +71,11 @@ ERRORS = (
         "Ask the channel's owner. Show the visitor your own text until then.",
     ),
     ErrorRow(
+        common.NotAllowed,
+        "The key may not be used from this address, or not for this model.",
+        "Ask the channel's owner, who restricted the key. A retry gets the same answer.",
+    ),
+    ErrorRow(
         CreditsExhausted,
         "The account's credits cannot pay for the message.",
         "Ask the owner for credits. History and test keys still work.",

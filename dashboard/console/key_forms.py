@@ -48,8 +48,8 @@ class KeyForm(PlainForm):
     name = forms.CharField(
         required=False,
         max_length=LONGEST_NAME,
-        help_text="What uses the key, such as “Checkout, production”. Callers do not see it in "
-        "answers to visitors, but GET /api/key tells it.",
+        help_text="What uses the key, such as “Checkout, production”. GET /api/key tells it to "
+        "callers.",
     )
     expires_at = DayField(
         label="Works through",
@@ -84,8 +84,8 @@ class KeyForm(PlainForm):
         field = self.fields["allowed_models"]
         field.choices = list(offered.items())  # type: ignore[attr-defined]
         field.help_text = (
-            f"None chosen: every model. The channel uses {channel.model.name}; without it, chats "
-            "with this key are refused."
+            f"None chosen: every model. The channel uses {channel.model.name}; if you leave that "
+            "out, POST /api/chat refuses this key."
         )
 
     def terms(self) -> KeyTerms:
@@ -209,7 +209,7 @@ def _warn_of_model(request: HttpRequest, channel: Channel, terms: KeyTerms) -> N
     if terms.allowed_models and channel.model.model_id not in terms.allowed_models:
         messages.warning(
             request,
-            f"Chats with this key are refused: it may not use {channel.model.name}, the channel's "
+            f"POST /api/chat refuses this key: it may not use {channel.model.name}, the channel's "
             "model.",
         )
 

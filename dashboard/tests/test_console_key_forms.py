@@ -137,7 +137,7 @@ def test_a_plan_without_room_for_a_key_says_so_and_keeps_the_form(site: Site) ->
 
 def test_leaving_out_the_channels_model_is_warned_of(site: Site, provider: FakeProvider) -> None:
     page = text_of(owner_client(site).get(page_of(site, "keys/new/")))
-    assert "The channel uses Llama 3.3 70B; without it, chats with this key are refused." in page
+    assert "The channel uses Llama 3.3 70B; if you leave that out, POST /api/chat refuses" in page
     response = create(site, allowed_models=["gemma2-9b-it"])
     assert "it may not use Llama 3.3 70B" in text_of(response)
     assert "Chats are refused" in list_page(site)

@@ -18,6 +18,8 @@ from channels.models.channel import (
     ApiKey,
     Channel,
     FixedAnswer,
+    KeyHour,
+    KeyUse,
     PromptVersion,
 )
 from channels.models.doors import DailyCount, LoginSession
@@ -36,6 +38,8 @@ __all__ = [
     "DailyCount",
     "FixedAnswer",
     "Invitation",
+    "KeyHour",
+    "KeyUse",
     "LanguageModel",
     "LoginSession",
     "Membership",

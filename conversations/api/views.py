@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from channels.authentication import ChannelIsEnabled, caller_of
+from channels.authentication import ChannelIsEnabled, caller_of, check_model
 from channels.callers import Caller
 from common.api.base import ApiView, read_object
 from common.api.openapi import describe, errors
@@ -85,6 +85,7 @@ class ChatView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
+        check_model(caller, caller.model.model_id)
         asked = serializers.parse_chat_request(*read_request(request, caller))
         if asked.is_stream:
             return stream_answer(caller, asked)

@@ -16,6 +16,7 @@ from billing import holds, settlement
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, SpendCapReached
 from billing.settlement import Storing
 from channels import catalogue
+from channels.authentication import check_model
 from channels.callers import Caller
 from channels.providers.base import Delta
 from channels.providers.faults import CONTENT_FILTER, is_cut, is_filtered
@@ -150,10 +151,14 @@ def answer(
 
 
 def with_model(caller: Caller, model_id: str) -> Caller:
-    """Return the caller with the terms of the model they ask for. Raises ModelNotFound."""
+    """Return the caller with the terms of the model they ask for.
+
+    Raises ModelNotFound, and NotAllowed for a model of the channel that the key may not use.
+    """
     terms = catalogue.find_terms(caller=caller, model_id=model_id)
     if terms is None:
         raise ModelNotFound(model_id)
+    check_model(caller, model_id)
     return replace(caller, model=terms)
 
 

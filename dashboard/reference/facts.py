@@ -71,6 +71,11 @@ ERRORS = (
         "Ask the channel's owner. Show the visitor your own text until then.",
     ),
     ErrorRow(
+        common.NotAllowed,
+        "The key may not be used from this address, or not for this model.",
+        "Ask the channel's owner, who restricted the key. A retry gets the same answer.",
+    ),
+    ErrorRow(
         SpendCapReached,
         "The channel's or the key's spend cap leaves too little for the message.",
         "Wait until resets_at, or ask the owner to raise the cap.",

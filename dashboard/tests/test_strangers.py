@@ -22,7 +22,7 @@ from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing.models import CreditRequest
-from channels import audit, channel_changes
+from channels import audit, channel_changes, key_uses
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
@@ -60,6 +60,7 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
     page = {"url": f"https://{mark}.example/", "title": mark}
     told = ApiClient(site.api_key).chat(f"{mark} question", f"{mark}-session", metadata=page)
     assert told.status_code == 200, told.content
+    key_uses.write_all()
     FixedAnswer.objects.create(
         channel=channel, question=mark, question_normalized=mark, answer=f"{mark} answer"
     )

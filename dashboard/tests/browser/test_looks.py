@@ -9,7 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import CreditRequest
-from channels import channel_changes, model_moves, provider_lists
+from channels import api_keys, channel_changes, key_uses, model_moves, provider_lists
+from channels.audit import COMMAND_LINE
+from channels.key_terms import KeyTerms
 from channels.models import LanguageModel, ProviderList
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
@@ -17,7 +19,9 @@ from tests.support.clients import ApiClient
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-CHANNEL_PAGES = ("channel", "prompt", "keys", "fixed_answers", "connect", "playground")
+CHANNEL_PAGES = (
+    "channel", "prompt", "keys", "new_key", "spend_caps", "fixed_answers", "connect", "playground",
+)  # fmt: skip
 ACCOUNT_PAGES = (
     "index",
     "usage",
@@ -47,7 +51,13 @@ def test_pages_of_owners(width: int, look: str, visitor: NewVisitor) -> None:
     site = site_with_people()
     for message in ("Where is my parcel?", "And **when** does it come?"):
         ApiClient(site.api_key).chat(message, metadata={"url": "https://shop.example/orders"})
+    key_uses.write_all()
+    terms = KeyTerms("Checkout", None, ["203.0.113.0/24", "2001:db8::/32"], ["gemma2-9b-it"])
+    key = api_keys.issue_api_key(channel=site.channel, is_test=False, terms=terms).record
+    for old in site.channel.api_keys.filter(mode="live").exclude(id=key.id):
+        api_keys.rotate_api_key(api_key=old, overlap=timedelta(days=1), actor=COMMAND_LINE)
     pages = {name: reverse(f"console:{name}") for name in ACCOUNT_PAGES}
+    pages["edit_key"] = reverse("console:edit_key", args=[site.channel.id, key.id])
     pages |= {name: reverse(f"console:{name}", args=[site.channel.id]) for name in CHANNEL_PAGES}
     pages |= {path.strip("/").replace("/", "-"): path for path in OWN_PAGES}
     look_at(visitor(width=width, look=look, email="owner@example.com"), pages, width, look)

@@ -16,7 +16,7 @@ from common.api.openai_shape import openai_error
 from conversations.api.serializers import describe_usage, stream_error
 from conversations.chat.calls import Answer, Begun, Outcome
 from conversations.chat.complete import Asked
-from conversations.usage.receipts import COMPLETION_PREFIX
+from conversations.usage.references import COMPLETION_PREFIX
 
 DONE = b"data: [DONE]\n\n"
 

@@ -27,7 +27,7 @@ from conversations.api.responses_requests import AskedResponse
 from conversations.api.serializers import describe_usage, stream_error
 from conversations.chat import streaming
 from conversations.chat.calls import Answer, Begun, Outcome
-from conversations.usage.receipts import RESPONSE_PREFIX
+from conversations.usage.references import RESPONSE_PREFIX
 
 
 def render_response(answer: Answer, *, settings: Mapping[str, Any]) -> bytes:

@@ -86,6 +86,13 @@ def answer_message(
         ) as claim,
     ):
         if claim is not None and claim.replay is not None:
+            failures.record_replay(
+                caller,
+                request_id=request_id,
+                model_id=caller.model.model_id,
+                body=claim.replay,
+                session_id=incoming.session_id,
+            )
             return Outcome(claim.replay.encode(), answer=None)
         admission = admit(caller, incoming, request_id)
         try:

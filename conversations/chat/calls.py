@@ -345,6 +345,7 @@ def told_of(call: HeldCall, reply: Reply) -> dict[str, Any]:
         "price_per_1k_cached_input": model.per_1k_cached_input,
         "duration_ms": int(reply.duration_seconds * 1000),
         "prompt_version": caller.prompt_version,
+        "api_key": db.uuid_param(caller.key_id) if caller.key_id else None,
     }
 
 

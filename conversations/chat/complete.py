@@ -102,6 +102,9 @@ def _complete(
         ) as claim,
     ):
         if claim is not None and claim.replay is not None:
+            failures.record_replay(
+                caller, request_id=request_id, model_id=asked.model_id, body=claim.replay
+            )
             return Outcome(claim.replay.encode(), answer=None)
         call = admit(caller, asked, prompt, request_id)
         try:

@@ -1,22 +1,26 @@
-"""Records each message that got no answer, for the channel's owner: why and when, but no text.
+"""Records requests that the books do not show, for the channel's owner: failures and replays.
 
-The row is written only on the failure path, after everything was given back, in its own statement.
+Says when and why, but stores no text. A row is written in its own statement, and never on the path
+of a request that a provider answers: for a failure after everything was given back.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
 from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.callers import Caller
 from common.errors import ApiError, InvalidRequest, Overloaded
 from conversations.errors import ProviderFailed
-from conversations.models import FailedRequest
+from conversations.models import FailedRequest, ReplayedRequest
+from conversations.usage.references import read_reply_id
 
 logger = logging.getLogger("gateway.conversations")
 
@@ -50,15 +54,48 @@ def recorded(
             page_url=page_url,
             duration_ms=int((time.monotonic() - started) * 1000),
             created_at=timezone.now(),
+            api_key_id=caller.key_id,
         )
         _save(failure)
         raise
 
 
-def _save(failure: FailedRequest) -> None:
+def record_replay(
+    caller: Caller, *, request_id: str, model_id: str, body: str, session_id: str = ""
+) -> None:
+    """Record that a retry receives the stored answer `body` again."""
+    _save(
+        ReplayedRequest(
+            channel_id=caller.channel_id,
+            is_test=caller.is_test,
+            session_id=session_id,
+            request_id=request_id,
+            message_id=_reply_in(body),
+            request_model=model_id[:100],
+            created_at=timezone.now(),
+            api_key_id=caller.key_id,
+        )
+    )
+
+
+def _reply_in(body: str) -> uuid.UUID | None:
+    """Return the id of the reply in a stored answer."""
     try:
-        failure.save(force_insert=True)
-    except Exception as error:  # noqa: BLE001  # a failure must never become another one
+        stored = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    # A chat names it as the message, a completion or response as its own id.
+    return read_reply_id(str(stored.get("message_id") or stored.get("id")))
+
+
+def _save(record: FailedRequest | ReplayedRequest) -> None:
+    try:
+        record.save(force_insert=True)
+    except Exception as error:  # noqa: BLE001  # a missing record must never become a failure
         # Without the error's text, which may quote the row.
-        fields = {"error_type": type(error).__name__, "code": failure.error_code}
-        logger.warning("conversations.failure.not_recorded", extra=fields)
+        fields = {"error_type": type(error).__name__}
+        if isinstance(record, FailedRequest):
+            fields["code"] = record.error_code
+            logger.warning("conversations.failure.not_recorded", extra=fields)
+        else:
+            logger.warning("conversations.replay.not_recorded", extra=fields)

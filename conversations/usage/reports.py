@@ -149,7 +149,7 @@ class LedgerComparison:
 
 # --- The report ---------------------------------------------------------------------------------
 
-_COLUMNS = (
+COLUMNS = (
     "request_count", "input_tokens", "output_tokens", "charged_microcredits", "durations",
 )  # fmt: skip
 
@@ -159,9 +159,9 @@ def get_report(scope: Scope) -> Report:
     times = {moment: Line(moment) for moment in scope.times()}
     pairs, errors = _Lines(), _Lines()
     coverage = usage_rows.cover_account(scope.account_id, scope.channel_id)
-    rows, params = usage_rows.usage_rows(coverage, scope.chosen, _COLUMNS)
+    rows, params = usage_rows.usage_rows(coverage, scope.chosen, COLUMNS)
     for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
-        row = _row(error_code, *sums)
+        row = row_line(error_code, *sums)
         times[usage_rows.floor(db.time_value(starts_at), scope.step)].add(row)
         pairs[channel_id, model_id].add(row)
         if error_code:
@@ -177,9 +177,10 @@ def get_report(scope: Scope) -> Report:
     )
 
 
-def _row(
+def row_line(
     error_code: str, count: int, tokens_in: int, tokens_out: int, charged: int, durations: str
 ) -> Line:
+    """Return the figures of a usage row with COLUMNS."""
     if error_code:
         return Line(error_code, error_count=count)
     took = usage_sums.read_durations(durations)

@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 from django import forms
 from django.http import QueryDict
 
-from channels.models import Account, Channel
+from channels.models import Account, Channel, LanguageModel
 from common.pages.forms import DayField, PlainForm
 
 MOST_DAYS = 366
+MOST_MODEL_CHARACTERS = 100
 DAY = forms.DateInput(attrs={"type": "date"})
 
 
@@ -59,3 +60,14 @@ class FilterForm(PlainForm):
         """Return the filters as a query string, with some of them changed."""
         values = {name: self.data.get(name, "") for name in self.fields} | changes
         return urlencode({name: value for name, value in values.items() if value})
+
+
+def model_choices(chosen: str) -> list[tuple[str, str]]:
+    """Return the models to filter by. Includes the chosen one even if it is not offered any more.
+
+    Requests for unknown models are in the figures too.
+    """
+    models = dict(LanguageModel.objects.values_list("model_id", "name"))
+    if chosen and len(chosen) <= MOST_MODEL_CHARACTERS:
+        models.setdefault(chosen, chosen)
+    return [("", "All models"), *models.items()]

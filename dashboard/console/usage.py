@@ -13,7 +13,7 @@ from django.urls import path
 from django.utils import timezone
 
 from billing.utc_day import last_days, start_of
-from channels.models import Account, LanguageModel
+from channels.models import Account
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
 from common.pages.durations import duration
@@ -24,7 +24,7 @@ from dashboard import charts
 from dashboard.charts import Series
 from dashboard.console.access import Member, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import FilterForm
+from dashboard.console.filters import FilterForm, model_choices
 from dashboard.console.pages import render_page
 from dashboard.console.trials import find_trials
 
@@ -42,8 +42,7 @@ class UsageForm(FilterForm):
 
     def __init__(self, data: QueryDict, *, account: Account) -> None:
         super().__init__(data, account=account)
-        names = LanguageModel.objects.values_list("model_id", "name")
-        self.fields["model"].choices = [("", "All models"), *names]  # type: ignore[attr-defined]
+        self.fields["model"].choices = model_choices(data.get("model", ""))  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()

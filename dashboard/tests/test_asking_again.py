@@ -55,7 +55,8 @@ HARMLESS = {
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
     "console:credits_threshold console:audit_log console:team console:team_rename "
-    "console:dismiss_checklist",
+    "console:dismiss_checklist console:requests console:requests_csv console:request "
+    "console:failed_request console:replayed_request",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "

@@ -13,10 +13,12 @@ from django.utils.safestring import SafeString
 _BAR, _GAP, _HEIGHT = 8, 3, 40
 
 
-def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString:
+def sparkline(
+    values: Sequence[int], *, label: str, most: int = 0, links: Sequence[str] = ()
+) -> SafeString:
     """Return small bars. `most` fills the full height, so that charts can be compared.
 
-    `label` describes them to screen readers.
+    `label` describes them to screen readers. With `links`, each bar leads to its own.
 
     A day with no value still shows a hairline, so that the days can be counted.
     """
@@ -24,12 +26,21 @@ def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
     bars = format_html_join(
         "",
-        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
+        "{}",
         (
-            (index * (_BAR + _GAP), _HEIGHT - height, _BAR, height)
+            (
+                _linked(
+                    format_html(
+                        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
+                        index * (_BAR + _GAP), _HEIGHT - height, _BAR, height,
+                    ),
+                    links,
+                    index,
+                ),
+            )
             for index, height in enumerate(heights)
         ),
-    )
+    )  # fmt: skip
     width = max(1, len(values) * (_BAR + _GAP) - _GAP)
     return format_html(
         '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
@@ -39,6 +50,16 @@ def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString
         label,
         bars,
     )
+
+
+def _linked(drawn: SafeString, links: Sequence[str], index: int) -> SafeString:
+    """Return a mark that leads to its link.
+
+    A chart is one picture to screen readers and the keyboard. The same links are in text beside it.
+    """
+    if not links:
+        return drawn
+    return format_html('<a href="{}" tabindex="-1">{}</a>', links[index], drawn)
 
 
 # --- Charts with axes ---------------------------------------------------------------------------
@@ -52,11 +73,15 @@ _MOST_POINTS_MARKED = 62
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A row of values, None for a missing value. `css` is the class with its colour."""
+    """A row of values, None for a missing value. `css` is the class with its colour.
+
+    With `links`, each value leads to its own.
+    """
 
     name: str
     values: Sequence[float | None]
     css: str = "gw-series-1"
+    links: Sequence[str] = ()
 
 
 def bar_chart(
@@ -72,14 +97,16 @@ def bar_chart(
     axis = _Axis(most, is_whole=all(isinstance(value, int) for value in chain(*stacks)))
     step = _PLOT_WIDTH / max(1, len(labels))
 
-    def bars() -> Iterator[tuple[object, ...]]:
+    def bars() -> Iterator[tuple[SafeString]]:
         for index, stack in enumerate(stacks):
             below = 0.0
             for one, value in zip(series, stack, strict=True):
                 if value:
                     top = axis.y(below + value)
                     height = round(axis.y(below) - top, 1)
-                    yield (
+                    bar = format_html(
+                        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}">'
+                        "<title>{}</title></rect>",
                         one.css,
                         round(_LEFT + step * (index + 0.1), 1),
                         top,
@@ -87,13 +114,10 @@ def bar_chart(
                         max(0.5, height),
                         _tooltip(labels[index], one.name, show(value)),
                     )
+                    yield (_linked(bar, one.links, index),)
                     below += value
 
-    drawn = format_html_join(
-        "",
-        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-        bars(),
-    )
+    drawn = format_html_join("", "{}", bars())
     return _frame(labels, axis, drawn, title=title, show=show)
 
 
@@ -141,20 +165,23 @@ def _points(
 ) -> SafeString:
     """Return points that show their figures on hover. Many points are drawn smaller."""
     radius = 3 if len(labels) <= _MOST_POINTS_MARKED else 1
-    return format_html_join(
-        "",
-        '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
+    points = (
         (
-            (
+            index,
+            format_html(
+                '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
                 one.css,
                 _x(index, step),
                 axis.y(value),
                 radius,
                 _tooltip(labels[index], one.name, show(value)),
-            )
-            for index, value in enumerate(one.values)
-            if value is not None
-        ),
+            ),
+        )
+        for index, value in enumerate(one.values)
+        if value is not None
+    )
+    return format_html_join(
+        "", "{}", ((_linked(point, one.links, index),) for index, point in points)
     )
 
 

@@ -114,10 +114,15 @@ def source(chosen: RequestFilter, kind: Kind, channels: str, more: str = "") -> 
     """Return FROM and WHERE for the requests `m` of one kind, in these channels."""
     conditions = [channels, "m.is_test = %(is_test)s", *_conditions(chosen, kind)]
     where = " AND ".join(conditions) + (f" AND {more}" if more else "")
+    return requests_of(kind, where, is_on_page=bool(chosen.page_url))
+
+
+def requests_of(kind: Kind, where: str, *, is_on_page: bool = False) -> str:
+    """Return FROM and WHERE for requests `m` of one kind, optionally only those on some pages."""
     if kind == Kind.REPLY:
-        return sums.replies(where, is_on_page=bool(chosen.page_url))
+        return sums.replies(where, is_on_page=is_on_page)
     if kind == Kind.FAILURE:
-        return sums.failures(where, is_on_page=bool(chosen.page_url))
+        return sums.failures(where, is_on_page=is_on_page)
     return f"conversations_replayedrequest m WHERE {where}"
 
 

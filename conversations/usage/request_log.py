@@ -24,7 +24,7 @@ from conversations.models import ChatSession, FailedRequest, Message, ReplayedRe
 from conversations.usage import outcomes, sums
 from conversations.usage import rows as usage_rows
 from conversations.usage.references import read_reply_id
-from conversations.usage.request_filter import Kind, RequestFilter, source
+from conversations.usage.request_filter import Kind, RequestFilter, requests_of, source
 from conversations.usage.request_tally import Tally, tally_requests
 
 REQUESTS_ON_A_PAGE = 50
@@ -228,27 +228,57 @@ def find_request(*, account_id: int, kind: Kind, pk: Any) -> Entry | None:
     return entry_of(row) if row else None
 
 
+# By channel, because the indexes of request ids begin with it.
+_WITH_ID = "SELECT m.created_at, m.id FROM {source} ORDER BY m.created_at DESC LIMIT %(most)s"
+_WITH_ID_IN_CHANNELS = {
+    "postgresql": f"""
+        SELECT found.* FROM channels_channel c CROSS JOIN LATERAL ({_WITH_ID}) AS found
+         WHERE {{channels}} ORDER BY 1 DESC LIMIT %(most)s""",  # noqa: S608  # constants only
+    "sqlite": _WITH_ID,
+}
+_OF_CHANNEL = {
+    "postgresql": "m.channel_id = c.id",
+    "sqlite": "m.channel_id IN (SELECT c.id FROM channels_channel c WHERE {channels})",
+}
+
+
 def find_by_reference(
-    *, account_id: int, reference: str, channel_id: uuid.UUID | None = None, most: int = 0
+    *, account_id: int | None, reference: str, channel_id: uuid.UUID | None = None, most: int = 0
 ) -> list[Entry]:
-    """Return the requests with this reply's id or request id, newest first. Of test keys too."""
+    """Return the requests with this reply's id or request id, newest first. Of test keys too.
+
+    Without an account, looks into the channels of all accounts, one by one.
+    """
     most = most or FOUND_BY_REFERENCE
-    reply_id = read_reply_id(reference)
-    if reply_id and (reply := find_request(account_id=account_id, kind=Kind.REPLY, pk=reply_id)):
-        return [reply] if channel_id in (None, reply.row.channel_id) else []
+    channels = "c.account_id = %(account)s" if account_id is not None else "TRUE"
+    params: dict[str, Any] = {"account": account_id, "reference": reference, "most": most}
+    if channel_id:
+        channels += " AND c.id = %(channel)s"
+        params["channel"] = db.uuid_param(channel_id)
+    if reply_id := read_reply_id(reference):
+        params["reply"] = db.uuid_param(reply_id)
+        if found := _find_with("m.id = %(reply)s", (Kind.REPLY,), channels, params):
+            return found
     if not REQUEST_ID_PATTERN.fullmatch(reference):
         return []
-    # By the ids of the channels, because the indexes begin with them.
-    channel_ids = usage_rows.cover_account(account_id, channel_id).channel_ids
-    found = [
-        entry_of(row)
-        for rows in _tables().values()
-        for row in rows.filter(channel_id__in=channel_ids, request_id=reference).order_by(
-            "-created_at"
-        )[:most]
-    ]
-    found.sort(key=lambda entry: (entry.row.created_at, entry.kind), reverse=True)
-    return found[:most]
+    return _find_with("m.request_id = %(reference)s", tuple(Kind), channels, params)[:most]
+
+
+def _find_with(
+    condition: str, kinds: Sequence[Kind], channels: str, params: dict[str, Any]
+) -> list[Entry]:
+    vendor = connection.vendor
+    where = f"{_OF_CHANNEL[vendor].format(channels=channels)} AND {condition}"
+    found: list[Place] = []
+    with planned_for_values():
+        for kind in kinds:
+            statement = _WITH_ID_IN_CHANNELS[vendor].format(
+                source=requests_of(kind, where), channels=channels
+            )
+            rows = db.fetch_rows(statement, params)
+            found += [Place(db.time_value(moment), kind, str(pk)) for moment, pk in rows]
+        found.sort(key=lambda place: (place.created_at, place.kind), reverse=True)
+        return _load(found[: params["most"]])
 
 
 def find_session_pk(entry: Entry) -> int | None:

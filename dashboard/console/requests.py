@@ -40,6 +40,7 @@ OUTCOMES = {
     outcomes.REFUSED: ("Refused", "gw-badge-warn"),
     outcomes.REPLAYED: ("Replayed", "gw-badge-info"),
 }
+MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
 
@@ -74,12 +75,11 @@ class RequestsForm(FilterForm):
             key.id: f"{key.masked} ({key.channel.name})"
             for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
         }
+        # Older requests may have codes that no longer exist.
+        codes = {row.code for row in ERRORS} | {data.get("code", "")[:MOST_CODE_CHARACTERS]} - {""}
         choices = {
             "outcome": [("", "All outcomes"), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
-            "code": [
-                ("", "All codes"),
-                *((code, code) for code in sorted(row.code for row in ERRORS)),
-            ],
+            "code": [("", "All codes"), *((code, code) for code in sorted(codes))],
             "model": model_choices(data.get("model", "")),
             "key": [("", "All keys"), *((str(pk), name) for pk, name in self.key_names.items())],
         }

@@ -42,6 +42,7 @@ _GROUPS = (
         ("conversations.chatsession", "Sessions", "forum"),
         ("conversations.message", "Messages", "chat"),
         ("conversations.failedrequest", "Failed requests", "error"),
+        ("conversations.replayedrequest", "Replays", "replay"),
         ("conversations.feedback", "Feedback", "thumbs_up_down"),
     ),
     (

@@ -21,6 +21,7 @@ from tests.support.clients import (
     account_page,
     member_client,
     owner_client,
+    staff_client,
     staff_guest,
     text_of,
 )
@@ -114,7 +115,6 @@ def test_filters_by_key_and_by_time(busy: Site, owner: Client, provider: FakePro
         ("since=2026-03-02T00:00&until=2026-03-01T00:00", "choose a later time"),
         ("since=2024-01-01T00:00&until=2025-03-01T00:00", "At most 366 days"),
         ("outcome=lost", "Choose one of the options."),
-        ("code=lost", "Choose one of the options."),
         ("key=lost", "Choose one of the options."),
         ("channel=lost", "Choose one of the options."),
         ("slower=-1", "Enter 0 or more."),
@@ -160,6 +160,38 @@ def test_an_id_is_found_whatever_its_age_and_key(site: Site, owner: Client) -> N
     assert ids(owner.get(f"{LIST}?q=old")) == ["old"]
     message = Message.objects.get(role="assistant")
     assert ids(owner.get(f"{LIST}?q={message.id}")) == ["old"]
+
+
+# --- Search ---------------------------------------------------------------------------------------
+
+
+def test_the_palette_finds_a_request_by_either_id(
+    busy: Site, stranger: Site, owner: Client
+) -> None:
+    message = Message.objects.get(request_id="answered")
+    theirs = owner_client(stranger)
+    for reference in ("answered", str(message.id)):
+        (one,) = owner.get(f"{LIST}?q={reference}").context["rows"]
+        path = "search/?s=" + reference
+        assert one["url"] in text_of(owner.get(account_page(busy, path)))
+        assert one["url"] not in text_of(theirs.get(account_page(stranger, path)))
+    assert "Request: failed" in text_of(owner.get(account_page(busy, "search/?s=failed")))
+
+
+def test_the_staffs_palette_finds_requests_that_the_person_may_see(busy: Site) -> None:
+    message = Message.objects.get(request_id="answered")
+    failure = FailedRequest.objects.get(error_code="model_not_found")
+    FailedRequest.objects.filter(pk=failure.pk).update(request_id="refused-1")
+    may_see = staff_client("view_message", "view_failedrequest")
+    may_not = staff_client("view_account", email="other@example.com")
+    for reference, url in (
+        ("answered", f"/admin/conversations/message/{message.id}/change/"),
+        (str(message.id), f"/admin/conversations/message/{message.id}/change/"),
+        ("refused-1", f"/admin/conversations/failedrequest/{failure.pk}/change/"),
+    ):
+        path = f"/admin/search/?s={reference}&extended=1"
+        assert url in text_of(may_see.get(path))
+        assert "Request of" not in text_of(may_not.get(path))
 
 
 # --- One request ----------------------------------------------------------------------------------

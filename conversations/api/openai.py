@@ -24,7 +24,7 @@ from conversations.api import openai_answers, openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
 from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE
-from conversations.chat import complete
+from conversations.chat import complete, failures
 from conversations.chat.idempotency import Key
 from conversations.chat.simulation import read_simulation
 from conversations.errors import ModelNotFound
@@ -89,12 +89,18 @@ def read_request(
     `path` makes the same key at another endpoint another key. Raises InvalidRequest or
     UnsupportedMediaType.
     """
-    body = read_body(request)
-    meta = request._request.META  # `request.headers` would parse all of them
-    header = meta.get("HTTP_IDEMPOTENCY_KEY")
-    key = serializers.read_idempotency_key(header, body, path=path)
-    simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
-    return parse(parse_json_object(body), key, simulate)
+    try:
+        body = read_body(request)
+        meta = request._request.META  # `request.headers` would parse all of them
+        header = meta.get("HTTP_IDEMPOTENCY_KEY")
+        key = serializers.read_idempotency_key(header, body, path=path)
+        simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
+        return parse(parse_json_object(body), key, simulate)
+    except failures.MALFORMED as error:
+        failures.record_failure(
+            caller, error, request_id=request_id_var.get(), model_id=caller.model.model_id
+        )
+        raise
 
 
 class ModelsView(ApiView):

@@ -29,7 +29,7 @@ from common.logs import request_id_var
 from conversations.api import serializers
 from conversations.api.streams import stream_answer
 from conversations.archive import retention
-from conversations.chat import answer, history, streaming
+from conversations.chat import answer, failures, history, streaming
 from conversations.chat.calls import Outcome
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
@@ -88,17 +88,23 @@ class ChatView(ApiView):
         | errors(400, 401, 403, 405, 409, 411, 413, 415, 422, 429, 500, 503),
     )
     def post(self, request: Request) -> HttpResponseBase:
-        caller = caller_of(request)
-        body = read_body(request)
-        meta = request._request.META  # `request.headers` would parse all of them
-        key = serializers.read_idempotency_key(meta.get("HTTP_IDEMPOTENCY_KEY"), body)
-        simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
-        incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
+        caller, request_id = caller_of(request), request_id_var.get()
+        try:
+            body = read_body(request)
+            meta = request._request.META  # `request.headers` would parse all of them
+            key = serializers.read_idempotency_key(meta.get("HTTP_IDEMPOTENCY_KEY"), body)
+            simulate = read_simulation(caller, meta.get("HTTP_X_SIMULATE"))
+            incoming = serializers.parse_chat_request(parse_json_object(body), key, simulate)
+        except failures.MALFORMED as error:
+            failures.record_failure(
+                caller, error, request_id=request_id, model_id=caller.model.model_id
+            )
+            raise
         answer_message = partial(
             answer.answer_message,
             caller=caller,
             incoming=incoming,
-            request_id=request_id_var.get(),
+            request_id=request_id,
             render=partial(serializers.render_answer, session_id=incoming.session_id),
         )
         if incoming.is_stream:

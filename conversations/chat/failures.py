@@ -17,12 +17,22 @@ from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from channels.callers import Caller
-from common.errors import ApiError, InvalidRequest, Overloaded
+from common.errors import (
+    ApiError,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
 from conversations.errors import ProviderFailed
 from conversations.models import FailedRequest, ReplayedRequest
 from conversations.usage.references import read_reply_id
 
 logger = logging.getLogger("gateway.conversations")
+
+
+# Wrong bodies. They are counted in the caller's minute like every other request.
+MALFORMED = (InvalidRequest, PayloadTooLarge, UnsupportedMediaType)
 
 
 @contextmanager
@@ -31,18 +41,41 @@ def recorded(
 ) -> Iterator[None]:
     """Record what the block raises as a FailedRequest, and raise it unchanged.
 
-    Does not record a request that the gateway itself refused (400). Does not record one that was
-    shed under load, because writing it would cost what shedding saves. Does not record a lost
-    database, because the caller would wait a second time. Costs nothing if the block does not
-    raise.
+    Does not record one that was shed under load, because writing it would cost what shedding saves.
+    Does not record a lost database, because the caller would wait a second time. Costs nothing if
+    the block does not raise.
     """
     started = time.monotonic()
     try:
         yield
-    except (InvalidRequest, Overloaded, AnyDatabaseError):
+    except (Overloaded, AnyDatabaseError):
         raise
     except Exception as error:
-        failure = FailedRequest(
+        record_failure(
+            caller,
+            error,
+            request_id=request_id,
+            model_id=model_id,
+            session_id=session_id,
+            page_url=page_url,
+            duration_seconds=time.monotonic() - started,
+        )
+        raise
+
+
+def record_failure(
+    caller: Caller,
+    error: Exception,
+    *,
+    request_id: str,
+    model_id: str,
+    session_id: str = "",
+    page_url: str = "",
+    duration_seconds: float = 0,
+) -> None:
+    """Record that a request got this error instead of an answer."""
+    _save(
+        FailedRequest(
             channel_id=caller.channel_id,
             is_test=caller.is_test,
             session_id=session_id,
@@ -52,12 +85,11 @@ def recorded(
             reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
             request_model=model_id[:100],
             page_url=page_url,
-            duration_ms=int((time.monotonic() - started) * 1000),
+            duration_ms=int(duration_seconds * 1000),
             created_at=timezone.now(),
             api_key_id=caller.key_id,
         )
-        _save(failure)
-        raise
+    )
 
 
 def record_replay(

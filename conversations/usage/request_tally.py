@@ -13,7 +13,6 @@ from typing import Any
 
 from common import db
 from common.db.plans import planned_for_values
-from common.money import show_credits
 from conversations.usage import reports, sums
 from conversations.usage import rows as usage_rows
 from conversations.usage.reports import Line
@@ -30,8 +29,8 @@ class Tally:
     # None if there are too many requests to look at.
     total: Line | None
     replay_count: int
-    # At least how many requests begin in the hour or day that starts at a moment, latest first.
-    # With `is_upper_bound`, at most.
+    # How many requests the hour or day that starts at a moment contains, latest first. At most so
+    # many, if the filter asks for what usage rows do not tell.
     starts: list[tuple[datetime, int]] = field(default_factory=list)
 
     @property
@@ -91,15 +90,3 @@ def _count_each(chosen: RequestFilter, channels: dict[str, Any]) -> Line:
             counts = (count, 0) if kind == Kind.REPLY else (0, count)
             total.add(Line(kind, *counts, tokens_in, tokens_out, charged))
     return total
-
-
-def words_of(tally: Tally) -> str:
-    """Return the figures in a sentence's beginning: “1,204 requests, 1,198 credits charged”."""
-    if tally.total is None:
-        return f"More than {MOST_COUNTED:,} requests to look at"
-    count = tally.total.request_count
-    amount = show_credits(tally.total.charged_microcredits)
-    return (
-        f"{count:,} request{'' if count == 1 else 's'}, "
-        f"{amount} credit{'' if amount == '1' else 's'} charged"
-    )

@@ -100,6 +100,11 @@ class RequestsForm(FilterForm):
         """The id to look up, at any time and for test and live keys alike."""
         return self.value("q") or ""
 
+    @property
+    def asks_for_some(self) -> bool:
+        """Whether a filter leaves out requests that usage pages would show."""
+        return any(self.value(name) for name in ("outcome", "code", "key", "slower"))
+
     def period(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the chosen moments, or the last days without them."""
         since, until = self.value("since"), self.value("until")
@@ -138,7 +143,7 @@ def requests(request: HttpRequest, member: Member) -> HttpResponse:
     after = Place.parse(request.GET.get("after", ""))
     tally, page = _read(form, chosen, after)
     trials = None
-    if not (page.entries or after or chosen.is_test or form.reference):
+    if not (page.entries or after or chosen.is_test or form.reference or form.asks_for_some):
         trials = find_trials(_scope(chosen))
     return render_page(
         request,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
+from conversations.models import FailedRequest, Message
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, account_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 CHANNEL_PAGES = ("channel", "prompt", "keys", "fixed_answers", "connect", "playground")
-ACCOUNT_PAGES = ("index", "usage", "conversations", "credits", "team", "audit_log", "new_channel")
+ACCOUNT_PAGES = (
+    "index", "usage", "requests", "conversations", "credits", "team", "audit_log", "new_channel"
+)  # fmt: skip
 PUBLIC_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/docs/")
 OWN_PAGES = ("/accounts/password/change/", "/accounts/email/", "/accounts/2fa/")
 STAFF_PAGES = (
@@ -34,6 +37,11 @@ def test_pages_of_owners(width: int, look: str, visitor: NewVisitor) -> None:
     pages = {name: reverse(f"console:{name}") for name in ACCOUNT_PAGES}
     pages |= {name: reverse(f"console:{name}", args=[site.channel.id]) for name in CHANNEL_PAGES}
     pages |= {path.strip("/").replace("/", "-"): path for path in OWN_PAGES}
+    refused = ApiClient(site.api_key).chat("")
+    reply = Message.objects.filter(role="assistant")[0]
+    failure = FailedRequest.objects.get(request_id=refused["X-Request-Id"])
+    pages["request"] = account_page(site, f"requests/{reply.pk}/")
+    pages["failed-request"] = account_page(site, f"requests/failed/{failure.pk}/")
     look_at(visitor(width=width, look=look, email="owner@example.com"), pages, width, look)
 
 

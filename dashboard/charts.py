@@ -24,42 +24,42 @@ def sparkline(
     """
     most = max(most, *values, 1)
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
+    rects = (
+        format_html(
+            '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+            index * (_BAR + _GAP),
+            _HEIGHT - height,
+            _BAR,
+            height,
+            f"{value:,}",
+        )
+        for index, (value, height) in enumerate(zip(values, heights, strict=True))
+    )
     bars = format_html_join(
-        "",
-        "{}",
-        (
-            (
-                _linked(
-                    format_html(
-                        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
-                        index * (_BAR + _GAP), _HEIGHT - height, _BAR, height,
-                    ),
-                    links,
-                    index,
-                ),
-            )
-            for index, height in enumerate(heights)
-        ),
-    )  # fmt: skip
+        "", "{}", ((_linked(rect, links, index),) for index, rect in enumerate(rects))
+    )
     width = max(1, len(values) * (_BAR + _GAP) - _GAP)
     return format_html(
-        '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
+        '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="{}" '
         'aria-label="{}">{}</svg>',
         width,
         _HEIGHT,
+        _role(links),
         label,
         bars,
     )
 
 
 def _linked(drawn: SafeString, links: Sequence[str], index: int) -> SafeString:
-    """Return a mark that leads to its link.
-
-    A chart is one picture to screen readers and the keyboard. The same links are in text beside it.
-    """
+    """Return a mark that leads to its link. The keyboard skips it: tables have the same links."""
     if not links:
         return drawn
     return format_html('<a href="{}" tabindex="-1">{}</a>', links[index], drawn)
+
+
+def _role(links: Sequence[str]) -> str:
+    """Return the role of a chart: a picture contains no links."""
+    return "group" if links else "img"
 
 
 # --- Charts with axes ---------------------------------------------------------------------------
@@ -118,7 +118,8 @@ def bar_chart(
                     below += value
 
     drawn = format_html_join("", "{}", bars())
-    return _frame(labels, axis, drawn, title=title, show=show)
+    role = _role(series[0].links)
+    return _frame(labels, axis, drawn, title=title, show=show, role=role)
 
 
 def line_chart(
@@ -137,7 +138,8 @@ def line_chart(
         "{}{}",
         ((_line(one, axis, step), _points(labels, one, axis, step, show)) for one in series),
     )
-    return _frame(labels, axis, drawn, title=title, show=show)
+    role = _role(series[0].links)
+    return _frame(labels, axis, drawn, title=title, show=show, role=role)
 
 
 def legend(series: Iterable[Series]) -> SafeString:
@@ -220,6 +222,7 @@ def _frame(
     *,
     title: str,
     show: Callable[[float], str],
+    role: str,
 ) -> SafeString:
     """Draw grid lines and axis labels around a chart."""
     lines = format_html_join(
@@ -251,9 +254,10 @@ def _frame(
         ),
     )
     return format_html(
-        '<svg class="gw-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
+        '<svg class="gw-chart" viewBox="0 0 {} {}" role="{}" aria-label="{}">{}{}{}</svg>',
         _WIDTH,
         _TALL,
+        role,
         title,
         lines,
         drawn,

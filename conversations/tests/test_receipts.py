@@ -174,3 +174,28 @@ def test_replays_past_retention_are_deleted(site: Site) -> None:
         )
     retention.expire_stale_sessions(now=now)
     assert ReplayedRequest.objects.count() == 1
+
+
+def test_the_id_in_every_recorded_error_opens_its_receipt(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    """The contract: a receipt also of a failure, refusal, or replay, charged 0."""
+    used = {"Idempotency-Key": "used"}
+    api.chat("One", headers=used)
+    provider.fail()
+    answers = {
+        "invalid_request": api.chat(""),
+        "unsupported_media_type": api.client.post(
+            "/api/chat", "x", content_type="text/plain", headers=api.headers
+        ),
+        "idempotency_key_reused": api.chat("Two", headers=used),
+        "provider_error": api.chat(),
+        "model_not_found": api.post("/v1/responses", {"model": "gpt", "input": "Hi"}),
+    }
+    for code, answer in answers.items():
+        receipt = api.get(f"/api/usage/{answer['X-Request-Id']}").json()
+        assert receipt["reason"] == code
+        assert receipt["outcome"] == ("failed" if code == "provider_error" else "refused")
+        assert receipt["credits"] == {"charged": "0.000000", "balance_after": None}
+        if code != "model_not_found":  # OpenAI's shape has the id in the header alone
+            assert answer.json()["request_id"] == receipt["request_id"]

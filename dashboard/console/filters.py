@@ -62,12 +62,18 @@ class FilterForm(PlainForm):
         return urlencode({name: value for name, value in values.items() if value})
 
 
-def model_choices(chosen: str) -> list[tuple[str, str]]:
-    """Return the models to filter by. Includes the chosen one even if it is not offered any more.
+def with_chosen(names: dict[str, str], chosen: str, *, most: int) -> list[tuple[str, str]]:
+    """Return choices by value, and the chosen one even if it is not among them.
 
-    Requests for unknown models are in the figures too.
+    Figures include models and codes that no longer exist, and lead to lists filtered by them.
+    PostgreSQL cannot compare text with NUL.
     """
+    if chosen and len(chosen) <= most and "\x00" not in chosen:
+        names = {**names, chosen: names.get(chosen, chosen)}
+    return list(names.items())
+
+
+def model_choices(chosen: str) -> list[tuple[str, str]]:
+    """Return the models to filter by."""
     models = dict(LanguageModel.objects.values_list("model_id", "name"))
-    if chosen and len(chosen) <= MOST_MODEL_CHARACTERS:
-        models.setdefault(chosen, chosen)
-    return [("", "All models"), *models.items()]
+    return [("", "All models"), *with_chosen(models, chosen, most=MOST_MODEL_CHARACTERS)]

@@ -26,7 +26,7 @@ from conversations.usage.request_log import Entry, LogPage, Place
 from conversations.usage.request_tally import Tally
 from dashboard.console.access import Member, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import MOST_DAYS, FilterForm, model_choices
+from dashboard.console.filters import MOST_DAYS, FilterForm, model_choices, with_chosen
 from dashboard.console.pages import render_page
 from dashboard.console.trials import find_trials
 from dashboard.reference.facts import ERRORS
@@ -75,11 +75,14 @@ class RequestsForm(FilterForm):
             key.id: f"{key.masked} ({key.channel.name})"
             for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
         }
-        # Older requests may have codes that no longer exist.
-        codes = {row.code for row in ERRORS} | {data.get("code", "")[:MOST_CODE_CHARACTERS]} - {""}
+        codes = with_chosen(
+            {code: code for code in sorted(row.code for row in ERRORS)},
+            data.get("code", ""),
+            most=MOST_CODE_CHARACTERS,
+        )
         choices = {
             "outcome": [("", "All outcomes"), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
-            "code": [("", "All codes"), *((code, code) for code in sorted(codes))],
+            "code": [("", "All codes"), *codes],
             "model": model_choices(data.get("model", "")),
             "key": [("", "All keys"), *((str(pk), name) for pk, name in self.key_names.items())],
         }

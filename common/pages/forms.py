@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django import forms
@@ -55,6 +55,19 @@ class DayField(forms.DateField):
     default_validators = [
         MinValueValidator(date(2000, 1, 1), "Choose a day in 2000 or later."),
         MaxValueValidator(date(2999, 12, 31), "Choose a day before the year 3000."),
+    ]
+
+
+class MomentField(forms.DateTimeField):
+    """A moment between the years 2000 and 2999 (UTC), chosen by the minute."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    default_error_messages = {"invalid": "Enter a time such as 2026-11-28 14:30."}
+    default_validators = [
+        MinValueValidator(datetime(2000, 1, 1, tzinfo=UTC), "Choose a time in 2000 or later."),
+        MaxValueValidator(
+            datetime(2999, 12, 31, tzinfo=UTC), "Choose a time before the year 3000."
+        ),
     ]
 
 

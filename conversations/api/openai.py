@@ -20,12 +20,12 @@ from common.logs import request_id_var
 from conversations.api import openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, read_request
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, AskingView, read_request
 from conversations.chat import answer
 from conversations.errors import ModelNotFound
 
 
-class CompletionsView(ApiView):
+class CompletionsView(AskingView):
     """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
 
     authentication_classes = (CountedKey,)

@@ -119,6 +119,13 @@ def answer(
                     is_stream=asked.is_stream,
                 )
                 if claim.replay is not None:
+                    failures.record_replay(
+                        claim.replay,
+                        caller=caller,
+                        request_id=request_id,
+                        model_id=asked.model_id or caller.model.model_id,
+                        session_id=asked.session_id,
+                    )
                     return Replay(claim.replay.encode())
             try:
                 call = asked.admit(caller, request_id)
@@ -138,15 +145,16 @@ def answer(
         give_back(call, claim, error)
         if call is not None and isinstance(error, RequestRefused):
             error = asked.explain(call, error)
-        failures.record(
-            error,
-            caller=caller,
-            request_id=request_id,
-            model_id=asked.model_id or caller.model.model_id,
-            session_id=asked.session_id,
-            page_url=asked.page_url,
-            started=started,
-        )
+        if isinstance(error, Exception) and not isinstance(error, failures.NOT_RECORDED):
+            failures.record_failure(
+                error,
+                caller=caller,
+                request_id=request_id,
+                model_id=asked.model_id or caller.model.model_id,
+                session_id=asked.session_id,
+                page_url=asked.page_url,
+                duration_seconds=time.monotonic() - started,
+            )
         raise error  # noqa: TRY201  # perhaps explained
 
 
@@ -237,6 +245,7 @@ def _told_of(answer: Answer) -> dict[str, Any]:
         "price_per_1k_cached_input": model.per_1k_cached_input,
         "duration_ms": int(answer.duration_seconds * 1000),
         "prompt_version": caller.prompt_version,
+        "api_key": db.uuid_param(caller.key_id) if caller.key_id else None,
     }
 
 

@@ -123,7 +123,7 @@ def _render(
             "spent": show_credits(balance.spent),
             "low_balance": show_credits(balance.low_balance),
         },
-        entries=[_describe(entry) for entry in page.entries],
+        entries=[_describe(member, entry) for entry in page.entries],
         older_url=_page_url(request, page.next_before) if page.next_before else "",
         is_first_page="before" not in request.GET,
         is_filtered=any(request.GET.get(name) for name in filters.fields),
@@ -158,12 +158,15 @@ def _page_url(request: HttpRequest, before: int) -> str:
     return f"?{query}&before={before}" if query else f"?before={before}"
 
 
-def _describe(entry: LedgerEntry) -> dict[str, Any]:
+def _describe(member: Member, entry: LedgerEntry) -> dict[str, Any]:
     change = signed_microcredits(entry)
+    is_charge = entry.kind == LedgerEntry.Kind.CHARGE and entry.hold_id is not None
     return {
         "entry": entry,
         "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
         "is_added": change > 0,
+        # A reply has the id of the hold that paid for it.
+        "request_url": member.url("request", entry.hold_id) if is_charge else "",
         "balance_after": show_credits(entry.balance_after_microcredits),
     }
 

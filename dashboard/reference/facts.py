@@ -196,7 +196,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/history", "Read a session, oldest message first", "history"),
     Endpoint("DELETE", "/api/history", "Erase a session's text for good", "history"),
     Endpoint("GET", "/api/usage", "Get usage and charges for a period", "usage"),
-    Endpoint("GET", "/api/usage/{reference}", "Get what one reply cost, and why", "usage"),
+    Endpoint("GET", "/api/usage/{reference}", "Get what one request cost, and why", "usage"),
     Endpoint("GET", "/api/models", "List the models to choose from, with prices", "models"),
     Endpoint("GET", "/api/key", "Describe this key and what is left of its limits", "key"),
     Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),

@@ -20,8 +20,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "channels.view_fixedanswer", "channels.view_promptversion", "channels.view_auditentry",
         "channels.view_plan", "billing.view_creditaccount", "billing.view_ledgerentry",
         "billing.view_dailyusage", "billing.view_creditrequest", "conversations.view_chatsession",
-        "conversations.view_message",
-        "conversations.view_failedrequest", "conversations.view_feedback",
+        "conversations.view_message", "conversations.view_failedrequest",
+        "conversations.view_replayedrequest", "conversations.view_feedback",
     ),
     # Books credits, decides on requests for them, creates codes, maintains plans.
     "Billing": (

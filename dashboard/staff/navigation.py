@@ -43,6 +43,7 @@ _GROUPS = (
         ("conversations.chatsession", "Sessions", "forum"),
         ("conversations.message", "Messages", "chat"),
         ("conversations.failedrequest", "Failed requests", "error"),
+        ("conversations.replayedrequest", "Replays", "replay"),
         ("conversations.feedback", "Feedback", "thumbs_up_down"),
     ),
     (

@@ -59,7 +59,8 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     session = ChatSession.objects.all()[0]
     WaitingTurn.objects.create(session=session, expires_at=timezone.now())
     FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
-    ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
+    for _ in range(2):
+        ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
     redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
     Invitation.objects.create(

@@ -55,12 +55,13 @@ HARMLESS = {
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
     "console:playground_send console:usage console:usage_days console:usage_pages "
-    "console:usage_requests console:conversation console:conversations console:conversation_csv "
+    "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
     "console:credits_threshold console:statements console:statement console:statement_csv "
-    "console:audit_log console:team console:team_rename "
-    "console:dismiss_checklist",
+    "console:audit_log console:team console:team_rename console:dismiss_checklist "
+    "console:requests console:requests_csv console:request console:failed_request "
+    "console:replayed_request",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
@@ -93,7 +94,7 @@ HARMLESS_MODELS = {
     "channels_auditentry "
     "channels_invitation channels_promptversion channels_routehealth conversations_chatsession "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
-    "conversations_message conversations_waitingturn",
+    "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey",
     "limits, words, models and prices": "channels_plan channels_fixedanswer "
     "channels_languagemodel channels_route",

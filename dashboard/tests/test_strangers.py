@@ -25,7 +25,7 @@ from billing.models import CreditRequest
 from channels import audit, channel_changes, key_uses
 from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
-from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from conversations.models import ChatSession, FailedRequest, Feedback, Message, ReplayedRequest
 from gateway.tests.test_policies import CONSOLE
 from tests.support.clients import ApiClient, log_in
 from tests.support.fake_provider import FakeProvider, reply
@@ -73,6 +73,14 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
         error_code="provider_error",
         created_at=timezone.now(),
     )
+    ReplayedRequest.objects.create(
+        channel=channel,
+        is_test=False,
+        session_id=f"{mark}-session",
+        request_id=mark,
+        message_id=message.id,
+        created_at=timezone.now(),
+    )
     Invitation.objects.create(
         account=account,
         email=f"{mark}@invited.example",
@@ -105,6 +113,8 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
         lambda one: _first(Message, channel=one.site.channel, role="assistant").id,
         _UNKNOWN_UUID,
     ),
+    "failure_pk": (lambda one: _first(FailedRequest, channel=one.site.channel).pk, _UNKNOWN_INT),
+    "replay_pk": (lambda one: _first(ReplayedRequest, channel=one.site.channel).pk, _UNKNOWN_INT),
     "session_pk": (lambda one: _first(ChatSession, channel=one.site.channel).pk, _UNKNOWN_INT),
     "answer_id": (lambda one: _first(FixedAnswer, channel=one.site.channel).pk, _UNKNOWN_INT),
     "membership_id": (lambda one: _first(Membership, account=one.account).pk, _UNKNOWN_INT),

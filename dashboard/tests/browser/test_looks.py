@@ -13,9 +13,10 @@ from channels import api_keys, channel_changes, key_uses, model_moves, provider_
 from channels.audit import COMMAND_LINE
 from channels.key_terms import KeyTerms
 from channels.models import LanguageModel, ProviderList
+from conversations.models import FailedRequest, Message
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, account_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -25,6 +26,7 @@ CHANNEL_PAGES = (
 ACCOUNT_PAGES = (
     "index",
     "usage",
+    "requests",
     "conversations",
     "credits",
     "statements",
@@ -60,6 +62,11 @@ def test_pages_of_owners(width: int, look: str, visitor: NewVisitor) -> None:
     pages["edit_key"] = reverse("console:edit_key", args=[site.channel.id, key.id])
     pages |= {name: reverse(f"console:{name}", args=[site.channel.id]) for name in CHANNEL_PAGES}
     pages |= {path.strip("/").replace("/", "-"): path for path in OWN_PAGES}
+    refused = ApiClient(site.api_key).chat("")
+    reply = Message.objects.filter(role="assistant")[0]
+    failure = FailedRequest.objects.get(request_id=refused["X-Request-Id"])
+    pages["request"] = account_page(site, f"requests/{reply.pk}/")
+    pages["failed-request"] = account_page(site, f"requests/failed/{failure.pk}/")
     look_at(visitor(width=width, look=look, email="owner@example.com"), pages, width, look)
 
 

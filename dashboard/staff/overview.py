@@ -47,10 +47,9 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
-        context["mail_obstacle"] = mail_state.find_obstacle()
-        context["is_worker_away"] = not heartbeat.is_worker_alive(
-            heartbeat.worker_seen_at(), now=now
-        )
+        seen_at = heartbeat.worker_seen_at()
+        context["mail_obstacle"] = mail_state.obstacle_of(seen_at)
+        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):

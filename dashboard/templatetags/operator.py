@@ -5,7 +5,6 @@ from __future__ import annotations
 from django import template
 from django.conf import settings
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from common.contact import parse_contact
 
@@ -13,19 +12,19 @@ register = template.Library()
 
 
 @register.simple_tag
-def the_operator() -> SafeString:
+def the_operator() -> str:
     """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set."""
     contact = parse_contact(settings.OPERATOR_CONTACT)
     if contact is None:
-        return SafeString("the operator")
+        return "the operator"
     return format_html(
         'the operator (<a class="gw-link" href="{}">{}</a>)', contact.href, contact.text
     )
 
 
 @register.simple_tag
-def need_help() -> SafeString:
+def need_help() -> str:
     """Return a paragraph for an error page, or nothing if nobody has said whom to ask."""
     if not settings.OPERATOR_CONTACT:
-        return SafeString("")
+        return ""
     return format_html("<p>Need help? Contact {}.</p>", the_operator())

@@ -73,7 +73,7 @@ def test_a_strangers_empty_account_is_not_spoken_of(
     Account.objects.filter(id=stranger.account_id).update(is_enabled=False)
     text = text_of(owner_client(site), "/usage/")
     assert "used up" not in text
-    assert "disabled" not in text
+    assert "account is disabled" not in text
 
 
 def test_the_api_answers_as_before(site: Site, connected: None) -> None:

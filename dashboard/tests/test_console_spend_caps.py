@@ -109,7 +109,9 @@ def test_a_test_key_and_a_revoked_key_have_no_cap(site: Site) -> None:
     ApiKey.objects.filter(id=revoked.id).update(revoked_at=timezone.now())
     for key in ApiKey.objects.filter(channel=site.channel):
         form = {"key": str(key.id), "spend_cap_day": "1"}
-        assert client.post(page_of(site, PAGE + "save/"), form).status_code == 404
+        answer = client.post(page_of(site, PAGE + "save/"), form, follow=True)
+        assert "Nothing was saved: this key does not work" in text_of(answer)
+    assert not SpendCap.objects.exists()
 
 
 def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvider) -> None:

@@ -14,6 +14,7 @@ from billing.models import CreditRequest
 from channels import alerts
 from channels.models import Membership
 from common.money import show_credits
+from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
 
@@ -38,7 +39,7 @@ def _send(request: CreditRequest) -> bool:
     addresses = alerts.contact_addresses() if is_to_staff else _addresses_of_asker(request)
     subject, text = _of_new_request(request) if is_to_staff else _of_decision(request)
     try:
-        send_mail(" ".join(subject.split()), text, None, addresses)
+        send_mail(one_line(subject), text, None, addresses)
     except OSError as error:
         # A decision in the meantime has a mail of its own.
         row.filter(unsent_mail=Mail.NONE, state=request.state).update(

@@ -13,6 +13,7 @@ from billing.models import SpendCap
 from billing.spend_caps import Spending
 from channels.models import Membership
 from common.money import show_credits
+from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
 
@@ -66,9 +67,7 @@ def _alert(cap: SpendCap, spending: Spending) -> bool:
 
 
 def _subject(cap: SpendCap, level: int) -> str:
-    # Whatever is in the channel's name, a subject is one line.
-    name = " ".join(cap.channel.name.split())
-    return f"{level} % of a spend cap are used: {name}"
+    return one_line(f"{level} % of a spend cap are used: {cap.channel.name}")
 
 
 def _text(cap: SpendCap, spending: Spending, level: int) -> str:
@@ -80,7 +79,7 @@ def _text(cap: SpendCap, spending: Spending, level: int) -> str:
         else "At 100 %, it answers “spend_cap_reached” until then."
     )
     return (
-        f"{whose} “{cap.channel.name}” has spent {show_credits(used)} of its "
+        f"{whose} “{one_line(cap.channel.name)}” has spent {show_credits(used)} of its "
         f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends on "
         f"{spending.resets_at.day} {spending.resets_at:%B} at {spending.resets_at:%H:%M} UTC. "
         f"{afterwards}\n\nRaise the cap in the dashboard: the channel's page, Spend caps."

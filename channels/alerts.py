@@ -14,6 +14,7 @@ from django.core.mail import send_mail
 
 from channels.models import RouteHealth, User
 from common.contact import parse_contact
+from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("gateway.channels")
 def mail_operators(subject: str, text: str) -> bool:
     """Send a mail to every active superuser. Returns False if it could not be sent."""
     try:
-        send_mail(subject, text, None, _superusers())
+        send_mail(one_line(subject), text, None, _superusers())
     except OSError as error:
         logger.warning("channels.alert.not_sent", extra={"reason": str(error)})
         return False

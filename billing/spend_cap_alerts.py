@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 
 from django.core.mail import send_mail
-from django.db.models import F, Q
+from django.db.models import Q
 
 from billing import spend_caps
 from billing.models import SpendCap
@@ -33,10 +33,7 @@ def _caps_due() -> list[SpendCap]:
     """Return the caps of which half or more is used up, and whose owners do not know all of it."""
     due = Q()
     for name in ("day", "month"):
-        is_half_used = Q(
-            **{f"{name}_left_microcredits__lte": F(f"{name}_limit_microcredits") / 2 + 1}
-        )
-        due |= is_half_used & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
+        due |= spend_caps.half_used(name) & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
     return list(SpendCap.objects.filter(due).select_related("channel__account", "key"))
 
 

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from billing import spend_caps
 from billing.balance import Balance, Runway, get_balance, get_runway
 from billing.utc_day import RECENT_DAYS, last_days
 from channels import channel_changes, model_ends, usable_keys
@@ -31,6 +32,8 @@ from dashboard.console.request_links import log_links
 from dashboard.console.trials import Trials, find_trials
 
 CARDS_PER_PAGE = 24
+# Spend caps named at the top.
+MOST_CAPS = 5
 SORTS = {"recent": "Recently used", "name": "Name"}
 
 
@@ -79,7 +82,10 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
     search, sort = read_term(request, "q", most=120), read_sort(request)
-    page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    paginator = Paginator(_listed(own, search, sort), CARDS_PER_PAGE)
+    if not search:
+        paginator.count = counts["all"]  # known already
+    page = paginator.get_page(request.GET.get("page"))
     cards = make_cards(member, list(page), now)
     return render_page(
         request,
@@ -96,6 +102,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         ending_count=counts["ending"],
+        caps=spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS],
         balance=balance,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),

@@ -127,6 +127,21 @@ def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvid
     }
 
 
+def test_the_overview_names_caps_that_are_half_used(
+    site: Site, stranger: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    form = {"key": "", "spend_cap_day": "3", "spend_cap_month": ""}
+    owner_client(site).post(page_of(site, PAGE + "save/"), form)
+    api.chat("one")
+    assert "of a spend cap" not in text_of(owner_client(site).get("/"))
+    api.chat("two")
+    assert "66 % of a spend cap are used" in text_of(owner_client(site).get("/"))
+    api.chat("three")
+    page = text_of(owner_client(site).get("/"))
+    assert "100 % of a spend cap are used, so messages are refused" in page
+    assert "of a spend cap" not in text_of(owner_client(stranger).get("/"))
+
+
 def test_openais_endpoint_says_when_the_cap_resets(
     site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:

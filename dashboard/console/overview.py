@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.core.paginator import Paginator
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path
@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from billing import spend_caps
 from billing.balance import Balance, Runway, get_balance, get_runway
+from billing.models import SpendCap
 from billing.utc_day import RECENT_DAYS, last_days
 from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
@@ -78,14 +79,12 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         all=Count("id"),
         off=Count("id", filter=Q(is_enabled=False)),
         ending=Count("id", filter=ending),
+        capped=Count("id", filter=Exists(SpendCap.objects.filter(channel=OuterRef("id")))),
     )
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
     search, sort = read_term(request, "q", most=120), read_sort(request)
-    paginator = Paginator(_listed(own, search, sort), CARDS_PER_PAGE)
-    if not search:
-        paginator.count = counts["all"]  # known already
-    page = paginator.get_page(request.GET.get("page"))
+    page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
     cards = make_cards(member, list(page), now)
     return render_page(
         request,
@@ -102,7 +101,8 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         ending_count=counts["ending"],
-        caps=spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS],
+        caps=counts["capped"]
+        and spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS],
         balance=balance,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from billing import spend_caps
 from billing.balance import Balance, Runway, get_balance, get_runway
 from billing.models import SpendCap
+from billing.spend_caps import Spending
 from billing.utc_day import RECENT_DAYS, last_days
 from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
@@ -101,8 +102,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         ending_count=counts["ending"],
-        caps=counts["capped"]
-        and spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS],
+        caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
@@ -113,6 +113,10 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ends_at=_first_end(balance, runway),
         checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
     )
+
+
+def _list_caps(member: Member, now: datetime) -> list[tuple[SpendCap, Spending]]:
+    return spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS]
 
 
 def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | None:

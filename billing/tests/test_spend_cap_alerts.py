@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from billing import spend_cap_alerts
+from billing import spend_cap_alerts, spend_caps
 from billing.models import SpendCap
 from billing.tests.test_settlement import CREDIT
 from billing.tests.test_spend_caps import NOON, cap, capture, place
@@ -91,3 +91,25 @@ def test_a_lost_mail_server_is_tried_again(site: Site, monkeypatch: Any) -> None
         assert spend_cap_alerts.alert_of_spend_caps(now=NOON) == 0
     assert SpendCap.objects.get().day_alerted == 0
     assert len(alerts()) == 1
+
+
+def test_of_two_tasks_at_once_one_tells(site: Site, monkeypatch: Any) -> None:
+    cap(site, day=1)
+    spend(site, 1)
+    stale = spend_cap_alerts._caps_due()
+    monkeypatch.setattr(spend_cap_alerts, "_caps_due", lambda: stale)
+    sent = [spend_cap_alerts.alert_of_spend_caps(now=NOON) for _ in range(2)]
+    assert sent == [1, 0]
+
+
+def test_lists_what_is_half_used_and_the_fullest_first(site: Site, stranger: Site) -> None:
+    cap(site, day=10, month=16)
+    spend(site, 4)
+    assert spend_caps.list_half_used(account_id=site.account_id, now=NOON) == []
+    spend(site, 4)
+    found = spend_caps.list_half_used(account_id=site.account_id, now=NOON)
+    assert [(spending.period, spending.percent) for _, spending in found] == [
+        ("day", 80),
+        ("month", 50),
+    ]
+    assert spend_caps.list_half_used(account_id=stranger.account_id, now=NOON) == []

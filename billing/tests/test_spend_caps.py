@@ -238,6 +238,20 @@ def test_a_new_cap_counts_what_was_spent_and_what_is_in_flight(site: Site, of_ke
     assert used_of(site, of_key=of_key) == (3 * CREDIT, 5 * CREDIT)
 
 
+def test_a_call_of_last_month_that_still_runs_does_not_count(site: Site) -> None:
+    month = datetime(2026, 8, 1, tzinfo=UTC)
+    running = place(site.caller(), 5 * CREDIT, now=month - timedelta(seconds=1))
+    cap(site, day=10, month=10, now=month)
+    capture(running, CREDIT, now=month)
+    assert used_of(site, now=month) == (0, 0)
+
+
+def test_a_refusal_whose_room_has_come_back_names_the_next_reset(site: Site) -> None:
+    cap(site, month=5)
+    refusal = spend_caps.refusal_of(caller=site.caller(), amount_microcredits=CREDIT, now=NOON)
+    assert refusal.resets_at == "2026-08-15T00:00:00Z"
+
+
 def test_a_call_that_ends_without_a_charge_gives_back_to_a_cap_set_meanwhile(site: Site) -> None:
     running = place(site.caller(), 5 * CREDIT)
     cap(site, day=10)

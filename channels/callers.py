@@ -14,7 +14,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from channels import key_terms
+from channels import calendars, key_terms
+from channels.calendars import Calendar
 from channels.key_terms import Network
 from channels.providers.base import Usage
 from channels.sealing import API_KEYS
@@ -91,6 +92,7 @@ class Caller:
     account_id: int
     is_channel_enabled: bool
     is_account_enabled: bool
+    calendar: Calendar
     # Whether the installation has no other account, so that no room must be left for others.
     is_only_account: bool
     system_prompt: str
@@ -133,6 +135,9 @@ _OF_CHANNEL = {
     "account_id": "c.account_id",
     "is_channel_enabled": "c.is_enabled",
     "is_account_enabled": "a.is_enabled",
+    "time_zone": "a.time_zone",
+    "has_local_quota": "a.has_local_quota",
+    "turns": "a.turns",
     "is_only_account": ("NOT EXISTS (SELECT 1 FROM channels_account other WHERE other.id <> a.id)"),
     "system_prompt": "c.system_prompt",
     "prompt_version": "c.prompt_version",
@@ -306,7 +311,8 @@ def read_caller(row: Sequence[Any]) -> Caller:
     """Return the caller in a row of `caller_step`."""
     mark, key_id, prefix, last_four, created, expires, mode, *rest = row
     key_name, addresses, models, channel_id, *rest = rest
-    name, account_id, is_channel_enabled, is_account_enabled, is_only_account, *rest = rest
+    name, account_id, is_channel_enabled, is_account_enabled, *rest = rest
+    time_zone, has_local_quota, turns, is_only_account, *rest = rest
     prompt, version, *rest = rest
     requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *model = rest
     return Caller(
@@ -324,6 +330,7 @@ def read_caller(row: Sequence[Any]) -> Caller:
         account_id=account_id,
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
+        calendar=calendars.read(time_zone, bool(has_local_quota), turns),
         is_only_account=bool(is_only_account),
         system_prompt=prompt,
         prompt_version=version,

@@ -38,7 +38,7 @@ def test_tells_of_each_level_once_and_of_the_highest_only(site: Site) -> None:
     assert alerts() == ["50 % of a spend cap are used: Shop"]
     assert mail.outbox[0].to == ["owner@example.com"]
     assert "has spent 5 of its 10 credits a day" in mail.outbox[0].body
-    assert "ends on 15 August at 00:00 UTC" in mail.outbox[0].body
+    assert "ends at 00:00 UTC on 15 August" in mail.outbox[0].body
     spend(site, 5)
     assert alerts() == ["100 % of a spend cap are used: Shop"]
     assert "It answers “spend_cap_reached” until then." in mail.outbox[0].body

@@ -20,7 +20,7 @@ from billing.models import Hold, SpendCap
 from billing.tests.test_settlement import CREDIT, differences
 from channels.audit import Actor
 from channels.callers import Caller
-from channels.models import ApiKey, AuditEntry
+from channels.models import Account, ApiKey, AuditEntry
 from channels.tests.factories import Site, make_site
 from tests.support.threads import run_in_threads
 
@@ -80,7 +80,8 @@ def capture(hold: PlacedHold, charge: int = CREDIT, *, now: datetime = NOON) -> 
 def used_of(site: Site, *, of_key: bool = False, now: datetime = NOON) -> tuple[int, int]:
     """Return the micro-credits used of the day and of the month."""
     row = SpendCap.objects.get(id=key_of(site).id if of_key else site.channel.id)
-    day, month = spend_caps.list_spending(row, now=now)
+    calendar = Account.objects.get(id=site.account_id).calendar
+    day, month = spend_caps.list_spending(row, calendar=calendar, now=now)
     return day.used_microcredits, month.used_microcredits
 
 

@@ -64,7 +64,7 @@ KEPT = {
     "billing.RedemptionCode.pepper_id",
     "billing.RedemptionCode.code_digest", "billing.RedemptionCode.code_last_four",
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
-    "channels.DailyCount.subject_digest",
+    "channels.DailyCount.subject_digest", "channels.Account.turns",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
     "channels.FixedAnswer.question_normalized",
     "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",

@@ -129,10 +129,13 @@ def answer(
                     return Replay(claim.replay.encode())
             try:
                 call = asked.admit(caller, request_id)
-            except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
+            except (DailyQuotaReached, SpendCapReached, CreditsExhausted) as refusal:
                 # What calls that never returned still hold counted against the limit. Try again in
                 # any case, because another request may have freed it in the meantime.
                 settlement.free_up(account_id=caller.account_id, now=timezone.now())
+                if not isinstance(refusal, DailyQuotaReached):
+                    # The fallback model may cost more than is left, and the channel's own may not.
+                    caller = replace(caller, fallback=None)
                 call = asked.admit(caller, request_id)
             db.release_connection()
             with slots.slot_given_back():
@@ -167,7 +170,8 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     if terms is None:
         raise ModelNotFound(model_id)
     check_model(caller, model_id)
-    return replace(caller, model=terms)
+    # Whoever names a model wants no other one.
+    return replace(caller, model=terms, fallback=None)
 
 
 def require_text(answer: Answer) -> None:
@@ -175,14 +179,15 @@ def require_text(answer: Answer) -> None:
     finish_reason = answer.completion.finish_reason
     if answer.completion.text.strip():
         return
+    lost = answer.call.caller.model.price(answer.usage)
     if is_filtered(finish_reason):
-        raise ContentFiltered(reason=CONTENT_FILTER, lost=answer.usage)
+        raise ContentFiltered(reason=CONTENT_FILTER, lost_microcredits=lost)
     # If it was cut before the first word, usually by hidden reasoning, a retry would be cut too.
     would_be_again = is_cut(finish_reason)
     raise ProviderFailed(
         "The AI provider's answer was empty. Nothing was charged.",
         reason="empty_length" if would_be_again else "no_text",
-        lost=answer.usage,
+        lost_microcredits=lost,
         may_retry=not would_be_again,
     )
 
@@ -257,7 +262,7 @@ def give_back(call: HeldCall | None, claim: Claim | None, error: BaseException |
     """
     with suppress(AnyDatabaseError):
         if call is not None:
-            calls.give_back(call.caller, call.hold, call.turn, error)
+            calls.give_back(call.hold, call.turn, error)
     with suppress(AnyDatabaseError):
         if claim is not None:
             idempotency.free(claim)

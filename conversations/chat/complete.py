@@ -66,7 +66,7 @@ class Completing(Asked):
             prompt = calls.within_means(caller, prompt, now=now)
         hold = admission.place_hold(
             caller=caller,
-            amount_microcredits=0 if is_free else calls.highest_price(caller, prompt),
+            amount_microcredits=0 if is_free else calls.highest_price(prompt),
             now=now,
             expires_at=calls.hold_until(now, caller.model, is_stream=self.is_stream),
             request_id=request_id,
@@ -110,9 +110,11 @@ def build_prompt(caller: Caller, asked: Completing) -> Prompt:
         model=caller.model,
         system_prompt=caller.system_prompt,
         messages=asked.messages,
-        options=asked.options,
+        # What the caller sets comes before what the channel sets.
+        options={**caller.answer_options, **asked.options},
         max_output_tokens=asked.max_output_tokens,
         limit_name=asked.limit_name,
+        longest_answer=caller.max_answer_tokens,
     )
     if prompt is None:
         raise _too_long(caller, asked)

@@ -1,0 +1,145 @@
+"""The form of a channel's prompt and answer settings, and the settings in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from channels import catalogue, channel_changes
+from channels.models import (
+    ANSWER_SETTINGS,
+    LONGEST_STOP_WORD,
+    MAX_SYSTEM_PROMPT_CHARACTERS,
+    MOST_STOP_WORDS,
+    SHORTEST_ANSWER_TOKENS,
+    Channel,
+    LanguageModel,
+    PromptVersion,
+)
+from channels.models.channel import check_stop_words
+from common.pages.forms import PlainForm
+from dashboard.console.channel_forms import ModelOption, PlainText
+
+# The fields of a channel that the form changes.
+FIELDS = ("system_prompt", *ANSWER_SETTINGS)
+
+
+class FallbackField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
+    """A choice among the other models of the account, by the gateway's id for them, or none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            LanguageModel.objects.none(),
+            label="Fallback model",
+            required=False,
+            empty_label="None",
+            to_field_name="model_id",
+            error_messages={"invalid_choice": "Choose one of the models shown here, or none."},
+        )
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.name}, {ModelOption(obj, is_chosen=False, is_offered=True).price}"
+
+
+class PromptForm(PlainForm):
+    """The prompt's text and how the model answers. `digest` is that of the values at first."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    system_prompt = PlainText(
+        label="System prompt",
+        required=False,
+        # White space at either end is the owner's choice.
+        strip=False,
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
+        help_text="What the AI is told before every conversation: who it is, what it knows, "
+        "how it answers.",
+        widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
+    )
+    temperature = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_value=2,
+        max_digits=3,
+        decimal_places=2,
+        help_text="From 0, the most predictable, to 2. Empty: the provider decides.",
+    )
+    max_answer_tokens = forms.IntegerField(
+        label="Longest answer, in tokens",
+        required=False,
+        min_value=SHORTEST_ANSWER_TOKENS,
+        max_value=2_147_483_647,
+    )
+    stop_words = PlainText(
+        label="Stop words",
+        required=False,
+        max_length=2_000,
+        help_text=f"One on each line, at most {MOST_STOP_WORDS} of {LONGEST_STOP_WORD} characters. "
+        "An answer ends before the first of them.",
+        widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
+    )
+    fallback_model = FallbackField()
+    prompt_note = forms.CharField(
+        label="Note for this version",
+        required=False,
+        max_length=200,
+        help_text="What you changed and why. Only your team sees this.",
+    )
+
+    def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model = channel.model
+        offered = catalogue.models_offered(channel.account_id).exclude(pk=model.pk)
+        # Also the one chosen before, even if nobody may choose it any more.
+        ids = [*offered.values_list("pk", flat=True), channel.fallback_model_id or 0]
+        fallback = self.fields["fallback_model"]
+        fallback.queryset = LanguageModel.objects.filter(pk__in=ids)  # type: ignore[attr-defined]
+        fallback.help_text = (
+            f"Answers a visitor if every provider of {model} fails. A message then needs credits "
+            "for the dearer of the two models, and is charged as the one that answered."
+        )
+        self.fields["max_answer_tokens"].help_text = (
+            f"{model} answers with at most {model.max_output_tokens:,}. Where tokens have a price, "
+            "a shorter answer also needs fewer credits at hand."
+        )
+
+    @classmethod
+    def filled(cls, channel: Channel) -> PromptForm:
+        """Return the form with the channel's prompt and settings."""
+        values = {name: getattr(channel, name) for name in FIELDS}
+        values["stop_words"] = "\n".join(channel.stop_words or ())
+        values["fallback_model"] = channel.fallback_model and channel.fallback_model.model_id
+        values["digest"] = channel_changes.digest_fields(channel, FIELDS)
+        return cls(channel, initial=values)
+
+    def clean_stop_words(self) -> list[str] | None:
+        lines = (line.strip() for line in self.cleaned_data["stop_words"].split("\n"))
+        words = list(dict.fromkeys(filter(None, lines)))
+        check_stop_words(words)
+        return words or None
+
+    def setting_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ANSWER_SETTINGS]
+
+    @property
+    def has_settings(self) -> bool:
+        return any(
+            field.value() not in (None, "") or field.errors for field in self.setting_fields()
+        )
+
+    def changes(self) -> dict[str, Any]:
+        """Return the channel's fields with their new values."""
+        return {name: self.cleaned_data[name] for name in FIELDS}
+
+
+def words_of_settings(settings: Channel | PromptVersion) -> str:
+    """Return answer settings in words, one on each line. Those that are not set have no line."""
+    longest, words = settings.max_answer_tokens, settings.stop_words or ()
+    temperature = settings.temperature
+    lines = [
+        "" if temperature is None else f"Temperature: {temperature.normalize():f}",
+        f"Longest answer: {longest:,} tokens" if longest else "",
+        f"Stop words: {', '.join(f'“{word}”' for word in words)}" if words else "",
+        f"Fallback model: {settings.fallback_model}" if settings.fallback_model else "",
+    ]
+    return "\n".join(filter(None, lines))

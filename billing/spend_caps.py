@@ -293,6 +293,11 @@ def list_caps(*, channel_ids: Sequence[uuid.UUID]) -> list[SpendCap]:
     return list(caps.select_related("channel", "key").order_by("channel_id", "key_id"))
 
 
+def find_cap(*, channel: Channel, key: ApiKey | None = None) -> SpendCap | None:
+    """Return the cap of a channel, or of one of its keys, or None if it never had one."""
+    return SpendCap.objects.filter(id=(key or channel).id).first()
+
+
 def set_cap(
     *,
     channel: Channel,

@@ -1,5 +1,6 @@
 """Tables of callers (accounts, channels, keys) and of the catalogue (models, providers, routes)."""
 
+from channels.models.account_key import AccountKey
 from channels.models.audit import AuditEntry
 from channels.models.catalogue import (
     WEB_ADDRESS,
@@ -29,6 +30,7 @@ __all__ = [
     "MAX_SYSTEM_PROMPT_CHARACTERS",
     "WEB_ADDRESS",
     "Account",
+    "AccountKey",
     "ApiKey",
     "AuditEntry",
     "CatalogueVersion",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.urls import URLPattern, URLResolver, path
 
 from dashboard.console import (
+    account_keys,
     accounts,
     audit_log,
     channels,
@@ -60,6 +61,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
             *conversations.urlpatterns,
             *ledger.urlpatterns,
             *team.urlpatterns,
+            *account_keys.urlpatterns,
             *audit_log.urlpatterns,
             *accounts.urlpatterns,
             *staff_view.urlpatterns,

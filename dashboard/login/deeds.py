@@ -50,6 +50,7 @@ FORMS = frozenset(
         "console:show_key",
         "console:new_key",
         "console:rotate_key",
+        "console:new_account_key",
         "console:team_invite",
         "console:team_invite_again",
         "console:team_role",

@@ -41,7 +41,7 @@ HARMLESS = {
     "account_end_all_sessions admin:logout console:logout join_log_out mfa_index mfa_list_webauthn",
     "takes or turns down what somebody gave": "join_accept join_decline console:redeem_code",
     "takes rights back, which must not wait": "console:team_withdraw console:team_remove "
-    "console:team_leave console:revoke_key console:leave_staff_view",
+    "console:team_leave console:revoke_key console:revoke_account_key console:leave_staff_view",
     "asks for the channel's name": "console:delete_channel console:retire_channel",
     "which account one works in, or one's first": "console:switch_account console:create_account "
     "console:no_account",
@@ -57,6 +57,7 @@ HARMLESS = {
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
     "console:credits_threshold console:audit_log console:team console:team_rename "
+    "console:account_keys "
     "console:dismiss_checklist",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",

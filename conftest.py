@@ -18,7 +18,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client, RequestFactory
 
 from billing import throttling
-from channels import callers, probes, secret_checks
+from channels import callers, key_uses, probes, secret_checks
 from channels import routes as channels_routes
 from channels.tests.factories import Site, make_site
 from common import floods
@@ -96,6 +96,7 @@ def _fresh_process_memory() -> None:
     callers._kept.clear()
     channels_routes._kept = (("", ""), {})
     floods._limiter.cache_clear()
+    key_uses._notes.clear()
     # As after a start whose checks have passed.
     secret_checks.note_fit()
 
@@ -104,6 +105,12 @@ def _fresh_process_memory() -> None:
 def _probes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask a route that is to be probed before the request that found this out goes on."""
     monkeypatch.setattr(probes, "_run_beside", lambda task: task())
+
+
+@pytest.fixture(autouse=True)
+def _no_writer_of_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the uses of keys in memory until a test writes them, in its own transaction."""
+    monkeypatch.setattr(key_uses, "_start_writer", lambda: None)
 
 
 @pytest.fixture

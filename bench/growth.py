@@ -41,6 +41,8 @@ PAGES = {
     "usage 7 d": "/a/{account}/usage/",
     "usage 30 d": "/a/{account}/usage/?range=30d",
     "top pages 30 d": "/a/{account}/usage/pages/?range=30d",
+    "requests 7 d": "/a/{account}/requests/",
+    "errors of a code": "/a/{account}/requests/?code=provider_error",
     "conversations": "/a/{account}/conversations/",
     "with a word": "/a/{account}/conversations/?text=parcel",
     "with errors": "/a/{account}/conversations/?errors_only=on",

@@ -14,7 +14,7 @@ from common import db
 
 # Entries are numbered in the order of writing, but their times are taken a moment before. A later
 # entry's time can be earlier by at most this much.
-_SKEW = timedelta(minutes=10)
+SKEW = timedelta(minutes=10)
 
 
 def get_messages_used(*, caller: Caller, now: datetime) -> int:
@@ -53,7 +53,7 @@ SELECT high FROM step WHERE high - low = 1 ORDER BY place
 """
 
 
-def _find_sequences(account_id: int, *moments: datetime) -> list[int]:
+def find_sequences(account_id: int, *moments: datetime) -> list[int]:
     """Return the number of an account's first entry at or after each moment, or the next number.
 
     A later moment's number is never smaller than an earlier one's.
@@ -69,7 +69,7 @@ def entries_since(
     entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
 ) -> QuerySet[LedgerEntry]:
     """Return an account's entries from a moment on, found by their numbers."""
-    (first,) = _find_sequences(account_id, moment - _SKEW)
+    (first,) = find_sequences(account_id, moment - SKEW)
     return entries.filter(sequence__gte=first, created_at__gte=moment)
 
 
@@ -77,7 +77,7 @@ def entries_before(
     entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
 ) -> QuerySet[LedgerEntry]:
     """Return an account's entries before a moment, found by their numbers."""
-    (following,) = _find_sequences(account_id, moment + _SKEW)
+    (following,) = find_sequences(account_id, moment + SKEW)
     return entries.filter(sequence__lt=following, created_at__lt=moment)
 
 
@@ -122,11 +122,11 @@ _NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO_END) -> int:
     """Return the micro-credits charged to an account from one moment to just before another.
 
-    Costs the same however many charges there are: it reads the charges within `_SKEW` of the two
+    Costs the same however many charges there are: it reads the charges within `SKEW` of the two
     moments, and everything but charges between them.
     """
-    opening, inner, closing, end = _find_sequences(
-        account_id, starts_at - _SKEW, starts_at + _SKEW, ends_at - _SKEW, ends_at + _SKEW
+    opening, inner, closing, end = find_sequences(
+        account_id, starts_at - SKEW, starts_at + SKEW, ends_at - SKEW, ends_at + SKEW
     )
     params = {
         "account": account_id,
@@ -173,7 +173,7 @@ def sum_spent(
     Counts by the time of admission, and calls in flight with what they hold. Reads every charge of
     the account in the month.
     """
-    (first,) = _find_sequences(account_id, month_starts_at - _SKEW)
+    (first,) = find_sequences(account_id, month_starts_at - SKEW)
     params = {
         "account": account_id,
         "channel": channel_id.hex,

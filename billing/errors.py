@@ -53,3 +53,11 @@ class ReferenceReused(Exception):
 
 class CodeRefused(Exception):
     """A redemption code grants nothing. The message says why."""
+
+
+class RequestRefused(Exception):
+    """A request for credits was not taken. The message says why."""
+
+
+class RequestDecided(Exception):
+    """A request for credits is no longer open. The message says who closed it, and how."""

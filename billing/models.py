@@ -7,6 +7,7 @@ else is in settlement.py.
 
 from __future__ import annotations
 
+import uuid
 from typing import ClassVar
 
 from django.core.validators import MinValueValidator
@@ -18,6 +19,7 @@ from common.ids import uuid7
 
 MAX_REASON = 200
 MAX_REFERENCE = 100
+MAX_NOTE = 500
 
 
 class CreditAccount(models.Model):
@@ -223,6 +225,81 @@ class RedemptionCode(models.Model):
     def masked(self) -> str:
         """The code in a form that may be shown anywhere: `…HC4P`."""
         return f"…{self.code_last_four}"
+
+
+class CreditRequest(models.Model):
+    """An owner's request for credits, until the staff decide or the owner withdraws it.
+
+    An account has at most one open request. A granted one has exactly one ledger entry, whose
+    reference is `reference`.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open", "Open"
+        APPROVED = "approved", "Approved"
+        DECLINED = "declined", "Declined"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+
+    class Mail(models.TextChoices):
+        NONE = "", "None"
+        TO_STAFF = "staff", "To the staff"
+        TO_ASKER = "asker", "To the asker"
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="credit_requests")
+    amount_microcredits = models.BigIntegerField()
+    note = models.CharField(max_length=MAX_NOTE, blank=True)
+    # The form that asked. The same form, sent again, finds this request.
+    token = models.UUIDField(default=uuid.uuid4, editable=False)
+    asked_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    state = models.CharField(max_length=9, choices=State.choices, default=State.OPEN)
+    decided_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    # The account's owners read it.
+    decision_reason = models.CharField(max_length=MAX_REASON, blank=True)
+    # The staff may grant another amount than was asked for.
+    granted_microcredits = models.BigIntegerField(null=True)
+    entry = models.OneToOneField(
+        LedgerEntry, models.PROTECT, null=True, related_name="credit_request"
+    )
+    # Which mail the worker has yet to send (credit_request_mails.py).
+    unsent_mail = models.CharField(max_length=5, choices=Mail.choices, blank=True)
+    created_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["id"], condition=~Q(unsent_mail=""), name="billing_creditrequest_unsent"
+            )
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account"], condition=Q(state="open"), name="billing_creditrequest_one_open"
+            ),
+            models.UniqueConstraint(
+                fields=["account", "token"], name="billing_creditrequest_token_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_microcredits__gt=0), name="billing_creditrequest_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="approved", granted_microcredits__gt=0)
+                | Q(~Q(state="approved"), granted_microcredits=None, entry=None),
+                name="billing_creditrequest_granted_if_approved",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="open", decided_at=None)
+                | Q(~Q(state="open"), decided_at__isnull=False),
+                name="billing_creditrequest_decided_or_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Request {self.pk} of {self.account}"
+
+    @property
+    def reference(self) -> str:
+        """The reference of the entry that grants it. The ledger takes a reference once."""
+        return f"request-{self.pk}"
 
 
 class VerificationRun(models.Model):

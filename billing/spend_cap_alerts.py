@@ -6,13 +6,14 @@ import logging
 from datetime import datetime
 
 from django.core.mail import send_mail
-from django.db.models import F, Q
+from django.db.models import Q
 
 from billing import spend_caps
 from billing.models import SpendCap
 from billing.spend_caps import Spending
 from channels.models import Membership
 from common.money import show_credits
+from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
 
@@ -32,10 +33,7 @@ def _caps_due() -> list[SpendCap]:
     """Return the caps of which half or more is used up, and whose owners do not know all of it."""
     due = Q()
     for name in ("day", "month"):
-        is_half_used = Q(
-            **{f"{name}_left_microcredits__lte": F(f"{name}_limit_microcredits") / 2 + 1}
-        )
-        due |= is_half_used & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
+        due |= spend_caps.half_used(name) & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
     return list(SpendCap.objects.filter(due).select_related("channel__account", "key"))
 
 
@@ -66,9 +64,7 @@ def _alert(cap: SpendCap, spending: Spending) -> bool:
 
 
 def _subject(cap: SpendCap, level: int) -> str:
-    # Whatever is in the channel's name, a subject is one line.
-    name = " ".join(cap.channel.name.split())
-    return f"{level} % of a spend cap are used: {name}"
+    return one_line(f"{level} % of a spend cap are used: {cap.channel.name}")
 
 
 def _text(cap: SpendCap, spending: Spending, level: int) -> str:
@@ -80,7 +76,7 @@ def _text(cap: SpendCap, spending: Spending, level: int) -> str:
         else "At 100 %, it answers “spend_cap_reached” until then."
     )
     return (
-        f"{whose} “{cap.channel.name}” has spent {show_credits(used)} of its "
+        f"{whose} “{one_line(cap.channel.name)}” has spent {show_credits(used)} of its "
         f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends on "
         f"{spending.resets_at.day} {spending.resets_at:%B} at {spending.resets_at:%H:%M} UTC. "
         f"{afterwards}\n\nRaise the cap in the dashboard: the channel's page, Spend caps."

@@ -298,6 +298,26 @@ def find_cap(*, channel: Channel, key: ApiKey | None = None) -> SpendCap | None:
     return SpendCap.objects.filter(id=(key or channel).id).first()
 
 
+def half_used(period: str) -> Q:
+    """Return the filter for caps of which half or more of the day or month is used."""
+    limit = F(f"{period}_limit_microcredits")
+    return Q(**{f"{period}_left_microcredits__lte": limit / 2 + 1})
+
+
+def list_half_used(*, account_id: int, now: datetime) -> list[tuple[SpendCap, Spending]]:
+    """Return what an account's caps have used, from 50 % on, the fullest first."""
+    caps = SpendCap.objects.filter(
+        half_used("day") | half_used("month"), channel__account_id=account_id, key__revoked_at=None
+    )
+    found = [
+        (cap, spending)
+        for cap in caps.select_related("channel", "key")
+        for spending in list_spending(cap, now=now)
+        if spending.percent >= 50
+    ]
+    return sorted(found, key=lambda each: -each[1].percent)
+
+
 def set_cap(
     *,
     channel: Channel,

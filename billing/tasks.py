@@ -1,9 +1,9 @@
-"""Periodic tasks: expired holds, monthly grants, warnings of low balances and of spend caps."""
+"""Periodic tasks: expired holds, monthly grants, and mails about credits."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from billing import grants, holds, spend_cap_alerts, warnings
+from billing import credit_request_mails, grants, holds, spend_cap_alerts, warnings
 
 
 @shared_task(name="billing.tasks.expire_holds")
@@ -24,3 +24,8 @@ def warn_of_low_balances() -> int:
 @shared_task(name="billing.tasks.alert_of_spend_caps")
 def alert_of_spend_caps() -> int:
     return spend_cap_alerts.alert_of_spend_caps(now=timezone.now())
+
+
+@shared_task(name="billing.tasks.mail_about_credit_requests")
+def mail_about_credit_requests() -> int:
+    return credit_request_mails.send_due()

@@ -20,16 +20,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from channels import callers
+from channels import authentication, callers
 from channels.account_callers import AccountCaller, account_caller_of
 from channels.authentication import ApiKeyAuthentication
 from channels.callers import CALLER, Caller
@@ -37,7 +37,10 @@ from common import db
 from common.api.base import HeaderThrottle
 from common.clock import HONEST_SKEW
 from common.db.steps import Row, Step, Steps
-from common.errors import RateLimited
+from common.errors import ApiError, RateLimited
+
+# Why a caller is refused before the request is counted, or None.
+Refusal = Callable[[Caller], ApiError | None]
 
 SLOTS = 61
 WIDTH = 8
@@ -105,7 +108,9 @@ def _find_and_count(*, by_many: bool = False) -> Steps:
                 f"{CALLER['channel_id']}, CASE {CALLER['mode']}"
                 " WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
                 f" FROM {CALLER}"
-                f" WHERE {CALLER['is_channel_enabled']} AND {CALLER['is_account_enabled']}",
+                f" WHERE {CALLER['is_channel_enabled']} AND {CALLER['is_account_enabled']}"
+                # A key with ranges may have to be refused, so it is counted once that is known.
+                f" AND {CALLER['allowed_addresses']} = ''",
                 f"(SELECT {CALLER['requests_per_minute']} FROM {CALLER}) * %(factor)s",  # noqa: S608  # constants
             ),
         ),
@@ -207,10 +212,17 @@ def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
     return state
 
 
-def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None, RateState | None]:
+def find_and_count(
+    *,
+    key: str,
+    bucket: str,
+    factor: int,
+    refusal_of: Refusal = lambda caller: None,
+) -> tuple[Caller | None, RateState | None]:
     """Return the key's caller, and the rate state after counting the request, in one statement.
 
-    Counts nothing for an unknown key or for a channel that is switched off.
+    Counts nothing for an unknown key, for a channel that is switched off, or if `refusal_of`
+    refuses the caller. A key with address ranges takes a second statement unless it is cached.
     """
     now = time.time()
     asked = callers.params_of(key)
@@ -222,23 +234,25 @@ def find_and_count(*, key: str, bucket: str, factor: int) -> tuple[Caller | None
         if state.limit == caller.requests_per_minute * factor:
             return caller, state
     asked |= {"second": int(now), "factor": factor}
-    caller, counted = _ask(asked, bucket)
+    caller, counted = _ask(asked, bucket, refusal_of)
     if caller is None:
         return None, None
     limit = caller.requests_per_minute * factor
     if counted[0]:
         return caller, _state(counted, limit, now)
-    if not caller.is_enabled:
+    if not caller.is_enabled or refusal_of(caller):
         return caller, None
-    state = _look_again(caller.channel_id, _bucket_of(caller, bucket), limit, now)
+    count = _look_again if caller.allowed_addresses is None else _count
+    state = count(caller.channel_id, _bucket_of(caller, bucket), limit, now)
     _remember(remembered, state)
     return caller, state
 
 
-def _ask(asked: dict[str, Any], bucket: str) -> tuple[Caller | None, Row]:
+def _ask(asked: dict[str, Any], bucket: str, refusal_of: Refusal) -> tuple[Caller | None, Row]:
     """Return a key's caller, and the row of their window, empty if nothing was counted in it."""
     digest, by_many = asked["digest"], "digests" in asked
-    if known := callers.recall(digest):
+    known = callers.recall(digest)
+    if known and not refusal_of(known):
         told = {
             "mark": known.mark,
             "channel": known.channel_id.hex,
@@ -406,13 +420,21 @@ class ManageThrottle(HeaderThrottle):
 class CountedKey(ApiKeyAuthentication):
     """Authenticates by key, and counts the request in place of the view's throttle.
 
-    One statement does both. The contract's order of checks stays: an unknown key is 401 and a
-    disabled channel 403, with nothing counted. A full window is 429 when DRF asks the throttle.
+    One statement does both. The contract's order of checks stays: an unknown key is 401, and a
+    disabled channel or a key that may not be used here is 403, with nothing counted, so that
+    whoever found a restricted key cannot use up the channel's minute. A full window is 429 when DRF
+    asks the throttle.
     """
 
     def find_caller(self, request: Request, key: str) -> Caller | None:
         (throttle,) = request.parser_context["view"].throttle_classes
         assert issubclass(throttle, ChatThrottle)
-        caller, minute = find_and_count(key=key, bucket=throttle.bucket, factor=throttle.factor)
+        refusal_of = partial(authentication.refusal_of, request=request._request)
+        caller, minute = find_and_count(
+            key=key, bucket=throttle.bucket, factor=throttle.factor, refusal_of=refusal_of
+        )
         request._request.minute = minute  # type: ignore[attr-defined]  # read by the throttle
+        request._request.refusal = (  # type: ignore[attr-defined]  # read by the permission
+            refusal_of(caller) if caller else None
+        )
         return caller

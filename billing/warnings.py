@@ -19,6 +19,7 @@ from channels import audit
 from channels.audit import Actor
 from channels.models import Account, Membership
 from common.money import show_credits
+from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
 
@@ -92,7 +93,7 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     addresses = list(owners.values_list("user__email", flat=True))
     available = credit_account.balance_microcredits - credit_account.held_microcredits
     text = _TEXTS[level].format(
-        account=account.name,
+        account=one_line(account.name),
         available=show_credits(available),
         threshold=show_credits(credit_account.low_balance_microcredits),
     )
@@ -101,7 +102,7 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     if not row.filter(warned__lt=level).update(warned=level):
         return False
     try:
-        send_mail(f"{_SUBJECTS[level]}: {account.name}", text, None, addresses)
+        send_mail(one_line(f"{_SUBJECTS[level]}: {account.name}"), text, None, addresses)
     except OSError as error:
         # The mail server is down; the next run tries again.
         row.filter(warned=level).update(warned=credit_account.warned)

@@ -9,22 +9,35 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from django.conf import settings
 from django.core.mail import send_mail
 
 from channels.models import RouteHealth, User
+from common.contact import parse_contact
+from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
 
 
 def mail_operators(subject: str, text: str) -> bool:
     """Send a mail to every active superuser. Returns False if it could not be sent."""
-    operators = User.objects.filter(is_active=True, is_superuser=True).exclude(email="")
     try:
-        send_mail(subject, text, None, list(operators.values_list("email", flat=True)))
+        send_mail(one_line(subject), text, None, _superusers())
     except OSError as error:
         logger.warning("channels.alert.not_sent", extra={"reason": str(error)})
         return False
     return True
+
+
+def _superusers() -> list[str]:
+    operators = User.objects.filter(is_active=True, is_superuser=True).exclude(email="")
+    return list(operators.values_list("email", flat=True))
+
+
+def contact_addresses() -> list[str]:
+    """Return who gets what owners ask: OPERATOR_CONTACT if it is an address, else superusers."""
+    contact = parse_contact(settings.OPERATOR_CONTACT)
+    return [contact.text] if contact and contact.is_mail else _superusers()
 
 
 def alert_of_broken_routes(*, now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""API keys: issue, rotate, show, revoke, and expire them."""
+"""API keys: issue, change, rotate, show, revoke, and expire them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from channels import audit, authentication, limits
+from channels import audit, authentication, catalogue, key_terms, limits
 from channels.audit import COMMAND_LINE, Actor
-from channels.errors import KeyNotActive, MadeBefore
-from channels.models import ApiKey, Channel
+from channels.errors import ChannelChanged, ExcludesLatestCaller, KeyNotActive, MadeBefore
+from channels.key_terms import LONGEST_NAME, NO_TERMS, KeyTerms
+from channels.models import ApiKey, Channel, KeyUse
 from channels.sealing import API_KEYS
+from channels.usable_keys import usable_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,24 @@ def issue_api_key(
     channel: Channel,
     is_test: bool,
     key_id: uuid.UUID | None = None,
+    terms: KeyTerms = NO_TERMS,
     actor: Actor = COMMAND_LINE,
 ) -> IssuedKey:
     """Create a key for a channel and store it encrypted.
 
-    Raises MadeBefore if a key with the given id exists, PlanLimitReached, and UnknownChannel if the
-    channel has just moved to another account.
+    Raises MadeBefore if a key with the given id exists, ValidationError, which names each invalid
+    term, PlanLimitReached, and UnknownChannel if the channel has just moved to another account.
     """
     if key_id and ApiKey.objects.filter(id=key_id).exists():
         raise MadeBefore
+    terms = _clean_terms(terms, channel, before=NO_TERMS)
+    return _issue(channel=channel, is_test=is_test, key_id=key_id, terms=terms, actor=actor)
+
+
+def _issue(
+    *, channel: Channel, is_test: bool, key_id: uuid.UUID | None, terms: KeyTerms, actor: Actor
+) -> IssuedKey:
+    """Create a key without judging its terms, as for a successor, which takes them over."""
     limits.refuse_beyond(limits.lock_account_of(channel), limits.KEYS)
     clear = authentication.generate_key(is_test=is_test)
     record = ApiKey(
@@ -49,6 +61,8 @@ def issue_api_key(
         mode=ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE,
         key_prefix=authentication.key_prefix(is_test=is_test),
         key_last_four=clear[-4:],
+        created_by=actor.user,
+        **terms.columns(),
     )
     API_KEYS.seal(record, clear)
     try:
@@ -56,28 +70,120 @@ def issue_api_key(
             record.save(force_insert=True)
     except IntegrityError:
         raise MadeBefore from None
-    _record_key("key.issued", record, actor)
+    changes = audit.changes_between(NO_TERMS.columns(), terms.columns())
+    _record_key("key.issued", record, actor, **changes)
     return IssuedKey(record, clear)
 
 
 @transaction.atomic
 def rotate_api_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
-    """Create a new key of the same kind. The given key keeps working for `overlap`, then expires.
+    """Create a new key of the same kind with the same terms, its end included.
 
-    Without an overlap, revokes the given key now. Raises KeyNotActive if the key is revoked or has
-    an end set, so only one of two simultaneous rotations creates a key. Raises PlanLimitReached.
+    The given key keeps working for `overlap`, but not beyond its own end, then expires. Without an
+    overlap, revokes it now. Raises KeyNotActive if the key no longer works or has a successor, so
+    only one of two simultaneous rotations creates a key. Raises PlanLimitReached.
     """
     # Before the key's own row lock, because a move of the channel takes them in this order too.
     limits.lock_account_of(api_key.channel)
-    ends_at = timezone.now() + overlap
-    column = "expires_at" if overlap else "revoked_at"
-    active = ApiKey.objects.filter(id=api_key.id, revoked_at=None, expires_at=None)
-    if not active.update(**{column: ends_at}):
+    now = timezone.now()
+    active = usable_keys(now).filter(id=api_key.id, rotated_at=None)
+    old = active.select_for_update(of=["self"]).select_related("channel").first()
+    if old is None:
         raise KeyNotActive
-    _record_key("key.rotated", api_key, actor, **{column: (None, ends_at)})
-    return issue_api_key(
-        channel=api_key.channel, is_test=api_key.mode == ApiKey.Mode.TEST, actor=actor
+    terms = terms_of(old)
+    column = "expires_at" if overlap else "revoked_at"
+    ends_at = min(now + overlap, terms.expires_at or now + overlap)
+    active.update(rotated_at=now, **{column: ends_at})
+    _record_key("key.rotated", api_key, actor, **{column: (getattr(old, column), ends_at)})
+    return _issue(
+        channel=old.channel,
+        is_test=old.mode == ApiKey.Mode.TEST,
+        key_id=None,
+        terms=terms,
+        actor=actor,
     )
+
+
+def terms_of(api_key: ApiKey) -> KeyTerms:
+    """Return the terms of a stored key."""
+    return KeyTerms(
+        name=api_key.name,
+        expires_at=api_key.expires_at,
+        allowed_addresses=key_terms.read_lines(api_key.allowed_addresses),
+        allowed_models=key_terms.read_lines(api_key.allowed_models),
+    )
+
+
+@transaction.atomic
+def update_api_key(
+    *,
+    api_key: ApiKey,
+    terms: KeyTerms,
+    actor: Actor,
+    expected_digest: str = "",
+    may_exclude_latest: bool = False,
+) -> None:
+    """Change the terms of a key. They apply to the next request.
+
+    Raises KeyNotActive if the key no longer works, ChannelChanged if `expected_digest` is not that
+    of the stored terms, and ValidationError, which names each invalid term. Raises
+    ExcludesLatestCaller if new ranges exclude the key's latest caller, unless
+    `may_exclude_latest`.
+    """
+    rows = usable_keys(timezone.now()).select_for_update(of=["self"]).select_related("channel")
+    stored = rows.filter(id=api_key.id).first()
+    if stored is None:
+        raise KeyNotActive
+    before = terms_of(stored)
+    terms = _clean_terms(terms, stored.channel, before=before)
+    changes = audit.changes_between(before.columns(), terms.columns())
+    if not changes:  # also if the same form was submitted twice
+        return
+    if expected_digest and expected_digest != before.digest():
+        raise ChannelChanged
+    if "allowed_addresses" in changes and not may_exclude_latest:
+        _refuse_exclusion(stored, terms)
+    ApiKey.objects.filter(id=stored.id).update(**terms.columns())
+    _record_key("key.updated", stored, actor, **changes)
+
+
+def _refuse_exclusion(api_key: ApiKey, terms: KeyTerms) -> None:
+    """Raise ExcludesLatestCaller if the ranges exclude the key's latest caller."""
+    latest = KeyUse.objects.filter(key=api_key).exclude(address="").first()
+    ranges = key_terms.read_ranges("\n".join(terms.allowed_addresses))
+    if latest and ranges and not key_terms.contains(ranges, latest.address):
+        raise ExcludesLatestCaller(latest.address, latest.last_used_at)
+
+
+def _clean_terms(terms: KeyTerms, channel: Channel, *, before: KeyTerms) -> KeyTerms:
+    """Return the terms in their canonical spelling.
+
+    Raises ValidationError with a sentence for each invalid one. What stays as it was `before` is
+    not judged again: a model may have been switched off since.
+    """
+    errors: dict[str, list[str]] = {}
+    name, ranges = terms.name.strip(), list(terms.allowed_addresses)
+    if len(name) > LONGEST_NAME:
+        errors["name"] = [f"Use at most {LONGEST_NAME} characters, not {len(name)}."]
+    if "\x00" in name:
+        errors["name"] = ["Remove the NUL character: it cannot be stored."]
+    ends_at = terms.expires_at
+    if ends_at and ends_at != before.expires_at and ends_at <= timezone.now():
+        errors["expires_at"] = ["This is over already. Choose a later day, or revoke the key."]
+    try:
+        ranges = key_terms.clean_ranges(ranges)
+    except ValidationError as error:
+        errors["allowed_addresses"] = error.messages
+    models = list(dict.fromkeys(terms.allowed_models))
+    if unknown := set(models) - set(before.allowed_models):
+        offered = {model.model_id for model in catalogue.models_allowed(channel.account_id)}
+        offered.add(channel.model.model_id)
+        if unfit := sorted(unknown - offered):
+            words = f"There is no model “{unfit[0][:80]}”. Use {', '.join(sorted(offered))}."
+            errors["allowed_models"] = [words]
+    if errors:
+        raise ValidationError(errors)
+    return KeyTerms(name, ends_at, ranges, models)
 
 
 @transaction.atomic

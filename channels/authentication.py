@@ -1,4 +1,4 @@
-"""Who may call: the shape of API keys, authentication by key, and whether the channel is on.
+"""Who may call: the shape of API keys, authentication by key, and what the key is allowed.
 
 A key is a prefix, 36 random characters, and 6 characters of checksum. With the checksum, the
 gateway refuses a mistyped or invented key before any query.
@@ -18,10 +18,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from channels import secret_checks
+from channels import key_uses, secret_checks
 from channels.callers import Caller
+from channels.key_terms import contains
 from common import floods
-from common.errors import InvalidApiKey, MissingApiKey, SiteDisabled
+from common.errors import InvalidApiKey, MissingApiKey, NotAllowed, SiteDisabled
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -79,19 +80,54 @@ def read_key(request: HttpRequest) -> str:
 
 
 class ChannelIsEnabled(BasePermission):
-    """Raises SiteDisabled if the channel, or the account that pays for it, is switched off."""
+    """Lets in the keys of enabled channels, as far as their owners allow, and notes their use.
+
+    Raises SiteDisabled if the channel, or the account that pays for it, is switched off, and
+    NotAllowed if the key may not be used from this address. `check_model` judges the model, once
+    it is known.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        check_enabled(caller_of(request))
+        caller = caller_of(request)
+        check_enabled(caller)
+        # Set by billing's CountedKey. A request that nobody judged is a fault, and no way in.
+        refusal: NotAllowed | None = request._request.refusal  # type: ignore[attr-defined]
+        if refusal is not None:
+            raise refusal
+        if caller.key_id is not None:
+            key_uses.note(caller.key_id, request._request.META)
         return True
 
 
 def check_enabled(caller: Caller) -> None:
     """Raise SiteDisabled if the channel, or the account that pays for it, is switched off."""
-    if not caller.is_account_enabled:
-        raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
-    if not caller.is_channel_enabled:
+    if caller.is_enabled:
+        return
+    if caller.is_account_enabled:
         raise SiteDisabled
+    raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
+
+
+def check_model(caller: Caller, model_id: str) -> None:
+    """Raise NotAllowed if the key may not use this model."""
+    if not caller.may_use(model_id):
+        raise NotAllowed(
+            f"This key may not use the model {model_id}. The channel's owner can allow it for this "
+            "key in the dashboard."
+        )
+
+
+def refusal_of(caller: Caller, request: HttpRequest) -> NotAllowed | None:
+    """Return why the key may not be used from the request's address, or None if it may."""
+    if caller.allowed_addresses is None:
+        return None
+    address = floods.client_address(request)
+    if contains(caller.allowed_addresses, address):
+        return None
+    return NotAllowed(
+        f"This key may not be used from {address or 'an unknown address'}. The channel's owner can "
+        "allow the address for this key in the dashboard."
+    )
 
 
 # --- Keys ---------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from channels import key_terms
+from channels.key_terms import Network
 from channels.providers.base import Usage
 from channels.sealing import API_KEYS
 from common import db
@@ -75,6 +77,11 @@ class Caller:
     # None for a channel that is used without one of its keys.
     key_id: uuid.UUID | None
     key_masked: str
+    key_name: str
+    # None: any address. Empty: none, as if the stored text is damaged.
+    allowed_addresses: tuple[Network, ...] | None
+    # None: every model.
+    allowed_models: frozenset[str] | None
     # As the database writes them. They are parsed only when needed.
     key_created: str
     key_expires: str | None
@@ -108,6 +115,10 @@ class Caller:
     @property
     def is_enabled(self) -> bool:
         return self.is_channel_enabled and self.is_account_enabled
+
+    def may_use(self, model_id: str) -> bool:
+        """Return whether the key's owner allows this model (permissions.py)."""
+        return self.allowed_models is None or model_id in self.allowed_models
 
 
 def _tighter(limit: str) -> str:
@@ -155,6 +166,9 @@ _OF_KEY = {
     "key_created": "CAST(k.created_at AS text)",
     "key_expires": "CAST(k.expires_at AS text)",
     "mode": "k.mode",
+    "key_name": "k.name",
+    "allowed_addresses": "k.allowed_addresses",
+    "allowed_models": "k.allowed_models",
 }
 # The columns of the caller that later steps may read.
 CALLER = Returned("caller", tuple(_OF_KEY | _OF_CHANNEL))
@@ -167,6 +181,9 @@ _OF_NO_KEY = {
     "key_created": "CAST(c.created_at AS text)",
     "key_expires": "NULL",
     "mode": "%(mode)s",
+    "key_name": "''",
+    "allowed_addresses": "''",
+    "allowed_models": "''",
 }
 _CHANNEL_JOINS = """
   JOIN channels_account a ON a.id = c.account_id
@@ -177,7 +194,8 @@ _CHANNEL_JOINS = """
 # The version of each row that describes the caller: on PostgreSQL, the transaction that wrote it.
 # Includes the values that can change without a change of these rows.
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
-_MARK = f"""concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin,
+_ROWS_MARK = "concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin)"
+_MARK = f"""concat_ws(' ', {_ROWS_MARK},
                 {_OF_CHANNEL["has_fixed_answers"]}, {_OF_CHANNEL["is_only_account"]},
                 {_OF_CHANNEL["catalogue_mark"]})"""
 
@@ -215,7 +233,7 @@ def caller_step(*, by_many: bool = False) -> Step:
     """Return the step that reads everything about an active key's caller."""
     columns = _OF_KEY | _OF_CHANNEL
     if db.is_postgresql():
-        columns = columns | {"mark": _MARK}
+        columns = columns | {"mark": _ROWS_MARK}
     return _found_by_key(columns, by_many=by_many)
 
 
@@ -277,16 +295,27 @@ def recall(digest: str) -> Caller | None:
     return None if connection.in_atomic_block else _kept.get(digest)
 
 
+def _whole_mark(rows_mark: str, *facts: Any) -> str:
+    """Return what _MARK would have, from what the same statement returned beside the rows' mark."""
+    told = {True: "t", False: "f"}
+    shown = [told.get(fact, fact) for fact in facts if fact is not None]
+    return " ".join([rows_mark, *shown])
+
+
 def read_caller(row: Sequence[Any]) -> Caller:
     """Return the caller in a row of `caller_step`."""
-    mark, key_id, prefix, last_four, created, expires, mode, channel_id, *rest = row
+    mark, key_id, prefix, last_four, created, expires, mode, *rest = row
+    key_name, addresses, models, channel_id, *rest = rest
     name, account_id, is_channel_enabled, is_account_enabled, is_only_account, *rest = rest
     prompt, version, *rest = rest
     requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *model = rest
     return Caller(
-        mark=mark,
+        mark=mark and _whole_mark(mark, has_fixed_answers, is_only_account, catalogue),
         key_id=_read_uuid(key_id) if key_id else None,
         key_masked=f"{prefix}…{last_four}",
+        key_name=key_name,
+        allowed_addresses=key_terms.read_ranges(addresses) if addresses else None,
+        allowed_models=frozenset(models.split("\n")) if models else None,
         key_created=created,
         key_expires=expires,
         is_test=mode == "test",

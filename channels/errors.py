@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -102,7 +103,16 @@ class ChannelInUse(Exception):
 
 
 class KeyNotActive(Exception):
-    """The key was already rotated or revoked."""
+    """The key no longer works, or, for a rotation, already has a successor."""
+
+
+class ExcludesLatestCaller(Exception):
+    """New address ranges of a key exclude the address that last used it."""
+
+    def __init__(self, address: str, used_at: datetime) -> None:
+        self.address = address
+        self.used_at = used_at
+        super().__init__(address)
 
 
 class MadeBefore(Exception):

@@ -17,6 +17,7 @@ CAUSES = (
     ("credits_exhausted", "Credits are used up", "Until someone adds credits."),
     ("rate_limited", "Too many messages in a minute", "For up to a minute."),
     ("site_disabled", "The channel is switched off", "Also while the account is disabled."),
+    ("not_allowed", "The key may not be used", "Its address ranges or models exclude the request."),
     ("session_busy", "Earlier messages are still being answered", "Too many at once."),
     ("overloaded", "The gateway is overloaded", "Usually for a few seconds."),
     ("internal_error", "A fault of the gateway", "Rare. The operator's log has details."),

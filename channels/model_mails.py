@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from channels import model_ends, model_moves
 from channels.alerts import mail_operators
 from channels.models import Account, Channel, LanguageModel, Membership, ModelNotice
+from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
 
@@ -104,7 +105,7 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
             "model": model,
             "day": model_ends.show_day(model.ends_on) if model.ends_on else "",
             "is_over": kind == Kind.OVER,
-            "account": _one_line(account.name),
+            "account": one_line(account.name),
             "successor": model.successor,
             "will_move": replacement is not None,
             "staying": _names_of(staying),
@@ -113,7 +114,7 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
     )
     has = "has retired" if kind == Kind.OVER else "retires soon"
     try:
-        send_mail(_one_line(f"{model} {has}: {account.name}"), text, None, addresses)
+        send_mail(one_line(f"{model} {has}: {account.name}"), text, None, addresses)
     except OSError as error:
         logger.warning("channels.model_notice.not_sent", extra={"reason": str(error)})
         return False
@@ -121,13 +122,9 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
 
 
 def _names_of(channels: QuerySet[Channel]) -> list[str]:
-    names = [_one_line(name) for name in channels.order_by("name").values_list("name", flat=True)]
+    names = [one_line(name) for name in channels.order_by("name").values_list("name", flat=True)]
     more = len(names) - MOST_NAMED
     return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more"]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
@@ -139,7 +136,7 @@ def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
         else "It has no successor."
     )
     return mail_operators(
-        _one_line(f"Channels stay on a retired model: {model}"),
+        one_line(f"Channels stay on a retired model: {model}"),
         f"{model} ({model.model_id}) has retired and is still in use (channels: "
         f"{counts['channels']:,}, accounts: {counts['accounts']:,}). {why}\n\n"
         "They answer as long as the model's routes do. Set another successor on the model's page "

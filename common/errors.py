@@ -79,6 +79,14 @@ class SiteDisabled(ApiError):
     default_message = "This channel is switched off. Its owner can switch it on in the dashboard."
 
 
+class NotAllowed(ApiError):
+    """The key is valid, but its owner has restricted what it may be used for."""
+
+    status = 403
+    code = "not_allowed"
+    default_message = "This key may not be used for this request."
+
+
 class NotFound(ApiError):
     status = 404
     code = "not_found"

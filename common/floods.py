@@ -9,6 +9,7 @@ use this; they are in the database (billing/throttling.py).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from django.conf import settings
@@ -46,18 +47,29 @@ def count_failed_key(request: HttpRequest) -> None:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the caller's IP address as seen by the outermost trusted proxy; '' if unknown.
+    """Return the caller's IP address as seen by the outermost trusted proxy; '' if unknown."""
+    return address_in(request.META.get("REMOTE_ADDR", ""), forwarded_in(request.META))
+
+
+def forwarded_in(meta: Mapping[str, str]) -> str:
+    """Return the header in which trusted proxies tell the caller's address; '' without proxies."""
+    if not settings.TRUSTED_PROXY_COUNT:
+        return ""
+    return meta.get(f"HTTP_{settings.TRUSTED_PROXY_HEADER.upper().replace('-', '_')}", "")
+
+
+def address_in(peer: str, forwarded: str) -> str:
+    """Return the caller's address from the socket's and from the trusted proxies' header.
 
     Each proxy adds one entry to the header. With fewer entries than proxies, or without an address
     at the outermost one's place, the setting does not match the proxies, and this returns the
     socket's address.
     """
-    peer = parse_address(request.META.get("REMOTE_ADDR", ""))
+    peer = parse_address(peer)
     proxies: int = settings.TRUSTED_PROXY_COUNT
     if not proxies:
         return peer
-    header = settings.TRUSTED_PROXY_HEADER.upper().replace("-", "_")
-    entries = request.META.get(f"HTTP_{header}", "").split(",")
+    entries = forwarded.split(",")
     address = parse_address(entries[-proxies]) if len(entries) >= proxies else ""
     if not address and is_first_this_minute("proxies.address.missing", peer):
         logger.warning("proxies.address.missing", extra={"peer": peer, "entries": len(entries)})

@@ -1,4 +1,4 @@
-"""Compares text that people type."""
+"""Compares text that people type, and fits it into one line."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def normalize_question(text: str) -> str:
         if not unicodedata.combining(character)
     )
     return " ".join(kept.split())[:LONGEST_COMPARED]
+
+
+def one_line(text: str) -> str:
+    """Return a text with single spaces instead of line ends, as a mail's subject needs it.
+
+    Names may have several lines, and a subject with one of them fails with BadHeaderError.
+    """
+    return " ".join(text.split())

@@ -15,9 +15,11 @@ from conversations.models import (
     Feedback,
     IdempotencyRecord,
     Message,
+    ReplayedRequest,
     WaitingTurn,
 )
 
+_WithKey = ChatSession | Message | FailedRequest | ReplayedRequest | IdempotencyRecord
 _KEYS = {"Live": "success", "Test": "info"}
 
 
@@ -25,7 +27,7 @@ class RecordAdmin(BigTableAdmin):
     """An admin page with a badge for the key: live or test."""
 
     @display(description="key", label=_KEYS)
-    def mode(self, record: ChatSession | Message | FailedRequest | IdempotencyRecord) -> str:
+    def mode(self, record: _WithKey) -> str:
         return "Test" if record.is_test else "Live"
 
 
@@ -79,6 +81,15 @@ class FailedRequestAdmin(RecordAdmin):
     list_filter = ("error_code", "is_test")
     list_select_related = ("channel",)
     search_fields = ("request_id", "session_id", "reason", "channel__name")
+    ordering = ("-created_at",)
+
+
+@admin.register(ReplayedRequest)
+class ReplayedRequestAdmin(RecordAdmin):
+    list_display = ("created_at", "channel", "mode", "request_id", "request_model")
+    list_filter = ("is_test",)
+    list_select_related = ("channel",)
+    search_fields = ("request_id", "session_id", "channel__name")
     ordering = ("-created_at",)
 
 

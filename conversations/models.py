@@ -122,6 +122,9 @@ class Message(models.Model):
     duration_ms = models.IntegerField(default=0)
     # The version of the channel's system prompt at the time. 0 for older replies.
     prompt_version = models.IntegerField(default=0, db_default=0)
+    # The key that the request came with. Null for older replies and for the playground. Without a
+    # constraint, which PostgreSQL would check for each reply.
+    api_key_id = models.UUIDField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -177,15 +180,47 @@ class FailedRequest(models.Model):
     page_url = models.CharField(max_length=2048, blank=True)
     duration_ms = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
+    api_key_id = models.UUIDField(null=True, blank=True)
 
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["channel", "created_at"], name="conversations_failure_usage"),
             models.Index(fields=["created_at"], name="conversations_failure_age"),
+            models.Index(fields=["channel", "request_id"], name="conversations_failure_receipt"),
         ]
 
     def __str__(self) -> str:
         return f"{self.error_code} at {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class ReplayedRequest(models.Model):
+    """A retry that received the stored answer of an earlier request, at no charge.
+
+    In a table of its own, because usage counts neither a reply nor an error for it.
+    """
+
+    # No index of its own: the one on the time begins with it.
+    channel = models.ForeignKey(
+        Channel, models.CASCADE, related_name="replayed_requests", db_index=False
+    )
+    is_test = models.BooleanField()
+    session_id = models.CharField(max_length=255, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    # The reply that was sent again. Null if the stored answer names none.
+    message_id = models.UUIDField(null=True, blank=True)
+    request_model = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField()
+    api_key_id = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["channel", "created_at"], name="conversations_replay_usage"),
+            models.Index(fields=["created_at"], name="conversations_replay_age"),
+            models.Index(fields=["channel", "request_id"], name="conversations_replay_receipt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.request_id} at {self.created_at:%Y-%m-%d %H:%M}"
 
 
 class Feedback(models.Model):

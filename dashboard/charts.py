@@ -13,32 +13,53 @@ from django.utils.safestring import SafeString
 _BAR, _GAP, _HEIGHT = 8, 3, 40
 
 
-def sparkline(values: Sequence[int], *, label: str, most: int = 0) -> SafeString:
+def sparkline(
+    values: Sequence[int], *, label: str, most: int = 0, links: Sequence[str] = ()
+) -> SafeString:
     """Return small bars. `most` fills the full height, so that charts can be compared.
 
-    `label` describes them to screen readers.
+    `label` describes them to screen readers. With `links`, each bar leads to its own.
 
     A day with no value still shows a hairline, so that the days can be counted.
     """
     most = max(most, *values, 1)
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
+    rects = (
+        format_html(
+            '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+            index * (_BAR + _GAP),
+            _HEIGHT - height,
+            _BAR,
+            height,
+            f"{value:,}",
+        )
+        for index, (value, height) in enumerate(zip(values, heights, strict=True))
+    )
     bars = format_html_join(
-        "",
-        '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"/>',
-        (
-            (index * (_BAR + _GAP), _HEIGHT - height, _BAR, height)
-            for index, height in enumerate(heights)
-        ),
+        "", "{}", ((_linked(rect, links, index),) for index, rect in enumerate(rects))
     )
     width = max(1, len(values) * (_BAR + _GAP) - _GAP)
     return format_html(
-        '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
+        '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="{}" '
         'aria-label="{}">{}</svg>',
         width,
         _HEIGHT,
+        _role(links),
         label,
         bars,
     )
+
+
+def _linked(drawn: SafeString, links: Sequence[str], index: int) -> SafeString:
+    """Return a mark that leads to its link. The keyboard skips it: tables have the same links."""
+    if not links:
+        return drawn
+    return format_html('<a href="{}" tabindex="-1">{}</a>', links[index], drawn)
+
+
+def _role(links: Sequence[str]) -> str:
+    """Return the role of a chart: a picture contains no links."""
+    return "group" if links else "img"
 
 
 # --- Charts with axes ---------------------------------------------------------------------------
@@ -52,11 +73,15 @@ _MOST_POINTS_MARKED = 62
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A row of values, None for a missing value. `css` is the class with its colour."""
+    """A row of values, None for a missing value. `css` is the class with its colour.
+
+    With `links`, each value leads to its own.
+    """
 
     name: str
     values: Sequence[float | None]
     css: str = "gw-series-1"
+    links: Sequence[str] = ()
 
 
 def bar_chart(
@@ -72,14 +97,16 @@ def bar_chart(
     axis = _Axis(most, is_whole=all(isinstance(value, int) for value in chain(*stacks)))
     step = _PLOT_WIDTH / max(1, len(labels))
 
-    def bars() -> Iterator[tuple[object, ...]]:
+    def bars() -> Iterator[tuple[SafeString]]:
         for index, stack in enumerate(stacks):
             below = 0.0
             for one, value in zip(series, stack, strict=True):
                 if value:
                     top = axis.y(below + value)
                     height = round(axis.y(below) - top, 1)
-                    yield (
+                    bar = format_html(
+                        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}">'
+                        "<title>{}</title></rect>",
                         one.css,
                         round(_LEFT + step * (index + 0.1), 1),
                         top,
@@ -87,14 +114,12 @@ def bar_chart(
                         max(0.5, height),
                         _tooltip(labels[index], one.name, show(value)),
                     )
+                    yield (_linked(bar, one.links, index),)
                     below += value
 
-    drawn = format_html_join(
-        "",
-        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-        bars(),
-    )
-    return _frame(labels, axis, drawn, title=title, show=show)
+    drawn = format_html_join("", "{}", bars())
+    role = _role(series[0].links)
+    return _frame(labels, axis, drawn, title=title, show=show, role=role)
 
 
 def line_chart(
@@ -113,7 +138,8 @@ def line_chart(
         "{}{}",
         ((_line(one, axis, step), _points(labels, one, axis, step, show)) for one in series),
     )
-    return _frame(labels, axis, drawn, title=title, show=show)
+    role = _role(series[0].links)
+    return _frame(labels, axis, drawn, title=title, show=show, role=role)
 
 
 def legend(series: Iterable[Series]) -> SafeString:
@@ -141,20 +167,23 @@ def _points(
 ) -> SafeString:
     """Return points that show their figures on hover. Many points are drawn smaller."""
     radius = 3 if len(labels) <= _MOST_POINTS_MARKED else 1
-    return format_html_join(
-        "",
-        '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
+    points = (
         (
-            (
+            index,
+            format_html(
+                '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
                 one.css,
                 _x(index, step),
                 axis.y(value),
                 radius,
                 _tooltip(labels[index], one.name, show(value)),
-            )
-            for index, value in enumerate(one.values)
-            if value is not None
-        ),
+            ),
+        )
+        for index, value in enumerate(one.values)
+        if value is not None
+    )
+    return format_html_join(
+        "", "{}", ((_linked(point, one.links, index),) for index, point in points)
     )
 
 
@@ -193,6 +222,7 @@ def _frame(
     *,
     title: str,
     show: Callable[[float], str],
+    role: str,
 ) -> SafeString:
     """Draw grid lines and axis labels around a chart."""
     lines = format_html_join(
@@ -224,9 +254,10 @@ def _frame(
         ),
     )
     return format_html(
-        '<svg class="gw-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
+        '<svg class="gw-chart" viewBox="0 0 {} {}" role="{}" aria-label="{}">{}{}{}</svg>',
         _WIDTH,
         _TALL,
+        role,
         title,
         lines,
         drawn,

@@ -57,6 +57,10 @@ app.conf.update(
         "expire holds": {"task": "billing.tasks.expire_holds", "schedule": 60.0},
         "warn about low balances": {"task": "billing.tasks.warn_of_low_balances", "schedule": 60.0},
         "alert of spend caps": {"task": "billing.tasks.alert_of_spend_caps", "schedule": 60.0},
+        "mail about credit requests": {
+            "task": "billing.tasks.mail_about_credit_requests",
+            "schedule": 60.0,
+        },
         "report broken routes": {
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,

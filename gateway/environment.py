@@ -18,6 +18,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from common.contact import parse_contact
+
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 # The launcher reads these itself, before Django, and only from the environment and .env.
 NEVER_FROM_FILES = {
@@ -171,6 +173,17 @@ def is_origin(text: str) -> bool:
         return False
     is_whole = parts.scheme in ("http", "https") and parts.hostname is not None
     return is_whole and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
+
+
+def read_contact(name: str) -> str:
+    """Return an e-mail address or a web address at which people reach the operator, or ''."""
+    text = read_text(name)
+    if text and parse_contact(text) is None:
+        raise ImproperlyConfigured(
+            f"{name} must be an e-mail address such as help@example.com, or a web address such as "
+            "https://example.com/help without user and password."
+        )
+    return text
 
 
 def read_hosts(name: str, default: str) -> list[str]:

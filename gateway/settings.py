@@ -19,6 +19,7 @@ from gateway.environment import (
     is_origin,
     mail_settings,
     read_choice,
+    read_contact,
     read_env_file,
     read_hosts,
     read_int,
@@ -378,6 +379,8 @@ STORAGES = {
 # --- Dashboard ----------------------------------------------------------------------------
 
 SITE_NAME = read_text("SITE_NAME", "AI gateway")
+# How people reach the operator. Pages show it; requests for credits are mailed to it.
+OPERATOR_CONTACT = read_contact("OPERATOR_CONTACT")
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"{SITE_NAME}: "
 MFA_TOTP_ISSUER = SITE_NAME
 _LOOKS: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.core.management import call_command
 
-from channels import daily_counts
+from channels import daily_counts, key_uses
 from common import heartbeat
 from gateway import verification
 
@@ -17,6 +17,7 @@ def verify_ledger() -> int:
 def clear_log_ins() -> None:
     call_command("clearsessions")
     daily_counts.forget_earlier_days()
+    key_uses.forget_old_hours()
 
 
 @shared_task(name="gateway.tasks.beat")

@@ -24,6 +24,7 @@ from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
 from common.api.middleware import API_PREFIXES
+from server import stopping
 from server.config import Config
 from server.slots import Slots
 from server.supervisor import LISTENING, REPLACE_ME, stop_signals
@@ -53,6 +54,7 @@ def work(config: Config, parent: int, lifeline: int) -> None:
         tell(parent, signal.SIGTERM)
     http.stop()
     finish(slots, http.has_ended, config.drain_seconds)
+    stopping.run_tasks()
 
 
 def tell(parent: int, number: signal.Signals) -> None:

@@ -15,9 +15,15 @@ class KeyChannelSchema(serializers.Serializer[Any]):
 
 class KeyInfoSchema(serializers.Serializer[Any]):
     masked = serializers.CharField()
+    name = serializers.CharField(help_text="The name that its owner gave it, or ''.")
     mode = serializers.ChoiceField(choices=["live", "test"])
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
+    allowed_models = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="The models it may use. null: every model that its channel may use.",
+    )
 
 
 class MinuteSchema(serializers.Serializer[Any]):

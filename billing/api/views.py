@@ -47,9 +47,13 @@ class KeyView(ApiView):
                 },
                 "key": {
                     "masked": caller.key_masked,
+                    "name": caller.key_name,
                     "mode": "test" if caller.is_test else "live",
                     "created_at": rfc3339(caller.key_created_at),
                     "expires_at": rfc3339(caller.key_expires_at),
+                    "allowed_models": (
+                        None if caller.allowed_models is None else sorted(caller.allowed_models)
+                    ),
                 },
                 "model": caller.model.model_id,
                 "limits": {

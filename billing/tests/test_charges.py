@@ -18,7 +18,7 @@ from channels.tests.factories import make_site
 
 pytestmark = pytest.mark.django_db
 
-SKEW = charges._SKEW
+SKEW = charges.SKEW
 TICK = timedelta(microseconds=1)
 WEEK = timedelta(days=7)
 BEGINNING = datetime(2026, 4, 1, 23, 50, tzinfo=UTC)

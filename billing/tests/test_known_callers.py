@@ -62,6 +62,9 @@ CHANGES: dict[str, Callable[[Site], Any]] = {
     "catalogue_mark": lambda site: Provider.objects.create(
         name="another", base_url="https://another.example/v1"
     ),
+    "key_name": lambda site: ApiKey.objects.update(name="Another"),
+    "allowed_addresses": lambda site: ApiKey.objects.update(allowed_addresses="10.0.0.0/8"),
+    "allowed_models": lambda site: ApiKey.objects.update(allowed_models="another"),
     "key_expires": lambda site: ApiKey.objects.update(expires_at="2999-01-01T00:00:00Z"),
     "model": lambda site: LanguageModel.objects.update(price_per_reply_microcredits=7),
 }
@@ -156,3 +159,17 @@ def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for site in (*sites, *sites):
         assert ask(site) == site.caller()
     assert len(callers._kept) == 2
+
+
+@pytest.mark.parametrize("is_restricted", [False, True])
+def test_a_known_key_is_counted_in_one_statement_with_or_without_restrictions(
+    site: Site, is_restricted: bool
+) -> None:
+    if is_restricted:
+        ApiKey.objects.update(allowed_addresses="10.0.0.0/8")
+    ask(site)
+    with CaptureQueriesContext(connection) as captured:
+        ask(site)
+    statements = [one["sql"] for one in captured if one["sql"] not in ("BEGIN", "COMMIT")]
+    # SQLite caches no callers, so there a restricted key is counted apart.
+    assert len(statements) == (1 if ON_POSTGRESQL else 3 + is_restricted)

@@ -10,7 +10,7 @@ from django.core import mail
 from billing import grants, tasks, warnings
 from billing.models import CreditAccount
 from billing.tests.test_settlement import CREDIT, capture, place
-from channels.models import Membership, User
+from channels.models import Account, Membership, User
 from channels.tests.factories import Site, make_site
 
 pytestmark = pytest.mark.django_db
@@ -78,3 +78,10 @@ def test_a_lost_mail_server_is_tried_again(site: Site, monkeypatch: Any) -> None
         assert tasks.warn_of_low_balances() == 0
     assert CreditAccount.objects.get().warned == 0
     assert tasks.warn_of_low_balances() == 1
+
+
+def test_a_name_of_several_lines_stops_no_mail(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(name="Anna's\r\nBcc: x@example.com")
+    spend(site, 95)
+    assert tasks.warn_of_low_balances() == 1
+    assert mail.outbox[0].subject == "Credits are running low: Anna's Bcc: x@example.com"

@@ -22,7 +22,7 @@ from channels import api_keys, channel_changes, fallbacks, fixed_answers, search
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.admin.texts import ReasonForm, TextAdmin
 from channels.errors import UnknownAccount
-from channels.models import ApiKey, Channel, FixedAnswer, LanguageModel, PromptVersion
+from channels.models import ApiKey, Channel, FixedAnswer, KeyUse, LanguageModel, PromptVersion
 from common.pages.admin import ReadOnlyAdmin
 
 _REPLIES = {
@@ -234,25 +234,45 @@ class FixedAnswerAdmin(AuditedAdmin):
             self.delete_model(request, one)
 
 
+def _use_of(api_key: ApiKey) -> KeyUse | None:
+    return getattr(api_key, "use", None)  # Django raises AttributeError if there is no row
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     """Owners issue keys on their channel's page. Staff can view and revoke them here."""
 
-    list_display = ("masked_key", "mode_badge", "state", "channel", "created_at", "ends_at")
+    list_display = (
+        "masked_key",
+        "name",
+        "mode_badge",
+        "state",
+        "channel",
+        "last_used_at",
+        "created_at",
+        "ends_at",
+    )
     list_filter = ("mode",)
-    list_select_related = ("channel",)
+    list_select_related = ("channel", "use")
     list_per_page = 50
     show_full_result_count = False
-    search_fields = ("key_last_four", "channel__name")
-    search_help_text = "The end of a key, or the name of its channel"
+    search_fields = ("key_last_four", "name", "channel__name")
+    search_help_text = "The end of a key, its name, or the name of its channel"
     ordering = ("-created_at", "-id")
     fields = (
         "channel",
         "mode",
         "masked_key",
+        "name",
         "created_at",
+        "created_by",
         "expires_at",
+        "rotated_at",
         "revoked_at",
+        "allowed_addresses",
+        "allowed_models",
+        "last_used_at",
+        "last_used_from",
         "encryption_key_id",
     )
     actions = ("revoke",)
@@ -260,6 +280,18 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     @display(description="key")
     def masked_key(self, api_key: ApiKey) -> str:
         return api_key.masked
+
+    @display(description="last used", ordering="use__last_used_at", empty_value="never")
+    def last_used_at(self, api_key: ApiKey) -> datetime | None:
+        use = _use_of(api_key)
+        return use.last_used_at if use else None
+
+    @display(description="from")
+    def last_used_from(self, api_key: ApiKey) -> str | None:
+        use = _use_of(api_key)
+        if use is None:
+            return None
+        return f"{use.address or 'an unknown address'}, {use.user_agent or 'an unnamed client'}"
 
     @display(description="mode", ordering="mode", label={"Live": "success", "Test": "info"})
     def mode_badge(self, api_key: ApiKey) -> str:

@@ -19,6 +19,8 @@ from channels.models.channel import (
     ApiKey,
     Channel,
     FixedAnswer,
+    KeyHour,
+    KeyUse,
     PromptVersion,
 )
 from channels.models.doors import DailyCount, LoginSession
@@ -38,6 +40,8 @@ __all__ = [
     "DailyCount",
     "FixedAnswer",
     "Invitation",
+    "KeyHour",
+    "KeyUse",
     "LanguageModel",
     "LoginSession",
     "Membership",

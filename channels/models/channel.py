@@ -144,6 +144,9 @@ class ApiKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=80, blank=True, default="", db_default="")
+    # None: the command line, a person who was deleted, or a key older than this field.
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     mode = models.CharField(max_length=4, choices=Mode.choices)
     key_prefix = models.CharField(max_length=32)
     key_last_four = models.CharField(max_length=4)
@@ -157,6 +160,13 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     # Once this is set, the key is refused, whatever time it holds.
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # When the key got a successor. A key has at most one.
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    # One CIDR range on each line (channels/key_terms.py). '': any address. Text, and on the key
+    # itself, because the look-up of every request reads it.
+    allowed_addresses = models.TextField(blank=True, default="", db_default="")
+    # One model id on each line. '': every model.
+    allowed_models = models.TextField(blank=True, default="", db_default="")
 
     def __str__(self) -> str:
         return f"{self.masked} ({self.mode})"
@@ -165,3 +175,40 @@ class ApiKey(models.Model):
     def masked(self) -> str:
         """The key as it may be shown anywhere: `amgai_…x7Qf`."""
         return f"{self.key_prefix}…{self.key_last_four}"
+
+
+class KeyUse(models.Model):
+    """The latest use of a key. Not on the key itself, because callers.py reads keys by version.
+
+    channels/key_uses.py writes it, at most once a minute for each key and process.
+    """
+
+    key = models.OneToOneField(ApiKey, models.CASCADE, primary_key=True, related_name="use")
+    last_used_at = models.DateTimeField()
+    address = models.CharField(max_length=45, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = "use of a key"
+        verbose_name_plural = "uses of keys"
+
+    def __str__(self) -> str:
+        return f"{self.key_id} from {self.address}"
+
+
+class KeyHour(models.Model):
+    """How many requests a key opened in one hour. Kept for eight days."""
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="hours", db_index=False)
+    starts_at = models.DateTimeField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name = "hour of a key"
+        verbose_name_plural = "hours of keys"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key", "starts_at"], name="channels_keyhour_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_id} at {self.starts_at}: {self.count}"

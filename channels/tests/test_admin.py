@@ -10,11 +10,11 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from channels import api_keys
+from channels import api_keys, key_uses
 from channels.models import ApiKey, Provider, User
 from channels.tests.factories import Site
 from common import crypto
-from tests.support.clients import ApiClient
+from tests.support.clients import ApiClient, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -153,3 +153,20 @@ def test_a_new_address_takes_the_place_of_the_old_one(admin_client: Client) -> N
         client = Client()
         client.post("/accounts/login/", {"login": email, "password": "correct-horse-battery"})
         assert ("sessionid" in client.cookies) == is_in
+
+
+def test_staff_see_a_keys_name_use_and_restrictions_and_change_none(
+    admin_client: Client, site: Site
+) -> None:
+    key = site.channel.api_keys.get(mode="live")
+    ApiKey.objects.filter(id=key.id).update(name="Checkout", allowed_addresses="203.0.113.0/24")
+    key_uses.note(key.id, {"REMOTE_ADDR": "203.0.113.7", "HTTP_USER_AGENT": "shop/1.0"})
+    key_uses.write_all()
+    listed = text_of(admin_client.get("/admin/channels/apikey/?q=checkout"))
+    assert "Checkout" in listed
+    assert f"{site.test_key[-4:]}<" not in listed
+    page = text_of(admin_client.get(f"/admin/channels/apikey/{key.id}/change/"))
+    for shown in ("Checkout", "203.0.113.0/24", "203.0.113.7, shop/1.0"):
+        assert shown in page
+    assert 'name="name"' not in page
+    assert "never" in text_of(admin_client.get("/admin/channels/apikey/?mode__exact=test"))

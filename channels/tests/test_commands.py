@@ -1,15 +1,17 @@
-"""The commands listmodels and setprice."""
+"""The commands listmodels, setprice and issuekey."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from channels.models import LanguageModel
+from channels.models import ApiKey, LanguageModel
+from channels.tests.factories import Site
 
 pytestmark = pytest.mark.django_db
 
@@ -121,3 +123,33 @@ def test_a_wrong_price_is_refused_and_nothing_is_set(arguments: list[str], messa
 def test_an_unknown_model_is_refused_with_those_there_are() -> None:
     with pytest.raises(CommandError, match=r"no model 'gpt-5'.*gemma2-9b-it"):
         run("setprice", "--model", "gpt-5", "--per-reply", "2")
+
+
+def test_issuekey_sets_the_terms_of_the_key(site: Site) -> None:
+    made = run_json(
+        "issuekey", str(site.channel.id), "--test", "--name", "Nightly", "--expires-at",
+        "2999-01-31T00:00:00", "--allow-address", "203.0.113.7", "--allow-address", "2001:db8::/32",
+        "--allow-model", "gemma2-9b-it",
+    )  # fmt: skip
+    key = ApiKey.objects.get(key_last_four=made["key"][-4:], name="Nightly")
+    assert key.mode == "test"
+    assert key.expires_at == datetime(2999, 1, 31, tzinfo=UTC)
+    assert key.allowed_addresses == "203.0.113.7/32\n2001:db8::/32"
+    assert key.allowed_models == "gemma2-9b-it"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--allow-address", "shop.example", "allowed_addresses: “shop.example” is no address"),
+        ("--allow-model", "gpt-none", "allowed_models: There is no model “gpt-none”"),
+        ("--expires-at", "2020-01-01", "expires_at: This is over already"),
+        ("--name", "x" * 81, "name: Use at most 80 characters, not 81."),
+    ],
+)
+def test_issuekey_refuses_terms_and_ends_no_earlier_key(
+    site: Site, option: str, value: str, words: str
+) -> None:
+    with pytest.raises(CommandError, match=words):
+        run("issuekey", str(site.channel.id), "--overlap-seconds", "0", option, value)
+    assert ApiKey.objects.filter(revoked_at=None).count() == 2

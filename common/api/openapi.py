@@ -63,7 +63,7 @@ class OpenAiErrorSchema(serializers.Serializer[Any]):
 _MEANINGS = {
     400: "invalid_request",
     401: "missing_api_key, invalid_api_key",
-    403: "site_disabled, spend_cap_reached, credits_exhausted",
+    403: "site_disabled, not_allowed, spend_cap_reached, credits_exhausted",
     405: "method_not_allowed",
     404: "not_found",
     409: "session_busy, request_in_progress",
@@ -85,7 +85,7 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 _OPENAI_MEANINGS = _MEANINGS | {
     400: "invalid_request, context_length_exceeded, or a provider's own code",
     402: "credits_exhausted",
-    403: "site_disabled, spend_cap_reached",
+    403: "site_disabled, not_allowed, spend_cap_reached",
     404: "model_not_found",
     409: "request_in_progress",
     500: "internal_error",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 
-from common.money import InvalidAmount, parse_credits, show_credits
+from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
 
 
 class CreditsField(forms.CharField):
     """An amount of credits with up to six decimals; its value is whole micro-credits."""
 
-    def __init__(self, *, least: int = 0, **options: Any) -> None:
-        """`least` is the smallest amount accepted, in micro-credits."""
-        self.least = least
+    def __init__(self, *, least: int = 0, most: int = MAX_MICROCREDITS, **options: Any) -> None:
+        """`least` and `most` are the smallest and largest amount accepted, in micro-credits."""
+        self.least, self.most = least, most
         super().__init__(**options)
         self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
 
@@ -35,6 +35,8 @@ class CreditsField(forms.CharField):
             raise forms.ValidationError(str(error)) from None
         if amount < self.least:
             raise forms.ValidationError(f"Must be at least {show_credits(self.least)}.")
+        if amount > self.most:
+            raise forms.ValidationError(f"Must be at most {show_credits(self.most)}.")
         return amount
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -53,6 +55,19 @@ class DayField(forms.DateField):
     default_validators = [
         MinValueValidator(date(2000, 1, 1), "Choose a day in 2000 or later."),
         MaxValueValidator(date(2999, 12, 31), "Choose a day before the year 3000."),
+    ]
+
+
+class MomentField(forms.DateTimeField):
+    """A moment between the years 2000 and 2999 (UTC), chosen by the minute."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    default_error_messages = {"invalid": "Enter a time such as 2026-11-28 14:30."}
+    default_validators = [
+        MinValueValidator(datetime(2000, 1, 1, tzinfo=UTC), "Choose a time in 2000 or later."),
+        MaxValueValidator(
+            datetime(2999, 12, 31, tzinfo=UTC), "Choose a time before the year 3000."
+        ),
     ]
 
 

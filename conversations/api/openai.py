@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
 from channels import catalogue, model_ends
-from channels.authentication import ChannelIsEnabled, caller_of
+from channels.authentication import ChannelIsEnabled, caller_of, check_model
 from channels.callers import Caller, ModelTerms
 from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
@@ -20,12 +20,12 @@ from common.logs import request_id_var
 from conversations.api import openai_schemas, serializers
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, read_request
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, AskingView, read_request
 from conversations.chat import answer
 from conversations.errors import ModelNotFound
 
 
-class CompletionsView(ApiView):
+class CompletionsView(AskingView):
     """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
 
     authentication_classes = (CountedKey,)
@@ -61,7 +61,7 @@ class CompletionsView(ApiView):
 
 
 class ModelsView(ApiView):
-    """The models this channel may ask for."""
+    """The models this key may ask for."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -76,11 +76,12 @@ class ModelsView(ApiView):
     def get(self, request: Request) -> Response:
         caller = caller_of(request)
         models = catalogue.list_terms(caller=caller)
+        models = [model for model in models if caller.may_use(model.model_id)]
         return Response({"object": "list", "data": _describe(models, caller)})
 
 
 class ModelView(ApiView):
-    """One model this channel may ask for."""
+    """One model this key may ask for."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -104,6 +105,7 @@ class ModelView(ApiView):
         terms = catalogue.find_terms(caller=caller, model_id=model_id) if is_text else None
         if terms is None:
             raise ModelNotFound(model_id)
+        check_model(caller, model_id)
         return Response(_describe([terms], caller)[0])
 
 

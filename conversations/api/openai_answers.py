@@ -18,7 +18,7 @@ from common.api.openai_shape import openai_error
 from conversations.api.serializers import stream_error
 from conversations.chat.calls import Answer, Begun
 from conversations.chat.complete import Completing
-from conversations.usage.receipts import COMPLETION_PREFIX
+from conversations.usage.references import COMPLETION_PREFIX
 
 DONE = b"data: [DONE]\n\n"
 

@@ -8,18 +8,17 @@ from rest_framework.request import Request
 
 from billing.throttling import ChatThrottle, CountedKey
 from channels.authentication import ChannelIsEnabled, caller_of
-from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
 from conversations.api import openai_schemas, serializers
 from conversations.api.openai import CompletionsView
 from conversations.api.responses_requests import parse_response_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, read_request
+from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, AskingView, read_request
 from conversations.chat import answer
 
 
-class ResponsesView(ApiView):
+class ResponsesView(AskingView):
     """The same as a completion, asked for and answered in the words of OpenAI's newer protocol."""
 
     authentication_classes = (CountedKey,)

@@ -30,7 +30,7 @@ from conversations.api.serializers import stream_error
 from conversations.chat import streaming
 from conversations.chat.calls import Answer, Begun
 from conversations.chat.complete import Completing
-from conversations.usage.receipts import RESPONSE_PREFIX
+from conversations.usage.references import RESPONSE_PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

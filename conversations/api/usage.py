@@ -19,7 +19,7 @@ from common.api.base import ApiView
 from common.api.openapi import describe, errors
 from common.errors import InvalidRequest, NotFound
 from conversations.api.serializers import UsageSchema
-from conversations.usage import receipts
+from conversations.usage import outcomes, receipts
 
 MOST_DAYS = 366
 DEFAULT_DAYS = 30
@@ -33,13 +33,27 @@ class ReceiptCreditsSchema(serializers.Serializer[Any]):
 
 
 class ReceiptSchema(serializers.Serializer[Any]):
-    message_id = serializers.CharField()
+    message_id = serializers.CharField(
+        allow_null=True,
+        help_text="The reply's id; null if there is none. A replay has the original reply's.",
+    )
     request_id = serializers.CharField()
     created_at = serializers.DateTimeField()
+    outcome = serializers.ChoiceField(
+        choices=outcomes.OUTCOMES,
+        help_text="`failed`: the request began, but no answer came. `refused`: the gateway did not "
+        "begin it. `replayed`: an Idempotency-Key returned the original answer.",
+    )
+    reason = serializers.CharField(
+        help_text="The error's `code` if the request failed or was refused, otherwise empty."
+    )
     model = serializers.CharField()
-    provider = serializers.CharField()
+    provider = serializers.CharField(help_text="Empty if no provider's answer was charged.")
     usage = UsageSchema()
-    price = PriceSchema(help_text="The prices that the charge is based on.")
+    price = PriceSchema(
+        allow_null=True,
+        help_text="The prices that the charge is based on; null without a charge to explain.",
+    )
     credits = ReceiptCreditsSchema()
 
 
@@ -100,7 +114,7 @@ class UsageView(ApiView):
 
 
 class ReceiptView(ApiView):
-    """What one reply was charged, and why."""
+    """What became of one request, and what it was charged."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)
@@ -108,10 +122,14 @@ class ReceiptView(ApiView):
 
     @describe(
         operation_id="receipt",
-        summary="Get what one reply cost, and why",
+        summary="Get what one request cost, and why",
         parameters=[
             OpenApiParameter(
-                "reference", str, OpenApiParameter.PATH, description="A message id or request id."
+                "reference",
+                str,
+                OpenApiParameter.PATH,
+                description="A message id or request id. If several "
+                "requests have the same request id, the latest counts.",
             )
         ],
         responses={200: ReceiptSchema} | errors(401, 403, 404, 405, 429, 500, 503),
@@ -119,7 +137,7 @@ class ReceiptView(ApiView):
     def get(self, request: Request, reference: str) -> Response:
         receipt = receipts.find_receipt(caller=caller_of(request), reference=reference)
         if receipt is None:
-            raise NotFound("This channel has no reply with that message id or request id.")
+            raise NotFound("This channel has no request with that message id or request id.")
         return Response(receipt)
 
 

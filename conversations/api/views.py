@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from channels.authentication import ChannelIsEnabled, caller_of
+from channels.authentication import ChannelIsEnabled, caller_of, check_model
 from channels.callers import Caller
 from common.api.base import ApiView, read_object
 from common.api.openapi import describe, errors
@@ -25,7 +25,7 @@ from common.logs import request_id_var
 from conversations.api import serializers
 from conversations.api.streams import stream_answer
 from conversations.archive import retention
-from conversations.chat import answer, history
+from conversations.chat import answer, failures, history
 from conversations.chat.idempotency import Key
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS, read_simulation
 
@@ -61,7 +61,22 @@ SIMULATE = OpenApiParameter(
 )
 
 
-class ChatView(ApiView):
+class AskingView(ApiView):
+    """A base for what asks a model. Records each wrong body that came with a valid key."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        caller = getattr(self.request, "_auth", None)
+        if caller is not None and isinstance(exc, failures.MALFORMED):
+            failures.record_failure(
+                exc,
+                caller=caller,
+                request_id=request_id_var.get(),
+                model_id=caller.model.model_id,
+            )
+        return super().handle_exception(exc)
+
+
+class ChatView(AskingView):
     """Answer a visitor's message with an AI reply."""
 
     authentication_classes = (CountedKey,)
@@ -85,6 +100,7 @@ class ChatView(ApiView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
+        check_model(caller, caller.model.model_id)
         asked = serializers.parse_chat_request(*read_request(request, caller))
         if asked.is_stream:
             return stream_answer(caller, asked)

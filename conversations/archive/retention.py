@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from channels import audit
@@ -21,6 +22,7 @@ from conversations.models import (
     Feedback,
     IdempotencyRecord,
     Message,
+    ReplayedRequest,
     WaitingTurn,
 )
 
@@ -60,6 +62,7 @@ def _erase_session(channel_id: uuid.UUID, is_test: bool, session_id: str) -> int
     IdempotencyRecord.objects.filter(**of_session).exclude(body=None).delete()
     # Failures still count, but no longer show whose they were.
     FailedRequest.objects.filter(**of_session).update(session_id="", page_url="")
+    ReplayedRequest.objects.filter(**of_session).update(session_id="")
     return _erase_text(list(sessions.values_list("id", flat=True)), now=now)
 
 
@@ -91,14 +94,17 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
     WaitingTurn.objects.filter(turns.has_gone(now)).delete()
     idempotency.delete_expired(now=now)
     kept_since = now - timedelta(days=settings.SESSION_RETENTION_DAYS)
-    _delete_failures(kept_since)
+    _delete_past_retention(FailedRequest.objects.all(), kept_since)
+    _delete_past_retention(ReplayedRequest.objects.all(), kept_since)
     return closed, _erase_past_retention(kept_since, now)
 
 
-def _delete_failures(kept_since: datetime) -> None:
-    old = FailedRequest.objects.filter(created_at__lte=kept_since).order_by("created_at")
-    while failure_pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
-        FailedRequest.objects.filter(id__in=failure_pks).delete()
+def _delete_past_retention(
+    records: QuerySet[FailedRequest] | QuerySet[ReplayedRequest], kept_since: datetime
+) -> None:
+    old = records.filter(created_at__lte=kept_since).order_by("created_at")
+    while pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
+        records.filter(id__in=pks).delete()
 
 
 def _erase_past_retention(kept_since: datetime, now: datetime) -> int:

@@ -16,6 +16,7 @@ from billing import holds, settlement
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, SpendCapReached
 from billing.settlement import Storing
 from channels import catalogue
+from channels.authentication import check_model
 from channels.callers import Caller
 from channels.providers.base import Delta
 from channels.providers.faults import CONTENT_FILTER, is_cut, is_filtered
@@ -118,6 +119,13 @@ def answer(
                     is_stream=asked.is_stream,
                 )
                 if claim.replay is not None:
+                    failures.record_replay(
+                        claim.replay,
+                        caller=caller,
+                        request_id=request_id,
+                        model_id=asked.model_id or caller.model.model_id,
+                        session_id=asked.session_id,
+                    )
                     return Replay(claim.replay.encode())
             try:
                 call = asked.admit(caller, request_id)
@@ -137,23 +145,28 @@ def answer(
         give_back(call, claim, error)
         if call is not None and isinstance(error, RequestRefused):
             error = asked.explain(call, error)
-        failures.record(
-            error,
-            caller=caller,
-            request_id=request_id,
-            model_id=asked.model_id or caller.model.model_id,
-            session_id=asked.session_id,
-            page_url=asked.page_url,
-            started=started,
-        )
+        if isinstance(error, Exception) and not isinstance(error, failures.NOT_RECORDED):
+            failures.record_failure(
+                error,
+                caller=caller,
+                request_id=request_id,
+                model_id=asked.model_id or caller.model.model_id,
+                session_id=asked.session_id,
+                page_url=asked.page_url,
+                duration_seconds=time.monotonic() - started,
+            )
         raise error  # noqa: TRY201  # perhaps explained
 
 
 def with_model(caller: Caller, model_id: str) -> Caller:
-    """Return the caller with the terms of the model they ask for. Raises ModelNotFound."""
+    """Return the caller with the terms of the model they ask for.
+
+    Raises ModelNotFound, and NotAllowed for a model of the channel that the key may not use.
+    """
     terms = catalogue.find_terms(caller=caller, model_id=model_id)
     if terms is None:
         raise ModelNotFound(model_id)
+    check_model(caller, model_id)
     return replace(caller, model=terms)
 
 
@@ -232,6 +245,7 @@ def _told_of(answer: Answer) -> dict[str, Any]:
         "price_per_1k_cached_input": model.per_1k_cached_input,
         "duration_ms": int(answer.duration_seconds * 1000),
         "prompt_version": caller.prompt_version,
+        "api_key": db.uuid_param(caller.key_id) if caller.key_id else None,
     }
 
 

@@ -47,6 +47,8 @@ _NOTHING_TOLD = {
     "price_per_1k_cached_input": "CAST(NULL AS bigint)",
     "duration_ms": "0",
     "prompt_version": "0",
+    # A null of the column's type on both databases.
+    "api_key_id": "NULLIF(%(channel)s, %(channel)s)",
 }
 _USER = _NOTHING_TOLD | {
     "id": "%(user_message)s",
@@ -87,6 +89,7 @@ _REPLY = {
     "price_per_1k_cached_input": "CAST(%(price_per_1k_cached_input)s AS bigint)",
     "duration_ms": "%(duration_ms)s",
     "prompt_version": "%(prompt_version)s",
+    "api_key_id": "%(api_key)s",
 }
 _SESSION_REPLY = _REPLY | {
     "session_id": "ended.id",

@@ -235,6 +235,21 @@ def test_a_disabled_site_is_403_at_once(
         assert_error(api.get(path), 403, "site_disabled")
 
 
+def test_a_restricted_key_is_403_at_once_and_charges_and_counts_nothing(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    assert api.chat().status_code == 200
+    site.channel.api_keys.update(allowed_addresses="203.0.113.0/24")
+    response = api.post("/api/chat", "no json at all")
+    assert_error(response, 403, "not_allowed")
+    assert response["X-RateLimit-Remaining"] == "59"
+    site.channel.api_keys.update(allowed_addresses="", allowed_models="gemma2-9b-it")
+    assert_error(api.post("/api/chat", "no json at all"), 403, "not_allowed")
+    described = api.get("/api/key").json()
+    assert described["credits"]["remaining"] == "99.000000"
+    assert described["limits"]["day"]["used"] == 1
+
+
 # --- Bodies ---------------------------------------------------------------------------------------
 
 BAD_FIELDS: list[tuple[dict[str, Any], set[str]]] = [

@@ -93,10 +93,33 @@ def test_failures_under_v1_are_kept_without_a_session(
 
 def test_what_is_refused_before_any_work_is_not_kept(provider: FakeProvider) -> None:
     api = ApiClient(make_site(requests_per_minute=1).api_key)
-    assert api.chat("").status_code == 400
+    assert api.chat().status_code == 200
     assert api.chat().status_code == 429
     assert ApiClient("amgai_wrong").chat().status_code == 401
     assert not FailedRequest.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/responses"])
+def test_a_malformed_request_is_kept_under_the_id_in_its_error(api: ApiClient, path: str) -> None:
+    refused = api.post(path, {"message": ""})
+    assert refused.status_code == 400
+    kept = the_failure()
+    assert (kept.error_code, kept.request_id) == ("invalid_request", refused["X-Request-Id"])
+    assert kept.api_key_id is not None
+    assert (kept.session_id, kept.page_url, kept.reason) == ("", "", "")
+
+
+def test_another_content_type_is_kept(api: ApiClient) -> None:
+    refused = api.client.post("/api/chat", "x", content_type="text/plain", headers=api.headers)
+    assert refused.status_code == 415
+    assert the_failure().error_code == "unsupported_media_type"
+
+
+def test_what_a_model_cannot_take_is_kept(api: ApiClient, provider: FakeProvider) -> None:
+    long = [{"role": "user", "content": "word " * 190_000}]
+    refused = api.post("/v1/chat/completions", COMPLETION | {"messages": long})
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+    assert the_failure().error_code == "context_length_exceeded"
 
 
 def test_a_test_keys_failures_are_kept_apart(site: Site) -> None:

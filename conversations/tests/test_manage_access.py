@@ -70,7 +70,7 @@ def rows_of(site: Site) -> list[Any]:
 
 
 def test_every_operation_is_tried() -> None:
-    assert len(OPERATIONS) == 25
+    assert len(OPERATIONS) == 26
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_IDS, ids=str)

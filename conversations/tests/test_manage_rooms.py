@@ -113,6 +113,59 @@ def test_a_key_is_created_rotated_and_revoked(
     assert "Create a new one" in again.json()["error"]
 
 
+def test_a_keys_terms_are_set_and_changed_member_by_member(
+    site: Site, manager: ManageClient, path: str, clock: Any
+) -> None:
+    model = site.channel.model.model_id
+    terms = {
+        "name": "Checkout",
+        "expires_at": "2026-04-06T12:00:00Z",
+        "allowed_addresses": ["203.0.113.0/24"],
+        "allowed_models": [model],
+    }
+    made = manager.post(f"{path}/keys", terms).json()
+    assert {name: made[name] for name in terms} == terms
+    assert ApiClient(made["key"]).chat().json()["code"] == "not_allowed"
+    one = f"{path}/keys/{made['id']}"
+    assert manager.patch(one, {"name": None}).json() == manager.get(one).json()
+    open_again = manager.patch(one, {"allowed_addresses": [], "expires_at": ""}).json()
+    assert open_again == manager.get(one).json()
+    assert (open_again["name"], open_again["expires_at"]) == ("Checkout", None)
+    assert (open_again["allowed_addresses"], open_again["allowed_models"]) == ([], [model])
+    assert actions()[-1] == "key.updated"
+    manager.post(f"{one}/revoke")
+    assert manager.patch(one, {"name": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "x" * 81}, "name"),
+        ({"expires_at": "2026-04-06"}, "expires_at"),
+        ({"expires_at": "2026-04-04T12:00:00Z"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59Z"}, "expires_at"),
+        ({"expires_at": 1}, "expires_at"),
+        ({"allowed_addresses": "203.0.113.0/24"}, "allowed_addresses"),
+        ({"allowed_addresses": ["x"]}, "allowed_addresses"),
+        ({"allowed_addresses": ["203.0.113.1\n::/0"]}, "allowed_addresses"),
+        ({"allowed_addresses": [""]}, "allowed_addresses"),
+        ({"allowed_models": ["nobody's"]}, "allowed_models"),
+        ({"allowed_models": [1]}, "allowed_models"),
+        ({"allowed_models": ["\ud800"]}, "allowed_models"),
+        ({"allowed_models": ["x"] * 101}, "allowed_models"),
+    ],
+)
+def test_what_is_wrong_with_a_keys_terms_is_named(
+    site: Site, manager: ManageClient, path: str, clock: Any, body: Any, field: str
+) -> None:
+    key = site.channel.api_keys.all()[0]
+    for refused in (
+        manager.post(f"{path}/keys", body),
+        manager.patch(f"{path}/keys/{key.id}", body),
+    ):
+        assert (refused.status_code, list(refused.json()["fields"])) == (400, [field])
+
+
 def test_no_list_and_no_reading_shows_a_key(site: Site, manager: ManageClient, path: str) -> None:
     listed = manager.get(f"{path}/keys")
     assert len(listed.json()["data"]) == 2

@@ -165,27 +165,6 @@ def test_says_where_the_ledger_differs(site: Site) -> None:
     assert reports.compare_with_ledger(scope_of(site, model_id="a"), total) is None
 
 
-def test_lists_every_request_in_order(site: Site, provider: FakeProvider, clock: Any) -> None:
-    api = ApiClient(site.api_key)
-    api.chat(metadata={"url": "https://s.example/"})
-    clock.shift(1)
-    provider.fail("timeout")
-    api.chat()
-    clock.shift(1)
-    api.post("/v1/chat/completions", {
-        "model": "llama-3.3-70b-versatile", "messages": [{"role": "user", "content": "Hi"}]
-    })  # fmt: skip
-    rows = list(reports.iterate_requests(scope_of(site)))
-    assert [(row["status"], row["reason"], row["session_id"]) for row in rows] == [
-        ("answered", "", "s1"),
-        ("failed", "timeout", "s1"),
-        ("answered", "", None),
-    ]
-    assert rows[0]["page"] == "https://s.example/"
-    assert rows[0]["created_at"].tzinfo is not None
-    assert rows[0]["channel_id"] == site.channel.id
-
-
 def test_a_report_is_two_statements(site: Site, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         reports.get_report(scope_of(site))

@@ -29,6 +29,8 @@ def test_a_receipt_says_what_was_charged_and_why(
         "message_id": chat.json()["message_id"],
         "request_id": "order-7",
         "created_at": "2026-04-05T12:00:00Z",
+        "outcome": "answered",
+        "reason": "",
         "model": "llama-3.3-70b-versatile",
         "provider": "fake",
         "usage": {

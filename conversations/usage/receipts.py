@@ -1,4 +1,4 @@
-"""Usage and charges: the receipt of one reply, or totals that equal the ledger."""
+"""Usage and charges: the receipt of one request, or totals that equal the ledger."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
-
 from billing.models import LedgerEntry
 from channels.callers import Caller
 from channels.providers.base import Usage
 from channels.providers.usage import describe_usage
 from common import db
 from common.money import format_credits
-from conversations.models import Message
+from conversations.models import FailedRequest, Message, ReplayedRequest
+from conversations.usage import outcomes
 from conversations.usage import rows as usage_rows
+from conversations.usage.references import read_reply_id
 from conversations.usage.rows import Chosen, Coverage
 
 GROUPS = ("day", "model")
 ACCOUNT_GROUPS = (*GROUPS, "channel")
-# Prefixes of a reply's id under /v1, as OpenAI clients expect them.
-COMPLETION_PREFIX = "chatcmpl-"
-RESPONSE_PREFIX = "resp_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +42,32 @@ class Period:
 
 
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
-    """Return what a reply was charged and why, or None if it is unknown.
+    """Return what became of a request and what it was charged, or None if it is unknown.
 
     `reference` is its message id, the id of its completion or response, or its request id. Callers
-    choose request ids themselves. If several replies have the same one, this is the latest.
+    choose request ids themselves. If several requests have the same one, this is the latest.
     """
-    replies = _replies(caller)
-    try:
-        bare = reference.removeprefix(COMPLETION_PREFIX).removeprefix(RESPONSE_PREFIX)
-        reply_id = uuid.UUID(bare)
-        message = replies.filter(id=reply_id).first()
-    except ValueError:
-        message = None
-    message = message or replies.filter(request_id=reference).order_by("-created_at").first()
-    return _describe_receipt(message) if message else None
+    own = {"channel_id": caller.channel_id, "is_test": caller.is_test}
+    replies = Message.objects.filter(**own, role=Message.Role.ASSISTANT)
+    reply_id = read_reply_id(reference)
+    if reply_id and (message := replies.filter(id=reply_id).first()):
+        return _describe_reply(message)
+    found = [
+        latest
+        for requests in (
+            replies,
+            FailedRequest.objects.filter(**own),
+            ReplayedRequest.objects.filter(**own),
+        )
+        if (latest := requests.filter(request_id=reference).order_by("-created_at").first())
+    ]
+    if not found:
+        return None
+    latest = max(found, key=lambda request: request.created_at)
+    return _describe_reply(latest) if isinstance(latest, Message) else _describe_free(latest)
 
 
-def _describe_receipt(message: Message) -> dict[str, Any]:
+def _describe_reply(message: Message) -> dict[str, Any]:
     entry = LedgerEntry.objects.filter(hold_id=message.id).first()
     usage = Usage(
         message.input_tokens,
@@ -79,7 +85,9 @@ def _describe_receipt(message: Message) -> dict[str, Any]:
     return {
         "message_id": str(message.id),
         "request_id": message.request_id,
-        "created_at": message.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": _describe_time(message.created_at),
+        "outcome": outcomes.of_reply(message.provider_name),
+        "reason": "",
         "model": message.request_model,
         "provider": message.provider_name,
         "usage": describe_usage(usage) | {"estimated": message.is_estimated},
@@ -89,6 +97,32 @@ def _describe_receipt(message: Message) -> dict[str, Any]:
             "balance_after": (format_credits(entry.balance_after_microcredits) if entry else None),
         },
     }
+
+
+def _describe_free(request: FailedRequest | ReplayedRequest) -> dict[str, Any]:
+    """Describe a request that no provider was paid for."""
+    if isinstance(request, FailedRequest):
+        outcome, reason = outcomes.of_failure(request.error_code), request.error_code
+        message_id = None
+    else:
+        outcome, reason = outcomes.REPLAYED, ""
+        message_id = request.message_id
+    return {
+        "message_id": str(message_id) if message_id else None,
+        "request_id": request.request_id,
+        "created_at": _describe_time(request.created_at),
+        "outcome": outcome,
+        "reason": reason,
+        "model": request.request_model,
+        "provider": "",
+        "usage": describe_usage(Usage(0, 0)) | {"estimated": False},
+        "price": None,
+        "credits": {"charged": format_credits(0), "balance_after": None},
+    }
+
+
+def _describe_time(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 _COLUMNS = (
@@ -147,10 +181,3 @@ def _describe_sums(sums: Mapping[str, int]) -> dict[str, Any]:
         "estimated_requests": sums["estimated_count"],
         "credits": format_credits(sums["charged_microcredits"]),
     }
-
-
-def _replies(caller: Caller) -> QuerySet[Message]:
-    """Return the channel's replies: for a test key only test replies, otherwise only live ones."""
-    return Message.objects.filter(
-        channel_id=caller.channel_id, is_test=caller.is_test, role=Message.Role.ASSISTANT
-    )

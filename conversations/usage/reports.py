@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -64,6 +64,11 @@ class Scope:
         while moment < self.ends_at:
             yield moment
             moment += self.step
+
+    def part(self, starts_at: datetime) -> Scope:
+        """Return the hour or day of the scope that starts at a moment."""
+        ends_at = min(starts_at + self.step, self.ends_at)
+        return replace(self, starts_at=starts_at, ends_at=ends_at)
 
 
 @dataclass(slots=True)
@@ -120,6 +125,8 @@ class Report:
     times: list[Line] = field(default_factory=list)
     channels: list[Line] = field(default_factory=list)
     models: list[Line] = field(default_factory=list)
+    # By channel id and model id together, without percentiles.
+    pairs: list[Line] = field(default_factory=list)
     errors: list[Line] = field(default_factory=list)
 
 
@@ -149,7 +156,7 @@ class LedgerComparison:
 
 # --- The report ---------------------------------------------------------------------------------
 
-_COLUMNS = (
+COLUMNS = (
     "request_count", "input_tokens", "output_tokens", "charged_microcredits", "durations",
 )  # fmt: skip
 
@@ -159,27 +166,34 @@ def get_report(scope: Scope) -> Report:
     times = {moment: Line(moment) for moment in scope.times()}
     pairs, errors = _Lines(), _Lines()
     coverage = usage_rows.cover_account(scope.account_id, scope.channel_id)
-    rows, params = usage_rows.usage_rows(coverage, scope.chosen, _COLUMNS)
+    rows, params = usage_rows.usage_rows(coverage, scope.chosen, COLUMNS)
     for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
-        row = _row(error_code, *sums)
+        row = row_line(error_code, *sums)
         times[usage_rows.floor(db.time_value(starts_at), scope.step)].add(row)
         pairs[channel_id, model_id].add(row)
         if error_code:
             errors[error_code].add(row)
     total, channels, models = Line("total"), _Lines(), _Lines()
     for (channel_id, model_id), line in pairs.items():
-        for whole in (total, channels[uuid.UUID(str(channel_id))], models[model_id]):
+        line.key = (uuid.UUID(str(channel_id)), model_id)
+        for whole in (total, channels[line.key[0]], models[model_id]):
             whole.add(line)
     for line in (total, *times.values(), *channels.values(), *models.values()):
         line.find_percentiles()
     return Report(
-        total, list(times.values()), channels.by_size(), models.by_size(), errors.by_size()
+        total,
+        list(times.values()),
+        channels.by_size(),
+        models.by_size(),
+        pairs.by_size(),
+        errors.by_size(),
     )
 
 
-def _row(
+def row_line(
     error_code: str, count: int, tokens_in: int, tokens_out: int, charged: int, durations: str
 ) -> Line:
+    """Return the figures of a usage row with COLUMNS."""
     if error_code:
         return Line(error_code, error_count=count)
     took = usage_sums.read_durations(durations)
@@ -288,69 +302,14 @@ def _where(scope: Scope) -> str:
 
 
 def _params(
-    scope: Scope,
-    channel_ids: Sequence[uuid.UUID],
-    *,
-    starts_at: datetime,
-    ends_at: datetime | None = None,
+    scope: Scope, channel_ids: Sequence[uuid.UUID], *, starts_at: datetime
 ) -> dict[str, Any]:
     return {
         "channels": db.uuids_param(channel_ids),
         "start": db.time_param(starts_at),
-        "end": db.time_param(ends_at or scope.ends_at),
+        "end": db.time_param(scope.ends_at),
         "is_test": scope.is_test,
         "model": scope.model_id,
         "page": scope.page_url,
         "page_length": len(scope.page_url),
     }
-
-
-# --- Each request -------------------------------------------------------------------------------
-
-REQUEST_COLUMNS = (
-    "created_at", "channel_id", "session_id", "request_id", "message_id", "status", "error",
-    "reason", "model", "provider", "page", "input_tokens", "output_tokens",
-    "charged_microcredits", "duration_ms", "prompt_version",
-)  # fmt: skip
-
-_LIST_REPLIES = """
-SELECT m.created_at, m.channel_id, s.session_id, m.request_id, m.id, 'answered', '', '',
-       m.request_model, m.provider_name, u.page_url, m.input_tokens, m.output_tokens,
-       m.charged_microcredits, m.duration_ms, m.prompt_version
-  FROM {replies}
-"""
-_SESSION = "LEFT JOIN conversations_chatsession s ON s.id = m.session_id"
-_LIST_FAILURES = """
-SELECT m.created_at, m.channel_id, m.session_id, m.request_id, NULL, 'failed', m.error_code,
-       m.reason, m.request_model, '', m.page_url, 0, 0, 0, m.duration_ms, NULL
-  FROM {failures}
-"""
-
-
-def iterate_requests(scope: Scope) -> Iterator[dict[str, Any]]:
-    """Yield every answered and failed request, oldest first, with one hour or day in memory.
-
-    Holds no connection between two hours or days, even if the reader is slow.
-    """
-    where, is_on_page = _where(scope), bool(scope.page_url)
-    join = _SESSION + usage_sums.question("LEFT JOIN")
-    replies = usage_sums.replies(where, is_on_page=is_on_page, join=join)
-    failures = usage_sums.failures(where, is_on_page=is_on_page)
-    statements = [_LIST_REPLIES.format(replies=replies), _LIST_FAILURES.format(failures=failures)]
-    channel_ids = usage_rows.cover_account(scope.account_id, scope.channel_id).channel_ids
-    for moment in scope.times():
-        ends_at = min(moment + scope.step, scope.ends_at)
-        params = _params(scope, channel_ids, starts_at=moment, ends_at=ends_at)
-        rows = [row for statement in statements for row in db.fetch_rows(statement, params)]
-        db.release_connection()
-        yield from _described(sorted(rows, key=lambda row: (row[0], str(row[4]))))
-
-
-def _described(rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        request = dict(zip(REQUEST_COLUMNS, row, strict=True))
-        request["created_at"] = db.time_value(request["created_at"])
-        request["channel_id"] = uuid.UUID(str(request["channel_id"]))
-        message_id = request["message_id"]
-        request["message_id"] = str(uuid.UUID(str(message_id))) if message_id else ""
-        yield request

@@ -17,6 +17,8 @@ from common import db
 from conversations.usage import sums
 from conversations.usage.sums import DAY, HOUR, KEYS
 
+LONGEST_PAGE = 2048
+
 # --- Coverage -----------------------------------------------------------------------------------
 
 
@@ -98,8 +100,15 @@ class Chosen:
     # The beginning of the page's address. Pages are not rolled up, because they are erased with the
     # text.
     page_url: str = ""
+    # Whether it is all of the address.
+    is_whole_page: bool = False
     # Whether days whose hours are also kept are returned by the hour.
     is_recent_by_hour: bool = False
+
+    @property
+    def page_length(self) -> int:
+        """Return how many characters of a page's address are compared: one more than any has."""
+        return LONGEST_PAGE + 1 if self.is_whole_page else len(self.page_url)
 
     @property
     def step_of_messages(self) -> timedelta:
@@ -153,7 +162,7 @@ def usage_rows(
         "is_test": chosen.is_test,
         "model": chosen.model_id,
         "page": chosen.page_url,
-        "page_length": len(chosen.page_url),
+        "page_length": chosen.page_length,
         "rolled": db.uuids_param(coverage.rolled),
         "unrolled": db.uuids_param(coverage.unrolled),
     }

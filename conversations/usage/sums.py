@@ -126,9 +126,13 @@ def _sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
     """  # noqa: S608
 
 
+def start_of(step: timedelta) -> str:
+    """Return the SQL for the start of the hour or day of `m.created_at`."""
+    return _STARTS_AT[connection.vendor, step]
+
+
 def _keys(step: timedelta) -> str:
-    starts_at = _STARTS_AT[connection.vendor, step]
-    return f"m.channel_id, {starts_at} AS starts_at, m.is_test, m.request_model"
+    return f"m.channel_id, {start_of(step)} AS starts_at, m.is_test, m.request_model"
 
 
 def _sum_again(name: str) -> str:

@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 
 from billing.throttling import ChatThrottle
-from channels.authentication import check_enabled
+from channels.authentication import check_enabled, check_model
 from channels.callers import Caller
 from common.errors import ApiError
 from conversations.api import serializers
@@ -30,12 +30,16 @@ def admit(
     is_stream: bool,
     simulate: str = "",
 ) -> AskedChat:
-    """Admit a message as the API does. Raises SiteDisabled, RateLimited, InvalidRequest."""
+    """Admit a message as the API does.
+
+    Raises SiteDisabled, NotAllowed, RateLimited, or InvalidRequest.
+    """
     request.log_fields = {  # type: ignore[attr-defined]  # read by the access log
         "channel_id": str(caller.channel_id),
         "mode": "test" if caller.is_test else "live",
     }
     check_enabled(caller)
+    check_model(caller, caller.model.model_id)
     ChatThrottle().admit(caller)
     behaviour = read_simulation(caller, simulate) if simulate else ""
     body = {"message": message, "session_id": session_id, "stream": is_stream}

@@ -46,6 +46,8 @@ def list_differences(theirs: forms.Form, yours: forms.Form) -> list[Difference]:
 
 def _text(field: forms.BoundField) -> str:
     value = field.value()
+    if isinstance(value, list):  # of choices
+        return "\n".join(map(str, value))
     return "" if value is None else str(value).replace("\r\n", "\n")
 
 

@@ -22,6 +22,7 @@ from common.pages.requests import post_only
 from conversations.archive import feedback, markdown, retention, transcripts
 from conversations.archive.transcripts import Place, Search
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from conversations.usage import outcomes
 from dashboard.console import conversation_files, trials
 from dashboard.console.access import Member, member_page
 from dashboard.console.filters import FilterForm
@@ -137,7 +138,7 @@ def _describe(item: Message | FailedRequest) -> dict[str, Any]:
         "message": item,
         "html": markdown.render(item.content),
         "credits": show_credits(item.charged_microcredits),
-        "is_own_answer": item.provider_name == "fixed",
+        "is_own_answer": outcomes.of_reply(item.provider_name) == outcomes.SAVED_REPLY,
         "prompt_url": console_url("prompt_version", item.channel_id, item.prompt_version)
         if item.prompt_version
         else "",

@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 from django import forms
 from django.http import QueryDict
 
-from channels.models import Account, Channel
+from channels.models import Account, Channel, LanguageModel
 from common.pages.forms import DayField, PlainForm
 
 MOST_DAYS = 366
+MOST_MODEL_CHARACTERS = 100
 DAY = forms.DateInput(attrs={"type": "date"})
 
 
@@ -59,3 +60,20 @@ class FilterForm(PlainForm):
         """Return the filters as a query string, with some of them changed."""
         values = {name: self.data.get(name, "") for name in self.fields} | changes
         return urlencode({name: value for name, value in values.items() if value})
+
+
+def with_chosen(names: dict[str, str], chosen: str, *, most: int) -> list[tuple[str, str]]:
+    """Return choices by value, and the chosen one even if it is not among them.
+
+    Figures include models and codes that no longer exist, and lead to lists filtered by them.
+    PostgreSQL cannot compare text with NUL.
+    """
+    if chosen and len(chosen) <= most and "\x00" not in chosen:
+        names = {**names, chosen: names.get(chosen, chosen)}
+    return list(names.items())
+
+
+def model_choices(chosen: str) -> list[tuple[str, str]]:
+    """Return the models to filter by."""
+    models = dict(LanguageModel.objects.values_list("model_id", "name"))
+    return [("", "All models"), *with_chosen(models, chosen, most=MOST_MODEL_CHARACTERS)]

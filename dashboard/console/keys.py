@@ -13,9 +13,10 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from channels import api_keys
+from channels import api_keys, key_terms, key_uses
 from channels.api_keys import IssuedKey
-from channels.errors import KeyNotActive, MadeBefore, PlanLimitReached
+from channels.errors import KeyNotActive, PlanLimitReached
+from channels.key_uses import QUIET, UseOfKey
 from channels.models import ApiKey, Channel
 from common.crypto import DecryptionError
 from common.pages.requests import post_only
@@ -32,24 +33,52 @@ OVERLAPS = {
 }
 
 
+NO_USE = UseOfKey(None, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key and whether it still works."""
+    """A key, whether it still works, and how it was used."""
 
     key: ApiKey
     ends_at: datetime | None
     works: bool
+    use: UseOfKey
+    now: datetime
 
     @property
     def can_rotate(self) -> bool:
-        return self.works and self.ends_at is None
+        return self.works and self.key.rotated_at is None
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether the key works on beside its successor."""
+        return self.works and self.key.rotated_at is not None
+
+    @property
+    def safe_at(self) -> datetime:
+        """When a retiring key will have been quiet for long enough."""
+        return self.use.quiet_since(self.key) + QUIET
+
+    @property
+    def is_safe(self) -> bool:
+        return self.safe_at <= self.now
+
+    @property
+    def ranges(self) -> list[str]:
+        return key_terms.read_lines(self.key.allowed_addresses)
+
+    @property
+    def models(self) -> list[str]:
+        return key_terms.read_lines(self.key.allowed_models)
 
 
-def _row(key: ApiKey, now: datetime) -> KeyRow:
+def key_row(key: ApiKey, now: datetime, use: UseOfKey = NO_USE) -> KeyRow:
+    """Return a key's row at `now`."""
     ends = [moment for moment in (key.revoked_at, key.expires_at) if moment is not None]
     ends_at = min(ends, default=None)
     works = key.revoked_at is None and (ends_at is None or ends_at > now)
-    return KeyRow(key, ends_at, works)
+    return KeyRow(key, ends_at, works, use, now)
 
 
 @channel_page()
@@ -63,10 +92,12 @@ def render_keys(
 ) -> HttpResponse:
     """Return the keys page. Shows `fresh` keys in clear text, in this one response only."""
     now = timezone.now()
-    own = ApiKey.objects.filter(channel=channel).defer("key_ciphertext", "key_digest")
+    own = ApiKey.objects.filter(channel=channel).select_related("created_by")
+    own = own.defer("key_ciphertext", "key_digest")
     page = Paginator(own.order_by("-created_at", "id"), KEYS_PER_PAGE).get_page(
         request.GET.get("page")
     )
+    uses = key_uses.list_uses([key.id for key in page], now=now)
     response = render_page(
         request,
         member,
@@ -75,11 +106,10 @@ def render_keys(
         channel=channel,
         # A new channel's keys are shown at the URL of the form that created it.
         channel_tabs=channel_tabs(request, channel, active="keys"),
-        rows=[_row(key, now) for key in page],
+        rows=[key_row(key, now, uses[key.id]) for key in page],
         page=page,
         fresh=fresh,
         overlaps=OVERLAPS,
-        new_key_id=uuid.uuid4(),
     )
     response["Cache-Control"] = "no-store"
     return response
@@ -103,7 +133,7 @@ def show_key(
 ) -> JsonResponse:
     """Return a key's clear text. The gate only lets people pass after a recent log-in."""
     key = get_key(channel, key_id)
-    if not _row(key, timezone.now()).works:
+    if not key_row(key, timezone.now()).works:
         return _json({"error": "This key no longer works, so it is not shown."}, 409)
     try:
         clear = api_keys.show_api_key(
@@ -131,29 +161,7 @@ def _json(answer: dict[str, str], status: int = 200) -> JsonResponse:
     return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
 
 
-# --- New, rotated, revoked ------------------------------------------------------------------------
-
-
-@channel_page(needs=Role.EDITOR)
-@post_only
-def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Create a key and show it. The form carries its id, so sending it twice creates one key."""
-    mode = request.POST.get("mode")
-    if mode not in ApiKey.Mode.values:
-        messages.error(request, "Choose whether the key is a live or a test key.")
-        return redirect("console:keys", channel.id)
-    try:
-        key_id = uuid.UUID(request.POST.get("key_id", ""))
-        issued = api_keys.issue_api_key(
-            channel=channel, is_test=mode == ApiKey.Mode.TEST, key_id=key_id, actor=member.actor
-        )
-    except (ValueError, MadeBefore):
-        messages.info(request, "This form was already submitted. Its key is in the list.")
-        return redirect("console:keys", channel.id)
-    except PlanLimitReached as refusal:
-        messages.error(request, refusal.sentence)
-        return redirect("console:keys", channel.id)
-    return render_keys(request, member, channel, fresh=(issued,))
+# --- Rotated, revoked -----------------------------------------------------------------------------
 
 
 @channel_page(needs=Role.EDITOR)
@@ -195,7 +203,6 @@ def revoke_key(
 _KEY = "channels/<uuid:channel_id>/keys/<uuid:key_id>"
 urlpatterns = [
     path("channels/<uuid:channel_id>/keys/", keys, name="keys"),
-    path("channels/<uuid:channel_id>/keys/new/", new_key, name="new_key"),
     path(f"{_KEY}/show/", show_key, name="show_key"),
     path(f"{_KEY}/copied/", note_copied, name="note_key_copied"),
     path(f"{_KEY}/rotate/", rotate_key, name="rotate_key"),

@@ -1,4 +1,4 @@
-"""Credits of an account: balance, ledger, grants, codes, plans, and prices."""
+"""Credits of an account: balance, ledger, grants, codes, requests, plans, and prices."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from billing import account_statement, redemptions, warnings
+from billing import account_statement, credit_requests, redemptions, warnings
 from billing.account_statement import Filter, signed_microcredits
 from billing.balance import get_balance
-from billing.errors import CodeRefused
-from billing.models import LedgerEntry
+from billing.errors import CodeRefused, RequestRefused
+from billing.models import CreditRequest, LedgerEntry
 from channels.catalogue import models_allowed
 from channels.models import Account, Plan
 from common.money import format_credits, show_credits
@@ -27,6 +27,7 @@ from common.pages.requests import post_only
 from common.pages.spreadsheets import csv_response
 from dashboard import mail_state
 from dashboard.console.access import Member, Role, member_page
+from dashboard.console.credit_requests import AskForm, describe_requests
 from dashboard.console.pages import render_page
 
 CSV_HEADER = (
@@ -99,6 +100,7 @@ def _render(
     *,
     redeem: RedeemForm | None = None,
     threshold: ThresholdForm | None = None,
+    ask: AskForm | None = None,
 ) -> HttpResponse:
     now, account = timezone.now(), member.account
     balance = get_balance(account_id=account.id, now=now)
@@ -106,7 +108,7 @@ def _render(
     page = account_statement.get_page(
         account_id=account.id, chosen=filters.chosen(), before=_read_before(request)
     )
-    is_refused = bool(redeem or threshold)
+    is_refused = bool(redeem or threshold or ask)
     return render_page(
         request,
         member,
@@ -121,7 +123,7 @@ def _render(
             "spent": show_credits(balance.spent),
             "low_balance": show_credits(balance.low_balance),
         },
-        entries=[_describe(entry) for entry in page.entries],
+        entries=[_describe(member, entry) for entry in page.entries],
         older_url=_page_url(request, page.next_before) if page.next_before else "",
         is_first_page="before" not in request.GET,
         is_filtered=any(request.GET.get(name) for name in filters.fields),
@@ -133,6 +135,7 @@ def _render(
         plans=_describe_plans(account),
         prices=_describe_prices(account),
         mail_obstacle=mail_state.find_obstacle(),
+        **describe_requests(account, ask),
     )
 
 
@@ -155,12 +158,15 @@ def _page_url(request: HttpRequest, before: int) -> str:
     return f"?{query}&before={before}" if query else f"?before={before}"
 
 
-def _describe(entry: LedgerEntry) -> dict[str, Any]:
+def _describe(member: Member, entry: LedgerEntry) -> dict[str, Any]:
     change = signed_microcredits(entry)
+    is_charge = entry.kind == LedgerEntry.Kind.CHARGE and entry.hold_id is not None
     return {
         "entry": entry,
         "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
         "is_added": change > 0,
+        # A reply has the id of the hold that paid for it.
+        "request_url": member.url("request", entry.hold_id) if is_charge else "",
         "balance_after": show_credits(entry.balance_after_microcredits),
     }
 
@@ -262,9 +268,53 @@ def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
     return redirect(member.url("credits"))
 
 
+@member_page(needs=Role.OWNER)
+@post_only
+def ask_for_credits(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Ask the operator for credits. The same form, sent again, asks once."""
+    form = AskForm(request.POST)
+    if not form.is_valid():
+        return _render(request, member, ask=form)
+    data = form.cleaned_data
+    try:
+        _, is_new = credit_requests.ask(
+            account=member.account,
+            amount_microcredits=data["amount"],
+            note=data["note"],
+            token=data["token"],
+            actor=member.actor,
+        )
+    except RequestRefused as error:
+        form.add_error(None, str(error))
+        return _render(request, member, ask=form)
+    if is_new:
+        where = "on this page" if mail_state.find_obstacle() else "on this page and by e-mail"
+        amount = show_credits(data["amount"])
+        messages.success(request, f"You asked for {amount} credits. You see the decision {where}.")
+    else:
+        messages.info(request, "This request was already sent.")
+    return redirect(member.url("credits"))
+
+
+@member_page(needs=Role.OWNER)
+@post_only
+def withdraw_request(request: HttpRequest, member: Member, request_id: int) -> HttpResponseBase:
+    """Withdraw the account's open request."""
+    own = CreditRequest.objects.filter(account=member.account, id=request_id).first()
+    if own is None:
+        raise Http404
+    if credit_requests.withdraw(request=own, actor=member.actor):
+        messages.success(request, "Your request is withdrawn.")
+    else:
+        messages.info(request, "This request is no longer open. See the decision below.")
+    return redirect(member.url("credits"))
+
+
 urlpatterns = [
     path("credits/", ledger, name="credits"),
     path("credits/export.csv", export, name="credits_export"),
     path("credits/redeem/", redeem_code, name="redeem_code"),
+    path("credits/ask/", ask_for_credits, name="ask_for_credits"),
+    path("credits/requests/<int:request_id>/withdraw/", withdraw_request, name="withdraw_request"),
     path("credits/threshold/", set_threshold, name="credits_threshold"),
 ]

@@ -14,8 +14,10 @@ from dashboard.console.access import Member
 _ACCOUNT_PAGES = (
     ("Overview", "space_dashboard", "index"),
     ("Usage", "monitoring", "usage"),
+    ("Requests", "receipt_long", "requests"),
     ("Conversations", "forum", "conversations"),
     ("Credits", "account_balance_wallet", "credits"),
+    ("Statements", "receipt_long", "statements"),
 )
 _TEAM_PAGES = (
     ("Team", "group", "team"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.core.paginator import Paginator
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path
@@ -15,7 +15,10 @@ from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from billing import spend_caps
 from billing.balance import Balance, Runway, get_balance, get_runway
+from billing.models import SpendCap
+from billing.spend_caps import Spending
 from billing.utc_day import RECENT_DAYS, last_days
 from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
@@ -27,9 +30,12 @@ from dashboard.charts import sparkline
 from dashboard.console import onboarding
 from dashboard.console.access import Member, Role, channel_page, member_page
 from dashboard.console.pages import render_page
+from dashboard.console.request_links import log_links
 from dashboard.console.trials import Trials, find_trials
 
 CARDS_PER_PAGE = 24
+# Spend caps named at the top.
+MOST_CAPS = 5
 SORTS = {"recent": "Recently used", "name": "Name"}
 
 
@@ -42,6 +48,12 @@ class Card:
     live_key: ApiKey | None
     # The most answers a day on any card of the page. All charts share this scale.
     most_a_day: int
+    # Lead to the requests behind the figures: those of each day, oldest first.
+    links: tuple[dict[str, str], ...]
+
+    @property
+    def links_of_today(self) -> dict[str, str]:
+        return self.links[-1]
 
     @cached_property
     def credits_today(self) -> str:
@@ -53,7 +65,9 @@ class Card:
         label = f"Answers per day over the last {RECENT_DAYS} days, ending today: " + ", ".join(
             map(str, counts)
         )
-        return sparkline(counts, label=label, most=self.most_a_day)
+        return sparkline(
+            counts, label=label, most=self.most_a_day, links=[day["answered"] for day in self.links]
+        )
 
 
 @member_page()
@@ -66,12 +80,13 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         all=Count("id"),
         off=Count("id", filter=Q(is_enabled=False)),
         ending=Count("id", filter=ending),
+        capped=Count("id", filter=Exists(SpendCap.objects.filter(channel=OuterRef("id")))),
     )
     balance = get_balance(account_id=member.account.id, now=now)
     runway = get_runway(account_id=member.account.id, balance=balance, now=now)
     search, sort = read_term(request, "q", most=120), read_sort(request)
     page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
-    cards = make_cards(list(page), now)
+    cards = make_cards(member, list(page), now)
     return render_page(
         request,
         member,
@@ -87,10 +102,12 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         channel_count=counts["all"],
         off_count=counts["off"],
         ending_count=counts["ending"],
+        caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
         spent=show_credits(runway.spent_microcredits),
+        spent_links=log_links(member, _recent(member, now)),
         pace=pace_words(runway),
         runway=runway_words(balance, runway, now),
         ends_at=_first_end(balance, runway),
@@ -98,12 +115,21 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     )
 
 
+def _list_caps(member: Member, now: datetime) -> list[tuple[SpendCap, Spending]]:
+    return spend_caps.list_half_used(account_id=member.account.id, now=now)[:MOST_CAPS]
+
+
 def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | None:
     """Return what test keys did in the days of the charts, if the charts are empty."""
     if not cards or any(any(card.activity.requests_by_day) for card in cards):
         return None
+    return find_trials(_recent(member, now))
+
+
+def _recent(member: Member, now: datetime) -> Scope:
+    """Return the requests of the last days."""
     starts_at, ends_at = last_days(now)
-    return find_trials(Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at))
+    return Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at)
 
 
 def read_sort(request: HttpRequest) -> str:
@@ -121,15 +147,27 @@ def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]
     return channels.order_by(F("last_used_at").desc(nulls_last=True), "-created_at", "id")
 
 
-def make_cards(channels: list[Channel], now: datetime) -> list[Card]:
+def make_cards(member: Member, channels: list[Channel], now: datetime) -> list[Card]:
     """Return a card for each channel, with three queries for all of them."""
     ids = [channel.id for channel in channels]
     activity = list_activity(channel_ids=ids, now=now)
     live_keys = usable_keys.list_live_keys(channel_ids=ids, now=now)
     most = max((count for one in activity.values() for count in one.requests_by_day), default=0)
+    recent = _recent(member, now)
     return [
-        Card(channel, activity[channel.id], live_keys.get(channel.id), most) for channel in channels
+        Card(
+            channel,
+            activity[channel.id],
+            live_keys.get(channel.id),
+            most,
+            _links_by_day(member, replace(recent, channel_id=channel.id)),
+        )
+        for channel in channels
     ]
+
+
+def _links_by_day(member: Member, scope: Scope) -> tuple[dict[str, str], ...]:
+    return tuple(log_links(member, scope.part(day)) for day in scope.times())
 
 
 # --- Words for the balance ------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from common.pages.forms import CreditsField, LabelledForm
 from common.pages.requests import post_only
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channels import add_errors
+from dashboard.console.keys import get_key
 from dashboard.console.pages import render_page
 
 # More keys than anybody caps one by one.
@@ -59,7 +60,12 @@ def spend_caps_page(request: HttpRequest, member: Member, channel: Channel) -> H
 @post_only
 def save_spend_cap(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Set the limits of the channel, or of the key that the form names."""
-    key = _read_key(channel, request.POST.get("key", ""))
+    key = None
+    if key_id := request.POST.get("key"):
+        key = get_key(channel, _read_id(key_id))
+        if key not in _live_keys(channel):
+            messages.error(request, "Nothing was saved: this key does not work, or is a test key.")
+            return redirect("console:spend_caps", channel.id)
     form = _form(key, data=request.POST)
     if form.is_valid():
         try:
@@ -86,14 +92,11 @@ def _live_keys(channel: Channel) -> list[ApiKey]:
     return list(newest_first.defer("key_ciphertext", "key_digest")[:MOST_KEYS])
 
 
-def _read_key(channel: Channel, key_id: str) -> ApiKey | None:
-    """Return the live key with this id; None for ''. Raises Http404 for every other."""
-    if not key_id:
-        return None
-    found = [key for key in _live_keys(channel) if str(key.id) == key_id]
-    if not found:
-        raise Http404
-    return found[0]
+def _read_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Http404 from None
 
 
 def _form(key: ApiKey | None, **options: Any) -> SpendCapForm:

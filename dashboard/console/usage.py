@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -13,7 +15,7 @@ from django.urls import path
 from django.utils import timezone
 
 from billing.utc_day import last_days, start_of
-from channels.models import Account, LanguageModel
+from channels.models import Account
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
 from common.pages.durations import duration
@@ -24,8 +26,9 @@ from dashboard import charts
 from dashboard.charts import Series
 from dashboard.console.access import Member, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import FilterForm
+from dashboard.console.filters import FilterForm, model_choices
 from dashboard.console.pages import render_page
+from dashboard.console.request_links import log_links, log_query
 from dashboard.console.trials import find_trials
 
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Custom range")]
@@ -42,8 +45,7 @@ class UsageForm(FilterForm):
 
     def __init__(self, data: QueryDict, *, account: Account) -> None:
         super().__init__(data, account=account)
-        names = LanguageModel.objects.values_list("model_id", "name")
-        self.fields["model"].choices = [("", "All models"), *names]  # type: ignore[attr-defined]
+        self.fields["model"].choices = model_choices(data.get("model", ""))  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -94,6 +96,7 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
     scope = form.scope(member.account)
+    log = partial(log_links, member)
     # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
         report = reports.get_report(scope)
@@ -110,10 +113,20 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         shown_range="own" if form.asks_for_days else form.chosen_range,
         query=form.query(),
         report=report,
-        lines=report.times,
-        charts=_charts(scope, report) if report.total.request_count else [],
-        channel_lines=[_linked(form, "channel", line) for line in report.channels],
-        model_lines=[_linked(form, "model", line) for line in report.models],
+        total={"line": report.total, "links": log(scope)},
+        lines=[{"line": line, "links": log(scope.part(line.key))} for line in report.times],
+        charts=_charts(scope, report, log) if report.total.request_count else [],
+        channel_lines=[
+            _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
+            for line in report.channels
+        ],
+        model_lines=[
+            _linked(form, "model", line)
+            | {"links": log(replace(scope, model_id=line.key)) if line.key else {}}
+            for line in report.models
+        ],
+        errors=[(line, log(scope, code=line.key)["all"]) for line in report.errors],
+        requests_csv=f"{member.url('requests_csv')}?{log_query(scope)}",
         comparison=comparison,
         trials=None if scope.is_test or report.total.request_count else find_trials(scope),
         test_query=form.query(traffic="test"),
@@ -133,8 +146,14 @@ def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the pages with the most replies. The page fetches this later, because it is slower."""
     form = UsageForm(request.GET, account=member.account)
     form.is_valid()
-    pages = reports.list_top_pages(form.scope(member.account))
-    linked = [_linked(form, "page", line) for line in pages.lines]
+    scope = form.scope(member.account)
+    pages = reports.list_top_pages(scope)
+    counted = replace(scope, starts_at=pages.since or scope.starts_at)
+    linked = [
+        _linked(form, "page", line)
+        | {"links": log_links(member, replace(counted, page_url=line.key), is_whole_page=True)}
+        for line in pages.lines
+    ]
     return render_page(
         request, member, "usage_pages.html", title="Top pages", page_lines=linked,
         since=pages.since, query=form.query(),
@@ -151,18 +170,23 @@ def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
     }
 
 
-def _charts(scope: Scope, report: Report) -> list[dict[str, Any]]:
+def _charts(
+    scope: Scope, report: Report, log: Callable[[Scope], dict[str, str]]
+) -> list[dict[str, Any]]:
     labels = [_label(scope, line) for line in report.times]
     of = report.times
+    links = [log(scope.part(line.key)) for line in of]
+    answered = [link["answered"] for link in links]
+    errors = [link["errors"] for link in links]
     requests = [
-        Series("Answered", [line.reply_count for line in of]),
-        Series("Errors", [line.error_count for line in of], "gw-series-bad"),
+        Series("Answered", [line.reply_count for line in of], links=answered),
+        Series("Errors", [line.error_count for line in of], "gw-series-bad", errors),
     ]
     latency = [
-        Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2"),
-        Series("p95", [line.p95_ms for line in of], "gw-series-3"),
+        Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2", answered),
+        Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
     ]
-    charged = [Series("Credits", [line.charged_microcredits for line in of])]
+    charged = [Series("Credits", [line.charged_microcredits for line in of], links=answered)]
     by = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
     bars, curve = charts.bar_chart, charts.line_chart
     return [
@@ -211,16 +235,15 @@ def _seconds(ms: int | None) -> float | None:
 
 
 @member_page()
-def export(request: HttpRequest, member: Member, kind: str) -> HttpResponseBase:
-    """Send the figures by day, or every request, with the page's own filters."""
+def export(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Send the figures by hour or day, with the page's own filters."""
     form = UsageForm(request.GET, account=member.account)
     if not form.is_valid():
         raise Http404
     scope = form.scope(member.account)
-    pieces = _days_csv(scope) if kind == "days" else _requests_csv(scope, form)
-    step = "hours" if kind == "days" and scope.is_by_hour else kind
+    step = "hours" if scope.is_by_hour else "days"
     name = f"usage-{step}-{scope.starts_at:%Y-%m-%d}.csv"
-    return download(pieces, name=name, content_type="text/csv")
+    return download(_days_csv(scope), name=name, content_type="text/csv")
 
 
 _DAY_COLUMNS = (
@@ -248,25 +271,8 @@ def _day_row(line: Line) -> tuple[Any, ...]:
     )
 
 
-def _requests_csv(scope: Scope, form: UsageForm) -> Iterator[str]:
-    columns = ["created_at_utc", "channel", *reports.REQUEST_COLUMNS[1:]]
-    columns[columns.index("charged_microcredits")] = "credits"
-    return lines(columns, (_request_row(row, form) for row in reports.iterate_requests(scope)))
-
-
-def _request_row(row: dict[str, Any], form: UsageForm) -> list[Any]:
-    shown = row | {
-        "created_at": f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
-        "channel_id": str(row["channel_id"]),
-        "charged_microcredits": format_credits(row["charged_microcredits"]),
-    }
-    values = [shown[name] for name in reports.REQUEST_COLUMNS]
-    return [values[0], form.channel_names.get(row["channel_id"], ""), *values[1:]]
-
-
 urlpatterns = [
     path("usage/", usage, name="usage"),
     path("usage/pages/", top_pages, name="usage_pages"),
-    path("usage/days.csv", export, {"kind": "days"}, name="usage_days"),
-    path("usage/requests.csv", export, {"kind": "requests"}, name="usage_requests"),
+    path("usage/days.csv", export, name="usage_days"),
 ]

@@ -49,6 +49,8 @@ FORMS = frozenset(
         "account_email",
         "console:show_key",
         "console:new_key",
+        # A leaked key may work longer, or from anywhere.
+        "console:edit_key",
         "console:rotate_key",
         "console:new_account_key",
         "console:team_invite",

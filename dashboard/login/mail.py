@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from channels.models import Invitation
+from common.text import one_line
 from dashboard.public_address import site_url
 
 logger = logging.getLogger("gateway.accounts")
@@ -24,7 +25,7 @@ def invitation_link(request: HttpRequest, secret: str) -> str:
 
 def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:
     """Mail the link to the invited address. Returns False if the mail server refuses it."""
-    account = " ".join(invitation.account.name.split())
+    account = one_line(invitation.account.name)
     text = render_to_string(
         "emails/invitation.txt",
         {

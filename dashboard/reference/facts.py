@@ -72,6 +72,11 @@ ERRORS = (
         "Ask the channel's owner. Show the visitor your own text until then.",
     ),
     ErrorRow(
+        common.NotAllowed,
+        "The key may not be used from this address, or not for this model.",
+        "Ask the channel's owner, who restricted the key. A retry gets the same answer.",
+    ),
+    ErrorRow(
         SpendCapReached,
         "The channel's or the key's spend cap leaves too little for the message.",
         "Wait until resets_at, or ask the owner to raise the cap.",
@@ -192,7 +197,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/history", "Read a session, oldest message first", "history"),
     Endpoint("DELETE", "/api/history", "Erase a session's text for good", "history"),
     Endpoint("GET", "/api/usage", "Get usage and charges for a period", "usage"),
-    Endpoint("GET", "/api/usage/{reference}", "Get what one reply cost, and why", "usage"),
+    Endpoint("GET", "/api/usage/{reference}", "Get what one request cost, and why", "usage"),
     Endpoint("GET", "/api/models", "List the models to choose from, with prices", "models"),
     Endpoint("GET", "/api/key", "Describe this key and what is left of its limits", "key"),
     Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),

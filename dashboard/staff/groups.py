@@ -19,10 +19,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "channels.change_channel", "channels.view_apikey", "channels.change_apikey",
         "channels.view_fixedanswer", "channels.view_promptversion", "channels.view_auditentry",
         "channels.view_plan", "billing.view_creditaccount", "billing.view_ledgerentry",
-        "billing.view_dailyusage", "conversations.view_chatsession", "conversations.view_message",
-        "conversations.view_failedrequest", "conversations.view_feedback",
+        "billing.view_dailyusage", "billing.view_creditrequest", "conversations.view_chatsession",
+        "conversations.view_message", "conversations.view_failedrequest",
+        "conversations.view_replayedrequest", "conversations.view_feedback",
     ),
-    # Books credits, creates codes, maintains plans.
+    # Books credits, decides on requests for them, creates codes, maintains plans.
     "Billing": (
         "channels.view_account", "channels.change_account", "channels.view_plan",
         "channels.add_plan", "channels.change_plan", "billing.view_creditaccount",
@@ -30,6 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "billing.view_hold", "billing.view_dailyusage", "billing.view_redemptioncode",
         "billing.add_redemptioncode", "billing.change_redemptioncode",
         "billing.view_verificationrun", "billing.add_verificationrun",
+        "billing.view_creditrequest", "billing.change_creditrequest",
     ),
     # Maintains models, prices, and routes. A new provider stays off until a superuser enables it.
     "Catalogue": (

@@ -25,6 +25,7 @@ _GROUPS = (
         ("billing.creditaccount", "Balances", "account_balance_wallet"),
         ("billing.ledgerentry", "Ledger", "receipt_long"),
         ("billing.creditgrant", "Grants", "redeem"),
+        ("billing.creditrequest", "Credit requests", "inbox"),
         ("billing.redemptioncode", "Redemption codes", "confirmation_number"),
         ("channels.plan", "Plans", "workspace_premium"),
         ("billing.hold", "Holds", "hourglass_top"),
@@ -42,6 +43,7 @@ _GROUPS = (
         ("conversations.chatsession", "Sessions", "forum"),
         ("conversations.message", "Messages", "chat"),
         ("conversations.failedrequest", "Failed requests", "error"),
+        ("conversations.replayedrequest", "Replays", "replay"),
         ("conversations.feedback", "Feedback", "thumbs_up_down"),
     ),
     (
@@ -56,6 +58,8 @@ _GROUPS = (
         ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),
     ),
 )
+# Models whose list is a page of our own.
+_OWN_PAGES = {"billing.creditrequest": "credit_requests"}
 
 
 def find_place(label: str) -> tuple[str, str] | None:
@@ -95,6 +99,6 @@ def _group(request: HttpRequest, title: str, *models: tuple[str, str, str]) -> d
     for label, name, icon in models:
         app, model = label.split(".")
         if request.user.has_perm(f"{app}.view_{model}"):
-            link = reverse(f"admin:{app}_{model}_changelist")
-            items.append({"title": name, "icon": icon, "link": link})
+            page = _OWN_PAGES.get(label, f"{app}_{model}_changelist")
+            items.append({"title": name, "icon": icon, "link": reverse(f"admin:{page}")})
     return {"title": title, "items": items, "separator": True}

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from billing import totals
+from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
@@ -37,6 +37,9 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
         context["cards"] = _money_cards()
+    if may("billing.view_creditrequest"):
+        context["request_count"] = credit_requests.count_open()
+        context["requests_url"] = staff_url("credit_requests")
     if may("conversations.view_message"):
         context |= {"today": totals.count_messages_today(now=now)}
         context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
@@ -44,10 +47,9 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
-        context["mail_obstacle"] = mail_state.find_obstacle()
-        context["is_worker_away"] = not heartbeat.is_worker_alive(
-            heartbeat.worker_seen_at(), now=now
-        )
+        seen_at = heartbeat.worker_seen_at()
+        context["mail_obstacle"] = mail_state.obstacle_of(seen_at)
+        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):
@@ -71,6 +73,7 @@ def _money_cards() -> list[dict[str, str]]:
 # permitted one is shown.
 _LINKS = (
     ("Accounts and balances", "domain", "channels_account_changelist", ("channels.view_account",)),
+    ("Credit requests", "inbox", "credit_requests", ("billing.view_creditrequest",)),
     (
         "Redemption codes",
         "confirmation_number",

@@ -1,4 +1,6 @@
-"""The search of the staff admin: pages, and in the palette (Ctrl+K) also accounts and channels."""
+"""The search of the staff admin: pages, and in the palette (Ctrl+K) also accounts, channels, and
+requests by their id.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from unfold.dataclasses import SearchResult
 from channels import search
 from channels.models import Account, Channel
 from common.pages.requests import read_term
+from conversations.usage import request_log
 from dashboard.staff import navigation
 from dashboard.staff.pages import staff_url
 
 PER_PAGE = 100
 # For accounts and for channels each. Typing more letters finds the rest.
 MOST_ROWS = 20
+MOST_REQUESTS = 5
+# Shorter words are no ids, and are not looked up with each letter.
+SHORTEST_REFERENCE = 8
 
 
 def answer(request: HttpRequest) -> HttpResponse:
@@ -76,7 +82,27 @@ def _rows(request: HttpRequest, term: str) -> list[SearchResult]:
             _row(one, f"Channel of {one.account}", "hub")
             for one in channels.select_related("account")[:MOST_ROWS]
         ]
-    return found
+    # What is found by its name is no id.
+    return found or _requests(request, term)
+
+
+def _requests(request: HttpRequest, reference: str) -> list[SearchResult]:
+    """Return the newest requests with this request or message id that this person may see."""
+    if len(reference) < SHORTEST_REFERENCE:
+        return []
+    entries = request_log.find_by_reference(
+        account_id=None, reference=reference, most=MOST_REQUESTS
+    )
+    return [
+        SearchResult(
+            entry.row.request_id or reference,
+            f"Request of {entry.row.channel}",
+            staff_url(f"conversations_{entry.row._meta.model_name}_change", entry.row.pk),
+            "receipt_long",
+        )
+        for entry in entries
+        if request.user.has_perm(f"conversations.view_{entry.row._meta.model_name}")
+    ]
 
 
 def _row(row: Any, description: str, icon: str) -> SearchResult:

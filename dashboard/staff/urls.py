@@ -10,6 +10,7 @@ from django.urls import URLPattern, URLResolver, path
 
 from dashboard.staff import (
     codes,
+    credit_requests,
     credits_desk,
     health,
     model_lists,
@@ -23,6 +24,12 @@ from dashboard.staff import (
 urlpatterns: list[URLPattern] = [
     path("credits/book/", credits_desk.book, name="credits_desk"),
     path("credits/booked/", credits_desk.booked, name="credits_booked"),
+    path("credits/requests/", credit_requests.list_requests, name="credit_requests"),
+    path(
+        "credits/requests/<int:request_id>/",
+        credit_requests.decide,
+        name="decide_credit_request",
+    ),
     path("credits/codes/", codes.make, name="make_codes"),
     path("accounts/<int:account_id>/timeline/", timeline.timeline, name="timeline"),
     path("accounts/<int:account_id>/view/", owner_view.start, name="view_as_owner"),

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
-from billing import redemptions
+from billing import redemptions, spend_caps
 from billing.models import (
     CreditAccount,
     CreditGrant,
@@ -56,10 +56,18 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     Group.objects.create(name="Support")
     Plan.objects.create(name="Basic", requests_per_minute=10)
     verification.verify_and_alert()
+    spend_caps.set_cap(
+        channel=site.channel,
+        day_microcredits=10**9,
+        month_microcredits=None,
+        actor=COMMAND_LINE,
+        now=timezone.now(),
+    )
     session = ChatSession.objects.all()[0]
     WaitingTurn.objects.create(session=session, expires_at=timezone.now())
     FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
-    ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
+    for _ in range(2):
+        ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
     redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
     Invitation.objects.create(

@@ -40,6 +40,8 @@ HARMLESS = {
     "ends a log-in, or only lists": "account_logout account_sessions account_end_session "
     "account_end_all_sessions admin:logout console:logout join_log_out mfa_index mfa_list_webauthn",
     "takes or turns down what somebody gave": "join_accept join_decline console:redeem_code",
+    "asks for credits, which only the staff can give": "console:ask_for_credits "
+    "console:withdraw_request",
     "takes rights back, which must not wait": "console:team_withdraw console:team_remove "
     "console:team_leave console:revoke_key console:revoke_account_key console:leave_staff_view",
     "asks for the channel's name": "console:delete_channel console:retire_channel",
@@ -53,12 +55,13 @@ HARMLESS = {
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
     "console:playground_send console:usage console:usage_days console:usage_pages "
-    "console:usage_requests console:conversation console:conversations console:conversation_csv "
+    "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
-    "console:credits_threshold console:audit_log console:team console:team_rename "
-    "console:account_keys "
-    "console:dismiss_checklist",
+    "console:credits_threshold console:statements console:statement console:statement_csv "
+    "console:audit_log console:team console:team_rename console:dismiss_checklist "
+    "console:requests console:requests_csv console:request console:failed_request "
+    "console:replayed_request console:account_keys",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
@@ -66,7 +69,7 @@ HARMLESS = {
     "admin:model_lists admin:fetch_model_lists",
     "puts channels back where they were, which owners can undo": "admin:move_models_back",
     "booked with a reason and a preview, in the books for good": "admin:credits_desk "
-    "admin:credits_booked",
+    "admin:credits_booked admin:credit_requests admin:decide_credit_request",
     "leads on to a page that asks, or refused to all": "admin:billing_redemptioncode_make "
     "admin:billing_redemptioncode_add admin:billing_redemptioncode_delete "
     "admin:billing_redemptioncode_history admin:billing_redemptioncode_changelist "
@@ -91,7 +94,7 @@ HARMLESS_MODELS = {
     "channels_auditentry "
     "channels_invitation channels_promptversion channels_routehealth conversations_chatsession "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
-    "conversations_message conversations_waitingturn",
+    "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey",
     "limits, words, models and prices": "channels_plan channels_fixedanswer "
     "channels_languagemodel channels_route",

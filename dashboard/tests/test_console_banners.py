@@ -49,6 +49,7 @@ def test_every_page_says_that_the_credits_are_used_up(site: Site, connected: Non
         text = text_of(client, page)
         assert text.count("The credits are used up: the remaining 0.999999") == 1, page
         assert "Redeem a code</a>" in text, page
+        assert "ask for credits</a>" in text, page
 
 
 def test_every_page_says_that_there_never_were_credits(connected: None) -> None:
@@ -57,7 +58,7 @@ def test_every_page_says_that_there_never_were_credits(connected: None) -> None:
     for page in set(all_pages(site)) - {"/channels/new/"}:
         text = text_of(client, page)
         assert text.count("This account has no credits yet.") == 1, page
-        assert "An owner of the account can redeem a code." in text, page
+        assert "An owner of the account can redeem a code or ask for credits." in text, page
 
 
 def test_staff_who_look_at_an_account_read_the_same(site: Site) -> None:
@@ -72,7 +73,7 @@ def test_a_strangers_empty_account_is_not_spoken_of(
     Account.objects.filter(id=stranger.account_id).update(is_enabled=False)
     text = text_of(owner_client(site), "/usage/")
     assert "used up" not in text
-    assert "disabled" not in text
+    assert "account is disabled" not in text
 
 
 def test_the_api_answers_as_before(site: Site, connected: None) -> None:

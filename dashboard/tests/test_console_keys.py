@@ -99,11 +99,13 @@ def test_viewers_and_guests_get_no_key_and_change_none(site: Site) -> None:
         page = client.get(page_of(site, "keys/")).content.decode()
         assert "data-key-reveal" not in page
         assert "<dialog" not in page
-        for name in ("show", "copied", "rotate", "revoke"):
+        for name in ("show", "copied", "rotate", "revoke", "edit"):
             response = client.post(deed(site, name), {"overlap": "0", "copy": "1"})
             assert response.status_code == 403, name
             assert site.api_key not in response.content.decode()
         assert client.post(page_of(site, "keys/new/"), {"mode": "live"}).status_code == 403
+        for path in (page_of(site, "keys/new/"), deed(site, "edit")):
+            assert client.get(path).status_code == 403
     assert ApiKey.objects.filter(channel=site.channel, revoked_at=None).count() == 2
     assert not {"key.revealed", "key.copied"} & set(actions())
 
@@ -111,7 +113,7 @@ def test_viewers_and_guests_get_no_key_and_change_none(site: Site) -> None:
 def test_a_strangers_keys_are_unknown(site: Site, stranger: Site) -> None:
     client = owner_client(stranger)
     mine, theirs = live_key(stranger), live_key(site)
-    for name in ("show", "copied", "rotate", "revoke"):
+    for name in ("show", "copied", "rotate", "revoke", "edit"):
         address = page_of(stranger, f"keys/{{}}/{name}/")
         paths = [address.format(one) for one in (mine.id, theirs.id, UNKNOWN)]
         assert_same_404(client, *paths, overlap="0")
@@ -225,7 +227,7 @@ def test_a_new_key_is_shown_once_and_works(site: Site, provider: FakeProvider, m
     "form", [{}, {"mode": "admin"}, {"mode": "live"}, {"mode": "live", "key_id": "1"}]
 )
 def test_a_form_with_something_missing_makes_no_key(site: Site, form: dict[str, str]) -> None:
-    assert owner_client(site).post(page_of(site, "keys/new/"), form).status_code == 302
+    assert owner_client(site).post(page_of(site, "keys/new/"), form).status_code == 422
     assert ApiKey.objects.filter(channel=site.channel).count() == 2
 
 

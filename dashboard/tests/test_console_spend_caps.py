@@ -109,7 +109,9 @@ def test_a_test_key_and_a_revoked_key_have_no_cap(site: Site) -> None:
     ApiKey.objects.filter(id=revoked.id).update(revoked_at=timezone.now())
     for key in ApiKey.objects.filter(channel=site.channel):
         form = {"key": str(key.id), "spend_cap_day": "1"}
-        assert client.post(page_of(site, PAGE + "save/"), form).status_code == 404
+        answer = client.post(page_of(site, PAGE + "save/"), form, follow=True)
+        assert "Nothing was saved: this key does not work" in text_of(answer)
+    assert not SpendCap.objects.exists()
 
 
 def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvider) -> None:
@@ -123,6 +125,21 @@ def test_the_key_tells_its_caps(site: Site, api: ApiClient, provider: FakeProvid
         "limit": "5.000000",
         "remaining": "4.000000",
     }
+
+
+def test_the_overview_names_caps_that_are_half_used(
+    site: Site, stranger: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    form = {"key": "", "spend_cap_day": "3", "spend_cap_month": ""}
+    owner_client(site).post(page_of(site, PAGE + "save/"), form)
+    api.chat("one")
+    assert "of a spend cap" not in text_of(owner_client(site).get("/"))
+    api.chat("two")
+    assert "66 % of a spend cap are used" in text_of(owner_client(site).get("/"))
+    api.chat("three")
+    page = text_of(owner_client(site).get("/"))
+    assert "100 % of a spend cap are used, so messages are refused" in page
+    assert "of a spend cap" not in text_of(owner_client(stranger).get("/"))
 
 
 def test_openais_endpoint_says_when_the_cap_resets(

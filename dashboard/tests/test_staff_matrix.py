@@ -20,10 +20,11 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import Model
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import redemptions
-from billing.models import CreditAccount, LedgerEntry, RedemptionCode
+from billing.models import CreditAccount, CreditRequest, LedgerEntry, RedemptionCode
 from billing.redemptions import CODES
 from channels import catalogue, channel_changes, provider_lists, team
 from channels.audit import COMMAND_LINE
@@ -108,6 +109,9 @@ def filled(
         role=Membership.Role.OWNER,
         actor=COMMAND_LINE,
     )
+    CreditRequest.objects.create(
+        account=site.channel.account, amount_microcredits=5, created_at=timezone.now()
+    )
     verification.verify_and_alert()
     return site
 
@@ -175,7 +179,7 @@ def shared_pages(site: Site) -> Iterator[str]:
     """Yield the pages that belong to no model: the staff's own, the palette, the console."""
     values: dict[str, Any] = {"account_id": site.account_id, "channel_id": site.channel.id}
     values |= {"route_id": Route.objects.all()[0].id, "session_pk": ChatSession.objects.all()[0].id}
-    values |= {"number": 1}
+    values |= {"number": 1, "request_id": CreditRequest.objects.all()[0].id}
     for site_name, patterns in (
         ("admin", staff_urls.urlpatterns),
         ("console", console_urls.urlpatterns),
@@ -367,6 +371,7 @@ def greedy_form(helper: User, site: Site) -> str:
         "amount": "5",
         "category": "purchase",
         "step": "book",
+        "decision": "approve",
         "count": "1",
         "max_redemptions": "1",
         "note": "mine",

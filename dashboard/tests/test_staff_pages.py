@@ -168,7 +168,7 @@ def test_balances_lead_to_the_desk_too(admin_client: Client, site: Site) -> None
 
 
 def pages(site: Site) -> list[str]:
-    values = {"account_id": site.account_id, "route_id": Route.objects.all()[0].id}
+    values = {"account_id": site.account_id, "route_id": Route.objects.all()[0].id, "request_id": 1}
     found = []
     for page in urls.urlpatterns:
         wanted = {name: values[name] for name in page.pattern.converters}

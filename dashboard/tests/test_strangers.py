@@ -21,10 +21,11 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
-from channels import account_keys, audit, channel_changes
+from billing.models import CreditRequest
+from channels import account_keys, audit, channel_changes, key_uses
 from channels.models import Account, AccountKey, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
-from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from conversations.models import ChatSession, FailedRequest, Feedback, Message, ReplayedRequest
 from gateway.tests.test_policies import CONSOLE
 from tests.support.clients import ApiClient, log_in
 from tests.support.fake_provider import FakeProvider, reply
@@ -59,6 +60,7 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
     page = {"url": f"https://{mark}.example/", "title": mark}
     told = ApiClient(site.api_key).chat(f"{mark} question", f"{mark}-session", metadata=page)
     assert told.status_code == 200, told.content
+    key_uses.write_all()
     FixedAnswer.objects.create(
         channel=channel, question=mark, question_normalized=mark, answer=f"{mark} answer"
     )
@@ -71,12 +73,27 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
         error_code="provider_error",
         created_at=timezone.now(),
     )
+    ReplayedRequest.objects.create(
+        channel=channel,
+        is_test=False,
+        session_id=f"{mark}-session",
+        request_id=mark,
+        message_id=message.id,
+        created_at=timezone.now(),
+    )
     Invitation.objects.create(
         account=account,
         email=f"{mark}@invited.example",
         role=Membership.Role.VIEWER,
         secret_digest=uuid.uuid4().hex,
         expires_at=timezone.now() + timedelta(days=7),
+    )
+    CreditRequest.objects.create(
+        account=account,
+        amount_microcredits=1,
+        note=mark,
+        asked_by=people["owner"],
+        created_at=timezone.now(),
     )
     account_keys.issue_account_key(account=account, name=f"{mark} script", actor=audit.Actor(mark))
     channel_changes.update_channel(
@@ -98,10 +115,14 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
         lambda one: _first(Message, channel=one.site.channel, role="assistant").id,
         _UNKNOWN_UUID,
     ),
+    "failure_pk": (lambda one: _first(FailedRequest, channel=one.site.channel).pk, _UNKNOWN_INT),
+    "replay_pk": (lambda one: _first(ReplayedRequest, channel=one.site.channel).pk, _UNKNOWN_INT),
     "session_pk": (lambda one: _first(ChatSession, channel=one.site.channel).pk, _UNKNOWN_INT),
     "answer_id": (lambda one: _first(FixedAnswer, channel=one.site.channel).pk, _UNKNOWN_INT),
     "membership_id": (lambda one: _first(Membership, account=one.account).pk, _UNKNOWN_INT),
     "invitation_id": (lambda one: _first(Invitation, account=one.account).pk, _UNKNOWN_INT),
+    "request_id": (lambda one: _first(CreditRequest, account=one.account).pk, _UNKNOWN_INT),
+    "month": (lambda one: f"{timezone.now():%Y-%m}", "2999-12"),
     "number": (lambda one: 2, _UNKNOWN_INT),
 }
 
@@ -164,9 +185,11 @@ def foreign_choices(names: list[str], mine: Tenant, theirs: Tenant) -> Iterator[
     """Yield a choice of own or foreign for each name, with at least one foreign."""
     for choice in itertools.product(("mine", "foreign"), repeat=len(names)):
         if "foreign" in choice and choice != ("mine",) * len(names):
-            # Version numbers are not unique to an account: only the channel can be foreign.
+            # Version numbers and months are not unique to an account: only the channel or the
+            # account can be foreign.
             chosen = dict(zip(names, choice, strict=True))
-            if chosen.get("number") == "foreign" and chosen["channel_id"] == "mine":
+            owner = chosen.get("channel_id") or chosen.get("account_id", "mine")
+            if "foreign" in (chosen.get("number"), chosen.get("month")) and owner == "mine":
                 continue
             yield chosen
 

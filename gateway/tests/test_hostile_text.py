@@ -23,6 +23,7 @@ from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import grants, redemptions, spend_caps
+from billing.models import CreditRequest
 from channels import account_keys, breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
@@ -294,6 +295,7 @@ def test_no_page_of_a_model_runs_it(tenant: Tenant) -> None:
 def test_no_page_of_the_staff_runs_it(tenant: Tenant) -> None:
     client = log_in(User.objects.create_superuser("boss@example.com", first_name=ATTACK[:150]))
     values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
+    values |= {"request_id": CreditRequest.objects.all()[0].pk}
     paths = ["/admin" + address_of(page, values) for page in staff_urls.urlpatterns]
     paths += [f"/admin/credits/book/?accounts={tenant.account.pk}&deed=add", "/admin/"]
     paths += [

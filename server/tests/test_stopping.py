@@ -4,13 +4,18 @@ import fcntl
 import os
 import pty
 import signal
+import sqlite3
 import termios
 import time
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
 from server.tests.running import (
+    SECONDS,
     Calls,
     Installation,
     Running,
@@ -140,3 +145,20 @@ def test_a_second_ctrl_c_at_the_keyboard_stops_at_once(
     assert [status for status, _ in calls.wait()] == [0, 0]
     os.close(keyboard)
     os.close(terminal)
+
+
+def test_what_a_worker_only_remembered_is_written_before_it_ends(
+    start: Callable[..., Running], installation: Installation, tmp_path: Path
+) -> None:
+    running = start().serving()
+    for _ in range(10):
+        with closing(HTTPConnection("127.0.0.1", running.port, timeout=SECONDS)) as client:
+            client.request("GET", "/api/key", headers={"X-API-Key": installation.api_key})
+            assert client.getresponse().status == 200
+    running.process.terminate()
+    assert running.end()[0] == 0
+    with closing(sqlite3.connect(tmp_path / "data" / "gateway.sqlite3")) as database:
+        assert database.execute("SELECT sum(count) FROM channels_keyhour").fetchone() == (10,)
+        assert database.execute("SELECT address FROM channels_keyuse").fetchall() == [
+            ("127.0.0.1",)
+        ]

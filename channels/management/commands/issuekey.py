@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from channels import api_keys, channel_changes
 from channels.errors import UnknownChannel
-from common.commands import ScriptCommand, clear_errors
+from channels.key_terms import KeyTerms
+from common.commands import ScriptCommand, clear_errors, time_argument
 
 
 class Command(ScriptCommand):
@@ -23,6 +24,16 @@ class Command(ScriptCommand):
         parser.add_argument("--test", action="store_true", help="create a test key")
         parser.add_argument(
             "--overlap-seconds", type=int, help="when to end the earlier keys; default: never"
+        )
+        parser.add_argument("--name", default="", help="what uses the key")
+        parser.add_argument(
+            "--expires-at", type=time_argument, help="its end, such as 2027-01-31T12:00:00Z"
+        )
+        parser.add_argument(
+            "--allow-address", action="append", default=[], help="an address range; repeatable"
+        )
+        parser.add_argument(
+            "--allow-model", action="append", default=[], help="a model id; repeatable"
         )
 
     @transaction.atomic
@@ -38,6 +49,12 @@ class Command(ScriptCommand):
                 else:
                     api_keys.revoke_api_key(api_key=api_key)
         with clear_errors():
-            issued = api_keys.issue_api_key(channel=channel, is_test=options["test"])
+            terms = KeyTerms(
+                options["name"],
+                options["expires_at"],
+                options["allow_address"],
+                options["allow_model"],
+            )
+            issued = api_keys.issue_api_key(channel=channel, is_test=options["test"], terms=terms)
         result = {"channel_id": str(channel.id), "key": issued.clear, "mode": issued.record.mode}
         self.report(options, result, f"{issued.record.mode} key {issued.clear}")

@@ -52,7 +52,7 @@ def to_refusal(error: Exception) -> Exception:
     if isinstance(error, UnknownChannel):  # moved away a moment ago
         return NotFound(NO_CHANNEL)
     sentence = {
-        KeyNotActive: "This key was already rotated or revoked, or it expires. Create a new one.",
+        KeyNotActive: "This key was rotated or revoked, or it has expired. Create a new one.",
         ChannelInUse: "This channel has received messages, so it cannot be deleted. Retire it.",
         ChannelChanged: "It was changed or deleted at the same time. Read it again.",
     }.get(type(error))

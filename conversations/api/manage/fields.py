@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from common.errors import InvalidRequest
 from common.money import InvalidAmount, parse_credits
 from conversations.api.serializers import check_text
+
+MOST_ENTRIES = 100
+LONGEST_ENTRY = 200
 
 
 class Fields:
@@ -67,6 +71,31 @@ class Fields:
             )
             return None
         return amount
+
+    def list_of_texts(self, name: str) -> list[str]:
+        """Return a list of non-empty texts."""
+        value = self.data.get(name)
+        if value is None:
+            return []
+        is_list = isinstance(value, list) and len(value) <= MOST_ENTRIES
+        if not is_list or not all(isinstance(one, str) and one for one in value):
+            self.wrong[name] = f"Must be a list of at most {MOST_ENTRIES} strings."
+            return []
+        return [check_text({name: one}, name, self.wrong, limit=LONGEST_ENTRY) for one in value]
+
+    def moment(self, name: str) -> datetime | None:
+        """Return a time, or None for '' and if there is none."""
+        value = self.data.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            found = datetime.fromisoformat(value)
+            if found.tzinfo is not None and 2000 <= found.year < 3000:
+                return found
+        except (TypeError, ValueError):
+            pass
+        self.wrong[name] = 'Must be a time with its offset, such as "2030-01-31T23:59:59Z".'
+        return None
 
     def texts(self, name: str, *, keys: tuple[str, ...], limit: int) -> dict[str, str]:
         """Return an object of texts under known keys."""

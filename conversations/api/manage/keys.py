@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from channels import api_keys
+from channels.key_terms import LONGEST_NAME, NO_TERMS, KeyTerms
 from channels.models import ApiKey
 from common.api.base import read_object
 from common.api.openapi import describe
@@ -51,11 +54,15 @@ class KeysView(ManageView):
         raw, data = read_object(request)
         fields = Fields(data)
         mode = fields.choice("mode", ApiKey.Mode.values, default=ApiKey.Mode.LIVE)
+        terms = _read_terms(fields, NO_TERMS)
         fields.refuse_wrong()
 
         def create() -> Made:
             issued = api_keys.issue_api_key(
-                channel=channel, is_test=mode == ApiKey.Mode.TEST, actor=caller.actor
+                channel=channel,
+                is_test=mode == ApiKey.Mode.TEST,
+                terms=terms,
+                actor=caller.actor,
             )
             return Made(describe_key(issued.record), issued=issued)
 
@@ -73,6 +80,32 @@ class KeyView(ManageView):
     )
     def get(self, request: Request, channel_id: str, key_id: str) -> Response:
         _, channel = find_channel(request, channel_id)
+        return Response(describe_key(find_key(channel, key_id)))
+
+    @describe(
+        operation_id="manage_update_key",
+        summary="Change a key's name, end, and where and for what it works",
+        parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
+        request=schemas.KeyTermsSchema,
+        responses={200: schemas.ChannelKeySchema} | errors(400, 404, 411, 413, 415),
+    )
+    def patch(self, request: Request, channel_id: str, key_id: str) -> Response:
+        caller, channel = find_channel(request, channel_id)
+        key = find_key(channel, key_id)
+        _, data = read_object(request)
+        fields = Fields(data)
+        stored = api_keys.terms_of(key)
+        terms = _read_terms(fields, stored)
+        fields.refuse_wrong()
+        api_keys.update_api_key(
+            api_key=key,
+            terms=terms,
+            actor=caller.actor,
+            # What was left out must still be what was read.
+            expected_digest=stored.digest(),
+            # A program has nobody who could be asked.
+            may_exclude_latest=True,
+        )
         return Response(describe_key(find_key(channel, key_id)))
 
 
@@ -126,15 +159,30 @@ class RevokeView(ManageView):
         return do_once(request, b"", revoke)
 
 
+def _read_terms(fields: Fields, stored: KeyTerms) -> KeyTerms:
+    """Return the stored terms with those that the body has."""
+    read: dict[str, Callable[[], Any]] = {
+        "name": lambda: fields.text("name", limit=LONGEST_NAME),
+        "expires_at": lambda: fields.moment("expires_at"),
+        "allowed_addresses": lambda: fields.list_of_texts("allowed_addresses"),
+        "allowed_models": lambda: fields.list_of_texts("allowed_models"),
+    }
+    return replace(stored, **{name: value() for name, value in read.items() if fields.has(name)})
+
+
 def describe_key(key: ApiKey) -> dict[str, Any]:
     """Return a key as its programs see it, masked."""
     has_ended = key.expires_at is not None and key.expires_at <= timezone.now()
+    terms = api_keys.terms_of(key)
     return {
         "id": str(key.id),
+        "name": terms.name,
         "masked": key.masked,
         "mode": key.mode,
         "active": key.revoked_at is None and not has_ended,
         "created_at": rfc3339(key.created_at),
         "expires_at": rfc3339(key.expires_at),
         "revoked_at": rfc3339(key.revoked_at),
+        "allowed_addresses": list(terms.allowed_addresses),
+        "allowed_models": list(terms.allowed_models),
     }

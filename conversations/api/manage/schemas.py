@@ -117,7 +117,26 @@ class PromptVersionSchema(PromptVersionSummarySchema):
     text = serializers.CharField()
 
 
-class NewKeySchema(serializers.Serializer[Any]):
+class KeyTermsSchema(serializers.Serializer[Any]):
+    """The terms to change. Members that are left out or null stay as they are."""
+
+    name = serializers.CharField(max_length=80, required=False, allow_blank=True)
+    expires_at = serializers.CharField(
+        required=False, allow_blank=True, help_text='The last moment it works. "": no end.'
+    )
+    allowed_addresses = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Ranges such as 203.0.113.0/24. Empty: every address.",
+    )
+    allowed_models = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Empty: every model."
+    )
+
+
+class NewKeySchema(KeyTermsSchema):
+    """A new key. Without terms, it has no end, and works everywhere and for every model."""
+
     mode = serializers.ChoiceField(
         choices=ApiKey.Mode.values, required=False, help_text="Default: live."
     )
@@ -134,12 +153,15 @@ class RotationSchema(serializers.Serializer[Any]):
 
 class ChannelKeySchema(serializers.Serializer[Any]):
     id = serializers.UUIDField()
+    name = serializers.CharField()
     masked = serializers.CharField()
     mode = serializers.ChoiceField(choices=ApiKey.Mode.values)
     active = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
+    allowed_addresses = serializers.ListField(child=serializers.CharField())
+    allowed_models = serializers.ListField(child=serializers.CharField())
 
 
 class IssuedKeySchema(ChannelKeySchema):

@@ -70,10 +70,38 @@ def test_a_new_channel_ends_at_its_keys_and_a_rotation_at_the_new_one(
     page.get_by_role("button", name="Copy the live key").click()
     expect(page.locator(".gw-toast").last).to_contain_text("Copied")
     watched.open(page_of(open_site, "keys/"))
+    page.get_by_label(re.compile("^Actions for amgai_…")).first.click()
     page.get_by_role("button", name=re.compile("^Rotate amgai_…")).click()
     page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
     expect(page.locator(".gw-fresh code")).to_have_count(1)
     expect(page.get_by_text("Ends", exact=True)).to_have_count(1)
+    watched.assert_clean()
+
+
+def test_a_key_is_named_limited_and_edited_by_keyboard(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open(page_of(open_site, "keys/new/"))
+    page.get_by_label("Name").fill("Checkout")
+    page.get_by_label("Allowed addresses").fill("shop.example")
+    page.get_by_label("Llama 3.3 70B").check()
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_text("“shop.example” is no address range")).to_be_visible()
+    expect(page.get_by_label("Llama 3.3 70B")).to_be_checked()
+    page.get_by_label("Allowed addresses").fill("127.0.0.0/8")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.locator(".gw-fresh code")).to_have_count(1)
+    menu = page.get_by_label(re.compile("^Actions for amgai_…")).first
+    menu.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Name")).to_have_value("Checkout")
+    page.get_by_label("Name").fill("Till")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Till", exact=True)).to_be_visible()
+    watched.expect_error("422")
     watched.assert_clean()
 
 

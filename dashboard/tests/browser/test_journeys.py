@@ -97,6 +97,7 @@ def test_a_key_is_rotated_with_an_overlap(visitor: NewVisitor) -> None:
     owner = visitor(email="owner@example.com")
     page = owner.open(f"/channels/{site.channel.id}/keys/")
     row = page.get_by_role("row", name=re.compile(rf"{site.api_key[-4:]}"))
+    row.get_by_label(re.compile("^Actions for")).click()
     row.get_by_role("button", name="Rotate").click()
     dialog = page.locator("dialog[open]")
     dialog.get_by_label("The old key stops working").select_option("3600")

@@ -13,6 +13,7 @@ from django.contrib import admin
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from billing.models import CreditRequest
 from channels.models import Route, User
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.browser.visitors import NewVisitor, Watched
@@ -94,6 +95,7 @@ def test_every_page_of_the_staff_obeys_it(
             paths.append(f"{base}{pk}/delete/")
     paths.append(f"/admin/channels/user/{tenant.people['owner'].pk}/password/")
     values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
+    values |= {"request_id": CreditRequest.objects.all()[0].pk}
     # The last one exists only with PROVIDER_BASE_URL.
     left_out = {"verify_now", "ask_workers", "test_environment"}
     paths += [

@@ -6,8 +6,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0010_spend_caps"),
-        ("channels", "0024_account_keys"),
+        ("billing", "0011_credit_requests"),
+        ("channels", "0025_account_keys"),
     ]
 
     operations = [

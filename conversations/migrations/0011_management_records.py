@@ -6,8 +6,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0024_account_keys"),
-        ("conversations", "0009_cached_and_reasoning_tokens"),
+        ("channels", "0025_account_keys"),
+        ("conversations", "0010_keys_and_replays_of_requests"),
     ]
 
     operations = [

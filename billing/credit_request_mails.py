@@ -1,0 +1,88 @@
+"""Mails about requests for credits: a new one to the staff, the decision to the asker.
+
+A periodic task sends them, never a page, so a mail server that is down costs a minute's delay.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+from django.core.mail import send_mail
+
+from billing.models import CreditRequest
+from channels import alerts
+from channels.models import Membership
+from common.money import show_credits
+from common.text import one_line
+
+logger = logging.getLogger("gateway.billing")
+
+State, Mail = CreditRequest.State, CreditRequest.Mail
+
+
+def send_due() -> int:
+    """Send each mail that is due, once. Returns how many were sent."""
+    due = CreditRequest.objects.exclude(unsent_mail=Mail.NONE)
+    return sum(map(_send, due.select_related("account", "asked_by").order_by("id")))
+
+
+def _send(request: CreditRequest) -> bool:
+    """Mark the mail as sent and send it. If that fails, unmark it for the next run."""
+    row = CreditRequest.objects.filter(id=request.id)
+    # Of two tasks at once, only one changes the row, and only that one sends.
+    if not row.filter(unsent_mail=request.unsent_mail, state=request.state).update(
+        unsent_mail=Mail.NONE
+    ):
+        return False
+    is_to_staff = request.unsent_mail == Mail.TO_STAFF
+    addresses = alerts.contact_addresses() if is_to_staff else _addresses_of_asker(request)
+    subject, text = _of_new_request(request) if is_to_staff else _of_decision(request)
+    try:
+        send_mail(one_line(subject), text, None, addresses)
+    except OSError as error:
+        # A decision in the meantime has a mail of its own.
+        row.filter(unsent_mail=Mail.NONE, state=request.state).update(
+            unsent_mail=request.unsent_mail
+        )
+        logger.warning("billing.request_mail.not_sent", extra={"reason": str(error)})
+        return False
+    logger.info("billing.request_mail.sent", extra={"account": request.account_id})
+    return True
+
+
+def _addresses_of_asker(request: CreditRequest) -> list[str]:
+    """Return the asker's address, or those of all owners if the asker is no longer one."""
+    owners = Membership.objects.filter(account_id=request.account_id, role=Membership.Role.OWNER)
+    asker = owners.filter(user=request.asked_by)
+    addresses = (asker if asker.exists() else owners).values_list("user__email", flat=True)
+    return list(addresses)
+
+
+def _of_new_request(request: CreditRequest) -> tuple[str, str]:
+    asker = request.asked_by.email if request.asked_by else "An owner"
+    amount = show_credits(request.amount_microcredits)
+    text = f"{asker} asks for {amount} credits for the account “{request.account.name}”."
+    if request.note:
+        text += f"\n\nTheir note:\n{request.note}"
+    text += f"\n\nApprove or decline the request: {_link('/admin/credits/requests/')}"
+    return f"Credit request: {request.account.name}", text
+
+
+def _of_decision(request: CreditRequest) -> tuple[str, str]:
+    name, asked = request.account.name, show_credits(request.amount_microcredits)
+    text = f"You asked for {asked} credits for the account “{name}”."
+    if request.state == State.APPROVED:
+        granted = show_credits(request.granted_microcredits or 0)
+        word, text = "approved", f"{text} The request is approved: {granted} credits are added."
+    else:
+        word, text = "declined", f"{text} The request is declined."
+    if request.decision_reason:
+        text += f"\n\nReason: {request.decision_reason}"
+    text += f"\n\nThe account's credits: {_link(f'/a/{request.account_id}/credits/')}"
+    return f"Credit request {word}: {name}", text
+
+
+def _link(path: str) -> str:
+    """Return a page's address. A worker has no request to take the host from."""
+    return f"{settings.PUBLIC_URL}{path}"

@@ -1,0 +1,53 @@
+"""The months of statements. For now a month begins and ends at midnight UTC.
+
+Only `bounds_of` and `month_of` know that. A time zone of the account belongs here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_TEXT = re.compile(r"(2[0-9]{3})-(0[1-9]|1[0-2])", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Month:
+    """A calendar month. Its text is `2026-04`."""
+
+    year: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.year:04}-{self.number:02}"
+
+    def plus(self, months: int) -> Month:
+        """Return the month so many months later, or earlier if the number is negative."""
+        year, index = divmod(self.year * 12 + self.number - 1 + months, 12)
+        return Month(year, index + 1)
+
+    def since(self, other: Month) -> int:
+        """Return how many months this one is later than another."""
+        return (self.year - other.year) * 12 + self.number - other.number
+
+
+def parse_month(text: str) -> Month | None:
+    """Return the month that a text such as `2026-04` names, from the years 2000 to 2999."""
+    found = _TEXT.fullmatch(text)
+    return Month(int(found[1]), int(found[2])) if found else None
+
+
+def bounds_of(month: Month) -> tuple[datetime, datetime]:
+    """Return when a month begins, and when the next one does."""
+    following = month.plus(1)
+    return (
+        datetime(month.year, month.number, 1, tzinfo=UTC),
+        datetime(following.year, following.number, 1, tzinfo=UTC),
+    )
+
+
+def month_of(moment: datetime) -> Month:
+    """Return the month that a moment is in."""
+    at = moment.astimezone(UTC)
+    return Month(at.year, at.month)

@@ -1,0 +1,236 @@
+"""When, from where, and how often keys are used.
+
+A request only adds to this process's memory. A thread of its own writes what was noted: each key a
+few seconds after its first use, then at most once a minute, and everything when the worker stops.
+Several processes add their counts up. A process that is killed loses up to a minute of notes, and
+nothing that limits or charges depends on them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Q, Sum
+from django.utils import timezone
+
+from channels.models import ApiKey, KeyHour, KeyUse
+from common import db
+from common.clock import HONEST_SKEW
+from common.floods import address_in, forwarded_in
+from server import stopping
+
+logger = logging.getLogger("gateway.channels")
+
+WRITE_EVERY_SECONDS = 60.0
+LOOK_EVERY_SECONDS = 5.0
+# Keys noted at once, about 1 KB each. Beyond that, the note of the longest unused key is lost.
+MOST_KEYS = 10_000
+# Keys written in one transaction, so that it is short on SQLite too, where others wait for it.
+KEYS_AT_ONCE = 100
+QUIET = timedelta(hours=24)
+WEEK = timedelta(days=7)
+_KEPT = timedelta(days=8)
+_HOUR = 3600
+_LONGEST_AGENT = 200
+# Long enough for the addresses of any chain of trusted proxies, which are the last entries.
+_LONGEST_FORWARDED = 1_000
+# At the end of a worker. The parent kills it soon after.
+_LAST_WRITE_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class _Note:
+    """What this process knows of a key's use since it last wrote it."""
+
+    # By hour since 1970: requests.
+    counts: dict[int, int] = field(default_factory=dict)
+    used_at: float = 0.0
+    # Which address they stand for is found out when they are written.
+    peer: str = ""
+    forwarded: str = ""
+    user_agent: str = ""
+    write_at: float = 0.0
+
+
+_notes: OrderedDict[uuid.UUID, _Note] = OrderedDict()
+_lock = threading.Lock()
+_is_due = threading.Event()
+_writer: threading.Thread | None = None
+
+
+def note(key_id: uuid.UUID, meta: Mapping[str, Any]) -> None:
+    """Note that a request with this key was let in. Only adds to memory."""
+    now = time.time()
+    hour = int(now) // _HOUR
+    with _lock:
+        found = _notes.get(key_id)
+        if found is None:
+            found = _notes[key_id] = _Note()
+            while len(_notes) > MOST_KEYS:
+                _notes.popitem(last=False)
+        else:
+            _notes.move_to_end(key_id)
+        found.counts[hour] = found.counts.get(hour, 0) + 1
+        found.used_at = now
+        found.peer = meta.get("REMOTE_ADDR", "")
+        found.forwarded = forwarded_in(meta)[-_LONGEST_FORWARDED:]
+        found.user_agent = meta.get("HTTP_USER_AGENT", "")[:_LONGEST_AGENT]
+    if not _is_due.is_set():
+        _is_due.set()
+        _start_writer()
+
+
+def _start_writer() -> None:
+    """Start this process's thread, once."""
+    global _writer
+    with _lock:
+        if _writer is not None:
+            return
+        _writer = threading.Thread(target=_write_on, name="key-uses", daemon=True)
+    stopping.before_end(write_all, seconds=_LAST_WRITE_SECONDS)
+    _writer.start()
+
+
+def _write_on() -> None:
+    while True:
+        _is_due.wait()
+        time.sleep(LOOK_EVERY_SECONDS)
+        _is_due.clear()
+        try:
+            write(now=time.time())
+        except Exception:
+            # Whatever the cause, such as an unreachable database, the notes are kept for later.
+            logger.exception("keys.uses.unwritten")
+        finally:
+            connection.close()
+        if _notes:
+            _is_due.set()
+
+
+def write_all() -> None:
+    """Write everything that this process has noted."""
+    write(now=float("inf"))
+
+
+def write(*, now: float) -> None:
+    """Write the notes that are due at `now`. On an error, keeps those that were not written."""
+    due = _take(now)
+    # In one order, so that two processes never wait for each other's rows.
+    ordered = sorted(due.items())
+    for first in range(0, len(ordered), KEYS_AT_ONCE):
+        some = ordered[first : first + KEYS_AT_ONCE]
+        try:
+            with transaction.atomic():
+                for key_id, taken in some:
+                    _write_one(key_id, taken)
+        except Exception:
+            _put_back(due, write_at=now + WRITE_EVERY_SECONDS)
+            raise
+        for key_id, _ in some:
+            del due[key_id]
+
+
+def _take(now: float) -> dict[uuid.UUID, _Note]:
+    """Remove and return what is due. Forgets keys that were not used for a while."""
+    due: dict[uuid.UUID, _Note] = {}
+    with _lock:
+        for key_id, found in list(_notes.items()):
+            if now < found.write_at <= now + WRITE_EVERY_SECONDS:
+                continue
+            del _notes[key_id]
+            if found.counts:
+                due[key_id] = found
+                if now != float("inf"):
+                    _notes[key_id] = _Note(write_at=now + WRITE_EVERY_SECONDS)
+    return due
+
+
+def _put_back(unwritten: Mapping[uuid.UUID, _Note], *, write_at: float) -> None:
+    with _lock:
+        for key_id, taken in unwritten.items():
+            newer = _notes.get(key_id)
+            if newer is None or not newer.counts:
+                taken.write_at = write_at
+                _notes[key_id] = taken
+                continue
+            for hour, count in taken.counts.items():
+                newer.counts[hour] = newer.counts.get(hour, 0) + count
+
+
+# Only if the key still exists: its channel may have been deleted since.
+_ADD_HOUR = """
+INSERT INTO channels_keyhour AS h (key_id, starts_at, count)
+SELECT k.id, %(starts_at)s, %(count)s FROM channels_apikey k WHERE k.id = %(key)s
+ON CONFLICT (key_id, starts_at) DO UPDATE SET count = h.count + excluded.count
+"""
+# A time beyond honest skew was written by a wrong clock, and gives way (docs/decisions/0029).
+_SET_USE = """
+INSERT INTO channels_keyuse AS u (key_id, last_used_at, address, user_agent)
+SELECT k.id, %(used_at)s, %(address)s, %(user_agent)s FROM channels_apikey k WHERE k.id = %(key)s
+ON CONFLICT (key_id) DO UPDATE
+   SET last_used_at = excluded.last_used_at, address = excluded.address,
+       user_agent = excluded.user_agent
+ WHERE u.last_used_at <= excluded.last_used_at OR u.last_used_at > %(believed)s
+"""
+
+
+def _write_one(key_id: uuid.UUID, taken: _Note) -> None:
+    key = db.uuid_param(key_id)
+    for hour, count in taken.counts.items():
+        starts_at = db.time_param(datetime.fromtimestamp(hour * _HOUR, UTC))
+        db.execute(_ADD_HOUR, {"key": key, "starts_at": starts_at, "count": count})
+    params = {
+        "key": key,
+        "used_at": db.time_param(datetime.fromtimestamp(taken.used_at, UTC)),
+        "address": address_in(taken.peer, taken.forwarded),
+        # Headers may hold any byte but NUL and line ends. This is what a page can show of them.
+        "user_agent": "".join(c for c in taken.user_agent if c.isprintable()),
+        "believed": db.time_param(timezone.now() + HONEST_SKEW),
+    }
+    db.execute(_SET_USE, params)
+
+
+@dataclass(frozen=True, slots=True)
+class UseOfKey:
+    """What is known of a key's use. Up to a minute behind (see above)."""
+
+    last: KeyUse | None
+    in_day: int
+    in_week: int
+
+    def quiet_since(self, key: ApiKey) -> datetime:
+        """Return since when the key is known to be unused.
+
+        A key without any use may be older than these notes, so it counts from its rotation.
+        """
+        if self.last:
+            return self.last.last_used_at
+        return max(key.created_at, key.rotated_at or key.created_at)
+
+
+def list_uses(key_ids: Iterable[uuid.UUID], *, now: datetime) -> dict[uuid.UUID, UseOfKey]:
+    """Return the use of each key. Day and week are the last 24 and 168 hours, the first partly."""
+    ids = list(key_ids)
+    counted = KeyHour.objects.filter(key_id__in=ids, starts_at__gt=now - WEEK).values("key_id")
+    sums = {
+        row["key_id"]: (row["day"] or 0, row["week"])
+        for row in counted.annotate(
+            week=Sum("count"), day=Sum("count", filter=Q(starts_at__gt=now - QUIET))
+        )
+    }
+    last = KeyUse.objects.in_bulk(ids)
+    return {key_id: UseOfKey(last.get(key_id), *sums.get(key_id, (0, 0))) for key_id in ids}
+
+
+def forget_old_hours() -> int:
+    """Delete the counts that no page sums any more. Returns how many."""
+    return KeyHour.objects.filter(starts_at__lt=timezone.now() - _KEPT).delete()[0]

@@ -1,0 +1,68 @@
+"""The part of the credits page on which owners ask the operator for credits."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+
+from billing import credit_requests
+from billing.models import MAX_NOTE, CreditRequest
+from channels.models import Account
+from common.money import show_credits
+from common.pages.forms import CreditsField, LabelledForm
+
+STATE_BADGES = {
+    CreditRequest.State.APPROVED: "gw-badge-ok",
+    CreditRequest.State.DECLINED: "gw-badge-bad",
+}
+
+
+class AskForm(LabelledForm):
+    """How many credits, and what for. The token makes a form that is sent twice ask once."""
+
+    token = forms.UUIDField(widget=forms.HiddenInput)
+    amount = CreditsField(
+        least=credit_requests.LEAST,
+        most=credit_requests.MOST,
+        label="Credits",
+        help_text="Such as 250. The operator may add another amount.",
+    )
+    note = forms.CharField(
+        label="Note",
+        required=False,
+        max_length=MAX_NOTE,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="What the operator should know: an order number, or what you need them for.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if "token" in self.errors:
+            # A hidden field has no place for its own error.
+            raise forms.ValidationError(list(self.errors["token"]))
+        return data
+
+
+def describe_requests(account: Account, form: AskForm | None) -> dict[str, Any]:
+    """Return what the page shows: the open request or the form, and past requests."""
+    latest = credit_requests.list_latest(account_id=account.id)
+    waiting = [_describe(one) for one in latest if one.state == CreditRequest.State.OPEN]
+    return {
+        "ask_form": form or AskForm(initial={"token": uuid.uuid4()}),
+        "open_request": waiting[0] if waiting else None,
+        "past_requests": [
+            _describe(one) for one in latest if one.state != CreditRequest.State.OPEN
+        ],
+    }
+
+
+def _describe(request: CreditRequest) -> dict[str, Any]:
+    granted = request.granted_microcredits
+    return {
+        "request": request,
+        "amount": show_credits(request.amount_microcredits),
+        "granted": show_credits(granted) if granted else "",
+        "badge": STATE_BADGES.get(CreditRequest.State(request.state), ""),
+    }

@@ -1,0 +1,40 @@
+"""Links from a figure to the requests behind it, in the request log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from conversations.usage.reports import Scope
+from dashboard.console.access import Member
+
+
+def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
+    """Return the query for the requests of a scope. `more` are other filters of the log."""
+    filters = {
+        "since": _moment(scope.starts_at),
+        "until": _moment(scope.ends_at),
+        "channel": str(scope.channel_id or ""),
+        "model": scope.model_id,
+        "page": scope.page_url,
+        "whole_page": "on" if is_whole_page else "",
+        "traffic": "test" if scope.is_test else "",
+        **more,
+    }
+    return urlencode({name: value for name, value in filters.items() if value})
+
+
+def _moment(moment: datetime) -> str:
+    """Return a moment as the log's filter takes it. Figures begin and end at whole hours."""
+    return f"{moment:%Y-%m-%dT%H:%M}"
+
+
+def log_links(member: Member, scope: Scope, **more: Any) -> dict[str, str]:
+    """Return the links of a scope's figures: to all its requests, its replies, its errors."""
+    link = f"{member.url('requests')}?{log_query(scope, **more)}"
+    return {
+        "all": link,
+        "answered": f"{link}&outcome=answered",
+        "errors": f"{link}&outcome=errors",
+    }

@@ -1,0 +1,264 @@
+"""The request log of an account: each request, its outcome, and its cost; also as CSV."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.utils import timezone
+
+from billing.utc_day import last_days
+from channels.models import Account, ApiKey
+from common.db.plans import snapshot
+from common.money import format_credits, show_credits
+from common.pages.forms import MomentField
+from common.pages.spreadsheets import lines
+from conversations.usage import outcomes, request_filter, request_log, request_tally
+from conversations.usage.reports import Scope
+from conversations.usage.request_filter import Kind, RequestFilter
+from conversations.usage.request_log import Entry, LogPage, Place
+from conversations.usage.request_tally import Tally
+from dashboard.console.access import Member, member_page
+from dashboard.console.downloads import download
+from dashboard.console.filters import MOST_DAYS, FilterForm, model_choices, with_chosen
+from dashboard.console.pages import render_page
+from dashboard.console.trials import find_trials
+from dashboard.reference.facts import ERRORS
+
+# Of each outcome: its name, and the class of its badge.
+OUTCOMES = {
+    outcomes.ANSWERED: ("Answered", "gw-badge-ok"),
+    outcomes.SAVED_REPLY: ("Saved reply", "gw-badge-accent"),
+    request_filter.ERRORS: ("Errors (failed or refused)", ""),
+    outcomes.FAILED: ("Failed", "gw-badge-bad"),
+    outcomes.REFUSED: ("Refused", "gw-badge-warn"),
+    outcomes.REPLAYED: ("Replayed", "gw-badge-info"),
+}
+MOST_CODE_CHARACTERS = 50
+# The page of a request of each kind.
+DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
+
+
+class RequestsForm(FilterForm):
+    """The filters of the log. Empty ones do not filter."""
+
+    first = None  # type: ignore[assignment]  # moments instead of days
+    last = None  # type: ignore[assignment]
+    q = forms.CharField(required=False, max_length=200, label="Request or message id", strip=True)
+    since = MomentField(required=False, label="From (UTC)")
+    until = MomentField(required=False, label="Until (UTC)")
+    outcome = forms.ChoiceField(required=False)
+    code = forms.ChoiceField(required=False, label="Error code")
+    model = forms.ChoiceField(required=False)
+    key = forms.ChoiceField(required=False)
+    slower = forms.IntegerField(
+        required=False, min_value=0, max_value=10_000_000, label="Took at least (ms)"
+    )
+    page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
+    # Links from figures of one page set it.
+    whole_page = forms.BooleanField(required=False, label="The whole page address")
+    field_order = (
+        "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key", "slower",
+        "page", "whole_page",
+    )  # fmt: skip
+
+    def __init__(self, data: QueryDict, *, account: Account) -> None:
+        super().__init__(data, account=account)
+        found = ApiKey.objects.filter(channel__account=account).select_related("channel")
+        self.key_names = {
+            key.id: f"{key.masked} ({key.channel.name})"
+            for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
+        }
+        codes = with_chosen(
+            {code: code for code in sorted(row.code for row in ERRORS)},
+            data.get("code", ""),
+            most=MOST_CODE_CHARACTERS,
+        )
+        choices = {
+            "outcome": [("", "All outcomes"), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
+            "code": [("", "All codes"), *codes],
+            "model": model_choices(data.get("model", "")),
+            "key": [("", "All keys"), *((str(pk), name) for pk, name in self.key_names.items())],
+        }
+        for name, of_field in choices.items():
+            self.fields[name].choices = of_field  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and until <= since:
+            self.add_error("until", "This is not after the start: choose a later time.")
+        elif since and until and until - since > timedelta(days=MOST_DAYS):
+            self.add_error("until", f"At most {MOST_DAYS} days at once: choose an earlier time.")
+        return cleaned
+
+    @property
+    def reference(self) -> str:
+        """The id to look up, at any time and for test and live keys alike."""
+        return self.value("q") or ""
+
+    @property
+    def asks_for_some(self) -> bool:
+        """Whether a filter leaves out requests that usage pages would show."""
+        return any(self.value(name) for name in ("outcome", "code", "key", "slower"))
+
+    def period(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return the chosen moments, or the last days without them."""
+        since, until = self.value("since"), self.value("until")
+        first, tomorrow = last_days(now)
+        if since and not until:
+            latest = since + timedelta(days=MOST_DAYS)
+            until = min(latest, max(tomorrow, since + timedelta(days=1)))
+        until = until or tomorrow
+        return since or until - (tomorrow - first), until
+
+    def chosen(self, account: Account) -> RequestFilter:
+        starts_at, ends_at = self.period(timezone.now())
+        key = self.value("key")
+        return RequestFilter(
+            account_id=account.id,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            is_test=self.is_test,
+            channel_id=self.channel_id,
+            outcome=self.value("outcome") or "",
+            error_code=self.value("code") or "",
+            model_id=self.value("model") or "",
+            api_key_id=uuid.UUID(key) if key else None,
+            page_url=self.value("page") or "",
+            is_whole_page=bool(self.value("whole_page")),
+            least_ms=self.value("slower") or 0,
+        )
+
+
+@member_page()
+def requests(request: HttpRequest, member: Member) -> HttpResponse:
+    """List requests, newest first."""
+    form = RequestsForm(request.GET, account=member.account)
+    form.is_valid()
+    chosen = form.chosen(member.account)
+    after = Place.parse(request.GET.get("after", ""))
+    tally, page = _read(form, chosen, after)
+    trials = None
+    if not (page.entries or after or chosen.is_test or form.reference or form.asks_for_some):
+        trials = find_trials(_scope(chosen))
+    return render_page(
+        request,
+        member,
+        "requests.html",
+        title="Requests",
+        form=form,
+        chosen=chosen,
+        tally=tally,
+        page=page,
+        rows=[describe(member, form, entry) for entry in page.entries],
+        query=form.query(),
+        next_query=form.query(after=str(page.following)) if page.following else "",
+        is_first=after is None,
+        looked_at=request_log.LOOKED_AT_ONCE,
+        most_counted=request_tally.MOST_COUNTED,
+        trials=trials,
+        test_query=form.query(traffic="test"),
+    )
+
+
+def _read(
+    form: RequestsForm, chosen: RequestFilter, after: Place | None
+) -> tuple[Tally | None, LogPage]:
+    """Return the figures and a page of the log. An id is looked up without counting."""
+    if form.reference:
+        found = request_log.find_by_reference(
+            account_id=chosen.account_id, channel_id=chosen.channel_id, reference=form.reference
+        )
+        return None, LogPage(found)
+    # In one snapshot, so that the list is what the figures count.
+    with snapshot():
+        tally = request_tally.tally_requests(chosen)
+        return tally, request_log.list_requests(chosen, tally, after=after)
+
+
+def _scope(chosen: RequestFilter) -> Scope:
+    return Scope(
+        account_id=chosen.account_id,
+        starts_at=chosen.starts_at,
+        ends_at=chosen.ends_at,
+        channel_id=chosen.channel_id,
+        model_id=chosen.model_id,
+        page_url=chosen.page_url,
+    )
+
+
+def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]:
+    """Return a request as a page shows it."""
+    row = entry.row
+    name, badge = OUTCOMES[entry.outcome]
+    return {
+        "entry": entry,
+        "row": row,
+        "reply": entry.reply,
+        "outcome": name,
+        "badge": badge,
+        "url": member.url(DETAILS[entry.kind], row.pk),
+        "channel_name": form.channel_names.get(row.channel_id, ""),
+        "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
+        "credits": show_credits(entry.reply.charged_microcredits) if entry.reply else "0",
+    }
+
+
+# --- Downloads ----------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "created_at_utc", "channel", "channel_id", "session_id", "request_id", "message_id", "key",
+    "outcome", "error", "reason", "model", "provider", "page", "input_tokens", "output_tokens",
+    "credits", "duration_ms", "prompt_version",
+)  # fmt: skip
+
+
+@member_page()
+def export(request: HttpRequest, member: Member) -> HttpResponseBase:
+    """Send every request that the filters find, newest first."""
+    form = RequestsForm(request.GET, account=member.account)
+    if not form.is_valid() or form.reference:
+        raise Http404
+    chosen = form.chosen(member.account)
+    name = f"requests-{chosen.starts_at:%Y-%m-%d}.csv"
+    pieces = lines(_COLUMNS, _csv_rows(chosen, form))
+    return download(pieces, name=name, content_type="text/csv")
+
+
+def _csv_rows(chosen: RequestFilter, form: RequestsForm) -> Iterator[tuple[Any, ...]]:
+    for entry, page_url in request_log.iterate_requests(chosen):
+        row, reply = entry.row, entry.reply
+        session = (reply.session.session_id if reply.session else "") if reply else row.session_id
+        yield (
+            f"{row.created_at:%Y-%m-%d %H:%M:%S}",
+            form.channel_names.get(row.channel_id, ""),
+            str(row.channel_id),
+            session,
+            row.request_id,
+            str(reply.id if reply else getattr(row, "message_id", None) or ""),
+            form.key_names.get(row.api_key_id, "") if row.api_key_id else "",
+            entry.outcome,
+            entry.error_code,
+            entry.reason,
+            row.request_model,
+            reply.provider_name if reply else "",
+            page_url,
+            reply.input_tokens if reply else 0,
+            reply.output_tokens if reply else 0,
+            format_credits(reply.charged_microcredits if reply else 0),
+            entry.duration_ms,
+            reply.prompt_version if reply else None,
+        )
+
+
+urlpatterns = [
+    path("requests/", requests, name="requests"),
+    path("requests/export.csv", export, name="requests_csv"),
+]

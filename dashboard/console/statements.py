@@ -1,0 +1,203 @@
+"""Monthly statements: a list of months, and each month as a page to print and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.utils import timezone
+
+from billing import statements
+from billing.balance import Balance, get_balance
+from billing.months import Month, bounds_of, parse_month
+from billing.statements import Movement, Statement, Sums
+from channels.models import Channel
+from common.db.plans import snapshot
+from common.money import format_credits, show_credits
+from common.pages.spreadsheets import csv_response
+from conversations.usage import reports
+from conversations.usage.reports import Line, Report, Scope
+from dashboard.console.access import Member, member_page
+from dashboard.console.pages import render_page
+
+_NO_LIMIT = Month(2999, 12)
+MOVEMENTS_SHOWN = 200
+CSV_HEADER = (
+    "line", "time_utc", "channel", "model", "replies", "change_credits", "reason", "reference",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyFigures:
+    """A statement with what the replies of the month were charged, by channel and model."""
+
+    statement: Statement
+    report: Report
+    balance: Balance
+
+    @property
+    def charges(self) -> list[Line]:
+        return [line for line in self.report.pairs if line.reply_count]
+
+    @property
+    def other_microcredits(self) -> int:
+        """What the ledger charged beyond those replies: channels have come or gone."""
+        return self.statement.sums.charged - self.report.total.charged_microcredits
+
+
+@member_page()
+def list_months(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show the account's months, newest first."""
+    now, account_id = timezone.now(), member.account.id
+    # First, because it books the expiry of ended grants.
+    balance = get_balance(account_id=account_id, now=now)
+    newest = parse_month(request.GET.get("until", ""))
+    with snapshot():
+        page = statements.list_statements(
+            account_id=account_id, balance=balance, now=now, newest=newest or _NO_LIMIT
+        )
+    return render_page(
+        request,
+        member,
+        "statements.html",
+        title="Statements",
+        balance=balance,
+        rows=[_describe(one) for one in page.statements],
+        next_month=page.next_month,
+        is_first=newest is None,
+    )
+
+
+@member_page()
+def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse:
+    """Show one month: the sums, the charges by channel and model, and every other entry."""
+    figures = _read(member, month)
+    statement = figures.statement
+    movements = statements.list_movements(
+        account_id=member.account.id, statement=statement, most=MOVEMENTS_SHOWN + 1
+    )
+    starts_at, _ = bounds_of(statement.month)
+    return render_page(
+        request,
+        member,
+        "statement.html",
+        title=f"Statement of {starts_at:%B %Y}",
+        balance=figures.balance,
+        row=_describe(statement),
+        charges=_describe_charges(member, figures),
+        other=show_credits(figures.other_microcredits) if figures.other_microcredits else "",
+        movements=[_describe_movement(one) for one in movements[:MOVEMENTS_SHOWN]],
+        is_cut=len(movements) > MOVEMENTS_SHOWN,
+        now=timezone.now(),
+    )
+
+
+@member_page()
+def export_month(request: HttpRequest, member: Member, month: str) -> HttpResponseBase:
+    """Download one month. Its lines add up to the closing balance."""
+    figures = _read(member, month)
+    rows = _csv_rows(member, figures)
+    return csv_response(f"statement-{figures.statement.month}.csv", CSV_HEADER, rows)
+
+
+def _read(member: Member, text: str) -> MonthlyFigures:
+    """Return a month's figures, of one snapshot. Raises Http404 if it has no statement."""
+    now, account_id = timezone.now(), member.account.id
+    month = parse_month(text)
+    if month is None:
+        raise Http404
+    balance = get_balance(account_id=account_id, now=now)
+    starts_at, ends_at = bounds_of(month)
+    with snapshot():
+        statement = statements.find_statement(
+            account_id=account_id, balance=balance, now=now, month=month
+        )
+        if statement is None:
+            raise Http404
+        report = reports.get_report(Scope(account_id, starts_at, ends_at))
+    return MonthlyFigures(statement, report, balance)
+
+
+# --- Words --------------------------------------------------------------------------------------
+
+
+def _describe(statement: Statement) -> dict[str, Any]:
+    sums: Sums = statement.sums
+    starts_at, ends_at = bounds_of(statement.month)
+    return {
+        "month": statement.month,
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+        "is_open": statement.is_open,
+        "opening": show_credits(sums.opening),
+        "granted": _signed(sums.granted),
+        "adjusted": _signed(sums.adjusted),
+        "expired": _signed(-sums.expired),
+        "charged": _signed(-sums.charged),
+        "closing": show_credits(sums.closing),
+    }
+
+
+def _signed(microcredits: int) -> str:
+    return f"{'+' if microcredits > 0 else ''}{show_credits(microcredits)}"
+
+
+def _names(member: Member) -> dict[Any, str]:
+    return dict(Channel.objects.filter(account=member.account).values_list("id", "name"))
+
+
+def _describe_charges(member: Member, figures: MonthlyFigures) -> list[dict[str, Any]]:
+    names = _names(member)
+    return [
+        {
+            "channel": names.get(line.key[0], "?"),
+            "model": line.key[1] or "(unknown)",
+            "replies": line.reply_count,
+            "credits": line.credits,
+        }
+        for line in figures.charges
+    ]
+
+
+def _describe_movement(movement: Movement) -> dict[str, Any]:
+    return {
+        "movement": movement,
+        "change": _signed(movement.change),
+        "is_added": movement.change > 0,
+    }
+
+
+def _csv_rows(member: Member, figures: MonthlyFigures) -> Iterator[tuple[Any, ...]]:
+    statement, sums = figures.statement, figures.statement.sums
+    yield _balance_line("opening balance", sums.opening)
+    movements = statements.iterate_movements(account_id=member.account.id, statement=statement)
+    for one in movements:
+        at = one.created_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        change = format_credits(one.change)
+        yield (one.kind, at, "", "", "", change, one.reason, one.reference)
+    names = _names(member)
+    for line in figures.charges:
+        channel_id, model_id = line.key
+        change = format_credits(-line.charged_microcredits)
+        yield (
+            "charges", "", names.get(channel_id, "?"), model_id, line.reply_count, change, "", "",
+        )  # fmt: skip
+    if other := figures.other_microcredits:
+        reason = "Channels moved to or from another account"
+        yield ("other charges", "", "", "", "", format_credits(-other), reason, "")
+    yield _balance_line("closing balance", sums.closing)
+
+
+def _balance_line(line: str, microcredits: int) -> tuple[Any, ...]:
+    return (line, "", "", "", "", format_credits(microcredits), "", "")
+
+
+urlpatterns = [
+    path("statements/", list_months, name="statements"),
+    path("statements/<str:month>/", show_month, name="statement"),
+    path("statements/<str:month>/statement.csv", export_month, name="statement_csv"),
+]

@@ -1,0 +1,30 @@
+"""How to reach the operator, in sentences: {% load operator %}."""
+
+from __future__ import annotations
+
+from django import template
+from django.conf import settings
+from django.utils.html import format_html
+
+from common.contact import parse_contact
+
+register = template.Library()
+
+
+@register.simple_tag
+def the_operator() -> str:
+    """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set."""
+    contact = parse_contact(settings.OPERATOR_CONTACT)
+    if contact is None:
+        return "the operator"
+    return format_html(
+        'the operator (<a class="gw-link" href="{}">{}</a>)', contact.href, contact.text
+    )
+
+
+@register.simple_tag
+def need_help() -> str:
+    """Return a paragraph for an error page, or nothing if nobody has said whom to ask."""
+    if not settings.OPERATOR_CONTACT:
+        return ""
+    return format_html("<p>Need help? Contact {}.</p>", the_operator())

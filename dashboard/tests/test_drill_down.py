@@ -1,0 +1,164 @@
+"""Every figure leads to the requests behind it, and they add up to it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from channels.models import LanguageModel
+from channels.tests.factories import Site, make_site, set_prices
+from common.pages.durations import duration
+from conversations.models import FailedRequest, Message
+from conversations.usage import rollup
+from conversations.usage.reports import Line
+from dashboard.console.requests import RequestsForm
+from tests.support.clients import ApiClient, account_page, text_of
+from tests.support.fake_provider import FakeProvider, reply
+
+pytestmark = pytest.mark.django_db
+
+LINK = re.compile(r'<a [^>]*href="(/a/\d+/requests/\?[^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
+# What a bar or a point says before its figure: “5 Apr: Answered 3”.
+BAR = re.compile(r"^[\w: ]+: (Answered|Errors|Median \(p50\)|p95|Credits) ")
+COMPLETION = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture
+def busy(site: Site, provider: FakeProvider, clock: Any) -> Site:
+    """An account with two channels, three models, and pages, for four days until now."""
+    set_prices(price_per_1k_output_tokens_microcredits=1_333)
+    other = make_site(name="Other shop")
+    clock.shift(-3 * 86_400)
+    for day in range(4):
+        for number, one in enumerate((site, site, other)):
+            api = ApiClient(one.api_key)
+            provider.script.append(reply(input_tokens=100 + number, output_tokens=7 * day + 1))
+            assert api.chat(metadata={"url": f"https://s.example/{number}"}).status_code == 200
+            clock.shift(600 * (day + 1))
+        ApiClient(site.api_key).chat(metadata={"url": "https://s.example/0/more"})
+        provider.fail()
+        ApiClient(site.api_key).chat(metadata={"url": "https://s.example/0"})
+        for model in ("gpt", "gemma2-9b-it"):
+            body = COMPLETION | {"model": model}
+            ApiClient(other.api_key).post("/v1/chat/completions", body)
+        for _ in range(2):
+            ApiClient(site.api_key).chat("Again", headers={"Idempotency-Key": f"k{day}"})
+        ApiClient(site.test_key).chat()
+        clock.shift(86_400 - 6 * 600 * (day + 1) if day < 3 else 0)
+    assert LanguageModel.objects.filter(model_id="gemma2-9b-it").exists()
+    for number, pk in enumerate(Message.objects.values_list("pk", flat=True)):
+        Message.objects.filter(pk=pk).update(duration_ms=100 * number)
+    return site
+
+
+def links_on(page: Any) -> list[tuple[str, str]]:
+    """Return the links to the log on a page, each with the text of its figure."""
+    found = [
+        (unescape(href), " ".join(re.sub(r"<[^>]+>", " ", text).split()))
+        for href, text in LINK.findall(page.content.decode())
+    ]
+    assert len(found) > 5
+    return found
+
+
+def figures_of(page: Any) -> set[str]:
+    """Return every way in which a page may write the figures of a log."""
+    line = page.context["tally"].total
+    assert isinstance(line, Line)
+    form: RequestsForm = page.context["form"]
+    assert not form.errors
+    found = {
+        f"{line.request_count:,}", f"{line.reply_count:,} answered", line.credits,
+        f"{line.input_tokens:,}", f"{line.output_tokens:,}",
+        f"{line.input_tokens:,} / {line.output_tokens:,}",
+        f"{line.error_count} error today", f"{line.error_count} errors today",
+        f"{form.value('code')}: {line.error_count:,}",
+    }  # fmt: skip
+    found |= {duration(ms) for ms in (line.p50_ms, line.p95_ms) if ms is not None}
+    return found
+
+
+@pytest.mark.parametrize("is_rolled_up", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "usage/", "usage/?range=24h", "usage/?range=30d", "usage/pages/", "usage/?traffic=test",
+        "usage/?page=https://s.example/0", "usage/?model=gpt", "usage/?range=own&first={}&last={}",
+        "usage/?channel={channel}",
+    ],
+)  # fmt: skip
+def test_every_figure_equals_the_log_behind_it(
+    busy: Site, owner: Client, path: str, is_rolled_up: bool
+) -> None:
+    if is_rolled_up:
+        rollup.roll_up(now=timezone.now())
+    yesterday = (timezone.now() - timedelta(days=1)).date()
+    asked = path.format(yesterday, yesterday, channel=busy.channel.id)
+    followed: dict[str, set[str]] = {}
+    for link, figure in links_on(owner.get(account_page(busy, asked))):
+        if link not in followed:
+            followed[link] = figures_of(owner.get(link))
+        shown = BAR.sub("", figure)
+        assert not shown or shown in followed[link], (link, figure)
+
+
+def test_lines_of_figures_equal_the_logs_exactly(busy: Site, owner: Client) -> None:
+    usage, pages = (owner.get(account_page(busy, f"usage/{rest}")) for rest in ("", "pages/"))
+    shown = [
+        usage.context["total"],
+        *usage.context["lines"],
+        *usage.context["channel_lines"],
+        *usage.context["model_lines"],
+        *pages.context["page_lines"],
+    ]
+    assert len(shown) > 14
+    for one in shown:
+        line, links = one["line"], one["links"]
+        found = {name: owner.get(link).context["tally"].total for name, link in links.items()}
+        assert found["all"].request_count == line.request_count
+        assert found["all"].charged_microcredits == line.charged_microcredits
+        assert found["answered"].request_count == line.reply_count
+        assert found["answered"].input_tokens == line.input_tokens
+        assert found["errors"].request_count == line.error_count
+        assert found["errors"].charged_microcredits == 0
+
+
+def test_the_rows_behind_a_figure_are_as_many_as_it_says(busy: Site, owner: Client) -> None:
+    for line, link in owner.get(account_page(busy, "usage/")).context["errors"]:
+        rows = owner.get(link).context["rows"]
+        assert [one["row"].error_code for one in rows] == [line.key] * line.error_count
+
+
+def test_a_charge_in_the_ledger_leads_to_its_request(busy: Site, owner: Client) -> None:
+    entries = owner.get(account_page(busy, "credits/")).context["entries"]
+    charges = [one for one in entries if one["entry"].kind == "charge"]
+    assert len(charges) > 10
+    for one in charges:
+        page = owner.get(one["request_url"])
+        assert page.context["charge_number"] == one["entry"].sequence
+        assert page.context["row"].charged_microcredits == one["entry"].amount_microcredits
+    assert {one["request_url"] for one in entries if one["entry"].kind != "charge"} == {""}
+
+
+def test_messages_of_a_conversation_lead_to_their_requests(busy: Site, owner: Client) -> None:
+    session_pk = Message.objects.filter(channel=busy.channel, role="user").values_list(
+        "session_id", flat=True
+    )
+    page = owner.get(account_page(busy, f"conversations/{session_pk[0]}/"))
+    links = re.findall(r'href="(/a/\d+/requests/[^"?]+)"', page.content.decode())
+    assert links
+    assert {owner.get(link).status_code for link in links} == {200}
+
+
+def test_errors_past_retention_are_said_to_be_counted_alone(busy: Site, owner: Client) -> None:
+    rollup.roll_up(now=timezone.now())
+    FailedRequest.objects.all().delete()
+    page = owner.get(account_page(busy, "requests/?outcome=errors"))
+    assert page.context["rows"] == []
+    assert "errors stay counted" in text_of(page)

@@ -14,7 +14,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from channels.models import Account, ApiKey, Channel, User
+from channels.models import Account, AccountKey, ApiKey, Channel, User
 from common.ids import uuid7
 
 MAX_REASON = 200
@@ -463,3 +463,23 @@ class RateWindow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bucket} of {self.channel_id}"
+
+
+class AccountKeyWindow(models.Model):
+    """The requests of the last minute that an account key made (see throttling.py)."""
+
+    key = models.ForeignKey(AccountKey, models.CASCADE, related_name="+", db_index=False)
+    bucket = models.CharField(max_length=12)
+    second = models.BigIntegerField()
+    total = models.BigIntegerField()
+    history = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["key", "bucket"], name="billing_accountkeywindow_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bucket} of {self.key_id}"

@@ -291,6 +291,11 @@ def list_caps(*, channel_ids: Sequence[uuid.UUID]) -> list[SpendCap]:
     return list(caps.select_related("channel__account", "key").order_by("channel_id", "key_id"))
 
 
+def find_cap(*, channel: Channel, key: ApiKey | None = None) -> SpendCap | None:
+    """Return the cap of a channel, or of one of its keys, or None if it never had one."""
+    return SpendCap.objects.filter(id=(key or channel).id).first()
+
+
 def half_used(period: str) -> Q:
     """Return the filter for caps of which half or more of the day or month is used."""
     limit = F(f"{period}_limit_microcredits")

@@ -30,6 +30,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from channels import authentication, callers
+from channels.account_callers import AccountCaller, account_caller_of
 from channels.authentication import ApiKeyAuthentication
 from channels.callers import CALLER, Caller
 from common import db
@@ -62,15 +63,17 @@ _TOTAL_BEFORE_WINDOW = (
 )
 
 
-def _counting(place: str, limit: str) -> str:
+def _counting(
+    place: str, limit: str, *, table: str = "billing_ratewindow", owner: str = "channel_id"
+) -> str:
     """Return the statement that counts a request if the limit leaves room.
 
-    `place` is the SQL source of (channel, bucket): VALUES or SELECT. The statement adds the rest.
+    `place` is the SQL source of (owner, bucket): VALUES or SELECT. The statement adds the rest.
     """
     return f"""
-INSERT INTO billing_ratewindow AS w (second, total, history, channel_id, bucket)
+INSERT INTO {table} AS w (second, total, history, {owner}, bucket)
 SELECT %(second)s, 1, '{"0" * SLOTS * WIDTH}', {place}
-ON CONFLICT (channel_id, bucket) DO UPDATE
+ON CONFLICT ({owner}, bucket) DO UPDATE
    SET second = CASE WHEN {_ELAPSED} > 0 THEN excluded.second ELSE w.second END,
        total = (w.total + 1) %% {MODULUS},
        history = {_NEXT_HISTORY}
@@ -80,6 +83,15 @@ RETURNING second, total, history
 
 
 _ADMIT = _counting("%(channel)s, %(bucket)s WHERE TRUE", "%(limit)s")
+# The bucket of account keys. Their windows have a table of their own.
+MANAGE = "manage"
+MANAGE_REQUESTS_PER_MINUTE = 600
+_ADMIT_KEY = _counting(
+    "%(channel)s, %(bucket)s WHERE TRUE",
+    "%(limit)s",
+    table="billing_accountkeywindow",
+    owner="key_id",
+)
 
 
 # Finds a key's caller and counts the request: the first step of every API request. The count does
@@ -142,6 +154,10 @@ _PEEK = """
 SELECT second, total, history FROM billing_ratewindow
  WHERE channel_id = %(channel)s AND bucket = %(bucket)s
 """
+_PEEK_KEY = """
+SELECT second, total, history FROM billing_accountkeywindow
+ WHERE key_id = %(channel)s AND bucket = %(bucket)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +182,10 @@ class RateState:
             "X-RateLimit-Reset": str(self.reset_seconds),
         }
 
-    def refusal(self) -> RateLimited:
+    def refusal(self, who: str = "channel") -> RateLimited:
         """Return the error for a request that was not admitted."""
         return RateLimited(
-            f"This channel may make {self.limit:,} such requests a minute. "
+            f"This {who} may make {self.limit:,} such requests a minute. "
             f"Try again in {self.reset_seconds} s.",
             retry_after=self.reset_seconds,
             headers=self.headers(),
@@ -182,14 +198,17 @@ _refused: OrderedDict[tuple[Hashable, str], tuple[int, float]] = OrderedDict()
 
 
 def admit(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
-    """Count one request in the window. Raises RateLimited if the window is full."""
+    """Count one request in the window. Raises RateLimited if the window is full.
+
+    In the bucket MANAGE, `channel_id` is the id of an account key.
+    """
     now = time.time()
     state = _remembered((channel_id, bucket), now)
     if state is None or state.limit != limit:
         state = _count(channel_id, bucket, limit, now)
         _remember((channel_id, bucket), state)
     if not state.is_admitted:
-        raise state.refusal()
+        raise state.refusal("key" if bucket == MANAGE else "channel")
     return state
 
 
@@ -280,7 +299,7 @@ def _remember(who: tuple[Hashable, str], state: RateState) -> None:
 
 
 def _count(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> RateState:
-    row = db.fetch_row(_ADMIT, _params(channel_id, bucket, now) | {"limit": limit})
+    row = db.fetch_row(_admit_of(bucket), _params(channel_id, bucket, now) | {"limit": limit})
     return _state(row, limit, now) if row else _look_again(channel_id, bucket, limit, now)
 
 
@@ -289,7 +308,9 @@ def _look_again(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> R
     state = peek(channel_id=channel_id, bucket=bucket, limit=limit)
     if state.remaining:
         # This request may have it as much as any other.
-        row = db.fetch_row(_ADMIT, _params(channel_id, bucket, time.time()) | {"limit": limit})
+        row = db.fetch_row(
+            _admit_of(bucket), _params(channel_id, bucket, time.time()) | {"limit": limit}
+        )
         if row is not None:
             return _state(row, limit, now)
     return replace(state, remaining=0, reset_seconds=max(1, state.reset_seconds), is_admitted=False)
@@ -298,8 +319,12 @@ def _look_again(channel_id: uuid.UUID, bucket: str, limit: int, now: float) -> R
 def peek(*, channel_id: uuid.UUID, bucket: str, limit: int) -> RateState:
     """Return the state of a window without counting anything."""
     now = time.time()
-    row = db.fetch_row(_PEEK, _params(channel_id, bucket, now))
+    row = db.fetch_row(_PEEK_KEY if bucket == MANAGE else _PEEK, _params(channel_id, bucket, now))
     return _state(row, limit, now) if row else RateState(limit, limit, 0)
+
+
+def _admit_of(bucket: str) -> str:
+    return _ADMIT_KEY if bucket == MANAGE else _ADMIT
 
 
 def _params(channel_id: uuid.UUID, bucket: str, now: float) -> dict[str, object]:
@@ -372,6 +397,24 @@ class ReadThrottle(ChatThrottle):
 
     bucket = "read"
     factor = READ_FACTOR
+
+
+class ManageThrottle(HeaderThrottle):
+    """An account key's requests per minute, for every kind of request alike."""
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        state = admit(
+            channel_id=account_caller_of(request).key_id,
+            bucket=MANAGE,
+            limit=MANAGE_REQUESTS_PER_MINUTE,
+        )
+        request._request.rate_headers = state.headers()  # type: ignore[attr-defined]
+        return True
+
+    def headers(self, caller: AccountCaller) -> dict[str, str]:
+        """Return the headers for an answer to a request that was not counted."""
+        state = peek(channel_id=caller.key_id, bucket=MANAGE, limit=MANAGE_REQUESTS_PER_MINUTE)
+        return state.headers()
 
 
 class CountedKey(ApiKeyAuthentication):

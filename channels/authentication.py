@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import string
 import zlib
+from typing import NoReturn
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -41,15 +42,20 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:
-            # With a wrong pepper every key is unknown, and that is not the caller's fault.
-            secret_checks.require_fit()
-            floods.count_failed_key(request._request)
-            raise InvalidApiKey
+            refuse_unknown_key(request._request)
         request._request.log_fields = {  # type: ignore[attr-defined]  # read by the access log
             "channel_id": str(caller.channel_id),
             "key": caller.key_masked,
         }
         return None, caller
+
+
+def refuse_unknown_key(request: HttpRequest) -> NoReturn:
+    """Raise InvalidApiKey, or RateLimited for an address that keeps trying keys."""
+    # With a wrong pepper every key is unknown, and that is not the caller's fault.
+    secret_checks.require_fit()
+    floods.count_failed_key(request)
+    raise InvalidApiKey
 
 
 def caller_of(request: Request) -> Caller:
@@ -134,16 +140,24 @@ _TAIL_CHARACTERS = RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
 
 
 def generate_key(*, is_test: bool) -> str:
+    """Return a new key of a channel."""
+    return generate(key_prefix(is_test=is_test))
+
+
+def generate(prefix: str) -> str:
     """Return a new key. Its 36 random base62 characters hold 214 bits."""
-    body = key_prefix(is_test=is_test) + "".join(
-        secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS)
-    )
+    body = prefix + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS))
     return body + checksum(body)
 
 
 def key_prefix(*, is_test: bool) -> str:
     """Return the fixed beginning of a live or test key."""
     return f"{settings.API_KEY_PREFIX}test_" if is_test else str(settings.API_KEY_PREFIX)
+
+
+def account_key_prefix() -> str:
+    """Return the fixed beginning of an account's key."""
+    return f"{settings.API_KEY_PREFIX}admin_"
 
 
 def checksum(body: str) -> str:
@@ -157,11 +171,16 @@ def checksum(body: str) -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Return whether a text has the prefix, length, alphabet and checksum of a key."""
+    """Return whether a text has the shape of a channel's key."""
+    return has_shape(key, (key_prefix(is_test=False), key_prefix(is_test=True)))
+
+
+def has_shape(key: str, prefixes: tuple[str, ...]) -> bool:
+    """Return whether a text has one of these prefixes, and a key's length, alphabet, checksum."""
     body, tail = key[:-CHECKSUM_CHARACTERS], key[-CHECKSUM_CHARACTERS:]
     prefix = key[:-_TAIL_CHARACTERS]
     return (
-        prefix in (settings.API_KEY_PREFIX, f"{settings.API_KEY_PREFIX}test_")
+        prefix in prefixes
         and _ALPHABET_SET.issuperset(key[len(prefix) :])
         and checksum(body) == tail
     )

@@ -222,6 +222,8 @@ def _move(channel: Channel, left: Account, entered: Account, actor: Actor, *, re
     limits.refuse_beyond(entered, limits.SAVED_REPLIES, adding=brought[1])
     for api_key in usable_keys(timezone.now()).filter(channel=channel):
         api_keys.revoke_api_key(api_key=api_key, actor=actor)
+    # It is unique in an account, and means nothing to another.
+    channel.external_id = None
     # Neither account's log names the other account.
     for account, moved in ((left, (left.name, None)), (entered, (None, entered.name))):
         audit.record(

@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import Model, Q
 
 from channels import secret_checks
-from channels.models import ApiKey, Invitation, Provider
+from channels.models import AccountKey, ApiKey, Invitation, Provider
 from common import crypto
 
 
@@ -87,6 +87,7 @@ class SealedColumn:
 
 
 API_KEYS = SealedColumn("API keys", ApiKey, "key_ciphertext", digest="key_digest")
+ACCOUNT_KEYS = SealedColumn("account keys", AccountKey, "key_ciphertext", digest="key_digest")
 PROVIDER_KEYS = SealedColumn("provider keys", Provider, "key_ciphertext")
 INVITATIONS = SealedColumn(
     "invitations",

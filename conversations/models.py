@@ -8,7 +8,7 @@ from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
 
-from channels.models import Channel, User
+from channels.models import Account, Channel, User
 from common.ids import uuid7
 
 
@@ -269,6 +269,35 @@ class IdempotencyRecord(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["expires_at"], name="conversations_idempotency_end"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ManagementRecord(models.Model):
+    """An Idempotency-Key of /api/manage/: the claim of the running request, or its stored answer.
+
+    Like IdempotencyRecord, for an account. The body holds no key in clear text: an answer that
+    shows one is rendered from the key's ciphertext.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    claim_number = models.BigIntegerField(default=1)
+    claimed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    body = models.TextField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "key"], name="conversations_managementrecord_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="conversations_management_end"),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from billing.redemptions import CODES
 from channels import sealing, second_factors, secret_checks
-from channels.sealing import API_KEYS, INVITATIONS, PROVIDER_KEYS, SealedColumn
+from channels.sealing import ACCOUNT_KEYS, API_KEYS, INVITATIONS, PROVIDER_KEYS, SealedColumn
 from channels.secret_checks import PEPPER, RING
 from common.crypto import DecryptionError
 
@@ -190,6 +190,7 @@ def stores() -> list[Store]:
     lives_on = Q(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
     return [
         Column(API_KEYS, living=lives_on),
+        Column(ACCOUNT_KEYS, living=lives_on),
         Column(PROVIDER_KEYS),
         Column(INVITATIONS, living=open_ones),
         Column(CODES),

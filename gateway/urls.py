@@ -18,6 +18,7 @@ replace_pages_of_allauth()
 
 urlpatterns = [
     path("api/", include("conversations.api.urls")),
+    path("api/manage/", include("conversations.api.manage.urls")),
     path("api/", include("billing.api.urls")),
     path("v1/", include("conversations.api.openai_urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from django.utils import timezone
 from rest_framework.request import Request
@@ -15,6 +15,7 @@ from channels import catalogue
 from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, errors
+from common.clock import rfc3339
 from common.money import format_credits
 
 
@@ -47,8 +48,8 @@ class KeyView(ApiView):
                     "masked": caller.key_masked,
                     "name": caller.key_name,
                     "mode": "test" if caller.is_test else "live",
-                    "created_at": _rfc3339(caller.key_created_at),
-                    "expires_at": _rfc3339(caller.key_expires_at),
+                    "created_at": rfc3339(caller.key_created_at),
+                    "expires_at": rfc3339(caller.key_expires_at),
                     "allowed_models": (
                         None if caller.allowed_models is None else sorted(caller.allowed_models)
                     ),
@@ -58,13 +59,13 @@ class KeyView(ApiView):
                     "minute": {
                         "limit": minute.limit,
                         "remaining": minute.remaining,
-                        "resets_at": _rfc3339(now + timedelta(seconds=minute.reset_seconds)),
+                        "resets_at": rfc3339(now + timedelta(seconds=minute.reset_seconds)),
                     },
                     "day": {
                         "limit": caller.daily_quota,
                         "used": used,
                         "remaining": max(0, caller.daily_quota - used),
-                        "resets_at": _rfc3339(caller.calendar.quota_day.span(now).ends_at),
+                        "resets_at": rfc3339(caller.calendar.quota_day.span(now).ends_at),
                     },
                     "spend": [
                         {
@@ -74,7 +75,7 @@ class KeyView(ApiView):
                             "remaining": format_credits(
                                 spending.limit_microcredits - spending.used_microcredits
                             ),
-                            "resets_at": _rfc3339(spending.resets_at),
+                            "resets_at": rfc3339(spending.resets_at),
                         }
                         for cap in spend_caps.list_caps_of(caller)
                         for spending in spend_caps.list_spending(
@@ -106,8 +107,3 @@ class ModelsView(ApiView):
             account_id=caller.account_id, current_model_id=caller.model.model_id
         )
         return Response({"models": models})
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    """Return a time in UTC with Z, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

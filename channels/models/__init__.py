@@ -1,5 +1,6 @@
 """Tables of callers (accounts, channels, keys) and of the catalogue (models, providers, routes)."""
 
+from channels.models.account_key import AccountKey
 from channels.models.audit import AuditEntry
 from channels.models.catalogue import (
     WEB_ADDRESS,
@@ -39,6 +40,7 @@ __all__ = [
     "SHORTEST_ANSWER_TOKENS",
     "WEB_ADDRESS",
     "Account",
+    "AccountKey",
     "ApiKey",
     "AuditEntry",
     "CatalogueVersion",

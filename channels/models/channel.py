@@ -71,6 +71,8 @@ class Channel(AnswerSettings):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     account = models.ForeignKey(Account, models.PROTECT, related_name="channels")
     name = models.CharField(max_length=120)
+    # The id that a program of the account's gave the channel (/api/manage/). None: it has none.
+    external_id = models.CharField(max_length=120, null=True, blank=True, editable=False)
     site_url = models.CharField(
         "site address", max_length=200, blank=True, validators=[WEB_ADDRESS, refuse_userinfo]
     )
@@ -100,12 +102,31 @@ class Channel(AnswerSettings):
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
+    class Meta:
+        constraints: ClassVar = [
+            # With a condition, because SQLite would otherwise rebuild the table for it.
+            models.UniqueConstraint(
+                fields=["account", "external_id"],
+                condition=models.Q(external_id__isnull=False),
+                name="channels_channel_external_id_unique",
+                violation_error_message="Another channel of the account has this external_id.",
+            )
+        ]
+
     def __str__(self) -> str:
         return self.name
 
     def clean(self) -> None:
-        """Raise ValidationError for models that the account's plan does not allow, and the like."""
+        """Raise ValidationError for what the account's plan or the catalogue does not allow.
+
+        Also for an external id that another channel of the account has.
+        """
         flaws: dict[str, str] = {}
+        namesakes = Channel.objects.filter(
+            account_id=self.account_id, external_id=self.external_id
+        ).exclude(id=self.id)
+        if self.external_id and namesakes.exists():
+            flaws["external_id"] = "Another channel of the account has this external_id."
         plan = self.account.plan if self.account_id else None
         allowed = set(plan.models_allowed.values_list("id", flat=True)) if plan else set()
         for name in ("model", "fallback_model"):

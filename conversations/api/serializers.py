@@ -188,7 +188,7 @@ def parse_chat_request(
 ) -> AskedChat:
     """Return the validated message. Raises InvalidRequest naming every field that is wrong."""
     fields: dict[str, str] = {}
-    message = _text(data, "message", fields, limit=None, required=True).strip()
+    message = check_text(data, "message", fields, limit=None, required=True).strip()
     if "message" not in fields and not 1 <= len(message) <= MAX_MESSAGE:
         fields["message"] = (
             f"Must be 1 to {MAX_MESSAGE:,} characters long, not counting white space at the ends; "
@@ -216,7 +216,7 @@ def parse_chat_request(
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:
     """Return the session id as it is; note in `fields` what is wrong with it."""
-    session_id = _text(data, "session_id", fields, limit=MAX_SESSION_ID, required=True)
+    session_id = check_text(data, "session_id", fields, limit=MAX_SESSION_ID, required=True)
     if "session_id" not in fields and not session_id.strip():
         fields["session_id"] = "Must not be empty or only white space."
     return session_id
@@ -228,12 +228,12 @@ def _parse_page(metadata: Any, fields: dict[str, str]) -> tuple[str, str]:
         fields["metadata"] = "Must be an object."
         return "", ""
     return (
-        _text(metadata, "url", fields, limit=MAX_URL, path="metadata.url"),
-        _text(metadata, "title", fields, limit=MAX_TITLE, path="metadata.title"),
+        check_text(metadata, "url", fields, limit=MAX_URL, path="metadata.url"),
+        check_text(metadata, "title", fields, limit=MAX_TITLE, path="metadata.title"),
     )
 
 
-def _text(
+def check_text(
     data: Any,
     name: str,
     fields: dict[str, str],

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from channels.callers import Caller
@@ -19,8 +21,9 @@ from common import db
 from common.clock import HONEST_SKEW
 from conversations.chat import calls
 from conversations.errors import IdempotencyKeyReused, RequestInProgress
-from conversations.models import IdempotencyRecord
+from conversations.models import IdempotencyRecord, ManagementRecord
 
+Records = type[IdempotencyRecord] | type[ManagementRecord]
 REPLAYED_FOR = timedelta(hours=24)
 
 
@@ -40,6 +43,7 @@ class Claim:
     claim_number: int
     claimed_at: datetime
     replay: str | None = None
+    model: Records = IdempotencyRecord
 
 
 def fingerprint(body: bytes, *, path: str = "") -> str:
@@ -47,17 +51,25 @@ def fingerprint(body: bytes, *, path: str = "") -> str:
     return hashlib.sha256(path.encode() + body).hexdigest()
 
 
-_CLAIM = """
-INSERT INTO conversations_idempotencyrecord AS r
-       (channel_id, is_test, key, fingerprint, session_id, claim_number, claimed_at, expires_at)
-VALUES (%(channel)s, %(is_test)s, %(key)s, %(fingerprint)s, %(session_id)s, 1, %(now)s, %(end)s)
-ON CONFLICT (channel_id, is_test, key) DO UPDATE
-   SET fingerprint = excluded.fingerprint, session_id = excluded.session_id, body = NULL,
+def _claiming(table: str, scope: tuple[str, ...], *more: str) -> str:
+    """Return the statement that claims a key within a scope, and keeps `more` of the request."""
+    columns = (*scope, "key", "fingerprint", *more)
+    return f"""
+INSERT INTO {table} AS r ({", ".join(columns)}, claim_number, claimed_at, expires_at)
+VALUES ({", ".join(f"%({name})s" for name in columns)}, 1, %(now)s, %(end)s)
+ON CONFLICT ({", ".join(scope)}, key) DO UPDATE
+   SET {"".join(f"{name} = excluded.{name}, " for name in ("fingerprint", *more))}body = NULL,
        claim_number = r.claim_number + 1, claimed_at = excluded.claimed_at,
        expires_at = excluded.expires_at
  WHERE r.expires_at <= %(now)s OR (r.body IS NULL AND r.claimed_at > %(believed)s)
 RETURNING id, claim_number
-"""
+"""  # noqa: S608  # built from constants only
+
+
+_CLAIM = _claiming("conversations_idempotencyrecord", ("channel_id", "is_test"), "session_id")
+_CLAIM_FOR_ACCOUNT = _claiming("conversations_managementrecord", ("account_id",))
+# Longer than any request to /api/manage/ takes. A slower one loses its claim, and does nothing.
+MANAGEMENT_CLAIM_LASTS = timedelta(minutes=2)
 
 
 def claim(caller: Caller, key: Key, *, session_id: str, is_stream: bool) -> Claim:
@@ -70,31 +82,49 @@ def claim(caller: Caller, key: Key, *, session_id: str, is_stream: bool) -> Clai
     waited = now + timedelta(seconds=settings.SESSION_WAIT_SECONDS)
     # After the latest end of its call's hold, so that two claims never both charge.
     end = calls.hold_until(waited, caller.model, is_stream=is_stream) + timedelta(seconds=5)
-    params = {
+    scope = {"channel_id": caller.channel_id, "is_test": caller.is_test}
+    more = {"channel_id": caller.channel_id.hex, "session_id": session_id}
+    return _claim(_CLAIM, IdempotencyRecord, key, scope, scope | more, now=now, end=end)
+
+
+def claim_for_account(account_id: int, key: Key) -> Claim:
+    """Claim the key of a request to /api/manage/. Raises what `claim` raises."""
+    now = timezone.now()
+    scope = {"account_id": account_id}
+    end = now + MANAGEMENT_CLAIM_LASTS
+    return _claim(_CLAIM_FOR_ACCOUNT, ManagementRecord, key, scope, scope, now=now, end=end)
+
+
+def _claim(
+    statement: str,
+    model: Records,
+    key: Key,
+    scope: dict[str, Any],
+    params: dict[str, Any],
+    *,
+    now: datetime,
+    end: datetime,
+) -> Claim:
+    params = params | {
         # A claim from the future comes from a wrong clock, and may be taken over. A stored answer
         # may not: the request would be charged again.
         "believed": db.time_param(now + HONEST_SKEW),
-        "channel": caller.channel_id.hex,
-        "is_test": caller.is_test,
         "key": key.key,
         "fingerprint": key.fingerprint,
-        "session_id": session_id,
         "now": db.time_param(now),
         "end": db.time_param(end),
     }
-    row = db.fetch_row(_CLAIM, params)
+    row = db.fetch_row(statement, params)
     if row is not None:
-        return Claim(row[0], row[1], now)
-    record = IdempotencyRecord.objects.filter(
-        channel_id=caller.channel_id, is_test=caller.is_test, key=key.key
-    ).first()
+        return Claim(row[0], row[1], now, model=model)
+    record = model._default_manager.filter(**scope, key=key.key).first()
     if record is None:
         raise RequestInProgress  # freed at this very moment; a retry can claim it
     if record.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused
     if record.body is None:
         raise RequestInProgress
-    return Claim(record.id, record.claim_number, record.claimed_at, replay=record.body)
+    return Claim(record.id, record.claim_number, record.claimed_at, replay=record.body, model=model)
 
 
 def complete(claim: Claim, body: bytes) -> None:
@@ -102,9 +132,9 @@ def complete(claim: Claim, body: bytes) -> None:
 
     Raises RequestInProgress if the claim was lost.
     """
-    stored = IdempotencyRecord.objects.filter(
-        id=claim.record_id, claim_number=claim.claim_number
-    ).update(body=body.decode(), expires_at=claim.claimed_at + REPLAYED_FOR)
+    stored = _record_of(claim).update(
+        body=body.decode(), expires_at=claim.claimed_at + REPLAYED_FOR
+    )
     if not stored:
         # Erased, or taken over after it expired, so this request must not be charged.
         raise RequestInProgress
@@ -112,9 +142,13 @@ def complete(claim: Claim, body: bytes) -> None:
 
 def free(claim: Claim) -> None:
     """Delete a claim that has no answer to replay."""
-    IdempotencyRecord.objects.filter(
-        id=claim.record_id, claim_number=claim.claim_number, body=None
-    ).delete()
+    _record_of(claim).filter(body=None).delete()
+
+
+def _record_of(claim: Claim) -> QuerySet[Any]:
+    """Return the claim's record, or nothing if the claim was lost."""
+    records: QuerySet[Any] = claim.model._default_manager.all()
+    return records.filter(id=claim.record_id, claim_number=claim.claim_number)
 
 
 def delete_expired(*, now: datetime) -> int:
@@ -122,7 +156,11 @@ def delete_expired(*, now: datetime) -> int:
 
     An answer from the future comes from a clock that ran ahead. It is replayed for a day from now.
     """
-    IdempotencyRecord.objects.filter(claimed_at__gt=now + HONEST_SKEW).exclude(body=None).update(
-        claimed_at=now, expires_at=now + REPLAYED_FOR
-    )
-    return IdempotencyRecord.objects.filter(expires_at__lte=now).delete()[0]
+    deleted = 0
+    for model in (IdempotencyRecord, ManagementRecord):
+        records: QuerySet[Any] = model._default_manager.all()
+        records.filter(claimed_at__gt=now + HONEST_SKEW).exclude(body=None).update(
+            claimed_at=now, expires_at=now + REPLAYED_FOR
+        )
+        deleted += records.filter(expires_at__lte=now).delete()[0]
+    return deleted

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -18,9 +19,10 @@ from conversations.models import FailedRequest, Message, ReplayedRequest
 from conversations.usage import outcomes
 from conversations.usage import rows as usage_rows
 from conversations.usage.references import read_reply_id
-from conversations.usage.rows import Chosen
+from conversations.usage.rows import Chosen, Coverage
 
 GROUPS = ("day", "model")
+ACCOUNT_GROUPS = (*GROUPS, "channel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,37 @@ _COLUMNS = (
 
 
 def get_usage(*, caller: Caller, period: Period, group_by: str) -> dict[str, Any]:
-    """Return the channel's replies, tokens, and credits in a period, and those by day or model."""
+    """Return the channel's replies, tokens, and credits in a period, and those by day or model.
+
+    A test key sees only test replies.
+    """
+    coverage = usage_rows.cover_channels([caller.channel_id])
+    return _sum_usage(coverage, period, group_by, is_test=caller.is_test)
+
+
+def get_account_usage(
+    *, account_id: int, channel_id: uuid.UUID | None, period: Period, group_by: str
+) -> dict[str, Any]:
+    """Return the same for the live replies of an account or of one of its channels."""
+    coverage = usage_rows.cover_account(account_id, channel_id)
+    return _sum_usage(coverage, period, group_by, is_test=False)
+
+
+def _sum_usage(
+    coverage: Coverage, period: Period, group_by: str, *, is_test: bool
+) -> dict[str, Any]:
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for starts_at, model_id, counts in _list_sums(caller, period):
-        group = starts_at.date().isoformat() if group_by == "day" else model_id
-        groups[group].update(counts)
+    chosen = Chosen(period.starts_at, period.ends_at, is_test=is_test)
+    rows, params = usage_rows.usage_rows(coverage, chosen, _COLUMNS)
+    for channel_id, starts_at, _, model_id, error_code, *counts in db.fetch_rows(rows, params):
+        if error_code:
+            continue
+        group = {
+            "day": db.time_value(starts_at).date().isoformat(),
+            "model": model_id,
+            "channel": str(uuid.UUID(str(channel_id))),
+        }[group_by]
+        groups[group].update(dict(zip(_COLUMNS, counts, strict=True)))
     return {
         "from": period.first.isoformat(),
         "to": period.last.isoformat(),
@@ -142,16 +170,6 @@ def get_usage(*, caller: Caller, period: Period, group_by: str) -> dict[str, Any
         "total": _describe_sums(sum(groups.values(), Counter())),
         "groups": [{group_by: group} | _describe_sums(groups[group]) for group in sorted(groups)],
     }
-
-
-def _list_sums(caller: Caller, period: Period) -> Iterator[tuple[datetime, str, dict[str, int]]]:
-    """Yield sums of replies by day or hour and by model. A test key sees only test replies."""
-    coverage = usage_rows.cover_channels([caller.channel_id])
-    chosen = Chosen(period.starts_at, period.ends_at, is_test=caller.is_test)
-    rows, params = usage_rows.usage_rows(coverage, chosen, _COLUMNS)
-    for _, starts_at, _, model_id, error_code, *counts in db.fetch_rows(rows, params):
-        if not error_code:
-            yield db.time_value(starts_at), model_id, dict(zip(_COLUMNS, counts, strict=True))
 
 
 def _describe_sums(sums: Mapping[str, int]) -> dict[str, Any]:

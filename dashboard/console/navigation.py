@@ -23,6 +23,7 @@ _TEAM_PAGES = (
     ("Team", "group", "team"),
     ("Audit log", "history", "audit_log"),
 )
+_OWNERS_PAGES = (("Account keys", "vpn_key", "account_keys"),)
 CHANNEL_TABS = (
     ("Settings", "tune", "channel"),
     ("Prompt", "edit_note", "prompt"),
@@ -44,9 +45,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     member: Member | None = getattr(request, "member", None)
     if member is None:
         return []
+    of_account = (*_TEAM_PAGES, *_OWNERS_PAGES) if member.is_owner else _TEAM_PAGES
     groups = [
         {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
-        {"title": "Account", "items": [_item(request, member, *page) for page in _TEAM_PAGES]},
+        {"title": "Account", "items": [_item(request, member, *page) for page in of_account]},
         {
             "title": "Help",
             "items": [{"title": "API reference", "icon": "menu_book", "link": reverse("docs")}],

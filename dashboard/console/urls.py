@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.urls import URLPattern, URLResolver, path
 
 from dashboard.console import (
+    account_keys,
     accounts,
     audit_log,
     channels,
@@ -68,6 +69,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
             *ledger.urlpatterns,
             *statements.urlpatterns,
             *team.urlpatterns,
+            *account_keys.urlpatterns,
             *audit_log.urlpatterns,
             *accounts.urlpatterns,
             *staff_view.urlpatterns,

@@ -52,6 +52,7 @@ FORMS = frozenset(
         # A leaked key may work longer, or from anywhere.
         "console:edit_key",
         "console:rotate_key",
+        "console:new_account_key",
         "console:team_invite",
         "console:team_invite_again",
         "console:team_role",

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from billing.errors import CreditsExhausted, DailyQuotaReached, SpendCapReached
-from billing.throttling import READ_FACTOR
+from billing.throttling import MANAGE_REQUESTS_PER_MINUTE, READ_FACTOR
 from channels.providers.simulated import PIECES_BEFORE_BREAK, SLOW_SECONDS
 from common import errors as common
 from common.api.openai_shape import openai_status_of
 from common.errors import ApiError
 from conversations import errors as conversations
 from conversations.api import serializers
+from conversations.api.manage.urls import ROUTES
 from conversations.api.openai import CompletionsView
 from conversations.chat import streaming
 from conversations.chat.simulation import SIMULATED_RETRY_AFTER_SECONDS
@@ -204,6 +205,18 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/models", "List the models, as OpenAI does", "openai"),
     Endpoint("GET", "/v1/models/{model_id}", "Get one of these models", "openai"),
 )
+# The summaries are those of the OpenAPI document.
+MANAGE_ENDPOINTS = tuple(
+    Endpoint(
+        method.upper(),
+        f"/api/manage/{route}",
+        getattr(view, method).described["summary"],
+        "manage",
+    )
+    for route, view in ROUTES.items()
+    for method in ("get", "post", "put", "patch", "delete")
+    if hasattr(view, method)
+)
 
 
 def limits() -> dict[str, object]:
@@ -223,5 +236,6 @@ def limits() -> dict[str, object]:
         "stream_seconds": settings.PROVIDER_STREAM_DEADLINE,
         "keep_alive_seconds": f"{streaming.KEEP_ALIVE_SECONDS:g}",
         "read_factor": READ_FACTOR,
+        "manage_requests": MANAGE_REQUESTS_PER_MINUTE,
         "key_prefix": settings.API_KEY_PREFIX,
     }

@@ -26,6 +26,7 @@ PARTS = (
     ("limits", "Limits and credits"),
     ("errors", "Errors"),
     ("testing", "Test keys"),
+    ("manage", "Management API"),
     ("endpoints", "All endpoints"),
 )
 
@@ -50,5 +51,6 @@ def api_reference(request: HttpRequest) -> HttpResponse:
             "errors": facts.ERRORS,
             "simulations": facts.SIMULATIONS,
             "endpoints": facts.ENDPOINTS,
+            "manage_endpoints": facts.MANAGE_ENDPOINTS,
         },
     )

@@ -43,7 +43,7 @@ HARMLESS = {
     "asks for credits, which only the staff can give": "console:ask_for_credits "
     "console:withdraw_request",
     "takes rights back, which must not wait": "console:team_withdraw console:team_remove "
-    "console:team_leave console:revoke_key console:leave_staff_view",
+    "console:team_leave console:revoke_key console:revoke_account_key console:leave_staff_view",
     "asks for the channel's name": "console:delete_channel console:retire_channel",
     "which account one works in, or one's first": "console:switch_account console:create_account "
     "console:no_account",
@@ -62,7 +62,7 @@ HARMLESS = {
     "console:audit_log console:team console:team_rename console:team_time_zone "
     "console:dismiss_checklist "
     "console:requests console:requests_csv console:request console:failed_request "
-    "console:replayed_request",
+    "console:replayed_request console:account_keys",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "

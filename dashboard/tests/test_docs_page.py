@@ -42,7 +42,9 @@ def test_names_every_operation_of_the_schema(html: str) -> None:
         for method in methods
         if method in ("get", "post", "delete", "put", "patch")
     }
-    assert operations == {(one.method, one.path) for one in facts.ENDPOINTS}
+    assert operations == {
+        (one.method, one.path) for one in (*facts.ENDPOINTS, *facts.MANAGE_ENDPOINTS)
+    }
     for _, path in operations:
         assert f">{path}<" in html
 
@@ -121,7 +123,7 @@ def test_every_part_can_be_reached(html: str) -> None:
         assert f'href="#{anchor}"' in html
     for target in re.findall(r'href="#([^"]+)"', html):
         assert target in ids
-    for endpoint in facts.ENDPOINTS:
+    for endpoint in (*facts.ENDPOINTS, *facts.MANAGE_ENDPOINTS):
         assert endpoint.anchor in ids
     for target in re.findall(r'data-copy-from="#([^"]+)"', html):
         assert target in ids

@@ -22,8 +22,8 @@ from django.utils import timezone
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing.models import CreditRequest
-from channels import audit, channel_changes, key_uses
-from channels.models import Account, ApiKey, FixedAnswer, Invitation, Membership, User
+from channels import account_keys, audit, channel_changes, key_uses
+from channels.models import Account, AccountKey, ApiKey, FixedAnswer, Invitation, Membership, User
 from channels.tests.factories import Site, make_site
 from conversations.models import ChatSession, FailedRequest, Feedback, Message, ReplayedRequest
 from gateway.tests.test_policies import CONSOLE
@@ -95,6 +95,7 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
         asked_by=people["owner"],
         created_at=timezone.now(),
     )
+    account_keys.issue_account_key(account=account, name=f"{mark} script", actor=audit.Actor(mark))
     channel_changes.update_channel(
         channel_id=str(channel.id), system_prompt=f"{mark} two", prompt_note=mark
     )
@@ -109,6 +110,7 @@ IDS: dict[str, tuple[Callable[[Tenant], Any], Any]] = {
     "account_id": (lambda one: one.account.pk, _UNKNOWN_INT),
     "channel_id": (lambda one: one.site.channel.id, _UNKNOWN_UUID),
     "key_id": (lambda one: _first(ApiKey, channel=one.site.channel).id, _UNKNOWN_UUID),
+    "account_key_id": (lambda one: _first(AccountKey, account=one.account).id, _UNKNOWN_UUID),
     "message_id": (
         lambda one: _first(Message, channel=one.site.channel, role="assistant").id,
         _UNKNOWN_UUID,

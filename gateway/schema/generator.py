@@ -9,6 +9,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.utils import extend_schema
 
+from channels.account_callers import AccountKeyAuthentication
 from channels.authentication import ApiKeyAuthentication
 
 
@@ -38,6 +39,24 @@ def name_paths_without_slash(result: dict[str, Any], **kwargs: Any) -> dict[str,
     """Strip trailing slashes. Every path also answers with one, but the document lists it once."""
     result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
     return result
+
+
+class AccountKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes the same headers with an account key, which opens only /api/manage/."""
+
+    target_class = AccountKeyAuthentication
+    name = ["accountKey", "accountBearerKey"]
+
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
+        """Return that either header will do."""
+        return [{"accountKey": []}, {"accountBearerKey": []}]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        what = {"description": "An account key. A channel's key opens nothing here."}
+        return [
+            {"type": "apiKey", "in": "header", "name": "X-API-Key", **what},
+            {"type": "http", "scheme": "bearer", **what},
+        ]
 
 
 class ApiKeySchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ from django.utils import timezone
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import grants, redemptions, spend_caps
 from billing.models import CreditRequest
-from channels import breaker, team
+from channels import account_keys, breaker, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
 from channels.models import (
@@ -46,6 +46,7 @@ from gateway import verification
 from gateway.tests.test_policies import CONSOLE
 from tests.support.clients import ApiClient, log_in, staff_guest
 from tests.support.fake_provider import FakeProvider
+from tests.support.manage import ManageClient
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +61,11 @@ KEPT = {
     "channels.ApiKey.key_digest", "channels.ApiKey.key_last_four",
     "channels.ApiKey.encryption_key_id", "channels.Provider.encryption_key_id",
     "channels.Invitation.encryption_key_id", "billing.RedemptionCode.encryption_key_id",
-    "channels.ApiKey.pepper_id", "channels.Invitation.pepper_id",
+    "channels.ApiKey.pepper_id", "channels.AccountKey.key_digest",
+    "channels.AccountKey.key_last_four", "channels.AccountKey.encryption_key_id",
+    "channels.AccountKey.pepper_id", "billing.AccountKeyWindow.history",
+    "conversations.ManagementRecord.fingerprint", "conversations.ManagementRecord.body",
+    "channels.Invitation.pepper_id",
     "billing.RedemptionCode.pepper_id",
     "billing.RedemptionCode.code_digest", "billing.RedemptionCode.code_last_four",
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
@@ -203,6 +208,9 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
         actor=actor,
         now=timezone.now(),
     )
+    issued = account_keys.issue_account_key(account=one.account, name=ATTACK[:99], actor=actor)
+    managed = ManageClient(issued.clear).post("channels", {"name": "x"}, once="k")
+    assert managed.status_code == 201
     grants.grant_credits(
         account=one.account, amount_microcredits=1, reason=ATTACK, actor=actor, reference=ATTACK
     )

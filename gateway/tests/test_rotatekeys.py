@@ -22,7 +22,7 @@ from pytest_django import Settings
 from billing import redemptions
 from billing.models import RedemptionCode
 from billing.tests.test_admission import wait_for_a_waiting_backend
-from channels import api_keys, catalogue, secret_checks, team
+from channels import account_keys, api_keys, catalogue, secret_checks, team
 from channels.audit import COMMAND_LINE, Actor
 from channels.models import ApiKey, Invitation, Membership, Provider, SecretCheck, User
 from channels.sealing import API_KEYS, PROVIDER_KEYS
@@ -59,6 +59,9 @@ class Installation:
         (self.code,) = redemptions.make_codes(
             reference="a test", count=1, amount_microcredits=1_000_000, actor=COMMAND_LINE
         )
+        self.account_key = account_keys.issue_account_key(
+            account=self.site.channel.account, name="script", actor=COMMAND_LINE
+        )
         self.user = User.objects.create_user("new@example.com", "a-long-password-1")
         TOTP.activate(self.user, FACTOR_SECRET)
 
@@ -66,6 +69,8 @@ class Installation:
         """Assert that everything that needs a secret still works."""
         for key in (self.site.api_key, self.site.test_key):
             assert ApiClient(key).get("/api/key").status_code == 200
+        listed = ApiClient(self.account_key.clear).get("/api/manage/channels")
+        assert listed.status_code == 200
         shown = {api_keys.reveal_api_key(row) for row in ApiKey.objects.all()}
         assert shown == {self.site.api_key, self.site.test_key}
         self.provider.refresh_from_db()
@@ -133,8 +138,8 @@ def test_everything_works_before_while_and_after(
     installation.works()
     result = rotate()
     assert (result["unreadable"], result["still_needed"]) == ([], [])
-    assert list(result["ENCRYPTION_KEYS"].values()) == [6]
-    assert list(result["KEY_DIGEST_PEPPER"].values()) == [4]
+    assert list(result["ENCRYPTION_KEYS"].values()) == [7]
+    assert list(result["KEY_DIGEST_PEPPER"].values()) == [5]
     installation.works()
     for change in drop:
         change(settings)
@@ -175,9 +180,9 @@ def test_a_rotation_that_was_killed_goes_on(
     next(rotation.rewrite_all())
     left = rotation.count_left()
     assert left["ENCRYPTION_KEYS", "k2"] == 1
-    assert left["ENCRYPTION_KEYS", "t1"] == 5
+    assert left["ENCRYPTION_KEYS", "t1"] == 6
     installation.works()
-    assert rotate()["rewritten"] == 5
+    assert rotate()["rewritten"] == 6
     installation.works()
     assert recorded() == ids()
 
@@ -191,7 +196,7 @@ def test_what_cannot_be_read_keeps_its_key_and_nothing_else(settings: Settings) 
     assert result["still_needed"] == ["ENCRYPTION_KEYS t1"]
     assert len(result["unreadable"]) == 1
     assert str(row.id) in result["unreadable"][0]
-    assert result["ENCRYPTION_KEYS"] == {"k2": 5, "t1": 1}
+    assert result["ENCRYPTION_KEYS"] == {"k2": 6, "t1": 1}
     assert ApiClient(installation.site.api_key).get("/api/key").status_code == 200
     assert rotate("--drop-unreadable")["still_needed"] == []
     drop_ring(settings)
@@ -374,8 +379,8 @@ def test_people_are_told_what_may_go(settings: Settings) -> None:
     out = StringIO()
     call_command("rotatekeys", stdout=out)
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("Rewrote 6 rows.")
-    assert "  ENCRYPTION_KEYS k2: 6" in lines
+    assert lines[0].startswith("Rewrote 7 rows.")
+    assert "  ENCRYPTION_KEYS k2: 7" in lines
     assert lines[-1] == "Older keys and peppers can be taken out of the settings."
 
 

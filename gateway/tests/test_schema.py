@@ -13,6 +13,8 @@ import yaml
 from django.test import Client
 from drf_spectacular.validation import validate_schema
 
+from conversations.api.manage.urls import ROUTES
+
 PATHS = {
     "/api/chat": {"post"},
     "/api/history": {"get", "delete"},
@@ -75,6 +77,24 @@ def test_every_operation_needs_a_key_and_shows_its_errors(document: dict[str, An
             assert {"bearerKey": []} in operation["security"]
             assert {} not in operation["security"]
             assert {"401", "403", "429", "503"} <= set(operation["responses"])
+
+
+def test_every_operation_of_the_management_api_needs_an_account_key(
+    document: dict[str, Any],
+) -> None:
+    managed = {path: ops for path, ops in document["paths"].items() if "/manage/" in path}
+    assert {path.removeprefix("/api/manage/") for path in managed} == set(ROUTES)
+    assert "accountKey" in document["components"]["securitySchemes"]
+    for path, operations in managed.items():
+        for method, operation in operations.items():
+            assert operation["security"] == [{"accountKey": []}, {"accountBearerKey": []}]
+            assert {"401", "403", "429", "503"} <= set(operation["responses"])
+            assert ("404" in operation["responses"]) == ("{" in path)
+            assert ("requestBody" in operation) == (
+                method in ("post", "put", "patch") and not path.endswith(("/retire", "/revoke"))
+            )
+            names = {one["name"] for one in operation["parameters"]}
+            assert ("Idempotency-Key" in names) == (method == "post")
 
 
 def test_the_chat_request_has_the_limits_of_the_contract(document: dict[str, Any]) -> None:

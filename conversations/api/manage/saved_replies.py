@@ -1,0 +1,129 @@
+"""/api/manage/channels/{id}/saved-replies: answers that visitors get without the AI, free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from channels import fixed_answers
+from channels.models import Channel, FixedAnswer
+from common.api.base import read_object
+from common.api.openapi import describe
+from common.errors import NotFound
+from conversations.api.manage import schemas
+from conversations.api.manage.base import ManageView, find_channel
+from conversations.api.manage.fields import Fields
+from conversations.api.manage.once import Made, do_once
+from conversations.api.manage.paging import list_page
+from conversations.api.manage.schemas import errors
+
+MAX_QUESTION = 500
+MAX_ANSWER = 8_000
+
+
+class SavedRepliesView(ManageView):
+    """The saved replies of a channel."""
+
+    @describe(
+        operation_id="manage_list_saved_replies",
+        summary="List a channel's saved replies, oldest first",
+        parameters=[schemas.CHANNEL_ID, schemas.LIMIT, schemas.CURSOR],
+        responses={200: schemas.SavedReplyPageSchema} | errors(400, 404),
+    )
+    def get(self, request: Request, channel_id: str) -> Response:
+        _, channel = find_channel(request, channel_id)
+        return list_page(request, _replies_of(channel), _describe)
+
+    @describe(
+        operation_id="manage_create_saved_reply",
+        summary="Add a saved reply",
+        parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
+        request=schemas.NewSavedReplySchema,
+        responses={200: schemas.SavedReplySchema, 201: schemas.SavedReplySchema}
+        | errors(400, 404, 409, 411, 413, 415, 422),
+    )
+    def post(self, request: Request, channel_id: str) -> Response:
+        caller, channel = find_channel(request, channel_id)
+        raw, data = read_object(request)
+        fields = Fields(data)
+        question = fields.text("question", limit=MAX_QUESTION, is_required=True)
+        answer = fields.text("answer", limit=MAX_ANSWER, is_required=True)
+        fields.refuse_wrong()
+
+        def add() -> Made:
+            added, is_new = fixed_answers.add_fixed_answer(
+                channel=channel, question=question, answer=answer, actor=caller.actor
+            )
+            return Made(_describe(added), status=201 if is_new else 200)
+
+        return do_once(request, raw, add)
+
+
+class SavedReplyView(ManageView):
+    """One saved reply."""
+
+    @describe(
+        operation_id="manage_get_saved_reply",
+        summary="Get a saved reply",
+        parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
+        responses={200: schemas.SavedReplySchema} | errors(404),
+    )
+    def get(self, request: Request, channel_id: str, reply_id: str) -> Response:
+        _, channel = find_channel(request, channel_id)
+        return Response(_describe(_find_reply(channel, reply_id)))
+
+    @describe(
+        operation_id="manage_update_saved_reply",
+        summary="Change a saved reply",
+        parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
+        request=schemas.SavedReplyChangesSchema,
+        responses={200: schemas.SavedReplySchema} | errors(400, 404, 411, 413, 415),
+    )
+    def patch(self, request: Request, channel_id: str, reply_id: str) -> Response:
+        caller, channel = find_channel(request, channel_id)
+        reply = _find_reply(channel, reply_id)
+        _, data = read_object(request)
+        fields = Fields(data)
+        question = fields.text("question", limit=MAX_QUESTION)
+        answer = fields.text("answer", limit=MAX_ANSWER)
+        fields.refuse_wrong()
+        fixed_answers.update_fixed_answer(
+            fixed_answer=reply,
+            question=question if fields.has("question") else reply.question,
+            answer=answer if fields.has("answer") else reply.answer,
+            actor=caller.actor,
+            # What was left out must still be what was read.
+            expected_digest=fixed_answers.digest_of(reply),
+        )
+        return Response(_describe(reply))
+
+    @describe(
+        operation_id="manage_delete_saved_reply",
+        summary="Delete a saved reply",
+        parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
+        responses={204: None} | errors(404),
+    )
+    def delete(self, request: Request, channel_id: str, reply_id: str) -> Response:
+        caller, channel = find_channel(request, channel_id)
+        reply = _find_reply(channel, reply_id)
+        fixed_answers.delete_fixed_answer(fixed_answer=reply, actor=caller.actor)
+        return Response(status=204)
+
+
+def _replies_of(channel: Channel) -> QuerySet[FixedAnswer]:
+    return FixedAnswer.objects.filter(channel=channel)
+
+
+def _find_reply(channel: Channel, reply_id: str) -> FixedAnswer:
+    reply = _replies_of(channel).filter(id=int(reply_id)).first()
+    if reply is None:
+        raise NotFound("This channel has no saved reply with that id.")
+    reply.channel = channel
+    return reply
+
+
+def _describe(reply: FixedAnswer) -> dict[str, Any]:
+    return {"id": reply.id, "question": reply.question, "answer": reply.answer}

@@ -11,6 +11,7 @@ from common.money import show_credits
 from common.pages.admin import BigTableAdmin
 from conversations.models import (
     ChatSession,
+    DraftReply,
     FailedRequest,
     Feedback,
     IdempotencyRecord,
@@ -25,7 +26,9 @@ class RecordAdmin(BigTableAdmin):
     """An admin page with a badge for the key: live or test."""
 
     @display(description="key", label=_KEYS)
-    def mode(self, record: ChatSession | Message | FailedRequest | IdempotencyRecord) -> str:
+    def mode(
+        self, record: ChatSession | Message | DraftReply | FailedRequest | IdempotencyRecord
+    ) -> str:
         return "Test" if record.is_test else "Live"
 
 
@@ -110,6 +113,14 @@ class WaitingTurnAdmin(RecordAdmin):
     list_display = ("id", "session", "expires_at")
     list_select_related = ("session",)
     search_fields = ("session__session_id",)
+
+
+@admin.register(DraftReply)
+class DraftReplyAdmin(RecordAdmin):
+    list_display = ("id", "channel", "mode", "request_model", "charged_microcredits", "created_at")
+    list_filter = ("is_test",)
+    list_select_related = ("channel",)
+    search_fields = ("request_id", "channel__name")
 
 
 @admin.register(IdempotencyRecord)

@@ -25,7 +25,7 @@ from common.errors import ApiError, Overloaded
 from conversations.chat import calls, failures, idempotency, turns
 from conversations.chat.calls import Answer, Begun, HeldCall, Replay, Tell
 from conversations.chat.idempotency import Claim
-from conversations.chat.storing import STORE_REPLY, STORE_TURN
+from conversations.chat.storing import STORE_DRAFT, STORE_REPLY, STORE_TURN
 from conversations.errors import (
     AnsweredTooLate,
     ContentFiltered,
@@ -57,7 +57,7 @@ class Asked:
     """A validated request. message.py and complete.py admit it; its endpoint renders the answer.
 
     Without `model_id`, the channel's model answers. `session_id` and `page_url` are kept with a
-    failure.
+    failure, except that of a draft (drafts.py), which concerns no visitor.
     """
 
     model_id: str = ""
@@ -66,6 +66,7 @@ class Asked:
     is_stream: bool = False
     idempotency_key: idempotency.Key | None = None
     simulate: str = ""
+    is_draft: bool = False
 
     def admit(self, caller: Caller, request_id: str) -> HeldCall:
         """Return the call, with a place in the day's quota and credits for its highest price.
@@ -140,7 +141,7 @@ def answer(
             db.release_connection()
             with slots.slot_given_back():
                 answer = calls.make(call, tell)
-            if call.turn is not None:
+            if call.turn is not None or asked.is_draft:
                 require_text(answer)
             store(asked, answer, claim)
             return answer
@@ -148,7 +149,8 @@ def answer(
         give_back(call, claim, error)
         if call is not None and isinstance(error, RequestRefused):
             error = asked.explain(call, error)
-        if isinstance(error, Exception) and not isinstance(error, failures.NOT_RECORDED):
+        is_kept = not (asked.is_draft or isinstance(error, failures.NOT_RECORDED))
+        if is_kept and isinstance(error, Exception):
             failures.record_failure(
                 error,
                 caller=caller,
@@ -201,6 +203,8 @@ def store(asked: Asked, answer: Answer, claim: Claim | None) -> None:
     call, now = answer.call, timezone.now()
     model = call.caller.model
     statements = STORE_TURN if call.turn is not None else STORE_REPLY
+    if asked.is_draft:
+        statements = STORE_DRAFT
     storing = Storing(statements, {**call.messages, **_told_of(answer)})
     try:
         # Charging and storing is one statement. Keeping the body as well needs a transaction.
@@ -212,7 +216,7 @@ def store(asked: Asked, answer: Answer, claim: Claim | None) -> None:
                     hold=call.hold,
                     charge_microcredits=model.price(answer.usage),
                     now=now,
-                    reason=f"Reply by {model.model_id}",
+                    reason=f"{'Draft reply' if asked.is_draft else 'Reply'} by {model.model_id}",
                     request_id=call.hold.request_id,
                     storing=storing,
                 )

@@ -16,7 +16,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from billing import holds, spend_caps
+from billing import admission, holds, spend_caps
 from billing import settlement as billing
 from billing.holds import PlacedHold
 from billing.settlement import Settlement
@@ -125,6 +125,32 @@ def _first_token_seconds(model: ModelTerms) -> float:
     """Return how long the first token of a stream, or a whole plain answer, may take."""
     usual: float = settings.PROVIDER_DEADLINE
     return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
+
+
+def hold(
+    caller: Caller,
+    prompt: Prompt,
+    clients: Sequence[ProviderClient],
+    *,
+    is_stream: bool,
+    request_id: str,
+    now: datetime,
+) -> HeldCall:
+    """Count a call without a session in the day's quota, and hold the most it can cost.
+
+    Raises DailyQuotaReached, SpendCapReached, and CreditsExhausted.
+    """
+    is_free = any(client.is_free for client in clients)
+    if not is_free:
+        prompt = within_means(caller, prompt, now=now)
+    placed = admission.place_hold(
+        caller=caller,
+        amount_microcredits=0 if is_free else highest_price(prompt),
+        now=now,
+        expires_at=hold_until(now, caller.model, is_stream=is_stream),
+        request_id=request_id,
+    )
+    return HeldCall(caller, placed, prompt, clients, now)
 
 
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:

@@ -15,10 +15,13 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
+from django.db.models import Count, Sum
+
 from billing import charges as billing
 from common import db
 from common.db.plans import planned_for_values
 from common.money import show_credits
+from conversations.models import DraftReply
 from conversations.usage import rows as usage_rows
 from conversations.usage import sums as usage_sums
 from conversations.usage.rows import Chosen, Coverage
@@ -132,18 +135,27 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class LedgerComparison:
-    """The charges of a period according to its replies, and according to the ledger."""
+    """The charges of a period according to its replies, and according to the ledger.
+
+    Replies to drafts are in the ledger, but in none of the figures.
+    """
 
     replies_microcredits: int
     ledger_microcredits: int
+    draft_count: int = 0
+    drafts_microcredits: int = 0
 
     @property
     def is_equal(self) -> bool:
-        return self.replies_microcredits == self.ledger_microcredits
+        return not self.difference_microcredits
 
     @property
     def difference_microcredits(self) -> int:
-        return self.ledger_microcredits - self.replies_microcredits
+        return self.ledger_microcredits - self.replies_microcredits - self.drafts_microcredits
+
+    @property
+    def drafts_credits(self) -> str:
+        return show_credits(self.drafts_microcredits)
 
     @property
     def ledger_credits(self) -> str:
@@ -282,7 +294,15 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
     charged = billing.sum_charges(
         account_id=scope.account_id, starts_at=scope.starts_at, ends_at=scope.ends_at
     )
-    return LedgerComparison(total.charged_microcredits, charged)
+    drafts = DraftReply.objects.filter(
+        channel__account_id=scope.account_id,
+        is_test=False,
+        created_at__gte=scope.starts_at,
+        created_at__lt=scope.ends_at,
+    ).aggregate(count=Count("id"), charged=Sum("charged_microcredits", default=0))
+    return LedgerComparison(
+        total.charged_microcredits, charged, drafts["count"], int(drafts["charged"])
+    )
 
 
 # --- Messages -----------------------------------------------------------------------------------

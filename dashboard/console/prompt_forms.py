@@ -1,4 +1,4 @@
-"""The form of a channel's prompt and answer settings, and the settings in words."""
+"""The forms of a channel's prompt, answer settings and draft, and the settings in words."""
 
 from __future__ import annotations
 
@@ -19,34 +19,17 @@ from channels.models import (
 )
 from channels.models.channel import check_stop_words
 from common.pages.forms import PlainForm
-from dashboard.console.channel_forms import ModelOption, PlainText
+from dashboard.console.channel_forms import PlainText, PricedModelField
 
 # The fields of a channel that the form changes.
 FIELDS = ("system_prompt", *ANSWER_SETTINGS)
+# Those that a draft in the playground changes.
+DRAFT_FIELDS = ("system_prompt", "model")
 
 
-class FallbackField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
-    """A choice among the other models of the account, by the gateway's id for them, or none."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            LanguageModel.objects.none(),
-            label="Fallback model",
-            required=False,
-            empty_label="None",
-            to_field_name="model_id",
-            error_messages={"invalid_choice": "Choose one of the models shown here, or none."},
-        )
-
-    def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name}, {ModelOption(obj, is_chosen=False, is_offered=True).price}"
-
-
-class PromptForm(PlainForm):
-    """The prompt's text and how the model answers. `digest` is that of the values at first."""
-
-    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
-    system_prompt = PlainText(
+def prompt_field() -> PlainText:
+    """Return a field for a system prompt."""
+    return PlainText(
         label="System prompt",
         required=False,
         # White space at either end is the owner's choice.
@@ -56,6 +39,13 @@ class PromptForm(PlainForm):
         "how it answers.",
         widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
     )
+
+
+class PromptForm(PlainForm):
+    """The prompt's text and how the model answers. `digest` is that of the values at first."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    system_prompt = prompt_field()
     temperature = forms.DecimalField(
         required=False,
         min_value=0,
@@ -78,7 +68,12 @@ class PromptForm(PlainForm):
         "An answer ends before the first of them.",
         widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
     )
-    fallback_model = FallbackField()
+    fallback_model = PricedModelField(
+        label="Fallback model",
+        required=False,
+        empty_label="None",
+        error_messages={"invalid_choice": "Choose one of the models shown here, or none."},
+    )
     prompt_note = forms.CharField(
         label="Note for this version",
         required=False,
@@ -130,6 +125,35 @@ class PromptForm(PlainForm):
     def changes(self) -> dict[str, Any]:
         """Return the channel's fields with their new values."""
         return {name: self.cleaned_data[name] for name in FIELDS}
+
+
+class DraftForm(PlainForm):
+    """A prompt and a model that are not published. `digest` is that of the published ones."""
+
+    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    system_prompt = prompt_field()
+    model = PricedModelField(
+        empty_label=None,
+        error_messages={
+            "required": "Choose a model.",
+            "invalid_choice": "Choose one of the models shown here.",
+        },
+    )
+
+    def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offered = catalogue.models_offered(channel.account_id).values_list("pk", flat=True)
+        # Also the published one, even if nobody may choose it any more.
+        shown = LanguageModel.objects.filter(pk__in=[*offered, channel.model_id])
+        self.fields["model"].queryset = shown  # type: ignore[attr-defined]  # of a choice
+        self.fields["system_prompt"].widget.attrs["rows"] = 12
+
+    @classmethod
+    def filled(cls, channel: Channel) -> DraftForm:
+        """Return the form with what is published."""
+        values = {"system_prompt": channel.system_prompt, "model": channel.model.model_id}
+        digest = channel_changes.digest_fields(channel, DRAFT_FIELDS)
+        return cls(channel, initial=values | {"digest": digest})
 
 
 def words_of_settings(settings: Channel | PromptVersion) -> str:

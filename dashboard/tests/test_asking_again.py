@@ -54,7 +54,8 @@ HARMLESS = {
     "console:spend_caps console:save_spend_cap "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
-    "console:playground_send console:usage console:usage_days console:usage_pages "
+    "console:playground_send console:draft_send console:draft_questions console:publish_draft "
+    "console:usage console:usage_days console:usage_pages "
     "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
@@ -94,6 +95,7 @@ HARMLESS_MODELS = {
     "billing_ledgerentry billing_ratewindow billing_spendcap billing_verificationrun "
     "channels_auditentry "
     "channels_invitation channels_promptversion channels_routehealth conversations_chatsession "
+    "conversations_draftreply "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
     "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey",

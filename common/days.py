@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache, lru_cache
 
 UTC_NAME = "UTC"
+# The length of “the last 7 days” on every page, so that the figures of two pages agree.
+RECENT_DAYS = 7
 ONE_DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
@@ -64,6 +66,26 @@ def start_of(day: date, zone: str = UTC_NAME) -> datetime:
 def end_of(day: date, zone: str = UTC_NAME) -> datetime:
     """Return the first moment after a day, in UTC."""
     return start_of(day + ONE_DAY, zone)
+
+
+def last_days(
+    now: datetime, days: int = RECENT_DAYS, zone: str = UTC_NAME
+) -> tuple[datetime, datetime]:
+    """Return when the last so many days begin and end. Today is the last of them."""
+    today = day_of(now, zone)
+    return start_of(today - timedelta(days=days - 1), zone), end_of(today, zone)
+
+
+def list_starts(starts_at: datetime, ends_at: datetime, zone: str = UTC_NAME) -> list[datetime]:
+    """Return when each day of a period begins. The period begins with a day."""
+    day = day_of(starts_at, zone)
+    starts: list[datetime] = []
+    while (start := start_of(day, zone)) < ends_at:
+        # A date that a zone skips begins together with the next one.
+        if not starts or start > starts[-1]:
+            starts.append(start)
+        day += ONE_DAY
+    return starts
 
 
 def first_of_month(day: date) -> date:

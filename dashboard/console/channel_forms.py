@@ -204,7 +204,7 @@ class SettingsForm(ModelPicker, PlainForm):
         plan = self.channel.account.plan
         limits = {
             "requests_per_minute": "requests per minute",
-            "daily_quota": "messages per UTC day for each channel",
+            "daily_quota": "messages per day for each channel",
         }
         for name, unit in limits.items():
             most = getattr(plan, name, None)

@@ -29,6 +29,11 @@ def used(channel_id: str) -> list[list[int]]:
     """Return what is used of the day and the month of each cap of the channel."""
     now = timezone.now()
     return [
-        [each.used_microcredits for each in spend_caps.list_spending(cap, now=now)]
+        [
+            each.used_microcredits
+            for each in spend_caps.list_spending(
+                cap, calendar=cap.channel.account.calendar, now=now
+            )
+        ]
         for cap in spend_caps.list_caps(channel_ids=[channel_id])  # type: ignore[list-item]  # text
     ]

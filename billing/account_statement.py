@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing import charges
 from billing.models import Book, CreditGrant, Hold, LedgerEntry
-from billing.utc_day import start_of, utc_day
 from common import db
+from common.days import UTC_NAME, day_of, end_of, start_of
 
 ENTRIES_A_READ = 500
 ENTRIES_A_PAGE = 50
@@ -30,11 +30,12 @@ class GrantLeft:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Selects entries by kind and by UTC days, both inclusive."""
+    """Selects entries by kind and by days of a time zone, both inclusive."""
 
     kind: str = ""
     first_day: date | None = None
     last_day: date | None = None
+    zone: str = UTC_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,10 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
     if chosen.kind:
         entries = entries.filter(kind=chosen.kind)
     if chosen.first_day:
-        start = start_of(chosen.first_day)
+        start = start_of(chosen.first_day, chosen.zone)
         entries = charges.entries_since(entries, account_id=account_id, moment=start)
     if chosen.last_day:
-        end = start_of(chosen.last_day) + timedelta(days=1)
+        end = end_of(chosen.last_day, chosen.zone)
         entries = charges.entries_before(entries, account_id=account_id, moment=end)
     return entries.order_by("-sequence")
 
@@ -133,7 +134,7 @@ def sum_days(*, account_id: int, entries: Sequence[LedgerEntry]) -> list[DaySum]
     """Return the complete sums of each day that the entries are from, newest first."""
     if not entries:
         return []
-    days = [utc_day(entry.created_at) for entry in entries]
+    days = [day_of(entry.created_at) for entry in entries]
     chosen = Filter(first_day=min(days), last_day=max(days))
     of_account = filter_entries(account_id=account_id, chosen=chosen).order_by()
     sums = of_account.values(day=TruncDate("created_at", tzinfo=UTC)).annotate(

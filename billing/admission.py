@@ -16,7 +16,6 @@ from billing import holds, spend_caps
 from billing.contract import LOOKED
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
-from billing.utc_day import seconds_to_next_day, utc_day
 from channels.callers import Caller
 from common import db
 from common.db.steps import Row, Step, Steps
@@ -201,7 +200,7 @@ def try_hold(
 ) -> Placement:
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
-    hold_id, day = uuid7(), utc_day(now)
+    hold_id, day = uuid7(), caller.calendar.quota_day.first_of(now)
     params = {
         **opening.params,
         **spend_caps.params_of(caller, now),
@@ -245,10 +244,8 @@ def try_hold(
         holds.release_hold(hold=hold, now=now)
         has_cap_room, has_credits = took, False
     if not has_quota or (has_cap_room and has_credits and is_opened):
-        wait = seconds_to_next_day(now)
-        return Placement(
-            None, DailyQuotaReached(quota=caller.daily_quota, retry_after=wait), opened
-        )
+        full = DailyQuotaReached(quota=caller.daily_quota, calendar=caller.calendar, now=now)
+        return Placement(None, full, opened)
     if not has_cap_room:
         refusal = spend_caps.refusal_of(caller=caller, amount_microcredits=amount, now=now)
         return Placement(None, refusal, opened)

@@ -11,8 +11,8 @@ from django.db.models.functions import Coalesce
 
 from billing import charges, grants, holds
 from billing.models import CreditAccount, Hold, LedgerEntry
-from billing.utc_day import last_days, utc_day
 from channels.models import Channel
+from common.days import UTC_NAME, day_of, last_days
 
 DAY = timedelta(days=1)
 # A later date would mean nothing.
@@ -50,7 +50,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Runway:
-    """The recent charges, and the UTC day until which credits last at that pace.
+    """The recent charges, and the day until which credits last at that pace.
 
     `span` is the time since the last 7 days began, or since the account's first entry if that was
     later (then `is_whole` is False). It is at least a day.
@@ -110,23 +110,25 @@ def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
     )
 
 
-def get_runway(*, account_id: int, balance: Balance, now: datetime) -> Runway:
+def get_runway(*, account_id: int, balance: Balance, now: datetime, zone: str = UTC_NAME) -> Runway:
     """Return what was charged in the last 7 days, and how long the balance lasts at that pace.
 
     For a younger account, the pace is that of the time since its first entry, at least a day.
     """
-    starts_at, _ = last_days(now)
+    starts_at, _ = last_days(now, zone=zone)
     spent = charges.sum_charges(account_id=account_id, starts_at=starts_at)
     first = balance.first_entry_at or starts_at
     is_whole = first <= starts_at
     span = now - starts_at if is_whole else max(DAY, now - first)
-    return Runway(spent, span, is_whole, _lasts_until(balance.available, spent, span, now))
+    return Runway(spent, span, is_whole, _lasts_until(balance.available, spent, span, now, zone))
 
 
-def _lasts_until(available: int, spent: int, span: timedelta, now: datetime) -> date | None:
+def _lasts_until(
+    available: int, spent: int, span: timedelta, now: datetime, zone: str
+) -> date | None:
     if spent <= 0 or available <= 0:
         return None
     seconds = available * int(span.total_seconds()) // spent
     if seconds > LONGEST_RUNWAY_DAYS * 86_400:
         return None
-    return utc_day(now + timedelta(seconds=seconds))
+    return day_of(now + timedelta(seconds=seconds), zone)

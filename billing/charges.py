@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from django.db.models import QuerySet
 
 from billing.models import DailyUsage, LedgerEntry
-from billing.utc_day import utc_day
 from channels.callers import Caller
 from common import db
 
@@ -18,10 +17,9 @@ SKEW = timedelta(minutes=10)
 
 
 def get_messages_used(*, caller: Caller, now: datetime) -> int:
-    """Return how many messages of the caller's quota are used up this UTC day."""
-    usage = DailyUsage.objects.filter(
-        channel_id=caller.channel_id, is_test=caller.is_test, day=utc_day(now)
-    )
+    """Return how many messages of the caller's quota are used up in its day."""
+    day = caller.calendar.quota_day.first_of(now)
+    usage = DailyUsage.objects.filter(channel_id=caller.channel_id, is_test=caller.is_test, day=day)
     return usage.values_list("message_count", flat=True).first() or 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from channels.calendars import Calendar
+from common.days import UTC_NAME, moment_words, seconds_until, time_words
 from common.errors import ApiError
 
 
@@ -11,10 +13,16 @@ class DailyQuotaReached(ApiError):
     status = 429
     code = "daily_quota_reached"
 
-    def __init__(self, *, quota: int, retry_after: int) -> None:
+    def __init__(self, *, quota: int, calendar: Calendar, now: datetime) -> None:
+        """The calendar is the account's."""
+        resets_at, zone = calendar.quota_day.span(now).ends_at, calendar.quota_day.zone
+        wait = seconds_until(resets_at, now)
+        # After a change of time zone, the day may go on for longer.
+        words = time_words if wait <= 25 * 60 * 60 else moment_words
         super().__init__(
-            f"You have used today's {quota:,} messages. The quota resets at 00:00 UTC.",
-            retry_after=retry_after,
+            f"You have used today's {quota:,} messages. The quota resets at "
+            f"{words(resets_at, zone)}.",
+            retry_after=wait,
         )
 
 
@@ -33,12 +41,13 @@ class SpendCapReached(ApiError):
     status = 403
     code = "spend_cap_reached"
 
-    def __init__(self, *, resets_at: datetime, limit: str = "", period: str = "") -> None:
+    def __init__(
+        self, *, resets_at: datetime, zone: str = UTC_NAME, limit: str = "", period: str = ""
+    ) -> None:
         of_limit = f" of {limit} credits a {period}" if limit else ""
         super().__init__(
             f"The spend cap{of_limit} leaves too little for this message. It resets at "
-            f"{resets_at:%H:%M} UTC on {resets_at.day} {resets_at:%B}. The channel's owner can "
-            "raise it in the dashboard.",
+            f"{moment_words(resets_at, zone)}. The channel's owner can raise it in the dashboard.",
             resets_at=f"{resets_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
 

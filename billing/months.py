@@ -1,13 +1,12 @@
-"""The months of statements. For now a month begins and ends at midnight UTC.
-
-Only `bounds_of` and `month_of` know that. A time zone of the account belongs here.
-"""
+"""The months of statements. They begin and end at midnight in the account's time zone."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, datetime
+
+from common.days import UTC_NAME, day_of, start_of
 
 _TEXT = re.compile(r"(2[0-9]{3})-(0[1-9]|1[0-2])", re.ASCII)
 
@@ -21,6 +20,11 @@ class Month:
 
     def __str__(self) -> str:
         return f"{self.year:04}-{self.number:02}"
+
+    @property
+    def name(self) -> str:
+        """The month in words, such as April 2026."""
+        return f"{date(self.year, self.number, 1):%B %Y}"
 
     def plus(self, months: int) -> Month:
         """Return the month so many months later, or earlier if the number is negative."""
@@ -38,16 +42,16 @@ def parse_month(text: str) -> Month | None:
     return Month(int(found[1]), int(found[2])) if found else None
 
 
-def bounds_of(month: Month) -> tuple[datetime, datetime]:
+def bounds_of(month: Month, zone: str = UTC_NAME) -> tuple[datetime, datetime]:
     """Return when a month begins, and when the next one does."""
     following = month.plus(1)
     return (
-        datetime(month.year, month.number, 1, tzinfo=UTC),
-        datetime(following.year, following.number, 1, tzinfo=UTC),
+        start_of(date(month.year, month.number, 1), zone),
+        start_of(date(following.year, following.number, 1), zone),
     )
 
 
-def month_of(moment: datetime) -> Month:
+def month_of(moment: datetime, zone: str = UTC_NAME) -> Month:
     """Return the month that a moment is in."""
-    at = moment.astimezone(UTC)
-    return Month(at.year, at.month)
+    day = day_of(moment, zone)
+    return Month(day.year, day.month)

@@ -12,6 +12,7 @@ from billing import spend_caps
 from billing.models import SpendCap
 from billing.spend_caps import Spending
 from channels.models import Membership
+from common.days import moment_words
 from common.money import show_credits
 from common.text import one_line
 
@@ -25,7 +26,9 @@ def alert_of_spend_caps(*, now: datetime) -> int:
     return sum(
         _alert(cap, spending)
         for cap in _caps_due()
-        for spending in spend_caps.list_spending(cap, now=now)
+        for spending in spend_caps.list_spending(
+            cap, calendar=cap.channel.account.calendar, now=now
+        )
     )
 
 
@@ -70,6 +73,7 @@ def _subject(cap: SpendCap, level: int) -> str:
 def _text(cap: SpendCap, spending: Spending, level: int) -> str:
     whose = f"The key {cap.key.masked} of the channel" if cap.key else "The channel"
     limit, used = spending.limit_microcredits or 0, spending.used_microcredits
+    ends_at = moment_words(spending.resets_at, cap.channel.account.time_zone)
     afterwards = (
         "It answers “spend_cap_reached” until then."
         if level == LEVELS[-1]
@@ -77,7 +81,7 @@ def _text(cap: SpendCap, spending: Spending, level: int) -> str:
     )
     return (
         f"{whose} “{one_line(cap.channel.name)}” has spent {show_credits(used)} of its "
-        f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends on "
-        f"{spending.resets_at.day} {spending.resets_at:%B} at {spending.resets_at:%H:%M} UTC. "
-        f"{afterwards}\n\nRaise the cap in the dashboard: the channel's page, Spend caps."
+        f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends at "
+        f"{ends_at}. {afterwards}\n\n"
+        "Raise the cap in the dashboard: the channel's page, Spend caps."
     )

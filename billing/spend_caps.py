@@ -4,7 +4,8 @@ A cap is one row with what is left. A call takes the most it can cost in the sta
 its hold (admission.py). What it does not use comes back when the hold is resolved (settlement.py,
 holds.py). So a cap is as exact as the balance, however many requests race.
 
-The day and the month are those of the admission. The first call of a new day starts a new period.
+The day and the month are those of the admission, in the account's time zone
+(channels/calendars.py). The first call of a new day starts a new period.
 A channel that never had a cap has no row, and costs nothing.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -24,11 +25,11 @@ from django.db.models.functions import Coalesce
 from billing import charges
 from billing.errors import SpendCapReached
 from billing.models import Hold, SpendCap
-from billing.utc_day import start_of, utc_day
 from channels import audit
 from channels.audit import Actor
+from channels.calendars import Calendar, Span
 from channels.callers import Caller
-from channels.models import ApiKey, Channel
+from channels.models import Account, ApiKey, Channel
 from common import db
 from common.db.steps import Returned, Step
 from common.money import show_credits
@@ -41,31 +42,24 @@ _UNLIMITED = Value(NO_LIMIT, output_field=BigIntegerField())
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The day and the first day of the month in which a moment counts."""
+    """The day and the month in which a moment counts for an account."""
 
-    day: date
-    month: date
-
-    @property
-    def day_ends_at(self) -> datetime:
-        return start_of(self.day + timedelta(days=1))
-
-    @property
-    def month_ends_at(self) -> datetime:
-        return start_of((self.month + timedelta(days=31)).replace(day=1))
+    day: Span
+    month: Span
 
 
-def period_of(now: datetime) -> Period:
+def period_of(calendar: Calendar, now: datetime) -> Period:
     """Return the period of a moment."""
-    day = utc_day(now)
-    return Period(day, day.replace(day=1))
+    return Period(calendar.day.span(now), calendar.month.span(now))
 
 
 # --- In the statements of a call ----------------------------------------------------------------
 
-# A row whose day is neither today nor, by a clock ahead of this one, tomorrow is out of date.
+# A row is out of date unless its day is today or, by a clock ahead of this one, the day after. So
+# is one with another month: a month may end at another time than its last day, if the account's
+# time zone has changed.
 _HAS_ROOM = """
-s.day BETWEEN %(cap_day)s AND %(next_day)s
+s.day BETWEEN %(cap_day)s AND %(next_day)s AND s.month BETWEEN %(cap_month)s AND %(next_month)s
    AND s.day_left_microcredits >= %(amount)s AND s.month_left_microcredits >= %(amount)s
 """
 _OF_CALL = "billing_spendcap s WHERE s.id IN (%(channel)s, %(key)s)"
@@ -108,11 +102,13 @@ ALL_TAKEN = "(SELECT is_all FROM took)"
 
 def params_of(caller: Caller, now: datetime) -> dict[str, Any]:
     """Return the parameters of the steps above, beside `channel` and `amount`."""
-    day = period_of(now).day
+    period = period_of(caller.calendar, now)
     return {
         "key": caller.key_id and caller.key_id.hex,
-        "cap_day": day.isoformat(),
-        "next_day": (day + timedelta(days=1)).isoformat(),
+        "cap_day": period.day.first.isoformat(),
+        "next_day": period.day.next_first.isoformat(),
+        "cap_month": period.month.first.isoformat(),
+        "next_month": period.month.next_first.isoformat(),
     }
 
 
@@ -165,27 +161,24 @@ def start_period(*, caller: Caller, now: datetime) -> bool:
     # The channel's first, as everywhere. In one transaction, so that no call takes from the new day
     # of the one and the old day of the other.
     caps = sorted(_caps_of(caller), key=lambda cap: cap.key_id is not None)
-    started = [_start_period(cap, period_of(now)) for cap in caps]
+    period = period_of(caller.calendar, now)
+    started = [_start_period(cap, period) for cap in caps]
     return any(started)
 
 
 def _start_period(cap: SpendCap, period: Period) -> bool:
-    if period.day <= cap.day <= period.day + timedelta(days=1):
-        return False
-    changes: dict[str, Any] = {
-        "day": period.day,
-        "day_left_microcredits": Coalesce("day_limit_microcredits", _UNLIMITED),
-        "day_alerted": 0,
-    }
-    if cap.month != period.month:
-        changes |= {
-            "month": period.month,
-            "month_left_microcredits": Coalesce("month_limit_microcredits", _UNLIMITED),
-            "month_alerted": 0,
-        }
-    # Of several calls at once, one starts it.
-    SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
-    return True
+    changes: dict[str, Any] = {}
+    for name, stored, span in (("day", cap.day, period.day), ("month", cap.month, period.month)):
+        if not span.first <= stored <= span.next_first:
+            changes |= {
+                name: span.first,
+                f"{name}_left_microcredits": Coalesce(f"{name}_limit_microcredits", _UNLIMITED),
+                f"{name}_alerted": 0,
+            }
+    if changes:
+        # Of several calls at once, one starts it.
+        SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
+    return bool(changes)
 
 
 def _left(limit_microcredits: int | None) -> int:
@@ -194,25 +187,30 @@ def _left(limit_microcredits: int | None) -> int:
 
 def refusal_of(*, caller: Caller, amount_microcredits: int, now: datetime) -> SpendCapReached:
     """Return the refusal of a call that the caps leave no room for. Names the latest reset."""
-    period = period_of(now)
+    period = period_of(caller.calendar, now)
     reached = [
         (resets_at, name, limit)
         for cap in _caps_of(caller)
         for left, limit, name, resets_at in (
-            (cap.day_left_microcredits, cap.day_limit_microcredits, "day", period.day_ends_at),
+            (cap.day_left_microcredits, cap.day_limit_microcredits, "day", period.day.ends_at),
             (
                 cap.month_left_microcredits,
                 cap.month_limit_microcredits,
                 "month",
-                period.month_ends_at,
+                period.month.ends_at,
             ),
         )
         if limit is not None and left < amount_microcredits
     ]
     if not reached:  # another call has given back its room since
-        return SpendCapReached(resets_at=period.day_ends_at)
+        return SpendCapReached(resets_at=period.day.ends_at, zone=caller.calendar.day.zone)
     resets_at, name, limit = max(reached, key=lambda each: each[0])
-    return SpendCapReached(resets_at=resets_at, limit=show_credits(limit), period=name)
+    return SpendCapReached(
+        resets_at=resets_at,
+        zone=caller.calendar.day.zone,
+        limit=show_credits(limit),
+        period=name,
+    )
 
 
 # --- Setting and reading caps -------------------------------------------------------------------
@@ -237,10 +235,10 @@ class Spending:
         return self.used_microcredits * 100 // self.limit_microcredits
 
 
-def list_spending(cap: SpendCap, *, now: datetime) -> list[Spending]:
+def list_spending(cap: SpendCap, *, calendar: Calendar, now: datetime) -> list[Spending]:
     """Return the cap's day and month. A period that has ended counts as not yet used."""
-    period = period_of(now)
-    is_today, is_this_month = cap.day >= period.day, cap.month >= period.month
+    period = period_of(calendar, now)
+    is_today, is_this_month = cap.day >= period.day.first, cap.month >= period.month.first
     return [
         Spending(
             name,
@@ -254,14 +252,14 @@ def list_spending(cap: SpendCap, *, now: datetime) -> list[Spending]:
                 cap.day_limit_microcredits,
                 cap.day_left_microcredits,
                 is_today,
-                period.day_ends_at,
+                period.day.ends_at,
             ),
             (
                 "month",
                 cap.month_limit_microcredits,
                 cap.month_left_microcredits,
                 is_this_month,
-                period.month_ends_at,
+                period.month.ends_at,
             ),
         )
     ]
@@ -280,7 +278,7 @@ def guess_left(*, caller: Caller, now: datetime) -> int:
         (
             _left(spending.limit_microcredits) - spending.used_microcredits
             for cap in list_caps_of(caller)
-            for spending in list_spending(cap, now=now)
+            for spending in list_spending(cap, calendar=caller.calendar, now=now)
         ),
         default=NO_LIMIT,
     )
@@ -290,7 +288,7 @@ def list_caps(*, channel_ids: Sequence[uuid.UUID]) -> list[SpendCap]:
     """Return the caps of these channels and of their keys that still work."""
     has_limit = Q(day_limit_microcredits__isnull=False) | Q(month_limit_microcredits__isnull=False)
     caps = SpendCap.objects.filter(has_limit, channel_id__in=channel_ids, key__revoked_at=None)
-    return list(caps.select_related("channel", "key").order_by("channel_id", "key_id"))
+    return list(caps.select_related("channel__account", "key").order_by("channel_id", "key_id"))
 
 
 def find_cap(*, channel: Channel, key: ApiKey | None = None) -> SpendCap | None:
@@ -311,8 +309,8 @@ def list_half_used(*, account_id: int, now: datetime) -> list[tuple[SpendCap, Sp
     )
     found = [
         (cap, spending)
-        for cap in caps.select_related("channel", "key")
-        for spending in list_spending(cap, now=now)
+        for cap in caps.select_related("channel__account", "key")
+        for spending in list_spending(cap, calendar=cap.channel.account.calendar, now=now)
         if spending.percent >= 50
     ]
     return sorted(found, key=lambda each: -each[1].percent)
@@ -356,21 +354,23 @@ def _ensure_row(channel: Channel, key: ApiKey | None, now: datetime) -> None:
     """
     if SpendCap.objects.filter(id=(key or channel).id).exists():
         return
-    today = utc_day(now)
-    for days in (-1, 0, 1):
+    calendar = Account.objects.get(id=channel.account_id).calendar
+    today = calendar.quota_day.first_of(now)
+    # Where a new time zone takes effect, a date may be left out.
+    for days in (-2, -1, 0, 1, 2):
         params = {
             "channel": channel.id.hex,
             "is_test": False,
             "day": (today + timedelta(days)).isoformat(),
         }
         db.execute(_COUNT_CHANGE, params)
-    period = period_of(now)
+    period = period_of(calendar, now)
     row = SpendCap(
         id=(key or channel).id,
         channel=channel,
         key=key,
-        day=period.day,
-        month=period.month,
+        day=period.day.first,
+        month=period.month.first,
         day_left_microcredits=NO_LIMIT,
         month_left_microcredits=NO_LIMIT,
     )
@@ -391,12 +391,15 @@ def _set_limits(
     # First the holds, then the cap, as everywhere.
     open_holds = list(_open_holds(channel, key).select_for_update())
     cap = row.select_for_update().get()
-    _start_period(cap, period_of(now))
+    calendar = cap.channel.account.calendar
+    period = period_of(calendar, now)
+    _start_period(cap, period)
     if not cap.is_complete:
-        _count_what_was_before(cap, open_holds, period_of(now))
+        _count_what_was_before(cap, open_holds, period)
     cap.refresh_from_db()
     before = {"day": cap.day_limit_microcredits, "month": cap.month_limit_microcredits}
-    used = {each.period: each.used_microcredits for each in list_spending(cap, now=now)}
+    spending = list_spending(cap, calendar=calendar, now=now)
+    used = {each.period: each.used_microcredits for each in spending}
     _require_room(limits, before, used)
     row.update(
         day_limit_microcredits=limits["day"],
@@ -456,17 +459,19 @@ def _count_what_was_before(cap: SpendCap, open_holds: Iterable[Hold], period: Pe
     """
     taken_by = _BY_KEY if cap.key_id else _BY_CHANNEL
     for hold in open_holds:
-        day = utc_day(hold.created_at)
-        if day >= period.month:
+        if hold.created_at >= period.month.starts_at:
+            is_today = hold.created_at >= period.day.starts_at
             Hold.objects.filter(id=hold.id).update(
-                cap_day=day, cap_month=period.month, **{taken_by: hold.amount_microcredits}
+                cap_day=period.day.first - timedelta(days=not is_today),
+                cap_month=period.month.first,
+                **{taken_by: hold.amount_microcredits},
             )
     by_day, by_month = charges.sum_spent(
         account_id=cap.channel.account_id,
         channel_id=cap.channel_id,
         key_id=cap.key_id,
-        day_starts_at=start_of(period.day),
-        month_starts_at=start_of(period.month),
+        day_starts_at=period.day.starts_at,
+        month_starts_at=period.month.starts_at,
     )
     SpendCap.objects.filter(id=cap.id).update(
         is_complete=True,

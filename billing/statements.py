@@ -19,6 +19,7 @@ from billing.charges import SKEW, find_sequences
 from billing.models import CreditGrant, LedgerEntry
 from billing.months import Month, bounds_of, month_of
 from common import db
+from common.days import UTC_NAME
 
 MONTHS_A_PAGE = 24
 MOVEMENTS_A_READ = 500
@@ -47,11 +48,17 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The sums of a month, and whether it still goes on."""
+    """The sums of a month of a time zone, and whether it still goes on."""
 
     month: Month
     sums: Sums
     is_open: bool = False
+    zone: str = UTC_NAME
+
+    @property
+    def bounds(self) -> tuple[datetime, datetime]:
+        """When the month begins, and when the next one does."""
+        return bounds_of(self.month, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +69,52 @@ class Page:
     next_month: Month | None = None
 
 
-def list_statements(*, account_id: int, balance: Balance, now: datetime, newest: Month) -> Page:
+def list_statements(
+    *, account_id: int, balance: Balance, now: datetime, newest: Month, zone: str = UTC_NAME
+) -> Page:
     """Return the statements up to a month, newest first. Call it inside a `snapshot()`."""
-    first, last = _find_span(account_id, balance, now)
+    first, last = _find_span(account_id, balance, now, zone)
     last = min(last, newest)
     count = min(MONTHS_A_PAGE, max(0, last.since(first) + 1))
     months = [last.plus(-index) for index in range(count)]
-    found = _read(account_id, balance, now, months[::-1])
+    found = _read(account_id, balance, now, months[::-1], zone)
     return Page(found[::-1], months[-1].plus(-1) if months and months[-1] > first else None)
 
 
 def find_statement(
-    *, account_id: int, balance: Balance, now: datetime, month: Month
+    *, account_id: int, balance: Balance, now: datetime, month: Month, zone: str = UTC_NAME
 ) -> Statement | None:
     """Return a month's statement, or None before the first entry and for a month to come.
 
     Call it inside a `snapshot()`.
     """
-    first, last = _find_span(account_id, balance, now)
-    found = _read(account_id, balance, now, [month] if first <= month <= last else [])
+    first, last = _find_span(account_id, balance, now, zone)
+    months = [month] if first <= month <= last else []
+    found = _read(account_id, balance, now, months, zone)
     return found[0] if found else None
 
 
-def _find_span(account_id: int, balance: Balance, now: datetime) -> tuple[Month, Month]:
+def _find_span(account_id: int, balance: Balance, now: datetime, zone: str) -> tuple[Month, Month]:
     """Return the first and the last month that may hold an entry; the first is later if none do."""
     newest = LedgerEntry.objects.filter(credit_account_id=account_id).order_by("-sequence")
     newest_at = newest.values_list("created_at", flat=True).first()
-    this = month_of(now)
+    this = month_of(now, zone)
     if balance.first_entry_at is None or newest_at is None:
         return this, this.plus(-1)
-    return month_of(balance.first_entry_at - SKEW), max(this, month_of(newest_at + SKEW))
+    first = month_of(balance.first_entry_at - SKEW, zone)
+    return first, max(this, month_of(newest_at + SKEW, zone))
 
 
 def _read(
-    account_id: int, balance: Balance, now: datetime, months: Sequence[Month]
+    account_id: int, balance: Balance, now: datetime, months: Sequence[Month], zone: str
 ) -> list[Statement]:
     """Return the statements of consecutive months, the oldest first."""
     if not months or balance.first_entry_at is None:
         return []
-    moments = [bounds_of(month)[0] for month in months] + [bounds_of(months[-1])[1]]
-    first, this = month_of(balance.first_entry_at), month_of(now)
+    moments = [bounds_of(month, zone)[0] for month in months] + [bounds_of(months[-1], zone)[1]]
+    first, this = month_of(balance.first_entry_at, zone), month_of(now, zone)
     return [
-        Statement(month, sums, is_open=bounds_of(month)[1] > now)
+        Statement(month, sums, is_open=bounds_of(month, zone)[1] > now, zone=zone)
         for month, sums in zip(
             months, sum_periods(account_id=account_id, moments=moments), strict=True
         )
@@ -227,7 +238,7 @@ def list_movements(
     *, account_id: int, statement: Statement, most: int, after: int = 0
 ) -> list[Movement]:
     """Return the grants, adjustments, and expiries of a statement, after the entry of a number."""
-    starts_at, ends_at = bounds_of(statement.month)
+    starts_at, ends_at = statement.bounds
     params = {
         "account": account_id,
         "after": max(after, statement.sums.first_sequence - 1),

@@ -252,7 +252,7 @@ def _ask(asked: dict[str, Any], bucket: str, refusal_of: Refusal) -> tuple[Calle
     """Return a key's caller, and the row of their window, empty if nothing was counted in it."""
     digest, by_many = asked["digest"], "digests" in asked
     known = callers.recall(digest)
-    if known and not refusal_of(known):
+    if known and (known.allowed_addresses is None or not refusal_of(known)):
         told = {
             "mark": known.mark,
             "channel": known.channel_id.hex,

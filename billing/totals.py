@@ -9,7 +9,7 @@ from django.db.models import Count, Q, Sum
 
 from billing import holds
 from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold
-from billing.utc_day import utc_day
+from common.days import day_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def sum_books() -> Books:
 
 def count_messages_today(*, now: datetime) -> tuple[int, int]:
     """Return how many messages were sent this UTC day, with live keys and with test keys."""
-    today = DailyUsage.objects.filter(day=utc_day(now))
+    today = DailyUsage.objects.filter(day=day_of(now))
     sums = today.aggregate(
         live=Sum("message_count", filter=Q(is_test=False), default=0),
         test=Sum("message_count", filter=Q(is_test=True), default=0),

@@ -14,7 +14,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from channels import key_terms
+from channels import calendars, key_terms
+from channels.calendars import Calendar
 from channels.key_terms import Network
 from channels.providers.base import Usage
 from channels.sealing import API_KEYS
@@ -41,11 +42,6 @@ class ModelTerms:
     first_token_seconds: int
     # How many tokens a hold covers for one image. 0: the model takes no images.
     image_tokens: int
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether every reply costs the same, whatever the length of the reply and its prompt."""
-        return not (self.per_1k_input or self.per_1k_output)
 
     def price(self, usage: Usage) -> int:
         """Return the price of a reply with these tokens, in micro-credits."""
@@ -91,6 +87,7 @@ class Caller:
     account_id: int
     is_channel_enabled: bool
     is_account_enabled: bool
+    calendar: Calendar
     # Whether the installation has no other account, so that no room must be left for others.
     is_only_account: bool
     system_prompt: str
@@ -102,6 +99,11 @@ class Caller:
     # The version of providers and routes, for the cache in channels/routes.py. None while any route
     # is failing, because then each request must read them.
     catalogue_mark: str | None
+    # How the channel's prompt version wants answers: options of the protocol, and the longest one.
+    answer_options: Mapping[str, Any]
+    max_answer_tokens: int | None
+    # Answers a visitor's message if every route of the model failed.
+    fallback: ModelTerms | None
     model: ModelTerms
 
     @property
@@ -111,6 +113,17 @@ class Caller:
     @property
     def key_expires_at(self) -> datetime | None:
         return db.time_value(self.key_expires) if self.key_expires else None
+
+    @property
+    def flat_price(self) -> int | None:
+        """The most that a message can cost, in micro-credits. None if that depends on its length.
+
+        Covers the fallback model too, whichever of the two is dearer.
+        """
+        models = (self.model, self.fallback) if self.fallback else (self.model,)
+        if any(model.per_1k_input or model.per_1k_output for model in models):
+            return None
+        return max(model.per_reply for model in models)
 
     @property
     def is_enabled(self) -> bool:
@@ -126,13 +139,30 @@ def _tighter(limit: str) -> str:
     return f"CASE WHEN p.{limit} < c.{limit} THEN p.{limit} ELSE c.{limit} END"
 
 
-# The columns that describe a caller, and their SQL. The names are those of Caller and ModelTerms.
+# The columns of ModelTerms, in its order.
+_OF_MODEL = (
+    "id",
+    "model_id",
+    "context_window_tokens",
+    "max_output_tokens",
+    "price_per_reply_microcredits",
+    "price_per_1k_input_tokens_microcredits",
+    "price_per_1k_output_tokens_microcredits",
+    "price_per_1k_cached_input_tokens_microcredits",
+    "hides_thinking",
+    "first_token_seconds",
+    "image_tokens",
+)
+# The columns that describe a caller, and their SQL. The names are those of Caller.
 _OF_CHANNEL = {
     "channel_id": "c.id",
     "channel_name": "c.name",
     "account_id": "c.account_id",
     "is_channel_enabled": "c.is_enabled",
     "is_account_enabled": "a.is_enabled",
+    "time_zone": "a.time_zone",
+    "has_local_quota": "a.has_local_quota",
+    "turns": "a.turns",
     "is_only_account": ("NOT EXISTS (SELECT 1 FROM channels_account other WHERE other.id <> a.id)"),
     "system_prompt": "c.system_prompt",
     "prompt_version": "c.prompt_version",
@@ -146,17 +176,11 @@ _OF_CHANNEL = {
         "(SELECT mark FROM channels_catalogueversion"
         " WHERE NOT EXISTS (SELECT 1 FROM channels_routehealth))"
     ),
-    "model_pk": "m.id",
-    "model_id": "m.model_id",
-    "context_window_tokens": "m.context_window_tokens",
-    "max_output_tokens": "m.max_output_tokens",
-    "per_reply": "m.price_per_reply_microcredits",
-    "per_1k_input": "m.price_per_1k_input_tokens_microcredits",
-    "per_1k_output": "m.price_per_1k_output_tokens_microcredits",
-    "per_1k_cached_input": "m.price_per_1k_cached_input_tokens_microcredits",
-    "hides_thinking": "m.hides_thinking",
-    "first_token_seconds": "m.first_token_seconds",
-    "image_tokens": "m.image_tokens",
+    "temperature": "c.temperature",
+    "max_answer_tokens": "c.max_answer_tokens",
+    "stop_words": "c.stop_words",
+    "fallback_pk": "c.fallback_model_id",
+    **{f"model_{column}": f"m.{column}" for column in _OF_MODEL},
 }
 _OF_KEY = {
     "mark": "NULL",
@@ -171,7 +195,18 @@ _OF_KEY = {
     "allowed_models": "k.allowed_models",
 }
 # The columns of the caller that later steps may read.
-CALLER = Returned("caller", tuple(_OF_KEY | _OF_CHANNEL))
+CALLER = Returned(
+    "caller",
+    (
+        "mark",
+        "mode",
+        "channel_id",
+        "is_channel_enabled",
+        "is_account_enabled",
+        "requests_per_minute",
+        "allowed_addresses",
+    ),
+)
 # For a channel without a key: its own values stand in for the key's.
 _OF_NO_KEY = {
     "mark": "NULL",
@@ -191,10 +226,17 @@ _CHANNEL_JOINS = """
   LEFT JOIN channels_plan p ON p.id = a.plan_id
 """
 
+# Read by its own statement, because few channels have a fallback model: the columns of a second
+# model would make the statement too long for psycopg to keep it prepared.
+_FIND_FALLBACK = f"""
+SELECT {", ".join(_OF_MODEL)} FROM channels_languagemodel
+ WHERE id = %(id)s AND is_enabled
+"""  # noqa: S608  # built from constants only
+_FALLBACK_MARK = "(SELECT xmin FROM channels_languagemodel WHERE id = c.fallback_model_id)"
 # The version of each row that describes the caller: on PostgreSQL, the transaction that wrote it.
 # Includes the values that can change without a change of these rows.
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
-_ROWS_MARK = "concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin)"
+_ROWS_MARK = f"concat_ws(' ', k.xmin, c.xmin, a.xmin, m.xmin, p.xmin, {_FALLBACK_MARK})"
 _MARK = f"""concat_ws(' ', {_ROWS_MARK},
                 {_OF_CHANNEL["has_fixed_answers"]}, {_OF_CHANNEL["is_only_account"]},
                 {_OF_CHANNEL["catalogue_mark"]})"""
@@ -207,10 +249,14 @@ def _found_by_key(columns: Mapping[str, str], *, by_many: bool) -> Step:
     three times the CPU. The unique index on key_digest finds the row, and the joins use primary
     keys.
     """
+    # Short names for the others, because psycopg prepares no statement above 4 KiB.
+    names = [
+        name if name in CALLER.columns else f"c{number}" for number, name in enumerate(columns)
+    ]
     is_the_key = db.among("k.key_digest", "digests") if by_many else "k.key_digest = %(digest)s"
     return Step(
         CALLER.name,
-        tuple(columns),
+        names,
         f"""SELECT {", ".join(columns.values())}
   FROM channels_apikey k
   JOIN channels_channel c ON c.id = k.channel_id
@@ -303,19 +349,25 @@ def _whole_mark(rows_mark: str, *facts: Any) -> str:
 
 
 def read_caller(row: Sequence[Any]) -> Caller:
-    """Return the caller in a row of `caller_step`."""
+    """Return the caller in a row of `caller_step`. Reads the fallback model, if there is one."""
     mark, key_id, prefix, last_four, created, expires, mode, *rest = row
     key_name, addresses, models, channel_id, *rest = rest
-    name, account_id, is_channel_enabled, is_account_enabled, is_only_account, *rest = rest
+    name, account_id, is_channel_enabled, is_account_enabled, *rest = rest
+    time_zone, has_local_quota, turns, is_only_account, *rest = rest
     prompt, version, *rest = rest
-    requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *model = rest
+    requests_per_minute, daily_quota, fallback_replies, has_fixed_answers, catalogue, *rest = rest
+    temperature, max_answer_tokens, stop_words, fallback_pk, *model = rest
+    allowed_models = frozenset(models.split("\n")) if models else None
+    fallback = _find_fallback(fallback_pk) if fallback_pk not in (None, model[0]) else None
+    if fallback and allowed_models is not None and fallback.model_id not in allowed_models:
+        fallback = None
     return Caller(
         mark=mark and _whole_mark(mark, has_fixed_answers, is_only_account, catalogue),
         key_id=_read_uuid(key_id) if key_id else None,
         key_masked=f"{prefix}…{last_four}",
         key_name=key_name,
         allowed_addresses=key_terms.read_ranges(addresses) if addresses else None,
-        allowed_models=frozenset(models.split("\n")) if models else None,
+        allowed_models=allowed_models,
         key_created=created,
         key_expires=expires,
         is_test=mode == "test",
@@ -324,6 +376,7 @@ def read_caller(row: Sequence[Any]) -> Caller:
         account_id=account_id,
         is_channel_enabled=bool(is_channel_enabled),
         is_account_enabled=bool(is_account_enabled),
+        calendar=calendars.read(time_zone, bool(has_local_quota), turns),
         is_only_account=bool(is_only_account),
         system_prompt=prompt,
         prompt_version=version,
@@ -332,6 +385,9 @@ def read_caller(row: Sequence[Any]) -> Caller:
         fallback_replies=_parse_replies(fallback_replies),
         has_fixed_answers=bool(has_fixed_answers),
         catalogue_mark=catalogue,
+        answer_options=_read_options(temperature, stop_words),
+        max_answer_tokens=max_answer_tokens,
+        fallback=fallback,
         model=ModelTerms(*model),
     )
 
@@ -341,9 +397,30 @@ def _read_uuid(stored: Any) -> uuid.UUID:
     return stored if isinstance(stored, uuid.UUID) else uuid.UUID(stored)
 
 
+def _find_fallback(model_pk: int) -> ModelTerms | None:
+    """Return the terms of a fallback model, or None if it is switched off."""
+    row = db.fetch_row(_FIND_FALLBACK, {"id": model_pk})
+    return ModelTerms(*row) if row else None
+
+
+def _read_options(temperature: Any, stop_words: Any) -> dict[str, Any]:
+    """Return the options of the protocol, by its names, that are set."""
+    options: dict[str, Any] = {}
+    if temperature is not None:
+        options["temperature"] = float(temperature)
+    if words := _read_json(stop_words):
+        options["stop"] = words
+    return options
+
+
+def _read_json(stored: Any) -> Any:
+    """Return a stored JSON value. The raw cursor returns it as text."""
+    return json.loads(stored) if isinstance(stored, str | bytes) else stored
+
+
 def _parse_replies(stored: Any) -> dict[str, str]:
-    """Return the non-empty texts of a stored mapping. The raw cursor returns JSON as text."""
-    parsed = json.loads(stored) if isinstance(stored, str | bytes) else stored
+    """Return the non-empty texts of a stored mapping."""
+    parsed = _read_json(stored)
     if not isinstance(parsed, dict):
         return {}
     return {code: text for code, text in parsed.items() if isinstance(text, str) and text}

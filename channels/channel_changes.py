@@ -16,8 +16,19 @@ from django.utils import timezone
 from channels import accounts, api_keys, audit, catalogue, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownChannel
-from channels.models import Account, Channel, LanguageModel, PromptVersion, User
+from channels.models import (
+    ANSWER_SETTINGS,
+    Account,
+    Channel,
+    LanguageModel,
+    PromptVersion,
+    User,
+)
 from channels.usable_keys import usable_keys
+
+# The fields of a channel that belong to a version of its prompt.
+OF_A_VERSION = {"system_prompt", *ANSWER_SETTINGS}
+_MODELS = {"model", "fallback_model"}
 
 
 @transaction.atomic
@@ -40,9 +51,7 @@ def create_channel(
     limits.refuse_beyond(locked, limits.CHANNELS)
     limits.refuse_beyond(locked, limits.PROMPT_VERSIONS)
     channel.save(force_insert=True)
-    PromptVersion.objects.create(
-        channel=channel, number=1, text=channel.system_prompt, author=actor.user
-    )
+    _keep_version(channel, author=actor.user)
     audit.record("channel.created", actor=actor, account_id=account.id, channel=channel)
     return channel
 
@@ -89,10 +98,10 @@ def update_channel(
 ) -> Channel:
     """Change the given fields of a channel. Changes apply to the next request.
 
-    A changed system prompt becomes a new version, with `prompt_note`. A different `account` moves
-    the channel and revokes its keys (see move_channel). Raises UnknownChannel, UnknownModel,
-    PlanLimitReached, ValidationError, which names each invalid field, and ChannelChanged if
-    `expected_digest` (see digest_fields) does not match the stored fields.
+    A changed system prompt or answer setting becomes a new version, with `prompt_note`. A different
+    `account` moves the channel and revokes its keys (see move_channel). Raises UnknownChannel,
+    UnknownModel, PlanLimitReached, ValidationError, which names each invalid field, and
+    ChannelChanged if `expected_digest` (see digest_fields) does not match the stored fields.
     """
     channel, account = _lock_channel(channel_id, fields.get("account"))
     if model_id:
@@ -107,14 +116,14 @@ def update_channel(
     changes = audit.changes_between(before, {name: getattr(channel, name) for name in fields})
     if not changes:
         return channel
-    if "model" in changes:
-        _refuse_retired(channel.model)
+    _refuse_unfit_models(channel, set(changes))
     if "account" in changes:
         _move(channel, before["account"], account, actor, reason=move_reason)
         del changes["account"]
-    if "system_prompt" in changes:
+    if changes.keys() & OF_A_VERSION:
         limits.refuse_beyond(account, limits.PROMPT_VERSIONS)
-        channel.prompt_version = _keep_prompt(channel, author=actor.user, note=prompt_note)
+        channel.prompt_version += 1
+        _keep_version(channel, author=actor.user, note=prompt_note)
         changes["system_prompt"] = (
             f"version {channel.prompt_version - 1}",
             f"version {channel.prompt_version}",
@@ -131,10 +140,24 @@ def update_channel(
     return channel
 
 
-def _refuse_retired(model: LanguageModel) -> None:
-    if model.ends_on is not None and model.is_over(timezone.now().date()):
-        day = model_ends.show_day(model.ends_on)
-        raise ValidationError({"model": f"{model} retired on {day}. Choose another model."})
+def _refuse_unfit_models(channel: Channel, changed: set[str]) -> None:
+    """Raise ValidationError if a model that was just chosen has retired or is chosen twice."""
+    today = timezone.now().date()
+    for name in changed & _MODELS:
+        model: LanguageModel | None = getattr(channel, name)
+        if model is None:
+            continue
+        if model.ends_on is not None and model.is_over(today):
+            day = model_ends.show_day(model.ends_on)
+            raise ValidationError({name: f"{model} retired on {day}. Choose another model."})
+        if name == "fallback_model" and not model.is_enabled:
+            raise ValidationError({name: f"{model} is switched off. Choose another model."})
+    if "model" in changed and channel.fallback_model_id == channel.model_id:
+        words = (
+            f"{channel.model} is this channel's fallback model. Choose another model, or change "
+            "the fallback on the prompt's page first."
+        )
+        raise ValidationError({"model": words})
 
 
 @transaction.atomic
@@ -219,7 +242,7 @@ def _clean(channel: Channel, names: set[str]) -> None:
     Ignores the other fields. They may have become invalid since, such as a model that the plan no
     longer allows, and that must not keep anyone from switching the channel off.
     """
-    judged = names | {NON_FIELD_ERRORS} | ({"model"} if "account" in names else set())
+    judged = names | {NON_FIELD_ERRORS} | (_MODELS if "account" in names else set())
     try:
         channel.full_clean()
     except ValidationError as error:
@@ -246,13 +269,16 @@ def delete_channel(*, channel: Channel, actor: Actor) -> None:
     audit.record("channel.deleted", actor=actor, account_id=account_id, target=target)
 
 
-def _keep_prompt(channel: Channel, *, author: User | None, note: str) -> int:
-    """Store the channel's new prompt as its next version. Returns the version number."""
-    number = channel.prompt_version + 1
+def _keep_version(channel: Channel, *, author: User | None, note: str = "") -> None:
+    """Store the channel's prompt and answer settings as its version."""
     PromptVersion.objects.create(
-        channel=channel, number=number, text=channel.system_prompt, author=author, note=note
+        channel=channel,
+        number=channel.prompt_version,
+        text=channel.system_prompt,
+        author=author,
+        note=note,
+        **{name: getattr(channel, name) for name in ANSWER_SETTINGS},
     )
-    return number
 
 
 def get_channel(channel_id: str) -> Channel:

@@ -11,6 +11,7 @@ from common.money import show_credits
 from common.pages.admin import BigTableAdmin
 from conversations.models import (
     ChatSession,
+    DraftReply,
     FailedRequest,
     Feedback,
     IdempotencyRecord,
@@ -19,7 +20,7 @@ from conversations.models import (
     WaitingTurn,
 )
 
-_WithKey = ChatSession | Message | FailedRequest | ReplayedRequest | IdempotencyRecord
+_WithKey = ChatSession | Message | DraftReply | FailedRequest | ReplayedRequest | IdempotencyRecord
 _KEYS = {"Live": "success", "Test": "info"}
 
 
@@ -121,6 +122,14 @@ class WaitingTurnAdmin(RecordAdmin):
     list_display = ("id", "session", "expires_at")
     list_select_related = ("session",)
     search_fields = ("session__session_id",)
+
+
+@admin.register(DraftReply)
+class DraftReplyAdmin(RecordAdmin):
+    list_display = ("id", "channel", "mode", "request_model", "charged_microcredits", "created_at")
+    list_filter = ("is_test",)
+    list_select_related = ("channel",)
+    search_fields = ("request_id", "channel__name")
 
 
 @admin.register(IdempotencyRecord)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from channels.errors import Said
-from channels.providers.base import Usage
 from common.errors import ApiError, InvalidRequest
 
 
@@ -42,8 +41,8 @@ class IdempotencyKeyReused(ApiError):
 class ProviderFailed(ApiError):
     """Every route failed. Nothing was charged, and no message was stored.
 
-    `reason` is one word from ProviderError for the channel's owner. Callers do not see it. `lost`
-    is what the provider used anyway, which is the operator's loss.
+    `reason` is one word from ProviderError for the channel's owner. Callers do not see it.
+    `lost_microcredits` is the price of what the provider used anyway, which is the operator's loss.
     """
 
     status = 500
@@ -57,11 +56,11 @@ class ProviderFailed(ApiError):
         message: str | None = None,
         *,
         reason: str = "",
-        lost: Usage | None = None,
+        lost_microcredits: int | None = None,
         may_retry: bool = True,
     ) -> None:
         self.reason = reason
-        self.lost = lost
+        self.lost_microcredits = lost_microcredits
         super().__init__(message, headers=None if may_retry else {"X-Should-Retry": "false"})
 
 
@@ -74,8 +73,8 @@ class ContentFiltered(ProviderFailed):
         "The AI provider declined to answer this message. Nothing was charged. Please rephrase it."
     )
 
-    def __init__(self, *, reason: str, lost: Usage | None = None) -> None:
-        super().__init__(reason=reason, lost=lost, may_retry=False)
+    def __init__(self, *, reason: str, lost_microcredits: int | None = None) -> None:
+        super().__init__(reason=reason, lost_microcredits=lost_microcredits, may_retry=False)
 
 
 class AnsweredTooLate(ProviderFailed):

@@ -166,6 +166,35 @@ class Message(models.Model):
         return f"{self.role} {self.position}"
 
 
+class DraftReply(models.Model):
+    """What a reply to a draft took and cost (chat/drafts.py). No text, and no figure of visitors.
+
+    Its id is the id of the hold that paid for it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    channel = models.ForeignKey(
+        Channel, models.CASCADE, related_name="draft_replies", db_index=False
+    )
+    is_test = models.BooleanField()
+    created_at = models.DateTimeField()
+    request_id = models.CharField(max_length=128)
+    request_model = models.CharField(max_length=100)
+    provider_name = models.CharField(max_length=50)
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    charged_microcredits = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "draft replies"
+        indexes: ClassVar = [
+            models.Index(fields=["channel", "created_at"], name="conversations_draftreply_of"),
+        ]
+
+    def __str__(self) -> str:
+        return f"draft reply by {self.request_model}"
+
+
 class FailedRequest(models.Model):
     """A message that got no answer, and why. Its text is not stored."""
 

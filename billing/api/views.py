@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from billing import charges, settlement, spend_caps
 from billing.api import serializers
 from billing.throttling import ChatThrottle, CountedKey, ReadThrottle
-from billing.utc_day import seconds_to_next_day
 from channels import catalogue
 from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
@@ -66,7 +65,7 @@ class KeyView(ApiView):
                         "limit": caller.daily_quota,
                         "used": used,
                         "remaining": max(0, caller.daily_quota - used),
-                        "resets_at": rfc3339(now + timedelta(seconds=seconds_to_next_day(now))),
+                        "resets_at": rfc3339(caller.calendar.quota_day.span(now).ends_at),
                     },
                     "spend": [
                         {
@@ -79,7 +78,9 @@ class KeyView(ApiView):
                             "resets_at": rfc3339(spending.resets_at),
                         }
                         for cap in spend_caps.list_caps_of(caller)
-                        for spending in spend_caps.list_spending(cap, now=now)
+                        for spending in spend_caps.list_spending(
+                            cap, calendar=caller.calendar, now=now
+                        )
                         if spending.limit_microcredits is not None
                     ],
                 },

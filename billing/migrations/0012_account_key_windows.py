@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("billing", "0011_credit_requests"),
-        ("channels", "0025_account_keys"),
+        ("channels", "0027_account_keys"),
     ]
 
     operations = [

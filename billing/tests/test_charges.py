@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from billing import charges
 from billing.balance import DAY, get_balance, get_runway
 from billing.models import Book, CreditAccount, LedgerEntry
-from billing.utc_day import last_days
 from channels.tests.factories import make_site
+from common.days import last_days
 
 pytestmark = pytest.mark.django_db
 

@@ -15,10 +15,10 @@ from billing import settlement as services
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
-from billing.utc_day import seconds_to_next_day
 from billing.verification import find_differences
 from channels.callers import Caller
 from channels.tests.factories import Site, make_site
+from common.days import day_of, end_of, seconds_until
 from common.db.plans import snapshot
 from common.money import MICROCREDITS_PER_CREDIT
 from tests.support.threads import run_in_threads
@@ -169,7 +169,7 @@ def test_counts_by_utc_day_whatever_the_local_zone(clock: Any, settings: Any) ->
 )
 def test_seconds_to_the_next_day_are_rounded_up(moment: str, seconds: int) -> None:
     aware = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    assert seconds_to_next_day(aware) == seconds
+    assert seconds_until(end_of(day_of(aware)), aware) == seconds
 
 
 def test_grants_and_adjustments_are_numbered_entries(site: Site) -> None:

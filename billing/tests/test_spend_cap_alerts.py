@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from billing import spend_cap_alerts
+from billing import spend_cap_alerts, spend_caps
 from billing.models import SpendCap
 from billing.tests.test_settlement import CREDIT
 from billing.tests.test_spend_caps import NOON, cap, capture, place
@@ -38,7 +38,7 @@ def test_tells_of_each_level_once_and_of_the_highest_only(site: Site) -> None:
     assert alerts() == ["50 % of a spend cap are used: Shop"]
     assert mail.outbox[0].to == ["owner@example.com"]
     assert "has spent 5 of its 10 credits a day" in mail.outbox[0].body
-    assert "ends on 15 August at 00:00 UTC" in mail.outbox[0].body
+    assert "ends at 00:00 UTC on 15 August" in mail.outbox[0].body
     spend(site, 5)
     assert alerts() == ["100 % of a spend cap are used: Shop"]
     assert "It answers “spend_cap_reached” until then." in mail.outbox[0].body
@@ -91,3 +91,25 @@ def test_a_lost_mail_server_is_tried_again(site: Site, monkeypatch: Any) -> None
         assert spend_cap_alerts.alert_of_spend_caps(now=NOON) == 0
     assert SpendCap.objects.get().day_alerted == 0
     assert len(alerts()) == 1
+
+
+def test_of_two_tasks_at_once_one_tells(site: Site, monkeypatch: Any) -> None:
+    cap(site, day=1)
+    spend(site, 1)
+    stale = spend_cap_alerts._caps_due()
+    monkeypatch.setattr(spend_cap_alerts, "_caps_due", lambda: stale)
+    sent = [spend_cap_alerts.alert_of_spend_caps(now=NOON) for _ in range(2)]
+    assert sent == [1, 0]
+
+
+def test_lists_what_is_half_used_and_the_fullest_first(site: Site, stranger: Site) -> None:
+    cap(site, day=10, month=16)
+    spend(site, 4)
+    assert spend_caps.list_half_used(account_id=site.account_id, now=NOON) == []
+    spend(site, 4)
+    found = spend_caps.list_half_used(account_id=site.account_id, now=NOON)
+    assert [(spending.period, spending.percent) for _, spending in found] == [
+        ("day", 80),
+        ("month", 50),
+    ]
+    assert spend_caps.list_half_used(account_id=stranger.account_id, now=NOON) == []

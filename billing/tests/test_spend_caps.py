@@ -20,7 +20,7 @@ from billing.models import Hold, SpendCap
 from billing.tests.test_settlement import CREDIT, differences
 from channels.audit import Actor
 from channels.callers import Caller
-from channels.models import ApiKey, AuditEntry
+from channels.models import Account, ApiKey, AuditEntry
 from channels.tests.factories import Site, make_site
 from tests.support.threads import run_in_threads
 
@@ -80,7 +80,8 @@ def capture(hold: PlacedHold, charge: int = CREDIT, *, now: datetime = NOON) -> 
 def used_of(site: Site, *, of_key: bool = False, now: datetime = NOON) -> tuple[int, int]:
     """Return the micro-credits used of the day and of the month."""
     row = SpendCap.objects.get(id=key_of(site).id if of_key else site.channel.id)
-    day, month = spend_caps.list_spending(row, now=now)
+    calendar = Account.objects.get(id=site.account_id).calendar
+    day, month = spend_caps.list_spending(row, calendar=calendar, now=now)
     return day.used_microcredits, month.used_microcredits
 
 
@@ -236,6 +237,20 @@ def test_a_new_cap_counts_what_was_spent_and_what_is_in_flight(site: Site, of_ke
     assert used_of(site, of_key=of_key) == (7 * CREDIT, 9 * CREDIT)
     capture(running, CREDIT)
     assert used_of(site, of_key=of_key) == (3 * CREDIT, 5 * CREDIT)
+
+
+def test_a_call_of_last_month_that_still_runs_does_not_count(site: Site) -> None:
+    month = datetime(2026, 8, 1, tzinfo=UTC)
+    running = place(site.caller(), 5 * CREDIT, now=month - timedelta(seconds=1))
+    cap(site, day=10, month=10, now=month)
+    capture(running, CREDIT, now=month)
+    assert used_of(site, now=month) == (0, 0)
+
+
+def test_a_refusal_whose_room_has_come_back_names_the_next_reset(site: Site) -> None:
+    cap(site, month=5)
+    refusal = spend_caps.refusal_of(caller=site.caller(), amount_microcredits=CREDIT, now=NOON)
+    assert refusal.resets_at == "2026-08-15T00:00:00Z"
 
 
 def test_a_call_that_ends_without_a_charge_gives_back_to_a_cap_set_meanwhile(site: Site) -> None:

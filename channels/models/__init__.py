@@ -15,7 +15,11 @@ from channels.models.catalogue import (
     refuse_userinfo,
 )
 from channels.models.channel import (
+    ANSWER_SETTINGS,
+    LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
+    MOST_STOP_WORDS,
+    SHORTEST_ANSWER_TOKENS,
     ApiKey,
     Channel,
     FixedAnswer,
@@ -29,7 +33,11 @@ from channels.models.people import Account, Invitation, Membership, Plan, User, 
 from channels.models.secrets import SecretCheck
 
 __all__ = [
+    "ANSWER_SETTINGS",
+    "LONGEST_STOP_WORD",
     "MAX_SYSTEM_PROMPT_CHARACTERS",
+    "MOST_STOP_WORDS",
+    "SHORTEST_ANSWER_TOKENS",
     "WEB_ADDRESS",
     "Account",
     "AccountKey",

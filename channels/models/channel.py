@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
@@ -15,9 +15,57 @@ from common.ids import uuid7
 from common.text import normalize_question
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
+MOST_STOP_WORDS = 4
+LONGEST_STOP_WORD = 50
+SHORTEST_ANSWER_TOKENS = 16
+# How a channel's model answers. Each version of the prompt has its own.
+ANSWER_SETTINGS = ("temperature", "max_answer_tokens", "stop_words", "fallback_model")
 
 
-class Channel(models.Model):
+def check_stop_words(words: Any) -> None:
+    """Raise ValidationError for what is no list of stop words that providers accept."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValidationError("Enter a list of words.")
+    if len(words) > MOST_STOP_WORDS:
+        raise ValidationError(
+            f"Enter at most {MOST_STOP_WORDS} stop words; these are {len(words)}."
+        )
+    for word in words:
+        if not word or "\x00" in word:
+            raise ValidationError("A stop word needs at least one character, and none may be NUL.")
+        if len(word) > LONGEST_STOP_WORD:
+            raise ValidationError(
+                f"A stop word has at most {LONGEST_STOP_WORD} characters; “{word[:20]}…” has "
+                f"{len(word):,}."
+            )
+
+
+class AnswerSettings(models.Model):
+    """How the model answers. Empty: as the provider and the model's terms have it.
+
+    With the `fallback_model` that each subclass adds, these are ANSWER_SETTINGS.
+    """
+
+    temperature = models.DecimalField(
+        max_digits=3,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(2)],
+    )
+    max_answer_tokens = models.PositiveIntegerField(
+        "longest answer",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(SHORTEST_ANSWER_TOKENS)],
+    )
+    stop_words = models.JSONField(null=True, blank=True, validators=[check_stop_words])
+
+    class Meta:
+        abstract = True
+
+
+class Channel(AnswerSettings):
     """One site or app that calls the gateway: a prompt, a model, limits, keys."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -34,6 +82,10 @@ class Channel(models.Model):
         blank=True,
         max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
         validators=[MaxLengthValidator(MAX_SYSTEM_PROMPT_CHARACTERS)],
+    )
+    # Answers a visitor's message if every route of the channel's model failed.
+    fallback_model = models.ForeignKey(
+        LanguageModel, models.PROTECT, null=True, blank=True, related_name="fallback_channels"
     )
     # The number of the prompt's newest version. Each message stores it.
     prompt_version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
@@ -65,27 +117,48 @@ class Channel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Raise ValidationError for a taken external id, or a model outside the account's plan."""
+        """Raise ValidationError for what the account's plan or the catalogue does not allow.
+
+        Also for an external id that another channel of the account has.
+        """
+        flaws: dict[str, str] = {}
         namesakes = Channel.objects.filter(
             account_id=self.account_id, external_id=self.external_id
         ).exclude(id=self.id)
         if self.external_id and namesakes.exists():
-            raise ValidationError(
-                {"external_id": "Another channel of the account has this external_id."}
-            )
+            flaws["external_id"] = "Another channel of the account has this external_id."
         plan = self.account.plan if self.account_id else None
-        if plan is None or not self.model_id or not plan.models_allowed.exists():
-            return
-        if not plan.models_allowed.filter(id=self.model_id).exists():
-            raise ValidationError({"model": f"The plan {plan.name} does not allow this model."})
+        allowed = set(plan.models_allowed.values_list("id", flat=True)) if plan else set()
+        for name in ("model", "fallback_model"):
+            chosen = getattr(self, f"{name}_id")
+            if plan and allowed and chosen and chosen not in allowed:
+                flaws[name] = f"The plan {plan.name} does not allow this model."
+        if self.fallback_model_id and self.fallback_model_id == self.model_id:
+            flaws["fallback_model"] = (
+                "This is the channel's own model. Choose another one, or none."
+            )
+        if self.max_answer_tokens and self.model_id:
+            most = self.model.max_output_tokens
+            if self.max_answer_tokens > most:
+                flaws["max_answer_tokens"] = (
+                    f"{self.model} answers with at most {most:,} tokens. Enter {most:,} or less."
+                )
+        if flaws:
+            raise ValidationError(flaws)
 
 
-class PromptVersion(models.Model):
-    """A version of a system prompt. Kept permanently, because messages refer to its number."""
+class PromptVersion(AnswerSettings):
+    """A version of a system prompt, with its answer settings.
+
+    Kept permanently, because messages refer to its number.
+    """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="prompt_versions")
     number = models.PositiveIntegerField()
     text = models.TextField(blank=True)
+    fallback_model = models.ForeignKey(
+        LanguageModel, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     author = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     note = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -10,7 +10,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from channels import calendars
+from channels.calendars import Calendar
 from channels.models.catalogue import LanguageModel
+from common.days import UTC_NAME
 
 
 class UserManager(BaseUserManager["User"]):
@@ -84,10 +87,21 @@ class Account(models.Model):
     # Members without a second factor must set one up before they can do anything else.
     requires_second_factor = models.BooleanField(default=False)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
+    # The zone of the account's days and months: an IANA name.
+    time_zone = models.CharField(max_length=64, default=UTC_NAME, db_default=UTC_NAME)
+    # Whether quotas count by that zone's days too, instead of UTC days.
+    has_local_quota = models.BooleanField(default=False, db_default=False)
+    # How a change of these two takes effect (channels/calendars.py). Empty without one.
+    turns = models.TextField(default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def calendar(self) -> Calendar:
+        """Return how the account counts days and months."""
+        return calendars.read(self.time_zone, self.has_local_quota, self.turns)
 
 
 class Membership(models.Model):

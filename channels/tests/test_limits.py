@@ -14,6 +14,7 @@ from channels import api_keys, channel_changes, fixed_answers, limits, team
 from channels.audit import COMMAND_LINE
 from channels.errors import PlanLimitReached, TeamFull, UnknownChannel
 from channels.models import (
+    ANSWER_SETTINGS,
     Account,
     ApiKey,
     Channel,
@@ -230,7 +231,8 @@ def test_the_console_says_what_is_full_and_what_helps(site: Site, page: str) -> 
     client.force_login(User.objects.get(email="owner@example.com"))
     base = f"/channels/{site.channel.id}"
     unknown = "0190a000-0000-7000-8000-000000000000"
-    digest = channel_changes.digest_fields(site.channel, ["system_prompt"])
+    fields = ["system_prompt", *ANSWER_SETTINGS]
+    digest = channel_changes.digest_fields(site.channel, fields)
     requests: dict[str, tuple[str, dict[str, Any]]] = {
         "new": (
             "/channels/new/",

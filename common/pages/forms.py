@@ -7,7 +7,9 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils.dateparse import parse_datetime
 
+from common.days import UTC_NAME, zone_of
 from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
 
 
@@ -59,7 +61,12 @@ class DayField(forms.DateField):
 
 
 class MomentField(forms.DateTimeField):
-    """A moment between the years 2000 and 2999 (UTC), chosen by the minute."""
+    """A moment between the years 2000 and 2999, chosen by the minute. Its value is in UTC.
+
+    A time without an offset is one of `zone`. Of a time that clocks show twice, it is the first.
+    """
+
+    zone = UTC_NAME
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
     default_error_messages = {"invalid": "Enter a time such as 2026-11-28 14:30."}
@@ -69,6 +76,27 @@ class MomentField(forms.DateTimeField):
             datetime(2999, 12, 31, tzinfo=UTC), "Choose a time before the year 3000."
         ),
     ]
+
+    def to_python(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().to_python(value)
+        if moment is None or self.zone == UTC_NAME or _has_offset(value):
+            return moment
+        return moment.replace(tzinfo=zone_of(self.zone)).astimezone(UTC)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a time with an offset, as links have it, as one of the zone."""
+        if not _has_offset(value):
+            return super().prepare_value(value)
+        moment = parse_datetime(value.strip())
+        return moment and f"{moment.astimezone(zone_of(self.zone)):%Y-%m-%dT%H:%M}"
+
+
+def _has_offset(value: Any) -> bool:
+    try:
+        parsed = parse_datetime(value.strip()) if isinstance(value, str) else None
+    except ValueError:
+        return False
+    return parsed is not None and parsed.tzinfo is not None
 
 
 class PlainForm(forms.Form):

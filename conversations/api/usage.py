@@ -13,10 +13,10 @@ from rest_framework.response import Response
 
 from billing.api.serializers import PriceSchema
 from billing.throttling import CountedKey, ReadThrottle
-from billing.utc_day import utc_day
 from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, errors
+from common.days import day_of
 from common.errors import InvalidRequest, NotFound
 from conversations.api.serializers import UsageSchema
 from conversations.usage import outcomes, receipts
@@ -143,7 +143,7 @@ class ReceiptView(ApiView):
 
 def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> receipts.Period:
     """Return the requested days. Adds errors to `fields`."""
-    today = utc_day(timezone.now())
+    today = day_of(timezone.now())
     to = _read_day(last, "to", fields) or today
     since = _read_day(first, "from", fields) or to - timedelta(days=DEFAULT_DAYS - 1)
     if not fields and not timedelta() <= to - since < timedelta(days=MOST_DAYS):

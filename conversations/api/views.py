@@ -100,7 +100,8 @@ class ChatView(AskingView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         caller = caller_of(request)
-        check_model(caller, caller.model.model_id)
+        if caller.allowed_models is not None:
+            check_model(caller, caller.model.model_id)
         asked = serializers.parse_chat_request(*read_request(request, caller))
         if asked.is_stream:
             return stream_answer(caller, asked)

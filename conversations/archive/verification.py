@@ -17,7 +17,14 @@ _DIFFERENCES = {
     "a charge has no reply": """
         SELECT e.id, e.amount_microcredits, 0
           FROM billing_ledgerentry e LEFT JOIN conversations_message m ON m.id = e.hold_id
-         WHERE e.kind = 'charge' AND m.id IS NULL
+          LEFT JOIN conversations_draftreply d ON d.id = e.hold_id
+         WHERE e.kind = 'charge' AND m.id IS NULL AND d.id IS NULL
+    """,
+    "a draft reply's charge differs from the ledger's": """
+        SELECT d.id, d.charged_microcredits, COALESCE(e.amount_microcredits, 0)
+          FROM conversations_draftreply d
+          LEFT JOIN billing_ledgerentry e ON e.hold_id = d.id
+         WHERE d.charged_microcredits <> COALESCE(e.amount_microcredits, 0)
     """,
     "a session's count differs from its messages": """
         SELECT s.id, s.message_count, COUNT(m.id)

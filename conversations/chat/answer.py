@@ -25,7 +25,7 @@ from common.errors import ApiError, Overloaded
 from conversations.chat import calls, failures, idempotency, turns
 from conversations.chat.calls import Answer, Begun, HeldCall, Replay, Tell
 from conversations.chat.idempotency import Claim
-from conversations.chat.storing import STORE_REPLY, STORE_TURN
+from conversations.chat.storing import STORE_DRAFT, STORE_REPLY, STORE_TURN
 from conversations.errors import (
     AnsweredTooLate,
     ContentFiltered,
@@ -57,7 +57,7 @@ class Asked:
     """A validated request. message.py and complete.py admit it; its endpoint renders the answer.
 
     Without `model_id`, the channel's model answers. `session_id` and `page_url` are kept with a
-    failure.
+    failure, except that of a draft (drafts.py), which concerns no visitor.
     """
 
     model_id: str = ""
@@ -66,6 +66,7 @@ class Asked:
     is_stream: bool = False
     idempotency_key: idempotency.Key | None = None
     simulate: str = ""
+    is_draft: bool = False
 
     def admit(self, caller: Caller, request_id: str) -> HeldCall:
         """Return the call, with a place in the day's quota and credits for its highest price.
@@ -129,15 +130,18 @@ def answer(
                     return Replay(claim.replay.encode())
             try:
                 call = asked.admit(caller, request_id)
-            except (DailyQuotaReached, SpendCapReached, CreditsExhausted):
+            except (DailyQuotaReached, SpendCapReached, CreditsExhausted) as refusal:
                 # What calls that never returned still hold counted against the limit. Try again in
                 # any case, because another request may have freed it in the meantime.
                 settlement.free_up(account_id=caller.account_id, now=timezone.now())
+                if not isinstance(refusal, DailyQuotaReached):
+                    # The fallback model may cost more than is left, and the channel's own may not.
+                    caller = replace(caller, fallback=None)
                 call = asked.admit(caller, request_id)
             db.release_connection()
             with slots.slot_given_back():
                 answer = calls.make(call, tell)
-            if call.turn is not None:
+            if call.turn is not None or asked.is_draft:
                 require_text(answer)
             store(asked, answer, claim)
             return answer
@@ -145,7 +149,8 @@ def answer(
         give_back(call, claim, error)
         if call is not None and isinstance(error, RequestRefused):
             error = asked.explain(call, error)
-        if isinstance(error, Exception) and not isinstance(error, failures.NOT_RECORDED):
+        is_kept = not (asked.is_draft or isinstance(error, failures.NOT_RECORDED))
+        if is_kept and isinstance(error, Exception):
             failures.record_failure(
                 error,
                 caller=caller,
@@ -167,7 +172,8 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     if terms is None:
         raise ModelNotFound(model_id)
     check_model(caller, model_id)
-    return replace(caller, model=terms)
+    # Whoever names a model wants no other one.
+    return replace(caller, model=terms, fallback=None)
 
 
 def require_text(answer: Answer) -> None:
@@ -175,14 +181,15 @@ def require_text(answer: Answer) -> None:
     finish_reason = answer.completion.finish_reason
     if answer.completion.text.strip():
         return
+    lost = answer.call.caller.model.price(answer.usage)
     if is_filtered(finish_reason):
-        raise ContentFiltered(reason=CONTENT_FILTER, lost=answer.usage)
+        raise ContentFiltered(reason=CONTENT_FILTER, lost_microcredits=lost)
     # If it was cut before the first word, usually by hidden reasoning, a retry would be cut too.
     would_be_again = is_cut(finish_reason)
     raise ProviderFailed(
         "The AI provider's answer was empty. Nothing was charged.",
         reason="empty_length" if would_be_again else "no_text",
-        lost=answer.usage,
+        lost_microcredits=lost,
         may_retry=not would_be_again,
     )
 
@@ -196,6 +203,8 @@ def store(asked: Asked, answer: Answer, claim: Claim | None) -> None:
     call, now = answer.call, timezone.now()
     model = call.caller.model
     statements = STORE_TURN if call.turn is not None else STORE_REPLY
+    if asked.is_draft:
+        statements = STORE_DRAFT
     storing = Storing(statements, {**call.messages, **_told_of(answer)})
     try:
         # Charging and storing is one statement. Keeping the body as well needs a transaction.
@@ -207,7 +216,7 @@ def store(asked: Asked, answer: Answer, claim: Claim | None) -> None:
                     hold=call.hold,
                     charge_microcredits=model.price(answer.usage),
                     now=now,
-                    reason=f"Reply by {model.model_id}",
+                    reason=f"{'Draft reply' if asked.is_draft else 'Reply'} by {model.model_id}",
                     request_id=call.hold.request_id,
                     storing=storing,
                 )
@@ -257,7 +266,7 @@ def give_back(call: HeldCall | None, claim: Claim | None, error: BaseException |
     """
     with suppress(AnyDatabaseError):
         if call is not None:
-            calls.give_back(call.caller, call.hold, call.turn, error)
+            calls.give_back(call.hold, call.turn, error)
     with suppress(AnyDatabaseError):
         if claim is not None:
             idempotency.free(claim)

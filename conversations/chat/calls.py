@@ -6,19 +6,21 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.db import Error as AnyDatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from billing import holds, spend_caps
+from billing import admission, holds, spend_caps
 from billing import settlement as billing
 from billing.holds import PlacedHold
 from billing.settlement import Settlement
+from channels import routes
 from channels.breaker import BREAKER_OPEN
 from channels.callers import Caller, ModelTerms
 from channels.errors import Fault, ProviderError
@@ -31,6 +33,7 @@ from channels.providers.base import (
     Usage,
     text_of_delta,
 )
+from common import db
 from common.tokens import estimate_tokens
 from conversations.chat import turns
 from conversations.chat.prompt import Prompt
@@ -60,6 +63,8 @@ class HeldCall:
     # The turn in a session, and what its messages are stored with (storing.py).
     turn: Turn | None = None
     messages: Mapping[str, Any] = field(default_factory=dict)
+    # The prompt for the caller's fallback model, if its price depends on its length.
+    fallback: Prompt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +127,45 @@ def _first_token_seconds(model: ModelTerms) -> float:
     return max(usual, min(model.first_token_seconds, settings.PROVIDER_STREAM_DEADLINE))
 
 
+def hold(
+    caller: Caller,
+    prompt: Prompt,
+    clients: Sequence[ProviderClient],
+    *,
+    is_stream: bool,
+    request_id: str,
+    now: datetime,
+) -> HeldCall:
+    """Count a call without a session in the day's quota, and hold the most it can cost.
+
+    Raises DailyQuotaReached, SpendCapReached, and CreditsExhausted.
+    """
+    is_free = any(client.is_free for client in clients)
+    if not is_free:
+        prompt = within_means(caller, prompt, now=now)
+    placed = admission.place_hold(
+        caller=caller,
+        amount_microcredits=0 if is_free else highest_price(prompt),
+        now=now,
+        expires_at=hold_until(now, caller.model, is_stream=is_stream),
+        request_id=request_id,
+    )
+    return HeldCall(caller, placed, prompt, clients, now)
+
+
 def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
     """Limit the answer to what balance and spend caps can pay, if output tokens have a price.
 
     The later hold decides. This only keeps an account with few credits left from being refused
     because of a long answer that it may not need.
     """
-    if not caller.model.per_1k_output or caller.is_test:
+    if not prompt.model.per_1k_output or caller.is_test:
         return prompt
     available = min(
         billing.guess_available_microcredits(account_id=caller.account_id, now=now),
         spend_caps.guess_left(caller=caller, now=now),
     )
-    affordable = caller.model.affordable_output_tokens(
+    affordable = prompt.model.affordable_output_tokens(
         available, input_tokens=prompt.most_input_tokens
     )
     if not SHORTEST_ANSWER_TOKENS <= affordable < prompt.request.max_output_tokens:
@@ -142,10 +173,9 @@ def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
     return prompt.with_room(affordable)
 
 
-def highest_price(caller: Caller, prompt: Prompt) -> int:
+def highest_price(prompt: Prompt) -> int:
     """Return the most a call can cost, in micro-credits."""
-    most = Usage(prompt.most_input_tokens, prompt.request.max_output_tokens)
-    return caller.model.price(most)
+    return prompt.model.price(Usage(prompt.most_input_tokens, prompt.request.max_output_tokens))
 
 
 # --- The call -----------------------------------------------------------------------------------
@@ -160,8 +190,10 @@ class BrokenOff(ProviderFailed):
 def make(call: HeldCall, tell: Tell | None) -> Answer:
     """Return the answer of the first route that gives one. `tell` hears of its start and pieces.
 
-    The answer may be empty (channels/providers/base.py). Raises ContentFiltered or ProviderFailed,
-    and BrokenOff if the caller has already received a piece of the answer.
+    If every route of the model fails, asks those of the fallback model before the same deadline.
+    The answer's `call` then has that model. The answer may be empty (channels/providers/base.py).
+    Raises ContentFiltered or ProviderFailed, and BrokenOff if the caller has already received a
+    piece of the answer.
     """
     if tell is not None:
         tell(Begun(call.hold.id, call.admitted_at))
@@ -173,31 +205,70 @@ def make(call: HeldCall, tell: Tell | None) -> Answer:
         silence_seconds=settings.PROVIDER_STREAM_SILENCE,
         is_long=first_token_seconds > settings.PROVIDER_DEADLINE,
     )
-    request = call.prompt.request
     pieces: list[Delta] = []
     errors: list[ProviderError] = []
-    for route in call.routes:
-        if time.monotonic() >= patience.first_token_by:
-            break
-        try:
-            if tell is None:
-                completion = route.complete(request, patience=patience)
+    failure: ProviderFailed | None = None
+    attempt: HeldCall | None = call
+    while attempt is not None:
+        request = attempt.prompt.request
+        share = patience
+        if attempt.caller.fallback:  # gets the other half, in case the last route hangs
+            share = patience.halved(now=time.monotonic())
+        for route in attempt.routes:
+            if time.monotonic() >= share.first_token_by:
+                break
+            try:
+                if tell is None:
+                    completion = route.complete(request, patience=share)
+                else:
+                    on_delta = _keep_and_tell(Answering(route.provider_name), pieces, tell)
+                    completion = route.stream(request, patience=share, on_delta=on_delta)
+            except ProviderError as error:
+                _log_failure(route.provider_name, error)
+                _raise_if_final(attempt, error, pieces)
+                errors.append(error)
             else:
-                on_delta = _keep_and_tell(Answering(route.provider_name), pieces, tell)
-                completion = route.stream(request, patience=patience, on_delta=on_delta)
-        except ProviderError as error:
-            _log_failure(route.provider_name, error)
-            if pieces:
-                said = "".join(map(text_of_delta, pieces))
-                raise BrokenOff(reason=error.reason, lost=_estimate(call, said)) from error
-            if error.fault is Fault.DECLINED:
-                raise ContentFiltered(reason=error.reason) from error
-            errors.append(error)
-        else:
-            usage = measure_usage(call, completion)
-            duration_seconds = time.monotonic() - started
-            return Answer(call, route.provider_name, completion, usage, duration_seconds)
-    raise _why_none(call, errors)
+                usage = measure_usage(attempt, completion)
+                duration_seconds = time.monotonic() - started
+                return Answer(attempt, route.provider_name, completion, usage, duration_seconds)
+        # If the fallback model fails too, the failure of the channel's own model says more.
+        failure = failure or _why_none(attempt, errors)
+        attempt, errors = _fallback_of(attempt, failure), []
+    raise failure or AssertionError("every attempt fails or returns")
+
+
+def _raise_if_final(call: HeldCall, error: ProviderError, pieces: Sequence[Delta]) -> None:
+    """Raise BrokenOff or ContentFiltered if no other route may be asked after this failure."""
+    if pieces:
+        lost = _estimate(call, "".join(map(text_of_delta, pieces)))
+        price = call.caller.model.price(lost)
+        raise BrokenOff(reason=error.reason, lost_microcredits=price) from error
+    if error.fault is Fault.DECLINED:
+        raise ContentFiltered(reason=error.reason) from error
+
+
+def _fallback_of(call: HeldCall, failure: ProviderFailed) -> HeldCall | None:
+    """Return the same call for the channel's fallback model, or None if that is not to be asked.
+
+    It is not if every route refused the request itself, or if the message does not fit its window.
+    """
+    caller = call.caller
+    is_free = any(route.is_free for route in call.routes)
+    if caller.fallback is None or is_free or isinstance(failure, RequestRefused):
+        return None
+    prompt = call.fallback or call.prompt.for_model(caller.fallback, caller.max_answer_tokens)
+    if (fitted := prompt.fitted()) is None:
+        return None
+    other = replace(caller, model=caller.fallback, fallback=None)
+    try:
+        clients = routes.list_routes(other)
+    except AnyDatabaseError:
+        return None
+    finally:
+        db.release_connection()
+    fields = {"model": other.model.model_id, "instead_of": caller.model.model_id}
+    logger.info("chat.fallback.asked", extra=fields)
+    return replace(call, caller=other, prompt=fitted, routes=clients, fallback=None)
 
 
 def _log_failure(provider_name: str, error: ProviderError) -> None:
@@ -278,14 +349,12 @@ def _estimate(call: HeldCall, text: str) -> Usage:
 # --- Giving back --------------------------------------------------------------------------------
 
 
-def give_back(
-    caller: Caller, hold: PlacedHold, turn: Turn | None, error: BaseException | None = None
-) -> None:
+def give_back(hold: PlacedHold, turn: Turn | None, error: BaseException | None = None) -> None:
     """Release the hold and turn of a call without a complete answer, in one short transaction.
 
     Tokens that the provider used anyway are booked as the operator's loss.
     """
-    lost = error.lost if isinstance(error, ProviderFailed) else None
+    lost = error.lost_microcredits if isinstance(error, ProviderFailed) else None
     now = timezone.now()
     with transaction.atomic():
         # If a database crash lost the hold, it lost the lease too, and the lease's number may
@@ -299,7 +368,7 @@ def give_back(
             return
         billing.absorb_loss(
             hold=hold,
-            loss_microcredits=caller.model.price(lost),
+            loss_microcredits=lost,
             now=now,
             reason=_LOSSES.get(type(error), "The provider's answer was empty"),
         )

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from billing import admission
 from channels import routes
 from channels.callers import Caller
 from channels.providers.base import ChatMessage
@@ -61,17 +60,9 @@ class Completing(Asked):
         clients = routes.list_routes(
             caller, simulate=self.simulate, unlisted_options=self.unlisted_options
         )
-        is_free = any(client.is_free for client in clients)
-        if not is_free:
-            prompt = calls.within_means(caller, prompt, now=now)
-        hold = admission.place_hold(
-            caller=caller,
-            amount_microcredits=0 if is_free else calls.highest_price(caller, prompt),
-            now=now,
-            expires_at=calls.hold_until(now, caller.model, is_stream=self.is_stream),
-            request_id=request_id,
+        return calls.hold(
+            caller, prompt, clients, is_stream=self.is_stream, request_id=request_id, now=now
         )
-        return HeldCall(caller, hold, prompt, clients, now)
 
     def explain(self, call: HeldCall, error: RequestRefused) -> ApiError:
         """Return the refusal in the provider's words, so that the caller sees what to change."""
@@ -110,9 +101,11 @@ def build_prompt(caller: Caller, asked: Completing) -> Prompt:
         model=caller.model,
         system_prompt=caller.system_prompt,
         messages=asked.messages,
-        options=asked.options,
+        # What the caller sets comes before what the channel sets.
+        options={**caller.answer_options, **asked.options},
         max_output_tokens=asked.max_output_tokens,
         limit_name=asked.limit_name,
+        longest_answer=caller.max_answer_tokens,
     )
     if prompt is None:
         raise _too_long(caller, asked)

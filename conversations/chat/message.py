@@ -59,8 +59,10 @@ def _try_to_admit(
         saved = routes.find_fixed_answer(caller, incoming.message)
     clients = [saved] if saved else routes.list_routes(caller, simulate=incoming.simulate)
     is_free = caller.is_test or any(client.is_free for client in clients)
-    foreseen = None if is_free or caller.model.is_flat else _foresee(caller, incoming, now)
-    price = 0 if is_free else foreseen.highest_price if foreseen else caller.model.per_reply
+    price, foreseen = 0 if is_free else caller.flat_price, None
+    if price is None:
+        foreseen = _foresee(caller, incoming, now)
+        price = foreseen.highest_price
     placement = admission.try_hold(
         caller=caller,
         amount_microcredits=price,
@@ -85,11 +87,11 @@ def _try_to_admit(
         elif foreseen.is_still_so(turn):
             prompt = foreseen.prompt
         else:  # another turn ran between the read and ours
-            calls.give_back(caller, hold, turn)
+            calls.give_back(hold, turn)
             return None
     except BaseException as error:
         with suppress(AnyDatabaseError):  # then both expire by themselves
-            calls.give_back(caller, hold, turn, error)
+            calls.give_back(hold, turn, error)
         raise
     messages = {
         "session": turn.session_pk,
@@ -101,16 +103,21 @@ def _try_to_admit(
         "page_title": incoming.page_title,
         "admitted_at": db.time_param(now),
     }
-    return HeldCall(caller, hold, prompt, clients, now, saved is not None, turn, messages)
+    fallback = foreseen.fallback if foreseen else None
+    return HeldCall(caller, hold, prompt, clients, now, saved is not None, turn, messages, fallback)
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A prompt and the most it can cost, valid while the conversation has not changed since."""
+    """A prompt and the most it can cost, valid while the conversation has not changed since.
+
+    The price is the higher one of the model and its fallback, whose prompt comes second.
+    """
 
     session_pk: int
     message_count: int
     prompt: Prompt
+    fallback: Prompt | None
     highest_price: int
 
     def is_still_so(self, turn: Turn) -> bool:
@@ -131,8 +138,13 @@ def _foresee(caller: Caller, incoming: Incoming, now: datetime) -> Foreseen:
     session = turns.find_open_session(caller=caller, session_id=incoming.session_id, now=now)
     session_pk, message_count = session or (0, 0)
     prompt = _build_prompt(caller, incoming, session_pk, message_count, ())
+    fallback = None
+    if caller.fallback:
+        fallback = prompt.for_model(caller.fallback, caller.max_answer_tokens)
+        fallback = calls.within_means(caller, fallback, now=now)
     prompt = calls.within_means(caller, prompt, now=now)
-    return Foreseen(session_pk, message_count, prompt, calls.highest_price(caller, prompt))
+    price = max(calls.highest_price(one) for one in (prompt, fallback) if one)
+    return Foreseen(session_pk, message_count, prompt, fallback, price)
 
 
 def _build_prompt(
@@ -155,4 +167,6 @@ def _build_prompt(
             model_id=caller.model.model_id,
         ),
         message=incoming.message,
+        options=caller.answer_options,
+        longest_answer=caller.max_answer_tokens,
     )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from channels.callers import ModelTerms
@@ -86,10 +87,31 @@ class Prompt:
         """Return the same prompt with less room for the answer."""
         return replace(self, request=replace(self.request, max_output_tokens=max_output_tokens))
 
+    def for_model(self, model: ModelTerms, longest_answer: int | None) -> Prompt:
+        """Return the same prompt for another model. It may not fit that model's window."""
+        room = room_for_answer(model, longest_answer)
+        request = replace(self.request, max_output_tokens=room, hides_thinking=model.hides_thinking)
+        return Prompt(request, model)
 
-def room_for_answer(model: ModelTerms) -> int:
-    """Return the tokens kept for the answer: at most a quarter of the window."""
-    return min(model.max_output_tokens, model.context_window_tokens // 4)
+    def fitted(self) -> Prompt | None:
+        """Return a chat's prompt with as many of its latest turns as fit the model's window.
+
+        Returns None if the new message does not fit even without them.
+        """
+        request = self.request
+        left = self.model.context_window_tokens - request.max_output_tokens
+        left -= sum(fitting_tokens(message["content"]) for message in request.messages)
+        while left < 0 and request.turn_count:
+            oldest = request.messages[len(request.messages) - 1 - 2 * request.turn_count :][:2]
+            left += sum(fitting_tokens(message["content"]) for message in oldest)
+            request = request.without_oldest_turn()
+        return None if left < 0 else replace(self, request=request)
+
+
+def room_for_answer(model: ModelTerms, longest: int | None = None) -> int:
+    """Return the tokens kept for the answer: at most a quarter of the window, and `longest`."""
+    window = model.context_window_tokens
+    return min(model.max_output_tokens, window // 4, longest or window)
 
 
 def system_message(system_prompt: str, page: Page) -> str:
@@ -107,12 +129,14 @@ def build_prompt(
     page: Page | None,
     latest_turns: Iterable[PastTurn],
     message: str,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    longest_answer: int | None = None,
 ) -> Prompt:
     """Return the system message, as many of the latest turns as fit, and the new message.
 
     `latest_turns` comes newest first, and is read only until a turn no longer fits.
     """
-    room = room_for_answer(model)
+    room = room_for_answer(model, longest_answer)
     system = system_message(system_prompt, page) if page else system_prompt
     first: list[ChatMessage] = [{"role": "system", "content": system}] if system else []
     last: list[ChatMessage] = [{"role": "user", "content": message}]
@@ -126,7 +150,7 @@ def build_prompt(
         turns.append(turn)
     messages = first + [part for turn in reversed(turns) for part in _as_messages(turn)] + last
     request = ChatRequest(
-        messages, room, hides_thinking=model.hides_thinking, turn_count=len(turns)
+        messages, room, options, hides_thinking=model.hides_thinking, turn_count=len(turns)
     )
     return Prompt(request, model)
 
@@ -152,10 +176,12 @@ def build_stateless_prompt(
     options: Mapping[str, Any],
     max_output_tokens: int | None,
     limit_name: str,
+    longest_answer: int | None = None,
 ) -> Prompt | None:
     """Return the channel's prompt and the caller's own messages, or None if they cannot fit.
 
-    If the caller sets no limit, the answer gets the same room as in a chat. An image of any size
+    If the caller sets no limit, the answer gets the same room as in a chat, and never more than the
+    channel's `longest_answer`. An image of any size
     counts as the tokens that the model's terms set for one.
     """
     first: list[ChatMessage] = [{"role": "system", "content": system_prompt}]
@@ -165,6 +191,7 @@ def build_stateless_prompt(
     if left < 1:
         return None
     room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
+    room = min(room, longest_answer or room)
     request = ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True)
     return Prompt(request, model)
 

@@ -6,7 +6,6 @@ from django.utils import timezone
 
 from billing import spend_caps
 from billing.errors import CreditsExhausted, DailyQuotaReached, SpendCapReached
-from billing.utc_day import seconds_to_next_day
 from channels.callers import Caller
 from common.errors import ApiError, InvalidRequest, RateLimited, SiteDisabled
 
@@ -44,8 +43,10 @@ def _refusal(code: str, caller: Caller) -> ApiError:
             retry_after=SIMULATED_RETRY_AFTER_SECONDS,
         )
     if code == "daily_quota_reached":
-        wait = seconds_to_next_day(timezone.now())
-        return DailyQuotaReached(quota=caller.daily_quota, retry_after=wait)
+        return DailyQuotaReached(
+            quota=caller.daily_quota, calendar=caller.calendar, now=timezone.now()
+        )
     if code == "spend_cap_reached":
-        return SpendCapReached(resets_at=spend_caps.period_of(timezone.now()).day_ends_at)
+        period = spend_caps.period_of(caller.calendar, timezone.now())
+        return SpendCapReached(resets_at=period.day.ends_at, zone=caller.calendar.day.zone)
     return CreditsExhausted() if code == "credits_exhausted" else SiteDisabled()

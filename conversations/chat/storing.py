@@ -126,3 +126,26 @@ STORE_TURN = Settling(
 )
 # For a completion of /v1: stores only the books.
 STORE_REPLY = Settling(_inserted((str(RESOLVED), _STATELESS_REPLY)))
+_DRAFT_COLUMNS = (
+    "id",
+    "channel_id",
+    "is_test",
+    "created_at",
+    "request_id",
+    "request_model",
+    "provider_name",
+    "input_tokens",
+    "output_tokens",
+    "charged_microcredits",
+)
+# For a reply to a draft: stores its books apart from those of visitors.
+STORE_DRAFT = Settling(
+    Step(
+        "stored",
+        ("id",),
+        f"""
+INSERT INTO conversations_draftreply ({", ".join(_DRAFT_COLUMNS)})
+SELECT {", ".join(_REPLY[column] for column in _DRAFT_COLUMNS)} FROM {RESOLVED} RETURNING id
+""",  # noqa: S608  # built from constants only
+    )
+)

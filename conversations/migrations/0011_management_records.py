@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0025_account_keys"),
+        ("channels", "0027_account_keys"),
         ("conversations", "0010_keys_and_replays_of_requests"),
     ]
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from billing.utc_day import RECENT_DAYS, last_days
 from channels.models import Channel
 from common import db
+from common.days import RECENT_DAYS, UTC_NAME, day_of, start_of
 from conversations.models import Message
 from conversations.usage import rows as usage_rows
 from conversations.usage.rows import Chosen
@@ -19,7 +19,7 @@ from conversations.usage.rows import Chosen
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A channel's requests by UTC day, oldest first, and the charges and errors of today."""
+    """A channel's requests by day, oldest first, and the charges and errors of today."""
 
     requests_by_day: tuple[int, ...] = (0,) * RECENT_DAYS
     charged_today_microcredits: int = 0
@@ -70,11 +70,14 @@ SELECT channel_id, {_COUNTS},
 """  # noqa: S608  # our own words alone
 
 
-def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uuid.UUID, Activity]:
+def list_activity(
+    *, channel_ids: Sequence[uuid.UUID], now: datetime, zone: str = UTC_NAME
+) -> dict[uuid.UUID, Activity]:
     """Return the activity of each of these channels, in two queries for all of them."""
-    midnights = _midnights(now)
+    midnights = _midnights(now, zone)
     coverage = usage_rows.cover_channels(channel_ids)
-    chosen = Chosen(midnights[0], midnights[-1])
+    step = usage_rows.step_of_days(midnights)
+    chosen = Chosen(midnights[0], midnights[-1], step)
     columns = ("request_count", "charged_microcredits")
     rows, params = usage_rows.usage_rows(coverage, chosen, columns)
     params |= {f"day{number}": db.time_param(moment) for number, moment in enumerate(midnights)}
@@ -87,7 +90,7 @@ def list_activity(*, channel_ids: Sequence[uuid.UUID], now: datetime) -> dict[uu
     return activity
 
 
-def _midnights(now: datetime) -> list[datetime]:
-    """Return when each of the last days begins, and when the last one ends (UTC)."""
-    first, _ = last_days(now)
-    return [first + timedelta(days=number) for number in range(RECENT_DAYS + 1)]
+def _midnights(now: datetime, zone: str) -> list[datetime]:
+    """Return when each of the last days begins, and when the last one ends."""
+    today = day_of(now, zone)
+    return [start_of(today + timedelta(days=number), zone) for number in range(1 - RECENT_DAYS, 2)]

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
+from django.db.models import Count, Sum
+
 from billing import charges as billing
 from common import db
+from common.days import UTC_NAME, day_of, end_of, list_starts, start_of
 from common.db.plans import planned_for_values
 from common.money import show_credits
+from conversations.models import DraftReply
 from conversations.usage import rows as usage_rows
 from conversations.usage import sums as usage_sums
 from conversations.usage.rows import Chosen, Coverage
@@ -42,6 +46,8 @@ class Scope:
     model_id: str = ""
     # The beginning of the page's address.
     page_url: str = ""
+    # The time zone of the days. The scope begins and ends with one of them, unless it is by hour.
+    zone: str = UTC_NAME
 
     @property
     def is_whole(self) -> bool:
@@ -49,26 +55,37 @@ class Scope:
         return not (self.is_test or self.channel_id or self.model_id or self.page_url)
 
     @property
-    def step(self) -> timedelta:
-        return HOUR if self.is_by_hour else DAY
-
-    @property
     def chosen(self) -> Chosen:
         return Chosen(
-            self.starts_at, self.ends_at, self.step, self.is_test, self.model_id, self.page_url
+            self.starts_at, self.ends_at, self._step, self.is_test, self.model_id, self.page_url
         )
 
-    def times(self) -> Iterator[datetime]:
-        """Yield the start of each hour or day."""
-        moment = self.starts_at
-        while moment < self.ends_at:
-            yield moment
-            moment += self.step
+    @property
+    def _step(self) -> timedelta:
+        """The step of usage rows, none of which may be from two parts of the scope."""
+        if self.is_by_hour:
+            return HOUR
+        return DAY if self.zone == UTC_NAME else usage_rows.step_of_days(self.times())
+
+    def times(self) -> list[datetime]:
+        """Return the start of each hour or day."""
+        if not self.is_by_hour:
+            return list_starts(self.starts_at, self.ends_at, self.zone)
+        hours = -(-(self.ends_at - self.starts_at) // HOUR)
+        return [self.starts_at + number * HOUR for number in range(hours)]
+
+    def start_of_part(self, moment: datetime) -> datetime:
+        """Return when the hour or day of the scope begins that a moment is in."""
+        if self.is_by_hour:
+            return usage_rows.floor(moment, HOUR)
+        return start_of(day_of(moment, self.zone), self.zone)
 
     def part(self, starts_at: datetime) -> Scope:
         """Return the hour or day of the scope that starts at a moment."""
-        ends_at = min(starts_at + self.step, self.ends_at)
-        return replace(self, starts_at=starts_at, ends_at=ends_at)
+        ends_at = starts_at + HOUR
+        if not self.is_by_hour:
+            ends_at = end_of(day_of(starts_at, self.zone), self.zone)
+        return replace(self, starts_at=starts_at, ends_at=min(ends_at, self.ends_at))
 
 
 @dataclass(slots=True)
@@ -132,18 +149,27 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class LedgerComparison:
-    """The charges of a period according to its replies, and according to the ledger."""
+    """The charges of a period according to its replies, and according to the ledger.
+
+    Replies to drafts are in the ledger, but in none of the figures.
+    """
 
     replies_microcredits: int
     ledger_microcredits: int
+    draft_count: int = 0
+    drafts_microcredits: int = 0
 
     @property
     def is_equal(self) -> bool:
-        return self.replies_microcredits == self.ledger_microcredits
+        return not self.difference_microcredits
 
     @property
     def difference_microcredits(self) -> int:
-        return self.ledger_microcredits - self.replies_microcredits
+        return self.ledger_microcredits - self.replies_microcredits - self.drafts_microcredits
+
+    @property
+    def drafts_credits(self) -> str:
+        return show_credits(self.drafts_microcredits)
 
     @property
     def ledger_credits(self) -> str:
@@ -169,7 +195,7 @@ def get_report(scope: Scope) -> Report:
     rows, params = usage_rows.usage_rows(coverage, scope.chosen, COLUMNS)
     for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
         row = row_line(error_code, *sums)
-        times[usage_rows.floor(db.time_value(starts_at), scope.step)].add(row)
+        times[scope.start_of_part(db.time_value(starts_at))].add(row)
         pairs[channel_id, model_id].add(row)
         if error_code:
             errors[error_code].add(row)
@@ -260,7 +286,8 @@ def _latest_replies_begin(scope: Scope, coverage: Coverage) -> datetime | None:
     """Return the hour or day since which to read a scope's latest replies, or None to read all."""
     if scope.page_url:
         return None
-    chosen = replace(scope.chosen, is_recent_by_hour=True)
+    step = HOUR if scope.is_by_hour else DAY
+    chosen = replace(scope.chosen, step=step, is_recent_by_hour=True)
     rows, params = usage_rows.usage_rows(coverage, chosen, ["request_count"])
     statement = f"""
         SELECT starts_at, SUM(request_count) FROM ({rows}) AS used
@@ -282,7 +309,15 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
     charged = billing.sum_charges(
         account_id=scope.account_id, starts_at=scope.starts_at, ends_at=scope.ends_at
     )
-    return LedgerComparison(total.charged_microcredits, charged)
+    drafts = DraftReply.objects.filter(
+        channel__account_id=scope.account_id,
+        is_test=False,
+        created_at__gte=scope.starts_at,
+        created_at__lt=scope.ends_at,
+    ).aggregate(count=Count("id"), charged=Sum("charged_microcredits", default=0))
+    return LedgerComparison(
+        total.charged_microcredits, charged, drafts["count"], int(drafts["charged"])
+    )
 
 
 # --- Messages -----------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ Without a worker that does it (rollup.py), all of them come from messages.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from common import db
 from conversations.usage import sums
-from conversations.usage.sums import DAY, HOUR, KEYS
+from conversations.usage.sums import DAY, HOUR, KEYS, QUARTER
 
 LONGEST_PAGE = 2048
 
@@ -125,27 +125,49 @@ class Part:
 
 
 def split(chosen: Chosen, progress: Progress | None) -> Iterator[Part]:
-    """Yield a period's parts: whole days (if the step is a day), whole hours, then the rest."""
+    """Yield a period's parts: whole days (if the step is a day), whole hours, and the rest."""
     starts_at, ends_at = chosen.starts_at, chosen.ends_at
-    if progress and chosen.step == DAY and starts_at == floor(starts_at, DAY):
-        kept = progress.hours_from if chosen.is_recent_by_hour else progress.days_until
-        until = min(floor(ends_at, DAY), kept)
-        if starts_at < until:
-            yield Part(starts_at, until, DAY)
-            starts_at = until
-    if progress and starts_at >= progress.hours_from and starts_at == floor(starts_at, HOUR):
-        until = min(floor(ends_at, HOUR), progress.hours_until)
-        if starts_at < until:
-            yield Part(starts_at, until, HOUR)
-            starts_at = until
+    for step, since, until in _rolled_up(chosen, progress):
+        first = _ceiling(max(starts_at, since), step)
+        last = min(floor(ends_at, step), until)
+        if first < last:
+            if starts_at < first:
+                yield Part(starts_at, first)
+            yield Part(first, last, step)
+            starts_at = last
     if starts_at < ends_at:
         yield Part(starts_at, ends_at)
+
+
+def _rolled_up(
+    chosen: Chosen, progress: Progress | None
+) -> Iterator[tuple[timedelta, datetime, datetime]]:
+    """Yield the steps of rollups that a period can use, each with when they begin and end."""
+    if progress and chosen.step == DAY:
+        kept = progress.hours_from if chosen.is_recent_by_hour else progress.days_until
+        yield DAY, chosen.starts_at, kept
+    if progress and chosen.step != QUARTER:
+        yield HOUR, progress.hours_from, progress.hours_until
+
+
+def step_of_days(moments: Iterable[datetime]) -> timedelta:
+    """Return the longest step that no day which begins at one of these moments cuts in two."""
+    starts = list(moments)
+    for step in (DAY, HOUR):
+        if all(moment == floor(moment, step) for moment in starts):
+            return step
+    return QUARTER
 
 
 def floor(moment: datetime, step: timedelta) -> datetime:
     """Return the start of the UTC hour or day that contains a moment."""
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if step == DAY else midnight.replace(hour=moment.hour)
+
+
+def _ceiling(moment: datetime, step: timedelta) -> datetime:
+    start = floor(moment, step)
+    return start if start == moment else start + step
 
 
 # --- Rows ---------------------------------------------------------------------------------------

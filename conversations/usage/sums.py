@@ -14,6 +14,8 @@ import orjson
 from django.db import connection
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Days of every time zone begin at a whole quarter.
+QUARTER = timedelta(minutes=15)
 # A row's keys, then the columns that a caller can ask for.
 KEYS = ("channel_id", "starts_at", "is_test", "request_model", "error_code")
 COLUMNS = (
@@ -50,9 +52,15 @@ _COUNT_BY_DURATION = {
 _OF_FAILURES = {"request_count": "COUNT(*)", "durations": "'[]'"}
 _STARTS_AT = {
     ("postgresql", HOUR): "date_trunc('hour', m.created_at, 'UTC')",
+    ("postgresql", QUARTER): "date_bin('15 minutes', m.created_at, '2000-01-01 00:00:00+00')",
     ("postgresql", DAY): "date_trunc('day', m.created_at, 'UTC')",
     # In the format in which Django stores a time.
     ("sqlite", HOUR): "substr(m.created_at, 1, 13) || ':00:00'",
+    ("sqlite", QUARTER): (
+        "substr(m.created_at, 1, 14)"
+        " || substr('00153045', CAST(substr(m.created_at, 15, 2) AS integer) / 15 * 2 + 1, 2)"
+        " || ':00'"
+    ),
     ("sqlite", DAY): "substr(m.created_at, 1, 10) || ' 00:00:00'",
 }
 
@@ -127,7 +135,7 @@ def _sum_failures(source: str, columns: Sequence[str], step: timedelta) -> str:
 
 
 def start_of(step: timedelta) -> str:
-    """Return the SQL for the start of the hour or day of `m.created_at`."""
+    """Return the SQL for the start of the quarter, hour, or day of `m.created_at`."""
     return _STARTS_AT[connection.vendor, step]
 
 

@@ -92,6 +92,16 @@ class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic i
         )
 
 
+class PricedModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # in the stubs only
+    """A choice among models in a list, each with its price, by the gateway's id for them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(LanguageModel.objects.none(), to_field_name="model_id", **options)
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.name}, {ModelOption(obj, is_chosen=False, is_offered=True).price}"
+
+
 class ModelPicker:
     """A mixin for forms with a ModelField: chooses the models that the form offers."""
 
@@ -194,7 +204,7 @@ class SettingsForm(ModelPicker, PlainForm):
         plan = self.channel.account.plan
         limits = {
             "requests_per_minute": "requests per minute",
-            "daily_quota": "messages per UTC day for each channel",
+            "daily_quota": "messages per day for each channel",
         }
         for name, unit in limits.items():
             most = getattr(plan, name, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,8 +13,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 
-from billing.utc_day import start_of
 from channels.models import Account, Membership
+from common.days import end_of, start_of
 from common.money import show_credits
 from common.pages.forms import PlainForm
 from common.pages.requests import post_only
@@ -47,8 +46,8 @@ class ConversationsForm(FilterForm):
             account_id=account.id,
             is_test=self.is_test,
             channel_id=self.channel_id,
-            starts_at=start_of(first) if first else None,
-            ends_at=start_of(last) + timedelta(days=1) if last else None,
+            starts_at=start_of(first, self.zone) if first else None,
+            ends_at=end_of(last, self.zone) if last else None,
             text=self.value("text") or "",
             has_errors=bool(self.value("errors_only")),
             has_thumb_down=bool(self.value("thumb_down")),

@@ -10,7 +10,7 @@ from django import forms
 from django.http import QueryDict
 
 from channels.models import Account, Channel, LanguageModel
-from common.pages.forms import DayField, PlainForm
+from common.pages.forms import DayField, MomentField, PlainForm
 
 MOST_DAYS = 366
 MOST_MODEL_CHARACTERS = 100
@@ -24,11 +24,13 @@ class FilterForm(PlainForm):
     traffic = forms.ChoiceField(
         required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
     )
-    first = DayField(required=False, label="From (UTC)", widget=DAY)
-    last = DayField(required=False, label="To, included (UTC)", widget=DAY)
+    first = DayField(required=False, label="From ({zone})", widget=DAY)
+    last = DayField(required=False, label="To, included ({zone})", widget=DAY)
 
     def __init__(self, data: QueryDict, *, account: Account) -> None:
         super().__init__(data)
+        self.zone = account.time_zone
+        set_zone(self, account.time_zone)
         channels = Channel.objects.filter(account=account).order_by("name", "id")
         self.channel_names = dict(channels.values_list("id", "name"))
         choices = [(str(pk), name) for pk, name in self.channel_names.items()]
@@ -60,6 +62,15 @@ class FilterForm(PlainForm):
         """Return the filters as a query string, with some of them changed."""
         values = {name: self.data.get(name, "") for name in self.fields} | changes
         return urlencode({name: value for name, value in values.items() if value})
+
+
+def set_zone(form: forms.Form, zone: str) -> None:
+    """Name the zone in labels with a place for it, and read times as those of the zone."""
+    for field in form.fields.values():
+        if field.label and "{zone}" in field.label:
+            field.label = str(field.label).format(zone=zone)
+        if isinstance(field, MomentField):
+            field.zone = zone
 
 
 def with_chosen(names: dict[str, str], chosen: str, *, most: int) -> list[tuple[str, str]]:

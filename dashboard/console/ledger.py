@@ -64,10 +64,10 @@ class FilterForm(LabelledForm):
             self.add_error("last_day", "Must not be before the first day.")
         return data
 
-    def chosen(self) -> Filter:
+    def chosen(self, zone: str) -> Filter:
         self.full_clean()
         data = self.cleaned_data
-        return Filter(data.get("kind") or "", data.get("first_day"), data.get("last_day"))
+        return Filter(data.get("kind") or "", data.get("first_day"), data.get("last_day"), zone)
 
 
 class RedeemForm(LabelledForm):
@@ -106,7 +106,9 @@ def _render(
     balance = get_balance(account_id=account.id, now=now)
     filters = FilterForm(request.GET)
     page = account_statement.get_page(
-        account_id=account.id, chosen=filters.chosen(), before=_read_before(request)
+        account_id=account.id,
+        chosen=filters.chosen(account.time_zone),
+        before=_read_before(request),
     )
     is_refused = bool(redeem or threshold or ask)
     return render_page(
@@ -213,7 +215,7 @@ def _describe_prices(account: Account) -> list[dict[str, str]]:
 @member_page()
 def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Download the filtered ledger."""
-    chosen = FilterForm(request.GET).chosen()
+    chosen = FilterForm(request.GET).chosen(member.account.time_zone)
     entries = account_statement.iterate_entries(account_id=member.account.id, chosen=chosen)
     return csv_response("credits.csv", CSV_HEADER, _csv_rows(entries))
 

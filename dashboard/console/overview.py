@@ -19,9 +19,9 @@ from billing import spend_caps
 from billing.balance import Balance, Runway, get_balance, get_runway
 from billing.models import SpendCap
 from billing.spend_caps import Spending
-from billing.utc_day import RECENT_DAYS, last_days
 from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
+from common.days import RECENT_DAYS, UTC_NAME, day_of, last_days
 from common.money import show_credits
 from common.pages.requests import post_only, read_term
 from conversations.usage.activity import Activity, last_used, list_activity
@@ -83,7 +83,8 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         capped=Count("id", filter=Exists(SpendCap.objects.filter(channel=OuterRef("id")))),
     )
     balance = get_balance(account_id=member.account.id, now=now)
-    runway = get_runway(account_id=member.account.id, balance=balance, now=now)
+    zone = member.account.time_zone
+    runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
     search, sort = read_term(request, "q", most=120), read_sort(request)
     page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
     cards = make_cards(member, list(page), now)
@@ -109,8 +110,8 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         spent=show_credits(runway.spent_microcredits),
         spent_links=log_links(member, _recent(member, now)),
         pace=pace_words(runway),
-        runway=runway_words(balance, runway, now),
-        ends_at=_first_end(balance, runway),
+        runway=runway_words(balance, runway, now, zone),
+        ends_at=_first_end(balance, runway, zone),
         checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
     )
 
@@ -128,8 +129,9 @@ def _find_trials(member: Member, cards: list[Card], now: datetime) -> Trials | N
 
 def _recent(member: Member, now: datetime) -> Scope:
     """Return the requests of the last days."""
-    starts_at, ends_at = last_days(now)
-    return Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at)
+    zone = member.account.time_zone
+    starts_at, ends_at = last_days(now, zone=zone)
+    return Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at, zone=zone)
 
 
 def read_sort(request: HttpRequest) -> str:
@@ -150,7 +152,7 @@ def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]
 def make_cards(member: Member, channels: list[Channel], now: datetime) -> list[Card]:
     """Return a card for each channel, with three queries for all of them."""
     ids = [channel.id for channel in channels]
-    activity = list_activity(channel_ids=ids, now=now)
+    activity = list_activity(channel_ids=ids, now=now, zone=member.account.time_zone)
     live_keys = usable_keys.list_live_keys(channel_ids=ids, now=now)
     most = max((count for one in activity.values() for count in one.requests_by_day), default=0)
     recent = _recent(member, now)
@@ -173,7 +175,7 @@ def _links_by_day(member: Member, scope: Scope) -> tuple[dict[str, str], ...]:
 # --- Words for the balance ------------------------------------------------------------------------
 
 
-def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
+def runway_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC_NAME) -> str:
     """Say how long the credits last."""
     if not balance.entry_count:
         return "No credits have been granted yet."
@@ -183,10 +185,11 @@ def runway_words(balance: Balance, runway: Runway, now: datetime) -> str:
         return f"Nothing was spent in the last {RECENT_DAYS} days."
     if runway.until is None:
         return f"Lasts for more than five years at {pace_words(runway)}."
-    if runway.until == now.date():
+    today = day_of(now, zone)
+    if runway.until == today:
         return f"Lasts until later today at {pace_words(runway)}."
     day = f"{runway.until.day} {runway.until:%B}"
-    if runway.until.year != now.year:
+    if runway.until.year != today.year:
         day += f" {runway.until.year}"
     return f"Lasts until about {day} at {pace_words(runway)}."
 
@@ -201,12 +204,12 @@ def pace_words(runway: Runway) -> str:
     return f"the pace of the last {hours} hours" if hours > 1 else "the pace of the last hour"
 
 
-def _first_end(balance: Balance, runway: Runway) -> datetime | None:
+def _first_end(balance: Balance, runway: Runway, zone: str) -> datetime | None:
     """Return when the first credits expire, if that is before they are spent."""
     end = balance.next_expiry_at
     if end is None or balance.available <= 0:
         return None
-    return end if runway.until is None or end.date() < runway.until else None
+    return end if runway.until is None or day_of(end, zone) < runway.until else None
 
 
 # --- Actions --------------------------------------------------------------------------------------

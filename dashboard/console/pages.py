@@ -12,6 +12,7 @@ from django.utils import timezone
 from billing.balance import Balance, get_balance
 from channels.models import Channel
 from channels.routes import is_demo
+from common.days import UTC_NAME, zone_of
 from common.money import show_credits
 from dashboard import sites
 from dashboard.console.access import Member
@@ -49,4 +50,20 @@ def render_page(
         # Reversed here, because in a template of the console “admin:” would mean the console.
         "providers_url": reverse("admin:channels_provider_changelist"),
     }
-    return TemplateResponse(request, f"console/{template}", frame | context, status=status)
+    zone = member.account.time_zone if member else UTC_NAME
+    is_local = member is not None and member.account.has_local_quota
+    frame |= {"zone": zone, "quota_zone": zone if is_local else UTC_NAME}
+    return _InZone(zone, request, f"console/{template}", frame | context, status=status)
+
+
+class _InZone(TemplateResponse):
+    """A page that shows times of the account's time zone. Its name is `zone`."""
+
+    def __init__(self, zone: str, *args: Any, **options: Any) -> None:
+        self._zone = zone
+        super().__init__(*args, **options)
+
+    @property
+    def rendered_content(self) -> str:
+        with timezone.override(zone_of(self._zone)):
+            return super().rendered_content

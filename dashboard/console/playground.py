@@ -6,7 +6,7 @@ A view of the console streams the answers, not the API, so no key reaches the br
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -15,7 +15,7 @@ from django.urls import path
 
 from channels import callers
 from channels.callers import Caller
-from channels.models import Channel
+from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel
 from common import db
 from common.api.errors import error_response
 from common.errors import InvalidRequest
@@ -24,17 +24,35 @@ from conversations.api.streams import stream_answer
 from conversations.chat import streaming
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.asking import EXPECTED_ERRORS, admit
+from dashboard.console.channel_forms import Difference
+from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
+from dashboard.console.prompt_forms import DraftForm
 from dashboard.public_address import site_url
 from dashboard.reference import snippets
 from dashboard.reference.facts import SIMULATIONS
 
+# How the session ids of the playground begin. They are no visitors'.
+SESSIONS = "playground-"
 _CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
 
 
 @channel_page()
 def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show an empty conversation."""
+    """Show an empty conversation, and a draft that equals what is published."""
+    return render_playground(request, member, channel, DraftForm.filled(channel))
+
+
+def render_playground(
+    request: HttpRequest,
+    member: Member,
+    channel: Channel,
+    form: DraftForm,
+    *,
+    status: int = 200,
+    differences: Sequence[Difference] = (),
+) -> HttpResponse:
+    """Return the page with this draft."""
     return render_page(
         request,
         member,
@@ -43,12 +61,17 @@ def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpRe
         channel=channel,
         simulations=SIMULATIONS,
         session_prefix=session_prefix(member),
+        form=form,
+        most=MAX_SYSTEM_PROMPT_CHARACTERS,
+        differences=differences,
+        theirs_url=console_url("playground", channel.id),
+        status=status,
     )
 
 
 def session_prefix(member: Member) -> str:
     """Return the prefix of the session ids of this person's conversations."""
-    return f"playground-{member.user.pk}-"
+    return f"{SESSIONS}{member.user.pk}-"
 
 
 @channel_page(needs=Role.EDITOR)
@@ -100,9 +123,13 @@ def _stream(
         is_stream=True,
         simulate=request.POST.get("simulate", ""),
     )
-    response = stream_answer(caller, asked)
-    assert isinstance(response, StreamingHttpResponse), "what fails is raised"
     first = streaming.event("request", orjson.dumps({"curl": curl}))
+    return answered(stream_answer(caller, asked), first)
+
+
+def answered(response: HttpResponseBase, first: bytes) -> StreamingHttpResponse:
+    """Return a streamed answer with this event before the others."""
+    assert isinstance(response, StreamingHttpResponse), "what fails is raised"
     response.streaming_content = _events(first, iter(response))
     return response
 

@@ -1,10 +1,9 @@
-"""The system prompt of a channel: edit it, keep versions, compare them, restore one."""
+"""A channel's system prompt and answer settings: edit, keep versions, compare, restore one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -13,73 +12,51 @@ from django.shortcuts import redirect
 from django.urls import path
 
 from channels import channel_changes, diffs
-from channels.errors import ChannelChanged, PlanLimitReached
-from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
-from common.pages.forms import PlainForm
+from channels.diffs import DiffLine
+from channels.errors import ChannelChanged
+from channels.models import (
+    ANSWER_SETTINGS,
+    MAX_SYSTEM_PROMPT_CHARACTERS,
+    Channel,
+    PromptVersion,
+)
 from common.pages.requests import post_only
 from common.tokens import estimate_tokens
 from dashboard.console.access import Member, Role, channel_page
-from dashboard.console.channel_forms import Difference, PlainText, list_differences
+from dashboard.console.channel_forms import Difference, list_differences
 from dashboard.console.channels import add_errors, words_of_conflict
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
+from dashboard.console.prompt_forms import PromptForm, words_of_settings
 from dashboard.console.staff_view import note_reading
 
 VERSIONS_PER_PAGE = 20
-
-
-class PromptForm(PlainForm):
-    """The prompt's text. `digest` is that of the text when the page was opened."""
-
-    digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
-    system_prompt = PlainText(
-        label="System prompt",
-        required=False,
-        # White space at either end is the owner's choice.
-        strip=False,
-        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
-        help_text="What the AI is told before every conversation: who it is, what it knows, "
-        "how it answers.",
-        widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
-    )
-    prompt_note = forms.CharField(
-        label="Note for this version",
-        required=False,
-        max_length=200,
-        help_text="What you changed and why. Only your team sees this.",
-    )
 
 
 @channel_page()
 def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show the prompt to edit, and its versions."""
     note_reading(member, "system prompt", channel=channel)
-    return _render(request, member, channel, _filled_form(channel))
-
-
-def _filled_form(channel: Channel) -> PromptForm:
-    digest = channel_changes.digest_fields(channel, ["system_prompt"])
-    return PromptForm(initial={"system_prompt": channel.system_prompt, "digest": digest})
+    return _render(request, member, channel, PromptForm.filled(channel))
 
 
 @channel_page(needs=Role.EDITOR)
 @post_only
 def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Save the text as a new version of the prompt. The same text creates no version."""
-    form = PromptForm(request.POST)
+    """Save text and settings as a new version of the prompt. The same ones create no version."""
+    form = PromptForm(channel, request.POST)
     if not form.is_valid():
         return _render(request, member, channel, form, status=422)
-    data = form.cleaned_data
-    if data["system_prompt"] == channel.system_prompt:
+    if all(getattr(channel, name) == value for name, value in form.changes().items()):
         messages.info(request, "Nothing changed, so there is no new version.")
         return redirect("console:prompt", channel.id)
     try:
         saved = channel_changes.update_channel(
             channel_id=str(channel.id),
             actor=member.actor,
-            expected_digest=data["digest"],
-            prompt_note=data["prompt_note"],
-            system_prompt=data["system_prompt"],
+            expected_digest=form.cleaned_data["digest"],
+            prompt_note=form.cleaned_data["prompt_note"],
+            **form.changes(),
         )
     except ChannelChanged:
         return _render_conflict(request, member, channel)
@@ -93,13 +70,14 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
 def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show the person's input beside what somebody else saved. Saving again adds a version."""
     channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
-    stored = _filled_form(channel)
+    stored = PromptForm.filled(channel)
     data = request.POST.copy()
     data["digest"] = stored["digest"].value()
-    form = PromptForm(data)
+    form = PromptForm(channel, data)
     form.add_error(None, words_of_conflict(channel))
-    prompts = [one for one in list_differences(stored, form) if one.label == "System prompt"]
-    return _render(request, member, channel, form, status=409, differences=prompts)
+    note = form["prompt_note"].label
+    differences = [one for one in list_differences(stored, form) if one.label != note]
+    return _render(request, member, channel, form, status=409, differences=differences)
 
 
 def _render(
@@ -134,7 +112,7 @@ def _render(
 
 def _get_version(channel: Channel, number: int) -> PromptVersion:
     """Return a version of this channel. Raises Http404 for every other."""
-    versions = PromptVersion.objects.select_related("author")
+    versions = PromptVersion.objects.select_related("author", "fallback_model")
     version = versions.filter(channel=channel, number=number).first()
     if version is None:
         raise Http404
@@ -157,9 +135,15 @@ def prompt_version(
         version=version,
         tokens=estimate_tokens(version.text),
         is_current=number == channel.prompt_version,
-        is_same_text=version.text == channel.system_prompt,
-        diff=diffs.diff_lines(version.text, channel.system_prompt),
+        settings=words_of_settings(version),
+        settings_diff=_differing(words_of_settings(version), words_of_settings(channel)),
+        diff=_differing(version.text, channel.system_prompt),
     )
+
+
+def _differing(before: str, after: str) -> list[DiffLine]:
+    """Return the lines of both texts, or none if they are the same."""
+    return [] if before == after else diffs.diff_lines(before, after)
 
 
 @channel_page(needs=Role.EDITOR)
@@ -167,7 +151,7 @@ def prompt_version(
 def restore_prompt(
     request: HttpRequest, member: Member, channel: Channel, number: int
 ) -> HttpResponse:
-    """Make an earlier version's text the current prompt. Idempotent."""
+    """Make an earlier version's text and settings the current ones. Idempotent."""
     version = _get_version(channel, number)
     try:
         saved = channel_changes.update_channel(
@@ -175,12 +159,13 @@ def restore_prompt(
             actor=member.actor,
             prompt_note=f"Back to version {number}",
             system_prompt=version.text,
+            **{name: getattr(version, name) for name in ANSWER_SETTINGS},
         )
-    except PlanLimitReached as refusal:
-        messages.error(request, refusal.sentence)
+    except ValidationError as refusal:
+        messages.error(request, " ".join(refusal.messages))
         return redirect("console:prompt", channel.id)
     if saved.prompt_version == channel.prompt_version:
-        messages.info(request, f"The prompt already has the text of version {number}.")
+        messages.info(request, f"The prompt is already the same as version {number}.")
     else:
         words = f"Version {number} is back, as version {saved.prompt_version}."
         messages.success(request, words)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from common.days import zone_of
 from conversations.usage.reports import Scope
 from dashboard.console.access import Member
 
@@ -13,8 +14,8 @@ from dashboard.console.access import Member
 def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
     """Return the query for the requests of a scope. `more` are other filters of the log."""
     filters = {
-        "since": _moment(scope.starts_at),
-        "until": _moment(scope.ends_at),
+        "since": _moment(scope.starts_at, scope.zone),
+        "until": _moment(scope.ends_at, scope.zone),
         "channel": str(scope.channel_id or ""),
         "model": scope.model_id,
         "page": scope.page_url,
@@ -25,9 +26,13 @@ def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
     return urlencode({name: value for name, value in filters.items() if value})
 
 
-def _moment(moment: datetime) -> str:
-    """Return a moment as the log's filter takes it. Figures begin and end at whole hours."""
-    return f"{moment:%Y-%m-%dT%H:%M}"
+def _moment(moment: datetime, zone: str) -> str:
+    """Return a moment as the log's filter takes it. Figures begin and end at whole minutes.
+
+    Where clocks go back, it has an offset, because the zone has the same time twice.
+    """
+    local = moment.astimezone(zone_of(zone))
+    return f"{local:%Y-%m-%dT%H:%M}" + (f"{local:%z}" if local.fold else "")
 
 
 def log_links(member: Member, scope: Scope, **more: Any) -> dict[str, str]:

@@ -13,8 +13,8 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
-from billing.utc_day import last_days
 from channels.models import Account, ApiKey
+from common.days import day_of, last_days
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
 from common.pages.forms import MomentField
@@ -51,8 +51,8 @@ class RequestsForm(FilterForm):
     first = None  # type: ignore[assignment]  # moments instead of days
     last = None  # type: ignore[assignment]
     q = forms.CharField(required=False, max_length=200, label="Request or message id", strip=True)
-    since = MomentField(required=False, label="From (UTC)")
-    until = MomentField(required=False, label="Until (UTC)")
+    since = MomentField(required=False, label="From ({zone})")
+    until = MomentField(required=False, label="Until ({zone})")
     outcome = forms.ChoiceField(required=False)
     code = forms.ChoiceField(required=False, label="Error code")
     model = forms.ChoiceField(required=False)
@@ -111,7 +111,7 @@ class RequestsForm(FilterForm):
     def period(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the chosen moments, or the last days without them."""
         since, until = self.value("since"), self.value("until")
-        first, tomorrow = last_days(now)
+        first, tomorrow = last_days(now, zone=self.zone)
         if since and not until:
             latest = since + timedelta(days=MOST_DAYS)
             until = min(latest, max(tomorrow, since + timedelta(days=1)))
@@ -227,7 +227,7 @@ def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     if not form.is_valid() or form.reference:
         raise Http404
     chosen = form.chosen(member.account)
-    name = f"requests-{chosen.starts_at:%Y-%m-%d}.csv"
+    name = f"requests-{day_of(chosen.starts_at, form.zone)}.csv"
     pieces = lines(_COLUMNS, _csv_rows(chosen, form))
     return download(pieces, name=name, content_type="text/csv")
 

@@ -123,7 +123,9 @@ def _render(
             "spend_cap_month": cap and cap.month_limit_microcredits,
         }
         form = rejected[1] if rejected and rejected[0] == key else _form(key, initial=initial)
-        rows.append(CapRow(key, form, spend_caps.list_spending(cap, now=now) if cap else ()))
+        calendar = member.account.calendar
+        spending = spend_caps.list_spending(cap, calendar=calendar, now=now) if cap else ()
+        rows.append(CapRow(key, form, spending))
     return render_page(
         request,
         member,

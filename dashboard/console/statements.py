@@ -58,7 +58,11 @@ def list_months(request: HttpRequest, member: Member) -> HttpResponse:
     newest = parse_month(request.GET.get("until", ""))
     with snapshot():
         page = statements.list_statements(
-            account_id=account_id, balance=balance, now=now, newest=newest or _NO_LIMIT
+            account_id=account_id,
+            balance=balance,
+            now=now,
+            newest=newest or _NO_LIMIT,
+            zone=member.account.time_zone,
         )
     return render_page(
         request,
@@ -80,12 +84,11 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
     movements = statements.list_movements(
         account_id=member.account.id, statement=statement, most=MOVEMENTS_SHOWN + 1
     )
-    starts_at, _ = bounds_of(statement.month)
     return render_page(
         request,
         member,
         "statement.html",
-        title=f"Statement of {starts_at:%B %Y}",
+        title=f"Statement of {statement.month.name}",
         balance=figures.balance,
         row=_describe(statement),
         charges=_describe_charges(member, figures),
@@ -111,14 +114,15 @@ def _read(member: Member, text: str) -> MonthlyFigures:
     if month is None:
         raise Http404
     balance = get_balance(account_id=account_id, now=now)
-    starts_at, ends_at = bounds_of(month)
+    zone = member.account.time_zone
+    starts_at, ends_at = bounds_of(month, zone)
     with snapshot():
         statement = statements.find_statement(
-            account_id=account_id, balance=balance, now=now, month=month
+            account_id=account_id, balance=balance, now=now, month=month, zone=zone
         )
         if statement is None:
             raise Http404
-        report = reports.get_report(Scope(account_id, starts_at, ends_at))
+        report = reports.get_report(Scope(account_id, starts_at, ends_at, zone=zone))
     return MonthlyFigures(statement, report, balance)
 
 
@@ -127,7 +131,7 @@ def _read(member: Member, text: str) -> MonthlyFigures:
 
 def _describe(statement: Statement) -> dict[str, Any]:
     sums: Sums = statement.sums
-    starts_at, ends_at = bounds_of(statement.month)
+    starts_at, ends_at = statement.bounds
     return {
         "month": statement.month,
         "starts_at": starts_at,

@@ -1,21 +1,25 @@
-"""The people in an account: members, roles, invitations. Also the account's name."""
+"""The people in an account: members, roles, invitations. Also its name and its time zone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
 from channels import team as services
+from channels import time_zones
+from channels.calendars import Turn
 from channels.errors import LastOwner, TeamRefusal
-from channels.models import Invitation, Membership
+from channels.models import Account, Invitation, Membership
 from common.pages.forms import PlainForm
 from common.pages.requests import post_only
 from dashboard.console.access import Member, Role, member_page
@@ -58,6 +62,26 @@ class NameForm(PlainForm):
     )
 
 
+class TimeZoneForm(PlainForm):
+    """The zone of the account's days, and whether the quota counts by them."""
+
+    time_zone = forms.CharField(
+        label="Time zone",
+        max_length=time_zones.LONGEST_NAME,
+        widget=forms.TextInput(attrs={"list": "gw-time-zones", "autocomplete": "off"}),
+        help_text="Type a city, such as Berlin, and choose one of the names.",
+    )
+    has_local_quota = forms.BooleanField(
+        required=False, label="Reset the messages of the day at midnight in this time zone, not UTC"
+    )
+
+    def clean_time_zone(self) -> str:
+        name = time_zones.find_name(self.cleaned_data["time_zone"])
+        if name is None:
+            raise forms.ValidationError("Choose one of the time zones, such as Europe/Berlin.")
+        return name
+
+
 @member_page()
 def team(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the members of the account and, to owners, its open invitations."""
@@ -70,6 +94,14 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
         "invitations": services.list_invitations(member.account) if member.is_owner else [],
         "invitation_form": InvitationForm(),
         "name_form": NameForm(initial={"name": member.account.name}),
+        "zone_form": TimeZoneForm(
+            initial={
+                "time_zone": member.account.time_zone,
+                "has_local_quota": member.account.has_local_quota,
+            }
+        ),
+        "zone_names": time_zones.list_names() if member.is_owner else [],
+        "waiting": _list_waiting(member.account, timezone.now()),
         "roles": Role.choices,
         "role_words": [(role.label, what) for role, what in ROLES.items()],
         "now": timezone.now(),
@@ -225,6 +257,36 @@ def rename(request: HttpRequest, member: Member) -> HttpResponse:
 
 @member_page(needs=Role.OWNER)
 @post_only
+def change_time_zone(request: HttpRequest, member: Member) -> HttpResponse:
+    """Set the time zone of the account's days."""
+    form = TimeZoneForm(request.POST)
+    if form.is_valid():
+        try:
+            time_zones.set_time_zone(
+                account=member.account, actor=member.actor, now=timezone.now(), **form.cleaned_data
+            )
+        except ValidationError as error:
+            form.add_error(None, error)
+    if form.errors:
+        return _page(request, member, zone_form=form)
+    zone = form.cleaned_data["time_zone"]
+    messages.success(request, f"Days of {member.account.name} are now those of {zone}.")
+    return redirect(member.url("team"))
+
+
+def _list_waiting(account: Account, now: datetime) -> list[tuple[str, Turn]]:
+    """Return which limits still count by an earlier time zone, and until when."""
+    calendar = account.calendar
+    counts = {
+        "Spend caps of the day": calendar.day,
+        "Spend caps of the month": calendar.month,
+        "The messages of the day": calendar.quota_day,
+    }
+    return [(what, turn) for what, count in counts.items() if (turn := count.waiting(now))]
+
+
+@member_page(needs=Role.OWNER)
+@post_only
 def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
     """Require a second factor of every member, or stop requiring it."""
     is_required = request.POST.get("required") == "yes"
@@ -247,5 +309,6 @@ urlpatterns = [
     path("team/members/<int:membership_id>/remove/", remove, name="team_remove"),
     path("team/leave/", leave, name="team_leave"),
     path("team/name/", rename, name="team_rename"),
+    path("team/time-zone/", change_time_zone, name="team_time_zone"),
     path("team/second-factor/", second_factor, name="team_second_factor"),
 ]

@@ -14,8 +14,8 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
-from billing.utc_day import last_days, start_of
 from channels.models import Account
+from common.days import day_of, end_of, last_days, start_of, zone_of
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
 from common.pages.durations import duration
@@ -73,8 +73,8 @@ class UsageForm(FilterForm):
             return next_hour - timedelta(hours=24), next_hour
         if self.chosen_range == "own":
             first, last = self.value("first"), self.value("last")
-            return start_of(first), start_of(last) + timedelta(days=1)
-        return last_days(now, _DAYS[self.chosen_range])
+            return start_of(first, self.zone), end_of(last, self.zone)
+        return last_days(now, _DAYS[self.chosen_range], self.zone)
 
     def scope(self, account: Account) -> Scope:
         starts_at, ends_at = self.period(timezone.now())
@@ -87,6 +87,7 @@ class UsageForm(FilterForm):
             channel_id=self.channel_id,
             model_id=self.value("model") or "",
             page_url=self.value("page") or "",
+            zone=self.zone,
         )
 
 
@@ -135,7 +136,8 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
 
 def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
     """Return each period with its query. A custom period starts with the days shown now."""
-    first, last = f"{scope.starts_at:%Y-%m-%d}", f"{scope.ends_at - timedelta(seconds=1):%Y-%m-%d}"
+    ends = (scope.starts_at, scope.ends_at - timedelta(seconds=1))
+    first, last = (str(day_of(moment, scope.zone)) for moment in ends)
     days = {"own": {"first": first, "last": last}}
     none = {"first": "", "last": ""}
     return [(name, label, form.query(range=name, **days.get(name, none))) for name, label in RANGES]
@@ -187,7 +189,8 @@ def _charts(
         Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
     ]
     charged = [Series("Credits", [line.charged_microcredits for line in of], links=answered)]
-    by = f"by {'hour' if scope.is_by_hour else 'day'} (UTC); the table below has the figures"
+    step = "hour" if scope.is_by_hour else "day"
+    by = f"by {step} ({scope.zone}); the table below has the figures"
     bars, curve = charts.bar_chart, charts.line_chart
     return [
         _chart("Requests", bars, labels, requests, f"Requests and errors {by}", _count),
@@ -224,7 +227,8 @@ def _credits(microcredits: float) -> str:
 
 
 def _label(scope: Scope, line: Line) -> str:
-    return f"{line.key:%H:%M}" if scope.is_by_hour else f"{line.key.day} {line.key:%b}"
+    local = line.key.astimezone(zone_of(scope.zone))
+    return f"{local:%H:%M}" if scope.is_by_hour else f"{local.day} {local:%b}"
 
 
 def _seconds(ms: int | None) -> float | None:
@@ -242,24 +246,26 @@ def export(request: HttpRequest, member: Member) -> HttpResponseBase:
         raise Http404
     scope = form.scope(member.account)
     step = "hours" if scope.is_by_hour else "days"
-    name = f"usage-{step}-{scope.starts_at:%Y-%m-%d}.csv"
+    name = f"usage-{step}-{day_of(scope.starts_at, scope.zone)}.csv"
     return download(_days_csv(scope), name=name, content_type="text/csv")
 
 
 _DAY_COLUMNS = (
-    "begins_at_utc", "requests", "answered", "errors", "input_tokens", "output_tokens",
-    "credits", "p50_seconds", "p95_seconds",
+    "begins_at_utc", "begins_at_local", "requests", "answered", "errors", "input_tokens",
+    "output_tokens", "credits", "p50_seconds", "p95_seconds",
 )  # fmt: skip
 
 
 def _days_csv(scope: Scope) -> Iterator[str]:
     report = reports.get_report(scope)
-    return lines(_DAY_COLUMNS, (_day_row(line) for line in report.times))
+    return lines(_DAY_COLUMNS, (_day_row(scope, line) for line in report.times))
 
 
-def _day_row(line: Line) -> tuple[Any, ...]:
+def _day_row(scope: Scope, line: Line) -> tuple[Any, ...]:
+    local = line.key.astimezone(zone_of(scope.zone))
     return (
         f"{line.key:%Y-%m-%d %H:%M}",
+        f"{local:%Y-%m-%d %H:%M}",
         line.request_count,
         line.reply_count,
         line.error_count,

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Sum
 
 from billing.models import DailyUsage
-from billing.utc_day import utc_day
 from channels.models import Channel, Membership
+from common.days import day_of
 from conversations.models import Message
 
 DAYS = 30
@@ -34,7 +34,7 @@ def read_figures(account_ids: Sequence[int], *, now: datetime) -> dict[int, Figu
     for account, count in channels.values_list("account_id").annotate(count=Count("id")):
         found[account].channel_count = count
     usage = DailyUsage.objects.filter(
-        channel__account_id__in=account_ids, is_test=False, day__gt=utc_day(since)
+        channel__account_id__in=account_ids, is_test=False, day__gt=day_of(since)
     )
     for account, count in usage.values_list("channel__account_id").annotate(
         count=Sum("message_count")

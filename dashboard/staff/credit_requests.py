@@ -17,7 +17,7 @@ from billing import charges, credit_requests
 from billing.balance import get_balance, get_runway
 from billing.errors import ReferenceReused, RequestDecided
 from billing.models import MAX_REASON, CreditRequest
-from billing.utc_day import last_days
+from common.days import last_days
 from common.money import show_credits
 from common.pages.forms import CreditsField, LabelledForm
 from common.pages.requests import post_only

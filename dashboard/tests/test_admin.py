@@ -28,7 +28,14 @@ from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
 from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
 from channels.tests.factories import Site
-from conversations.models import ChatSession, FailedRequest, Feedback, Message, WaitingTurn
+from conversations.models import (
+    ChatSession,
+    DraftReply,
+    FailedRequest,
+    Feedback,
+    Message,
+    WaitingTurn,
+)
 from gateway import verification
 from tests.support.clients import ApiClient, owner_client, try_password
 from tests.support.fake_provider import FakeProvider, reply
@@ -79,6 +86,14 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     )
     FailedRequest.objects.create(
         channel=site.channel, is_test=False, error_code="provider_error", created_at=timezone.now()
+    )
+    DraftReply.objects.create(
+        channel=site.channel,
+        is_test=False,
+        created_at=timezone.now(),
+        input_tokens=1,
+        output_tokens=1,
+        charged_microcredits=0,
     )
     Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=1)
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())

@@ -54,12 +54,14 @@ HARMLESS = {
     "console:spend_caps console:save_spend_cap "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
-    "console:playground_send console:usage console:usage_days console:usage_pages "
+    "console:playground_send console:draft_send console:draft_questions console:publish_draft "
+    "console:usage console:usage_days console:usage_pages "
     "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
     "console:credits_threshold console:statements console:statement console:statement_csv "
-    "console:audit_log console:team console:team_rename console:dismiss_checklist "
+    "console:audit_log console:team console:team_rename console:team_time_zone "
+    "console:dismiss_checklist "
     "console:requests console:requests_csv console:request console:failed_request "
     "console:replayed_request console:account_keys",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
@@ -93,6 +95,7 @@ HARMLESS_MODELS = {
     "billing_ledgerentry billing_ratewindow billing_spendcap billing_verificationrun "
     "channels_auditentry "
     "channels_invitation channels_promptversion channels_routehealth conversations_chatsession "
+    "conversations_draftreply "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
     "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey",

@@ -112,7 +112,7 @@ def test_versions_are_compared_and_brought_back_once(site: Site) -> None:
     assert "&lt;b&gt;" in page
     client.post(page_of(site, "prompt/2/restore/"))
     response = client.post(page_of(site, "prompt/2/restore/"), follow=True)
-    assert "already has the text of version 2" in response.content.decode()
+    assert "already the same as version 2" in response.content.decode()
     channel = stored(site)
     assert (channel.prompt_version, channel.system_prompt) == (
         4,

@@ -90,6 +90,7 @@ def writes(account: Account) -> list[tuple[str, dict[str, str]]]:
         (reverse("console:team_role", args=[row.id]), {"role": "viewer"}),
         (reverse("console:team_remove", args=[row.id]), {}),
         (reverse("console:team_rename"), {"name": "Stolen"}),
+        (reverse("console:team_time_zone"), {"time_zone": "Europe/Berlin"}),
     ]
 
 
@@ -107,6 +108,7 @@ def test_only_owners_change_the_team(account: Account, owner: Client, role: str)
     account.refresh_from_db()
     after = list(account.memberships.values()), list(account.invitations.values()), account.name
     assert after == before
+    assert account.time_zone == "UTC"
 
 
 def test_strangers_ids_are_unknown_ones(account: Account, owner: Client, stranger: Site) -> None:
@@ -172,6 +174,21 @@ def test_the_account_is_renamed(account: Account, owner: Client) -> None:
     assert "Fill in this field." in text_of(refused)
     long = owner.post(reverse("console:team_rename"), {"name": "x" * 101})
     assert "at most 100 characters" in text_of(long)
+
+
+def test_an_owner_chooses_the_time_zone_by_its_name(account: Account, owner: Client) -> None:
+    address = reverse("console:team_time_zone")
+    data = {"time_zone": " europe/berlin ", "has_local_quota": "on"}
+    text = text_of(owner.post(address, data, follow=True))
+    assert "are now those of Europe/Berlin" in text
+    assert "Spend caps of the day change at" in text
+    account.refresh_from_db()
+    assert (account.time_zone, account.has_local_quota) == ("Europe/Berlin", True)
+    for wrong in ("Mars/Olympus", "Berlin", "x" * 65, "x\x00y", ""):
+        refused = owner.post(address, {"time_zone": wrong})
+        assert 'id="id_time_zone_error"' in refused.content.decode(), wrong
+    account.refresh_from_db()
+    assert account.time_zone == "Europe/Berlin"
 
 
 # --- Inviting -------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from channels.models import (
     RouteTraits,
     User,
 )
-from conversations.models import ChatSession, UsageRollup, WaitingTurn
+from conversations.models import ChatSession, DraftReply, UsageRollup, WaitingTurn
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.test_strangers import IDS, OUR_APPS, Tenant, address_of, make_tenant
 from gateway import verification
@@ -69,7 +69,7 @@ KEPT = {
     "billing.RedemptionCode.pepper_id",
     "billing.RedemptionCode.code_digest", "billing.RedemptionCode.code_last_four",
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
-    "channels.DailyCount.subject_digest",
+    "channels.DailyCount.subject_digest", "channels.Account.turns",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
     "channels.FixedAnswer.question_normalized",
     "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",
@@ -223,6 +223,10 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
         channel=channel, starts_at=timezone.now().replace(minute=0, second=0, microsecond=0),
         is_day=False, is_test=False, request_count=1, estimated_count=0, input_tokens=1,
         output_tokens=1, charged_microcredits=0, durations="[]",
+    )  # fmt: skip
+    DraftReply.objects.create(
+        channel=channel, is_test=False, created_at=timezone.now(), input_tokens=1,
+        output_tokens=1, charged_microcredits=0,
     )  # fmt: skip
     LoginSession.objects.create(
         session_key="k", user=owner, expire_date=timezone.now() + timedelta(days=1)

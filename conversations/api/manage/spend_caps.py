@@ -95,7 +95,8 @@ def _describe_cap(channel: Channel, key: ApiKey | None) -> dict[str, Any]:
     """Return both limits, and what is spent of them. Without a limit, nothing is counted."""
     cap = spend_caps.find_cap(channel=channel, key=key)
     described: dict[str, Any] = {"day": None, "month": None}
-    for spending in spend_caps.list_spending(cap, now=timezone.now()) if cap else ():
+    calendar, now = channel.account.calendar, timezone.now()
+    for spending in spend_caps.list_spending(cap, calendar=calendar, now=now) if cap else ():
         if spending.limit_microcredits is not None:
             described[spending.period] = {
                 "limit": format_credits(spending.limit_microcredits),

@@ -5,11 +5,15 @@
   const form = document.querySelector("[data-playground]");
   if (!form) return;
   const chat = form.querySelector("[data-chat]");
+  const log = chat.parentElement;
   const nothing = form.querySelector("[data-nothing]");
   const sendButton = form.querySelector("[data-send]");
   const newButton = form.querySelector("[data-new]");
   const field = form.elements.message;
   const simulate = form.elements.simulate;
+  const draft = document.querySelector("[data-draft]");
+  const compare = form.querySelector("[data-compare]");
+  let draftTurns = []; // the draft's side of the conversation, which the server does not keep
   let conversation = "";
   let busy = null; // the AbortController of the answer that is coming
 
@@ -29,32 +33,53 @@
     const bytes = crypto.getRandomValues(new Uint8Array(8));
     conversation = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     form.querySelector("[data-session]").textContent = form.dataset.prefix + conversation;
+    draftTurns = [];
     chat.replaceChildren();
     nothing.hidden = false;
-    chat.hidden = true;
+    log.hidden = true;
     const isFree = mode() === "test";
     // The list there shows live traffic unless it is asked for the other.
     const list = form.querySelector("[data-list]");
     list.search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
     form.querySelector("[data-simulate]").hidden = !isFree;
     if (!isFree) simulate.value = "";
-    sendButton.lastChild.textContent = isFree ? "Send" : "Send and pay";
+    label();
   }
 
-  function say(kind, text) {
+  function label() {
+    const pays = mode() === "live";
+    const send = compare.checked ? "Send twice" : "Send";
+    sendButton.lastChild.textContent = pays ? `${send} and pay` : send;
+  }
+
+  // `into`: the list to add to, which is the chat or one side of a comparison.
+  function say(kind, text, into = chat) {
     const item = element("li", `gw-bubble gw-bubble-${kind} gw-pre`, text);
     item.dir = "auto";
-    chat.append(item);
+    into.append(item);
     nothing.hidden = true;
-    chat.hidden = false;
+    log.hidden = false;
     return item;
   }
 
   // What an answer took, or what went wrong: words and elements, of which some may be missing.
-  function note(parts) {
+  function note(parts, into = chat) {
     const item = element("li", "gw-bubble-meta");
     item.append(...parts.filter(Boolean).map((part) => (typeof part === "string" ? element("span", "", part) : part)));
+    into.append(item);
+  }
+
+  // Two lists side by side, in one item of the chat.
+  function sides(names) {
+    const item = element("li", "gw-sides gw-playground-sides");
     chat.append(item);
+    return names.map((name) => {
+      const list = element("ol", "gw-chat");
+      list.setAttribute("aria-label", name);
+      list.append(element("li", "gw-bubble-meta gw-strong", name));
+      item.append(list);
+      return list;
+    });
   }
 
   function curlOf(text) {
@@ -72,8 +97,8 @@
     return box;
   }
 
-  function problem(answer, status, curl) {
-    const item = say("bad", answer.error || "Something broke. Reload the page and try again.");
+  function problem(answer, status, curl, into = chat) {
+    const item = say("bad", answer.error || "Something broke. Reload the page and try again.", into);
     const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
     if (fields.length) item.append(element("p", "", fields.join("\n")));
     if (answer.fallback_reply) item.append(element("p", "gw-soft", `Your visitor reads: ${answer.fallback_reply}`));
@@ -85,7 +110,7 @@
       answer.code && answer.code !== "overloaded" && "nothing charged",
       answer.request_id && element("span", "gw-mono", answer.request_id),
       curlOf(curl || answer.curl),
-    ]);
+    ], into);
   }
 
   // Server-sent events of a response: calls on(name, data) for each.
@@ -105,27 +130,44 @@
     }
   }
 
-  async function refused(response) {
+  async function refused(response, into) {
     const kind = response.headers.get("Content-Type") || "";
-    if (kind.includes("json")) return problem(await response.json(), response.status);
-    if (response.status === 403) return problem({ error: "Your login is no longer allowed to do this. Reload the page." }, 403);
-    return problem({}, response.status);
+    if (kind.includes("json")) return problem(await response.json(), response.status, "", into);
+    if (response.status === 403) return problem({ error: "Your login is no longer allowed to do this. Reload the page." }, 403, "", into);
+    return problem({}, response.status, "", into);
   }
 
-  async function ask(message) {
-    const started = performance.now();
-    const fields = { message, conversation, mode: mode(), simulate: simulate.value };
+  async function askBoth(message) {
     busy = new AbortController();
-    const bubble = say("assistant", "");
+    const published = { message, conversation, mode: mode(), simulate: simulate.value };
+    if (!compare.checked) return ask(form.action, published, chat);
+    const [left, right] = sides(["Published", "Draft"]);
+    const tried = { message, mode: mode(), turns: JSON.stringify(draftTurns.slice(-50)), ...draftFields() };
+    const asked = [ask(form.action, published, left), ask(draft.dataset.send, tried, right)];
+    const [first, second] = await Promise.allSettled(asked);
+    if (second.value) draftTurns.push([message, second.value]);
+    for (const one of [first, second]) if (one.status === "rejected") throw one.reason;
+  }
+
+  function draftFields() {
+    const named = ["system_prompt", "model", "digest"].map((name) => [name, draft.elements[name].value]);
+    return Object.fromEntries(named);
+  }
+
+  // Returns the reply, or nothing if there was none.
+  async function ask(url, fields, into) {
+    const started = performance.now();
+    const bubble = say("assistant", "", into);
+    let reply = "";
     bubble.append(element("span", "gw-busy"));
     let firstAfter = 0;
     let curl = "";
     let hasEnded = false;
-    const response = await gateway.request(form.action, fields, { signal: busy.signal });
+    const response = await gateway.request(url, fields, { signal: busy.signal });
     if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
       bubble.remove();
-      await refused(response);
-      return;
+      await refused(response, into);
+      return "";
     }
     await readEvents(response, (name, data) => {
       if (name === "request") curl = data.curl;
@@ -139,7 +181,8 @@
       }
       if (name === "done") {
         hasEnded = true;
-        bubble.textContent = data.reply;
+        reply = data.reply;
+        bubble.textContent = reply;
         note([
           `first word after ${gateway.duration(firstAfter)}, all after ${gateway.duration(performance.now() - started)}`,
           `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
@@ -147,14 +190,16 @@
           `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
           element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
           curlOf(curl),
-        ]);
+        ], into);
       }
       if (name === "error") {
         hasEnded = true;
-        problem(data, 0, curl);
+        problem(data, 0, curl, into);
       }
     });
-    if (!hasEnded) problem({ error: "The connection was lost. The answer is saved: see Conversations." }, 0);
+    const lost = into.getAttribute("aria-label") === "Draft" ? "The connection was lost." : "The connection was lost. The answer is saved: see Conversations.";
+    if (!hasEnded) problem({ error: lost }, 0, "", into);
+    return reply;
   }
 
   form.addEventListener("submit", async (event) => {
@@ -166,12 +211,11 @@
     const said = say("user", message);
     sendButton.disabled = true;
     try {
-      await ask(message);
+      await askBoth(message);
     } catch (error) {
       // “New conversation” aborted the request, so nothing on the page can show the error.
       if (error.name !== "AbortError") {
-        const waiting = chat.querySelector(".gw-busy");
-        if (waiting) waiting.closest("li").remove();
+        for (const waiting of chat.querySelectorAll(".gw-busy")) waiting.closest("li").remove();
         if (error.isLoggedOut) {
           // It was never sent: back into the field, unless somebody has begun the next one.
           said.remove();
@@ -185,7 +229,7 @@
     } finally {
       busy = null;
       sendButton.disabled = false;
-      chat.scrollTop = chat.scrollHeight;
+      log.scrollTop = log.scrollHeight;
       field.focus();
     }
   });
@@ -202,5 +246,8 @@
   });
   // Free and paid conversations are kept apart, so the other mode begins a new one.
   for (const choice of form.querySelectorAll("[name=mode]")) choice.addEventListener("change", begin);
+  compare.addEventListener("change", label);
+  window.gateway.draftFields = draftFields;
+  window.gateway.readEvents = readEvents;
   begin();
 })();

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0024_key_terms_and_uses"),
+        ("channels", "0026_prompt_settings"),
     ]
 
     operations = [

@@ -1,0 +1,66 @@
+"""The time zone of an account: which there are, and how its owner changes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from channels import audit, limits
+from channels.audit import Actor
+from channels.calendars import ChangeIsNear
+from channels.models import Account
+from common import days
+
+LONGEST_NAME = 64
+
+
+def list_names() -> list[str]:
+    """Return the time zones to offer: UTC, then those named by region and city."""
+    others = {"Etc", "SystemV", "US"}
+    cities = [
+        name for name in days.names().values() if "/" in name and name.split("/")[0] not in others
+    ]
+    return [days.UTC_NAME, *cities]
+
+
+def find_name(text: str) -> str | None:
+    """Return the IANA name that a person typed, whatever its case and spaces. None if unknown."""
+    name = "_".join(text.split()).lower()
+    return days.names().get(name) if len(name) <= LONGEST_NAME else None
+
+
+@transaction.atomic
+def set_time_zone(
+    *, account: Account, time_zone: str, has_local_quota: bool, actor: Actor, now: datetime
+) -> Account:
+    """Set the zone of an account's days and months, and whether quotas count by its days too.
+
+    Pages show the new days at once. Limits count by them once the running period has ended in both
+    zones. Returns the account as stored. Raises ValidationError for an unknown zone, or if an
+    earlier change takes effect within a minute.
+    """
+    if days.names().get(time_zone.lower()) != time_zone:
+        raise ValidationError({"time_zone": "Choose one of the time zones, such as Europe/Berlin."})
+    limits.lock_account(account.id)
+    stored = Account.objects.get(id=account.id)
+    before = {"time zone": stored.time_zone, "quota's day": _quota_words(stored.has_local_quota)}
+    after = {"time zone": time_zone, "quota's day": _quota_words(has_local_quota)}
+    if before == after:
+        return stored
+    quota_zone = time_zone if has_local_quota else days.UTC_NAME
+    try:
+        calendar = stored.calendar.changed(zone=time_zone, quota_zone=quota_zone, now=now)
+    except ChangeIsNear as near:
+        raise ValidationError({"time_zone": str(near)}) from None
+    stored.time_zone, stored.has_local_quota = time_zone, has_local_quota
+    stored.turns = calendar.turns()
+    stored.save(update_fields=["time_zone", "has_local_quota", "turns"])
+    changes = audit.changes_between(before, after)
+    audit.record("account.time_zone_changed", actor=actor, account_id=stored.id, changes=changes)
+    return stored
+
+
+def _quota_words(has_local_quota: bool) -> str:
+    return "the account's time zone" if has_local_quota else "UTC"

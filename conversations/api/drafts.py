@@ -1,0 +1,12 @@
+"""A message to a draft, answered with the events of POST /api/chat."""
+
+from __future__ import annotations
+
+from conversations.api.serializers import AskedChat
+from conversations.chat.drafts import Drafted
+
+
+class AskedDraft(Drafted, AskedChat):
+    """A message to a draft, and how its answer looks."""
+
+    __slots__ = ()

@@ -336,7 +336,7 @@ def test_no_operation_takes_more_statements_than_it_should(
     assert len(seen) <= most, [query["sql"][:120] for query in seen.captured_queries]
 
 
-STRANGE = (
+STRANGE: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 1e308, "", " ", "\0", "\ud800", "x" * 20_000, [], [None], [[]], {},
     {"": None}, {"overloaded": None}, "2026-02-30T00:00:00Z", "0001-01-01T00:00:00+23:59",
 )  # fmt: skip

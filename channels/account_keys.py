@@ -42,8 +42,6 @@ def issue_account_key(
     Raises MadeBefore if a key with the given id exists, and PlanLimitReached.
     """
     limits.lock_account(account.id)
-    if key_id and AccountKey.objects.filter(id=key_id).exists():
-        raise MadeBefore
     if usable_account_keys(timezone.now()).filter(account=account).count() >= MOST_KEYS:
         raise PlanLimitReached(
             f"This account may have at most {MOST_KEYS} working account keys. Revoke unused ones."
@@ -63,7 +61,7 @@ def issue_account_key(
     try:
         with transaction.atomic():
             record.save(force_insert=True)
-    except IntegrityError:  # another account's key has this id, since a moment ago
+    except IntegrityError:
         raise MadeBefore from None
     _record("account_key.issued", record, actor)
     return IssuedAccountKey(record, clear)

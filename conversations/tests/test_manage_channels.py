@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from channels import channel_changes
+from channels.audit import COMMAND_LINE
 from channels.models import AuditEntry, Channel, Plan
 from channels.tests.factories import Site
 from tests.support.clients import ApiClient
@@ -143,6 +145,20 @@ def test_an_external_id_is_unique_in_an_account_only(
     assert "external_id" in taken.json()["fields"]
     assert len(manager.get("channels?external_id=1").json()["data"]) == 1
     assert manager.get("channels?external_id=%00").json()["data"] == []
+
+
+def test_a_channel_that_moves_leaves_its_external_id_behind(
+    site: Site, stranger: Site, manager: ManageClient
+) -> None:
+    for one, channel in ((manager, site.channel), (manager_of(stranger), stranger.channel)):
+        assert one.patch(f"channels/{channel.id}", {"external_id": "1"}).status_code == 200
+    channel_changes.move_channel(
+        channel=site.channel, owner_email="stranger@example.com", reason="r", actor=COMMAND_LINE
+    )
+    site.channel.refresh_from_db()
+    assert site.channel.external_id is None
+    assert manager.get(f"channels/{site.channel.id}").status_code == 404
+    assert manager.post("channels", {"name": "x", "external_id": "1"}).status_code == 201
 
 
 def test_only_an_unused_channel_is_deleted(

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from billing import throttling
 from channels.models import AuditEntry
 from channels.tests.factories import Site
 from conversations.tests.test_manage_access import BODY, OPERATIONS, ids_of
@@ -333,6 +334,32 @@ def test_no_operation_takes_more_statements_than_it_should(
     # The key, the minute, the channel, and what is below it; changes also lock, check, and audit.
     most = {"GET": 5, "PATCH": 16, "PUT": 27, "DELETE": 26, "POST": 34}[method]
     assert len(seen) <= most, [query["sql"][:120] for query in seen.captured_queries]
+
+
+STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 2**63, 1e308, "", " ", "\0", "\ud800", "x" * 20_000, [], [None], [[]], {},
+    {"": None}, {"overloaded": None}, "2026-02-30T00:00:00Z", "0001-01-01T00:00:00+23:59",
+)  # fmt: skip
+MEMBERS = (
+    "name", "external_id", "site_url", "enabled", "model", "requests_per_minute", "daily_quota",
+    "fallback_replies", "system_prompt", "text", "note", "mode", "expires_at", "allowed_addresses",
+    "allowed_models", "overlap_seconds", "question", "answer", "day", "month",
+)  # fmt: skip
+WITH_BODY = [one for one in OPERATIONS if one[0] in ("POST", "PATCH", "PUT")]
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_BODY, ids=str)
+def test_no_strange_value_is_a_fault(
+    site: Site, manager: ManageClient, method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttling, "MANAGE_REQUESTS_PER_MINUTE", 10_000)
+    filled = path.format(**ids_of(site))
+    for member in MEMBERS:
+        for value in STRANGE:
+            answer = manager.call(method, filled, BODY | {member: value})
+            assert answer.status_code in (200, 201, 400), (member, value, answer.content)
+    for body in ("[]", "null", "{", '{"name": NaN}'):
+        assert manager.call(method, filled, body).status_code in (200, 400), body
 
 
 def test_a_list_takes_as_many_statements_for_many_rows_as_for_one(

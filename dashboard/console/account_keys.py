@@ -25,10 +25,10 @@ from dashboard.console.pages import render_page
 # Revoked and expired keys stay in the list as long as there is room.
 KEYS_SHOWN = 100
 LIFETIMES = (
-    ("", "never"),
-    ("30", "after 30 days"),
-    ("90", "after 90 days"),
-    ("365", "after 1 year"),
+    ("", "Never"),
+    ("30", "After 30 days"),
+    ("90", "After 90 days"),
+    ("365", "After 1 year"),
 )
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import CreditRequest
-from channels import api_keys, channel_changes, key_uses, model_moves, provider_lists
+from channels import account_keys, api_keys, channel_changes, key_uses, model_moves, provider_lists
 from channels.audit import COMMAND_LINE
 from channels.key_terms import KeyTerms
 from channels.models import LanguageModel, ProviderList
@@ -32,6 +32,7 @@ ACCOUNT_PAGES = (
     "statements",
     "team",
     "audit_log",
+    "account_keys",
     "new_channel",
 )
 PUBLIC_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/docs/")
@@ -58,6 +59,8 @@ def test_pages_of_owners(width: int, look: str, visitor: NewVisitor) -> None:
     key = api_keys.issue_api_key(channel=site.channel, is_test=False, terms=terms).record
     for old in site.channel.api_keys.filter(mode="live").exclude(id=key.id):
         api_keys.rotate_api_key(api_key=old, overlap=timedelta(days=1), actor=COMMAND_LINE)
+    for name in ("Set-up script", "Dashboard of the agency"):
+        account_keys.issue_account_key(account=site.channel.account, name=name, actor=COMMAND_LINE)
     pages = {name: reverse(f"console:{name}") for name in ACCOUNT_PAGES}
     pages["edit_key"] = reverse("console:edit_key", args=[site.channel.id, key.id])
     pages |= {name: reverse(f"console:{name}", args=[site.channel.id]) for name in CHANNEL_PAGES}

@@ -106,7 +106,9 @@ class ChatResponseSchema(serializers.Serializer[Any]):
     reply = serializers.CharField(help_text="Markdown, as the model wrote it.")
     session_id = serializers.CharField()
     message_id = serializers.CharField()
-    model = serializers.CharField()
+    model = serializers.CharField(
+        help_text="The model that answered: the channel's, or its fallback model."
+    )
     finish_reason = serializers.CharField()
     usage = UsageSchema()
     credits = CreditsSchema()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import orjson
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import Settings
 
-from billing import settlement
+from billing import settlement, spend_caps
 from billing.models import Hold, LedgerEntry
-from channels import channel_changes
-from channels.errors import Fault
+from channels import channel_changes, routes
+from channels.audit import COMMAND_LINE
+from channels.errors import Fault, ProviderError
 from channels.models import LanguageModel, RouteHealth
+from channels.providers.base import ChatRequest, Completion, Patience
 from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import ChatSession, FailedRequest, Message
 from conversations.tests.test_openai import assert_books_agree, complete
@@ -312,3 +317,62 @@ def test_the_providers_own_routes_are_asked_for_each_model(
     assert (body["model"], body["credits"]["charged"]) == (OTHER, "3.000000")
     assert [sent["model"] for sent in http_provider.bodies] == [OWN, OTHER]
     assert_books_agree()
+
+
+def test_a_spend_cap_for_the_own_model_alone_gets_no_fallback(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    fall_back(site, own=1, other=3)
+    spend_caps.set_cap(
+        channel=site.channel,
+        day_microcredits=2 * CREDIT,
+        month_microcredits=None,
+        actor=COMMAND_LINE,
+        now=timezone.now(),
+    )
+    provider.fail()
+    assert api.chat().status_code == 500
+    assert len(provider.requests) == 1
+    assert [api.chat().json()["credits"]["charged"] for _ in range(2)] == ["1.000000"] * 2
+    assert api.chat().json()["code"] == "spend_cap_reached"
+    assert_books_agree()
+
+
+def test_a_model_that_hangs_leaves_half_of_the_time_to_the_fallback(
+    site: Site, api: ApiClient, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.PROVIDER_DEADLINE = 60
+    given: list[float] = []
+
+    class Hanging(FakeProvider):
+        def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:
+            given.append(patience.first_token_by - time.monotonic())
+            if len(given) == 1:
+                raise ProviderError("timeout")
+            return super().complete(request, patience=patience)
+
+    monkeypatch.setattr(routes, "list_routes", lambda caller, **_: [Hanging()])
+    fall_back(site)
+    assert api.chat().json()["model"] == OTHER
+    first, second = given
+    assert 20 < first <= 30
+    assert 40 < second <= 60
+
+
+def test_a_database_that_is_lost_before_the_fallback_changes_no_failure(
+    site: Site, api: ApiClient, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fall_back(site)
+    provider.fail("timeout")
+    answers = iter([[provider]])
+
+    def list_routes(*_: Any, **__: Any) -> Any:
+        found = next(answers, None)
+        if found is None:
+            raise OperationalError("gone")
+        return found
+
+    monkeypatch.setattr(routes, "list_routes", list_routes)
+    assert api.chat().json()["code"] == "provider_error"
+    assert FailedRequest.objects.get().reason == "timeout"
+    assert available(site) == 100 * CREDIT

@@ -1,15 +1,16 @@
-"""B8: the quota's day is the UTC day of admission, exact to the call, in any time zone."""
+"""B8: the quota's day is that of admission, exact to the call: the UTC day, or the account's."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from acceptance.checks import Run
 from acceptance.rig import Rig
+from common.days import ONE_DAY, UTC_NAME, day_of, end_of, start_of
 from tests.harness.clients import Answer, Client, by_threads, tally
 from tests.harness.databases import Postgres
 from tests.harness.rig import CREDIT, ChannelKeys
@@ -29,7 +30,21 @@ CLOCK_SKEW_SECONDS = 0.01
 ZONES = {"TZ": "Pacific/Kiritimati", "TIME_ZONE": "America/Los_Angeles"}
 
 
+# Its clocks change twice a year. West of it, the day ends later.
+BERLIN, FURTHER_WEST = "Europe/Berlin", "America/Los_Angeles"
+
+
 def check(run: Run) -> None:
+    check_midnight(run)
+    for number, midnight in enumerate(midnights_after_changes(BERLIN), 1):
+        check_midnight(run, BERLIN, midnight, name=f"clock change {number}")
+    check_change(run)
+
+
+def check_midnight(
+    run: Run, zone: str = UTC_NAME, midnight: datetime | None = None, name: str = "UTC"
+) -> None:
+    """Of calls around midnight, the quota is admitted on each side."""
     with run.rig() as rig:
         if isinstance(rig.database, Postgres):
             rig.database.alter("timezone", "Pacific/Auckland")
@@ -40,24 +55,64 @@ def check(run: Run) -> None:
         failing = rig.create_channel(
             owner="b@example.com", microcredits=1000 * CREDIT, model_id="failing"
         )
-        offset, midnight = clock_before_midnight()
+        midnight = midnight or end_of(day_of(datetime.now(UTC), zone), zone)
+        for one in (channel, failing):
+            set_time_zone(rig, one, zone, midnight - 9 * ONE_DAY)
+        offset = clock_before(midnight)
         server = rig.start_server(clock_offset=offset, settings=ZONES)
         pace = Pace(offset, midnight)
         tasks = call_tasks(run, pace, server.client(channel))
         crossing = failing_tasks(pace, server.client(failing))
         answers = by_threads(CLIENTS + FAILING, [*crossing, *tasks])[FAILING:]
         expect_retry_after(run, pace, [a for a in answers if a.status == 429])
-        run.report.figure("answers", tally(answers))
-        expect_days(run, rig, channel, midnight, quota)
+        run.report.figure(f"{name}: answers", tally(answers))
+        expect_days(run, rig, channel, midnight, zone, quota)
         expect_given_back(run, rig, failing)
 
 
-def clock_before_midnight() -> tuple[float, datetime]:
-    """Return the offset that puts midnight in the middle of the calls, and that midnight."""
-    now = datetime.now(UTC)
-    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+def check_change(run: Run) -> None:
+    """A quota that is used up stays so past midnight, if the zone has become one further west."""
+    with run.rig() as rig:
+        quota = run.count(QUOTA)
+        channel = rig.create_channel(
+            owner="c@example.com", microcredits=1000 * CREDIT, daily_quota=quota
+        )
+        midnight = end_of(day_of(datetime.now(UTC), BERLIN), BERLIN)
+        set_time_zone(rig, channel, BERLIN, midnight - 9 * ONE_DAY)
+        set_time_zone(rig, channel, FURTHER_WEST, midnight - timedelta(seconds=LEAD_SECONDS))
+        offset = clock_before(midnight)
+        server = rig.start_server(clock_offset=offset, settings=ZONES)
+        pace = Pace(offset, midnight)
+        answers = by_threads(CLIENTS, call_tasks(run, pace, server.client(channel)))
+        run.report.figure("change of zone: answers", tally(answers))
+        admitted = rig.database.rows(
+            "SELECT day, COUNT(*) FROM billing_hold WHERE state = 'captured' GROUP BY day"
+        )
+        expected = [(str(day_of(midnight - timedelta(minutes=1), BERLIN)), quota)]
+        found = [(str(day), count) for day, count in admitted]
+        run.report.expect_equal("admitted while the zone changes", found, expected)
+        until = end_of(date.fromisoformat(expected[0][0]), FURTHER_WEST)
+        refusals = [answer for answer in answers if answer.status == 429]
+        expect_retry_after(run, Pace(offset, until), refusals)
+
+
+def set_time_zone(rig: Rig, channel: ChannelKeys, zone: str, moment: datetime) -> None:
+    order = {"account_id": channel.account_id, "zone": zone, "at": moment.isoformat()}
+    rig.inside("acceptance.b11_worker.set_time_zone", order)
+
+
+def midnights_after_changes(zone: str) -> list[datetime]:
+    """Return when the next two days end in which the clocks of a zone change."""
+    first = day_of(datetime.now(UTC), zone) + ONE_DAY
+    days = [first + number * ONE_DAY for number in range(366)]
+    is_long_or_short = [end_of(day, zone) - start_of(day, zone) != ONE_DAY for day in days]
+    return [end_of(day, zone) for day, is_so in zip(days, is_long_or_short, strict=True) if is_so]
+
+
+def clock_before(midnight: datetime) -> float:
+    """Return the clock's offset that puts a midnight in the middle of the calls."""
     away = LEAD_SECONDS + CALLING_SECONDS / 2
-    return (midnight - now).total_seconds() - away, midnight
+    return (midnight - datetime.now(UTC)).total_seconds() - away
 
 
 class Pace:
@@ -123,17 +178,19 @@ def seconds_off(pace: Pace, earliest: float, latest: float, refusal: Answer) -> 
     )
 
 
-def expect_days(run: Run, rig: Rig, channel: ChannelKeys, midnight: datetime, quota: int) -> None:
+def expect_days(
+    run: Run, rig: Rig, channel: ChannelKeys, midnight: datetime, zone: str, quota: int
+) -> None:
     """Expect exactly the quota on each side, and each hold on the day it began."""
     holds = rig.database.rows(
         "SELECT day, created_at FROM billing_hold WHERE account_id = %s AND state = 'captured'",
         [channel.account_id],
     )
     days = Counter(str(day) for day, _ in holds)
-    before, after = ((midnight + timedelta(days=n)).date().isoformat() for n in (-1, 0))
+    before, after = (str(day_of(midnight + timedelta(hours=n), zone)) for n in (-1, 0))
     run.report.figure("admitted", dict(days))
     run.report.expect_equal("admitted by day", dict(days), {before: quota, after: quota})
-    wrong = [hold for hold in holds if utc(hold[1]).date().isoformat() != str(hold[0])]
+    wrong = [hold for hold in holds if str(day_of(utc(hold[1]), zone)) != str(hold[0])]
     run.report.expect(not wrong, f"holds of a day they did not begin on: {wrong[:3]}")
 
 

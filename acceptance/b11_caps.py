@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from acceptance.b03_slow_race import ALLOWED, MESSAGES, race
-from acceptance.b08_quota_day import CLIENTS, Pace, call_tasks, clock_before_midnight, utc
+from acceptance.b08_quota_day import (
+    BERLIN,
+    CLIENTS,
+    FURTHER_WEST,
+    LEAD_SECONDS,
+    Pace,
+    call_tasks,
+    clock_before,
+    midnights_after_changes,
+    set_time_zone,
+    utc,
+)
 from acceptance.checks import Run
 from acceptance.rig import Rig
+from common.days import ONE_DAY, UTC_NAME, day_of, end_of
 from tests.harness.clients import COMPLETIONS, by_threads, tally
 from tests.harness.rig import CREDIT, ChannelKeys
 
@@ -36,21 +49,33 @@ def check(run: Run) -> None:
         race(run, rig, ask, "/v1", allowed, REFUSAL)
         held = rig.database.rows("SELECT SUM(held_microcredits) FROM billing_creditaccount")
         run.report.expect_equal("held at the end", int(held[0][0]), 0)
-    check_midnight(run)
+    check_midnight(run, UTC_NAME, None)
+    for midnight in midnights_after_changes(BERLIN):
+        check_midnight(run, BERLIN, midnight)
+    check_midnight(run, BERLIN, None, changes=True)
 
 
-def check_midnight(run: Run) -> None:
-    """Of calls around midnight, exactly the cap is spent on each side."""
+def check_midnight(run: Run, zone: str, chosen: datetime | None, *, changes: bool = False) -> None:
+    """Of calls around midnight, exactly the cap is spent on each side.
+
+    If the zone changes to one further west, nothing is spent on the second side.
+    """
     with run.rig() as rig:
         limit = run.count(CAP)
         channel = create(run, rig, "midnight@example.com")
         cap(rig, channel, of_key=False, day=limit * CREDIT)
         cap(rig, channel, of_key=True, day=(limit + 1) * CREDIT)
-        offset, midnight = clock_before_midnight()
+        midnight = chosen or end_of(day_of(datetime.now(UTC), zone), zone)
+        set_time_zone(rig, channel, zone, midnight - 9 * ONE_DAY)
+        if changes:
+            set_time_zone(rig, channel, FURTHER_WEST, midnight - timedelta(seconds=LEAD_SECONDS))
+        offset = clock_before(midnight)
         server = rig.start_server(clock_offset=offset)
-        tasks = call_tasks(run, Pace(offset, midnight), server.client(channel))
+        pace = Pace(offset, midnight)
+        tasks = call_tasks(run, pace, server.client(channel))
         answers = by_threads(CLIENTS, tasks)
-        run.report.figure("around midnight", tally(answers))
+        name = f"{zone} {midnight:%Y-%m-%d}{', changed' if changes else ''}"
+        run.report.figure(f"around midnight, {name}", tally(answers))
         codes = {answer.code for answer in answers if answer.status != 200}
         run.report.expect_equal("codes of refusals", codes, {"spend_cap_reached"})
         charged = rig.database.rows(
@@ -59,7 +84,9 @@ def check_midnight(run: Run) -> None:
         )
         days = Counter(utc(created_at) >= midnight for (created_at,) in charged)
         run.report.expect_equal(
-            "charged before and after midnight", days, {False: limit, True: limit}
+            f"charged before and after midnight, {name}",
+            days,
+            {False: limit} if changes else {False: limit, True: limit},
         )
 
 

@@ -1,14 +1,16 @@
-"""Inside B11: sets spend caps."""
+"""Inside B8 and B11: sets spend caps and time zones."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
 from billing import spend_caps
+from channels import time_zones
 from channels.audit import COMMAND_LINE
-from channels.models import ApiKey, Channel
+from channels.models import Account, ApiKey, Channel
 
 
 def set_cap(order: dict[str, Any]) -> None:
@@ -37,3 +39,14 @@ def used(channel_id: str) -> list[list[int]]:
         ]
         for cap in spend_caps.list_caps(channel_ids=[channel_id])  # type: ignore[list-item]  # text
     ]
+
+
+def set_time_zone(order: dict[str, Any]) -> None:
+    """Set the zone of an account's days, those of its quota too, at a moment."""
+    time_zones.set_time_zone(
+        account=Account.objects.get(id=order["account_id"]),
+        time_zone=order["zone"],
+        has_local_quota=True,
+        actor=COMMAND_LINE,
+        now=datetime.fromisoformat(order["at"]),
+    )

@@ -19,14 +19,14 @@ from common.days import UTC_NAME, day_of, end_of, first_of_month, next_month, st
 
 # A request may still use the account's row as it was a moment ago, and clocks differ a little.
 # Nothing that a change decides happens sooner than this after it.
-MARGIN = timedelta(minutes=1)
+MARGIN = timedelta(seconds=5)
 
 
 class ChangeIsNear(Exception):
-    """An earlier change takes effect within a minute, so another one cannot be saved now."""
+    """An earlier change takes effect within seconds, so another one cannot be saved now."""
 
     def __init__(self, at: datetime) -> None:
-        super().__init__("An earlier change takes effect within a minute. Save again after that.")
+        super().__init__("An earlier change is just taking effect. Save again in ten seconds.")
         self.at = at
 
 
@@ -101,11 +101,6 @@ class Count:
     def waiting(self, now: datetime) -> Turn | None:
         """Return the change that has not taken effect yet, if any."""
         return self.turn if self.turn and now < self.turn.until else None
-
-    def zone_at(self, moment: datetime) -> str:
-        """Return the zone in force at a moment."""
-        waiting = self.waiting(moment)
-        return waiting.before if waiting else self.zone
 
     def _plain(self, moment: datetime, zone: str) -> Span:
         first = self._first(moment, zone)

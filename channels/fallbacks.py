@@ -12,7 +12,7 @@ LONGEST_REPLY = 2_000
 CAUSES = (
     ("provider_error", "The AI did not answer", "Every provider failed or broke off."),
     ("content_filtered", "The AI declined to answer", "A provider's filter stopped the message."),
-    ("daily_quota_reached", "Today's messages are used up", "Until midnight UTC."),
+    ("daily_quota_reached", "Today's messages are used up", "Until the day of the quota ends."),
     ("spend_cap_reached", "A spend cap is reached", "Until its day or month ends."),
     ("credits_exhausted", "Credits are used up", "Until someone adds credits."),
     ("rate_limited", "Too many messages in a minute", "For up to a minute."),

@@ -39,7 +39,7 @@ def set_time_zone(
 
     Pages show the new days at once. Limits count by them once the running period has ended in both
     zones. Returns the account as stored. Raises ValidationError for an unknown zone, or if an
-    earlier change takes effect within a minute.
+    earlier change is just taking effect.
     """
     if days.names().get(time_zone.lower()) != time_zone:
         raise ValidationError({"time_zone": "Choose one of the time zones, such as Europe/Berlin."})

@@ -34,6 +34,10 @@ class MinuteSchema(serializers.Serializer[Any]):
 
 class DaySchema(MinuteSchema):
     used = serializers.IntegerField()
+    resets_at = serializers.DateTimeField(
+        help_text="When the quota's day ends: at 00:00 UTC, or at 00:00 in the account's time zone "
+        "if its owner chose so."
+    )
 
 
 class SpendCapSchema(serializers.Serializer[Any]):

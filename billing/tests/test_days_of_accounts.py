@@ -321,7 +321,7 @@ def test_of_many_calls_around_local_midnight_each_day_admits_its_limit(midnight:
 def test_changes_of_zone_while_calls_race_admit_one_days_limit() -> None:
     site = make_site(credit_amount=1_000, daily_quota=5)
     move(site, BERLIN, quota=True)
-    before = at("2026-08-14T21:59:30")
+    before = at("2026-08-14T21:59:57")
     cap(site, before, day=5)
 
     def work(number: int) -> None:

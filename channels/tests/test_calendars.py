@@ -65,17 +65,17 @@ def test_a_change_just_before_midnight_leaves_that_midnight_alone() -> None:
     # A request that still uses the row of before comes to the same days as one that does not.
     moment = at("2026-08-14T21:59:59")
     count = Count("Europe/Berlin").changed("UTC", now=moment)
-    for seconds in (-1, 0, 0.5, 1, 30):
+    for seconds in (-1, 0, 0.5, 1, 4.9):
         later = moment + timedelta(seconds=seconds)
         assert count.first_of(later) == Count("Europe/Berlin").first_of(later)
     # The day that began at 22:00 goes on until it has ended in UTC too.
     assert count.span(at("2026-08-14T22:00")).ends_at == at("2026-08-16T00:00")
 
 
-def test_a_second_change_waits_for_one_that_takes_effect_within_a_minute() -> None:
+def test_a_second_change_waits_for_one_that_is_just_taking_effect() -> None:
     count = Count("UTC").changed("Europe/Berlin", now=NOON)
     with pytest.raises(ChangeIsNear):
-        count.changed("Asia/Kathmandu", now=at("2026-08-14T23:59:30"))
+        count.changed("Asia/Kathmandu", now=at("2026-08-14T23:59:57"))
 
 
 MOVES = st.lists(st.tuples(st.integers(1, 100_000), st.sampled_from(ZONES)), max_size=6)
@@ -99,7 +99,7 @@ def test_no_change_ends_a_period_early_or_starts_one_twice(
             changed = count.changed(to, now=now)
         except ChangeIsNear:
             continue
-        # Requests of this minute may still know the old row.
+        # Requests of these seconds may still know the old row.
         for later in (timedelta(), MARGIN / 2, MARGIN - timedelta(microseconds=1)):
             assert changed.first_of(now + later) == count.first_of(now + later)
         assert changed.span(now).ends_at >= count.span(now).ends_at or changed == Count(

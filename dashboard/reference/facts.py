@@ -136,8 +136,9 @@ ERRORS = (
     ),
     ErrorRow(
         DailyQuotaReached,
-        "The channel's messages for this UTC day are used up.",
-        "Wait until 00:00 UTC (Retry-After says how long), or ask the owner for more.",
+        "The channel's messages for this day are used up.",
+        "Wait for Retry-After (until 00:00 UTC, or 00:00 in the account's time zone), or ask the "
+        "owner for more.",
     ),
     ErrorRow(
         ApiError,
@@ -169,8 +170,8 @@ def all_codes() -> set[tuple[str, int]]:
 # The values of X-Simulate that a test key may send, and the result of each.
 SIMULATIONS = {
     "rate_limited": f"429, with Retry-After {SIMULATED_RETRY_AFTER_SECONDS}.",
-    "daily_quota_reached": "429, with Retry-After up to 00:00 UTC.",
-    "spend_cap_reached": "403, with resets_at at 00:00 UTC.",
+    "daily_quota_reached": "429, with Retry-After up to the end of the quota's day.",
+    "spend_cap_reached": "403, with resets_at at the end of the account's day.",
     "credits_exhausted": "403 (402 under /v1).",
     "site_disabled": "403.",
     "provider_error": "500 (502 under /v1): every route failed.",

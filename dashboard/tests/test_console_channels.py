@@ -117,7 +117,7 @@ def test_only_models_of_the_plan_are_offered(site: Site) -> None:
     page = client.get(page_of(site)).content.decode()
     assert "No longer offered to this account" in page
     assert "The plan Small allows 7 requests per minute; the lower number applies." in page
-    assert "The plan Small allows 9 messages per UTC day" in page
+    assert "The plan Small allows 9 messages per day" in page
     form = settings_form(client, site, name="Other")
     response = client.post(page_of(site, "save/"), form)
     assert "does not allow this model" in str(response.context["form"].errors["model"])

@@ -143,7 +143,7 @@
     if (!compare.checked) return ask(form.action, published, chat);
     const [left, right] = sides(["Published", "Draft"]);
     const tried = { message, mode: mode(), turns: JSON.stringify(draftTurns.slice(-50)), ...draftFields() };
-    const asked = [ask(form.action, published, left), ask(draft.dataset.send, tried, right)];
+    const asked = [ask(form.action, published, left), ask(draft.dataset.ask, tried, right)];
     const [first, second] = await Promise.allSettled(asked);
     if (second.value) draftTurns.push([message, second.value]);
     for (const one of [first, second]) if (one.status === "rejected") throw one.reason;

@@ -56,7 +56,7 @@
   // Shows the draft's answer to a question. Returns the credits it cost.
   async function ask(question, into) {
     into.textContent = "…";
-    const response = await gateway.request(draft.dataset.send, { ...fields, mode: "live", question: question.id });
+    const response = await gateway.request(draft.dataset.ask, { ...fields, mode: "live", question: question.id });
     if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
       into.textContent = await problemOf(response);
       return 0;

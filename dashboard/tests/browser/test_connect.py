@@ -62,7 +62,7 @@ def test_the_paid_mode_is_chosen_and_named(
 ) -> None:
     page = owner.open(path_to("playground", shop))
     before = page.locator("[data-session]").inner_text()
-    page.get_by_label("Paid").check()
+    page.get_by_role("radio", name="Paid").check()
     assert page.locator("[data-session]").inner_text() != before
     expect(page.locator("#simulate")).to_be_hidden()
     page.fill("#message", "Hello!")

@@ -102,7 +102,7 @@ def test_pictures_of_the_readme(
 def talk(page: Page, model: FakeProvider) -> None:
     """Let a visitor ask questions that the channel's model answers."""
     model.script = [reply(answer, 164 + 90 * turn, 58) for turn, (_, answer) in enumerate(TALK)]
-    page.get_by_label("Paid").check()
+    page.get_by_role("radio", name="Paid").check()
     for turn, (question, _) in enumerate(TALK, start=1):
         page.get_by_label("Message", exact=True).fill(question)
         page.locator("[data-send]").click()

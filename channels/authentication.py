@@ -94,8 +94,8 @@ class ChannelIsEnabled(BasePermission):
         refusal: NotAllowed | None = request._request.refusal  # type: ignore[attr-defined]
         if refusal is not None:
             raise refusal
-        if caller.key_id is not None:
-            key_uses.note(caller.key_id, request._request.META)
+        assert caller.key_id is not None, "the caller was found by a key"
+        key_uses.note(caller.key_id, request._request.META)
         return True
 
 

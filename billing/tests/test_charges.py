@@ -154,8 +154,8 @@ def test_without_credits_or_entries_nothing_was_charged() -> None:
 
 
 def test_takes_two_statements_and_reads_no_charges_between() -> None:
-    # Mostly charges, as in real ledgers. With fewer, a planner may well read all entries: tests that
-    # rolled theirs back leave the indexes larger than they need to be.
+    # Mostly charges, as in real ledgers. With fewer, a planner may well read all entries, because
+    # tests that rolled theirs back leave the indexes larger than they need to be.
     account_id = make_site(owner="rich@example.com", credit_amount=0).account_id
     entries = write_ledger(account_id, random.Random(1), size=2_000, charges_to_others=200)
     with connection.cursor() as cursor:

@@ -253,3 +253,7 @@ def test_what_is_no_month(text: str) -> None:
 
 def test_a_month_is_written_as_it_is_read() -> None:
     assert str(parse_month("2026-04")) == "2026-04"
+
+
+def test_a_month_has_a_name() -> None:
+    assert Month(2026, 4).name == "April 2026"

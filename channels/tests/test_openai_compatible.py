@@ -338,3 +338,22 @@ def test_a_key_that_is_no_header_value_is_not_quoted(say: Say) -> None:
     error = failure(server, api_key=f"{KEY}\r\nX-Evil: 1")
     assert error.reason == "broken"
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://acme.test/v1", "Authorization"),
+        ("https://acme.test/openai/deployments/d?api-version=2024-10-21", "api-key"),
+    ],
+)
+def test_sends_the_key_where_the_provider_reads_it(address: str, name: str) -> None:
+    client = OpenAiCompatibleProvider(
+        provider_name="acme",
+        base_url=address,
+        read_key=lambda: "secret",
+        provider_model="m",
+        allow_private=False,
+    )
+    found = {key: value for key, value in client.headers().items() if "secret" in value}
+    assert list(found) == [name]

@@ -17,7 +17,7 @@ from billing.models import Hold, LedgerEntry
 from channels import channel_changes, routes
 from channels.audit import COMMAND_LINE
 from channels.errors import Fault, ProviderError
-from channels.models import LanguageModel, RouteHealth
+from channels.models import ApiKey, LanguageModel, RouteHealth
 from channels.providers.base import ChatRequest, Completion, Patience
 from channels.tests.factories import Site, make_site, set_prices
 from conversations.models import ChatSession, FailedRequest, Message
@@ -376,3 +376,15 @@ def test_a_database_that_is_lost_before_the_fallback_changes_no_failure(
     assert api.chat().json()["code"] == "provider_error"
     assert FailedRequest.objects.get().reason == "timeout"
     assert available(site) == 100 * CREDIT
+
+
+def test_a_key_that_may_not_use_the_fallback_gets_none(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    fall_back(site)
+    ApiKey.objects.filter(channel=site.channel).update(allowed_models=OWN)
+    provider.fail()
+    assert api.chat().status_code == 500
+    ApiKey.objects.filter(channel=site.channel).update(allowed_models=f"{OWN}\n{OTHER}")
+    caller = site.caller()
+    assert caller.fallback is not None and caller.fallback.model_id == OTHER

@@ -387,4 +387,5 @@ def test_a_key_that_may_not_use_the_fallback_gets_none(
     assert api.chat().status_code == 500
     ApiKey.objects.filter(channel=site.channel).update(allowed_models=f"{OWN}\n{OTHER}")
     caller = site.caller()
-    assert caller.fallback is not None and caller.fallback.model_id == OTHER
+    assert caller.fallback is not None
+    assert caller.fallback.model_id == OTHER

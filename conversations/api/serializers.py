@@ -284,15 +284,6 @@ def render_history(pieces: Iterable[Sequence[HistoryRow]]) -> Iterator[bytes]:
     yield b"]}"
 
 
-# The header as OpenAPI describes it: what `str.isprintable` accepts of its bytes. An empty one counts
-# as none.
-IDEMPOTENCY_KEY_SCHEMA = {
-    "type": "string",
-    "maxLength": MAX_IDEMPOTENCY_KEY,
-    "pattern": "^[ -~\u00a1-\u00ac\u00ae-\u00ff]*$",
-}
-
-
 def read_idempotency_key(header: str, body: bytes, *, path: str) -> Key:
     """Return the caller's Idempotency-Key with the request it came with. Raises InvalidRequest."""
     if len(header) > MAX_IDEMPOTENCY_KEY or not header.isprintable():

@@ -48,7 +48,7 @@ BEFORE = OpenApiParameter(
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    serializers.IDEMPOTENCY_KEY_SCHEMA,
+    str,
     OpenApiParameter.HEADER,
     description="At most 255 characters. The same key and body get the same answer, charged once.",
 )

@@ -11,7 +11,6 @@ from rest_framework import serializers
 
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, ApiKey
 from common.api import openapi
-from conversations.api.serializers import IDEMPOTENCY_KEY_SCHEMA
 from conversations.api.usage import SumsSchema
 from conversations.usage import receipts
 
@@ -30,7 +29,7 @@ EXTERNAL_ID = OpenApiParameter(
 )
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    IDEMPOTENCY_KEY_SCHEMA,
+    str,
     "header",
     description="At most 255 characters. For 24 hours, the same key and body change nothing again "
     "and get the same answer.",

@@ -36,8 +36,11 @@ MAX_TITLE = 512
 MAX_IDEMPOTENCY_KEY = 255
 # Patterns for the OpenAPI document that match what the checks below accept: no NUL, not only white
 # space, and a message of at most 2,000 characters, not counting white space around it.
-MESSAGE_PATTERN = rf"^\s*[^\s\u0000]([^\u0000]{{0,{MAX_MESSAGE - 2}}}[^\s\u0000])?\s*$"
-SESSION_ID_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+# White space as Python strips it; to other regular expressions the separators are none.
+_SPACE = r"\s\u001c-\u001f"
+_SHOWN = rf"[^{_SPACE}\u0000]"
+MESSAGE_PATTERN = rf"^[{_SPACE}]*{_SHOWN}([^\u0000]{{0,{MAX_MESSAGE - 2}}}{_SHOWN})?[{_SPACE}]*$"
+SESSION_ID_PATTERN = rf"^[^\u0000]*{_SHOWN}[^\u0000]*$"
 # Answers carry a warning from four fifths of the daily quota on.
 WARN_FROM_FIFTHS = 4
 

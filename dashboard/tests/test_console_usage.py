@@ -190,7 +190,7 @@ def test_the_page_takes_few_queries(
         FailedRequest.objects.create(
             channel=site.channel, is_test=False, error_code="overloaded", created_at=timezone.now()
         )
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         owner.get(account_page(site, "usage/"))
     with django_assert_max_num_queries(12):
         owner.get(account_page(site, "usage/pages/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ def used(channel_id: str) -> list[list[int]]:
                 cap, calendar=cap.channel.account.calendar, now=now
             )
         ]
-        for cap in spend_caps.list_caps(channel_ids=[channel_id])  # type: ignore[list-item]  # text
+        for cap in spend_caps.list_caps(channel_ids=[uuid.UUID(channel_id)])
     ]
 
 

@@ -219,34 +219,37 @@ def try_hold(
     is_capped = not rows[0][1]
     if is_capped:
         rows = opening.statements.capped.run(params)
-        if not rows[0][1] and spend_caps.start_period(caller=caller, now=now):
+        if not rows[0][1] and spend_caps.start_period(
+            caller=caller, amount_microcredits=amount, now=now
+        ):
             rows = opening.statements.capped.run(params)
     has_quota, has_cap_room, has_credits, is_opened, took, messages_today, held = rows[0][:7]
     opened = [row[7:] for row in rows] if is_opened else []
-    hold = (
-        held
-        if held is None
-        else PlacedHold(
-            id=hold_id,
-            account_id=caller.account_id,
-            channel_id=caller.channel_id,
-            is_test=caller.is_test,
-            day=day,
-            amount_microcredits=held,
-            messages_today=messages_today,
-            request_id=request_id,
-            is_capped=is_capped,
-        )
-    )
-    if hold is not None and held == amount:
-        return Placement(hold, None, opened)
-    if hold is not None:
-        holds.release_hold(hold=hold, now=now)
-        has_cap_room, has_credits = took, False
-    if not has_quota or (has_cap_room and has_credits and is_opened):
-        full = DailyQuotaReached(quota=caller.daily_quota, calendar=caller.calendar, now=now)
-        return Placement(None, full, opened)
-    if not has_cap_room:
-        refusal = spend_caps.refusal_of(caller=caller, amount_microcredits=amount, now=now)
+    if held is None:
+        refusal: ApiError | None = None
+        if not has_quota or (has_cap_room and has_credits and is_opened):
+            refusal = DailyQuotaReached(quota=caller.daily_quota, calendar=caller.calendar, now=now)
+        elif not has_cap_room:
+            refusal = spend_caps.refusal_of(caller=caller, amount_microcredits=amount, now=now)
+        elif not has_credits:
+            refusal = CreditsExhausted()
         return Placement(None, refusal, opened)
-    return Placement(None, None if has_credits else CreditsExhausted(), opened)
+    hold = PlacedHold(
+        id=hold_id,
+        account_id=caller.account_id,
+        channel_id=caller.channel_id,
+        is_test=caller.is_test,
+        day=day,
+        amount_microcredits=held,
+        messages_today=messages_today,
+        request_id=request_id,
+        is_capped=is_capped,
+    )
+    if held == amount:
+        return Placement(hold, None, opened)
+    # Another call took the credits, or a cap's room, at this very moment.
+    holds.release_hold(hold=hold, now=now)
+    if took:
+        return Placement(None, CreditsExhausted(), opened)
+    refusal = spend_caps.refusal_of(caller=caller, amount_microcredits=amount, now=now)
+    return Placement(None, refusal, opened)

@@ -172,7 +172,9 @@ def capture_hold(
     if not hold.amount_microcredits:
         return _free_settlement(hold, now)
     ((low_balance, available, cap_day),) = rows
-    if cap_day and is_partly and not hold.is_capped:  # the cap was set during the call
+    if cap_day and is_partly and not hold.is_capped:
+        # The cap was set during the call. If this process dies just now, the cap counts this one
+        # call with all that it held, until its day and month end.
         spend_caps.give_back(hold.id, charged_microcredits=charge)
     return Settlement(charge, int(available), available < low_balance)
 

@@ -153,20 +153,25 @@ def _caps_of(caller: Caller) -> QuerySet[SpendCap]:
 
 
 @transaction.atomic
-def start_period(*, caller: Caller, now: datetime) -> bool:
+def start_period(*, caller: Caller, amount_microcredits: int, now: datetime) -> bool:
     """Start the day, and perhaps the month, of the caller's caps that still show another one.
 
-    Returns whether one did.
+    Returns whether there is room for the amount now, perhaps because another call has started it.
     """
     # The channel's first, as everywhere. In one transaction, so that no call takes from the new day
     # of the one and the old day of the other.
     caps = sorted(_caps_of(caller), key=lambda cap: cap.key_id is not None)
     period = period_of(caller.calendar, now)
-    started = [_start_period(cap, period) for cap in caps]
-    return any(started)
+    for cap in caps:
+        _start_period(cap, period)
+    return all(
+        spending.left_microcredits >= amount_microcredits
+        for cap in _caps_of(caller)
+        for spending in list_spending(cap, calendar=caller.calendar, now=now)
+    )
 
 
-def _start_period(cap: SpendCap, period: Period) -> bool:
+def _start_period(cap: SpendCap, period: Period) -> None:
     changes: dict[str, Any] = {}
     for name, stored, span in (("day", cap.day, period.day), ("month", cap.month, period.month)):
         if not span.first <= stored <= span.next_first:
@@ -178,7 +183,6 @@ def _start_period(cap: SpendCap, period: Period) -> bool:
     if changes:
         # Of several calls at once, one starts it.
         SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
-    return bool(changes)
 
 
 def _left(limit_microcredits: int | None) -> int:
@@ -187,29 +191,22 @@ def _left(limit_microcredits: int | None) -> int:
 
 def refusal_of(*, caller: Caller, amount_microcredits: int, now: datetime) -> SpendCapReached:
     """Return the refusal of a call that the caps leave no room for. Names the latest reset."""
-    period = period_of(caller.calendar, now)
+    calendar = caller.calendar
     reached = [
-        (resets_at, name, limit)
+        spending
         for cap in _caps_of(caller)
-        for left, limit, name, resets_at in (
-            (cap.day_left_microcredits, cap.day_limit_microcredits, "day", period.day.ends_at),
-            (
-                cap.month_left_microcredits,
-                cap.month_limit_microcredits,
-                "month",
-                period.month.ends_at,
-            ),
-        )
-        if limit is not None and left < amount_microcredits
+        for spending in list_spending(cap, calendar=calendar, now=now)
+        if spending.left_microcredits < amount_microcredits
     ]
+    zone = calendar.day.zone
     if not reached:  # another call has given back its room since
-        return SpendCapReached(resets_at=period.day.ends_at, zone=caller.calendar.day.zone)
-    resets_at, name, limit = max(reached, key=lambda each: each[0])
+        return SpendCapReached(resets_at=calendar.day.span(now).ends_at, zone=zone)
+    last = max(reached, key=lambda spending: spending.resets_at)
     return SpendCapReached(
-        resets_at=resets_at,
-        zone=caller.calendar.day.zone,
-        limit=show_credits(limit),
-        period=name,
+        resets_at=last.resets_at,
+        zone=zone,
+        limit=_readable(last.limit_microcredits),
+        period=last.period,
     )
 
 
@@ -226,6 +223,10 @@ class Spending:
     resets_at: datetime
 
     @property
+    def left_microcredits(self) -> int:
+        return _left(self.limit_microcredits) - self.used_microcredits
+
+    @property
     def percent(self) -> int:
         """Return the share of the limit that is used up, rounded down. 0 without a limit."""
         if self.limit_microcredits is None:
@@ -238,28 +239,16 @@ class Spending:
 def list_spending(cap: SpendCap, *, calendar: Calendar, now: datetime) -> list[Spending]:
     """Return the cap's day and month. A period that has ended counts as not yet used."""
     period = period_of(calendar, now)
-    is_today, is_this_month = cap.day >= period.day.first, cap.month >= period.month.first
     return [
-        Spending(
-            name,
-            limit,
-            _left(limit) - left if is_running else 0,
-            resets_at,
-        )
-        for name, limit, left, is_running, resets_at in (
-            (
-                "day",
-                cap.day_limit_microcredits,
-                cap.day_left_microcredits,
-                is_today,
-                period.day.ends_at,
-            ),
+        Spending(name, limit, _left(limit) - left if first >= span.first else 0, span.ends_at)
+        for name, limit, left, first, span in (
+            ("day", cap.day_limit_microcredits, cap.day_left_microcredits, cap.day, period.day),
             (
                 "month",
                 cap.month_limit_microcredits,
                 cap.month_left_microcredits,
-                is_this_month,
-                period.month.ends_at,
+                cap.month,
+                period.month,
             ),
         )
     ]
@@ -276,7 +265,7 @@ def guess_left(*, caller: Caller, now: datetime) -> int:
     """Return what the tightest cap leaves to spend, in micro-credits, without locking anything."""
     return min(
         (
-            _left(spending.limit_microcredits) - spending.used_microcredits
+            spending.left_microcredits
             for cap in list_caps_of(caller)
             for spending in list_spending(cap, calendar=caller.calendar, now=now)
         ),

@@ -118,7 +118,7 @@ class Caller:
     def flat_price(self) -> int | None:
         """The most that a message can cost, in micro-credits. None if that depends on its length.
 
-        Covers the fallback model too, whichever of the two is dearer.
+        Covers the fallback model too, whichever of the two costs more.
         """
         models = (self.model, self.fallback) if self.fallback else (self.model,)
         if any(model.per_1k_input or model.per_1k_output for model in models):

@@ -1,4 +1,4 @@
-"""A model that retires: which ends staff may set, and who is told of it where."""
+"""A model that retires: which ends staff may set, and what pages and the API say."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_staff_set_an_end_and_read_beside_the_field_what_is_wrong(
     assert "Retires on 1 May 2026, then Gemma 2 9B" in listed
 
 
-# --- Who is told of it ----------------------------------------------------------------------------
+# --- What pages and the API say ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_credits_are_exact_when_many_messages_fall_back_at_once(provider: FakePr
     assert_books_agree()
 
 
-def test_tokens_of_the_dearer_model_are_held_and_those_of_the_answering_one_charged(
+def test_tokens_of_the_more_expensive_model_are_held_and_those_of_the_answering_one_charged(
     site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
     fall_back(site, own=0, other=0)

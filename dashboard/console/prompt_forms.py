@@ -35,7 +35,7 @@ def prompt_field() -> PlainText:
         # White space at either end is the owner's choice.
         strip=False,
         max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
-        help_text="What the AI is told before every conversation: who it is, what it knows, "
+        help_text="What the AI reads before every conversation: who it is, what it knows, "
         "how it answers.",
         widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
     )
@@ -91,7 +91,7 @@ class PromptForm(PlainForm):
         fallback.queryset = LanguageModel.objects.filter(pk__in=ids)  # type: ignore[attr-defined]
         fallback.help_text = (
             f"Answers a visitor if every provider of {model} fails. A message then needs credits "
-            "for the dearer of the two models, and is charged as the one that answered."
+            "for the more expensive of the two models, and is charged as the one that answered."
         )
         self.fields["max_answer_tokens"].help_text = (
             f"{model} answers with at most {model.max_output_tokens:,}. Where tokens have a price, "

@@ -132,7 +132,7 @@ def _describe(one: CreditRequest, now: datetime) -> dict[str, Any]:
 @staff_page("billing.view_creditrequest", DECIDES)
 @post_only
 def decide(request: HttpRequest, request_id: int) -> HttpResponseBase:
-    """Approve or decline in one step. Whoever is second is told what was decided."""
+    """Approve or decline in one step. If somebody else was first, say what they decided."""
     asked = get_object_or_404(CreditRequest.objects.select_related("account"), id=request_id)
     form = DecisionForm(asked, request.POST)
     if form.is_valid():

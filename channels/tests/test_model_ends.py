@@ -160,7 +160,7 @@ def test_staff_set_an_end_and_read_beside_the_field_what_is_wrong(
     assert "Retires on 1 May 2026, then Gemma 2 9B" in listed
 
 
-# --- What pages and the API say ---------------------------------------------------------------------
+# --- What pages and the API say -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_to_a_zone_further_west_the_running_day_lasts_longer() -> None:
     assert (following.first, following.starts_at) == (date(2026, 8, 15), running.ends_at)
 
 
+def test_a_change_leaves_the_days_before_it_as_they_were() -> None:
+    # Clocks differ: a moment may lie before the change that the account's row already tells of.
+    count = Count("Europe/Berlin").changed("America/Los_Angeles", now=NOON)
+    before = NOON - timedelta(days=1)
+    assert count.span(before) == Count("Europe/Berlin").span(before)
+
+
 def test_to_a_zone_further_east_the_next_day_is_shorter() -> None:
     count = Count("UTC").changed("Europe/Berlin", now=at("2026-08-14T23:00"))
     running = count.span(at("2026-08-14T23:00"))

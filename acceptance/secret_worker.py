@@ -121,7 +121,7 @@ def fill(wanted: dict[str, Any]) -> list[str]:
             id=uuid.uuid4(),
             channel=channel,
             mode="live",
-            key_prefix=authentication.key_prefix(is_test=False),
+            key_prefix=authentication.key_prefixes()[False],
             key_last_four=key[-4:],
         )
         for channel, key in zip(channels, clear, strict=True)

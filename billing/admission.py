@@ -200,7 +200,7 @@ def try_hold(
 ) -> Placement:
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
-    hold_id, day = uuid7(), caller.calendar.quota_day.first_of(now)
+    hold_id, day = uuid7(), caller.calendar.quota_day.span(now).first
     params = {
         **opening.params,
         **spend_caps.params_of(caller, now),
@@ -212,8 +212,8 @@ def try_hold(
         "quota": caller.daily_quota,
         "amount": amount,
         "request_id": request_id,
-        "now": db.time_param(now),
-        "expires_at": db.time_param(expires_at),
+        "now": db.param(now),
+        "expires_at": db.param(expires_at),
     }
     rows = opening.statements.plain.run(params)
     is_capped = not rows[0][1]

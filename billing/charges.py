@@ -18,7 +18,7 @@ SKEW = timedelta(minutes=10)
 
 def get_messages_used(*, caller: Caller, now: datetime) -> int:
     """Return how many messages of the caller's quota are used up in its day."""
-    day = caller.calendar.quota_day.first_of(now)
+    day = caller.calendar.quota_day.span(now).first
     usage = DailyUsage.objects.filter(channel_id=caller.channel_id, is_test=caller.is_test, day=day)
     return usage.values_list("message_count", flat=True).first() or 0
 
@@ -57,7 +57,7 @@ def find_sequences(account_id: int, *moments: datetime) -> list[int]:
     A later moment's number is never smaller than an earlier one's.
     """
     places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
-    params = {f"moment_{at}": db.time_param(moment) for at, moment in enumerate(moments)}
+    params = {f"moment_{at}": db.param(moment) for at, moment in enumerate(moments)}
     statement = _FIND_SEQUENCES.format(moments=places)
     rows = db.fetch_rows(statement, params | {"account": account_id})
     return [int(row[0]) for row in rows] or [1] * len(moments)
@@ -128,8 +128,8 @@ def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO
     )
     params = {
         "account": account_id,
-        "starts_at": db.time_param(starts_at),
-        "ends_at": db.time_param(ends_at),
+        "starts_at": db.param(starts_at),
+        "ends_at": db.param(ends_at),
         # An entry may be in the period from `opening` on, and is from `inner` on. It may be past
         # the period from `closing` on, and is from `end` on. In a short period all entries are
         # checked.
@@ -177,8 +177,8 @@ def sum_spent(
         "channel": channel_id.hex,
         "key": key_id and key_id.hex,
         "first": first,
-        "day_starts_at": db.time_param(day_starts_at),
-        "month_starts_at": db.time_param(month_starts_at),
+        "day_starts_at": db.param(day_starts_at),
+        "month_starts_at": db.param(month_starts_at),
     }
     of_key = " AND key_id = %(key)s" if key_id else ""
     row = db.fetch_row(_SUM_SPENT + of_key, params)

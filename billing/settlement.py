@@ -43,7 +43,7 @@ _HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
 
 
 def _ended_params(now: datetime) -> dict[str, Any]:
-    return {"now": db.time_param(now), "believed": db.time_param(now + HONEST_SKEW)}
+    return {"now": db.param(now), "believed": db.param(now + HONEST_SKEW)}
 
 
 # --- Settlement ---------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def capture_hold(
     rows = (settling.partly_charged if is_partly and hold.is_capped else settling.charged).run(
         {
             **storing.params,
-            "hold": db.uuid_param(hold.id),
+            "hold": db.param(hold.id),
             "account": hold.account_id,
             "amount": hold.amount_microcredits,
             "charge": charge,
@@ -190,10 +190,10 @@ def settle_free(*, hold: PlacedHold, now: datetime, storing: Storing) -> Settlem
     storing.statements.free.run(
         {
             **storing.params,
-            "hold": db.uuid_param(hold.id),
+            "hold": db.param(hold.id),
             "charge": 0,
             "request_id": hold.request_id,
-            "now": db.time_param(now),
+            "now": db.param(now),
         }
     )
     return _free_settlement(hold, now)

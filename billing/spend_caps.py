@@ -102,13 +102,13 @@ ALL_TAKEN = "(SELECT is_all FROM took)"
 
 def params_of(caller: Caller, now: datetime) -> dict[str, Any]:
     """Return the parameters of the steps above, beside `channel` and `amount`."""
-    period = period_of(caller.calendar, now)
+    day, month = caller.calendar.day.span(now), caller.calendar.month.span(now)
     return {
         "key": caller.key_id and caller.key_id.hex,
-        "cap_day": period.day.first.isoformat(),
-        "next_day": period.day.next_first.isoformat(),
-        "cap_month": period.month.first.isoformat(),
-        "next_month": period.month.next_first.isoformat(),
+        "cap_day": day.first.isoformat(),
+        "next_day": day.next_first.isoformat(),
+        "cap_month": month.first.isoformat(),
+        "next_month": month.next_first.isoformat(),
     }
 
 
@@ -344,7 +344,7 @@ def _ensure_row(channel: Channel, key: ApiKey | None, now: datetime) -> None:
     if SpendCap.objects.filter(id=(key or channel).id).exists():
         return
     calendar = Account.objects.get(id=channel.account_id).calendar
-    today = calendar.quota_day.first_of(now)
+    today = calendar.quota_day.span(now).first
     # Where a new time zone takes effect, a date may be left out.
     for days in (-2, -1, 0, 1, 2):
         params = {

@@ -167,7 +167,7 @@ def sum_periods(*, account_id: int, moments: Sequence[datetime]) -> list[Sums]:
     lows, highs = numbers[::2], numbers[1::2]
     params: dict[str, Any] = {"account": account_id, "first": lows[0], "end": highs[-1]}
     for place, (moment, low, high) in enumerate(zip(moments, lows, highs, strict=True)):
-        params |= {f"moment{place}": db.time_param(moment), f"low{place}": low}
+        params |= {f"moment{place}": db.param(moment), f"low{place}": low}
         params[f"high{place}"] = high
     rows = ", ".join(
         f"({place}, %(moment{place})s, %(low{place})s, %(high{place})s)"
@@ -243,8 +243,8 @@ def list_movements(
         "account": account_id,
         "after": max(after, statement.sums.first_sequence - 1),
         "end": statement.sums.end_sequence,
-        "starts_at": db.time_param(starts_at),
-        "ends_at": db.time_param(ends_at),
+        "starts_at": db.param(starts_at),
+        "ends_at": db.param(ends_at),
         "most": most,
     }
     return [

@@ -59,7 +59,7 @@ def _issue(
         id=key_id or uuid.uuid4(),
         channel=channel,
         mode=ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE,
-        key_prefix=authentication.key_prefix(is_test=is_test),
+        key_prefix=authentication.key_prefixes()[is_test],
         key_last_four=clear[-4:],
         created_by=actor.user,
         **terms.columns(),

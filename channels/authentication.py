@@ -38,7 +38,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
         key = read_key(request._request)
-        if not is_well_formed(key):
+        if not has_shape(key, key_prefixes()):
             raise InvalidApiKey
         caller = self.find_caller(request, key)
         if caller is None:
@@ -101,11 +101,10 @@ class ChannelIsEnabled(BasePermission):
 
 def check_enabled(caller: Caller) -> None:
     """Raise SiteDisabled if the channel, or the account that pays for it, is switched off."""
-    if caller.is_enabled:
-        return
-    if caller.is_account_enabled:
+    if not caller.is_account_enabled:
+        raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
+    if not caller.is_channel_enabled:
         raise SiteDisabled
-    raise SiteDisabled("The account this channel belongs to is disabled. Contact the operator.")
 
 
 def check_model(caller: Caller, model_id: str) -> None:
@@ -141,7 +140,7 @@ _TAIL_CHARACTERS = RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
 
 def generate_key(*, is_test: bool) -> str:
     """Return a new key of a channel."""
-    return generate(key_prefix(is_test=is_test))
+    return generate(key_prefixes()[is_test])
 
 
 def generate(prefix: str) -> str:
@@ -150,9 +149,9 @@ def generate(prefix: str) -> str:
     return body + checksum(body)
 
 
-def key_prefix(*, is_test: bool) -> str:
-    """Return the fixed beginning of a live or test key."""
-    return f"{settings.API_KEY_PREFIX}test_" if is_test else str(settings.API_KEY_PREFIX)
+def key_prefixes() -> tuple[str, str]:
+    """Return the fixed beginnings of a live key and of a test key."""
+    return settings.API_KEY_PREFIX, f"{settings.API_KEY_PREFIX}test_"
 
 
 def account_key_prefix() -> str:
@@ -168,11 +167,6 @@ def checksum(body: str) -> str:
         value, remainder = divmod(value, 62)
         digits = ALPHABET[remainder] + digits
     return digits
-
-
-def is_well_formed(key: str) -> bool:
-    """Return whether a text has the shape of a channel's key."""
-    return has_shape(key, (key_prefix(is_test=False), key_prefix(is_test=True)))
 
 
 def has_shape(key: str, prefixes: tuple[str, ...]) -> bool:

@@ -177,9 +177,9 @@ def note_failure(
             "streamed": int(is_broken_stream),
             "permanent": error.permanent,
             "reason": error.reason[:50],
-            "retry_at": db.time_param(now + retry_after) if retry_after else None,
-            "opened_at": db.time_param(now) if opens else None,
-            "now": db.time_param(now),
+            "retry_at": db.param(now + retry_after) if retry_after else None,
+            "opened_at": db.param(now) if opens else None,
+            "now": db.param(now),
         },
     )
     assert row is not None, "the statement writes in any case"
@@ -258,10 +258,10 @@ def claim_probe(
     params = {
         "provider": provider_name,
         "model": provider_model,
-        "now": db.time_param(now),
-        "next": db.time_param(now + PROBE_EVERY),
-        "until": db.time_param(until),
-        "latest": db.time_param(_latest(now)),
+        "now": db.param(now),
+        "next": db.param(now + PROBE_EVERY),
+        "until": db.param(until),
+        "latest": db.param(_latest(now)),
         "most": FAILURES_TO_OPEN,
     }
     row = db.fetch_row(_CLAIM, params)
@@ -301,10 +301,10 @@ def note_probe_failure(
             "most": FAILURES_TO_OPEN,
             "reason": error.reason[:50],
             "permanent": error.permanent,
-            "now": db.time_param(now),
-            "next": db.time_param(now + PROBE_EVERY),
-            "until": db.time_param(claim.until),
-            "opened_at": claim.opened_at and db.time_param(claim.opened_at),
+            "now": db.param(now),
+            "next": db.param(now + PROBE_EVERY),
+            "until": db.param(claim.until),
+            "opened_at": claim.opened_at and db.param(claim.opened_at),
         },
     )
     if row is not None and db.time_value(row[0]) == now:

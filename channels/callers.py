@@ -21,7 +21,6 @@ from channels.providers.base import Usage
 from channels.sealing import API_KEYS
 from common import db
 from common.db.steps import Returned, Step
-from common.money import price_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,19 @@ class ModelTerms:
     image_tokens: int
 
     def price(self, usage: Usage) -> int:
-        """Return the price of a reply with these tokens, in micro-credits."""
-        return price_of(
-            per_reply=self.per_reply,
-            per_1k_input=self.per_1k_input,
-            per_1k_output=self.per_1k_output,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            per_1k_cached_input=self.per_1k_cached_input,
-            cached_input_tokens=usage.cached_input_tokens or 0,
+        """Return the price of a reply in micro-credits. Fractions are rounded up once, at the end.
+
+        Cached tokens are part of the input.
+        """
+        cached, cached_price = 0, self.per_1k_cached_input
+        if cached_price is not None:
+            cached = min(usage.cached_input_tokens or 0, usage.input_tokens)
+        token_price_in_thousandths = (
+            self.per_1k_input * (usage.input_tokens - cached)
+            + (cached_price or 0) * cached
+            + self.per_1k_output * usage.output_tokens
         )
+        return self.per_reply - (-token_price_in_thousandths // 1000)
 
     def affordable_output_tokens(self, available_microcredits: int, *, input_tokens: int) -> int:
         """Return how many output tokens the credits can pay for, after the flat price and input.
@@ -297,7 +299,7 @@ def params_of(key: str) -> dict[str, Any]:
     They include `digests` while a pepper is being rotated. Then the steps must be `by_many`.
     """
     digests = API_KEYS.digests_of(key)
-    params = {"digest": digests[0], "now": db.time_param(timezone.now())}
+    params = {"digest": digests[0], "now": db.param(timezone.now())}
     return params if len(digests) == 1 else params | {"digests": db.list_param(digests)}
 
 

@@ -184,17 +184,17 @@ ON CONFLICT (key_id) DO UPDATE
 
 
 def _write_one(key_id: uuid.UUID, taken: _Note) -> None:
-    key = db.uuid_param(key_id)
+    key = db.param(key_id)
     for hour, count in taken.counts.items():
-        starts_at = db.time_param(datetime.fromtimestamp(hour * _HOUR, UTC))
+        starts_at = db.param(datetime.fromtimestamp(hour * _HOUR, UTC))
         db.execute(_ADD_HOUR, {"key": key, "starts_at": starts_at, "count": count})
     params = {
         "key": key,
-        "used_at": db.time_param(datetime.fromtimestamp(taken.used_at, UTC)),
+        "used_at": db.param(datetime.fromtimestamp(taken.used_at, UTC)),
         "address": address_in(taken.peer, taken.forwarded),
         # Headers may hold any byte but NUL and line ends. This is what a page can show of them.
         "user_agent": "".join(c for c in taken.user_agent if c.isprintable()),
-        "believed": db.time_param(timezone.now() + HONEST_SKEW),
+        "believed": db.param(timezone.now() + HONEST_SKEW),
     }
     db.execute(_SET_USE, params)
 

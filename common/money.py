@@ -50,30 +50,6 @@ def format_credits(microcredits: int) -> str:
     return f"{sign}{whole}.{fraction:06d}"
 
 
-def price_of(
-    *,
-    per_reply: int,
-    per_1k_input: int,
-    per_1k_output: int,
-    input_tokens: int,
-    output_tokens: int,
-    per_1k_cached_input: int | None = None,
-    cached_input_tokens: int = 0,
-) -> int:
-    """Return the price of one reply in micro-credits. Fractions are rounded up once, at the end.
-
-    Prices are in micro-credits: per reply, and per 1,000 input and output tokens. Cached tokens are
-    part of the input. Without a price for them, they cost as much as the rest of the input.
-    """
-    cached = 0 if per_1k_cached_input is None else min(cached_input_tokens, input_tokens)
-    token_price_in_thousandths = (
-        per_1k_input * (input_tokens - cached)
-        + (per_1k_cached_input or 0) * cached
-        + per_1k_output * output_tokens
-    )
-    return per_reply - (-token_price_in_thousandths // 1000)
-
-
 def show_credits(microcredits: int) -> str:
     """Return credits for people: 1234500000 -> '1,234.5'. Exact; drops only trailing zeros."""
     sign = "-" if microcredits < 0 else ""

@@ -203,7 +203,7 @@ def _write_on_sqlite() -> None:
             " VALUES ('readyz', %(now)s, randomblob(%(size)s))"
             " ON CONFLICT (name) DO UPDATE SET beaten_at = excluded.beaten_at,"
             " filler = excluded.filler",
-            {"now": db.time_param(timezone.now()), "size": ROOM_BYTES},
+            {"now": db.param(timezone.now()), "size": ROOM_BYTES},
         )
 
 

@@ -58,13 +58,13 @@ def test_a_return_after_the_old_midnight_does_not_end_the_day() -> None:
     away = Count("Europe/Berlin").changed("America/Los_Angeles", now=NOON)
     back = away.changed("Europe/Berlin", now=at("2026-08-14T23:00"))
     assert back.span(at("2026-08-14T23:00")) == away.span(at("2026-08-14T23:00"))
-    assert back.first_of(at("2026-08-15T07:00")) == date(2026, 8, 15)
+    assert back.span(at("2026-08-15T07:00")).first == date(2026, 8, 15)
 
 
 def test_a_month_changes_when_it_has_ended_in_both_zones() -> None:
     count = Count("UTC", is_monthly=True).changed("America/Los_Angeles", now=NOON)
     assert count.span(NOON).ends_at == at("2026-09-01T07:00")
-    assert count.first_of(at("2026-09-01T06:59")) == date(2026, 8, 1)
+    assert count.span(at("2026-09-01T06:59")).first == date(2026, 8, 1)
     assert count.span(at("2026-09-01T07:00")).ends_at == at("2026-10-01T07:00")
 
 
@@ -74,7 +74,7 @@ def test_a_change_just_before_midnight_leaves_that_midnight_alone() -> None:
     count = Count("Europe/Berlin").changed("UTC", now=moment)
     for seconds in (-1, 0, 0.5, 1, 4.9):
         later = moment + timedelta(seconds=seconds)
-        assert count.first_of(later) == Count("Europe/Berlin").first_of(later)
+        assert count.span(later).first == Count("Europe/Berlin").span(later).first
     # The day that began at 22:00 goes on until it has ended in UTC too.
     assert count.span(at("2026-08-14T22:00")).ends_at == at("2026-08-16T00:00")
 
@@ -108,7 +108,7 @@ def test_no_change_ends_a_period_early_or_starts_one_twice(
             continue
         # Requests of these seconds may still know the old row.
         for later in (timedelta(), MARGIN / 2, MARGIN - timedelta(microseconds=1)):
-            assert changed.first_of(now + later) == count.first_of(now + later)
+            assert changed.span(now + later).first == count.span(now + later).first
         assert changed.span(now).ends_at >= count.span(now).ends_at or changed == Count(
             to, is_monthly=is_monthly
         )
@@ -125,10 +125,10 @@ def _boundaries(count: Count, now: datetime, until: datetime) -> list[datetime]:
 
 def _look(seen: list[Span], count: Count, moment: datetime) -> None:
     span, last = count.span(moment), seen[-1]
-    assert count.first_of(moment) == span.first
+    assert count.span(moment).first == span.first
     assert span.starts_at <= moment < span.ends_at
-    assert count.first_of(span.ends_at) == span.next_first > span.first
-    assert count.first_of(span.ends_at - timedelta(microseconds=1)) == span.first
+    assert count.span(span.ends_at).first == span.next_first > span.first
+    assert count.span(span.ends_at - timedelta(microseconds=1)).first == span.first
     assert span.first >= last.first
     if span.first > last.first:
         # A new period begins only where the one before was to end.

@@ -63,14 +63,16 @@ def execute(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> int:
         return int(cursor.rowcount)
 
 
-def time_param(moment: datetime) -> Any:
-    """Return a time as the database stores it. SQLite stores UTC text without an offset."""
-    return moment if is_postgresql() else connection.ops.adapt_datetimefield_value(moment)
+def param(value: datetime | uuid.UUID) -> Any:
+    """Return a time or an id as the database stores it.
 
-
-def uuid_param(value: uuid.UUID) -> Any:
-    """Return an id as the database stores it: as a UUID where it has that type, else as hex."""
-    return value if is_postgresql() else value.hex
+    SQLite has neither type, so it stores UTC text without an offset, and hexadecimal digits.
+    """
+    if is_postgresql():
+        return value
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    return connection.ops.adapt_datetimefield_value(value)
 
 
 def uuids_param(values: Iterable[uuid.UUID]) -> Any:

@@ -35,7 +35,7 @@ def test_reads_and_writes_rows(table: str) -> None:
 
 def test_times_survive_the_database_to_the_microsecond(table: str) -> None:
     insert = f"INSERT INTO {table} (id, made_at) VALUES (1, %s)"  # noqa: S608  # a constant
-    db.execute(insert, [db.time_param(NOON)])
+    db.execute(insert, [db.param(NOON)])
     row = db.fetch_row(f"SELECT made_at FROM {table}", [])  # noqa: S608  # a constant
     assert row is not None
     assert db.time_value(row[0]) == NOON
@@ -48,11 +48,11 @@ def test_times_compare_in_the_database_as_they_do_here(table: str) -> None:
     moments = [whole, whole + timedelta(microseconds=1), whole + timedelta(seconds=1), elsewhere]
     for number, moment in enumerate(moments):
         insert = f"INSERT INTO {table} (id, made_at) VALUES (%s, %s)"  # noqa: S608  # a constant
-        db.execute(insert, [number, db.time_param(moment)])
+        db.execute(insert, [number, db.param(moment)])
     for number, moment in enumerate(moments):
         row = db.fetch_row(
             f"SELECT COUNT(*) FROM {table} WHERE made_at > %s",  # noqa: S608  # a constant
-            [db.time_param(moment)],
+            [db.param(moment)],
         )
         assert row == (len(moments) - 1 - number,)
 

@@ -168,16 +168,16 @@ def _latest(search: Search, after: Place | None, count: int) -> list[tuple[Place
     }  # fmt: skip
     if search.channel_id:
         channels += " AND c.id = %(channel)s"
-        params["channel"] = db.uuid_param(search.channel_id)
+        params["channel"] = db.param(search.channel_id)
     if search.starts_at:
         conditions += " AND s.last_message_at >= %(starts_at)s"
-        params["starts_at"] = db.time_param(search.starts_at)
+        params["starts_at"] = db.param(search.starts_at)
     if search.ends_at:
         conditions += " AND s.last_message_at < %(ends_at)s"
-        params["ends_at"] = db.time_param(search.ends_at)
+        params["ends_at"] = db.param(search.ends_at)
     if after:
         conditions += " AND (s.last_message_at, s.id) < (%(after)s, %(after_pk)s)"
-        params |= {"after": db.time_param(after.last_message_at), "after_pk": after.session_pk}
+        params |= {"after": db.param(after.last_message_at), "after_pk": after.session_pk}
     statement = _LATEST_OF_ACCOUNT[connection.vendor].format(
         latest=_LATEST, newest_first=_NEWEST_FIRST, channels=channels, conditions=conditions
     )

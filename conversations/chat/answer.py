@@ -236,7 +236,7 @@ def _told_of(answer: Answer) -> dict[str, Any]:
     """Return the parameters that store a reply: what it cost and why, and its text in a session."""
     caller, model, usage = answer.call.caller, answer.call.caller.model, answer.usage
     return {
-        "channel": db.uuid_param(caller.channel_id),
+        "channel": db.param(caller.channel_id),
         "is_test": caller.is_test,
         "request_model": model.model_id,
         "response_model": answer.completion.response_model,
@@ -254,7 +254,7 @@ def _told_of(answer: Answer) -> dict[str, Any]:
         "price_per_1k_cached_input": model.per_1k_cached_input,
         "duration_ms": int(answer.duration_seconds * 1000),
         "prompt_version": caller.prompt_version,
-        "api_key": db.uuid_param(caller.key_id) if caller.key_id else None,
+        "api_key": db.param(caller.key_id) if caller.key_id else None,
     }
 
 

@@ -108,11 +108,11 @@ def _claim(
     params = params | {
         # A claim from the future comes from a wrong clock, and may be taken over. A stored answer
         # may not: the request would be charged again.
-        "believed": db.time_param(now + HONEST_SKEW),
+        "believed": db.param(now + HONEST_SKEW),
         "key": key.key,
         "fingerprint": key.fingerprint,
-        "now": db.time_param(now),
-        "end": db.time_param(end),
+        "now": db.param(now),
+        "end": db.param(end),
     }
     row = db.fetch_row(statement, params)
     if row is not None:

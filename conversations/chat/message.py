@@ -97,11 +97,11 @@ def _try_to_admit(
         "session": turn.session_pk,
         "lease_number": turn.lease_number,
         "position": turn.message_count,
-        "user_message": db.uuid_param(uuid7()),
+        "user_message": db.param(uuid7()),
         "user_text": incoming.message,
         "page_url": incoming.page_url,
         "page_title": incoming.page_title,
-        "admitted_at": db.time_param(now),
+        "admitted_at": db.param(now),
     }
     fallback = foreseen.fallback if foreseen else None
     return HeldCall(caller, hold, prompt, clients, now, saved is not None, turn, messages, fallback)

@@ -126,36 +126,37 @@ _TAKING = admission.placing(
 _NO_TICKET = 2**62
 
 
-def _last_lease(now: datetime) -> datetime:
-    """Return the latest end of a lease that a correct clock can have set by now."""
+def _latest_ends(now: datetime) -> tuple[datetime, datetime]:
+    """Return the latest ends of a lease and a ticket that a correct clock can have set by now."""
+    latest = now + HONEST_SKEW
     longest = max(settings.PROVIDER_DEADLINE, settings.PROVIDER_STREAM_DEADLINE)
-    return now + HONEST_SKEW + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS)
-
-
-def _last_ticket(now: datetime) -> datetime:
-    return now + HONEST_SKEW + timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1)
+    return (
+        latest + timedelta(seconds=longest + settings.HOLD_GRACE_SECONDS),
+        latest + timedelta(seconds=settings.SESSION_WAIT_SECONDS + 1),
+    )
 
 
 def is_leased(now: datetime) -> Q:
     """Return the filter for sessions with a running turn."""
-    return Q(lease_expires_at__gt=now, lease_expires_at__lte=_last_lease(now))
+    return Q(lease_expires_at__gt=now, lease_expires_at__lte=_latest_ends(now)[0])
 
 
 def has_gone(now: datetime) -> Q:
     """Return the filter for tickets whose request no longer waits."""
-    return Q(expires_at__lte=now) | Q(expires_at__gt=_last_ticket(now))
+    return Q(expires_at__lte=now) | Q(expires_at__gt=_latest_ends(now)[1])
 
 
 def opening(*, caller: Caller, session_id: str, now: datetime, ticket: int | None) -> Opening:
     """Return the session's lease, for a hold to open. Starts a conversation if there is none."""
+    last_lease, last_ticket = _latest_ends(now)
     return Opening(
         _TAKING,
         {
             "session_id": session_id,
             "ticket": ticket or _NO_TICKET,
-            "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
-            "last_lease": db.time_param(_last_lease(now)),
-            "last_ticket": db.time_param(_last_ticket(now)),
+            "dead_since": db.param(now - timedelta(seconds=settings.SESSION_TTL)),
+            "last_lease": db.param(last_lease),
+            "last_ticket": db.param(last_ticket),
             "model": caller.model.model_id,
         },
     )
@@ -230,7 +231,7 @@ def _queue(*, caller: Caller, session_id: str) -> int:
     WaitingTurn.objects.filter(has_gone(now), session=session).delete()
     if WaitingTurn.objects.filter(session=session).count() >= settings.SESSION_MAX_WAITING:
         raise SessionBusy
-    expires_at = _last_ticket(now) - HONEST_SKEW
+    expires_at = _latest_ends(now)[1] - HONEST_SKEW
     return WaitingTurn.objects.create(session=session, expires_at=expires_at).pk
 
 
@@ -274,7 +275,7 @@ def find_open_session(*, caller: Caller, session_id: str, now: datetime) -> tupl
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
         "session_id": session_id,
-        "dead_since": db.time_param(now - timedelta(seconds=settings.SESSION_TTL)),
+        "dead_since": db.param(now - timedelta(seconds=settings.SESSION_TTL)),
     }
     row = db.fetch_row(_FIND_OPEN_SESSION, params)
     return (row[0], row[1]) if row else None

@@ -80,7 +80,7 @@ def list_activity(
     chosen = Chosen(midnights[0], midnights[-1], step)
     columns = ("request_count", "charged_microcredits")
     rows, params = usage_rows.usage_rows(coverage, chosen, columns)
-    params |= {f"day{number}": db.time_param(moment) for number, moment in enumerate(midnights)}
+    params |= {f"day{number}": db.param(moment) for number, moment in enumerate(midnights)}
     activity = dict.fromkeys(channel_ids, Activity())
     for channel_id, *counts, charged, errors in db.fetch_rows(
         _BY_CHANNEL.format(rows=rows), params

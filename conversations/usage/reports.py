@@ -341,8 +341,8 @@ def _params(
 ) -> dict[str, Any]:
     return {
         "channels": db.uuids_param(channel_ids),
-        "start": db.time_param(starts_at),
-        "end": db.time_param(scope.ends_at),
+        "start": db.param(starts_at),
+        "end": db.param(scope.ends_at),
         "is_test": scope.is_test,
         "model": scope.model_id,
         "page": scope.page_url,

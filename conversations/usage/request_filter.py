@@ -97,13 +97,13 @@ class RequestFilter:
         """Return the parameters of `source`, except the channels'."""
         return {
             "is_test": self.is_test,
-            "start": db.time_param(self.starts_at),
-            "end": db.time_param(self.ends_at),
+            "start": db.param(self.starts_at),
+            "end": db.param(self.ends_at),
             "model": self.model_id,
             "code": self.error_code,
             "failures": db.list_param(list(outcomes.FAILURE_CODES)),
             "saved": FixedAnswerProvider.provider_name,
-            "key": db.uuid_param(self.api_key_id) if self.api_key_id else None,
+            "key": db.param(self.api_key_id) if self.api_key_id else None,
             "least_ms": self.least_ms,
             "page": self.page_url,
             "page_length": self.chosen.page_length,

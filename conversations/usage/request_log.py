@@ -61,7 +61,7 @@ class Place:
     def pk_param(self) -> Any:
         """The row's id as the database stores it. Raises ValueError for what is no id."""
         if self.kind == Kind.REPLY:
-            return db.uuid_param(uuid.UUID(self.pk))
+            return db.param(uuid.UUID(self.pk))
         number = int(self.pk)
         if not 0 <= number < 2**63:
             raise ValueError("no row has this id")
@@ -174,7 +174,7 @@ def _find(
             continue
         more = ""
         if after:
-            params["after"] = db.time_param(after.created_at)
+            params["after"] = db.param(after.created_at)
             more = "m.created_at <= %(after)s" if kind < after.kind else "m.created_at < %(after)s"
             if kind == after.kind:
                 params["after_pk"] = after.pk_param
@@ -254,9 +254,9 @@ def find_by_reference(
     params: dict[str, Any] = {"account": account_id, "reference": reference, "most": most}
     if channel_id:
         channels += " AND c.id = %(channel)s"
-        params["channel"] = db.uuid_param(channel_id)
+        params["channel"] = db.param(channel_id)
     if reply_id := read_reply_id(reference):
-        params["reply"] = db.uuid_param(reply_id)
+        params["reply"] = db.param(reply_id)
         if found := _find_with("m.id = %(reply)s", (Kind.REPLY,), channels, params):
             return found
     if not REQUEST_ID_PATTERN.fullmatch(reference):

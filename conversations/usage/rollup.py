@@ -48,8 +48,8 @@ class Span:
     @property
     def params(self) -> dict[str, Any]:
         return {
-            "start": db.time_param(self.starts_at),
-            "end": db.time_param(self.ends_at),
+            "start": db.param(self.starts_at),
+            "end": db.param(self.ends_at),
             "is_day": self.step == DAY,
         }
 

@@ -67,7 +67,7 @@ def cover_account(account_id: int, channel_id: uuid.UUID | None = None) -> Cover
     which, params = "c.account_id = %(account)s", {"account": account_id}
     if channel_id is None:
         return _cover(which, params)
-    return _cover(f"{which} AND c.id = %(id)s", params | {"id": db.uuid_param(channel_id)})
+    return _cover(f"{which} AND c.id = %(id)s", params | {"id": db.param(channel_id)})
 
 
 def cover_channels(channel_ids: Sequence[uuid.UUID]) -> Coverage:
@@ -190,8 +190,8 @@ def usage_rows(
     }
     selects = [_NOTHING.format(columns=", ".join((*KEYS, *columns)))]
     for number, (channels, part) in enumerate(_parts(coverage, chosen)):
-        params[f"from{number}"] = db.time_param(part.starts_at)
-        params[f"until{number}"] = db.time_param(part.ends_at)
+        params[f"from{number}"] = db.param(part.starts_at)
+        params[f"until{number}"] = db.param(part.ends_at)
         selects.append(_select_part(channels, part, number, chosen, columns))
     return " UNION ALL ".join(selects), params
 

@@ -43,7 +43,7 @@ def _sqlite_value(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return value.hex
     if isinstance(value, datetime):
-        return db.time_param(value)
+        return db.param(value)
     return value.isoformat() if isinstance(value, date) else value
 
 

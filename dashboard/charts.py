@@ -24,51 +24,50 @@ def sparkline(
     """
     most = max(most, *values, 1)
     heights = [max(1.0, round(value / most * _HEIGHT, 1)) for value in values]
-    rects = (
-        format_html(
-            '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-            index * (_BAR + _GAP),
-            _HEIGHT - height,
-            _BAR,
-            height,
-            f"{value:,}",
-        )
-        for index, (value, height) in enumerate(zip(values, heights, strict=True))
-    )
-    bars = format_html_join(
-        "", "{}", ((_linked(rect, links, index),) for index, rect in enumerate(rects))
-    )
+
+    def bars() -> Iterator[tuple[SafeString]]:
+        for index, (value, height) in enumerate(zip(values, heights, strict=True)):
+            bar = format_html(
+                '<rect class="gw-bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title>'
+                "</rect>",
+                index * (_BAR + _GAP),
+                _HEIGHT - height,
+                _BAR,
+                height,
+                f"{value:,}",
+            )
+            yield (_link(bar, links[index], f"{value:,}") if links else bar,)
+
     width = max(1, len(values) * (_BAR + _GAP) - _GAP)
     return format_html(
         '<svg class="gw-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="{}" '
         'aria-label="{}">{}</svg>',
         width,
         _HEIGHT,
-        _role(links),
+        # A picture contains no links.
+        "group" if links else "img",
         label,
-        bars,
+        format_html_join("", "{}", bars()),
     )
 
 
-def _linked(drawn: SafeString, links: Sequence[str], index: int) -> SafeString:
-    """Return a mark that leads to its link. The keyboard skips it: tables have the same links."""
-    if not links:
-        return drawn
-    return format_html('<a href="{}" tabindex="-1">{}</a>', links[index], drawn)
-
-
-def _role(links: Sequence[str]) -> str:
-    """Return the role of a chart: a picture contains no links."""
-    return "group" if links else "img"
+def _link(drawn: SafeString, href: str, name: str) -> SafeString:
+    """Return a mark that leads to a page. The keyboard skips it: tables have the same links."""
+    return format_html('<a href="{}" tabindex="-1" aria-label="{}">{}</a>', href, name, drawn)
 
 
 # --- Charts with axes ---------------------------------------------------------------------------
 
-_WIDTH, _TALL = 720, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 10, 26
-_PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _TALL - _TOP - _BOTTOM
-_MOST_LABELS = 8
+# Along the time, positions are per cent of the width; all other lengths are pixels. So a chart fits
+# every screen, and its text keeps its size.
+_TALL, _TOP, _BOTTOM = 200, 8, 26
+_PLOT_HEIGHT = _TALL - _TOP - _BOTTOM
+_AXIS_WIDTH = 56
+_WIDEST_BAR, _BARS_WIDTH = 24, 260
+_MOST_LABELS = 6
 _MOST_POINTS_MARKED = 62
+
+Show = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,62 +83,74 @@ class Series:
     links: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The hours or days of a chart. With `links`, each leads to its own.
+
+    `is_running` says that the last one is not over.
+    """
+
+    labels: Sequence[str]
+    links: Sequence[str] = ()
+    is_running: bool = False
+
+    def is_so_far(self, index: int) -> bool:
+        return self.is_running and index == len(self.labels) - 1
+
+    def words(self, index: int) -> str:
+        return self.labels[index] + (", so far" if self.is_so_far(index) else "")
+
+    def middle(self, index: int) -> str:
+        return f"{(index + 0.5) / len(self.labels):.2%}"
+
+
 def bar_chart(
-    labels: Sequence[str],
-    series: Sequence[Series],
-    *,
-    title: str,
-    show: Callable[[float], str] = "{:,.0f}".format,
+    times: Times, series: Sequence[Series], *, title: str, show: Show = "{:,.0f}".format
 ) -> SafeString:
-    """Return stacked bars of all series. Each shows its figures on hover."""
-    stacks = list(zip(*(one.values for one in series), strict=True))
+    """Return stacked bars of all series. Each time shows its figures on hover."""
+    stacks = [[one.values[index] for one in series] for index in range(len(times.labels))]
     most = max((sum(value or 0 for value in stack) for stack in stacks), default=0)
     axis = _Axis(most, is_whole=all(isinstance(value, int) for value in chain(*stacks)))
-    step = _PLOT_WIDTH / max(1, len(labels))
+    width = max(1, min(_WIDEST_BAR, _BARS_WIDTH // max(1, len(stacks))))
 
-    def bars() -> Iterator[tuple[SafeString]]:
-        for index, stack in enumerate(stacks):
-            below = 0.0
-            for one, value in zip(series, stack, strict=True):
-                if value:
-                    top = axis.y(below + value)
-                    height = round(axis.y(below) - top, 1)
-                    bar = format_html(
-                        '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}">'
-                        "<title>{}</title></rect>",
-                        one.css,
-                        round(_LEFT + step * (index + 0.1), 1),
-                        top,
-                        round(max(0.5, step * 0.8), 1),
-                        max(0.5, height),
-                        _tooltip(labels[index], one.name, show(value)),
-                    )
-                    yield (_linked(bar, one.links, index),)
-                    below += value
+    def bars(index: int) -> Iterator[SafeString]:
+        below = 0.0
+        for one, value in zip(series, stacks[index], strict=True):
+            if not value:
+                continue
+            top = axis.y(below + value)
+            bar = format_html(
+                '<rect class="gw-bar {}" x="{}" y="{}" width="{}" height="{}" rx="2"/>',
+                one.css,
+                -width / 2,
+                top,
+                width,
+                max(0.5, round(axis.y(below) - top, 1)),
+            )
+            yield _leading(bar, one, index, times, show)
+            below += value
 
-    drawn = format_html_join("", "{}", bars())
-    role = _role(series[0].links)
-    return _frame(labels, axis, drawn, title=title, show=show, role=role)
+    return _frame(times, series, axis, bars, SafeString(), title=title, show=show)
 
 
 def line_chart(
-    labels: Sequence[str],
-    series: Sequence[Series],
-    *,
-    title: str,
-    show: Callable[[float], str] = "{:,.0f}".format,
+    times: Times, series: Sequence[Series], *, title: str, show: Show = "{:,.0f}".format
 ) -> SafeString:
     """Return a line for each series, with gaps where nothing was measured."""
     known = [value for one in series for value in one.values if value is not None]
     axis = _Axis(max(known, default=0), is_whole=all(isinstance(value, int) for value in known))
-    step = _PLOT_WIDTH / max(1, len(labels))
-    drawn = format_html_join(
-        "",
-        "{}{}",
-        ((_line(one, axis, step), _points(labels, one, axis, step, show)) for one in series),
-    )
-    role = _role(series[0].links)
-    return _frame(labels, axis, drawn, title=title, show=show, role=role)
+    # Many points are drawn smaller.
+    radius = 3 if len(times.labels) <= _MOST_POINTS_MARKED else 1
+
+    def points(index: int) -> Iterator[SafeString]:
+        for one in series:
+            value = one.values[index]
+            if value is not None:
+                css, y = one.css, axis.y(value)
+                point = format_html('<circle class="gw-point {}" cy="{}" r="{}"/>', css, y, radius)
+                yield _leading(point, one, index, times, show)
+
+    return _frame(times, series, axis, points, _lines(times, series, axis), title=title, show=show)
 
 
 def legend(series: Iterable[Series]) -> SafeString:
@@ -148,47 +159,38 @@ def legend(series: Iterable[Series]) -> SafeString:
     return format_html('<div class="gw-legend">{}</div>', names)
 
 
-def _tooltip(label: str, name: str, value: str) -> str:
-    return f"{label}: {name} {value}"
-
-
-def _line(one: Series, axis: _Axis, step: float) -> SafeString:
-    parts, is_gap = [], True
-    for index, value in enumerate(one.values):
-        if value is not None:
-            command = "M" if is_gap else "L"
-            parts.append(f"{command}{_x(index, step)} {axis.y(value)}")
-        is_gap = value is None
-    return format_html('<path class="gw-line {}" d="{}"/>', one.css, " ".join(parts))
-
-
-def _points(
-    labels: Sequence[str], one: Series, axis: _Axis, step: float, show: Callable[[float], str]
-) -> SafeString:
-    """Return points that show their figures on hover. Many points are drawn smaller."""
-    radius = 3 if len(labels) <= _MOST_POINTS_MARKED else 1
-    points = (
-        (
-            index,
-            format_html(
-                '<circle class="gw-point {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>',
-                one.css,
-                _x(index, step),
-                axis.y(value),
-                radius,
-                _tooltip(labels[index], one.name, show(value)),
-            ),
-        )
-        for index, value in enumerate(one.values)
-        if value is not None
-    )
+def _lines(times: Times, series: Sequence[Series], axis: _Axis) -> SafeString:
+    """Return the lines between neighbouring values. One to a time that is not over is dashed."""
     return format_html_join(
-        "", "{}", ((_linked(point, one.links, index),) for index, point in points)
+        "",
+        '<line class="gw-line {}{}" x1="{}" y1="{}" x2="{}" y2="{}"/>',
+        (
+            (
+                one.css,
+                " gw-so-far" if times.is_so_far(index) else "",
+                times.middle(index - 1),
+                axis.y(before),
+                times.middle(index),
+                axis.y(value),
+            )
+            for one in series
+            for index in range(1, len(one.values))
+            if (before := one.values[index - 1]) is not None
+            and (value := one.values[index]) is not None
+        ),
     )
 
 
-def _x(index: int, step: float) -> float:
-    return round(_LEFT + step * (index + 0.5), 1)
+def _leading(drawn: SafeString, one: Series, index: int, times: Times, show: Show) -> SafeString:
+    """Return a mark that leads to the link of its value, if there is one."""
+    if not one.links:
+        return drawn
+    name = f"{times.words(index)}: {_said(one, index, show)}"
+    return _link(drawn, one.links[index], name)
+
+
+def _said(one: Series, index: int, show: Show) -> str:
+    return f"{one.name} {show(one.values[index] or 0)}"
 
 
 class _Axis:
@@ -216,50 +218,80 @@ def _round_up(value: float) -> float:
 
 
 def _frame(
-    labels: Sequence[str],
+    times: Times,
+    series: Sequence[Series],
     axis: _Axis,
-    drawn: SafeString,
+    marks: Callable[[int], Iterator[SafeString]],
+    lines: SafeString,
     *,
     title: str,
-    show: Callable[[float], str],
-    role: str,
+    show: Show,
 ) -> SafeString:
-    """Draw grid lines and axis labels around a chart."""
-    lines = format_html_join(
+    """Draw the axes of a chart, and a column for each time: what it says, its link, its marks."""
+    count = len(times.labels)
+    ticks = [axis.tick * number for number in range(axis.count + 1)]
+    scale = format_html_join(
         "",
-        '<line class="gw-gridline" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<text x="{}" y="{}" text-anchor="end">{}</text>',
-        (
-            (
-                _LEFT,
-                _WIDTH - _RIGHT,
-                y,
-                y,
-                _LEFT - 6,
-                y + 4,
-                show(value) if value else "0",
-            )
-            for value in (axis.tick * number for number in range(axis.count + 1))
-            for y in (axis.y(value),)
-        ),
+        ((_AXIS_WIDTH - 8, axis.y(tick) + 4, show(tick) if tick else "0") for tick in ticks),
     )
-    step = _PLOT_WIDTH / max(1, len(labels))
-    every = -(-len(labels) // _MOST_LABELS) or 1
-    names = format_html_join(
+    grid = format_html_join(
+        "",
+        '<line class="gw-gridline" x1="0" x2="100%" y1="{}" y2="{}"/>',
+        ((axis.y(tick), axis.y(tick)) for tick in ticks),
+    )
+    # Counted from the last, so that today always has its label.
+    named = range(count - 1, -1, -(-(-count // _MOST_LABELS) or 1))
+    labels = format_html_join(
         "",
         '<text x="{}" y="{}" text-anchor="middle">{}</text>',
+        ((times.middle(index), _TALL - 8, times.labels[index]) for index in named),
+    )
+    columns = format_html_join(
+        "",
+        '<g class="gw-column{}"><title>{}</title>{}<svg x="{}" overflow="visible">{}</svg></g>',
         (
-            (_x(index, step), _TALL - 8, labels[index])
-            for index in range(every // 2, len(labels), every)
+            (
+                " gw-so-far" if times.is_so_far(index) else "",
+                _told(times, series, index, show),
+                _column(times, index),
+                times.middle(index),
+                format_html_join("", "{}", ((mark,) for mark in marks(index))),
+            )
+            for index in range(count)
         ),
     )
     return format_html(
-        '<svg class="gw-chart" viewBox="0 0 {} {}" role="{}" aria-label="{}">{}{}{}</svg>',
-        _WIDTH,
-        _TALL,
-        role,
+        '<div class="gw-chart" tabindex="0" role="group" aria-label="{}">'
+        '<svg class="gw-chart-scale" width="{}" height="{}" aria-hidden="true">{}</svg>'
+        '<svg class="gw-chart-plot" height="{}">{}{}{}{}</svg></div>',
         title,
+        _AXIS_WIDTH,
+        _TALL,
+        scale,
+        _TALL,
+        grid,
         lines,
-        drawn,
-        names,
+        columns,
+        labels,
     )
+
+
+def _told(times: Times, series: Sequence[Series], index: int, show: Show) -> str:
+    """Return what a time says: itself, then each value, one a line (charts.js)."""
+    known = (one for one in series if one.values[index] is not None)
+    return "\n".join([times.words(index), *(_said(one, index, show) for one in known)])
+
+
+def _column(times: Times, index: int) -> SafeString:
+    """Return the area of a time, which reacts to the pointer."""
+    count = len(times.labels)
+    area = format_html(
+        '<rect class="gw-column-area" x="{}" width="{}" height="{}"/>',
+        f"{index / count:.2%}",
+        f"{1 / count:.2%}",
+        _TALL - _BOTTOM,
+    )
+    if not times.links:
+        return area
+    return _link(area, times.links[index], f"{times.words(index)}: all requests")

@@ -80,6 +80,17 @@ class Scope:
             return usage_rows.floor(moment, HOUR)
         return start_of(day_of(moment, self.zone), self.zone)
 
+    def before(self, now: datetime) -> Scope:
+        """Return the same scope one length earlier, up to the moment that this one has reached."""
+        starts_at = self.starts_at - (self.ends_at - self.starts_at)
+        if not self.is_by_hour:
+            days = timedelta(len(self.times()))
+            starts_at = start_of(day_of(self.starts_at, self.zone) - days, self.zone)
+        ends_at = self.starts_at
+        if now < self.ends_at:
+            ends_at = max(starts_at, now - (self.starts_at - starts_at))
+        return replace(self, starts_at=starts_at, ends_at=ends_at)
+
     def part(self, starts_at: datetime) -> Scope:
         """Return the hour or day of the scope that starts at a moment."""
         ends_at = starts_at + HOUR
@@ -108,21 +119,37 @@ class Line:
         return self.reply_count + self.error_count
 
     @property
+    def token_count(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def error_percent(self) -> str:
+        """The share of requests that got no answer, in words."""
+        if not self.error_count:
+            return "0 %"
+        percent = self.error_count * 100 / self.request_count
+        return f"{percent:.1f} %" if percent >= 0.1 else "under 0.1 %"
+
+    @property
     def credits(self) -> str:
         return show_credits(self.charged_microcredits)
 
     def add(self, other: Line) -> None:
-        self.reply_count += other.reply_count
-        self.error_count += other.error_count
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.charged_microcredits += other.charged_microcredits
+        self.count(other)
         if not self.durations:
             self.durations = other.durations.copy()
             return
         mine = self.durations
         for ms, count in other.durations.items():
             mine[ms] = mine.get(ms, 0) + count
+
+    def count(self, other: Line) -> None:
+        """Add everything but the durations."""
+        self.reply_count += other.reply_count
+        self.error_count += other.error_count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.charged_microcredits += other.charged_microcredits
 
     def find_percentiles(self) -> None:
         """Set the durations that half, and 95 of 100, of the replies did not exceed."""
@@ -145,6 +172,8 @@ class Report:
     # By channel id and model id together, without percentiles.
     pairs: list[Line] = field(default_factory=list)
     errors: list[Line] = field(default_factory=list)
+    # By the start of an hour or day and model id together, without percentiles.
+    shares: dict[tuple[datetime, str], Line] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +216,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def get_report(scope: Scope) -> Report:
-    """Return a scope's figures, with a line for each hour or day."""
+def get_report(scope: Scope, coverage: Coverage | None = None) -> Report:
+    """Return a scope's figures, with a line for each hour or day.
+
+    `coverage` is what `cover_account` returned for the same channels just before.
+    """
     times = {moment: Line(moment) for moment in scope.times()}
-    pairs, errors = _Lines(), _Lines()
-    coverage = usage_rows.cover_account(scope.account_id, scope.channel_id)
+    pairs, errors, shares = _Lines(), _Lines(), _Lines()
+    coverage = coverage or usage_rows.cover_account(scope.account_id, scope.channel_id)
     rows, params = usage_rows.usage_rows(coverage, scope.chosen, COLUMNS)
     for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
         row = row_line(error_code, *sums)
-        times[scope.start_of_part(db.time_value(starts_at))].add(row)
+        time = scope.start_of_part(db.time_value(starts_at))
+        times[time].add(row)
+        shares[time, model_id].count(row)
         pairs[channel_id, model_id].add(row)
         if error_code:
             errors[error_code].add(row)
@@ -213,6 +247,7 @@ def get_report(scope: Scope) -> Report:
         models.by_size(),
         pairs.by_size(),
         errors.by_size(),
+        shares,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,23 +15,38 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
+from billing import charges as billing_charges
+from billing.balance import get_balance, get_runway
 from channels.models import Account
-from common.days import day_of, end_of, last_days, start_of, zone_of
+from common.days import (
+    ONE_DAY,
+    day_of,
+    end_of,
+    first_of_month,
+    last_days,
+    next_month,
+    start_of,
+    zone_of,
+)  # fmt: skip
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
 from common.pages.durations import duration
 from common.pages.spreadsheets import lines
 from conversations.usage import reports
 from conversations.usage.reports import Line, Report, Scope
+from conversations.usage.rows import cover_account
 from dashboard import charts
-from dashboard.charts import Series
+from dashboard.charts import Series, Times
 from dashboard.console.access import Member, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import FilterForm, model_choices
+from dashboard.console.overview import pace_words
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
 from dashboard.console.trials import find_trials
 
+# Models that have their own colour in a chart. The last colour is for all others together.
+MODELS_SHOWN = 4
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Custom range")]
 _DAYS = {"7d": 7, "30d": 30}
 
@@ -98,9 +114,12 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
     form.is_valid()
     scope = form.scope(member.account)
     log = partial(log_links, member)
+    now = timezone.now()
     # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
-        report = reports.get_report(scope)
+        coverage = cover_account(scope.account_id, scope.channel_id)
+        report = reports.get_report(scope, coverage)
+        before = reports.get_report(scope.before(now), coverage).total
         comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(
         request,
@@ -115,8 +134,10 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         query=form.query(),
         report=report,
         total={"line": report.total, "links": log(scope)},
+        changes=_changes(report.total, before),
+        period_before=_period_before(scope, now),
         lines=[{"line": line, "links": log(scope.part(line.key))} for line in report.times],
-        charts=_charts(scope, report, log) if report.total.request_count else [],
+        charts=_charts(scope, report, log, now) if report.total.request_count else [],
         channel_lines=[
             _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
             for line in report.channels
@@ -162,6 +183,34 @@ def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
     )  # fmt: skip
 
 
+@member_page()
+def month(request: HttpRequest, member: Member) -> HttpResponse:
+    """Show what the month has cost so far, and may cost. The page fetches this later."""
+    now, zone = timezone.now(), member.account.time_zone
+    first = first_of_month(day_of(now, zone))
+    following = next_month(first)
+    spent = billing_charges.sum_charges(
+        account_id=member.account.id, starts_at=start_of(first, zone)
+    )
+    balance = get_balance(account_id=member.account.id, now=now)
+    runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
+    left = start_of(following, zone) - now
+    return render_page(
+        request, member, "usage_month.html", title="This month", spent=show_credits(spent),
+        month=first, last_day=following - ONE_DAY, pace=pace_words(runway),
+        forecast=show_credits(_rounded(spent + runway.spent_microcredits * (left / runway.span))),
+        has_pace=runway.spent_microcredits > 0,
+    )  # fmt: skip
+
+
+def _rounded(microcredits: float) -> int:
+    """Round to two digits: a forecast is no more precise."""
+    if microcredits < 1:
+        return 0
+    unit = 10 ** max(0, math.floor(math.log10(microcredits)) - 1)
+    return int(round(microcredits / unit) * unit)
+
+
 def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
     """Return a line with its name and the query that filters by it."""
     label = form.channel_names.get(line.key, "?") if name == "channel" else line.key
@@ -173,49 +222,119 @@ def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
 
 
 def _charts(
-    scope: Scope, report: Report, log: Callable[[Scope], dict[str, str]]
+    scope: Scope, report: Report, log: Callable[[Scope], dict[str, str]], now: datetime
 ) -> list[dict[str, Any]]:
-    labels = [_label(scope, line) for line in report.times]
     of = report.times
     links = [log(scope.part(line.key)) for line in of]
     answered = [link["answered"] for link in links]
     errors = [link["errors"] for link in links]
+    is_running = scope.starts_at <= now < scope.ends_at
+    labels = [_label(scope, line) for line in of]
+    times = Times(labels, [link["all"] for link in links], is_running)
+    by_model = partial(_by_model, scope, report, log)
     requests = [
-        Series("Answered", [line.reply_count for line in of], links=answered),
+        *by_model(lambda line: line.reply_count),
         Series("Errors", [line.error_count for line in of], "gw-series-bad", errors),
     ]
     latency = [
         Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2", answered),
         Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
     ]
-    charged = [Series("Credits", [line.charged_microcredits for line in of], links=answered)]
+    charged = by_model(lambda line: line.charged_microcredits)
     step = "hour" if scope.is_by_hour else "day"
     by = f"by {step} ({scope.zone}); the table below has the figures"
     bars, curve = charts.bar_chart, charts.line_chart
     return [
-        _chart("Requests", bars, labels, requests, f"Requests and errors {by}", _count),
-        _chart("Latency", curve, labels, latency, f"Time to answer {by}", duration)
-        | {"flat": _flat_latency(report.total)},
-        _chart("Credits", curve, labels, charged, f"Credits charged {by}", _credits)
+        _chart("Requests", bars, times, requests, f"Requests by model, and errors, {by}", _count),
+        _chart("Credits", bars, times, charged, f"Credits charged by model {by}", _credits)
         | {"flat": "No credits were charged in this period."},
+        _chart("Time to answer", curve, times, latency, f"Time to answer {by}", duration)
+        | {"flat": _flat_latency(report.total)},
     ]
+
+
+def _by_model(
+    scope: Scope,
+    report: Report,
+    log: Callable[[Scope], dict[str, str]],
+    figure: Callable[[Line], int],
+) -> list[Series]:
+    """Return a figure of each large model by time, and that of all others together."""
+    largest = sorted(report.models, key=figure, reverse=True)
+    shown = [line.key for line in largest[:MODELS_SHOWN] if figure(line)]
+    moments = [line.key for line in report.times]
+
+    def value(moment: datetime, model_id: str) -> int:
+        share = report.shares.get((moment, model_id))
+        return figure(share) if share else 0
+
+    series = [
+        Series(
+            model_id or "Unknown model",
+            [value(moment, model_id) for moment in moments],
+            f"gw-series-{number}",
+            [
+                log(replace(scope.part(moment), model_id=model_id or scope.model_id))["answered"]
+                for moment in moments
+            ],
+        )
+        for number, model_id in enumerate(shown, start=1)
+    ]
+    others = [
+        figure(line) - sum(one.values[at] or 0 for one in series)
+        for at, line in enumerate(report.times)
+    ]
+    if any(others):
+        series.append(Series("Other models", others, f"gw-series-{MODELS_SHOWN + 1}"))
+    return series
 
 
 def _chart(
     title: str,
     draw: Any,
-    labels: list[str],
+    times: Times,
     series: list[Series],
     description: str,
     show: Callable[[float], str],
 ) -> dict[str, Any]:
-    drawn = draw(labels, series, title=description, show=show)
+    drawn = draw(times, series, title=description, show=show)
     is_flat = not any(value for one in series for value in one.values)
     return {"title": title, "drawing": drawn, "legend": charts.legend(series), "is_flat": is_flat}
 
 
 def _flat_latency(total: Line) -> str:
     return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
+
+
+def _changes(now: Line, before: Line) -> dict[str, str]:
+    """Say how the figures changed against the period before, where both have some."""
+    return {
+        "requests": _change(now.request_count, before.request_count),
+        "credits": _change(now.charged_microcredits, before.charged_microcredits),
+        "tokens": _change(now.token_count, before.token_count),
+        "latency": _change(now.p50_ms or 0, before.p50_ms or 0),
+        "errors": f"{before.error_percent} before" if before.request_count else "",
+    }
+
+
+def _change(now: int, before: int) -> str:
+    if not before:
+        return ""
+    per_cent = round((now - before) * 100 / before)
+    if not per_cent:
+        return "as before"
+    # Beyond ten times as much, per cent say little.
+    if now >= 10 * before:
+        return f"{now / before:,.0f} times as before"
+    return f"{per_cent:+d} %".replace("-", "\N{MINUS SIGN}")
+
+
+def _period_before(scope: Scope, now: datetime) -> str:
+    if scope.is_by_hour:
+        return "the 24 hours before"
+    days = len(scope.times())
+    name = f"the {days} days before" if days > 1 else "the day before"
+    return f"{name}, up to the same time" if now < scope.ends_at else name
 
 
 def _count(value: float) -> str:
@@ -279,6 +398,7 @@ def _day_row(scope: Scope, line: Line) -> tuple[Any, ...]:
 
 urlpatterns = [
     path("usage/", usage, name="usage"),
+    path("usage/month/", month, name="usage_month"),
     path("usage/pages/", top_pages, name="usage_pages"),
     path("usage/days.csv", export, name="usage_days"),
 ]

@@ -55,7 +55,7 @@ HARMLESS = {
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
     "console:delete_fixed_answer console:connect console:test_key console:playground "
     "console:playground_send console:draft_send console:draft_questions console:publish_draft "
-    "console:usage console:usage_days console:usage_pages "
+    "console:usage console:usage_days console:usage_month console:usage_pages "
     "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import uuid
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,12 +14,14 @@ from django.utils import timezone
 
 from channels.models import Membership, User
 from channels.tests.factories import Site, make_site, set_prices
+from common.days import start_of
 from common.pages import spreadsheets
 from common.pages.durations import duration
 from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from dashboard import charts
-from dashboard.charts import Series
+from dashboard.charts import Series, Times
+from dashboard.console import usage
 from tests.support.clients import ApiClient, account_page, log_in
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.threads import run_in_threads
@@ -48,7 +50,7 @@ def test_shows_figures_and_that_they_equal_the_ledger(
     assert "1,234" in text
     assert "provider_error: 1" in text
     assert "all times UTC" in text
-    assert text.count('<svg class="gw-chart"') == 3
+    assert text.count('<div class="gw-chart"') == 3
     assert page.context["report"].total.request_count == 2
 
 
@@ -133,7 +135,7 @@ def test_a_strangers_channel_is_as_unknown_as_any(
 def test_a_viewer_may_look(site: Site) -> None:
     user = User.objects.create_user("viewer@example.com")
     Membership.objects.create(account=site.channel.account, user=user)
-    for path in ("", "pages/", "days.csv"):
+    for path in ("", "month/", "pages/", "days.csv"):
         assert log_in(user).get(f"/usage/{path}").status_code == 200
 
 
@@ -171,9 +173,9 @@ def test_totals_equal_the_ledger_while_answers_come_in(
 ) -> None:
     get_report = reports.get_report
 
-    def and_an_answer(scope: Any) -> Any:
-        report = get_report(scope)
-        if not scope.is_test:
+    def and_an_answer(scope: Any, coverage: Any = None) -> Any:
+        report = get_report(scope, coverage)
+        if not scope.is_test and scope.ends_at > timezone.now():
             run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
         return report
 
@@ -190,10 +192,99 @@ def test_the_page_takes_few_queries(
         FailedRequest.objects.create(
             channel=site.channel, is_test=False, error_code="overloaded", created_at=timezone.now()
         )
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         owner.get(account_page(site, "usage/"))
     with django_assert_max_num_queries(12):
+        owner.get(account_page(site, "usage/month/"))
+    with django_assert_max_num_queries(12):
         owner.get(account_page(site, "usage/pages/"))
+
+
+# --- The period before, models, and the month -----------------------------------------------------
+
+
+def test_figures_are_compared_with_the_period_before(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    api = ApiClient(site.api_key)
+    for _ in range(3):
+        api.chat()
+    before = timezone.now() - timedelta(days=7, minutes=5)
+    replies = Message.objects.filter(role="assistant").order_by("id")
+    earlier = list(replies.values_list("id", flat=True)[:2])
+    Message.objects.filter(id__in=earlier).update(created_at=before)
+    page = owner.get("/usage/")
+    assert page.context["changes"]["requests"] == "\N{MINUS SIGN}50 %"
+    assert "the 7 days before, up to the same time" in page.content.decode()
+    # What came later in that day is no part of the comparison.
+    later = before + timedelta(minutes=10)
+    Message.objects.filter(id__in=earlier).update(created_at=later)
+    assert owner.get("/usage/").context["changes"]["requests"] == ""
+
+
+def test_the_period_before_a_past_one_is_whole() -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    zone = "Europe/Berlin"
+    # Clocks went back on 25 October.
+    first, after = date(2026, 10, 26), date(2026, 11, 2)
+    scope = reports.Scope(1, start_of(first, zone), start_of(after, zone), zone=zone)
+    before = scope.before(now)
+    assert before.starts_at == start_of(date(2026, 10, 19), zone)
+    assert before.ends_at == scope.starts_at
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (5, 0, ""), (0, 5, "\N{MINUS SIGN}100 %"), (112, 100, "+12 %"), (100, 100, "as before"),
+        (1_000, 100, "10 times as before"), (1_001, 1_000, "as before"),
+    ],
+)  # fmt: skip
+def test_a_change_is_in_per_cent(now: int, before: int, words: str) -> None:
+    assert usage._change(now, before) == words
+
+
+def test_bars_are_stacked_by_model_and_add_up(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    api = ApiClient(site.api_key)
+    models = [f"model-{number}" for number in range(6)]
+    for number, model_id in enumerate(models):
+        for _ in range(6 - number):
+            api.chat()
+        newest = Message.objects.filter(request_model=site.channel.model.model_id)
+        newest.update(request_model=model_id)
+    page = owner.get("/usage/")
+    series = usage._by_model(
+        page.context["scope"],
+        page.context["report"],
+        lambda scope: {"answered": scope.model_id},
+        lambda line: line.reply_count,
+    )
+    assert [one.name for one in series] == [*models[:4], "Other models"]
+    assert [sum(value or 0 for value in one.values) for one in series] == [6, 5, 4, 3, 3]
+    # Each bar leads to its own model's requests.
+    assert [one.links[-1] for one in series[:4]] == models[:4]
+    assert not series[4].links
+
+
+def test_the_month_so_far_and_at_this_pace(
+    site: Site, owner: Client, provider: FakeProvider, clock: Any
+) -> None:
+    clock.move_to("2026-11-10T00:00:00Z")
+    ApiClient(site.api_key).chat()
+    page = owner.get("/usage/month/")
+    text = page.content.decode()
+    assert "November: 1 so far" in text
+    assert page.context["has_pace"]
+    assert "by 30 Nov" in text
+
+
+@pytest.mark.parametrize(
+    ("exact", "rounded"), [(0.2, 0), (7, 7), (12_345, 12_000), (99_900, 100_000)]
+)
+def test_a_forecast_has_two_digits(exact: float, rounded: int) -> None:
+    assert usage._rounded(exact) == rounded
 
 
 # --- Charts ---------------------------------------------------------------------------------------
@@ -201,17 +292,35 @@ def test_the_page_takes_few_queries(
 
 def test_charts_say_their_figures_and_escape_names() -> None:
     series = [Series("<b>", [1, 3]), Series("Errors", [0, 2], "gw-series-bad")]
-    drawn = charts.bar_chart(["1 May", "2 May"], series, title="A & B")
-    assert "<title>2 May: Errors 2</title>" in drawn
+    drawn = charts.bar_chart(Times(["1 May", "2 May"]), series, title="A & B")
+    assert "<title>2 May\n&lt;b&gt; 3\nErrors 2</title>" in drawn
     assert "&lt;b&gt;" in drawn
     assert 'aria-label="A &amp; B"' in drawn
     assert ">1 May</text>" in drawn
 
 
 def test_a_line_has_gaps_where_nothing_was_measured() -> None:
-    drawn = charts.line_chart(["a", "b", "c"], [Series("p50", [1.5, None, 0.25])], title="t")
-    assert drawn.count("M") == 2
+    drawn = charts.line_chart(Times(["a", "b", "c"]), [Series("p50", [1.5, None, 0.25])], title="t")
+    assert drawn.count("gw-line") == 0
     assert drawn.count("<circle") == 2
+
+
+def test_a_time_that_is_not_over_says_so() -> None:
+    values = [Series("Requests", [3, 4, 1])]
+    times = Times(["a", "b", "c"], is_running=True)
+    assert "<title>c, so far\nRequests 1</title>" in charts.bar_chart(times, values, title="t")
+    line = charts.line_chart(times, values, title="t")
+    assert line.count("gw-line") == 2
+    assert line.count("gw-line gw-series-1 gw-so-far") == 1
+    assert "so far" not in charts.bar_chart(Times(["a", "b", "c"]), values, title="t")
+
+
+def test_the_last_time_always_has_its_label() -> None:
+    for count in range(1, 70):
+        labels = [f"day {number}" for number in range(count)]
+        drawn = charts.bar_chart(Times(labels), [Series("x", [1] * count)], title="t")
+        assert f'text-anchor="middle">{labels[-1]}<' in drawn
+        assert drawn.count('text-anchor="middle"') <= 6
 
 
 @pytest.mark.parametrize(
@@ -224,8 +333,8 @@ def test_axes_end_at_round_numbers(most: float, tick: float) -> None:
 
 
 def test_a_chart_of_nothing_is_drawn() -> None:
-    assert "<svg" in charts.bar_chart([], [Series("x", [])], title="t")
-    assert "<svg" in charts.line_chart(["a"], [Series("x", [None])], title="t")
+    assert "<svg" in charts.bar_chart(Times([]), [Series("x", [])], title="t")
+    assert "<svg" in charts.line_chart(Times(["a"]), [Series("x", [None])], title="t")
 
 
 def test_an_own_range_begins_as_the_days_that_are_shown(owner: Client) -> None:
@@ -249,17 +358,18 @@ def test_answers_that_took_no_time_leave_no_empty_chart(
     page = owner.get("/usage/").content.decode()
     assert "Every answer took less than 1 ms." in page
     assert "under 1 ms" in page
-    assert page.count('<svg class="gw-chart"') == 2
+    assert page.count('<div class="gw-chart"') == 2
 
 
 def test_the_part_that_comes_later_leaves_the_title_of_the_page(site: Site, owner: Client) -> None:
     ApiClient(site.api_key).chat()
-    assert b"ignoreTitle:true" in owner.get("/usage/").content
+    page = owner.get("/usage/").content
+    assert page.count(b"ignoreTitle:true") == page.count(b'hx-trigger="load"') >= 2
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 6, 9, 10, 101])
 def test_axes_of_counts_have_whole_numbers(most: int) -> None:
-    drawn = charts.bar_chart(["a"], [Series("Requests", [most])], title="t", show=str)
+    drawn = charts.bar_chart(Times(["a"]), [Series("Requests", [most])], title="t", show=str)
     axis = [part.split("<")[0] for part in drawn.split('text-anchor="end">')[1:]]
     assert axis
     assert all(tick.isdecimal() for tick in axis)
@@ -291,8 +401,8 @@ def test_a_time_is_the_same_figure_wherever_it_stands(
     Message.objects.update(duration_ms=took)
     page = owner.get("/usage/")
     said = duration(page.context["report"].total.p50_ms)
-    latency = next(chart for chart in page.context["charts"] if chart["title"] == "Latency")
-    assert f": Median (p50) {said}<" in latency["drawing"]
+    latency = next(chart for chart in page.context["charts"] if chart["title"] == "Time to answer")
+    assert f"\nMedian (p50) {said}\n" in latency["drawing"]
     assert page.content.decode().count(f">{said}<") >= 4
     axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
     assert axis[0] == "0"
@@ -308,5 +418,5 @@ def test_credits_are_the_same_figure_in_chart_and_table(
     ApiClient(site.api_key).chat()
     page = owner.get("/usage/")
     chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
-    assert ": Credits 1.234567<" in chart["drawing"]
+    assert f"\n{site.channel.model.model_id} 1.234567<" in chart["drawing"]
     assert page.context["report"].total.credits == "1.234567"

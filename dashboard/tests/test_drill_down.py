@@ -23,9 +23,13 @@ from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
 
-LINK = re.compile(r'<a [^>]*href="(/a/\d+/requests/\?[^"]+)"[^>]*>(.*?)</a>', re.DOTALL)
-# What a bar or a point says before its figure: “5 Apr: Answered 3”.
-BAR = re.compile(r"^[\w: ]+: (Answered|Errors|Median \(p50\)|p95|Credits) ")
+LINK = re.compile(
+    r'<a [^>]*href="(/a/\d+/requests/\?[^"]+)"'
+    r'(?: tabindex="-1" aria-label="([^"]+)")?[^>]*>(.*?)</a>',
+    re.DOTALL,
+)
+# What a bar or a point says before its figure: “5 Apr, so far: gpt 3”. A column has no figure.
+BAR = re.compile(r"^[\w: ]+(, so far)?: (all requests$|Errors|Median \(p50\)|p95|[\w.-]+) ?")
 COMPLETION = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -60,8 +64,8 @@ def busy(site: Site, provider: FakeProvider, clock: Any) -> Site:
 def links_on(page: Any) -> list[tuple[str, str]]:
     """Return the links to the log on a page, each with the text of its figure."""
     found = [
-        (unescape(href), " ".join(re.sub(r"<[^>]+>", " ", text).split()))
-        for href, text in LINK.findall(page.content.decode())
+        (unescape(href), unescape(label) or " ".join(re.sub(r"<[^>]+>", " ", text).split()))
+        for href, label, text in LINK.findall(page.content.decode())
     ]
     assert len(found) > 5
     return found
@@ -75,6 +79,7 @@ def figures_of(page: Any) -> set[str]:
     assert not form.errors
     found = {
         f"{line.request_count:,}", f"{line.reply_count:,} answered", line.credits,
+        f"{line.error_count:,} got no answer",
         f"{line.input_tokens:,}", f"{line.output_tokens:,}",
         f"{line.input_tokens:,} / {line.output_tokens:,}",
         f"{line.error_count} error today", f"{line.error_count} errors today",

@@ -165,9 +165,38 @@ def test_charts_on_a_phone_show_today(open_site: Site, visitor: NewVisitor) -> N
     ApiClient(open_site.api_key).chat("Hello!")
     watched = enter(visitor, open_site, width=390)
     page = watched.open("/usage/")
-    page.locator(".gw-usage-chart").first.scroll_into_view_if_needed()
+    chart = page.get_by_role("group", name="Requests by model")
+    chart.scroll_into_view_if_needed()
     # The only bar is today's.
-    expect(page.locator(".gw-usage-chart .gw-bar")).to_be_in_viewport(ratio=0.9)
+    expect(chart.locator(".gw-bar")).to_be_in_viewport(ratio=0.9)
+    watched.assert_clean()
+
+
+def test_one_tooltip_tells_all_charts_of_a_day(open_site: Site, visitor: NewVisitor) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    Message.objects.update(duration_ms=1_500)
+    watched = enter(visitor, open_site)
+    page = watched.open("/usage/")
+    tip = page.locator(".gw-chart-tip")
+    expect(tip).to_be_hidden()
+    page.get_by_role("group", name="Requests by model").locator(".gw-bar").hover()
+    expect(tip).to_contain_text("so far")
+    expect(tip).to_contain_text("Errors 0")
+    expect(tip).to_contain_text("Median (p50)")
+    page.get_by_role("heading", name="Errors by code").hover()
+    expect(tip).to_be_hidden()
+    # The keyboard goes through the days, from today back.
+    page.get_by_role("group", name="Time to answer").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(tip).to_contain_text("so far")
+    page.keyboard.press("ArrowLeft")
+    expect(tip).to_be_visible()
+    expect(tip).not_to_contain_text("so far")
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    # A day leads to its requests.
+    page.get_by_role("group", name="Requests by model").locator(".gw-bar").click()
+    expect(page.get_by_role("heading", name="Requests", exact=True)).to_be_visible()
     watched.assert_clean()
 
 

@@ -130,7 +130,7 @@ def bar_chart(
             yield _leading(bar, one, index, times, show)
             below += value
 
-    return _frame(times, series, axis, bars, SafeString(), title=title, show=show)
+    return _frame(times, series, axis, bars, format_html(""), title=title, show=show)
 
 
 def line_chart(

@@ -130,7 +130,7 @@ def bar_chart(
             yield _leading(bar, one, index, times, show)
             below += value
 
-    return _frame(times, series, axis, bars, format_html(""), title=title, show=show)
+    return _frame(times, series, axis, bars, "", title=title, show=show)
 
 
 def line_chart(
@@ -222,7 +222,7 @@ def _frame(
     series: Sequence[Series],
     axis: _Axis,
     marks: Callable[[int], Iterator[SafeString]],
-    lines: SafeString,
+    lines: str,
     *,
     title: str,
     show: Show,

@@ -25,7 +25,7 @@ from dashboard.console.channel_forms import (
     SettingsForm,
     list_differences,
 )
-from dashboard.console.keys import render_keys
+from dashboard.console.first_call import render_start
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 
@@ -47,12 +47,11 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
         channel, issued = _create(member, form.cleaned_data)
     except MadeBefore:
         messages.info(request, "This form was already submitted. Here is the channel it created.")
-        return redirect("console:keys", form.cleaned_data["id"])
+        return redirect("console:start", form.cleaned_data["id"])
     except ValidationError as error:
         add_errors(form, error)
         return _render_new(request, member, form, status=422)
-    messages.success(request, f"{channel.name} has been created.")
-    return render_keys(request, member, channel, fresh=tuple(issued))
+    return render_start(request, member, channel, fresh=tuple(issued))
 
 
 def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[api_keys.IssuedKey]]:

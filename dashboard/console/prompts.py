@@ -28,6 +28,7 @@ from dashboard.console.channels import add_errors, words_of_conflict
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 from dashboard.console.prompt_forms import PromptForm, words_of_settings
+from dashboard.console.prompt_templates import TEMPLATES, find_template
 from dashboard.console.staff_view import note_reading
 
 VERSIONS_PER_PAGE = 20
@@ -35,9 +36,13 @@ VERSIONS_PER_PAGE = 20
 
 @channel_page()
 def prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show the prompt to edit, and its versions."""
+    """Show the prompt to edit, and its versions. With `?template=`, filled with a template."""
     note_reading(member, "system prompt", channel=channel)
-    return _render(request, member, channel, PromptForm.filled(channel))
+    template = find_template(request.GET.get("template", "")) if member.can_edit else None
+    form = PromptForm.filled(channel)
+    if template is not None:
+        form.initial["system_prompt"] = template.text
+    return _render(request, member, channel, form, is_template=template is not None)
 
 
 @channel_page(needs=Role.EDITOR)
@@ -88,6 +93,7 @@ def _render(
     *,
     status: int = 200,
     differences: Sequence[Difference] = (),
+    is_template: bool = False,
 ) -> HttpResponse:
     versions = PromptVersion.objects.filter(channel=channel).select_related("author").defer("text")
     page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
@@ -102,6 +108,8 @@ def _render(
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
         tokens=estimate_tokens(channel.system_prompt),
         differences=differences,
+        templates=TEMPLATES,
+        is_unsaved=form.is_bound or is_template,
         theirs_url=console_url("prompt", channel.id),
         status=status,
     )

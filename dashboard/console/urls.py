@@ -16,6 +16,7 @@ from dashboard.console import (
     channels,
     connect,
     conversations,
+    first_call,
     fixed_answers,
     key_forms,
     keys,
@@ -56,6 +57,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         [
             *overview.urlpatterns,
             *channels.urlpatterns,
+            *first_call.urlpatterns,
             *prompts.urlpatterns,
             *keys.urlpatterns,
             *key_forms.urlpatterns,

@@ -53,7 +53,7 @@ HARMLESS = {
     "console:prompt console:prompt_version console:save_prompt console:restore_prompt "
     "console:spend_caps console:save_spend_cap "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
-    "console:delete_fixed_answer console:connect console:test_key console:playground "
+    "console:delete_fixed_answer console:connect console:start console:test_key console:playground "
     "console:playground_send console:draft_send console:draft_questions console:publish_draft "
     "console:usage console:usage_days console:usage_month console:usage_pages "
     "console:conversation console:conversations console:conversation_csv "

@@ -71,7 +71,7 @@ def test_the_same_form_makes_one_channel(site: Site) -> None:
     client, form = owner_client(site), new_form()
     client.post("/channels/new/", form)
     again = client.post("/channels/new/", form)
-    assert again["Location"] == f"/channels/{form['id']}/keys/"
+    assert again["Location"] == f"/channels/{form['id']}/start/"
     assert Channel.objects.filter(name="Blog").count() == 1
     assert ApiKey.objects.filter(channel_id=form["id"]).count() == 2
 

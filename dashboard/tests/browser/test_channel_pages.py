@@ -59,7 +59,7 @@ def test_a_key_is_revealed_hidden_and_copied(open_site: Site, visitor: NewVisito
     watched.assert_clean()
 
 
-def test_a_new_channel_ends_at_its_keys_and_a_rotation_at_the_new_one(
+def test_a_new_channel_shows_its_keys_and_a_rotation_the_new_one(
     open_site: Site, visitor: NewVisitor
 ) -> None:
     watched = enter(visitor, open_site)

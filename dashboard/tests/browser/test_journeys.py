@@ -75,8 +75,17 @@ def test_from_sign_up_to_the_first_charge(
     key = page.evaluate("navigator.clipboard.readText()")
     assert key.startswith("amgai_")
 
+    expect(page.get_by_text("Waiting for your first call…")).to_be_visible()
+
     told = curl(ann.base_url, key, "Hello from Ann")
     assert told["credits"]["charged"] == "1.000000"
+    # The page shows the reply by itself.
+    expect(page.get_by_role("heading", name="Ann's shop answers")).to_be_visible()
+    expect(page.get_by_text("Reply 1")).to_be_visible()
+    page.get_by_role("link", name="Shop assistant").click()
+    expect(page.get_by_label("System prompt")).to_have_value(re.compile("an online shop for"))
+    page.get_by_role("button", name="Save as a new version").click()
+    expect(page.get_by_text("Saved as version 2.")).to_be_visible()
 
     ann.open("/")
     expect(page.get_by_text("Getting started")).to_have_count(0)

@@ -19,9 +19,17 @@ from channels.account_callers import (
     AccountKeyAuthentication,
     account_caller_of,
 )
-from channels.errors import ChannelChanged, ChannelInUse, KeyNotActive, UnknownChannel, UnknownModel
+from channels.errors import (
+    ChannelChanged,
+    ChannelInUse,
+    ExcludesLatestCaller,
+    KeyNotActive,
+    UnknownChannel,
+    UnknownModel,
+)
 from channels.models import ApiKey, Channel
 from common.api.base import ApiView
+from common.clock import rfc3339
 from common.errors import ApiError, InvalidRequest, NotFound
 
 # A system prompt's 16,000 characters may take 12 bytes each, as escaped surrogate pairs.
@@ -49,6 +57,8 @@ def to_refusal(error: Exception) -> Exception:
         return _to_invalid_request(error)
     if isinstance(error, UnknownModel):
         return InvalidRequest(fields={"model": str(error)})
+    if isinstance(error, ExcludesLatestCaller):
+        return InvalidRequest(fields={"exclude_latest_caller": _words_of_exclusion(error)})
     if isinstance(error, UnknownChannel):  # moved away a moment ago
         return NotFound(NO_CHANNEL)
     sentence = {
@@ -57,6 +67,13 @@ def to_refusal(error: Exception) -> Exception:
         ChannelChanged: "It was changed or deleted at the same time. Read it again.",
     }.get(type(error))
     return InvalidRequest(sentence) if sentence else error
+
+
+def _words_of_exclusion(error: ExcludesLatestCaller) -> str:
+    return (
+        f"The latest request with this key came from {error.address} at {rfc3339(error.used_at)}, "
+        "which these ranges exclude. Add a range for it, or send true to exclude it."
+    )
 
 
 # The names of the API where those of the forms differ.

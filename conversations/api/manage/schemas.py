@@ -134,6 +134,14 @@ class KeyTermsSchema(serializers.Serializer[Any]):
     )
 
 
+class KeyChangesSchema(KeyTermsSchema):
+    exclude_latest_caller = serializers.BooleanField(
+        required=False,
+        help_text="true: save `allowed_addresses` even if they exclude the address that last used "
+        "the key. Otherwise that is 400.",
+    )
+
+
 class NewKeySchema(KeyTermsSchema):
     """A new key. Without terms, it has no end, and works everywhere and for every model."""
 

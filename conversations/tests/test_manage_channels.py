@@ -62,6 +62,10 @@ def test_a_new_channel_is_described_and_read_again(
         "daily_quota": 20,
         "enabled": False,
         "fallback_replies": {"overloaded": "Later!"},
+        "temperature": 0.5,
+        "max_answer_tokens": 300,
+        "stop_words": ["END"],
+        "fallback_model": "gemma2-9b-it",
         "unknown": 1,
         "system_prompt": None,
     }

@@ -98,7 +98,11 @@ def find_channel(request: Request, channel_id: str) -> tuple[AccountCaller, Chan
     """Return the caller and their account's channel. Raises NotFound."""
     caller = account_caller_of(request)
     own = Channel.objects.filter(account_id=caller.account_id)
-    channel = own.select_related("model").filter(id=read_id(channel_id, NO_CHANNEL)).first()
+    channel = (
+        own.select_related("model", "fallback_model")
+        .filter(id=read_id(channel_id, NO_CHANNEL))
+        .first()
+    )
     if channel is None:
         raise NotFound(NO_CHANNEL)
     # With the plan, as it was read with the key.

@@ -343,7 +343,8 @@ MEMBERS = (
     "name", "external_id", "site_url", "enabled", "model", "requests_per_minute", "daily_quota",
     "fallback_replies", "system_prompt", "text", "note", "mode", "expires_at", "allowed_addresses",
     "allowed_models", "overlap_seconds", "question", "answer", "day", "month", "temperature",
-    "max_answer_tokens", "stop_words", "fallback_model", "exclude_latest_caller",
+    "max_answer_tokens", "stop_words", "fallback_model", "exclude_latest_caller", "time_zone",
+    "quota_in_time_zone",
 )  # fmt: skip
 WITH_BODY = [one for one in OPERATIONS if one[0] in ("POST", "PATCH", "PUT")]
 

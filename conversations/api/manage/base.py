@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +20,7 @@ from channels.account_callers import (
     AccountKeyAuthentication,
     account_caller_of,
 )
+from channels.calendars import ChangeIsNear
 from channels.errors import (
     ChannelChanged,
     ChannelInUse,
@@ -30,7 +32,9 @@ from channels.errors import (
 from channels.models import ApiKey, Channel
 from common.api.base import ApiView
 from common.clock import rfc3339
+from common.days import seconds_until
 from common.errors import ApiError, InvalidRequest, NotFound
+from conversations.errors import ChangeInProgress
 
 # A system prompt's 16,000 characters may take 12 bytes each, as escaped surrogate pairs.
 MAX_BODY_BYTES = 256 * 1024
@@ -59,6 +63,8 @@ def to_refusal(error: Exception) -> Exception:
         return InvalidRequest(fields={"model": str(error)})
     if isinstance(error, ExcludesLatestCaller):
         return InvalidRequest(fields={"exclude_latest_caller": _words_of_exclusion(error)})
+    if isinstance(error, ChangeIsNear):
+        return ChangeInProgress(str(error), retry_after=seconds_until(error.at, timezone.now()))
     if isinstance(error, UnknownChannel):  # moved away a moment ago
         return NotFound(NO_CHANNEL)
     sentence = {

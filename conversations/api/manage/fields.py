@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from channels import time_zones
 from common.errors import InvalidRequest
 from common.money import InvalidAmount, parse_credits
 from conversations.api.serializers import check_text
@@ -57,6 +58,15 @@ class Fields:
             self.wrong[name] = "Must be a number."
             return None
         return None if value is None else Decimal(str(value))
+
+    def time_zone(self, name: str) -> str | None:
+        """Return the name of a time zone as IANA writes it, or None."""
+        if not self.has(name):
+            return None
+        zone = time_zones.find_name(self.text(name, limit=time_zones.LONGEST_NAME))
+        if zone is None:
+            self.wrong.setdefault(name, time_zones.NO_SUCH_ZONE)
+        return zone
 
     def boolean(self, name: str) -> bool:
         value = self.data.get(name)

@@ -9,6 +9,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
+from channels import time_zones
 from channels.models import (
     LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
@@ -41,8 +42,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "and get the same answer.",
 )
 USAGE = [
-    OpenApiParameter("from", date, description="The first UTC day; default: 30 days ago."),
-    OpenApiParameter("to", date, description="The last UTC day, included; default: today."),
+    OpenApiParameter("from", date, description="The first day; default: 30 days ago."),
+    OpenApiParameter("to", date, description="The last day, included; default: today."),
+    OpenApiParameter(
+        "time_zone",
+        str,
+        description="The time zone of the days, an IANA name such as UTC; default: the account's.",
+    ),
     OpenApiParameter("group_by", str, enum=receipts.ACCOUNT_GROUPS, description="Default: day."),
 ]
 
@@ -265,6 +271,41 @@ class CapSchema(serializers.Serializer[Any]):
 
     day = CapPeriodSchema(allow_null=True)
     month = CapPeriodSchema(allow_null=True)
+
+
+class AccountChangesSchema(serializers.Serializer[Any]):
+    """What to change. Members that are left out or null stay as they are."""
+
+    time_zone = serializers.CharField(
+        max_length=time_zones.LONGEST_NAME,
+        required=False,
+        help_text="An IANA name, such as Europe/Berlin.",
+    )
+    quota_in_time_zone = serializers.BooleanField(
+        required=False, help_text="Whether `daily_quota` counts by its days, not by UTC days."
+    )
+
+
+class LimitDaysSchema(serializers.Serializer[Any]):
+    time_zone = serializers.CharField(help_text="The zone that the limit counts by now.")
+    until = serializers.DateTimeField(
+        allow_null=True, help_text="When the account's new zone takes its place; null: it has."
+    )
+
+
+class AccountLimitsSchema(serializers.Serializer[Any]):
+    daily_quota = LimitDaysSchema()
+    spend_cap_day = LimitDaysSchema()
+    spend_cap_month = LimitDaysSchema()
+
+
+class AccountSchema(serializers.Serializer[Any]):
+    """The account. Usage has its new days at once, limits once the running period is over."""
+
+    name = serializers.CharField()
+    time_zone = serializers.CharField()
+    quota_in_time_zone = serializers.BooleanField()
+    limits = AccountLimitsSchema()
 
 
 class ManagedUsageGroupSchema(SumsSchema):

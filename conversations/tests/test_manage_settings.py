@@ -22,8 +22,18 @@ SETTINGS = {
     "stop_words": ["END", "\n\n"],
     "fallback_model": OTHER,
 }
-NONE = {"temperature": None, "max_answer_tokens": None, "stop_words": [], "fallback_model": None}
-CLEARED = {"temperature": "", "max_answer_tokens": "", "stop_words": [], "fallback_model": ""}
+NONE: dict[str, Any] = {
+    "temperature": None,
+    "max_answer_tokens": None,
+    "stop_words": [],
+    "fallback_model": None,
+}
+CLEARED: dict[str, Any] = {
+    "temperature": "",
+    "max_answer_tokens": "",
+    "stop_words": [],
+    "fallback_model": "",
+}
 
 
 @pytest.fixture

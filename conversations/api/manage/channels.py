@@ -25,7 +25,7 @@ from conversations.api.manage.fields import LARGEST, Fields
 from conversations.api.manage.once import Made, do_once
 from conversations.api.manage.paging import list_page
 from conversations.api.manage.schemas import errors
-from conversations.archive.retirement import retire_channel
+from conversations.archive import retirement
 
 
 class ChannelsView(ManageView):
@@ -108,7 +108,7 @@ class ChannelView(ManageView):
     )
     def delete(self, request: Request, channel_id: str) -> Response:
         caller, channel = find_channel(request, channel_id)
-        channel_changes.delete_channel(channel=channel, actor=caller.actor)
+        retirement.delete_channel(channel=channel, actor=caller.actor)
         return Response(status=204)
 
 
@@ -126,7 +126,7 @@ class RetireView(ManageView):
         caller, channel = find_channel(request, channel_id)
 
         def retire() -> Made:
-            erased = retire_channel(channel=channel, actor=caller.actor)
+            erased = retirement.retire_channel(channel=channel, actor=caller.actor)
             channel.is_enabled = False
             return Made(describe_channel(channel) | {"erased_messages": erased}, status=200)
 

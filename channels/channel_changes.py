@@ -260,7 +260,7 @@ def digest_fields(channel: Channel, names: Iterable[str]) -> str:
 
 @transaction.atomic
 def delete_channel(*, channel: Channel, actor: Actor) -> None:
-    """Delete a channel that never received a message. Raises ChannelInUse for any other."""
+    """Delete a channel that no message, and no day of one, refers to. Raises ChannelInUse."""
     account_id, target = channel.account_id, f"{channel.name} ({channel.id})"
     try:
         channel.delete()

@@ -1,4 +1,4 @@
-"""The staff's search for accounts and channels."""
+"""The staff's search for accounts and channels, and an owner's among their channels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,16 @@ def channels_matching(term: str) -> Q:
     )
 
 
+def named_like(term: str) -> Q:
+    """Return a filter for channels by a part of their name or of the id that a program gave."""
+    return Q(name__icontains=term) | Q(external_id__icontains=term)
+
+
 def _channel_itself(term: str) -> Q:
-    """Return a filter for channels by a part of their name or site, their id, or a key's end."""
-    found = Q(name__icontains=term) | Q(site_url__icontains=term)
+    """Return a filter for channels by a part of their name, external id or site, their id, or a
+    key's end.
+    """
+    found = named_like(term) | Q(site_url__icontains=term)
     if ending := key_ending(term):
         with_key = ApiKey.objects.filter(key_last_four=ending)
         found |= Q(id__in=with_key.values("channel_id"))

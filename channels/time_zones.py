@@ -9,11 +9,11 @@ from django.db import transaction
 
 from channels import audit, limits
 from channels.audit import Actor
-from channels.calendars import ChangeIsNear
 from channels.models import Account
 from common import days
 
 LONGEST_NAME = 64
+NO_SUCH_ZONE = "Choose one of the time zones, such as Europe/Berlin."
 
 
 def list_names() -> list[str]:
@@ -33,27 +33,31 @@ def find_name(text: str) -> str | None:
 
 @transaction.atomic
 def set_time_zone(
-    *, account: Account, time_zone: str, has_local_quota: bool, actor: Actor, now: datetime
+    *,
+    account: Account,
+    time_zone: str | None = None,
+    has_local_quota: bool | None = None,
+    actor: Actor,
+    now: datetime,
 ) -> Account:
     """Set the zone of an account's days and months, and whether quotas count by its days too.
 
-    Pages show the new days at once. Limits count by them once the running period has ended in both
-    zones. Returns the account as stored. Raises ValidationError for an unknown zone, or if an
-    earlier change is just taking effect.
+    What is None stays as it is. Pages show the new days at once. Limits count by them once the
+    running period has ended in both zones. Returns the account as stored. Raises ValidationError
+    for an unknown zone, and ChangeIsNear if an earlier change is just taking effect.
     """
-    if days.names().get(time_zone.lower()) != time_zone:
-        raise ValidationError({"time_zone": "Choose one of the time zones, such as Europe/Berlin."})
+    if time_zone is not None and days.names().get(time_zone.lower()) != time_zone:
+        raise ValidationError({"time_zone": NO_SUCH_ZONE})
     limits.lock_account(account.id)
     stored = Account.objects.get(id=account.id)
+    time_zone = stored.time_zone if time_zone is None else time_zone
+    has_local_quota = stored.has_local_quota if has_local_quota is None else has_local_quota
     before = {"time zone": stored.time_zone, "quota's day": _quota_words(stored.has_local_quota)}
     after = {"time zone": time_zone, "quota's day": _quota_words(has_local_quota)}
     if before == after:
         return stored
     quota_zone = time_zone if has_local_quota else days.UTC_NAME
-    try:
-        calendar = stored.calendar.changed(zone=time_zone, quota_zone=quota_zone, now=now)
-    except ChangeIsNear as near:
-        raise ValidationError({"time_zone": str(near)}) from None
+    calendar = stored.calendar.changed(zone=time_zone, quota_zone=quota_zone, now=now)
     stored.time_zone, stored.has_local_quota = time_zone, has_local_quota
     stored.turns = calendar.turns()
     stored.save(update_fields=["time_zone", "has_local_quota", "turns"])

@@ -30,6 +30,12 @@ class RequestInProgress(ApiError):
         super().__init__(retry_after=2)
 
 
+class ChangeInProgress(ApiError):
+    status = 409
+    code = "change_in_progress"
+    default_message = "An earlier change is just taking effect. Try again in ten seconds."
+
+
 class IdempotencyKeyReused(ApiError):
     status = 422
     code = "idempotency_key_reused"

@@ -102,7 +102,14 @@ class AccountAdmin(AuditedAdmin):
     readonly_fields = ("created_at", "balance", "held")
     inlines = (MembershipInline,)
     actions = ("book_credits",)
-    actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain", "view_console")
+    actions_detail = (
+        "add_credits",
+        "deduct_credits",
+        "correct_credits",
+        "explain",
+        "list_account_keys",
+        "view_console",
+    )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Forbid it: ledger and audit log are kept forever. Accounts are disabled instead."""
@@ -211,6 +218,15 @@ class AccountAdmin(AuditedAdmin):
     @action(description="Explain", icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("timeline", number_from_path(object_id)))
+
+    def has_keys_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("channels.view_accountkey")
+
+    @action(description="Account keys", icon="vpn_key", permissions=["keys"])
+    def list_account_keys(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        account_id = number_from_path(object_id)
+        address = reverse("admin:channels_accountkey_changelist")
+        return redirect(f"{address}?account__id__exact={account_id}")
 
     def has_guest_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perms(STAFF_VIEW_PERMISSIONS)

@@ -1,8 +1,7 @@
-"""Staff pages for channels, prompts, saved replies and keys. The services make the changes."""
+"""Staff pages for channels, prompts and saved replies. The services make the changes."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -18,12 +17,11 @@ from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from channels import api_keys, channel_changes, fallbacks, fixed_answers, search
+from channels import channel_changes, fallbacks, fixed_answers, search
 from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.admin.texts import ReasonForm, TextAdmin
 from channels.errors import UnknownAccount
-from channels.models import ApiKey, Channel, FixedAnswer, KeyUse, LanguageModel, PromptVersion
-from common.pages.admin import ReadOnlyAdmin
+from channels.models import Channel, FixedAnswer, LanguageModel, PromptVersion
 
 _REPLIES = {
     f"reply_{code}": forms.CharField(
@@ -232,100 +230,3 @@ class FixedAnswerAdmin(AuditedAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
         for one in queryset.select_related("channel"):
             self.delete_model(request, one)
-
-
-def _use_of(api_key: ApiKey) -> KeyUse | None:
-    return getattr(api_key, "use", None)  # Django raises AttributeError if there is no row
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin):
-    """Owners issue keys on their channel's page. Staff can view and revoke them here."""
-
-    list_display = (
-        "masked_key",
-        "name",
-        "mode_badge",
-        "state",
-        "channel",
-        "last_used_at",
-        "created_at",
-        "ends_at",
-    )
-    list_filter = ("mode",)
-    list_select_related = ("channel", "use")
-    list_per_page = 50
-    show_full_result_count = False
-    search_fields = ("key_last_four", "name", "channel__name")
-    search_help_text = "The end of a key, its name, or the name of its channel"
-    ordering = ("-created_at", "-id")
-    fields = (
-        "channel",
-        "mode",
-        "masked_key",
-        "name",
-        "created_at",
-        "created_by",
-        "expires_at",
-        "rotated_at",
-        "revoked_at",
-        "allowed_addresses",
-        "allowed_models",
-        "last_used_at",
-        "last_used_from",
-        "encryption_key_id",
-    )
-    actions = ("revoke",)
-
-    @display(description="key")
-    def masked_key(self, api_key: ApiKey) -> str:
-        return api_key.masked
-
-    @display(description="last used", ordering="use__last_used_at", empty_value="never")
-    def last_used_at(self, api_key: ApiKey) -> datetime | None:
-        use = _use_of(api_key)
-        return use.last_used_at if use else None
-
-    @display(description="from")
-    def last_used_from(self, api_key: ApiKey) -> str | None:
-        use = _use_of(api_key)
-        if use is None:
-            return None
-        return f"{use.address or 'an unknown address'}, {use.user_agent or 'an unnamed client'}"
-
-    @display(description="mode", ordering="mode", label={"Live": "success", "Test": "info"})
-    def mode_badge(self, api_key: ApiKey) -> str:
-        return api_key.get_mode_display()
-
-    @display(
-        description="state", label={"Works": "success", "Ends soon": "warning", "Ended": "danger"}
-    )
-    def state(self, api_key: ApiKey) -> str:
-        ends_at = self.ends_at(api_key)
-        if ends_at is None:
-            return "Works"
-        is_over = api_key.revoked_at is not None or ends_at <= timezone.now()
-        return "Ended" if is_over else "Ends soon"
-
-    @display(description="ends")
-    def ends_at(self, api_key: ApiKey) -> datetime | None:
-        return min(filter(None, (api_key.revoked_at, api_key.expires_at)), default=None)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
-    ) -> tuple[QuerySet[ApiKey], bool]:
-        """Find a key also by its masked form: `amgai_…x7Qf`."""
-        ending = search.key_ending(search_term)
-        found: tuple[QuerySet[ApiKey], bool] = super().get_search_results(
-            request, queryset, ending or search_term
-        )
-        return found
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("channels.change_apikey")
-
-    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for api_key in queryset.select_related("channel"):
-            api_keys.revoke_api_key(api_key=api_key, actor=actor_of(request))
-        self.message_user(request, "Revoked. The next request with such a key is refused.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.core.exceptions import ValidationError
 
 from channels import time_zones
 from channels.audit import COMMAND_LINE
+from channels.calendars import ChangeIsNear
 from channels.models import Account
 from channels.tests.factories import Site
 
@@ -48,7 +48,7 @@ def test_a_change_that_is_just_taking_effect_comes_first(site: Site) -> None:
         )
 
     until = move("Europe/Berlin", NOON).calendar.day.span(NOON).ends_at
-    with pytest.raises(ValidationError, match="Save again in ten seconds"):
+    with pytest.raises(ChangeIsNear, match="Save again in ten seconds"):
         move("Asia/Kathmandu", until - timedelta(seconds=3))
     account.refresh_from_db()
     assert account.time_zone == "Europe/Berlin"

@@ -66,7 +66,7 @@ _MEANINGS = {
     403: "site_disabled, not_allowed, spend_cap_reached, credits_exhausted",
     405: "method_not_allowed",
     404: "not_found",
-    409: "session_busy, request_in_progress",
+    409: "session_busy, request_in_progress, change_in_progress",
     411: "length_required: neither Content-Length nor Transfer-Encoding: chunked",
     413: "payload_too_large: a chunked body once the key is known",
     415: "unsupported_media_type",

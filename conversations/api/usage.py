@@ -16,7 +16,7 @@ from billing.throttling import CountedKey, ReadThrottle
 from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.base import ApiView
 from common.api.openapi import describe, errors
-from common.days import day_of
+from common.days import UTC_NAME, day_of
 from common.errors import InvalidRequest, NotFound
 from conversations.api.serializers import UsageSchema
 from conversations.usage import outcomes, receipts
@@ -141,14 +141,16 @@ class ReceiptView(ApiView):
         return Response(receipt)
 
 
-def read_period(first: str | None, last: str | None, fields: dict[str, str]) -> receipts.Period:
-    """Return the requested days. Adds errors to `fields`."""
-    today = day_of(timezone.now())
+def read_period(
+    first: str | None, last: str | None, fields: dict[str, str], *, zone: str = UTC_NAME
+) -> receipts.Period:
+    """Return the requested days of a zone. Adds errors to `fields`."""
+    today = day_of(timezone.now(), zone)
     to = _read_day(last, "to", fields) or today
     since = _read_day(first, "from", fields) or to - timedelta(days=DEFAULT_DAYS - 1)
     if not fields and not timedelta() <= to - since < timedelta(days=MOST_DAYS):
         fields["from"] = f"Must be no later than 'to', and at most {MOST_DAYS} days before it."
-    return receipts.Period(since, to)
+    return receipts.Period(since, to, zone)
 
 
 def _read_day(text: str | None, name: str, fields: dict[str, str]) -> date | None:

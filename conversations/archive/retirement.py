@@ -1,4 +1,4 @@
-"""Retires a channel that has been used: keeps its books, erases everything that can be erased."""
+"""Takes a channel down: deletes an unused one, and retires any other, keeping its books."""
 
 from __future__ import annotations
 
@@ -7,10 +7,30 @@ from django.utils import timezone
 
 from channels import api_keys, audit, channel_changes
 from channels.audit import Actor
+from channels.errors import ChannelInUse
 from channels.models import Channel
 from channels.usable_keys import usable_keys
 from conversations.archive import retention
 from conversations.models import FailedRequest
+
+
+def was_used(channel: Channel) -> bool:
+    """Return whether the channel has received a message."""
+    days = channel.daily_usage
+    # The first spend cap leaves days without messages (billing/spend_caps.py).
+    if days.exclude(message_count=0, cap_changes__gt=0).exists():
+        return True
+    # A message that failed has given its place in such a day back.
+    return days.exists() and channel.failed_requests.exists()
+
+
+@transaction.atomic
+def delete_channel(*, channel: Channel, actor: Actor) -> None:
+    """Delete a channel that never received a message. Raises ChannelInUse for any other."""
+    if was_used(channel):
+        raise ChannelInUse
+    channel.daily_usage.filter(message_count=0).delete()
+    channel_changes.delete_channel(channel=channel, actor=actor)
 
 
 @transaction.atomic

@@ -24,7 +24,15 @@ from tests.support.threads import run_in_threads
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What a call may send. Each view takes what it knows.
-BODY = {"name": "x", "text": "x", "question": "x?", "answer": "x", "day": "1"}
+BODY = {
+    "name": "x",
+    "text": "x",
+    "temperature": 0.5,
+    "question": "x?",
+    "answer": "x",
+    "day": "1",
+    "time_zone": "Europe/Berlin",
+}
 
 
 OPERATIONS = [
@@ -70,7 +78,7 @@ def rows_of(site: Site) -> list[Any]:
 
 
 def test_every_operation_is_tried() -> None:
-    assert len(OPERATIONS) == 26
+    assert len(OPERATIONS) == 28
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_IDS, ids=str)

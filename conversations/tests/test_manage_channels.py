@@ -8,9 +8,11 @@ import pytest
 
 from channels import channel_changes
 from channels.audit import COMMAND_LINE
+from channels.errors import ProviderError
 from channels.models import AuditEntry, Channel, Plan
 from channels.tests.factories import Site
-from tests.support.clients import ApiClient
+from gateway import verification
+from tests.support.clients import ApiClient, owner_client, page_of, text_of
 from tests.support.fake_provider import FakeProvider
 from tests.support.manage import ManageClient, manager_of
 
@@ -62,6 +64,10 @@ def test_a_new_channel_is_described_and_read_again(
         "daily_quota": 20,
         "enabled": False,
         "fallback_replies": {"overloaded": "Later!"},
+        "temperature": 0.5,
+        "max_answer_tokens": 300,
+        "stop_words": ["END"],
+        "fallback_model": "gemma2-9b-it",
         "unknown": 1,
         "system_prompt": None,
     }
@@ -171,6 +177,35 @@ def test_only_an_unused_channel_is_deleted(
     refused = manager.delete(f"channels/{site.channel.id}")
     assert refused.status_code == 400
     assert "Retire it" in refused.json()["error"]
+
+
+def test_a_channel_with_a_spend_cap_but_no_message_is_deleted(
+    site: Site, manager: ManageClient
+) -> None:
+    path = f"channels/{site.channel.id}"
+    key = site.channel.api_keys.filter(mode="live")[0]
+    for cap in (f"{path}/spend-cap", f"{path}/keys/{key.id}/spend-cap"):
+        assert manager.put(cap, {"day": "5"}).status_code == 200
+    assert "Delete channel" in text_of(owner_client(site).get(page_of(site)))
+    assert manager.delete(path).status_code == 204
+    assert not Channel.objects.filter(id=site.channel.id).exists()
+    assert verification.verify_and_alert() == 0
+
+
+def test_a_message_that_failed_keeps_a_channel_with_a_spend_cap(
+    site: Site, manager: ManageClient, provider: FakeProvider
+) -> None:
+    path = f"channels/{site.channel.id}"
+    manager.put(f"{path}/spend-cap", {"day": "5"})
+    provider.script.append(ProviderError("timeout"))
+    assert ApiClient(site.api_key).chat().status_code == 500
+    assert set(site.channel.daily_usage.values_list("message_count", flat=True)) == {0}
+    assert manager.delete(path).status_code == 400
+    assert "Retire channel" in text_of(owner_client(site).get(page_of(site)))
+    # Also for what the log of failures does not know any more.
+    site.channel.failed_requests.all().delete()
+    assert manager.delete(path).status_code == 400
+    assert site.channel.daily_usage.exists()
 
 
 def test_a_retired_channel_keeps_its_books(

@@ -76,7 +76,7 @@ def list_activity(
     """Return the activity of each of these channels, in two queries for all of them."""
     midnights = _midnights(now, zone)
     coverage = usage_rows.cover_channels(channel_ids)
-    step = usage_rows.step_of_days(midnights)
+    step = usage_rows.step_of_days(midnights[0], midnights[-1], zone)
     chosen = Chosen(midnights[0], midnights[-1], step)
     columns = ("request_count", "charged_microcredits")
     rows, params = usage_rows.usage_rows(coverage, chosen, columns)

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from billing.models import LedgerEntry
@@ -14,6 +14,7 @@ from channels.callers import Caller
 from channels.providers.base import Usage
 from channels.providers.usage import describe_usage
 from common import db
+from common.days import UTC_NAME, day_of, end_of, start_of
 from common.money import format_credits
 from conversations.models import FailedRequest, Message, ReplayedRequest
 from conversations.usage import outcomes
@@ -27,18 +28,19 @@ ACCOUNT_GROUPS = (*GROUPS, "channel")
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Whole UTC days, both ends included."""
+    """Whole days of a time zone, both ends included."""
 
     first: date
     last: date
+    zone: str = UTC_NAME
 
     @property
     def starts_at(self) -> datetime:
-        return datetime.combine(self.first, time(), UTC)
+        return start_of(self.first, self.zone)
 
     @property
     def ends_at(self) -> datetime:
-        return datetime.combine(self.last + timedelta(days=1), time(), UTC)
+        return end_of(self.last, self.zone)
 
 
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
@@ -151,13 +153,14 @@ def _sum_usage(
     coverage: Coverage, period: Period, group_by: str, *, is_test: bool
 ) -> dict[str, Any]:
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    chosen = Chosen(period.starts_at, period.ends_at, is_test=is_test)
+    step = usage_rows.step_of_days(period.starts_at, period.ends_at, period.zone)
+    chosen = Chosen(period.starts_at, period.ends_at, step, is_test)
     rows, params = usage_rows.usage_rows(coverage, chosen, _COLUMNS)
     for channel_id, starts_at, _, model_id, error_code, *counts in db.fetch_rows(rows, params):
         if error_code:
             continue
         group = {
-            "day": db.time_value(starts_at).date().isoformat(),
+            "day": day_of(db.time_value(starts_at), period.zone).isoformat(),
             "model": model_id,
             "channel": str(uuid.UUID(str(channel_id))),
         }[group_by]
@@ -165,7 +168,7 @@ def _sum_usage(
     return {
         "from": period.first.isoformat(),
         "to": period.last.isoformat(),
-        "time_zone": "UTC",
+        "time_zone": period.zone,
         "group_by": group_by,
         "total": _describe_sums(sum(groups.values(), Counter())),
         "groups": [{group_by: group} | _describe_sums(groups[group]) for group in sorted(groups)],

@@ -65,7 +65,7 @@ class Scope:
         """The step of usage rows, none of which may be from two parts of the scope."""
         if self.is_by_hour:
             return HOUR
-        return DAY if self.zone == UTC_NAME else usage_rows.step_of_days(self.times())
+        return usage_rows.step_of_days(self.starts_at, self.ends_at, self.zone)
 
     def times(self) -> list[datetime]:
         """Return the start of each hour or day."""

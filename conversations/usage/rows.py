@@ -8,12 +8,13 @@ Without a worker that does it (rollup.py), all of them come from messages.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from common import db
+from common.days import UTC_NAME, list_starts
 from conversations.usage import sums
 from conversations.usage.sums import DAY, HOUR, KEYS, QUARTER
 
@@ -150,9 +151,11 @@ def _rolled_up(
         yield HOUR, progress.hours_from, progress.hours_until
 
 
-def step_of_days(moments: Iterable[datetime]) -> timedelta:
-    """Return the longest step that no day which begins at one of these moments cuts in two."""
-    starts = list(moments)
+def step_of_days(starts_at: datetime, ends_at: datetime, zone: str) -> timedelta:
+    """Return the longest step that no day of a zone cuts in two, for a period of whole days."""
+    if zone == UTC_NAME:
+        return DAY
+    starts = list_starts(starts_at, ends_at, zone)
     for step in (DAY, HOUR):
         if all(moment == floor(moment, step) for moment in starts):
             return step

@@ -17,7 +17,7 @@ from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
 from common.pages.requests import post_only
-from conversations.archive.retirement import retire_channel
+from conversations.archive import retirement
 from dashboard.console.access import Member, Role, channel_page, member_page
 from dashboard.console.channel_forms import (
     Difference,
@@ -168,7 +168,7 @@ def _render_settings(
         form=form,
         members=people[:MOST_MEMBERS],
         more_members=len(people[MOST_MEMBERS:]),
-        was_used=channel.daily_usage.exists(),
+        was_used=retirement.was_used(channel),
         differences=differences,
         move=model_moves.find_move(channel),
         theirs_url=console_url("channel", channel.id),
@@ -211,7 +211,7 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
     if not _is_confirmed(request, channel):
         return redirect("console:channel", channel.id)
     try:
-        channel_changes.delete_channel(channel=channel, actor=member.actor)
+        retirement.delete_channel(channel=channel, actor=member.actor)
     except ChannelInUse:
         messages.error(
             request, "The channel has received messages, so it cannot be deleted. Retire it."
@@ -226,7 +226,7 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
 def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Disable the channel, revoke all its keys, and erase all its transcripts."""
     if _is_confirmed(request, channel):
-        erased = retire_channel(channel=channel, actor=member.actor)
+        erased = retirement.retire_channel(channel=channel, actor=member.actor)
         messages.success(
             request, f"Retired: switched off, all keys revoked, {erased:,} messages erased."
         )

@@ -21,6 +21,7 @@ from billing.models import SpendCap
 from billing.spend_caps import Spending
 from channels import channel_changes, model_ends, usable_keys
 from channels.models import ApiKey, Channel
+from channels.search import named_like
 from common.days import RECENT_DAYS, UTC_NAME, day_of, last_days
 from common.money import show_credits
 from common.pages.requests import post_only, read_term
@@ -143,7 +144,7 @@ def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]
     channels = own.select_related("model__successor").defer("system_prompt", "fallback_replies")
     channels = channels.annotate(last_used_at=last_used())
     if search:
-        channels = channels.filter(name__icontains=search)
+        channels = channels.filter(named_like(search))
     if sort == "name":
         return channels.order_by("name", "id")
     return channels.order_by(F("last_used_at").desc(nulls_last=True), "-created_at", "id")

@@ -8,6 +8,7 @@ from django.template.response import TemplateResponse
 from unfold.dataclasses import SearchResult
 
 from channels.models import Channel
+from channels.search import named_like
 from common.pages.requests import read_term
 from conversations.usage import request_log
 from dashboard.console.access import Member, member_page
@@ -33,11 +34,11 @@ def search(request: HttpRequest, member: Member) -> HttpResponse:
         for item in pages
         if term in item["title"].lower()
     ]
-    channels = Channel.objects.filter(account=member.account, name__icontains=term)
+    channels = Channel.objects.filter(named_like(term), account=member.account)
     found += [
         SearchResult(
             title=channel.name,
-            description="Channel",
+            description=f"Channel {channel.external_id or ''}".strip(),
             link=console_url("channel", channel.id),
             icon="hub",
         )

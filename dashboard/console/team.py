@@ -9,7 +9,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
@@ -17,7 +16,7 @@ from django.utils import timezone
 
 from channels import team as services
 from channels import time_zones
-from channels.calendars import Turn
+from channels.calendars import ChangeIsNear, Turn
 from channels.errors import LastOwner, TeamRefusal
 from channels.models import Account, Invitation, Membership
 from common.pages.forms import PlainForm
@@ -78,7 +77,7 @@ class TimeZoneForm(PlainForm):
     def clean_time_zone(self) -> str:
         name = time_zones.find_name(self.cleaned_data["time_zone"])
         if name is None:
-            raise forms.ValidationError("Choose one of the time zones, such as Europe/Berlin.")
+            raise forms.ValidationError(time_zones.NO_SUCH_ZONE)
         return name
 
 
@@ -265,8 +264,8 @@ def change_time_zone(request: HttpRequest, member: Member) -> HttpResponse:
             time_zones.set_time_zone(
                 account=member.account, actor=member.actor, now=timezone.now(), **form.cleaned_data
             )
-        except ValidationError as error:
-            form.add_error(None, error)
+        except ChangeIsNear as near:
+            form.add_error("time_zone", str(near))
     if form.errors:
         return _page(request, member, zone_form=form)
     zone = form.cleaned_data["time_zone"]

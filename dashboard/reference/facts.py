@@ -109,6 +109,11 @@ ERRORS = (
         "Wait for Retry-After, then send the same request again to get its answer.",
     ),
     ErrorRow(
+        conversations.ChangeInProgress,
+        "An earlier change of the account's time zone is just taking effect (management API).",
+        "Wait for Retry-After, then try again.",
+    ),
+    ErrorRow(
         common.LengthRequired,
         "The request does not declare the length of its body.",
         "Send Content-Length, or the body in chunks.",

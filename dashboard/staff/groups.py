@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "channels.view_account", "channels.change_account", "channels.view_user",
         "channels.view_membership", "channels.view_invitation", "channels.view_channel",
         "channels.change_channel", "channels.view_apikey", "channels.change_apikey",
+        "channels.view_accountkey", "channels.change_accountkey",
         "channels.view_fixedanswer", "channels.view_promptversion", "channels.view_auditentry",
         "channels.view_plan", "billing.view_creditaccount", "billing.view_ledgerentry",
         "billing.view_dailyusage", "billing.view_creditrequest", "conversations.view_chatsession",

@@ -17,6 +17,7 @@ _GROUPS = (
         ("channels.invitation", "Invitations", "mail"),
         ("channels.channel", "Channels", "hub"),
         ("channels.apikey", "Keys", "key"),
+        ("channels.accountkey", "Account keys", "vpn_key"),
         ("channels.fixedanswer", "Saved replies", "quickreply"),
         ("channels.promptversion", "Prompt versions", "edit_note"),
     ),

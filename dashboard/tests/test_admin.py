@@ -23,7 +23,7 @@ from billing.models import (
     LedgerEntry,
     VerificationRun,
 )
-from channels import breaker, catalogue
+from channels import account_keys, breaker, catalogue
 from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
 from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
@@ -76,6 +76,7 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     for _ in range(2):
         ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
+    account_keys.issue_account_key(account=site.channel.account, name="Script", actor=COMMAND_LINE)
     redemptions.make_codes(reference="a test", count=1, amount_microcredits=1, actor=COMMAND_LINE)
     Invitation.objects.create(
         account_id=site.account_id,

@@ -82,6 +82,7 @@ HARMLESS = {
     "admin:billing_creditaccount_explain admin:channels_account_add_credits "
     "admin:channels_account_correct_credits admin:channels_account_deduct_credits "
     "admin:channels_account_explain",
+    "leads on to a list of masked keys": "admin:channels_account_list_account_keys",
     "refused to all, or read-only": "admin:mfa_authenticator_add admin:mfa_authenticator_change "
     "admin:channels_account_delete admin:channels_account_changelist "
     "admin:channels_channel_delete admin:channels_channel_changelist",
@@ -98,7 +99,7 @@ HARMLESS_MODELS = {
     "conversations_draftreply "
     "conversations_failedrequest conversations_feedback conversations_idempotencyrecord "
     "conversations_message conversations_replayedrequest conversations_waitingturn",
-    "masked, and only ever revoked, which must not wait": "channels_apikey",
+    "masked, and only ever revoked, which must not wait": "channels_apikey channels_accountkey",
     "limits, words, models and prices": "channels_plan channels_fixedanswer "
     "channels_languagemodel channels_route",
 }

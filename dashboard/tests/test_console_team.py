@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from channels import accounts, team
 from channels.audit import Actor
@@ -187,6 +189,19 @@ def test_an_owner_chooses_the_time_zone_by_its_name(account: Account, owner: Cli
     for wrong in ("Mars/Olympus", "Berlin", "x" * 65, "x\x00y", ""):
         refused = owner.post(address, {"time_zone": wrong})
         assert 'id="id_time_zone_error"' in refused.content.decode(), wrong
+    account.refresh_from_db()
+    assert account.time_zone == "Europe/Berlin"
+
+
+def test_a_zone_chosen_while_an_earlier_change_takes_effect_waits(
+    account: Account, owner: Client, clock: Any
+) -> None:
+    address = reverse("console:team_time_zone")
+    owner.post(address, {"time_zone": "Europe/Berlin"})
+    account.refresh_from_db()
+    clock.move_to(account.calendar.day.span(timezone.now()).ends_at - timedelta(seconds=3))
+    refused = owner.post(address, {"time_zone": "Asia/Kathmandu"})
+    assert "Save again in ten seconds." in text_of(refused)
     account.refresh_from_db()
     assert account.time_zone == "Europe/Berlin"
 

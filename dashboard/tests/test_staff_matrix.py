@@ -26,10 +26,11 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing import redemptions
 from billing.models import CreditAccount, CreditRequest, LedgerEntry, RedemptionCode
 from billing.redemptions import CODES
-from channels import catalogue, channel_changes, provider_lists, team
+from channels import account_keys, catalogue, channel_changes, provider_lists, team
 from channels.audit import COMMAND_LINE
 from channels.models import (
     Account,
+    AccountKey,
     ApiKey,
     AuditEntry,
     Channel,
@@ -42,6 +43,7 @@ from channels.models import (
     Route,
     User,
 )
+from channels.sealing import ACCOUNT_KEYS
 from channels.tests.factories import Site
 from conversations.models import ChatSession, Feedback, IdempotencyRecord, Message
 from dashboard.console import urls as console_urls
@@ -96,6 +98,10 @@ def filled(
         channel=site.channel, question="q", question_normalized="q", answer="saved"
     )
     catalogue.set_provider_key(provider=Provider.objects.get(name="groq"), clear=PROVIDER_KEY)
+    for one in (site, stranger):
+        account_keys.issue_account_key(
+            account=one.channel.account, name="Script", actor=COMMAND_LINE
+        )
     Group.objects.create(name="Support")
     Plan.objects.create(name="Generous", monthly_grant_microcredits=10**12)
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
@@ -121,7 +127,10 @@ def secrets(*sites: Site) -> dict[str, str]:
     found = {text: text for text in TEXTS}
     for number, one in enumerate(sites):
         found |= {f"live key {number}": one.api_key, f"test key {number}": one.test_key}
-    for key in ApiKey.objects.all():
+    for account_key in AccountKey.objects.all():
+        found[f"account key {account_key.id}"] = ACCOUNT_KEYS.unseal(account_key)
+    keys: list[Any] = [*ApiKey.objects.all(), *AccountKey.objects.all()]
+    for key in keys:
         found[f"digest of {key.id}"] = key.key_digest
         found[f"ciphertext of {key.id}"] = base64.b64encode(bytes(key.key_ciphertext)).decode()
         found[f"bytes of {key.id}"] = repr(bytes(key.key_ciphertext))[2:-1]
@@ -278,6 +287,9 @@ def belongings() -> dict[str, Any]:
         ),
         "versions": PromptVersion.objects.exclude(text="").count(),
         "answers": list(FixedAnswer.objects.order_by("pk").values_list("channel", "answer")),
+        "account keys": list(
+            AccountKey.objects.order_by("pk").values_list("pk", "account", "key_digest")
+        ),
         "keys": list(ApiKey.objects.order_by("pk").values_list("pk", "channel", "key_digest")),
         "hosts": list(
             Provider.objects.filter(is_enabled=True)
@@ -432,7 +444,16 @@ def test_all_permissions_but_superuser_reach_no_higher_right(filled: Site) -> No
                 continue
             assert client.post(page, form, content_type=FORM).status_code < 500, page
     lost = difference(before, belongings())
-    assert not lost & {"powers", "own permissions", "groups", "members", "homes", "keys", "prompts"}
+    assert not lost & {
+        "powers",
+        "own permissions",
+        "groups",
+        "members",
+        "homes",
+        "keys",
+        "prompts",
+        "account keys",
+    }
     assert HOSTILE_HOST not in {host for host, *_ in belongings()["hosts"]}
     assert "people" not in lost
 

@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,10 +20,21 @@ from channels.account_callers import (
     AccountKeyAuthentication,
     account_caller_of,
 )
-from channels.errors import ChannelChanged, ChannelInUse, KeyNotActive, UnknownChannel, UnknownModel
+from channels.calendars import ChangeIsNear
+from channels.errors import (
+    ChannelChanged,
+    ChannelInUse,
+    ExcludesLatestCaller,
+    KeyNotActive,
+    UnknownChannel,
+    UnknownModel,
+)
 from channels.models import ApiKey, Channel
 from common.api.base import ApiView
+from common.clock import rfc3339
+from common.days import seconds_until
 from common.errors import ApiError, InvalidRequest, NotFound
+from conversations.errors import ChangeInProgress
 
 # A system prompt's 16,000 characters may take 12 bytes each, as escaped surrogate pairs.
 MAX_BODY_BYTES = 256 * 1024
@@ -49,6 +61,10 @@ def to_refusal(error: Exception) -> Exception:
         return _to_invalid_request(error)
     if isinstance(error, UnknownModel):
         return InvalidRequest(fields={"model": str(error)})
+    if isinstance(error, ExcludesLatestCaller):
+        return InvalidRequest(fields={"exclude_latest_caller": _words_of_exclusion(error)})
+    if isinstance(error, ChangeIsNear):
+        return ChangeInProgress(str(error), retry_after=seconds_until(error.at, timezone.now()))
     if isinstance(error, UnknownChannel):  # moved away a moment ago
         return NotFound(NO_CHANNEL)
     sentence = {
@@ -57,6 +73,13 @@ def to_refusal(error: Exception) -> Exception:
         ChannelChanged: "It was changed or deleted at the same time. Read it again.",
     }.get(type(error))
     return InvalidRequest(sentence) if sentence else error
+
+
+def _words_of_exclusion(error: ExcludesLatestCaller) -> str:
+    return (
+        f"The latest request with this key came from {error.address} at {rfc3339(error.used_at)}, "
+        "which these ranges exclude. Add a range for it, or send true to exclude it."
+    )
 
 
 # The names of the API where those of the forms differ.
@@ -81,7 +104,11 @@ def find_channel(request: Request, channel_id: str) -> tuple[AccountCaller, Chan
     """Return the caller and their account's channel. Raises NotFound."""
     caller = account_caller_of(request)
     own = Channel.objects.filter(account_id=caller.account_id)
-    channel = own.select_related("model").filter(id=read_id(channel_id, NO_CHANNEL)).first()
+    channel = (
+        own.select_related("model", "fallback_model")
+        .filter(id=read_id(channel_id, NO_CHANNEL))
+        .first()
+    )
     if channel is None:
         raise NotFound(NO_CHANNEL)
     # With the plan, as it was read with the key.

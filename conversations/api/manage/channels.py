@@ -16,14 +16,16 @@ from common.api.base import read_object
 from common.api.openapi import describe
 from common.clock import rfc3339
 from conversations.api.manage import schemas
+from conversations.api.manage.answer_settings import (
+    describe_answer_settings,
+    read_answer_settings,
+)
 from conversations.api.manage.base import ManageView, find_channel, read_query
-from conversations.api.manage.fields import Fields
+from conversations.api.manage.fields import LARGEST, Fields
 from conversations.api.manage.once import Made, do_once
 from conversations.api.manage.paging import list_page
 from conversations.api.manage.schemas import errors
-from conversations.archive.retirement import retire_channel
-
-MOST_MESSAGES_A_DAY = 2_147_483_647
+from conversations.archive import retirement
 
 
 class ChannelsView(ManageView):
@@ -41,7 +43,7 @@ class ChannelsView(ManageView):
         if external_id is not None:
             # No text with a NUL is stored, and PostgreSQL refuses to compare one.
             rows = rows.filter(external_id=external_id.replace("\0", "\N{REPLACEMENT CHARACTER}"))
-        return list_page(request, rows.select_related("model"), describe_channel)
+        return list_page(request, rows.select_related("model", "fallback_model"), describe_channel)
 
     @describe(
         operation_id="manage_create_channel",
@@ -54,7 +56,7 @@ class ChannelsView(ManageView):
         caller = account_caller_of(request)
         raw, data = read_object(request)
         fields = Fields(data)
-        values = _read_settings(fields, is_new=True)
+        values = _read_settings(fields, account_id=caller.account_id)
         fields.refuse_wrong()
 
         def create() -> Made:
@@ -90,7 +92,7 @@ class ChannelView(ManageView):
         caller, channel = find_channel(request, channel_id)
         _, data = read_object(request)
         fields = Fields(data)
-        values = _read_settings(fields, is_new=False)
+        values = _read_settings(fields, account_id=caller.account_id, channel=channel)
         fields.refuse_wrong()
         if values:
             channel = channel_changes.update_channel(
@@ -106,7 +108,7 @@ class ChannelView(ManageView):
     )
     def delete(self, request: Request, channel_id: str) -> Response:
         caller, channel = find_channel(request, channel_id)
-        channel_changes.delete_channel(channel=channel, actor=caller.actor)
+        retirement.delete_channel(channel=channel, actor=caller.actor)
         return Response(status=204)
 
 
@@ -124,15 +126,18 @@ class RetireView(ManageView):
         caller, channel = find_channel(request, channel_id)
 
         def retire() -> Made:
-            erased = retire_channel(channel=channel, actor=caller.actor)
+            erased = retirement.retire_channel(channel=channel, actor=caller.actor)
             channel.is_enabled = False
             return Made(describe_channel(channel) | {"erased_messages": erased}, status=200)
 
         return do_once(request, b"", retire)
 
 
-def _read_settings(fields: Fields, *, is_new: bool) -> dict[str, Any]:
+def _read_settings(
+    fields: Fields, *, account_id: int, channel: Channel | None = None
+) -> dict[str, Any]:
     """Return the settings that the body has, as the services name them."""
+    is_new = channel is None
     read: dict[str, Callable[[], Any]] = {
         "name": lambda: fields.text("name", limit=120, is_required=is_new),
         "external_id": lambda: fields.text("external_id", limit=120) or None,
@@ -140,21 +145,18 @@ def _read_settings(fields: Fields, *, is_new: bool) -> dict[str, Any]:
         "enabled": lambda: fields.boolean("enabled"),
         "model": lambda: fields.text("model", limit=100),
         "requests_per_minute": lambda: fields.integer("requests_per_minute", least=1, most=100_000),
-        "daily_quota": lambda: fields.integer("daily_quota", least=1, most=MOST_MESSAGES_A_DAY),
+        "daily_quota": lambda: fields.integer("daily_quota", least=1, most=LARGEST),
         "fallback_replies": lambda: fields.texts(
             "fallback_replies", keys=CODES, limit=LONGEST_REPLY
         ),
+        "system_prompt": lambda: fields.text("system_prompt", limit=MAX_SYSTEM_PROMPT_CHARACTERS),
     }
-    if is_new:
-        read["system_prompt"] = lambda: fields.text(
-            "system_prompt", limit=MAX_SYSTEM_PROMPT_CHARACTERS
-        )
     renamed = {"enabled": "is_enabled", "model": "model_id"}
     return {
         renamed.get(name, name): value()
         for name, value in read.items()
         if fields.has(name) or (name == "name" and is_new)
-    }
+    } | read_answer_settings(fields, account_id=account_id, channel=channel)
 
 
 def describe_channel(channel: Channel) -> dict[str, Any]:
@@ -170,5 +172,6 @@ def describe_channel(channel: Channel) -> dict[str, Any]:
         "requests_per_minute": channel.requests_per_minute,
         "daily_quota": channel.daily_quota,
         "fallback_replies": channel.fallback_replies,
+        **describe_answer_settings(channel),
         "created_at": rfc3339(channel.created_at),
     }

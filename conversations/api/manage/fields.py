@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+from channels import time_zones
 from common.errors import InvalidRequest
 from common.money import InvalidAmount, parse_credits
 from conversations.api.serializers import check_text
 
 MOST_ENTRIES = 100
 LONGEST_ENTRY = 200
+# The largest whole number that every database stores.
+LARGEST = 2_147_483_647
 
 
 class Fields:
@@ -46,6 +50,23 @@ class Fields:
             self.wrong[name] = f"Must be a whole number from {least:,} to {most:,}."
             return default
         return value
+
+    def decimal(self, name: str) -> Decimal | None:
+        """Return a number as it was written, or None."""
+        value = self.data.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            self.wrong[name] = "Must be a number."
+            return None
+        return None if value is None else Decimal(str(value))
+
+    def time_zone(self, name: str) -> str | None:
+        """Return the name of a time zone as IANA writes it, or None."""
+        if not self.has(name):
+            return None
+        zone = time_zones.find_name(self.text(name, limit=time_zones.LONGEST_NAME))
+        if zone is None:
+            self.wrong.setdefault(name, time_zones.NO_SUCH_ZONE)
+        return zone
 
     def boolean(self, name: str) -> bool:
         value = self.data.get(name)

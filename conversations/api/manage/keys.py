@@ -86,7 +86,7 @@ class KeyView(ManageView):
         operation_id="manage_update_key",
         summary="Change a key's name, end, and where and for what it works",
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
-        request=schemas.KeyTermsSchema,
+        request=schemas.KeyChangesSchema,
         responses={200: schemas.ChannelKeySchema} | errors(400, 404, 411, 413, 415),
     )
     def patch(self, request: Request, channel_id: str, key_id: str) -> Response:
@@ -96,6 +96,7 @@ class KeyView(ManageView):
         fields = Fields(data)
         stored = api_keys.terms_of(key)
         terms = _read_terms(fields, stored)
+        is_confirmed = fields.boolean("exclude_latest_caller")
         fields.refuse_wrong()
         api_keys.update_api_key(
             api_key=key,
@@ -103,8 +104,7 @@ class KeyView(ManageView):
             actor=caller.actor,
             # What was left out must still be what was read.
             expected_digest=stored.digest(),
-            # A program has nobody who could be asked.
-            may_exclude_latest=True,
+            may_exclude_latest=is_confirmed,
         )
         return Response(describe_key(find_key(channel, key_id)))
 

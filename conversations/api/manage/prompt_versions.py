@@ -1,19 +1,24 @@
-"""/api/manage/channels/{id}/prompt-versions: publish a prompt, and read earlier ones."""
+"""/api/manage/channels/{id}/prompt-versions: publish a prompt and answer settings, read earlier."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from channels import channel_changes
-from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, PromptVersion
+from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel, PromptVersion
 from common.api.base import read_object
 from common.api.openapi import describe
 from common.clock import rfc3339
 from common.errors import NotFound
 from conversations.api.manage import schemas
+from conversations.api.manage.answer_settings import (
+    describe_answer_settings,
+    read_answer_settings,
+)
 from conversations.api.manage.base import ManageView, find_channel
 from conversations.api.manage.fields import Fields
 from conversations.api.manage.once import Made, do_once
@@ -32,12 +37,12 @@ class PromptVersionsView(ManageView):
     )
     def get(self, request: Request, channel_id: str) -> Response:
         _, channel = find_channel(request, channel_id)
-        rows = PromptVersion.objects.filter(channel=channel).select_related("author").defer("text")
+        rows = _versions_of(channel).defer("text")
         return list_page(request, rows, _describe, by=("number",), is_descending=True)
 
     @describe(
         operation_id="manage_publish_prompt",
-        summary="Publish a prompt as the next version",
+        summary="Publish a prompt, or how the model answers, as the next version",
         parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
         request=schemas.NewPromptVersionSchema,
         responses={
@@ -50,18 +55,18 @@ class PromptVersionsView(ManageView):
         caller, channel = find_channel(request, channel_id)
         raw, data = read_object(request)
         fields = Fields(data)
-        text = fields.text("text", limit=MAX_SYSTEM_PROMPT_CHARACTERS, is_required=True)
+        changes = read_answer_settings(fields, account_id=caller.account_id, channel=channel)
+        text = fields.text("text", limit=MAX_SYSTEM_PROMPT_CHARACTERS, is_required=not changes)
+        if fields.has("text"):
+            changes["system_prompt"] = text
         note = fields.text("note", limit=200)
         fields.refuse_wrong()
 
         def publish() -> Made:
             saved = channel_changes.update_channel(
-                channel_id=str(channel.id),
-                actor=caller.actor,
-                system_prompt=text,
-                prompt_note=note,
+                channel_id=str(channel.id), actor=caller.actor, prompt_note=note, **changes
             )
-            version = PromptVersion.objects.get(channel=saved, number=saved.prompt_version)
+            version = _versions_of(channel).get(number=saved.prompt_version)
             is_new = saved.prompt_version != channel.prompt_version
             return Made(_describe_whole(version), status=201 if is_new else 200)
 
@@ -79,11 +84,15 @@ class PromptVersionView(ManageView):
     )
     def get(self, request: Request, channel_id: str, number: str) -> Response:
         _, channel = find_channel(request, channel_id)
-        rows = PromptVersion.objects.filter(channel=channel).select_related("author")
-        version = rows.filter(number=int(number)).first()
+        version = _versions_of(channel).filter(number=int(number)).first()
         if version is None:
             raise NotFound("This channel has no prompt version with that number.")
         return Response(_describe_whole(version))
+
+
+def _versions_of(channel: Channel) -> QuerySet[PromptVersion]:
+    rows = PromptVersion.objects.filter(channel=channel)
+    return rows.select_related("author", "fallback_model")
 
 
 def _describe(version: PromptVersion) -> dict[str, Any]:
@@ -91,6 +100,7 @@ def _describe(version: PromptVersion) -> dict[str, Any]:
         "number": version.number,
         "note": version.note,
         "author": version.author.email if version.author else None,
+        **describe_answer_settings(version),
         "created_at": rfc3339(version.created_at),
     }
 

@@ -9,7 +9,14 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, ApiKey
+from channels import time_zones
+from channels.models import (
+    LONGEST_STOP_WORD,
+    MAX_SYSTEM_PROMPT_CHARACTERS,
+    MOST_STOP_WORDS,
+    SHORTEST_ANSWER_TOKENS,
+    ApiKey,
+)
 from common.api import openapi
 from conversations.api.usage import SumsSchema
 from conversations.usage import receipts
@@ -35,8 +42,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "and get the same answer.",
 )
 USAGE = [
-    OpenApiParameter("from", date, description="The first UTC day; default: 30 days ago."),
-    OpenApiParameter("to", date, description="The last UTC day, included; default: today."),
+    OpenApiParameter("from", date, description="The first day; default: 30 days ago."),
+    OpenApiParameter("to", date, description="The last day, included; default: today."),
+    OpenApiParameter(
+        "time_zone",
+        str,
+        description="The time zone of the days, an IANA name such as UTC; default: the account's.",
+    ),
     OpenApiParameter("group_by", str, enum=receipts.ACCOUNT_GROUPS, description="Default: day."),
 ]
 
@@ -46,8 +58,44 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
     return openapi.errors(*sorted({*statuses, 401, 403, 405, 429, 500, 503}))
 
 
-class ChannelChangesSchema(serializers.Serializer[Any]):
-    """The settings to change. Members that are left out or null stay as they are."""
+class AnswerSettingsChangesSchema(serializers.Serializer[Any]):
+    temperature = serializers.FloatField(
+        min_value=0,
+        max_value=2,
+        required=False,
+        help_text='At most two decimals. "": the provider decides.',
+    )
+    max_answer_tokens = serializers.IntegerField(
+        min_value=SHORTEST_ANSWER_TOKENS,
+        max_value=2_147_483_647,
+        required=False,
+        help_text='The longest answer, at most the model\'s own. "": that.',
+    )
+    stop_words = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_STOP_WORD),
+        max_length=MOST_STOP_WORDS,
+        required=False,
+        help_text="An answer ends before the first of them. Empty: none.",
+    )
+    fallback_model = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text='Answers a visitor if every provider of the channel\'s model fails. "": none.',
+    )
+
+
+class AnswerSettingsSchema(serializers.Serializer[Any]):
+    temperature = serializers.FloatField(allow_null=True)
+    max_answer_tokens = serializers.IntegerField(allow_null=True)
+    stop_words = serializers.ListField(child=serializers.CharField())
+    fallback_model = serializers.CharField(allow_null=True)
+
+
+class ChannelChangesSchema(AnswerSettingsChangesSchema):
+    """The settings to change. Members that are left out or null stay as they are.
+
+    A changed prompt or answer setting is a new version of the prompt.
+    """
 
     name = serializers.CharField(max_length=120, required=False)
     external_id = serializers.CharField(
@@ -66,18 +114,18 @@ class ChannelChangesSchema(serializers.Serializer[Any]):
         required=False,
         help_text="By error code, the text to show the visitor. Replaces all of them.",
     )
+    system_prompt = serializers.CharField(
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS, required=False, allow_blank=True
+    )
 
 
 class NewChannelSchema(ChannelChangesSchema):
     """A new channel. Only the name is required. The default model is the catalogue's first."""
 
     name = serializers.CharField(max_length=120)
-    system_prompt = serializers.CharField(
-        max_length=MAX_SYSTEM_PROMPT_CHARACTERS, required=False, allow_blank=True
-    )
 
 
-class ChannelSchema(serializers.Serializer[Any]):
+class ChannelSchema(AnswerSettingsSchema):
     """A channel. The text of its prompt is that of the prompt version."""
 
     id = serializers.UUIDField()
@@ -97,14 +145,22 @@ class RetiredChannelSchema(ChannelSchema):
     erased_messages = serializers.IntegerField()
 
 
-class NewPromptVersionSchema(serializers.Serializer[Any]):
-    """A prompt to publish. The text of the current version creates no new one (200)."""
+class NewPromptVersionSchema(AnswerSettingsChangesSchema):
+    """A prompt to publish, an answer setting, or both. What is left out stays as it is.
 
-    text = serializers.CharField(max_length=MAX_SYSTEM_PROMPT_CHARACTERS, allow_blank=True)
+    If nothing differs from the current version, there is no new one (200).
+    """
+
+    text = serializers.CharField(
+        max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="Required without an answer setting.",
+    )
     note = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
-class PromptVersionSummarySchema(serializers.Serializer[Any]):
+class PromptVersionSummarySchema(AnswerSettingsSchema):
     number = serializers.IntegerField()
     note = serializers.CharField()
     author = serializers.CharField(
@@ -131,6 +187,14 @@ class KeyTermsSchema(serializers.Serializer[Any]):
     )
     allowed_models = serializers.ListField(
         child=serializers.CharField(), required=False, help_text="Empty: every model."
+    )
+
+
+class KeyChangesSchema(KeyTermsSchema):
+    exclude_latest_caller = serializers.BooleanField(
+        required=False,
+        help_text="true: save `allowed_addresses` even if they exclude the address that last used "
+        "the key. Otherwise that is 400.",
     )
 
 
@@ -207,6 +271,41 @@ class CapSchema(serializers.Serializer[Any]):
 
     day = CapPeriodSchema(allow_null=True)
     month = CapPeriodSchema(allow_null=True)
+
+
+class AccountChangesSchema(serializers.Serializer[Any]):
+    """What to change. Members that are left out or null stay as they are."""
+
+    time_zone = serializers.CharField(
+        max_length=time_zones.LONGEST_NAME,
+        required=False,
+        help_text="An IANA name, such as Europe/Berlin.",
+    )
+    quota_in_time_zone = serializers.BooleanField(
+        required=False, help_text="Whether `daily_quota` counts by its days, not by UTC days."
+    )
+
+
+class LimitDaysSchema(serializers.Serializer[Any]):
+    time_zone = serializers.CharField(help_text="The zone that the limit counts by now.")
+    until = serializers.DateTimeField(
+        allow_null=True, help_text="When the account's new zone takes its place; null: it has."
+    )
+
+
+class AccountLimitsSchema(serializers.Serializer[Any]):
+    daily_quota = LimitDaysSchema()
+    spend_cap_day = LimitDaysSchema()
+    spend_cap_month = LimitDaysSchema()
+
+
+class AccountSchema(serializers.Serializer[Any]):
+    """The account. Usage has its new days at once, limits once the running period is over."""
+
+    name = serializers.CharField()
+    time_zone = serializers.CharField()
+    quota_in_time_zone = serializers.BooleanField()
+    limits = AccountLimitsSchema()
 
 
 class ManagedUsageGroupSchema(SumsSchema):

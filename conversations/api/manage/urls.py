@@ -3,6 +3,7 @@ import re
 from django.urls import re_path
 
 from conversations.api.manage import (
+    account,
     channels,
     keys,
     prompt_versions,
@@ -27,6 +28,7 @@ ROUTES: dict[str, type[ManageView]] = {
     "channels/{channel_id}/saved-replies/{reply_id}": saved_replies.SavedReplyView,
     "channels/{channel_id}/spend-cap": spend_caps.ChannelCapView,
     "channels/{channel_id}/usage": usage.ChannelUsageView,
+    "account": account.AccountView,
     "usage": usage.AccountUsageView,
 }
 # Any text may stand for a UUID, so that all that is not one of the account's gets the same answer.

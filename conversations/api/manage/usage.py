@@ -7,7 +7,8 @@ import uuid
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from channels.account_callers import account_caller_of
+from channels import time_zones
+from channels.account_callers import AccountCaller, account_caller_of
 from common.api.openapi import describe
 from common.errors import InvalidRequest
 from conversations.api.manage import schemas
@@ -27,7 +28,7 @@ class AccountUsageView(ManageView):
         responses={200: schemas.ManagedUsageSchema} | errors(400),
     )
     def get(self, request: Request) -> Response:
-        return _respond(request, account_caller_of(request).account_id, None)
+        return _respond(request, account_caller_of(request), None)
 
 
 class ChannelUsageView(ManageView):
@@ -41,20 +42,26 @@ class ChannelUsageView(ManageView):
     )
     def get(self, request: Request, channel_id: str) -> Response:
         caller, channel = find_channel(request, channel_id)
-        return _respond(request, caller.account_id, channel.id)
+        return _respond(request, caller, channel.id)
 
 
-def _respond(request: Request, account_id: int, channel_id: uuid.UUID | None) -> Response:
+def _respond(request: Request, caller: AccountCaller, channel_id: uuid.UUID | None) -> Response:
+    """Return the usage of the account's days, as the console shows it, or of another zone's."""
     query = read_query(request)
     group_by = query.get("group_by") or "day"
     fields: dict[str, str] = {}
+    zone = caller.account.time_zone
+    if "time_zone" in query:
+        zone = time_zones.find_name(query["time_zone"]) or ""
+        if not zone:
+            fields["time_zone"] = time_zones.NO_SUCH_ZONE
     if group_by not in receipts.ACCOUNT_GROUPS:
         fields["group_by"] = "Must be day, model or channel."
-    period = read_period(query.get("from"), query.get("to"), fields)
+    period = read_period(query.get("from"), query.get("to"), fields, zone=zone)
     if fields:
         raise InvalidRequest(fields=fields)
     return Response(
         receipts.get_account_usage(
-            account_id=account_id, channel_id=channel_id, period=period, group_by=group_by
+            account_id=caller.account_id, channel_id=channel_id, period=period, group_by=group_by
         )
     )

@@ -12,7 +12,7 @@ from billing.models import CreditRequest
 from channels import account_keys, api_keys, channel_changes, key_uses, model_moves, provider_lists
 from channels.audit import COMMAND_LINE
 from channels.key_terms import KeyTerms
-from channels.models import LanguageModel, ProviderList
+from channels.models import Channel, LanguageModel, ProviderList
 from conversations.models import FailedRequest, Message
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, Watched, serious_findings, shoot
@@ -42,6 +42,7 @@ STAFF_PAGES = (
     "/admin/health/",
     "/admin/credits/requests/",
     "/admin/channels/account/",
+    "/admin/channels/accountkey/",
     "/admin/channels/provider/",
     "/admin/channels/languagemodel/",
     "/admin/billing/ledgerentry/",
@@ -61,6 +62,7 @@ def test_pages_of_owners(width: int, look: str, visitor: NewVisitor) -> None:
         api_keys.rotate_api_key(api_key=old, overlap=timedelta(days=1), actor=COMMAND_LINE)
     for name in ("Set-up script", "Dashboard of the agency"):
         account_keys.issue_account_key(account=site.channel.account, name=name, actor=COMMAND_LINE)
+    Channel.objects.filter(id=site.channel.id).update(external_id="shop" + "-0123456789" * 10)
     pages = {name: reverse(f"console:{name}") for name in ACCOUNT_PAGES}
     pages["edit_key"] = reverse("console:edit_key", args=[site.channel.id, key.id])
     pages |= {name: reverse(f"console:{name}", args=[site.channel.id]) for name in CHANNEL_PAGES}
@@ -81,7 +83,8 @@ def test_pages_for_everybody(width: int, look: str, visitor: NewVisitor) -> None
 
 @pytest.mark.parametrize(("width", "look"), LOOKS)
 def test_pages_of_staff(width: int, look: str, visitor: NewVisitor) -> None:
-    site_with_people()
+    account = site_with_people().channel.account
+    account_keys.issue_account_key(account=account, name="Script", actor=COMMAND_LINE)
     person("boss@example.com", is_staff=True, is_superuser=True)
     pages = {path.strip("/").replace("/", "-"): path for path in STAFF_PAGES}
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)

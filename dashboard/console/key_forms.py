@@ -54,7 +54,7 @@ class KeyForm(PlainForm):
     expires_at = DayField(
         label="Works through",
         required=False,
-        help_text="The last day the key works, in UTC. Empty: until you revoke it.",
+        help_text="The last day the key works, in UTC. Leave empty to keep it until you revoke it.",
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     allowed_addresses = RangesField(
@@ -84,8 +84,8 @@ class KeyForm(PlainForm):
         field = self.fields["allowed_models"]
         field.choices = list(offered.items())  # type: ignore[attr-defined]
         field.help_text = (
-            f"None chosen: every model. The channel uses {channel.model.name}; if you leave that "
-            "out, POST /api/chat refuses this key."
+            "If you choose none, every model is allowed. The channel uses "
+            f"{channel.model.name}; if you leave that out, POST /api/chat refuses this key."
         )
 
     def terms(self) -> KeyTerms:
@@ -160,7 +160,7 @@ def _end_of(day: Any) -> datetime:
 def _help_with_ranges(request: HttpRequest) -> str:
     words = (
         f"One range on each line, at most {MOST_RANGES}, such as 203.0.113.0/24, 203.0.113.7 or "
-        "2001:db8::/32. Empty: every address."
+        "2001:db8::/32. Leave empty to allow every address."
     )
     peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     if settings.TRUSTED_PROXY_COUNT or (peer and is_public_address(peer)):

@@ -1,4 +1,4 @@
-"""Retires a channel that has been used: keeps its books, erases everything that can be erased."""
+"""Retires a channel that has been used: keeps its ledger, erases everything that can be erased."""
 
 from __future__ import annotations
 

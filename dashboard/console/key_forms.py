@@ -1,4 +1,4 @@
-"""The terms of a key: the page that creates one, and the page that changes them."""
+"""The terms of a key: the page that creates a key, and the page that changes its terms."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class RangesField(PlainText):
 
 
 class KeyForm(PlainForm):
-    """What an owner decides about a key. The services judge it (channels/key_terms.py)."""
+    """The terms that an owner sets for a key. The services check them (channels/key_terms.py)."""
 
     name = forms.CharField(
         required=False,
         max_length=LONGEST_NAME,
-        help_text="What uses the key, such as “Checkout, production”. GET /api/key tells it to "
+        help_text="What uses the key, such as “Checkout, production”. GET /api/key shows it to "
         "callers.",
     )
     expires_at = DayField(
@@ -94,7 +94,7 @@ class KeyForm(PlainForm):
         last_day, kept = data["expires_at"], self.stored.expires_at
         expires_at = None
         if last_day is not None:
-            # The whole day. The time of an end that a rotation has set stays as it is.
+            # The whole day. An end that a rotation has set keeps its time of day.
             is_kept = kept is not None and last_day == _last_day(kept)
             expires_at = kept if is_kept else _end_of(last_day)
         return KeyTerms(data["name"], expires_at, data["allowed_addresses"], data["allowed_models"])

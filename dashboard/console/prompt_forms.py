@@ -1,4 +1,4 @@
-"""The forms of a channel's prompt, answer settings and draft, and the settings in words."""
+"""The forms for a channel's prompt, answer settings and draft, and the settings in words."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
 @member_page(needs=Role.OWNER)
 @post_only
 def invite(request: HttpRequest, member: Member) -> HttpResponse:
-    """Invite somebody by mail. Without a mail server, show the link, only this once."""
+    """Invite somebody by e-mail. Without a mail server, show the link, only this once."""
     form = InvitationForm(request.POST)
     if form.is_valid():
         try:

@@ -38,7 +38,7 @@ from dashboard.console.prompt_forms import DRAFT_FIELDS, DraftForm
 MOST_QUESTIONS = 20
 # There is no command line for a draft.
 _FIRST = streaming.event("request", b'{"curl":""}')
-# Limits of the draft's conversation, which the browser keeps.
+# The longest conversation with a draft, in turns. The browser keeps it.
 _MOST_TURNS = 50
 
 

@@ -270,7 +270,7 @@ def change_time_zone(request: HttpRequest, member: Member) -> HttpResponse:
     if form.errors:
         return _page(request, member, zone_form=form)
     zone = form.cleaned_data["time_zone"]
-    messages.success(request, f"Days of {member.account.name} are now those of {zone}.")
+    messages.success(request, f"The days of {member.account.name} now follow {zone}.")
     return redirect(member.url("team"))
 
 

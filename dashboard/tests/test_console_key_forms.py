@@ -280,7 +280,7 @@ def test_a_rotated_key_without_any_use_is_watched_for_a_day_first(clock: Any, si
     """It may have been used before the gateway noted uses."""
     clock.shift(timedelta(days=3))
     api_keys.rotate_api_key(api_key=live(site), overlap=timedelta(days=7), actor=COMMAND_LINE)
-    assert "Safe to retire from 9 Apr 2026, 12:00 UTC if it stays quiet" in list_page(site)
+    assert "Safe to retire from 9 Apr 2026, 12:00 UTC if it stays unused" in list_page(site)
     clock.shift(timedelta(hours=24))
     assert "Safe to retire</span>" in list_page(site)
 

@@ -78,7 +78,7 @@ _force_login = Client.force_login
 
 
 def _force_recent_login(self: Client, user: Any, backend: str | None = None) -> None:
-    """Log in as the page does: whoever has done so gave their password a moment ago."""
+    """Log in as the page does, so that the person has just given their password."""
     _force_login(self, user, backend)
     request = RequestFactory().get("/")
     request.user, request.session = user, self.session

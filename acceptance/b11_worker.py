@@ -43,7 +43,7 @@ def used(channel_id: str) -> list[list[int]]:
 
 
 def set_time_zone(order: dict[str, Any]) -> None:
-    """Set the zone of an account's days, those of its quota too, at a moment."""
+    """Set the zone of an account's days, including those of its quota, as of a moment."""
     time_zones.set_time_zone(
         account=Account.objects.get(id=order["account_id"]),
         time_zone=order["zone"],

@@ -202,7 +202,7 @@ def take_connections(
     return len(ours) >= CONNECTIONS
 
 
-# --- What must have come of it ------------------------------------------------------------------
+# --- What must be true afterwards ---------------------------------------------------------------
 
 
 def expect_good_answers(scene: Scene) -> None:

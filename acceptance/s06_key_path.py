@@ -1,4 +1,4 @@
-"""S6: malformed keys cost no query, unknown ones one; no answer tells them apart."""
+"""S6: malformed keys cost no query, unknown keys one; no answer shows which is which."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ FULL = Length(rounds=5, seconds=4.0, direct_seconds=1.5)
 QUICK = Length(rounds=3, seconds=1.4, direct_seconds=0.6)
 
 Round = dict[str, Any]
-# What is kept of each case, and of streams besides.
+# The figures kept of each case, and those of streams in addition.
 FIGURES = (
     *("rps", "cpu_ms", "database_cpu_ms", "added_p50_ms", "added_p99_ms"),
     *("direct_p50_ms", "direct_p99_ms", "rss_mb"),

@@ -53,7 +53,7 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> str:
-    """Return what the figures depend on most."""
+    """Return a description of the machine, on which the figures depend most."""
     memory_gib = psutil.virtual_memory().total / 2**30
     python = platform.python_version()
     parts = [f"{os.cpu_count()} x {processor()}", f"{memory_gib:.0f} GiB", f"Python {python}"]

@@ -219,7 +219,7 @@ def measure_all(stand: Stand, sizes: Sequence[Size], length: Length) -> Figures:
 
 
 def in_turn(running: Sequence[Running], number: int) -> Sequence[Running]:
-    """Return them in a new order each time: none always comes first, or after the same one."""
+    """Return them in a new order each time, so none always comes first or after the same one."""
     first = number % len(running)
     order = [*running[first:], *running[:first]]
     return order[::-1] if number % 2 else order

@@ -31,7 +31,7 @@ WARMING = 40
 
 
 class GrowthProcess:
-    """The process, from outside."""
+    """The process as seen by the benchmark."""
 
     def __init__(
         self, stand: Stand, url: str, plan: Mapping[str, Any], pages: Mapping[str, str]

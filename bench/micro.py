@@ -197,7 +197,7 @@ def inside(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def one_request(application: Any, requests: Requests, connection: int, number: int) -> bytes:
-    """Call the application as the server would."""
+    """Call the application as the server does."""
     head, _, body = requests.make(connection, number).partition(b"\r\n\r\n")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST",

@@ -37,7 +37,7 @@ from tests.harness.processes import BASE_DIR
 from tests.harness.rig import first_model
 
 CHATS = 80
-# Each takes as long as its 50 pieces are apart, whatever it costs.
+# Each takes as long as the pauses between its 50 pieces, whatever it costs.
 STREAMS = 20
 STREAM_GAP_MS = 1
 WARMING = 100
@@ -80,8 +80,8 @@ class Version:
         self._process.wait(30)
 
 
-# Runs in either checkout, with that one's product. What measures is this checkout's in both, so it
-# may use only what an older product has as well.
+# Runs in either checkout, with that one's product. The measuring code is this checkout's in both,
+# so it may use only what an older product also has.
 CHILD = f"""
 import sys
 from importlib.util import module_from_spec, spec_from_file_location

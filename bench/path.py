@@ -26,14 +26,14 @@ from bench.stand import Stand
 
 ROOT = Path(__file__).resolve().parent.parent
 WARMING = 100
-# What measures is not what is measured.
+# The measuring code is not counted.
 NOT_OURS = ("bench", "acceptance", "tests", ".venv")
 # Parts of the function around them.
 WITHIN = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
 class Trail:
-    """Hears of every call of one request, except on threads that run already (a stream's)."""
+    """Records every call of one request, except on threads that run already (a stream's)."""
 
     def __init__(self) -> None:
         self.functions: Counter[CodeType] = Counter()
@@ -73,7 +73,7 @@ def is_ours(code: CodeType) -> bool:
 
 
 def inside(plan: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request in this process, warmed up, and tell what it passed through."""
+    """Answer one request in this process, warmed up, and return what it passed through."""
     ask = asker(plan)
     for number in range(WARMING):
         ask(0, number)

@@ -72,7 +72,7 @@ class Kept:
 
 
 def begin(bench: str) -> Run:
-    """Return a run and its conditions. Call it first: later the bench's own load would count."""
+    """Return a run and its conditions. Call it first: later the benchmark's load would count."""
     at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
     return Run(bench, at, figures.commit(), figures.machine(), f"{os.getloadavg()[0]:.1f}")
 

@@ -74,7 +74,7 @@ class Stand:
 
     @staticmethod
     def wanted(owner: str, *, microcredits: int = CREDITS_MICRO, system_prompt: str = "") -> Wanted:
-        """Return a channel that no limit but its credits holds back."""
+        """Return a channel that only its credits limit."""
         return Wanted(owner=owner, microcredits=microcredits, system_prompt=system_prompt)
 
     def plan(self, *, connections: int, run: str, message: str, **more: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ LEDGER = {
 
 
 def number(value: float) -> str:
-    """Return a value with three digits that count."""
+    """Return a value with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""What each figure should be, on two cores that nothing else uses, with two workers."""
+"""The target for each figure, on two cores that nothing else uses, with two workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROWTH = 1.10
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The most that a figure may be. Case and name may be patterns: then the worst one counts."""
+    """The highest value of a figure. Case and name may be patterns: then the worst one counts."""
 
     bench: str
     case: str
@@ -45,7 +45,7 @@ class Target:
 
 
 class Least(Target):
-    """The least that a figure may be."""
+    """The lowest value of a figure."""
 
     __slots__ = ()
 

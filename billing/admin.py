@@ -304,14 +304,14 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
 
     @display(
         description="state",
-        label={"Open": "success", "Off": "danger", "Used up": "info", "Over": "warning"},
+        label={"Open": "success", "Off": "danger", "Used up": "info", "Expired": "warning"},
     )
     def state(self, code: RedemptionCode) -> str:
         if not code.is_enabled:
             return "Off"
         if code.redeemed_count >= code.max_redemptions:
             return "Used up"
-        return "Over" if code.valid_until and code.valid_until <= timezone.now() else "Open"
+        return "Expired" if code.valid_until and code.valid_until <= timezone.now() else "Open"
 
     def has_make_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perms(("billing.add_redemptioncode", BOOK_CREDITS))

@@ -1,4 +1,4 @@
-"""Mails about requests for credits: a new one to the staff, the decision to the asker.
+"""E-mails about requests for credits: a new one to the staff, the decision to the person who asked.
 
 A periodic task sends them, never a page, so a mail server that is down costs a minute's delay.
 """
@@ -22,13 +22,13 @@ State, Mail = CreditRequest.State, CreditRequest.Mail
 
 
 def send_due() -> int:
-    """Send each mail that is due, once. Returns how many were sent."""
+    """Send each e-mail that is due, once. Returns how many were sent."""
     due = CreditRequest.objects.exclude(unsent_mail=Mail.NONE)
     return sum(map(_send, due.select_related("account", "asked_by").order_by("id")))
 
 
 def _send(request: CreditRequest) -> bool:
-    """Mark the mail as sent and send it. If that fails, unmark it for the next run."""
+    """Mark the e-mail as sent and send it. If that fails, unmark it for the next run."""
     row = CreditRequest.objects.filter(id=request.id)
     # Of two tasks at once, only one changes the row, and only that one sends.
     if not row.filter(unsent_mail=request.unsent_mail, state=request.state).update(
@@ -41,7 +41,7 @@ def _send(request: CreditRequest) -> bool:
     try:
         send_mail(one_line(subject), text, None, addresses)
     except OSError as error:
-        # A decision in the meantime has a mail of its own.
+        # A decision that was made meanwhile has its own e-mail.
         row.filter(unsent_mail=Mail.NONE, state=request.state).update(
             unsent_mail=request.unsent_mail
         )
@@ -52,7 +52,7 @@ def _send(request: CreditRequest) -> bool:
 
 
 def _addresses_of_asker(request: CreditRequest) -> list[str]:
-    """Return the asker's address, or those of all owners if the asker is no longer one."""
+    """Return the address of the person who asked, or of all owners if that person is none now."""
     owners = Membership.objects.filter(account_id=request.account_id, role=Membership.Role.OWNER)
     asker = owners.filter(user=request.asked_by)
     addresses = (asker if asker.exists() else owners).values_list("user__email", flat=True)
@@ -74,9 +74,10 @@ def _of_decision(request: CreditRequest) -> tuple[str, str]:
     text = f"You asked for {asked} credits for the account “{name}”."
     if request.state == State.APPROVED:
         granted = show_credits(request.granted_microcredits or 0)
-        word, text = "approved", f"{text} The request is approved: {granted} credits are added."
+        word, outcome = "approved", f"The request was approved: {granted} credits have been added."
     else:
-        word, text = "declined", f"{text} The request is declined."
+        word, outcome = "declined", "The request was declined."
+    text += f" {outcome}"
     if request.decision_reason:
         text += f"\n\nReason: {request.decision_reason}"
     text += f"\n\nThe account's credits: {_link(f'/a/{request.account_id}/credits/')}"

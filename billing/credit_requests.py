@@ -1,8 +1,8 @@
 """Requests for credits: an owner asks, the staff approve or decline.
 
-Each change is a guarded UPDATE from “open”, so whatever is clicked twice or at once happens once.
-An approval writes its grant in the same transaction. The grant's reference is the request's, which
-the ledger takes only once.
+Each change is a guarded UPDATE from “open”, so it happens once even if people click twice or at the
+same moment. An approval writes its grant in the same transaction. The grant's reference is the
+request's, which the ledger takes only once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from common.money import MICROCREDITS_PER_CREDIT, show_credits
 
 LEAST = MICROCREDITS_PER_CREDIT
 MOST = 1_000_000 * MICROCREDITS_PER_CREDIT
-# The staff get a mail for each, so nobody may ask and withdraw all day.
+# The staff get an e-mail for each, so nobody may ask and withdraw all day.
 REQUESTS_PER_DAY = 10
 LATEST_SHOWN = 20
 
 State, Mail = CreditRequest.State, CreditRequest.Mail
-# What a grant may be booked as. An adjustment is no grant.
+# The categories of a grant. An adjustment is not a grant.
 CATEGORIES = (CreditGrant.Category.PURCHASE, CreditGrant.Category.PROMOTION)
 
 
@@ -43,7 +43,7 @@ def list_latest(*, account_id: int) -> list[CreditRequest]:
 
 
 def list_open(*, after: int = 0, most: int) -> list[CreditRequest]:
-    """Return open requests of all accounts, the oldest first, those after a number."""
+    """Return the open requests of all accounts after a number, oldest first."""
     found = _open().filter(id__gt=after).select_related("account", "asked_by")
     return list(found.order_by("id")[:most])
 
@@ -72,7 +72,7 @@ def ask(
 ) -> tuple[CreditRequest, bool]:
     """Ask the staff for credits. Returns the request and whether it is new.
 
-    Idempotent by token: the same form returns the first request, whatever became of it. Raises
+    Idempotent by token: the same form returns the first request, whatever its state. Raises
     RequestRefused if another request is open, after too many in a day, and for an amount out of
     bounds. Locks the account's row, so that requests sent at once take turns.
     """
@@ -174,8 +174,8 @@ def _decide(request: CreditRequest, state: str, reason: str, actor: Actor, **mor
     }
     if any(amount <= 0 for amount in more.values()):
         raise ValueError("A grant must be more than 0 credits.")
-    # One UPDATE both asks whether the request is open and closes it. Whoever is second waits for
-    # the row, and then finds it closed.
+    # One UPDATE both asks whether the request is open and closes it. A second request waits for the
+    # row, and then finds it closed.
     if not _open().filter(id=request.id).update(**decided, **more):
         raise RequestDecided(_say_closed(request))
 

@@ -220,7 +220,7 @@ def _allocate(account_id: int) -> int:
 
 
 # A balance well above the threshold re-arms the warnings. It must be a quarter above, so that small
-# grants around the threshold do not send a mail each.
+# grants around the threshold do not each cause an e-mail.
 _CHANGE_BALANCE = """
 UPDATE billing_creditaccount
    SET balance_microcredits = balance_microcredits + %(change)s,

@@ -198,7 +198,10 @@ class RedemptionCode(models.Model):
     # Until when the code can be redeemed, and how long its credits last after that.
     valid_until = models.DateTimeField(null=True, blank=True)
     credits_last_days = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Empty: no end."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Leave empty for no end.",
     )
     note = models.CharField(max_length=200, blank=True)
     is_enabled = models.BooleanField("enabled", default=True)
@@ -243,7 +246,7 @@ class CreditRequest(models.Model):
     class Mail(models.TextChoices):
         NONE = "", "None"
         TO_STAFF = "staff", "To the staff"
-        TO_ASKER = "asker", "To the asker"
+        TO_ASKER = "asker", "To the person who asked"
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="credit_requests")
     amount_microcredits = models.BigIntegerField()
@@ -260,7 +263,7 @@ class CreditRequest(models.Model):
     entry = models.OneToOneField(
         LedgerEntry, models.PROTECT, null=True, related_name="credit_request"
     )
-    # Which mail the worker has yet to send (credit_request_mails.py).
+    # The e-mail that the worker has yet to send (credit_request_mails.py).
     unsent_mail = models.CharField(max_length=5, choices=Mail.choices, blank=True)
     created_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)

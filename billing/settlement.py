@@ -262,7 +262,7 @@ def absorb_loss(
     hold: PlacedHold,
     loss_microcredits: int,
     now: datetime,
-    reason: str = "The provider broke off in mid-stream",
+    reason: str = "The provider broke off mid-stream",
 ) -> bool:
     """Release the hold of a provider that broke off, and book the loss to the operator.
 

@@ -33,7 +33,7 @@ def alert_of_spend_caps(*, now: datetime) -> int:
 
 
 def _caps_due() -> list[SpendCap]:
-    """Return the caps of which half or more is used up, and whose owners do not know all of it."""
+    """Return the caps that are at least half used up and whose owners do not know it all yet."""
     due = Q()
     for name in ("day", "month"):
         due |= spend_caps.half_used(name) & Q(**{f"{name}_alerted__lt": LEVELS[-1]})
@@ -41,7 +41,7 @@ def _caps_due() -> list[SpendCap]:
 
 
 def _alert(cap: SpendCap, spending: Spending) -> bool:
-    """Mark the highest level as told, and send the mail. If the mail fails, unmark it."""
+    """Mark the highest level as reported, and send the e-mail. If that fails, unmark it."""
     told = f"{spending.period}_alerted"
     level = max((each for each in LEVELS if spending.percent >= each), default=0)
     # Nobody needs to hear that a cap of 0 is reached.
@@ -67,7 +67,7 @@ def _alert(cap: SpendCap, spending: Spending) -> bool:
 
 
 def _subject(cap: SpendCap, level: int) -> str:
-    return one_line(f"{level} % of a spend cap are used: {cap.channel.name}")
+    return one_line(f"{level} % of a spend cap is used up: {cap.channel.name}")
 
 
 def _text(cap: SpendCap, spending: Spending, level: int) -> str:

@@ -84,7 +84,7 @@ def list_statements(
 def find_statement(
     *, account_id: int, balance: Balance, now: datetime, month: Month, zone: str = UTC_NAME
 ) -> Statement | None:
-    """Return a month's statement, or None before the first entry and for a month to come.
+    """Return a month's statement, or None for a month before the first entry or in the future.
 
     Call it inside a `snapshot()`.
     """
@@ -118,7 +118,7 @@ def _read(
         for month, sums in zip(
             months, sum_periods(account_id=account_id, moments=moments), strict=True
         )
-        # Times may be off by the skew, so the span may begin or end with a month of nothing.
+        # Times may be off by the skew, so the span may begin or end with an empty month.
         if first <= month <= this or not sums.is_still
     ]
 
@@ -203,7 +203,7 @@ def _add_up(
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """An entry that is no charge, and its effect on the balance in micro-credits."""
+    """An entry other than a charge, and its effect on the balance in micro-credits."""
 
     sequence: int
     created_at: datetime

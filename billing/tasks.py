@@ -1,4 +1,4 @@
-"""Periodic tasks: expired holds, monthly grants, and mails about credits."""
+"""Periodic tasks: expired holds, monthly grants, and e-mails about credits."""
 
 from celery import shared_task
 from django.utils import timezone

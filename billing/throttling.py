@@ -95,8 +95,8 @@ _ADMIT_KEY = _counting(
 
 
 # Finds a key's caller and counts the request: the first step of every API request. The count does
-# not wait for the disk. A message's settlement, which comes later in the log, flushes it too. After
-# a database crash, the last moments of requests that only read are no loss.
+# not wait for the disk. A message's settlement, which comes later in the log, flushes it too. A
+# database crash may lose the last moments of requests that only read, which does no harm.
 @cache
 def _find_and_count(*, by_many: bool = False) -> Steps:
     return Steps(
@@ -109,7 +109,8 @@ def _find_and_count(*, by_many: bool = False) -> Steps:
                 " WHEN 'test' THEN %(test_bucket)s ELSE %(bucket)s END"
                 f" FROM {CALLER}"
                 f" WHERE {CALLER['is_channel_enabled']} AND {CALLER['is_account_enabled']}"
-                # A key with ranges may have to be refused, so it is counted once that is known.
+                # A key with address ranges may have to be refused, so its request is counted only
+                # after that check.
                 f" AND {CALLER['allowed_addresses']} = ''",
                 f"(SELECT {CALLER['requests_per_minute']} FROM {CALLER}) * %(factor)s",  # noqa: S608  # constants
             ),
@@ -422,8 +423,8 @@ class CountedKey(ApiKeyAuthentication):
 
     One statement does both. The contract's order of checks stays: an unknown key is 401, and a
     disabled channel or a key that may not be used here is 403, with nothing counted, so that
-    whoever found a restricted key cannot use up the channel's minute. A full window is 429 when DRF
-    asks the throttle.
+    somebody who found a restricted key cannot use up the channel's minute. A full window is 429
+    when DRF asks the throttle.
     """
 
     def find_caller(self, request: Request, key: str) -> Caller | None:

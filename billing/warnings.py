@@ -87,7 +87,7 @@ def _accounts_due(level: Warned) -> list[CreditAccount]:
 
 
 def _warn(credit_account: CreditAccount, level: Warned) -> bool:
-    """Mark the account as warned and send the mail. If the mail fails, unmark the account."""
+    """Mark the account as warned and send the e-mail. If that fails, unmark the account."""
     account = credit_account.account
     owners = Membership.objects.filter(account=account, role=Membership.Role.OWNER)
     addresses = list(owners.values_list("user__email", flat=True))

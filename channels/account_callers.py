@@ -1,4 +1,4 @@
-"""Who manages an account by program: authentication by account key, for /api/manage/."""
+"""Authentication by account key, for the programs that manage an account through /api/manage/."""
 
 from __future__ import annotations
 

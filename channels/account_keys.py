@@ -1,4 +1,4 @@
-"""Account keys: issue and revoke them. An owner does both in the dashboard."""
+"""Issues and revokes account keys. An owner does both in the dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from channels.errors import MadeBefore, PlanLimitReached
 from channels.models import Account, AccountKey
 from channels.sealing import ACCOUNT_KEYS
 
-# Far more than an account has programs.
+# Far more than an account needs for its programs.
 MOST_KEYS = 20
 
 

@@ -1,7 +1,7 @@
-"""Mails to the operators, who are the superusers, about problems that only they can fix.
+"""E-mails to the operators (the superusers) about problems that only they can fix.
 
-Periodic tasks send them, never requests: an unreachable mail server delays a mail by a minute, and
-never affects a reply.
+Periodic tasks send them, never requests: an unreachable mail server delays an e-mail by a minute,
+and never affects a reply.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger("gateway.channels")
 
 
 def mail_operators(subject: str, text: str) -> bool:
-    """Send a mail to every active superuser. Returns False if it could not be sent."""
+    """Send an e-mail to every active superuser. Returns False if it could not be sent."""
     try:
         send_mail(one_line(subject), text, None, _superusers())
     except OSError as error:
@@ -35,13 +35,13 @@ def _superusers() -> list[str]:
 
 
 def contact_addresses() -> list[str]:
-    """Return who gets what owners ask: OPERATOR_CONTACT if it is an address, else superusers."""
+    """Return who gets owners' requests: OPERATOR_CONTACT if that is an address, or superusers."""
     contact = parse_contact(settings.OPERATOR_CONTACT)
     return [contact.text] if contact and contact.is_mail else _superusers()
 
 
 def alert_of_broken_routes(*, now: datetime) -> int:
-    """Send one mail about each route that stays out until somebody fixes it. Returns how many.
+    """Send one e-mail about each route that stays out until somebody fixes it. Returns how many.
 
     The cause is a wrong key or a retired model. A route that answers again is forgotten, so its
     next failure is reported again.
@@ -52,7 +52,7 @@ def alert_of_broken_routes(*, now: datetime) -> int:
 
 def _alert(route: RouteHealth, now: datetime) -> bool:
     row = RouteHealth.objects.filter(id=route.id)
-    # Only one of two simultaneous tasks changes the row, and only that one sends the mail.
+    # Only one of two simultaneous tasks changes the row, and only that one sends the e-mail.
     if not row.filter(alerted_at=None).update(alerted_at=now):
         return False
     text = (

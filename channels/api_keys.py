@@ -52,7 +52,7 @@ def issue_api_key(
 def _issue(
     *, channel: Channel, is_test: bool, key_id: uuid.UUID | None, terms: KeyTerms, actor: Actor
 ) -> IssuedKey:
-    """Create a key without judging its terms, as for a successor, which takes them over."""
+    """Create a key without checking its terms, as for a successor, which takes them over."""
     limits.refuse_beyond(limits.lock_account_of(channel), limits.KEYS)
     clear = authentication.generate_key(is_test=is_test)
     record = ApiKey(
@@ -158,8 +158,8 @@ def _refuse_exclusion(api_key: ApiKey, terms: KeyTerms) -> None:
 def _clean_terms(terms: KeyTerms, channel: Channel, *, before: KeyTerms) -> KeyTerms:
     """Return the terms in their canonical spelling.
 
-    Raises ValidationError with a sentence for each invalid one. What stays as it was `before` is
-    not judged again: a model may have been switched off since.
+    Raises ValidationError with a sentence for each invalid one. Terms that are the same as `before`
+    are not checked again: a model may have been switched off since.
     """
     errors: dict[str, list[str]] = {}
     name, ranges = terms.name.strip(), list(terms.allowed_addresses)
@@ -169,7 +169,7 @@ def _clean_terms(terms: KeyTerms, channel: Channel, *, before: KeyTerms) -> KeyT
         errors["name"] = ["Remove the NUL character: it cannot be stored."]
     ends_at = terms.expires_at
     if ends_at and ends_at != before.expires_at and ends_at <= timezone.now():
-        errors["expires_at"] = ["This is over already. Choose a later day, or revoke the key."]
+        errors["expires_at"] = ["This time has passed. Choose a later day, or revoke the key."]
     try:
         ranges = key_terms.clean_ranges(ranges)
     except ValidationError as error:

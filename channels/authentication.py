@@ -83,14 +83,14 @@ class ChannelIsEnabled(BasePermission):
     """Lets in the keys of enabled channels, as far as their owners allow, and notes their use.
 
     Raises SiteDisabled if the channel, or the account that pays for it, is switched off, and
-    NotAllowed if the key may not be used from this address. `check_model` judges the model, once
-    it is known.
+    NotAllowed if the key may not be used from this address. `check_model` checks the model, once it
+    is known.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         caller = caller_of(request)
         check_enabled(caller)
-        # Set by billing's CountedKey. A request that nobody judged is a fault, and no way in.
+        # Set by billing's CountedKey. A request that was never checked is a bug, and is not let in.
         refusal: NotAllowed | None = request._request.refusal  # type: ignore[attr-defined]
         if refusal is not None:
             raise refusal

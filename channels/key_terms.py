@@ -1,4 +1,4 @@
-"""What the owner of a key decides about it: its name, its end, and where and for what it works."""
+"""The terms that a key's owner sets: its name, its end, and where and for what it works."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _parse_range(entry: str) -> Network:
         is_whole = ipaddress.ip_address(entry.partition("/")[0]) == found.network_address
     except ValueError:
         raise ValueError(
-            f"“{shown}” is no address range. Write it like 203.0.113.0/24 or 2001:db8::/32."
+            f"“{shown}” is not an address range. Write it like 203.0.113.0/24 or 2001:db8::/32."
         ) from None
     if "%" in entry:
         raise ValueError(f"Leave out the zone of “{shown}”, which is all from the % on.")

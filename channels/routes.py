@@ -139,7 +139,7 @@ class GuardedRoute:
     def _share(self, patience: Patience, *, is_stream: bool) -> Patience:
         """Leave half of the time to the next route, in case this one hangs.
 
-        A next route that is out does not count: no answer is cut short for it.
+        A next route that is out does not count: no answer is cut short in its favour.
         """
         now = timezone.now()
         later = self.siblings[self.siblings.index(self) + 1 :]

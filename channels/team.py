@@ -30,8 +30,8 @@ from channels.sealing import INVITATIONS
 from common.clock import HONEST_SKEW
 
 LIFETIME = timedelta(days=7)
-# Nobody may use an account to send mails to strangers, or several accounts to mail one of them.
-# Repeated mails count as well.
+# Nobody may use an account to send e-mails to strangers, or several accounts to mail one of them.
+# Repeated e-mails count as well.
 INVITATIONS_PER_DAY = 20
 INVITATIONS_PER_DAY_TO_ONE = 5
 PAUSE_BETWEEN_MAILS = timedelta(minutes=1)
@@ -123,7 +123,7 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
 def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     """Give an open invitation a new secret and 7 days from now. The earlier link stops working.
 
-    Raises InvitationGone, TooManyInvitations within a minute of the last mail or beyond the daily
+    Raises InvitationGone, TooManyInvitations within a minute of the last e-mail or beyond the daily
     limits, and TeamFull if the invitation had expired and others have taken its place.
     """
     locked = limits.lock_account(invitation.account_id)
@@ -159,7 +159,7 @@ def decline_invitation(*, invitation: Invitation, actor: Actor) -> None:
 
 
 def _count_mail(account: Account, email: str) -> None:
-    """Count a mail for this UTC day. Raises TooManyInvitations, which also undoes the counts."""
+    """Count an e-mail for this UTC day. Raises TooManyInvitations, which also undoes the counts."""
     if not daily_counts.count("invitations of account", str(account.id), most=INVITATIONS_PER_DAY):
         raise TooManyInvitations(
             f"An account can send {INVITATIONS_PER_DAY} invitations a day. Try again tomorrow."

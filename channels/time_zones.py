@@ -1,4 +1,4 @@
-"""The time zone of an account: which there are, and how its owner changes it."""
+"""The time zone of an account: which zones there are, and how its owner changes it."""
 
 from __future__ import annotations
 

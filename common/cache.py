@@ -1,4 +1,4 @@
-"""What takes Redis's place while it is down or not configured: this process's memory.
+"""This process's memory, which replaces Redis while it is down or not configured.
 
 Nothing here loads Redis's client, which only an installation with REDIS_URL needs.
 """
@@ -24,8 +24,8 @@ RETRY_AFTER_SECONDS = 5.0
 class Memory(LocMemCache):
     """This process's memory, with expiry by the monotonic clock, which nobody can set.
 
-    With the wall clock, login limits counted while it ran ahead would last for as long as it had
-    been wrong.
+    With the wall clock, login limits that were counted while it ran ahead would last for as long as
+    it had been wrong.
     """
 
     def get_backend_timeout(self, timeout: float | None = DEFAULT_TIMEOUT) -> float | None:
@@ -54,7 +54,7 @@ class Outage:
     ) -> T:
         """Return what Redis says, or this process's memory while Redis is down.
 
-        `lost` is the error by which `in_redis` tells that Redis failed.
+        `in_redis` raises `lost` if Redis failed.
         """
         if self._may_ask():
             try:
@@ -93,5 +93,5 @@ class Outage:
             logger.warning("cache.redis.recovered", extra={"failures": failures})
 
 
-# One for the process: who finds Redis down spares the others the wait.
+# One for the process: the first caller that finds Redis down spares the others the wait.
 redis_outage = Outage()

@@ -39,5 +39,5 @@ def _is_web_address(text: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
-    # Everybody reads it, so it must not hold a user and password.
+    # Everybody can read it, so it must not contain a user and password.
     return bool(parts.hostname) and "@" not in parts.netloc

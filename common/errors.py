@@ -32,7 +32,7 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """400: `fields` maps each wrong field to a sentence; empty if the body is no JSON object."""
+    """400: `fields` maps each wrong field to a sentence; empty if the body is not a JSON object."""
 
     status = 400
     code = "invalid_request"

@@ -52,7 +52,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def forwarded_in(meta: Mapping[str, str]) -> str:
-    """Return the header in which trusted proxies tell the caller's address; '' without proxies."""
+    """Return the header in which trusted proxies write the caller's address; '' without proxies."""
     if not settings.TRUSTED_PROXY_COUNT:
         return ""
     return meta.get(f"HTTP_{settings.TRUSTED_PROXY_HEADER.upper().replace('-', '_')}", "")

@@ -127,7 +127,7 @@ def require_web_address(url: str) -> None:
 class _Connection:
     """A libcurl handle and the connection it keeps: for one call at a time, to one address."""
 
-    # The socket, if libcurl does not tell it.
+    # The socket, if libcurl does not report it.
     _descriptor = -1
     # Whether the last answer was read to its end, so that another request can follow.
     is_at_rest = True
@@ -281,7 +281,7 @@ class _StreamConnection(_Connection):
         _, _, failed = self._multi.info_read()
         self._error = failed[0][1] if failed else None
         self.is_at_rest = self._error is None
-        # libcurl no longer tells it once the handle is removed.
+        # libcurl no longer reports it once the handle is removed.
         self._descriptor = int(self._curl.getinfo(pycurl.ACTIVESOCKET))
         self._multi.remove_handle(self._curl)
 

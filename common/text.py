@@ -22,7 +22,7 @@ def normalize_question(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text with single spaces instead of line ends, as a mail's subject needs it.
+    """Return a text with single spaces instead of line ends, as an e-mail's subject needs it.
 
     Names may have several lines, and a subject with one of them fails with BadHeaderError.
     """

@@ -1,7 +1,7 @@
-"""HTTP requests that no visitor waits for: by requests, with the guards of common/http.py.
+"""HTTP requests that no visitor waits for, sent by `requests` with the guards of common/http.py.
 
-docs/decisions/0036 says what uses which door. requests limits only each read, so a request runs on
-a thread of its own, whose socket is shut down at the deadline.
+docs/decisions/0036 says when to use which. `requests` only limits each read, so a request runs on a
+thread of its own, whose socket is shut down at the deadline.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class _Call:
         self._socket: socket.socket | None = None
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """Return a socket to an address of this host, tried one after the other.
+        """Return a socket to one of this host's addresses, tried one after the other.
 
-        Each is checked, and what was checked is connected to, so a DNS change after the check has
+        Checks each address and connects to that very address, so a DNS change after the check has
         no effect. Raises HttpError.
         """
         reason = "connection"
@@ -160,7 +160,7 @@ def _connect(family: int, address: Any, seconds: float) -> socket.socket:
 
 
 class _Adapter(HTTPAdapter):
-    """Connects by a function of ours, and trusts the authorities that Python trusts."""
+    """Connects with our own function, and trusts the certificate authorities that Python trusts."""
 
     def __init__(self, connect: Callable[[str, int], socket.socket]) -> None:
         self._connect = connect
@@ -184,11 +184,11 @@ class _Adapter(HTTPAdapter):
         }
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave the context as it is. It verifies, and requests would add its own authorities."""
+        """Leave the context unchanged. It verifies; `requests` would add its own authorities."""
 
 
 class _Session(requests.Session):
-    """Takes nothing from the environment, and looks at no redirect."""
+    """Takes nothing from the environment, and follows no redirect."""
 
     def __init__(self, adapter: HTTPAdapter) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the address of an API may hold. Read by the settings, before Django is there."""
+"""What the address of an API may contain. The settings use this before Django is loaded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 
 def flaw_of(url: str) -> str:
-    """Return what is wrong with an address that paths are put below, in words; '' for nothing.
+    """Return in words what is wrong with the base address of an API, or '' if nothing is.
 
-    The words quote nothing of it: what does not belong there may be a secret.
+    The words quote no part of it, because what does not belong there may be a secret.
     """
     if any(character.isspace() or not character.isprintable() for character in url):
         return "must not contain white space"

@@ -167,7 +167,7 @@ class Message(models.Model):
 
 
 class DraftReply(models.Model):
-    """What a reply to a draft took and cost (chat/drafts.py). No text, and no figure of visitors.
+    """What a draft's reply used and cost (chat/drafts.py). No text, and not in visitors' figures.
 
     Its id is the id of the hold that paid for it.
     """
@@ -334,7 +334,7 @@ class ManagementRecord(models.Model):
 
 
 class UsageRollup(models.Model):
-    """Sums of a channel's usage in a finished hour or UTC day. The messages are the proof.
+    """Sums of a channel's usage in a finished hour or UTC day. The messages are authoritative.
 
     Replies have one row for each model, failures one for each model and error code. usage/rollup.py
     creates and corrects the rows, usage/rows.py reads them. Without them, the messages themselves

@@ -30,7 +30,7 @@ from dashboard.staff.pages import staff_url
 
 
 class AccountList(ChangeList):
-    """Reads only the figures of the accounts on the page."""
+    """Reads the figures only of the accounts on the page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)

@@ -1,4 +1,4 @@
-"""Whether mails that nobody waits for, such as low-balance warnings, can be sent."""
+"""Whether e-mails that nobody waits for, such as low-balance warnings, can be sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_SERVER, NO_WORKER = "no_server", "no_worker"
 
 
 def find_obstacle() -> str:
-    """Return what keeps the worker's mails from being sent: no mail server, or no worker."""
+    """Return what keeps the worker's e-mails from being sent: no mail server, or no worker."""
     return obstacle_of(heartbeat.worker_seen_at()) if has_mail_server() else NO_SERVER
 
 

@@ -65,7 +65,7 @@ app.conf.update(
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,
         },
-        # As often as mails, so that a day that staff set for today is not a day late.
+        # As often as e-mails, so that a last day that staff set for today does not come a day late.
         "retire models": {"task": "channels.tasks.retire_models", "schedule": 600.0},
         "grant monthly credits": {
             "task": "billing.tasks.grant_monthly_credits",

@@ -168,7 +168,7 @@ def check_names_of_settings(**kwargs: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_public_url(**kwargs: Any) -> list[CheckMessage]:
-    """Warn without PUBLIC_URL. Links in mails must not depend on the Host header of a request."""
+    """Warn without PUBLIC_URL. Links in e-mails must not depend on a request's Host header."""
     if settings.PUBLIC_URL:
         return []
     return [

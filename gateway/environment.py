@@ -214,7 +214,7 @@ MAIL_EXAMPLE = "smtp+tls://user:password@host:587 or smtps://user:password@host:
 
 
 def mail_settings(url: str) -> dict[str, Any]:
-    """Return Django's settings for an EMAIL_URL. Without one, mails go to standard output."""
+    """Return Django's settings for an EMAIL_URL. Without one, e-mails go to standard output."""
     if not url:
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
     scheme = url.partition(":")[0].lower()

@@ -60,7 +60,7 @@ if not all(map(is_origin, CSRF_TRUSTED_ORIGINS)):
     raise ImproperlyConfigured(
         "CSRF_TRUSTED_ORIGINS takes origins such as https://gateway.example.com, without a path."
     )
-# The address of this installation in mails, in code to copy, and in the API reference.
+# The address of this installation in e-mails, in code to copy, and in the API reference.
 PUBLIC_URL = read_origin("PUBLIC_URL")
 DATA_DIR = Path(read_text("DATA_DIR", str(BASE_DIR / "var")))
 # Used by the launcher, but checked here for every other command.
@@ -237,7 +237,7 @@ if CELERY_BROKER_URL and "://" not in CELERY_BROKER_URL:
 
 # --- Mail ---------------------------------------------------------------------------------
 
-# Without it, mails are written to standard output.
+# Without it, e-mails are written to standard output.
 EMAIL_URL = read_text("EMAIL_URL")
 vars().update(mail_settings(EMAIL_URL))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = read_text("EMAIL_FROM", "gateway@localhost")
@@ -282,7 +282,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 # Mail people whenever their password, address, or second factors change.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 # Signing up twice, or resetting the password of an unknown address, looks the same as usual. Only
-# the mail says what is wrong.
+# the e-mail says what is wrong.
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = True
 # Counted in Redis, or in each process without it (common/redis_cache.py). Wrong passwords are

@@ -35,8 +35,8 @@ WATCH_SECONDS = 0.25
 # A process with this many answered reads still blocked is worn.
 WORN_READS = 32
 
-# After a refusal, the gateway reads on what the server does not take from the socket itself, so
-# that the client gets to read the answer. These bound how many at once, and for how long.
+# After a refusal, the gateway goes on reading what the server does not take from the socket itself,
+# so that the client can read the answer. These limit how many at once, and for how long.
 DRAIN_BYTES = 64 * 1024
 MOST_DRAINS = 16
 DRAIN_SECONDS = 2.0

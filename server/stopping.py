@@ -1,4 +1,4 @@
-"""What a worker still does when its last request is answered, before its process ends.
+"""What a worker does between its last answer and the end of its process.
 
 A worker ends without Python's own clean-up (supervisor.py), so `atexit` would not run.
 """

@@ -1,4 +1,4 @@
-"""The bytes of HTTP answers, for every stand-in for a provider.
+"""The bytes of HTTP answers, for every provider that stands in for a real one.
 
 Their contents differ on purpose: recorded ones, faults, and the cheapest ones for measuring.
 """

@@ -315,7 +315,7 @@ def test_staff_read_of_a_request_and_the_asker_of_the_decision_once(
     assert tasks.mail_about_credit_requests() == 1
     assert tasks.mail_about_credit_requests() == 0
     (message,) = mail.outbox
-    assert "approved: 20 credits are added" in message.body
+    assert "approved: 20 credits have been added" in message.body
     assert "Invoice 17 is paid" in message.body
     assert f"https://gateway.example/a/{site.account_id}/credits/" in message.body
     assert sent() == [(["owner@example.com"], f"Credit request approved: {name}")]

@@ -307,7 +307,7 @@ def test_of_many_calls_around_local_midnight_each_day_admits_its_limit(midnight:
 
     run_in_threads(call, 24)
     charged = Hold.objects.filter(state="captured")
-    # A call of before may arrive when the next day has begun. Then that day's cap pays for it.
+    # An earlier call may arrive after the next day has begun. Then that day's cap pays for it.
     assert charged.filter(created_at__lt=moment).count() <= 4
     assert charged.filter(created_at__gte=moment).count() <= 4
     new_day = moment.date() + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""What another request does between two steps of one about money or limits, at the worst moment."""
+"""Another request acts at the worst moment between two steps of one about money or limits."""
 
 from __future__ import annotations
 

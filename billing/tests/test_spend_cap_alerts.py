@@ -35,23 +35,23 @@ def test_tells_of_each_level_once_and_of_the_highest_only(site: Site) -> None:
     spend(site, 4)
     assert alerts() == []
     spend(site, 1)
-    assert alerts() == ["50 % of a spend cap are used: Shop"]
+    assert alerts() == ["50 % of a spend cap is used up: Shop"]
     assert mail.outbox[0].to == ["owner@example.com"]
     assert "has spent 5 of its 10 credits a day" in mail.outbox[0].body
     assert "ends at 00:00 UTC on 15 August" in mail.outbox[0].body
     spend(site, 5)
-    assert alerts() == ["100 % of a spend cap are used: Shop"]
+    assert alerts() == ["100 % of a spend cap is used up: Shop"]
     assert "It answers “spend_cap_reached” until then." in mail.outbox[0].body
 
 
 def test_a_new_day_tells_again_and_the_month_on_its_own(site: Site) -> None:
     cap(site, day=10, month=20)
     spend(site, 9)
-    assert alerts() == ["80 % of a spend cap are used: Shop"]
+    assert alerts() == ["80 % of a spend cap is used up: Shop"]
     tomorrow = NOON + timedelta(days=1)
     assert alerts(now=tomorrow) == []
     spend(site, 8, now=tomorrow)
-    assert sorted(alerts(now=tomorrow)) == ["80 % of a spend cap are used: Shop"] * 2
+    assert sorted(alerts(now=tomorrow)) == ["80 % of a spend cap is used up: Shop"] * 2
 
 
 def test_names_the_key_of_a_keys_cap_and_writes_to_owners_only(site: Site) -> None:
@@ -76,7 +76,7 @@ def test_a_raised_cap_tells_again_when_it_is_used(site: Site) -> None:
     cap(site, day=10)
     assert alerts() == []
     spend(site, 3)
-    assert alerts() == ["50 % of a spend cap are used: Shop"]
+    assert alerts() == ["50 % of a spend cap is used up: Shop"]
 
 
 def test_a_lost_mail_server_is_tried_again(site: Site, monkeypatch: Any) -> None:

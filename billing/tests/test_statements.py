@@ -220,7 +220,7 @@ def test_takes_few_statements_and_reads_no_charges_between() -> None:
     explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # A third of this small ledger are no charges, so reading all of it would be cheaper.
+            # A third of this small ledger is not charges, so reading all of it would be cheaper.
             cursor.execute("SET LOCAL enable_seqscan = off")
         plans = []
         for select in selects[1:]:

@@ -49,7 +49,7 @@ class LanguageModelForm(ModelForm):
     price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
     price_per_1k_cached_input_tokens_microcredits = CreditsField(
         label="Price of 1,000 cached input tokens (credits)",
-        help_text="Empty: the same as other input. It must not cost more.",
+        help_text="Leave empty to charge the same as for other input. It must not cost more.",
         required=False,
         widget=UnfoldAdminTextInputWidget(),
     )
@@ -220,7 +220,7 @@ class ProviderForm(ModelForm):
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="Stored encrypted and never shown again. Empty: keep the stored one.",
+        help_text="Stored encrypted and never shown again. Leave empty to keep the stored one.",
     )
 
     class Meta:

@@ -116,7 +116,7 @@ class ChannelAdmin(AuditedAdmin):
             "Fallback replies",
             {
                 "classes": ("collapse",),
-                "description": "What a visitor sees instead of an error. Empty: nothing.",
+                "description": "What a visitor sees instead of an error. Empty: they see nothing.",
                 "fields": tuple(_REPLIES),
             },
         ),

@@ -217,7 +217,7 @@ class PlanForm(ModelForm):
             "models_allowed",
         )
         widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
-        help_texts = {bound.field: f"Empty: {bound.usual:,}." for bound in limits.BOUNDS}
+        help_texts = {bound.field: f"Leave empty for {bound.usual:,}." for bound in limits.BOUNDS}
 
 
 @admin.register(Plan)

@@ -21,7 +21,7 @@ RESERVED_NAMES = ("default", "demo", "fixed", "simulated")
 
 
 def refuse_userinfo(url: str) -> None:
-    """Raise ValidationError for a user or password in an address: pages, logs and mails show it."""
+    """Raise ValidationError for a user or password in an address, which pages and logs show."""
     if "@" in urlsplit(url).netloc:
         raise ValidationError("Leave the user and password (the part before @) out of the address.")
 
@@ -84,8 +84,8 @@ class LanguageModel(models.Model):
         "retires on",
         null=True,
         blank=True,
-        help_text="The UTC day on which its channels move to the successor. Owners read of it 30 "
-        "days before. Empty: it stays.",
+        help_text="The UTC day on which its channels move to the successor. Owners hear of it "
+        "30 days before. Leave empty to keep the model.",
     )
     successor = models.ForeignKey(
         "self",
@@ -93,7 +93,7 @@ class LanguageModel(models.Model):
         null=True,
         blank=True,
         related_name="predecessors",
-        help_text="The model that its channels move to. Empty: they stay on this one.",
+        help_text="The model that its channels move to. Leave empty to keep them on this one.",
     )
     is_retired_upstream = models.BooleanField(
         "retired by its first provider",
@@ -147,7 +147,7 @@ class Provider(models.Model):
     base_url = models.CharField(
         max_length=200,
         validators=[WEB_ADDRESS, refuse_flaws],
-        help_text="Up to and with /v1, as in https://api.groq.com/openai/v1",
+        help_text="Up to and including /v1, as in https://api.groq.com/openai/v1",
     )
     key_setting = models.CharField(
         "key from setting",
@@ -183,7 +183,7 @@ class Route(models.Model):
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
     provider_model = models.CharField("name at the provider", max_length=200)
     limit_name = models.CharField(
-        "name of the answer's limit",
+        "name of the answer limit",
         max_length=21,
         blank=True,
         default="",
@@ -193,7 +193,7 @@ class Route(models.Model):
     )
     position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
     allowed_parameters = models.TextField(
-        "parameters allowed beside the known ones",
+        "additional allowed parameters",
         max_length=1_000,
         blank=True,
         default="",
@@ -273,7 +273,7 @@ class RouteHealth(models.Model):
     # Until when one process has claimed the probe of a route that is not open.
     probe_until = models.DateTimeField(null=True, blank=True, editable=False)
     failed_at = models.DateTimeField()
-    # When the operators got a mail about it (alerts.py).
+    # When the operators got an e-mail about it (alerts.py).
     alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

@@ -23,7 +23,7 @@ ANSWER_SETTINGS = ("temperature", "max_answer_tokens", "stop_words", "fallback_m
 
 
 def check_stop_words(words: Any) -> None:
-    """Raise ValidationError for what is no list of stop words that providers accept."""
+    """Raise ValidationError unless this is a list of stop words that providers accept."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValidationError("Enter a list of words.")
     if len(words) > MOST_STOP_WORDS:
@@ -41,7 +41,7 @@ def check_stop_words(words: Any) -> None:
 
 
 class AnswerSettings(models.Model):
-    """How the model answers. Empty: as the provider and the model's terms have it.
+    """How the model answers. Empty: as the provider and the model's terms say.
 
     With the `fallback_model` that each subclass adds, these are ANSWER_SETTINGS.
     """
@@ -241,6 +241,9 @@ class ApiKey(models.Model):
     # One model id on each line. '': every model.
     allowed_models = models.TextField(blank=True, default="", db_default="")
 
+    class Meta:
+        verbose_name = "API key"
+
     def __str__(self) -> str:
         return f"{self.masked} ({self.mode})"
 
@@ -262,8 +265,8 @@ class KeyUse(models.Model):
     user_agent = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        verbose_name = "use of a key"
-        verbose_name_plural = "uses of keys"
+        verbose_name = "key use"
+        verbose_name_plural = "key uses"
 
     def __str__(self) -> str:
         return f"{self.key_id} from {self.address}"
@@ -277,8 +280,8 @@ class KeyHour(models.Model):
     count = models.PositiveIntegerField()
 
     class Meta:
-        verbose_name = "hour of a key"
-        verbose_name_plural = "hours of keys"
+        verbose_name = "key hour"
+        verbose_name_plural = "key hours"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["key", "starts_at"], name="channels_keyhour_unique")
         ]

@@ -41,7 +41,7 @@ class DailyCount(models.Model):
     """How often something was done on one UTC day for one person, address or account."""
 
     kind = models.CharField(max_length=40)
-    # A keyed digest, because people who request a mail may type anything as the address.
+    # A keyed digest, because people who request an e-mail may type anything as the address.
     subject_digest = models.CharField(max_length=64)
     day = models.DateField()
     count = models.PositiveIntegerField(default=0)

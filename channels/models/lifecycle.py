@@ -1,4 +1,4 @@
-"""What happens to models over time: channels that moved, mails sent, and providers' own lists."""
+"""What happens to models over time: channels that moved, e-mails sent, and providers' own lists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelMove(models.Model):
 
 
 class ModelNotice(models.Model):
-    """A mail about the end of a model. The row comes first, so that each mail is sent once."""
+    """An e-mail about a model's end. The row comes first, so that each e-mail is sent once."""
 
     class Kind(models.TextChoices):
         FIRST = "first", "30 days before"

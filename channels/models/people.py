@@ -174,27 +174,30 @@ class Plan(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Empty: no limit.",
+        help_text="Leave empty for no limit.",
     )
     daily_quota = models.PositiveIntegerField(
         "messages a day for each channel",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Empty: no limit.",
+        help_text="Leave empty for no limit.",
     )
     monthly_grant_microcredits = models.PositiveBigIntegerField(
         default=0,
-        help_text="Granted for each UTC month, gone at its end. 1 credit = 1,000,000.",
+        help_text="Granted each UTC month, expiring at its end. 1 credit = 1,000,000.",
     )
     # Bounds of an account as a whole (channels/limits.py).
-    max_channels = _bound("channels of an account")
-    max_keys = _bound("keys of an account, working or made in the last 24 hours")
-    max_prompt_versions = _bound("prompt versions of an account")
-    max_saved_replies = _bound("saved replies of an account")
-    max_members = _bound("members and open invitations of an account")
+    max_channels = _bound("channels per account")
+    max_keys = _bound("keys per account, working or created in the last 24 hours")
+    max_prompt_versions = _bound("prompt versions per account")
+    max_saved_replies = _bound("saved replies per account")
+    max_members = _bound("members and open invitations per account")
     models_allowed = models.ManyToManyField(
-        LanguageModel, blank=True, related_name="plans", help_text="None chosen: all."
+        LanguageModel,
+        blank=True,
+        related_name="plans",
+        help_text="If you choose none, all are allowed.",
     )
 
     class Meta:

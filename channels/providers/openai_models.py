@@ -47,5 +47,5 @@ def list_served_models(client: OpenAiCompatibleProvider, *, deadline: float) -> 
 def _names_in(answer: Any) -> list[str]:
     """Return the names in a list of models, which some providers send without `data` around it."""
     models = answer["data"] if isinstance(answer, dict) else answer
-    # A control character could act on the terminal of whoever reads the list.
+    # A control character could affect the terminal of the person who reads the list.
     return [name for model in models if (name := str(model["id"])).isprintable()]

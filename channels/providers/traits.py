@@ -16,7 +16,7 @@ from common.tokens import fitting_tokens
 ONE_SYSTEM_MESSAGE = "one"
 NO_SYSTEM_ROLE = "none"
 _SYSTEM_ROLES = ("system", "developer")
-# Fewer tokens are no answer.
+# Fewer tokens are too few for an answer.
 _SHORTEST_ANSWER_TOKENS = 16
 
 

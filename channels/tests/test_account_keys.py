@@ -1,4 +1,4 @@
-"""Account keys, made once and revoked once."""
+"""Account keys: created once and revoked once."""
 
 from __future__ import annotations
 

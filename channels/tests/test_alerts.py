@@ -1,4 +1,4 @@
-"""Operators get one mail about each problem that only they can fix."""
+"""Operators get one e-mail about each problem that only they can fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change of time zone: what runs goes on until it has ended in both zones, whatever happens."""
+"""After a change of time zone, the running period goes on until it has ended in both zones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_to_a_zone_further_west_the_running_day_lasts_longer() -> None:
 
 
 def test_a_change_leaves_the_days_before_it_as_they_were() -> None:
-    # Clocks differ: a moment may lie before the change that the account's row already tells of.
+    # Clocks differ: a moment may be earlier than the change that the account's row already has.
     count = Count("Europe/Berlin").changed("America/Los_Angeles", now=NOON)
     before = NOON - timedelta(days=1)
     assert count.span(before) == Count("Europe/Berlin").span(before)
@@ -69,7 +69,7 @@ def test_a_month_changes_when_it_has_ended_in_both_zones() -> None:
 
 
 def test_a_change_just_before_midnight_leaves_that_midnight_alone() -> None:
-    # A request that still uses the row of before comes to the same days as one that does not.
+    # A request that still uses the earlier row gets the same days as one that does not.
     moment = at("2026-08-14T21:59:59")
     count = Count("Europe/Berlin").changed("UTC", now=moment)
     for seconds in (-1, 0, 0.5, 1, 4.9):
@@ -131,7 +131,7 @@ def _look(seen: list[Span], count: Count, moment: datetime) -> None:
     assert count.span(span.ends_at - timedelta(microseconds=1)).first == span.first
     assert span.first >= last.first
     if span.first > last.first:
-        # A new period begins only where the one before was to end.
+        # A new period begins only where the previous one should end.
         assert span.starts_at >= last.ends_at
         seen.append(span)
     else:

@@ -141,9 +141,9 @@ def test_issuekey_sets_the_terms_of_the_key(site: Site) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--allow-address", "shop.example", "allowed_addresses: “shop.example” is no address"),
+        ("--allow-address", "shop.example", "allowed_addresses: “shop.example” is not an address"),
         ("--allow-model", "gpt-none", "allowed_models: There is no model “gpt-none”"),
-        ("--expires-at", "2020-01-01", "expires_at: This is over already"),
+        ("--expires-at", "2020-01-01", "expires_at: This time has passed"),
         ("--name", "x" * 81, "name: Use at most 80 characters, not 81."),
     ],
 )

@@ -1,4 +1,4 @@
-"""The parts that an address may have, because pages, logs and mails show it."""
+"""The parts that an address may have, because pages, logs and e-mails show it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def read_object(request: Request) -> tuple[bytes, dict[str, Any]]:
     """Return the bytes of a JSON body, and the object in it.
 
     Raises UnsupportedMediaType, PayloadTooLarge (for a chunked body), InvalidRequest (the body
-    ended early, took too long, or is no JSON object), or Overloaded (too many bodies are being
+    ended early, took too long, or is not a JSON object), or Overloaded (too many bodies are being
     read). Parses with orjson. Parses again what orjson refuses, to give the caller a better error.
     """
     meta = request._request.META

@@ -155,7 +155,7 @@ class Steps:
 def _check_reads(sql: str, before: Sequence[Step]) -> None:
     """Check that a statement reads only steps before it, and only columns that they return.
 
-    Checks columns that carry the step's name, as in `lease.id`. Of others, SQL alone does not tell
+    Checks columns that carry the step's name, as in `lease.id`. For others, SQL alone does not show
     which step they belong to.
     """
     columns = {step.name: {*step.returns, "*"} for step in before}

@@ -6,7 +6,7 @@ from __future__ import annotations
 def duration(milliseconds: float) -> str:
     """Return a time in three digits: '845 ms', below a second; '1.25 s', '12.5 s' and '1,250 s'.
 
-    What took no whole millisecond took some of one. dashboard.js has the same.
+    Anything below a whole millisecond counts as a part of one. dashboard.js does the same.
     """
     ms = round(milliseconds)
     if not ms:

@@ -63,7 +63,7 @@ class DayField(forms.DateField):
 class MomentField(forms.DateTimeField):
     """A moment between the years 2000 and 2999, chosen by the minute. Its value is in UTC.
 
-    A time without an offset is one of `zone`. Of a time that clocks show twice, it is the first.
+    A time without an offset is in `zone`. If clocks show that time twice, it is the first.
     """
 
     zone = UTC_NAME
@@ -84,7 +84,7 @@ class MomentField(forms.DateTimeField):
         return moment.replace(tzinfo=zone_of(self.zone)).astimezone(UTC)
 
     def prepare_value(self, value: Any) -> Any:
-        """Show a time with an offset, as links have it, as one of the zone."""
+        """Show a time with an offset, as in links, as a time in the zone."""
         if not _has_offset(value):
             return super().prepare_value(value)
         moment = parse_datetime(value.strip())

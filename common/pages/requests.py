@@ -1,4 +1,4 @@
-"""What the console, the staff's pages and the log-in pages do with a request alike."""
+"""What the console, the staff's pages and the log-in pages all do with a request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ P = ParamSpec("P")
 
 
 def read_term(request: HttpRequest, name: str, *, most: int = 200) -> str:
-    """Return a parameter without what PostgreSQL could not compare, at most so many characters."""
+    """Return at most so many characters of a parameter, without any NUL."""
     return request.GET.get(name, "").replace("\x00", "").strip()[:most]
 
 
 def post_only(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Take POST alone; whoever opens the address, as after a log-in, is led to its page.
+    """Accept only POST. Redirect anybody who opens the address, as after a log-in, to its page.
 
-    Stands below the decorator that says who may, so that a stranger learns nothing from it.
+    Goes below the decorator that checks permissions, so that a stranger learns nothing from it.
     """
 
     @wraps(view)
@@ -40,7 +40,7 @@ def post_only(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBa
 
 
 def _page_above(request: HttpRequest) -> str:
-    """Return the nearest address above the request's that can be read, with the same query."""
+    """Return the nearest readable address above the request's, with the same query."""
     path = request.path_info
     while path != "/":
         path = path.rstrip("/").rpartition("/")[0] + "/"

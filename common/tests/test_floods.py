@@ -24,7 +24,7 @@ factory = RequestFactory()
 
 @pytest.fixture(autouse=True)
 def _few_tries(settings: Settings, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
-    """Few tries are many, and no minute ends between two of them."""
+    """Make a few tries reach the limit, and keep the minute from ending between two of them."""
     settings.FAILED_KEYS_PER_MINUTE = LIMIT
     monkeypatch.setattr(floods, "redis_outage", Outage())
 

@@ -368,7 +368,7 @@ def test_connecting_counts_against_the_deadline_over_all_addresses(
     assert refusal(f"http://name.test:{port}/", seconds=0.4) == "timeout"
 
 
-# --- Answers that are none ------------------------------------------------------------------------
+# --- Answers that are invalid ---------------------------------------------------------------------
 
 
 @both_doors

@@ -1,4 +1,4 @@
-"""What is special to the door of requests: its thread. All attacks are in test_http.py."""
+"""What is special about `web.request`: its thread. All attacks are in test_http.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message to a draft, answered with the events of POST /api/chat."""
+"""Answers a message to a draft with the events of POST /api/chat."""
 
 from __future__ import annotations
 

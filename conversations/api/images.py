@@ -1,4 +1,4 @@
-"""Images in messages: the addresses that a part may have. The gateway fetches and keeps no image.
+"""Images in messages: which addresses a part may have. The gateway neither fetches nor keeps them.
 
 Protocol: https://platform.openai.com/docs/guides/images-vision
 """

@@ -26,7 +26,7 @@ from conversations.errors import ModelNotFound
 
 
 class CompletionsView(AskingView):
-    """The caller's own messages in, the channel's model's answer out; nothing is remembered."""
+    """Lets the channel's model answer the caller's own messages. The gateway remembers nothing."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)

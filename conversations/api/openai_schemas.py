@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of /v1: the members this gateway reads and writes."""
+"""What the OpenAPI document says about /v1: the members that this gateway reads and writes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class CompletionRequestSchema(serializers.Serializer[Any]):
     n = _optional(serializers.IntegerField, min_value=1, max_value=1)
 
     def get_fields(self) -> dict[str, Any]:
-        """Add what else passes, with the sentence of its rule (conversations/api/parameters.py)."""
+        """Add the other parameters that pass, with their rules (see parameters.py)."""
         fields: dict[str, Any] = super().get_fields()
         for name, parameter in PARAMETERS.items():
             if passes(name) and name not in fields:
@@ -119,8 +119,8 @@ class CompletionEventSchema(serializers.Serializer[Any]):
 class ResponseRequestSchema(serializers.Serializer[Any]):
     """The whole conversation in `input`; the channel's prompt goes before it.
 
-    Nothing is stored. Other members, and these where they would need a memory or a tool of
-    OpenAI's own, are 400 by name.
+    Nothing is stored. Other members, and values that would need stored state or OpenAI's own tools,
+    get 400 by name.
     """
 
     model = serializers.CharField(
@@ -171,7 +171,7 @@ class ResponseUsageSchema(serializers.Serializer[Any]):
 
 
 class ResponseSchema(serializers.Serializer[Any]):
-    """Beside these, the members of the request come back as they were understood."""
+    """Besides these, it repeats the members of the request as the gateway understood them."""
 
     id = serializers.CharField()
     object = serializers.CharField()

@@ -19,7 +19,7 @@ from conversations.chat import answer
 
 
 class ResponsesView(AskingView):
-    """The same as a completion, asked for and answered in the words of OpenAI's newer protocol."""
+    """The same as a completion, in OpenAI's newer protocol."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)

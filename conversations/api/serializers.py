@@ -1,7 +1,7 @@
-"""Bodies of the chat API: checked by hand on the way in, described for OpenAPI beside it.
+"""Bodies of the chat API: hand-written checks of requests, and schemas for OpenAPI beside them.
 
-The hand-written check is a tenth of the cost of a serializer's and never coerces: a number is
-no string. test_contract.py holds both descriptions together.
+A hand-written check costs a tenth of a serializer's and never coerces: a number is not a string.
+test_contract.py makes sure that checks and schemas agree.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_TITLE = 512
 MAX_IDEMPOTENCY_KEY = 255
 # Patterns for the OpenAPI document that match what the checks below accept: no NUL, not only white
 # space, and a message of at most 2,000 characters, not counting white space around it.
-# White space as Python strips it; to other regular expressions the separators are none.
+# White space as Python strips it; other regular expressions do not count the separators.
 _SPACE = r"\s\u001c-\u001f"
 _SHOWN = rf"[^{_SPACE}\u0000]"
 MESSAGE_PATTERN = rf"^[{_SPACE}]*{_SHOWN}([^\u0000]{{0,{MAX_MESSAGE - 2}}}{_SHOWN})?[{_SPACE}]*$"
@@ -220,7 +220,7 @@ def parse_chat_request(
 
 
 def check_session_id(data: Any, fields: dict[str, str]) -> str:
-    """Return the session id as it is; note in `fields` what is wrong with it."""
+    """Return the session id unchanged. Adds what is wrong with it to `fields`."""
     session_id = check_text(data, "session_id", fields, limit=MAX_SESSION_ID, required=True)
     if "session_id" not in fields and not session_id.strip():
         fields["session_id"] = "Must not be empty or only white space."
@@ -228,7 +228,7 @@ def check_session_id(data: Any, fields: dict[str, str]) -> str:
 
 
 def _parse_page(metadata: Any, fields: dict[str, str]) -> tuple[str, str]:
-    """Return the page's address and title; note in `fields` what is wrong with them."""
+    """Return the page's address and title. Adds what is wrong with them to `fields`."""
     if not isinstance(metadata, dict):
         fields["metadata"] = "Must be an object."
         return "", ""
@@ -247,7 +247,7 @@ def check_text(
     required: bool = False,
     path: str = "",
 ) -> str:
-    """Return a string member; note in `fields` what is wrong with it and return ''."""
+    """Return a string member. If it is wrong, adds the reason to `fields` and returns ''."""
     value = data.get(name)
     problem = ""
     if value is None:
@@ -274,7 +274,7 @@ def _has_surrogate(text: str) -> bool:
 
 
 def render_history(pieces: Iterable[Sequence[HistoryRow]]) -> Iterator[bytes]:
-    """Yield the body of a history piece by piece; cut short, it is no valid JSON."""
+    """Yield the body of a history piece by piece. If it is cut short, it is not valid JSON."""
     yield b'{"messages":['
     separator = b""
     for rows in pieces:
@@ -296,7 +296,7 @@ def read_idempotency_key(header: str, body: bytes, *, path: str) -> Key:
 
 
 def respond(answer: Answer | Replay) -> HttpResponse:
-    """Return an answer with what can be spent now, who answered, and a warning before a limit."""
+    """Return an answer with the credits left, the provider, and a warning before a limit."""
     if isinstance(answer, Replay):
         headers = {"Idempotency-Replayed": "true"}
         return HttpResponse(answer.body, content_type="application/json", headers=headers)
@@ -316,7 +316,7 @@ def respond(answer: Answer | Replay) -> HttpResponse:
 
 
 def stream_error(exception: Exception) -> ApiError:
-    """Return the error that ends a stream; a crash is logged here, as nobody else sees it."""
+    """Return the error that ends a stream. Logs a crash here, because nobody else sees it."""
     error = to_api_error(exception)
     if not isinstance(exception, ApiError):
         logger.error("api.stream.failed", extra={"code": error.code}, exc_info=exception)

@@ -1,4 +1,4 @@
-"""Answers with server-sent events, shared by all streaming endpoints."""
+"""Answers with server-sent events, for all streaming endpoints."""
 
 from __future__ import annotations
 

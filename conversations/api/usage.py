@@ -114,7 +114,7 @@ class UsageView(ApiView):
 
 
 class ReceiptView(ApiView):
-    """What became of one request, and what it was charged."""
+    """How one request ended, and what it cost."""
 
     authentication_classes = (CountedKey,)
     permission_classes = (ChannelIsEnabled,)

@@ -1,4 +1,4 @@
-"""POST /api/chat, GET and DELETE /api/history: each one call of a service."""
+"""POST /api/chat, GET and DELETE /api/history. Each calls one service."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SIMULATE = OpenApiParameter(
 
 
 class AskingView(ApiView):
-    """A base for what asks a model. Records each wrong body that came with a valid key."""
+    """The base of views that ask a model. Records each wrong body that came with a valid key."""
 
     def handle_exception(self, exc: Exception) -> Response:
         caller = getattr(self.request, "_auth", None)
@@ -113,9 +113,9 @@ class ChatView(AskingView):
 def read_request(
     request: Request, caller: Caller, *, path: str = ""
 ) -> tuple[dict[str, Any], Key | None, str]:
-    """Return the object in the body, the Idempotency-Key, and what X-Simulate asks for.
+    """Return the object in the body, the Idempotency-Key, and the word in X-Simulate.
 
-    `path` makes the same key at another endpoint another key. Raises InvalidRequest or
+    With `path`, the same key at another endpoint is another key. Raises InvalidRequest or
     UnsupportedMediaType, and the refusal that a test key simulates.
     """
     body, data = read_object(request)
@@ -169,7 +169,7 @@ class HistoryView(ApiView):
 
 
 def read_session_id(request: Request) -> str:
-    """Return session_id of the query string. Raises InvalidRequest."""
+    """Return the query string's session_id. Raises InvalidRequest."""
     fields: dict[str, str] = {}
     session_id = serializers.check_session_id(read_query(request), fields)
     if fields:
@@ -178,7 +178,7 @@ def read_session_id(request: Request) -> str:
 
 
 def read_history_query(request: Request) -> tuple[str, int | None, uuid.UUID | None]:
-    """Return session id, limit and before of the query string. Raises InvalidRequest."""
+    """Return the query string's session_id, limit and before. Raises InvalidRequest."""
     fields: dict[str, str] = {}
     query = read_query(request)
     session_id = serializers.check_session_id(query, fields)
@@ -201,7 +201,7 @@ def read_history_query(request: Request) -> tuple[str, int | None, uuid.UUID | N
 
 
 def read_query(request: Request) -> dict[str, str]:
-    """Return the query string; of a name that comes twice, the last value counts."""
+    """Return the query string. If a name comes twice, its last value counts."""
     try:
         # Strict, because Django's own parsing replaces wrong bytes with a replacement character.
         query = parse_qsl(

@@ -1,4 +1,4 @@
-"""Visitors' latest questions, to ask them of a draft."""
+"""Visitors' latest questions, to be asked of a draft."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from channels.models import Channel
 from conversations.chat.prompt import PastTurn
 from conversations.models import ChatSession, Message
 
-# How many turns before a question go with it.
+# How many earlier turns go with a question.
 MOST_EARLIER_TURNS = 20
 
 
@@ -33,7 +33,7 @@ def list_latest(*, channel: Channel, most: int, not_from: str) -> list[Message]:
     sessions = ChatSession.objects.filter(
         Exists(has_text), channel=channel, is_test=False, message_count__gt=0
     ).exclude(session_id__startswith=not_from)
-    # Each of the latest messages is in one of as many sessions with the latest messages.
+    # The latest n messages are all in the n sessions with the latest messages.
     latest = sessions.order_by("-last_message_at", "-id")
     pks = list(latest.values_list("id", flat=True)[:most])
     asked = Message.objects.filter(
@@ -43,7 +43,7 @@ def list_latest(*, channel: Channel, most: int, not_from: str) -> list[Message]:
 
 
 def find(*, channel: Channel, message_id: uuid.UUID) -> Question | None:
-    """Return a visitor's question of this channel, or None if there is none with a text."""
+    """Return a visitor's question to this channel, or None if there is none whose text is kept."""
     asked = Message.objects.filter(
         id=message_id,
         channel=channel,

@@ -50,6 +50,6 @@ _DIFFERENCES = {
 
 
 def find_differences() -> Iterator[str]:
-    """Yield a sentence for each difference between messages and books."""
+    """Yield a sentence for each difference between messages and ledger."""
     for words, statement in _DIFFERENCES.items():
         yield from query_differences(words, statement)

@@ -172,7 +172,7 @@ def with_model(caller: Caller, model_id: str) -> Caller:
     if terms is None:
         raise ModelNotFound(model_id)
     check_model(caller, model_id)
-    # Whoever names a model wants no other one.
+    # A caller who names a model wants no other one.
     return replace(caller, model=terms, fallback=None)
 
 

@@ -174,7 +174,7 @@ def within_means(caller: Caller, prompt: Prompt, *, now: datetime) -> Prompt:
 
 
 def highest_price(prompt: Prompt) -> int:
-    """Return the most a call can cost, in micro-credits."""
+    """Return the highest price of a call, in micro-credits."""
     return prompt.model.price(Usage(prompt.most_input_tokens, prompt.request.max_output_tokens))
 
 
@@ -188,7 +188,7 @@ class BrokenOff(ProviderFailed):
 
 
 def make(call: HeldCall, tell: Tell | None) -> Answer:
-    """Return the answer of the first route that gives one. `tell` hears of its start and pieces.
+    """Return the answer of the first route that gives one. `tell` receives its start and pieces.
 
     If every route of the model fails, asks those of the fallback model before the same deadline.
     The answer's `call` then has that model. The answer may be empty (channels/providers/base.py).
@@ -375,6 +375,6 @@ def give_back(hold: PlacedHold, turn: Turn | None, error: BaseException | None =
 
 
 _LOSSES = {
-    BrokenOff: "The provider broke off in mid-stream",
+    BrokenOff: "The provider broke off mid-stream",
     ContentFiltered: "The provider filtered its answer",
 }

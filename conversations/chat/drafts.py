@@ -1,7 +1,7 @@
-"""A message to a draft: a prompt that is not published, or another model.
+"""A message to a draft: an unpublished prompt, or another model.
 
-Charged like a chat, but kept apart: it has no session, is in no figure of visitors, and stores no
-text. DraftReply keeps its books.
+Charged like a chat, but kept apart: it has no session, is not in visitors' figures, and stores no
+text. DraftReply records what it cost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Drafted(Incoming):
     earlier: Sequence[PastTurn] = ()
 
     def admit(self, caller: Caller, request_id: str) -> HeldCall:
-        """Count the message in the daily quota, and hold the most it can cost.
+        """Count the message in the daily quota, and hold its highest price.
 
         Raises DailyQuotaReached, SpendCapReached, and CreditsExhausted.
         """
@@ -55,5 +55,5 @@ def build(caller: Caller, drafted: Drafted) -> Prompt:
 
 
 def highest_price(caller: Caller, drafted: Drafted) -> int:
-    """Return the most that a reply can cost, in micro-credits."""
+    """Return the highest price of a reply, in micro-credits."""
     return 0 if caller.is_test else calls.highest_price(build(caller, drafted))

@@ -1,4 +1,4 @@
-"""Records requests that the books do not show, for the channel's owner: failures and replays.
+"""Records failures and replays for the channel's owner, because the ledger does not show them.
 
 Says when and why, but stores no text. A row is written in its own statement, and never on the path
 of a request that a provider answers: for a failure after everything was given back.
@@ -31,8 +31,8 @@ logger = logging.getLogger("gateway.conversations")
 # Wrong bodies. They are counted in the caller's minute like every other request. The views record
 # them, because they notice most of them.
 MALFORMED = (InvalidRequest, PayloadTooLarge, UnsupportedMediaType)
-# Beside them: what was shed under load, because a record would cost what shedding saves, and a lost
-# database, because the caller would wait a second time.
+# Nor does it record requests shed under load, because a record would cost what shedding saves, or a
+# lost database, because the caller would wait a second time.
 NOT_RECORDED = (*MALFORMED, Overloaded, AnyDatabaseError)
 
 

@@ -109,7 +109,7 @@ def test_a_context_that_is_too_long_is_asked_once_more_with_fewer_turns(gemma: S
     assert shortest.with_fewer_turns() is None
 
 
-def test_messages_older_than_the_lease_are_read_anew(
+def test_messages_older_than_the_lease_are_read_again(
     site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
     """If the lease waited for another turn, its messages were read before that turn was stored."""

@@ -1,4 +1,4 @@
-"""GET /api/usage/{id} for what is no reply: failures, refusals, replays; and saved replies."""
+"""GET /api/usage/{id} for failures, refusals, replays, and saved replies."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_where_tokens_cost_each_prompt_still_holds_exactly_the_turns_before_it(
     assert differences() == []
 
 
-def test_a_turn_that_found_more_than_was_foreseen_is_taken_anew(
+def test_a_turn_that_found_more_than_was_foreseen_is_taken_again(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another turn made the conversation longer after the hold was computed from it."""

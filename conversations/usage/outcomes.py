@@ -1,4 +1,4 @@
-"""What can become of a request, in one word."""
+"""How a request can end, in one word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFUSED = "refused"
 REPLAYED = "replayed"
 OUTCOMES = (ANSWERED, SAVED_REPLY, FAILED, REFUSED, REPLAYED)
 
-# The request began, but no answer came of it. With every other code the gateway refused it.
+# The request began, but got no answer. With every other code the gateway refused it.
 FAILURE_CODES = (ProviderFailed.code, ContentFiltered.code, ApiError.code)
 
 

@@ -44,7 +44,7 @@ class Period:
 
 
 def find_receipt(*, caller: Caller, reference: str) -> dict[str, Any] | None:
-    """Return what became of a request and what it was charged, or None if it is unknown.
+    """Return how a request ended and what it cost, or None if it is unknown.
 
     `reference` is its message id, the id of its completion or response, or its request id. Callers
     choose request ids themselves. If several requests have the same one, this is the latest.
@@ -102,7 +102,7 @@ def _describe_reply(message: Message) -> dict[str, Any]:
 
 
 def _describe_free(request: FailedRequest | ReplayedRequest) -> dict[str, Any]:
-    """Describe a request that no provider was paid for."""
+    """Describe a request that cost nothing."""
     if isinstance(request, FailedRequest):
         outcome, reason = outcomes.of_failure(request.error_code), request.error_code
         message_id = None

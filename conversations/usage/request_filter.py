@@ -17,8 +17,8 @@ from common import db
 from conversations.usage import outcomes, sums
 from conversations.usage.rows import Chosen
 
-# Outcomes to filter by, beside those of outcomes.py. ANSWERED includes saved replies here, as the
-# figures of usage do.
+# Outcomes to filter by, besides those of outcomes.py. ANSWERED includes saved replies here, as the
+# usage figures do.
 ERRORS = "errors"
 FILTERS = (
     outcomes.ANSWERED,
@@ -60,7 +60,7 @@ class RequestFilter:
 
     @property
     def needs_messages(self) -> bool:
-        """Return whether usage rows do not tell what the filter asks for."""
+        """Return whether the usage rows cannot answer the filter."""
         return bool(self.api_key_id or self.least_ms or self.outcome == outcomes.SAVED_REPLY)
 
     @property

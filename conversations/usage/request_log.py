@@ -1,7 +1,7 @@
 """The requests of an account, newest first: answered, failed, refused, and replayed ones.
 
 A page continues after the last request shown (keyset pagination). It reads only hours and days that
-contain requests, which the tally tells, so that a page costs the same however many requests there
+contain requests, according to the tally, so that a page costs the same however many requests there
 are. A filter that the tally knows nothing about reads a bounded number of requests at a time, and
 returns the place to continue from.
 """
@@ -30,7 +30,7 @@ from conversations.usage.request_tally import Tally, tally_requests
 REQUESTS_ON_A_PAGE = 50
 REQUESTS_A_READ = 500  # in an export
 FOUND_BY_REFERENCE = 50
-# How many requests a filter looks at that the tally cannot help.
+# How many requests are read at a time for a filter that the tally does not support.
 FIRST_LOOKED_AT, LOOKED_AT_ONCE = 1_000, 20_000
 
 
@@ -59,7 +59,7 @@ class Place:
 
     @property
     def pk_param(self) -> Any:
-        """The row's id as the database stores it. Raises ValueError for what is no id."""
+        """The row's id as the database stores it. Raises ValueError if the text is not an id."""
         if self.kind == Kind.REPLY:
             return db.param(uuid.UUID(self.pk))
         number = int(self.pk)
@@ -181,7 +181,7 @@ def _find(
                 more = "(m.created_at, m.id) < (%(after)s, %(after_pk)s)"
         rows = db.fetch_rows(statement.format(source=source(chosen, kind, channels, more)), params)
         found += [Place(db.time_value(moment), kind, str(pk)) for moment, pk in rows]
-    # Stable: of one kind and moment, the order is the database's.
+    # Stable: requests of one kind and moment stay in the database's order.
     return sorted(found, key=lambda place: (place.created_at, place.kind), reverse=True)[:count]
 
 
@@ -245,7 +245,7 @@ _OF_CHANNEL = {
 def find_by_reference(
     *, account_id: int | None, reference: str, channel_id: uuid.UUID | None = None, most: int = 0
 ) -> list[Entry]:
-    """Return the requests with this reply's id or request id, newest first. Of test keys too.
+    """Return the requests with this reply's id or request id, newest first. Test keys' too.
 
     Without an account, looks into the channels of all accounts, one by one.
     """

@@ -1,7 +1,7 @@
 """How many requests a filter finds, and what they cost: the same figures as those of usage.
 
-They come from usage rows (rows.py). A key, a duration, and saved replies are not in these, so then
-the requests themselves are counted, unless there are too many to look at.
+They come from usage rows (rows.py). These do not know keys, durations, and saved replies; for such
+a filter the requests themselves are counted, unless there are too many.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MOST_COUNTED = 100_000
 class Tally:
     """The figures of a filter."""
 
-    # None if there are too many requests to look at.
+    # None if there are too many requests to count.
     total: Line | None
     replay_count: int
-    # How many requests the hour or day that starts at a moment contains, latest first. At most so
-    # many, if the filter asks for what usage rows do not tell.
+    # How many requests the hour or day that starts at a moment contains, latest first. An upper
+    # bound if the usage rows cannot answer the filter.
     starts: list[tuple[datetime, int]] = field(default_factory=list)
 
     @property
@@ -39,7 +39,7 @@ class Tally:
 
 
 def tally_requests(chosen: RequestFilter) -> Tally:
-    """Return a filter's figures. Counts replays apart, because usage does not count them."""
+    """Return a filter's figures. Counts replays separately, because usage does not count them."""
     with planned_for_values():
         coverage = usage_rows.cover_account(chosen.account_id, chosen.channel_id)
         total, starts = Line("total"), Counter[datetime]()

@@ -1,4 +1,4 @@
-"""Rolls up the usage of finished hours and days, and corrects rollups that were made too early.
+"""Rolls up the usage of finished hours and days, and corrects rollups that came too early.
 
 Each hour or day is one transaction, which advances the progress and writes the rows of that time.
 Only speed depends on it: until then, the same figures come from messages (rows.py).

@@ -101,14 +101,14 @@ class Chosen:
     # The beginning of the page's address. Pages are not rolled up, because they are erased with the
     # text.
     page_url: str = ""
-    # Whether it is all of the address.
+    # Whether it is the whole address.
     is_whole_page: bool = False
     # Whether days whose hours are also kept are returned by the hour.
     is_recent_by_hour: bool = False
 
     @property
     def page_length(self) -> int:
-        """Return how many characters of a page's address are compared: one more than any has."""
+        """Return how many characters of an address are compared: its beginning, or all of it."""
         return LONGEST_PAGE + 1 if self.is_whole_page else len(self.page_url)
 
     @property

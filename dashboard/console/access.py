@@ -255,7 +255,7 @@ def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | Non
         return None
     del request.session[STAFF_VIEW_SESSION_KEY]
     minutes = STAFF_VIEW_LASTS // timedelta(minutes=1)
-    messages.info(request, f"Your {minutes} minutes as staff are over. Start another view here.")
+    messages.info(request, f"Your {minutes} minutes as staff have ended. Start another view here.")
     return redirect("admin:view_as_owner", viewed)
 
 

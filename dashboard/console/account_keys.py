@@ -1,4 +1,4 @@
-"""Account keys: what an owner's programs manage the account with, shown once, revoked."""
+"""Account keys, with which an owner's programs manage the account: create, show once, revoke."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIFETIMES = (
 
 
 class AccountKeyForm(LabelledForm):
-    """What a new account key needs. The id makes a form that is sent twice create one key."""
+    """The form for a new account key. It carries the key's id, so it creates the key only once."""
 
     key_id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(

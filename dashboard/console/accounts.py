@@ -1,4 +1,4 @@
-"""Which account a person works in."""
+"""The account that a person works in: none yet, another one, or a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a channel in the dashboard: same path as POST /api/chat, but with a log-in, not a key.
+"""Asks a channel from the dashboard: as POST /api/chat does, but with a log-in, not a key.
 
 The same checks in the same order, and the same limits, holds, and charges
 (conversations/api/views.py).

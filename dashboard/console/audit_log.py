@@ -72,9 +72,15 @@ def _actions(own: QuerySet[AuditEntry], chosen: str) -> list[tuple[str, str]]:
     return [(action, words_of(action)) for action in sorted(known)]
 
 
+# The code has an older name for saved replies. The service and the admin spell it differently.
+_SAVED_REPLY = ("fixed_answer", "fixedanswer")
+
+
 def words_of(action: str) -> str:
-    """Return “Fixed answer added” for fixed_answer.added."""
-    return action.replace(".", " ").replace("_", " ").capitalize()
+    """Return “Saved reply added” for fixed_answer.added."""
+    subject, _, what = action.partition(".")
+    subject = "saved reply" if subject in _SAVED_REPLY else subject
+    return f"{subject} {what}".replace("_", " ").strip().capitalize()
 
 
 def describe(entry: AuditEntry) -> dict[str, Any]:

@@ -186,7 +186,9 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
             raise ChannelChanged
         model_moves.move_back(move=move, actor=member.actor)
     except ChannelChanged:
-        messages.info(request, "Nothing was changed: the channel is not where it was moved to.")
+        messages.info(
+            request, "Nothing was changed: the channel no longer uses the model it was moved to."
+        )
     except ValidationError as error:
         messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
     else:

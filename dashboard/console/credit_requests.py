@@ -20,7 +20,7 @@ STATE_BADGES = {
 
 
 class AskForm(LabelledForm):
-    """How many credits, and what for. The token makes a form that is sent twice ask once."""
+    """How many credits, and what for. It carries a token, so sending it twice asks once."""
 
     token = forms.UUIDField(widget=forms.HiddenInput)
     amount = CreditsField(

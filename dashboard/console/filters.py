@@ -65,7 +65,7 @@ class FilterForm(PlainForm):
 
 
 def set_zone(form: forms.Form, zone: str) -> None:
-    """Name the zone in labels with a place for it, and read times as those of the zone."""
+    """Name the zone in labels that have a place for it, and read times in that zone."""
     for field in form.fields.values():
         if field.label and "{zone}" in field.label:
             field.label = str(field.label).format(zone=zone)

@@ -1,4 +1,4 @@
-"""The terms of a key: the page that creates one, and the page that changes them."""
+"""The terms of a key: the page that creates a key, and the page that changes its terms."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class RangesField(PlainText):
 
 
 class KeyForm(PlainForm):
-    """What an owner decides about a key. The services judge it (channels/key_terms.py)."""
+    """The terms that an owner sets for a key. The services check them (channels/key_terms.py)."""
 
     name = forms.CharField(
         required=False,
         max_length=LONGEST_NAME,
-        help_text="What uses the key, such as “Checkout, production”. GET /api/key tells it to "
+        help_text="What uses the key, such as “Checkout, production”. GET /api/key shows it to "
         "callers.",
     )
     expires_at = DayField(
         label="Works through",
         required=False,
-        help_text="The last day the key works, in UTC. Empty: until you revoke it.",
+        help_text="The last day the key works, in UTC. Leave empty to keep it until you revoke it.",
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     allowed_addresses = RangesField(
@@ -84,8 +84,8 @@ class KeyForm(PlainForm):
         field = self.fields["allowed_models"]
         field.choices = list(offered.items())  # type: ignore[attr-defined]
         field.help_text = (
-            f"None chosen: every model. The channel uses {channel.model.name}; if you leave that "
-            "out, POST /api/chat refuses this key."
+            "If you choose none, every model is allowed. The channel uses "
+            f"{channel.model.name}; if you leave that out, POST /api/chat refuses this key."
         )
 
     def terms(self) -> KeyTerms:
@@ -94,7 +94,7 @@ class KeyForm(PlainForm):
         last_day, kept = data["expires_at"], self.stored.expires_at
         expires_at = None
         if last_day is not None:
-            # The whole day. The time of an end that a rotation has set stays as it is.
+            # The whole day. An end that a rotation has set keeps its time of day.
             is_kept = kept is not None and last_day == _last_day(kept)
             expires_at = kept if is_kept else _end_of(last_day)
         return KeyTerms(data["name"], expires_at, data["allowed_addresses"], data["allowed_models"])
@@ -160,7 +160,7 @@ def _end_of(day: Any) -> datetime:
 def _help_with_ranges(request: HttpRequest) -> str:
     words = (
         f"One range on each line, at most {MOST_RANGES}, such as 203.0.113.0/24, 203.0.113.7 or "
-        "2001:db8::/32. Empty: every address."
+        "2001:db8::/32. Leave empty to allow every address."
     )
     peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     if settings.TRUSTED_PROXY_COUNT or (peer and is_public_address(peer)):

@@ -52,7 +52,7 @@ class KeyRow:
 
     @property
     def is_retiring(self) -> bool:
-        """Whether the key works on beside its successor."""
+        """Whether the key still works beside its successor."""
         return self.works and self.key.rotated_at is not None
 
     @property

@@ -292,7 +292,9 @@ def ask_for_credits(request: HttpRequest, member: Member) -> HttpResponseBase:
     if is_new:
         where = "on this page" if mail_state.find_obstacle() else "on this page and by e-mail"
         amount = show_credits(data["amount"])
-        messages.success(request, f"You asked for {amount} credits. You see the decision {where}.")
+        messages.success(
+            request, f"You asked for {amount} credits. You will see the decision {where}."
+        )
     else:
         messages.info(request, "This request was already sent.")
     return redirect(member.url("credits"))
@@ -306,7 +308,7 @@ def withdraw_request(request: HttpRequest, member: Member, request_id: int) -> H
     if own is None:
         raise Http404
     if credit_requests.withdraw(request=own, actor=member.actor):
-        messages.success(request, "Your request is withdrawn.")
+        messages.success(request, "Your request has been withdrawn.")
     else:
         messages.info(request, "This request is no longer open. See the decision below.")
     return redirect(member.url("credits"))

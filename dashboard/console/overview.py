@@ -49,7 +49,7 @@ class Card:
     live_key: ApiKey | None
     # The most answers a day on any card of the page. All charts share this scale.
     most_a_day: int
-    # Lead to the requests behind the figures: those of each day, oldest first.
+    # Links to the requests behind the figures: those of each day, oldest first.
     links: tuple[dict[str, str], ...]
 
     @property

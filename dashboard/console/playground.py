@@ -32,14 +32,14 @@ from dashboard.public_address import site_url
 from dashboard.reference import snippets
 from dashboard.reference.facts import SIMULATIONS
 
-# How the session ids of the playground begin. They are no visitors'.
+# The beginning of the playground's session ids, which no visitor has.
 SESSIONS = "playground-"
 _CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
 
 
 @channel_page()
 def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show an empty conversation, and a draft that equals what is published."""
+    """Show an empty conversation, and a draft that equals the published prompt."""
     return render_playground(request, member, channel, DraftForm.filled(channel))
 
 

@@ -38,7 +38,7 @@ from dashboard.console.prompt_forms import DRAFT_FIELDS, DraftForm
 MOST_QUESTIONS = 20
 # There is no command line for a draft.
 _FIRST = streaming.event("request", b'{"curl":""}')
-# Of the draft's conversation in the browser.
+# The longest conversation with a draft, in turns. The browser keeps it.
 _MOST_TURNS = 50
 
 
@@ -142,7 +142,7 @@ def _read_turns(text: str) -> list[PastTurn]:
 @channel_page(needs=Role.EDITOR)
 @post_only
 def list_questions(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Return visitors' latest questions, and the most that the draft's replies to them can cost."""
+    """Return visitors' latest questions, and the highest price of the draft's replies to them."""
     try:
         caller = find_draft_caller(request, channel, is_test=False)
         most = _read_count(request.POST.get("count", ""))

@@ -1,4 +1,4 @@
-"""The forms of a channel's prompt, answer settings and draft, and the settings in words."""
+"""The forms for a channel's prompt, answer settings and draft, and the settings in words."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PromptForm(PlainForm):
         max_value=2,
         max_digits=3,
         decimal_places=2,
-        help_text="From 0, the most predictable, to 2. Empty: the provider decides.",
+        help_text="From 0, the most predictable, to 2. Leave empty to let the provider decide.",
     )
     max_answer_tokens = forms.IntegerField(
         label="Longest answer, in tokens",

@@ -175,7 +175,7 @@ def restore_prompt(
     if saved.prompt_version == channel.prompt_version:
         messages.info(request, f"The prompt is already the same as version {number}.")
     else:
-        words = f"Version {number} is back, as version {saved.prompt_version}."
+        words = f"Version {number} is current again, as version {saved.prompt_version}."
         messages.success(request, words)
     return redirect("console:prompt", channel.id)
 

@@ -1,4 +1,4 @@
-"""The page of one request: what became of it, what it cost, and why."""
+"""The page of one request: how it ended, what it cost, and why."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
 def _moment(moment: datetime, zone: str) -> str:
     """Return a moment as the log's filter takes it. Figures begin and end at whole minutes.
 
-    Where clocks go back, it has an offset, because the zone has the same time twice.
+    When clocks go back, it has an offset, because the zone then has the same time twice.
     """
     local = moment.astimezone(zone_of(zone))
     return f"{local:%Y-%m-%dT%H:%M}" + (f"{local:%z}" if local.fold else "")

@@ -31,7 +31,7 @@ from dashboard.console.pages import render_page
 from dashboard.console.trials import find_trials
 from dashboard.reference.facts import ERRORS
 
-# Of each outcome: its name, and the class of its badge.
+# The name of each outcome, and the class of its badge.
 OUTCOMES = {
     outcomes.ANSWERED: ("Answered", "gw-badge-ok"),
     outcomes.SAVED_REPLY: ("Saved reply", "gw-badge-accent"),
@@ -100,7 +100,7 @@ class RequestsForm(FilterForm):
 
     @property
     def reference(self) -> str:
-        """The id to look up, at any time and for test and live keys alike."""
+        """The id to look up, whatever its time, and for both test and live keys."""
         return self.value("q") or ""
 
     @property
@@ -177,7 +177,7 @@ def _read(
             account_id=chosen.account_id, channel_id=chosen.channel_id, reference=form.reference
         )
         return None, LogPage(found)
-    # In one snapshot, so that the list is what the figures count.
+    # In one snapshot, so that the figures count exactly the list.
     with snapshot():
         tally = request_tally.tally_requests(chosen)
         return tally, request_log.list_requests(chosen, tally, after=after)

@@ -17,13 +17,13 @@ from dashboard.console.requests import DETAILS, OUTCOMES
 
 MOST_CHANNELS = 20
 MOST_REQUESTS = 5
-# Shorter words are no ids, and are not looked up with each letter.
+# Shorter words are not ids, and are not looked up with each letter.
 SHORTEST_REFERENCE = 6
 
 
 @member_page()
 def search(request: HttpRequest, member: Member) -> HttpResponse:
-    """Return unfold's palette results. Never cached: a cache may hold those of another site."""
+    """Return unfold's palette results. Never cached: a cache may hold another site's results."""
     typed = read_term(request, "s")
     term = typed.lower()
     if not term:

@@ -1,4 +1,4 @@
-"""Spend caps of a channel and of its keys: a row for each, with what is spent of it."""
+"""Spend caps of a channel and of its keys: a row for each, with what is spent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dashboard.console.channels import add_errors
 from dashboard.console.keys import get_key
 from dashboard.console.pages import render_page
 
-# More keys than anybody caps one by one.
+# More keys than anybody would cap one by one.
 MOST_KEYS = 100
 
 

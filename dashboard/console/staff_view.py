@@ -1,4 +1,4 @@
-"""Looking at an account as staff: what is recorded about it, and how to leave."""
+"""Looking at an account as staff: what the audit log records, and how to leave."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ CSV_HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class MonthlyFigures:
-    """A statement with what the replies of the month were charged, by channel and model."""
+    """A statement with the charges of the month's replies, by channel and model."""
 
     statement: Statement
     report: Report
@@ -45,7 +45,7 @@ class MonthlyFigures:
 
     @property
     def other_microcredits(self) -> int:
-        """What the ledger charged beyond those replies: channels have come or gone."""
+        """What the ledger charged beyond those replies, because channels moved in or out."""
         return self.statement.sums.charged - self.report.total.charged_microcredits
 
 
@@ -108,7 +108,7 @@ def export_month(request: HttpRequest, member: Member, month: str) -> HttpRespon
 
 
 def _read(member: Member, text: str) -> MonthlyFigures:
-    """Return a month's figures, of one snapshot. Raises Http404 if it has no statement."""
+    """Return a month's figures from one snapshot. Raises Http404 if it has no statement."""
     now, account_id = timezone.now(), member.account.id
     month = parse_month(text)
     if month is None:

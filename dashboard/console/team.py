@@ -111,7 +111,7 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
 @member_page(needs=Role.OWNER)
 @post_only
 def invite(request: HttpRequest, member: Member) -> HttpResponse:
-    """Invite somebody by mail. Without a mail server, show the link, only this once."""
+    """Invite somebody by e-mail. Without a mail server, show the link, only this once."""
     form = InvitationForm(request.POST)
     if form.is_valid():
         try:
@@ -269,7 +269,7 @@ def change_time_zone(request: HttpRequest, member: Member) -> HttpResponse:
     if form.errors:
         return _page(request, member, zone_form=form)
     zone = form.cleaned_data["time_zone"]
-    messages.success(request, f"Days of {member.account.name} are now those of {zone}.")
+    messages.success(request, f"The days of {member.account.name} now follow {zone}.")
     return redirect(member.url("team"))
 
 

@@ -10,7 +10,7 @@ from conversations.archive.transcripts import Search
 from conversations.usage import reports
 from conversations.usage.reports import Scope
 
-# A larger number says nothing more: people with that many conversations know where to look.
+# A larger number would add nothing: people with that many conversations know where to look.
 MOST_COUNTED = 100
 
 

@@ -190,7 +190,7 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail, but only a limited number of links a day to each mailbox.
+        """Send an e-mail, but only a limited number of links a day to each mailbox.
 
         If the mail server is unreachable, log-ins still work and no change is undone.
         """
@@ -206,7 +206,7 @@ class AccountAdapter(DefaultAccountAdapter):
         try:
             super().send_mail(template_prefix, email, with_public_links(current.request, context))
         except (smtplib.SMTPException, OSError) as error:
-            # Log only the kind of error: some servers quote the mail, which may hold a link.
+            # Log only the kind of error: some servers quote the e-mail, which may contain a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}
             logger.warning("accounts.mail.not_sent", extra=reason)
             text = "We could not send the e-mail. To get a link, try again in a few minutes."

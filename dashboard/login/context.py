@@ -11,7 +11,7 @@ _CONSOLE = "django.core.mail.backends.console.EmailBackend"
 
 
 def has_mail_server() -> bool:
-    """Return whether mails are really sent. If not, they are written to the server's log."""
+    """Return whether e-mails are really sent. If not, they are written to the server's log."""
     return bool(settings.EMAIL_BACKEND != _CONSOLE)
 
 

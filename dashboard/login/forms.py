@@ -89,7 +89,7 @@ class ResetPasswordForm(_OurWords, forms.ResetPasswordForm):
         self.fields["email"].initial = context.request.session.get(pending.RESET_SESSION_KEY)
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
-        """Mail the link, and remember the address for when the person asks for another mail."""
+        """Mail the link, and remember the address in case the person asks for another e-mail."""
         email: str = super().save(request, **kwargs)
         request.session[pending.RESET_SESSION_KEY] = email
         return email

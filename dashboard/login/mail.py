@@ -1,4 +1,4 @@
-"""The mails that the gateway itself sends, not allauth."""
+"""The e-mails that the gateway itself sends, not allauth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("gateway.accounts")
 
 
 def invitation_link(request: HttpRequest, secret: str) -> str:
-    """Return the link for an invitation's mail."""
+    """Return the link for an invitation's e-mail."""
     return site_url(request) + reverse("join_link", args=[secret])
 
 
@@ -41,7 +41,7 @@ def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -
     try:
         mail.send()
     except (smtplib.SMTPException, OSError) as error:
-        # Log only the kind of error: some servers quote the mail.
+        # Log only the kind of error: some servers quote the e-mail.
         logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
         return False
     return True

@@ -1,4 +1,4 @@
-"""Sends the verification mail again, after a sign-up or during a log-in."""
+"""Sends the verification e-mail again, after a sign-up or during a log-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.pages.requests import post_only
 
 @post_only
 def send_again(request: HttpRequest) -> HttpResponseRedirect:
-    """Mail the link again, at most once a minute. A taken address gets the same mail as before.
+    """Mail the link again, at most once a minute. A taken address gets the same e-mail as before.
 
     The session knows who is waiting, so the client never names an address.
     """

@@ -1,4 +1,4 @@
-"""What this browser is in the middle of, kept in its session.
+"""What this browser has begun and not finished, kept in its session.
 
 The digests of an invitation, the address of a password reset, and the account the person works in.
 """
@@ -15,7 +15,7 @@ from channels.models import Invitation, User
 from dashboard.login import events
 
 SESSION_KEY = "invitation_digests"
-# The address that requested a password reset, to fill it in when asking for another mail.
+# The address that requested a password reset, to fill it in when asking for another e-mail.
 RESET_SESSION_KEY = "reset_email"
 # The account that the console's short URLs lead to. Pages at full URLs do not read it.
 ACCOUNT_SESSION_KEY = "console_account_id"

@@ -1,4 +1,4 @@
-"""Has this person recently proven who they are? If not, how does a page ask again?"""
+"""Whether a person has recently proved who they are, and how a page asks them again."""
 
 from __future__ import annotations
 

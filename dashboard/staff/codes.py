@@ -35,14 +35,14 @@ class CodesForm(LabelledForm):
         label="Last day to redeem",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="UTC. Empty: no end.",
+        help_text="UTC. Leave empty for no end.",
     )
     credits_last_days = forms.IntegerField(
         label="Credits last (days)",
         required=False,
         min_value=1,
         max_value=3_660,
-        help_text="Counted from the redemption. Empty: no end.",
+        help_text="Counted from the redemption. Leave empty for no end.",
     )
     note = forms.CharField(
         label="Note", max_length=150, help_text="What the codes are for. Only staff see this."

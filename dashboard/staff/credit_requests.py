@@ -1,4 +1,4 @@
-"""Requests for credits: what owners ask for, beside what they have and spend, and the decision."""
+"""Requests for credits: what owners ask for, what they have and spend, and the decision."""
 
 from __future__ import annotations
 

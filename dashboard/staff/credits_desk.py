@@ -54,7 +54,7 @@ class BookingForm(LabelledForm):
         label="Last day",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="The last day (UTC) to spend a purchase or promotion. Empty: no end.",
+        help_text="The last day (UTC) to spend a purchase or promotion. Leave empty for no end.",
     )
     reason = forms.CharField(
         label="Reason",

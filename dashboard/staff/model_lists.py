@@ -1,4 +1,4 @@
-"""The page “Model lists”: what providers list, which routes they miss, and models that retire."""
+"""The page “Model lists”: what providers list, which names are missing, and models that retire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.pages.admin import can_hold
 from common.pages.requests import post_only
 from dashboard.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
-# For all lists, or all channels, together, because somebody waits for the page.
+# For all lists, or all channels, together, because a person waits for the page.
 DEADLINE_SECONDS = 25.0
 MOST_RETIRING = 50
 

@@ -23,7 +23,7 @@ PER_PAGE = 100
 # For accounts and for channels each. Typing more letters finds the rest.
 MOST_ROWS = 20
 MOST_REQUESTS = 5
-# Shorter words are no ids, and are not looked up with each letter.
+# Shorter words are not ids, and are not looked up with each letter.
 SHORTEST_REFERENCE = 8
 
 
@@ -82,7 +82,7 @@ def _rows(request: HttpRequest, term: str) -> list[SearchResult]:
             _row(one, f"Channel of {one.account}", "hub")
             for one in channels.select_related("account")[:MOST_ROWS]
         ]
-    # What is found by its name is no id.
+    # A term that finds a row by its name is not an id.
     return found or _requests(request, term)
 
 

@@ -147,7 +147,7 @@ def test_signing_up_twice_looks_the_same_and_tells_the_owner_alone(
     sign_up("Anna@example.com", first)
     sign_up("anna@EXAMPLE.com", second)
     assert User.objects.count() == 1
-    assert len(mail.outbox) == 1  # an address gets at most one mail a minute
+    assert len(mail.outbox) == 1  # an address gets at most one e-mail a minute
     forget_attempts()
     sign_up("anna@example.com", Client())
     assert "already" in str(mail.outbox[-1].body)

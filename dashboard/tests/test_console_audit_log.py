@@ -55,6 +55,20 @@ def test_entries_say_who_did_what_before_and_after(site: Site) -> None:
     assert page.index("Channel updated") < page.index("Channel created", page.index("<tbody>"))
 
 
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("fixed_answer.added", "Saved reply added"),
+        ("fixedanswer.deleted", "Saved reply deleted"),
+        ("staff.viewed_account", "Staff viewed account"),
+    ],
+)
+def test_entries_use_the_words_of_the_pages(site: Site, action: str, words: str) -> None:
+    audit.record(action, actor=Actor("anna@example.com"), account_id=site.account_id, target="it")
+    page = text_of(owner_client(site))
+    assert page.count(words) == 2, "in the list, and among the actions to filter by"
+
+
 def test_times_before_and_after_are_readable(site: Site) -> None:
     changes = {"ends_at": (None, "2026-11-24 00:49:45.802504+00:00"), "name": ("2026-11-24", "12")}
     audit.record(

@@ -49,7 +49,7 @@ def test_an_owner_asks_sees_the_open_request_and_then_the_decision(site: Site) -
     response = ask(client, site)
     assert response["Location"] == account_page(site, "credits/")
     text = page(client, site)
-    assert "You asked for 250 credits. You see the decision on this page." in text
+    assert "You asked for 250 credits. You will see the decision on this page." in text
     assert "250 credits asked for on" in text
     assert "Waiting for a decision" in text
     assert "Order 17" in text
@@ -82,7 +82,7 @@ def test_an_owner_withdraws_a_request_once(site: Site) -> None:
     client = owner_client(site)
     ask(client, site)
     withdraw(client, site)
-    assert "Your request is withdrawn." in page(client, site)
+    assert "Your request has been withdrawn." in page(client, site)
     withdraw(client, site)
     assert "This request is no longer open." in page(client, site)
     assert CreditRequest.objects.get().state == "withdrawn"
@@ -171,7 +171,7 @@ def test_mail_is_promised_where_it_is_sent(site: Site, settings: Any) -> None:
     heartbeat.beat()
     client = owner_client(site)
     ask(client, site)
-    assert "You see the decision on this page and by e-mail." in page(client, site)
+    assert "You will see the decision on this page and by e-mail." in page(client, site)
 
 
 def test_a_low_balance_leads_to_the_form(site: Site) -> None:

@@ -99,10 +99,14 @@ def test_a_key_is_created_with_its_terms_and_they_apply(
     [
         ("name", "x" * 500, "Use at most 80 characters, not 500."),
         ("name", "a\x00b", "Remove the NUL character"),
-        ("expires_at", "2026-04-04", "This is over already. Choose a later day"),
+        ("expires_at", "2026-04-04", "This time has passed. Choose a later day"),
         ("expires_at", "tomorrow", "Enter a day such as 2026-11-28."),
         ("expires_at", "9999-12-31", "Choose a day before the year 3000."),
-        ("allowed_addresses", "10.0.0.0/8\nshop.example", "“shop.example” is no address range."),
+        (
+            "allowed_addresses",
+            "10.0.0.0/8\nshop.example",
+            "“shop.example” is not an address range.",
+        ),
         ("allowed_addresses", "203.0.113.7/24", "Write 203.0.113.0/24 for the whole range."),
         ("allowed_models", "gpt-none", "There is no model “gpt-none”."),
         ("mode", "admin", "Choose whether the key is a live or a test key."),
@@ -276,7 +280,7 @@ def test_a_rotated_key_without_any_use_is_watched_for_a_day_first(clock: Any, si
     """It may have been used before the gateway noted uses."""
     clock.shift(timedelta(days=3))
     api_keys.rotate_api_key(api_key=live(site), overlap=timedelta(days=7), actor=COMMAND_LINE)
-    assert "Safe to retire from 9 Apr 2026, 12:00 UTC if it stays quiet" in list_page(site)
+    assert "Safe to retire from 9 Apr 2026, 12:00 UTC if it stays unused" in list_page(site)
     clock.shift(timedelta(hours=24))
     assert "Safe to retire</span>" in list_page(site)
 

@@ -135,10 +135,10 @@ def test_the_overview_names_caps_that_are_half_used(
     api.chat("one")
     assert "of a spend cap" not in text_of(owner_client(site).get("/"))
     api.chat("two")
-    assert "66 % of a spend cap are used" in text_of(owner_client(site).get("/"))
+    assert "66 % of a spend cap is used up" in text_of(owner_client(site).get("/"))
     api.chat("three")
     page = text_of(owner_client(site).get("/"))
-    assert "100 % of a spend cap are used, so messages are refused" in page
+    assert "100 % of a spend cap is used up, so messages are refused" in page
     assert "of a spend cap" not in text_of(owner_client(stranger).get("/"))
 
 

@@ -182,7 +182,7 @@ def test_an_owner_chooses_the_time_zone_by_its_name(account: Account, owner: Cli
     address = reverse("console:team_time_zone")
     data = {"time_zone": " europe/berlin ", "has_local_quota": "on"}
     text = text_of(owner.post(address, data, follow=True))
-    assert "are now those of Europe/Berlin" in text
+    assert "now follow Europe/Berlin" in text
     assert "Spend caps of the day change at" in text
     account.refresh_from_db()
     assert (account.time_zone, account.has_local_quota) == ("Europe/Berlin", True)

@@ -1,4 +1,4 @@
-"""A mailbox gets only a few requested mails a day, from whatever sources, even concurrent ones."""
+"""A mailbox gets only a few requested e-mails a day, whatever their sources, even concurrently."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_a_view_ends_after_an_hour(clock: Any, guest: Client, site: Site, minute
             break
         # First a redirect to where the view begins, then the same as for every non-member.
         assert response["Location"] == start
-        assert "60 minutes as staff are over" in guest.get(start).content.decode()
+        assert "60 minutes as staff have ended" in guest.get(start).content.decode()
         assert guest.get(path).status_code == 404
         guest.post(start)
         assert guest.get(path).status_code == 200

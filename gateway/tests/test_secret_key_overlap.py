@@ -20,7 +20,7 @@ NEW_KEY = "another-key-" + "y" * 50
 
 @pytest.fixture(autouse=True)
 def _fresh_attempts(forget_attempts: object) -> None:
-    """Forget requested mails, which the cache counts."""
+    """Forget requested e-mails, which the cache counts."""
 
 
 def swap(settings: Settings, *, is_overlap: bool) -> None:

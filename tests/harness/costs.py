@@ -68,7 +68,7 @@ def backend_cpu_seconds(url: str) -> float:
 def single_cpu_seconds(pid: int) -> float:
     """Return the CPU used so far by a process with one thread; 0 if it has ended.
 
-    To the nanosecond if the kernel tells, else in its ticks of a hundredth of a second.
+    To the nanosecond if the kernel reports it, else in its ticks of a hundredth of a second.
     https://docs.kernel.org/scheduler/sched-stats.html
     """
     with suppress(OSError, ValueError):

@@ -12,7 +12,7 @@ from channels.providers.traits import PLAIN, Traits
 
 
 class FakeProvider:
-    """Answers from a script; without one it says “Reply n”. Records every prompt."""
+    """Answers from a script, or with “Reply n” without one. Records every prompt."""
 
     provider_name = "fake"
     is_free = False

@@ -1,4 +1,4 @@
-"""A provider over HTTP: an OpenAI-compatible server on loopback that says what a test tells it.
+"""A provider over HTTP: an OpenAI-compatible server on loopback that answers as a test says.
 
 Tests that need no HTTP between the gateway and its provider use fake_provider.py, which is faster.
 """

@@ -1,8 +1,8 @@
-// Passkeys: shown where the browser has them, and in words what went wrong.
+// Passkeys: offered if the browser supports them. Errors are shown in words.
 (function () {
   "use strict";
 
-  // Not over plain http but on localhost, and never for a bare IP address.
+  // Over plain http only on localhost, and never for a bare IP address.
   const isIpAddress = /^[\d.]+$|^\[/.test(location.hostname);
   const hasPasskeys = Boolean(window.PublicKeyCredential) && !isIpAddress;
   for (const part of document.querySelectorAll("[data-passkeys]")) part.hidden = !hasPasskeys;

@@ -1,4 +1,4 @@
-// The Connect tab: a key into all snippets at once, and calls to try a key.
+// The Connect tab: inserts a key into all snippets at once, and makes a call to test a key.
 (function () {
   "use strict";
 
@@ -13,7 +13,7 @@
     button.querySelector("[data-label]").textContent = isShown ? "Hide in the code" : "Show in the code";
   }
 
-  // data-reveal="url": asks for the key only now, keeps it nowhere but in the snippets.
+  // data-reveal="url": asks for the key only now, and keeps it only in the snippets.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-reveal]");
     if (!button) return;
@@ -23,7 +23,7 @@
     if (isShown) return;
     button.disabled = true;
     try {
-      // Where to come back to after a log-in, if one is asked for first.
+      // Where to return after a log-in, if one is needed first.
       const { key } = await gateway.post(button.dataset.reveal, { next: location.pathname });
       fill(key);
       show(button, true);
@@ -64,7 +64,7 @@
     return box;
   }
 
-  // data-test-key="#result" on a form: sends it and shows what came of it in the element.
+  // data-test-key="#result" on a form: sends it and shows the result in the element.
   document.addEventListener("submit", async (event) => {
     const form = event.target.closest("[data-test-key]");
     if (!form) return;

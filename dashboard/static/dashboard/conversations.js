@@ -1,5 +1,5 @@
-// The part of the page that renews itself (#live) asks here first. Not in a tab nobody sees, nor
-// under the hands of somebody who reads by keyboard or writes a note.
+// The part of the page that refreshes itself (#live) asks here first. It does not refresh in a
+// hidden tab, or while somebody uses the keyboard in it or writes a note.
 (function () {
   "use strict";
 

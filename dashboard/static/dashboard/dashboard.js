@@ -1,9 +1,9 @@
-// What pages do beyond links and forms. Everything hangs on data attributes, so that a page works
-// as plain HTML where it can: see each handler for its attribute.
+// What pages do beyond links and forms. Data attributes switch it on, so that a page works as plain
+// HTML where possible: see each handler for its attribute.
 (function () {
   "use strict";
 
-  // There from the start: what comes together with its live region is not read out.
+  // Present from the start, because a text that appears together with its live region is not read out.
   const toasts = document.createElement("div");
   toasts.className = "gw-toasts";
   toasts.setAttribute("role", "status");
@@ -28,7 +28,7 @@
     return field ? field.value : "";
   }
 
-  // Why a request did not do what was asked, in words for the person at the page.
+  // Why a request failed, in words for the person at the page.
   class Refusal extends Error {
     constructor(message, more) {
       super(message);
@@ -64,7 +64,7 @@
     return response;
   }
 
-  // Sends a form's fields and returns the JSON that answers it. Throws Refusal for all else.
+  // Sends a form's fields and returns the JSON of the answer. Throws Refusal for any other answer.
   async function post(url, fields) {
     const response = await request(url, fields);
     const isJson = (response.headers.get("Content-Type") || "").includes("json");
@@ -78,14 +78,14 @@
     throw new Refusal((answer && answer.error) || words);
   }
 
-  // Says what came of a request that was refused.
+  // Says why a request was refused.
   function tell(error) {
     if (error.isLeaving) return;
     if (error.isLoggedOut) toast(error.message, { href: location.pathname + location.search, text: "Log in again" });
     else toast(error instanceof Refusal ? error.message : "Something broke. Reload the page and try again.");
   }
 
-  // Parts of a page that renew themselves stay as they are when the log-in has ended.
+  // Parts of a page that refresh themselves stay as they are once the log-in has ended.
   let isLoggedOut = false;
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (isLoggedOut) event.preventDefault();
@@ -115,19 +115,19 @@
     area.remove();
   }
 
-  // An amount of the API ("1234.500000") as pages write it: 1,234.5.
+  // Writes an amount of the API ("1234.500000") as pages do: 1,234.5.
   function credits(text) {
     return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
   }
 
-  // Seconds to wait, as people count them: 80016 is "22 h 14 min".
+  // Writes seconds to wait in hours and minutes: 80016 is "22 h 14 min".
   function wait(seconds) {
     if (seconds < 120) return `${seconds} s`;
     const minutes = Math.ceil(seconds / 60);
     return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
 
-  // In three digits, as common/pages/durations.py has it.
+  // Writes three digits, as common/pages/durations.py does.
   function duration(milliseconds) {
     const ms = Math.round(milliseconds);
     if (!ms) return "under 1 ms";
@@ -202,7 +202,7 @@
     }
   });
 
-  // A form is sent once: its buttons rest until the next page. Forms of their own
+  // A form is sent once: its buttons are disabled until the next page. Forms that scripts send
   // (data-again) are left alone.
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -228,7 +228,7 @@
     if (event.persisted) wake();
   });
 
-  // data-count="#id": a counter of the characters of a text field, in the element.
+  // data-count="#id": shows in the element how many characters a text field has.
   function count(field) {
     const target = document.querySelector(field.dataset.count);
     const most = field.maxLength > 0 ? ` / ${field.maxLength.toLocaleString("en")}` : "";
@@ -240,7 +240,7 @@
     if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
   });
   document.addEventListener("DOMContentLoaded", () => {
-    // data-scroll-to-current: tabs that scroll sideways begin where the current one can be seen.
+    // data-scroll-to-current: scrolls tabs sideways so that the current one is visible.
     for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
       const current = bar.querySelector("[aria-current]");
       if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;

@@ -1,10 +1,10 @@
-// What somebody types stays in this tab until it is saved: a log-in that has ended in between, a
-// refusal or a closed page does not lose it.
+// Keeps what somebody types in this tab until it is saved, even if the log-in ends meanwhile, the
+// form is refused, or the page is closed.
 //   form[data-keep]   kept while typed, put back when the form is shown again; data-keep="message"
-//                     keeps these fields alone. Passwords and files never are.
-//   form[data-guard]  asks before the page is left with changes in it
-//   form[data-unsaved]  shows what was refused: unsaved from the start
-// A page says with [data-saved] that the form sent before it was taken.
+//                     keeps only these fields. Passwords and files are never kept.
+//   form[data-guard]  asks before somebody leaves the page with unsaved changes
+//   form[data-unsaved]  shows a refused form: unsaved from the start
+// [data-saved] on a page says that the form sent before was accepted.
 (function () {
   "use strict";
 
@@ -24,7 +24,7 @@
       if (draft) sessionStorage.setItem(key, JSON.stringify(draft));
       else sessionStorage.removeItem(key);
     } catch (error) {
-      // Forbidden or full: then nothing is kept.
+      // Storage is forbidden or full: nothing is kept.
     }
   }
 
@@ -57,14 +57,14 @@
     return field.type === "radio" || field.type === "checkbox";
   }
 
-  // Pairs of name and value; of a choice the chosen ones.
+  // Pairs of name and value. A choice has a pair for each chosen value.
   function valuesOf(form) {
     return kept(form)
       .filter((field) => !isChoice(field) || field.checked)
       .map((field) => [field.name, field.value]);
   }
 
-  // What can be seen of it: the hidden rest is new on each page.
+  // Only visible fields, because hidden ones are new on each page.
   function seen(form, values) {
     const hidden = new Set(kept(form).filter((field) => field.type === "hidden").map((field) => field.name));
     return JSON.stringify(values.filter(([name]) => !hidden.has(name)));
@@ -112,7 +112,7 @@
     const draft = read(key);
     if (!draft) return;
     if (form.dataset.unsaved !== undefined) {
-      // The page has what was typed, and newer hidden values.
+      // The page already has what was typed, with newer hidden values.
       write(key, { user: user(), values, isSent: false });
     } else if (seen(form, draft.values) === form.gwAtFirst) {
       write(key, null);
@@ -130,7 +130,7 @@
     const isSaved = Boolean(document.querySelector("[data-saved]"));
     for (const key of keys()) {
       const draft = read(key);
-      // A page without a user is the log-in, or says what went wrong.
+      // A page without a user is the log-in page, or says what went wrong.
       if (!draft || (user() && (draft.user !== user() || (draft.isSent && isSaved)))) write(key, null);
       else if (draft.isSent) write(key, { ...draft, isSent: false });
     }
@@ -163,10 +163,10 @@
     if (![...document.querySelectorAll("form[data-guard]")].some(isUnsaved)) return;
     event.preventDefault();
     event.returnValue = true;
-    // Whoever stays can use the buttons again.
+    // People who stay can use the buttons again.
     setTimeout(window.gateway.wake);
   });
-  // data-discard on a link: leaves without what was typed.
+  // data-discard on a link: leaves the page and discards what was typed.
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-discard]")) return;
     for (const form of document.querySelectorAll("form[data-keep]")) forget(form);

@@ -6,13 +6,13 @@
 
   const remembered = "sidebarDesktopOpen";
 
-  // Around every page: which tab of a form is open, and whether the sidebar is.
+  // On every page: which tab of a form is open, and whether the sidebar is open.
   function frame() {
     return {
       activeTab: "",
       sidebarMobileOpen: false,
       sidebarDesktopOpen: localStorage.getItem(remembered) !== "0",
-      // What a form's address is read from.
+      // The source of a form's address.
       window: { location: { pathname: location.pathname, search: location.search } },
       init() {
         const first = this.$root.dataset.tab;
@@ -69,8 +69,8 @@
     Alpine.data("searchCommand", palette);
   });
 
-  // Searches are all that htmx does here. Markup that found its way into a page must not change
-  // anything through it, with the log-in of whoever looks.
+  // htmx only does searches here. Markup that got into a page must not use it to change anything
+  // with the log-in of the person who looks at it.
   document.addEventListener("htmx:configRequest", (event) => {
     if (event.detail.verb !== "get") event.preventDefault();
   });

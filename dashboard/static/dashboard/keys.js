@@ -1,5 +1,5 @@
-// Copying and revealing keys. The clear key is asked for when it is wanted and never kept in the
-// page: it is shown until it is hidden again, at the latest after a minute.
+// Copies and reveals keys. The page asks for a clear key only when somebody wants it, shows it for
+// at most a minute, and never keeps it.
 (function () {
   "use strict";
 
@@ -50,7 +50,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    // data-key-note: a key that is in the page in clear was copied by dashboard.js.
+    // data-key-note: dashboard.js has copied a key that the page shows in clear text.
     const note = event.target.closest("[data-key-note]");
     if (note) gateway.post(note.dataset.keyNote).catch(gateway.tell);
     const box = event.target.closest("[data-key-url]");

@@ -1,5 +1,5 @@
-// Switches that work at once (form[data-switch]); without script they are plain forms. Caught
-// before dashboard.js sees the form, which would let it be sent only once.
+// Switches that work at once (form[data-switch]); without scripts they are plain forms. This handles
+// the form before dashboard.js, which would let it be sent only once.
 (function () {
   "use strict";
 

@@ -1,4 +1,4 @@
-// The playground: sends a message, shows the answer as it comes, and what it took.
+// The playground: sends a message, shows the answer as it arrives, and what it cost.
 (function () {
   "use strict";
 
@@ -15,7 +15,7 @@
   const compare = form.querySelector("[data-compare]");
   let draftTurns = []; // the draft's side of the conversation, which the server does not keep
   let conversation = "";
-  let busy = null; // the AbortController of the answer that is coming
+  let busy = null; // the AbortController of the answer in progress
 
   function element(name, className, text) {
     const made = document.createElement(name);
@@ -38,7 +38,7 @@
     nothing.hidden = false;
     log.hidden = true;
     const isFree = mode() === "test";
-    // The list there shows live traffic unless it is asked for the other.
+    // The list there shows live traffic unless the link asks for test traffic.
     const list = form.querySelector("[data-list]");
     list.search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
     form.querySelector("[data-simulate]").hidden = !isFree;
@@ -62,7 +62,7 @@
     return item;
   }
 
-  // What an answer took, or what went wrong: words and elements, of which some may be missing.
+  // What an answer cost, or what went wrong: words and elements, some of which may be missing.
   function note(parts, into = chat) {
     const item = element("li", "gw-bubble-meta");
     item.append(...parts.filter(Boolean).map((part) => (typeof part === "string" ? element("span", "", part) : part)));
@@ -106,7 +106,7 @@
       answer.code && element("code", "gw-mono", answer.code),
       status ? `status ${status}` : answer.code && "after the answer had begun",
       answer.retry_after && `try again in ${gateway.wait(answer.retry_after)}`,
-      // A database lost while it committed may have kept the turn and its charge.
+      // If the database was lost during a commit, it may have stored the turn and its charge.
       answer.code && answer.code !== "overloaded" && "nothing charged",
       answer.request_id && element("span", "gw-mono", answer.request_id),
       curlOf(curl || answer.curl),
@@ -217,7 +217,7 @@
       if (error.name !== "AbortError") {
         for (const waiting of chat.querySelectorAll(".gw-busy")) waiting.closest("li").remove();
         if (error.isLoggedOut) {
-          // It was never sent: back into the field, unless somebody has begun the next one.
+          // It was never sent: put it back into the field, unless somebody has begun the next one.
           said.remove();
           if (!field.value) field.value = message;
           field.dispatchEvent(new Event("input", { bubbles: true }));

@@ -1,4 +1,4 @@
-// The API reference: its table of contents marks the part that is being read.
+// The API reference: marks the part that is being read in the table of contents.
 (function () {
   "use strict";
 
@@ -6,7 +6,7 @@
   const parts = links.map((link) => document.querySelector(link.getAttribute("href")));
 
   function mark() {
-    // The last part whose head has passed the upper third of the window.
+    // The last part whose heading has passed the upper third of the window.
     const line = window.innerHeight / 3;
     let current = parts.findLastIndex((part) => part.getBoundingClientRect().top < line);
     const isAtEnd = window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 2;

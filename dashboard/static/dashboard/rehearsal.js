@@ -1,4 +1,4 @@
-// The rehearsal: asks the draft of the playground the latest questions of visitors, one by one.
+// The rehearsal: asks the playground's draft visitors' latest questions, one by one.
 (function () {
   "use strict";
 
@@ -10,7 +10,7 @@
   const progress = find("progress");
   const table = find("questions-table");
   let questions = [];
-  let fields = {}; // the draft that the price was told for
+  let fields = {}; // the draft that the shown price is for
   let isStopped = false;
   section.hidden = false;
 
@@ -112,7 +112,7 @@
     isStopped = true;
     stop.disabled = true;
   });
-  // The price was told for another draft.
+  // The shown price is for another draft.
   draft.addEventListener("input", () => {
     rehearse.hidden = true;
   });

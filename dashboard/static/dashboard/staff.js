@@ -1,4 +1,4 @@
-// The staff admin: names for the fields that look rows up while one types, which have none.
+// The staff admin: gives names to the look-up fields, which have none.
 (function () {
   "use strict";
 

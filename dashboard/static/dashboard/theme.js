@@ -1,4 +1,4 @@
-// Light or dark before the first paint, by the choice unfold keeps for the dashboard.
+// Sets light or dark before the first paint, as chosen in unfold's menu.
 (function () {
   let choice = "auto";
   try {

@@ -87,7 +87,7 @@ def test_a_key_is_named_limited_and_edited_by_keyboard(
     page.get_by_label("Allowed addresses").fill("shop.example")
     page.get_by_label("Llama 3.3 70B").check()
     page.get_by_role("button", name="Create key").click()
-    expect(page.get_by_text("“shop.example” is no address range")).to_be_visible()
+    expect(page.get_by_text("“shop.example” is not an address range")).to_be_visible()
     expect(page.get_by_label("Llama 3.3 70B")).to_be_checked()
     page.get_by_label("Allowed addresses").fill("127.0.0.0/8")
     page.get_by_role("button", name="Create key").click()

@@ -1,6 +1,11 @@
-"""How long something took, in words, the same on every page."""
+"""How long something took, and how long ago it was, in words, the same on every page."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+# Up to here a time is given as so many minutes, hours or days ago, and later by its date.
+_DAYS_IN_WORDS = timedelta(days=7)
 
 
 def duration(milliseconds: float) -> str:
@@ -16,3 +21,19 @@ def duration(milliseconds: float) -> str:
     decimals = 2 if ms < 10_000 else 1 if ms < 100_000 else 0
     seconds = f"{ms / 1000:,.{decimals}f}"
     return f"{seconds.rstrip('0').rstrip('.') if decimals else seconds} s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Return how long ago it was: 'just now', '5 min ago', '3 h ago', '2 d ago', then its day.
+
+    The day is that of the moment's own time zone. Clocks differ a little, so the future is now.
+    """
+    passed = now - moment
+    if passed >= _DAYS_IN_WORDS:
+        return f"{moment.day} {moment:%b %Y}"
+    minutes = passed // timedelta(minutes=1)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 24 * 60 else f"{minutes // (24 * 60)} d ago"

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
 from channels.models import User
 from conversations.models import Feedback, Message
 
 
-def rate_reply(*, message: Message, rating: int, note: str, author: User) -> Feedback | None:
-    """Replace a reply's rating and note. If both are empty, delete the feedback and return None."""
-    if rating == Feedback.Rating.NONE and not note:
-        Feedback.objects.filter(message=message).delete()
-        return None
+@transaction.atomic
+def rate_reply(
+    *, message: Message, rating: int | None, note: str | None, author: User
+) -> Feedback | None:
+    """Change a reply's rating, note or both. None keeps what is stored.
+
+    If both are empty afterwards, deletes the feedback and returns None.
+    """
+    given = {"rating": rating, "note": note}
+    changes = {name: value for name, value in given.items() if value is not None}
     kept, _ = Feedback.objects.update_or_create(
-        message=message, defaults={"rating": rating, "note": note, "author": author}
+        message=message, defaults={**changes, "author": author}
     )
+    if kept.rating == Feedback.Rating.NONE and not kept.note:
+        kept.delete()
+        return None
     return kept

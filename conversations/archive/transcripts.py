@@ -274,6 +274,8 @@ class Transcript:
 
     session: ChatSession
     items: list[Message | FailedRequest]
+    # The beginning of the visitor's first message. Empty before any answer, and once erased.
+    title: str
     # The position of the first message shown, if there are earlier ones.
     earlier_than: int | None
 
@@ -309,7 +311,15 @@ def get_transcript(session: ChatSession, *, before: int | None = None) -> Transc
         failures = failures.filter(created_at__lt=latest[-1].created_at)
     items: list[Message | FailedRequest] = [*latest, *failures[:FAILURES_ON_A_PAGE]]
     items.sort(key=lambda item: item.created_at)
-    return Transcript(session, items, latest[0].position if has_earlier else None)
+    # Only the first page has the first message.
+    title = _title_of(session) if has_earlier or not latest else latest[0].content
+    shown = title[:FIRST_LINE_CHARACTERS]
+    return Transcript(session, items, shown, latest[0].position if has_earlier else None)
+
+
+def _title_of(session: ChatSession) -> str:
+    first = Message.objects.filter(session=session, position=0)
+    return first.values_list(Substr("content", 1, FIRST_LINE_CHARACTERS), flat=True).first() or ""
 
 
 def _failures_of(session: ChatSession) -> QuerySet[FailedRequest]:

@@ -8,26 +8,25 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 
 from channels.models import Account, Membership
 from common.days import end_of, start_of
-from common.money import show_credits
 from common.pages.forms import PlainForm
 from common.pages.requests import post_only
-from conversations.archive import feedback, markdown, retention, transcripts
+from conversations.archive import feedback, retention, transcripts
 from conversations.archive.transcripts import Place, Search
-from conversations.models import ChatSession, FailedRequest, Feedback, Message
-from conversations.usage import outcomes
+from conversations.models import ChatSession, Feedback, Message
 from dashboard.console import conversation_files, trials
 from dashboard.console.access import Member, member_page
 from dashboard.console.filters import FilterForm
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 from dashboard.console.staff_view import note_reading
+from dashboard.console.transcript_items import describe
 
 EDITOR = Membership.Role.EDITOR
 
@@ -55,10 +54,20 @@ class ConversationsForm(FilterForm):
 
 
 class FeedbackForm(PlainForm):
-    """A rating and a note about one reply."""
+    """A rating of a reply, or a note about it. What is not sent stays as it is."""
 
-    rating = forms.TypedChoiceField(choices=Feedback.Rating.choices, coerce=int)
+    rating = forms.TypedChoiceField(
+        required=False, choices=Feedback.Rating.choices, coerce=int, empty_value=None
+    )
     note = forms.CharField(required=False, max_length=2_000)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "note" not in self.data:
+            cleaned["note"] = None
+            if "rating" in cleaned and cleaned["rating"] is None:
+                self.add_error("rating", "Choose one of the options.")
+        return cleaned
 
 
 @member_page()
@@ -86,8 +95,16 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         is_live=after is None and not search.looks_inside,
         scanned=transcripts.SCANNED_AT_ONCE,
         test_traffic=_test_traffic(search) if not page.rows else "",
-        test_query=form.query(traffic="test"),
+        test_url=f"{member.url('conversations')}?{form.query(traffic='test')}",
+        has_filters=_has_filters(request),
     )
+
+
+def _has_filters(request: HttpRequest) -> bool:
+    """Return whether the list is filtered by more than words."""
+    names = ConversationsForm.base_fields.keys() - {"text", "traffic"}
+    is_test = request.GET.get("traffic") == "test"
+    return is_test or any(request.GET.get(name) for name in names)
 
 
 def _test_traffic(search: Search) -> str:
@@ -101,7 +118,7 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
     """Show one session as a chat."""
     session = _get_session(member, session_pk)
     note_reading(member, f"conversation {session.session_id}", channel=session.channel)
-    before = request.GET.get("before", "")
+    before, list_query = request.GET.get("before", ""), _list_query(request)
     transcript = transcripts.get_transcript(
         session, before=int(before) if before.isdecimal() and len(before) < 10 else None
     )
@@ -112,37 +129,24 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
         title="Conversation",
         session=session,
         transcript=transcript,
-        items=[_describe(item) for item in transcript.items],
+        title_of_session=transcript.title or _title_without_text(session),
+        items=[describe(item) for item in transcript.items],
         is_live=not before and session.closed_at is None,
-        ratings=Feedback.Rating.choices,
         channel_url=console_url("channel", session.channel_id),
-        list_query=_list_query(request),
+        list_query=list_query,
+        list_url=member.url("conversations") + (f"?{list_query}" if list_query else ""),
         own_url=_conversation_url(request, member, session_pk),
     )
+
+
+def _title_without_text(session: ChatSession) -> str:
+    return "(text erased)" if session.message_count else "(no answer yet)"
 
 
 def _list_query(request: HttpRequest) -> str:
     """Return the filters and the position in the list, for the URL of a conversation."""
     names = (*ConversationsForm.base_fields, "after")
     return urlencode({name: request.GET[name] for name in names if request.GET.get(name)})
-
-
-def _describe(item: Message | FailedRequest) -> dict[str, Any]:
-    if isinstance(item, FailedRequest):
-        return {"kind": "failure", "failure": item}
-    if item.role == Message.Role.USER:
-        return {"kind": "user", "message": item}
-    return {
-        "kind": "reply",
-        "message": item,
-        "html": markdown.render(item.content),
-        "credits": show_credits(item.charged_microcredits),
-        "is_own_answer": outcomes.of_reply(item.provider_name) == outcomes.SAVED_REPLY,
-        "prompt_url": console_url("prompt_version", item.channel_id, item.prompt_version)
-        if item.prompt_version
-        else "",
-        "feedback": getattr(item, "feedback", None),
-    }
 
 
 def _get_session(member: Member, session_pk: int) -> ChatSession:
@@ -157,25 +161,27 @@ def _get_session(member: Member, session_pk: int) -> ChatSession:
 
 @member_page(needs=EDITOR)
 def rate(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpResponse:
-    """Save the team's rating of a reply. A GET only redirects to the reply."""
+    """Save the team's rating of a reply, or a note. A GET only redirects to the reply."""
     reply = transcripts.find_reply(account_id=member.account.id, message_id=message_id)
     if reply is None:
         raise Http404
     if request.method == "POST":
-        _keep_feedback(request, member, reply)
+        refusal = _keep_feedback(request, member, reply)
+        if not request.accepts("text/html"):  # conversations.js
+            return JsonResponse({"error": refusal}, status=422 if refusal else 200)
+        level = messages.ERROR if refusal else messages.SUCCESS
+        messages.add_message(request, level, refusal or "Saved your feedback on this reply.")
     return redirect(f"{_conversation_url(request, member, reply.session_id)}#reply-{reply.id}")
 
 
-def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> None:
+def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> str:
+    """Store the feedback in the request. Return why not, or ''."""
     form = FeedbackForm(request.POST)
     if form.is_valid():
         feedback.rate_reply(message=reply, **form.cleaned_data, author=member.user)
-        messages.success(request, "Saved your rating of this reply.")
-        return
-    said = " ".join(
-        f"{name.title()}: {error}" for name, errors in form.errors.items() for error in errors
-    )
-    messages.error(request, f"Nothing was saved. {said}")
+        return ""
+    wrong = ((name, error) for name, errors in form.errors.items() for error in errors)
+    return "Nothing was saved. " + " ".join(f"{name.title()}: {error}" for name, error in wrong)
 
 
 def _conversation_url(request: HttpRequest, member: Member, session_pk: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import uuid
 from typing import Any
 
@@ -15,7 +16,13 @@ from channels.models import AuditEntry, Membership
 from channels.tests.factories import Site, make_site
 from conversations.archive import transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
-from tests.support.clients import ApiClient, account_page, member_client, owner_client
+from tests.support.clients import (
+    ApiClient,
+    account_page,
+    member_client,
+    owner_client,
+    staff_guest,
+)
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +69,8 @@ def test_lists_sessions_newest_first(
     page = owner.get(LIST)
     assert first_lines(page) == ["Question 2", "Question 1", "Question 0"]
     text = page.content.decode()
-    assert "Last activity (UTC)" in text
+    assert "Times are UTC" in text
+    assert "2 min ago</time>" in text
     assert "/v1 have no session" in text
     assert 'hx-trigger="every 5s"' in text
 
@@ -195,6 +203,14 @@ def test_the_list_takes_few_queries(
         owner.get(account_page(site, "conversations/"), {"text": "hello", "errors_only": "on"})
 
 
+def test_the_rarer_filters_are_folded_until_one_is_used(owner: Client) -> None:
+    assert (
+        "<details open>" not in owner.get(LIST, {"text": "x", "traffic": "live"}).content.decode()
+    )
+    for used in ({"traffic": "test"}, {"errors_only": "on"}, {"first": "2026-01-01"}):
+        assert "<details open>" in owner.get(LIST, used).content.decode()
+
+
 # --- One conversation -----------------------------------------------------------------------------
 
 
@@ -206,6 +222,19 @@ def test_reads_as_a_chat(site: Site, owner: Client, session: ChatSession) -> Non
         f"/channels/{site.channel.id}/prompt/1/",
     ):  # fmt: skip
         assert part in text
+
+
+def test_its_title_is_what_the_visitor_said_first(
+    site: Site, owner: Client, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ApiClient(site.api_key).chat("And when?")
+    monkeypatch.setattr(transcripts, "MESSAGES_ON_A_PAGE", 2)
+    address = f"{LIST}{session.pk}/"
+    for query in ({}, {"before": "2"}):
+        text = owner.get(address, query).content.decode()
+        assert re.search(r"<h2[^>]*>Do you deliver\?</h2>", text)
+    Message.objects.update(content="", erased_at=session.created_at)
+    assert re.search(r"<h2[^>]*>\(text erased\)</h2>", owner.get(address).content.decode())
 
 
 def test_nothing_that_was_said_is_live(site: Site, owner: Client, provider: FakeProvider) -> None:
@@ -270,17 +299,23 @@ def test_long_conversations_are_read_in_parts(
     monkeypatch.setattr(transcripts, "MESSAGES_ON_A_PAGE", 4)
     address = f"{LIST}{ChatSession.objects.get().pk}/"
     page = owner.get(address)
-    assert b"Question 0" not in page.content
+    # The title is there, the message is not.
+    assert b">Question 0</div>" not in page.content
     assert page.context["transcript"].earlier_than == 2
-    assert b"Question 0" in owner.get(address, {"before": 2}).content
+    assert b">Question 0</div>" in owner.get(address, {"before": 2}).content
     assert owner.get(address, {"before": "-1"}).status_code == 200
 
 
 def test_a_conversation_takes_few_queries(
     site: Site, owner: Client, session: ChatSession, django_assert_max_num_queries: Any
 ) -> None:
+    for _ in range(3):
+        ApiClient(site.api_key).chat()
+    address = account_page(site, f"conversations/{session.pk}/")
     with django_assert_max_num_queries(9):
-        owner.get(account_page(site, f"conversations/{session.pk}/"))
+        owner.get(address)
+    with django_assert_max_num_queries(10):
+        owner.get(address, {"before": 4})
 
 
 def test_a_strangers_conversation_is_as_unknown_as_any(
@@ -331,13 +366,44 @@ def test_an_editor_keeps_a_thumb_and_a_note(site: Site, session: ChatSession) ->
     rate(editor, session, rating=1, note="first thought")
     page = rate(editor, session, rating=-1, note="<b>Too short</b>")
     text = page.content.decode()
-    assert "Disliked" in text
+    assert 'data-rating="-1" aria-pressed="true"' in text
     assert "&lt;b&gt;Too short&lt;/b&gt;" in text
     assert "editor@example.com" in text
     kept = Feedback.objects.get()
     assert (kept.rating, kept.author and kept.author.email) == (-1, "editor@example.com")
     rate(editor, session, rating=0, note="")
     assert not Feedback.objects.exists()
+
+
+def test_a_thumb_keeps_the_note_and_a_note_keeps_the_thumb(
+    site: Site, owner: Client, session: ChatSession
+) -> None:
+    def kept() -> tuple[int, str]:
+        return Feedback.objects.values_list("rating", "note").get()
+
+    rate(owner, session, rating=1)
+    assert kept() == (1, "")
+    rate(owner, session, note="Well said")
+    assert kept() == (1, "Well said")
+    rate(owner, session, rating=-1)
+    assert kept() == (-1, "Well said")
+    page = rate(owner, session, rating=0)
+    assert kept() == (0, "Well said")
+    assert "Change note" in page.content.decode()
+    rate(owner, session, note="")
+    assert not Feedback.objects.exists()
+
+
+def test_a_script_is_told_whether_the_thumb_was_kept(owner: Client, session: ChatSession) -> None:
+    reply_id = Message.objects.get(session=session, role="assistant").id
+    address = f"{LIST}replies/{reply_id}/feedback/"
+    kept = owner.post(address, {"rating": 1}, headers={"accept": "application/json"})
+    assert (kept.status_code, kept.json()) == (200, {"error": ""})
+    assert Feedback.objects.get().rating == 1
+    refused = owner.post(address, {"rating": 5}, headers={"accept": "application/json"})
+    assert refused.status_code == 422
+    assert "Choose one of the options." in refused.json()["error"]
+    assert not list(owner.get(LIST).context["messages"])
 
 
 @pytest.mark.parametrize(
@@ -359,7 +425,8 @@ def test_a_viewer_reads_and_changes_nothing(site: Site, session: ChatSession) ->
     viewer = member_client(site, Membership.Role.VIEWER)
     page = viewer.get(f"{LIST}{session.pk}/")
     assert page.status_code == 200
-    assert b"Rate this reply" not in page.content
+    assert b"data-thumbs" not in page.content
+    assert b"Add a note" not in page.content
     assert b"Erase text" not in page.content
     assert rate(viewer, session, rating=1).status_code == 403
     response = viewer.post(f"{LIST}{session.pk}/erase/", {"confirm": "yes"})
@@ -474,3 +541,15 @@ def test_a_rating_opened_like_a_page_leads_to_its_reply(
     opened = owner.get(account_page(site, f"conversations/replies/{reply.pk}/feedback/"))
     one = account_page(site, f"conversations/{session.pk}/")
     assert opened["Location"] == f"{one}#reply-{reply.pk}"
+
+
+def test_a_staff_guest_leaves_a_trace_of_what_the_pages_show_and_of_nothing_else(
+    site: Site, session: ChatSession
+) -> None:
+    guest = staff_guest(site)
+    pages = [account_page(site, f"conversations/{path}") for path in (f"{session.pk}/", "")]
+    read = AuditEntry.objects.filter(action="staff.read_text").order_by("id")
+    for page in pages:
+        assert b"data-thumbs" not in guest.get(page).content
+    targets = [entry.target for entry in read]
+    assert targets == ["conversation s1", "first lines of conversations"]

@@ -11,13 +11,15 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
 
+from channels.models import Channel
 from common import db
 from common.db.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
@@ -284,6 +286,19 @@ def find_session(*, account_id: int, session_pk: int) -> ChatSession | None:
     """Return a session if it belongs to one of the account's channels, otherwise None."""
     sessions = ChatSession.objects.select_related("channel")
     return sessions.filter(id=session_pk, channel__account_id=account_id).first()
+
+
+def find_open_session(
+    *, channel: Channel, is_test: bool, session_id: str, now: datetime
+) -> ChatSession | None:
+    """Return a channel's session with this id if a message can still go on in it."""
+    return ChatSession.objects.filter(
+        channel=channel,
+        is_test=is_test,
+        session_id=session_id,
+        closed_at=None,
+        last_message_at__gt=now - timedelta(seconds=settings.SESSION_TTL),
+    ).first()
 
 
 def find_reply(*, account_id: int, message_id: uuid.UUID) -> Message | None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlencode
 
 import orjson
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
+from django.utils import timezone
 
 from channels import callers
 from channels.callers import Caller
@@ -21,6 +23,8 @@ from common.api.errors import error_response
 from common.errors import InvalidRequest
 from common.pages.requests import post_only
 from conversations.api.streams import stream_answer
+from conversations.archive import markdown, transcripts
+from conversations.archive.transcripts import Transcript
 from conversations.chat import streaming
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.asking import EXPECTED_ERRORS, admit
@@ -28,6 +32,8 @@ from dashboard.console.channel_forms import Difference
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 from dashboard.console.prompt_forms import DraftForm
+from dashboard.console.staff_view import note_reading
+from dashboard.console.transcript_items import describe
 from dashboard.public_address import site_url
 from dashboard.reference import snippets
 from dashboard.reference.facts import SIMULATIONS
@@ -35,11 +41,12 @@ from dashboard.reference.facts import SIMULATIONS
 # The beginning of the playground's session ids, which no visitor has.
 SESSIONS = "playground-"
 _CONVERSATION = re.compile(r"[A-Za-z0-9]{8,40}")
+_DONE = b"event: done\ndata: "
 
 
 @channel_page()
 def playground(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Show an empty conversation, and a draft that equals the published prompt."""
+    """Show the conversation in the address, and a draft that equals the published prompt."""
     return render_playground(request, member, channel, DraftForm.filled(channel))
 
 
@@ -53,6 +60,7 @@ def render_playground(
     differences: Sequence[Difference] = (),
 ) -> HttpResponse:
     """Return the page with this draft."""
+    talk = _find_talk(request, member, channel)
     return render_page(
         request,
         member,
@@ -61,12 +69,40 @@ def render_playground(
         channel=channel,
         simulations=SIMULATIONS,
         session_prefix=session_prefix(member),
+        conversation=request.GET["conversation"] if talk else "",
+        is_live=talk is not None and not talk.session.is_test,
+        items=[describe(item) for item in talk.items] if talk else [],
+        next_version=channel.prompt_version + 1,
         form=form,
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
         differences=differences,
         theirs_url=console_url("playground", channel.id),
         status=status,
     )
+
+
+def talk_query(request: HttpRequest) -> str:
+    """Return the conversation in the address as a query, for the address of the playground."""
+    if not _CONVERSATION.fullmatch(request.GET.get("conversation", "")):
+        return ""
+    mode = "live" if request.GET.get("mode") == "live" else "test"
+    return urlencode({"conversation": request.GET["conversation"], "mode": mode})
+
+
+def _find_talk(request: HttpRequest, member: Member, channel: Channel) -> Transcript | None:
+    """Return this person's conversation in the address, while it can go on."""
+    if not talk_query(request):
+        return None
+    session = transcripts.find_open_session(
+        channel=channel,
+        is_test=request.GET.get("mode") != "live",
+        session_id=session_prefix(member) + request.GET["conversation"],
+        now=timezone.now(),
+    )
+    if session is None:
+        return None
+    note_reading(member, f"conversation {session.session_id}", channel=channel)
+    return transcripts.get_transcript(session)
 
 
 def session_prefix(member: Member) -> str:
@@ -135,10 +171,17 @@ def answered(response: HttpResponseBase, first: bytes) -> StreamingHttpResponse:
 
 
 def _events(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield an answer's events, after releasing the connection that saving the log-in may hold."""
+    """Yield an answer's events, after releasing the connection that saving the log-in may hold.
+
+    The reply as HTML comes before the event that ends it.
+    """
     db.release_connection()
     yield first
-    yield from rest
+    for event in rest:
+        if event.startswith(_DONE):
+            reply = orjson.loads(event.removeprefix(_DONE))["reply"]
+            yield streaming.event("rendered", orjson.dumps({"html": markdown.render(reply)}))
+        yield event
 
 
 urlpatterns = [

@@ -32,7 +32,8 @@ from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.asking import EXPECTED_ERRORS, admit
 from dashboard.console.channel_forms import list_differences
 from dashboard.console.channels import add_errors, words_of_conflict
-from dashboard.console.playground import SESSIONS, answered, render_playground
+from dashboard.console.navigation import console_url
+from dashboard.console.playground import SESSIONS, answered, render_playground, talk_query
 from dashboard.console.prompt_forms import DRAFT_FIELDS, DraftForm
 
 MOST_QUESTIONS = 20
@@ -202,7 +203,8 @@ def publish_draft(request: HttpRequest, member: Member, channel: Channel) -> Htt
         return render_playground(request, member, channel, form, status=422)
     words = f"Published: version {saved.prompt_version} with {saved.model}. Visitors get it now."
     messages.success(request, words)
-    return redirect("console:playground", channel.id)
+    query = talk_query(request)
+    return redirect(console_url("playground", channel.id) + (f"?{query}" if query else ""))
 
 
 _PLAYGROUND = "channels/<uuid:channel_id>/playground"

@@ -250,6 +250,25 @@ def test_a_published_draft_answers_visitors(
     assert entry.changes["model"] == ["Llama 3.3 70B", "Gemma 2 9B"]
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("conversation=abcdef0123456789&mode=live", "?conversation=abcdef0123456789&mode=live"),
+        ("conversation=abcdef0123456789&mode=x", "?conversation=abcdef0123456789&mode=test"),
+        ("conversation=//evil.example&next=/", ""),
+        ("", ""),
+    ],
+)
+def test_publishing_returns_to_the_conversation(
+    client: Client, site: Site, query: str, kept: str
+) -> None:
+    page = page_of(site, "playground/")
+    form = client.get(page).context["form"]
+    sent = {name: form[name].value() for name in ("digest", "system_prompt", "model")}
+    response = client.post(f"{address('publish_draft', site)}?{query}", sent)
+    assert response["Location"] == page + kept
+
+
 def test_a_draft_is_not_published_over_what_another_saved(
     client: Client, site: Site, provider: FakeProvider
 ) -> None:

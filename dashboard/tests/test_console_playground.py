@@ -162,6 +162,51 @@ def test_the_owners_own_answers_are_given(client: Client, site: Site) -> None:
     assert response["X-Gateway-Provider"] == "fixed"
 
 
+def test_a_reply_is_rendered_as_transcripts_render_it(
+    client: Client, site: Site, provider: FakeProvider
+) -> None:
+    provider.script.append(reply("**Yes** <script>alert(1)</script> [x](javascript:alert(1))"))
+    events = events_of(say(client, site, mode="live"))
+    assert [name for name, _ in events[-2:]] == ["rendered", "done"]
+    html = events[-2][1]["html"]
+    assert "<strong>Yes</strong>" in html
+    assert "<script" not in html
+    assert 'href="javascript' not in html
+
+
+def test_a_conversation_is_shown_again_while_it_can_go_on(
+    client: Client, site: Site, provider: FakeProvider, clock: Any,
+    django_assert_max_num_queries: Any,
+) -> None:  # fmt: skip
+    provider.script.append(reply("**Gladly**", 7, 4))
+    events_of(say(client, site, "<b>One</b>", mode="live"))
+    provider.fail()
+    assert say(client, site, "Two", mode="live").status_code == 500
+    talk = {"conversation": CONVERSATION, "mode": "live"}
+    with django_assert_max_num_queries(15):
+        html = show(client, site, **talk)
+    for part in (
+        "&lt;b&gt;One&lt;/b&gt;", "<strong>Gladly</strong>", "tokens: 7 in, 4 out",
+        "credits: 1 charged", "provider_error", 'value="live" checked',
+        f'data-conversation="{CONVERSATION}"',
+    ):  # fmt: skip
+        assert part in html
+    for other in ({}, {"conversation": CONVERSATION}, talk | {"conversation": "abcdefgh"}):
+        assert "Gladly" not in show(client, site, **other)
+        assert 'data-conversation=""' in show(client, site, **other)
+    # Nobody else's page shows it, even with its address.
+    assert "Gladly" not in show(owner_client(site), site, **talk)
+    clock.shift(25 * 3600)
+    assert "Gladly" not in show(member_client(site, Role.EDITOR), site, **talk)
+
+
+@pytest.mark.parametrize("conversation", ["", "x", "é" * 10, "a\0b" * 4, "' OR 1=1 --"])
+def test_no_other_session_is_shown_by_its_address(
+    client: Client, site: Site, conversation: str
+) -> None:
+    assert 'data-conversation=""' in show(client, site, conversation=conversation)
+
+
 def test_two_people_do_not_share_a_conversation(client: Client, site: Site) -> None:
     events_of(say(client, site))
     events_of(say(owner_client(site), site))
@@ -313,8 +358,8 @@ def test_a_forged_form_is_refused(client: Client, site: Site) -> None:
     assert client.get(send)["Location"] == page
 
 
-def show(client: Client, site: Site) -> str:
-    response = client.get(reverse("console:playground", args=(site.channel.id,)))
+def show(client: Client, site: Site, **query: str) -> str:
+    response = client.get(reverse("console:playground", args=(site.channel.id,)), query)
     assert response.status_code == 200
     return response.content.decode()
 

@@ -4,15 +4,13 @@
 
   const form = document.querySelector("[data-playground]");
   if (!form) return;
-  const chat = form.querySelector("[data-chat]");
+  const root = form.parentElement;
+  const find = (name) => root.querySelector(`[data-${name}]`);
+  const [chat, nothing, draft, compare] = ["chat", "nothing", "draft", "compare"].map(find);
+  const [sendButton, newButton, tryButton] = ["send", "new", "try"].map(find);
   const log = chat.parentElement;
-  const nothing = form.querySelector("[data-nothing]");
-  const sendButton = form.querySelector("[data-send]");
-  const newButton = form.querySelector("[data-new]");
   const field = form.elements.message;
   const simulate = form.elements.simulate;
-  const draft = document.querySelector("[data-draft]");
-  const compare = form.querySelector("[data-compare]");
   let draftTurns = []; // the draft's side of the conversation, which the server does not keep
   let conversation = "";
   let busy = null; // the AbortController of the answer in progress
@@ -25,31 +23,57 @@
   }
 
   function mode() {
-    return form.querySelector("[name=mode]:checked").value;
+    return form.elements.mode.value;
   }
 
   function begin() {
     if (busy) busy.abort();
     const bytes = crypto.getRandomValues(new Uint8Array(8));
     conversation = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    form.querySelector("[data-session]").textContent = form.dataset.prefix + conversation;
     draftTurns = [];
     chat.replaceChildren();
     nothing.hidden = false;
     log.hidden = true;
+    remember("");
+    follow();
+  }
+
+  // Shows the conversation and what its mode means.
+  function follow() {
+    find("session").textContent = form.dataset.prefix + conversation;
     const isFree = mode() === "test";
     // The list there shows live traffic unless the link asks for test traffic.
-    const list = form.querySelector("[data-list]");
-    list.search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
-    form.querySelector("[data-simulate]").hidden = !isFree;
+    find("list").search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
+    find("simulate").hidden = !isFree;
     if (!isFree) simulate.value = "";
     label();
+  }
+
+  function address() {
+    return `?${new URLSearchParams({ conversation, mode: mode() })}`;
+  }
+
+  // With the conversation in the address, the server shows it again after a reload, and after the
+  // draft is saved or discarded.
+  function remember(query) {
+    if (location.search !== query) history.replaceState(history.state, "", location.pathname + query);
+    for (const [owner, name] of [[draft, "action"], [draft.querySelector("[data-discard]"), "href"]]) {
+      if (!owner) continue;
+      const url = new URL(owner.getAttribute(name), location.href);
+      owner.setAttribute(name, url.pathname + query);
+    }
   }
 
   function label() {
     const pays = mode() === "live";
     const send = compare.checked ? "Send twice" : "Send";
     sendButton.lastChild.textContent = pays ? `${send} and pay` : send;
+    find("untried").hidden = compare.checked || !isDraftChanged();
+  }
+
+  function isDraftChanged() {
+    const { system_prompt: prompt, model } = draft.elements;
+    return prompt.value !== prompt.defaultValue || !model.options[model.selectedIndex].defaultSelected;
   }
 
   // `into`: the list to add to, which is the chat or one side of a comparison.
@@ -57,6 +81,8 @@
     const item = element("li", `gw-bubble gw-bubble-${kind} gw-pre`, text);
     item.dir = "auto";
     into.append(item);
+    // A reader of an earlier message is left there.
+    if (kind === "user") log.scrollTop = log.scrollHeight;
     nothing.hidden = true;
     log.hidden = false;
     return item;
@@ -111,6 +137,14 @@
       answer.request_id && element("span", "gw-mono", answer.request_id),
       curlOf(curl || answer.curl),
     ], into);
+  }
+
+  // Shows a reply as transcripts do. The server has rendered and cleaned its Markdown.
+  function render(into, html) {
+    const made = element("div", "gw-prose");
+    made.append(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+    into.classList.remove("gw-pre");
+    into.replaceChildren(made);
   }
 
   // Server-sent events of a response: calls on(name, data) for each.
@@ -176,13 +210,14 @@
           firstAfter = performance.now() - started;
           bubble.textContent = "";
         }
+        const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
         bubble.textContent += data.text;
-        bubble.scrollIntoView({ block: "nearest" });
+        if (isAtEnd) log.scrollTop = log.scrollHeight;
       }
+      if (name === "rendered") render(bubble, data.html);
       if (name === "done") {
         hasEnded = true;
         reply = data.reply;
-        bubble.textContent = reply;
         note([
           `first word after ${gateway.duration(firstAfter)}, all after ${gateway.duration(performance.now() - started)}`,
           `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
@@ -209,7 +244,9 @@
     field.value = "";
     gateway.forget(form);
     const said = say("user", message);
+    remember(address());
     sendButton.disabled = true;
+    log.setAttribute("aria-busy", "true"); // an answer is read out once it is whole
     try {
       await askBoth(message);
     } catch (error) {
@@ -229,6 +266,7 @@
     } finally {
       busy = null;
       sendButton.disabled = false;
+      log.removeAttribute("aria-busy");
       log.scrollTop = log.scrollHeight;
       field.focus();
     }
@@ -245,9 +283,24 @@
     field.focus();
   });
   // Free and paid conversations are kept apart, so the other mode begins a new one.
-  for (const choice of form.querySelectorAll("[name=mode]")) choice.addEventListener("change", begin);
+  for (const choice of form.elements.mode) choice.addEventListener("change", begin);
   compare.addEventListener("change", label);
-  window.gateway.draftFields = draftFields;
-  window.gateway.readEvents = readEvents;
-  begin();
+  tryButton.addEventListener("click", () => {
+    compare.checked = true;
+    label();
+    field.focus();
+  });
+  draft.addEventListener("input", label);
+  Object.assign(window.gateway, { draftFields, readEvents, render });
+  find("options").hidden = false;
+  if (form.dataset.conversation) {
+    conversation = form.dataset.conversation;
+    remember(address());
+    follow();
+    log.scrollTop = log.scrollHeight;
+  } else {
+    begin();
+  }
+  // drafts.js has put back what was typed by then.
+  window.addEventListener("load", label);
 })();

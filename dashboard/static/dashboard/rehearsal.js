@@ -55,6 +55,7 @@
 
   // Shows the draft's answer to a question. Returns the credits it cost.
   async function ask(question, into) {
+    into.classList.add("gw-pre");
     into.textContent = "…";
     const response = await gateway.request(draft.dataset.ask, { ...fields, mode: "live", question: question.id });
     if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
@@ -65,11 +66,9 @@
     into.textContent = "";
     await gateway.readEvents(response, (name, data) => {
       if (name === "delta") into.textContent += data.text;
+      if (name === "rendered") gateway.render(into, data.html);
       if (name === "error") into.textContent = data.error;
-      if (name === "done") {
-        into.textContent = data.reply;
-        charged = Number(data.credits.charged);
-      }
+      if (name === "done") charged = Number(data.credits.charged);
     });
     return charged;
   }

@@ -42,7 +42,7 @@ def test_a_draft_answers_beside_what_is_published_and_is_published(
     # The draft stays in the browser until somebody publishes or discards it.
     page.reload()
     expect(page.get_by_label("System prompt")).to_have_value("You are terse.")
-    page.get_by_role("button", name="Publish draft").click()
+    page.get_by_role("button", name="Save as version 2").click()
     expect(page.get_by_text(re.compile("Published: version 2"))).to_be_visible()
     assert Channel.objects.get().system_prompt == "You are terse."
     page.get_by_label("System prompt").fill("Else.")

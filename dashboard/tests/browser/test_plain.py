@@ -11,8 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from channels.models import Channel
 from channels.tests.factories import Site
+from conversations.models import Feedback
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import Watched
+from tests.support.clients import ApiClient, account_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -65,6 +67,23 @@ def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int)
         owner.open(reverse(f"console:{name}", args=[site.channel.id]))
         dead = "[data-copy], [data-dialog], [data-test-key], .gw-tab[data-tab], [data-playground]"
         see(page, [".gw-alert-warn" if name == "playground" else ".gw-card"], dead.split(", "))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_conversations_are_two_pages_without_javascript(
+    site: Site, reader: NewReader, width: int
+) -> None:
+    ApiClient(site.api_key).chat("Where is my parcel?")
+    owner = reader("owner@example.com", has_scripts=False, width=width)
+    page = owner.open(account_page(site, "conversations/?text=parcel"))
+    see(page, ["#talks"], ["#transcript"])
+    page.get_by_role("link", name="Where is my parcel?").click()
+    see(page, ["#transcript"], ["#talks"])
+    page.get_by_role("button", name="Dislike this reply").click()
+    see(page, ["text=Saved your feedback", ".gw-pane-back"], [])
+    assert Feedback.objects.get().rating == -1
+    page.get_by_role("link", name="All conversations").click()
+    expect(page.get_by_role("searchbox", name="Search")).to_have_value("parcel")
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 
-from channels import adaptation, catalogue, channel_changes
+from channels import adaptation, catalogue, channel_changes, model_ends
 from channels.models import (
     ANSWER_SETTINGS,
     LONGEST_STOP_WORD,
@@ -98,6 +99,10 @@ class PromptForm(PlainForm):
             f"Answers a visitor if every provider of {model} fails. A message then needs credits "
             "for the more expensive of the two models, and is charged as the one that answered."
         )
+        if chosen := channel.fallback_model:
+            today, plan = timezone.now().date(), channel.account.plan
+            if words := model_ends.words_of_end(chosen, today=today, plan=plan):
+                fallback.help_text += f" {chosen}: {words}."
         self.fields["max_answer_tokens"].help_text = (
             f"{model} answers with at most {model.max_output_tokens:,}. Where tokens have a price, "
             "a shorter answer also needs fewer credits at hand."

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from channels import channel_changes, diffs
+from channels import channel_changes, diffs, model_moves
 from channels.diffs import DiffLine
 from channels.errors import ChannelChanged
 from channels.models import (
@@ -102,6 +102,7 @@ def _render(
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
         tokens=estimate_tokens(channel.system_prompt),
         differences=differences,
+        move=model_moves.find_move(channel, is_fallback=True),
         theirs_url=console_url("prompt", channel.id),
         status=status,
     )

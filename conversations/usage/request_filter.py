@@ -68,7 +68,7 @@ class RequestFilter:
 
     @property
     def chosen(self) -> Chosen:
-        """Return the usage rows that contain the requests, by the hour where hours are kept."""
+        """Return the usage rows that contain the requests, the latest by the hour."""
         return Chosen(
             self.starts_at,
             self.ends_at,

@@ -105,7 +105,9 @@ def _render(
 ) -> HttpResponse:
     now, account = timezone.now(), member.account
     balance = get_balance(account_id=account.id, now=now)
-    held = holds.list_open(account_id=account.id, now=now) if balance.held else Hold.objects.none()
+    held: list[Hold] = []
+    if balance.held:
+        held = list(holds.list_open(account_id=account.id, now=now)[: MOST_HOLDS + 1])
     filters = FilterForm(request.GET)
     page = account_statement.get_page(
         account_id=account.id,
@@ -131,7 +133,7 @@ def _render(
             {"hold": hold, "amount": show_credits(hold.amount_microcredits)}
             for hold in held[:MOST_HOLDS]
         ],
-        more_holds=max(0, held.count() - MOST_HOLDS),
+        has_more_holds=len(held) > MOST_HOLDS,
         entries=[_describe(member, entry) for entry in page.entries],
         older_url=_page_url(request, page.next_before) if page.next_before else "",
         is_first_page="before" not in request.GET,

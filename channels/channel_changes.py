@@ -122,12 +122,7 @@ def update_channel(
         del changes["account"]
     if changes.keys() & OF_A_VERSION:
         limits.refuse_beyond(account, limits.PROMPT_VERSIONS)
-        channel.prompt_version += 1
-        _keep_version(channel, author=actor.user, note=prompt_note)
-        changes["system_prompt"] = (
-            f"version {channel.prompt_version - 1}",
-            f"version {channel.prompt_version}",
-        )
+        changes["system_prompt"] = _add_version(channel, author=actor.user, note=prompt_note)
     channel.save()
     if changes:
         audit.record(
@@ -162,25 +157,35 @@ def _refuse_unfit_models(channel: Channel, changed: set[str]) -> None:
 
 @transaction.atomic
 def replace_model(
-    *, channel_id: str, left: LanguageModel, entered: LanguageModel, action: str, actor: Actor
+    *,
+    channel_id: str,
+    field: str,
+    left: LanguageModel,
+    entered: LanguageModel,
+    action: str,
+    actor: Actor,
 ) -> Channel:
-    """Put a channel that is on one model on another, even if nobody may choose that one any more.
+    """Replace a channel's model, or its fallback model, even if nobody may choose that any more.
 
-    Raises UnknownChannel, ChannelChanged if the channel is on some other model by now, and
-    ValidationError if its account's plan does not allow the new one.
+    `field` is "model" or "fallback_model". A fallback model belongs to the prompt's version, so
+    that the channel gets a new one, whatever its account's plan allows. Raises UnknownChannel,
+    ChannelChanged if `left` is no longer the channel's, and ValidationError if the plan does not
+    allow `entered`, or if the channel has it already.
     """
     channel, _ = _lock_channel(channel_id, None)
-    if channel.model_id != left.pk:
+    if channel.serializable_value(field) != left.pk:
         raise ChannelChanged
-    channel.model = entered
-    _clean(channel, {"model"})
-    channel.save(update_fields=["model"])
+    setattr(channel, field, entered)
+    _clean(channel, {field})
+    changes: dict[str, Any] = {field: (left, entered)}
+    if field in OF_A_VERSION:
+        note = f"Fallback model: {entered} instead of {left}, which retired"
+        if entered.is_over(timezone.now().date()):
+            note = f"Fallback model: back to {entered}"
+        changes["system_prompt"] = _add_version(channel, author=actor.user, note=note)
+    channel.save(update_fields=[field, "prompt_version"])
     audit.record(
-        action,
-        actor=actor,
-        account_id=channel.account_id,
-        channel=channel,
-        changes={"model": (left, entered)},
+        action, actor=actor, account_id=channel.account_id, channel=channel, changes=changes
     )
     return channel
 
@@ -267,6 +272,13 @@ def delete_channel(*, channel: Channel, actor: Actor) -> None:
     except ProtectedError:
         raise ChannelInUse from None
     audit.record("channel.deleted", actor=actor, account_id=account_id, target=target)
+
+
+def _add_version(channel: Channel, *, author: User | None, note: str) -> tuple[str, str]:
+    """Make the channel's prompt and settings its next version. Returns the names of old and new."""
+    channel.prompt_version += 1
+    _keep_version(channel, author=author, note=note)
+    return f"version {channel.prompt_version - 1}", f"version {channel.prompt_version}"
 
 
 def _keep_version(channel: Channel, *, author: User | None, note: str = "") -> None:

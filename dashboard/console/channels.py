@@ -170,7 +170,7 @@ def _render_settings(
         more_members=len(people[MOST_MEMBERS:]),
         was_used=retirement.was_used(channel),
         differences=differences,
-        move=model_moves.find_move(channel),
+        move=model_moves.find_move(channel, is_fallback=False),
         theirs_url=console_url("channel", channel.id),
         status=status,
     )
@@ -179,8 +179,9 @@ def _render_settings(
 @channel_page(needs=Role.EDITOR)
 @post_only
 def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Put the channel back on the model that it left when that one retired."""
-    move = model_moves.find_move(channel)
+    """Put the channel back on the model, or the fallback model, that it left when that retired."""
+    is_fallback = "is_fallback" in request.POST
+    move = model_moves.find_move(channel, is_fallback=is_fallback)
     try:
         if move is None:
             raise ChannelChanged
@@ -192,8 +193,10 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
     except ValidationError as error:
         messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
     else:
-        messages.success(request, f"The channel uses {move.left} again, from the next request on.")
-    return redirect("console:channel", channel.id)
+        role = " as its fallback model" if is_fallback else ""
+        words = f"The channel uses {move.left} again{role}, from the next request on."
+        messages.success(request, words)
+    return redirect("console:prompt" if is_fallback else "console:channel", channel.id)
 
 
 # --- Danger zone ----------------------------------------------------------------------------------

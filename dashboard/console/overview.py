@@ -76,7 +76,8 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the account at a glance."""
     now = timezone.now()
     own = Channel.objects.filter(account=member.account)
-    ending = Q(model__ends_on__lte=now.date() + model_ends.NOTICE)
+    announced = now.date() + model_ends.NOTICE
+    ending = Q(model__ends_on__lte=announced) | Q(fallback_model__ends_on__lte=announced)
     counts = own.aggregate(
         all=Count("id"),
         off=Count("id", filter=Q(is_enabled=False)),
@@ -141,7 +142,8 @@ def read_sort(request: HttpRequest) -> str:
 
 
 def _listed(own: QuerySet[Channel], search: str, sort: str) -> QuerySet[Channel]:
-    channels = own.select_related("model__successor").defer("system_prompt", "fallback_replies")
+    channels = own.select_related("model__successor", "fallback_model__successor")
+    channels = channels.defer("system_prompt", "fallback_replies")
     channels = channels.annotate(last_used_at=last_used())
     if search:
         channels = channels.filter(named_like(search))

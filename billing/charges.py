@@ -50,7 +50,7 @@ step(place, moment, low, high) AS (
      WHERE step.high - step.low > 1
 )
 """
-_FIND_SEQUENCES = _SEARCH + "SELECT high FROM step WHERE high - low = 1 ORDER BY place"
+_SEQUENCES = "SELECT high FROM step WHERE high - low = 1 ORDER BY place"
 
 
 def find_sequences(account_id: int, *moments: datetime) -> list[int]:
@@ -58,7 +58,7 @@ def find_sequences(account_id: int, *moments: datetime) -> list[int]:
 
     A later moment's number is never smaller than an earlier one's.
     """
-    statement, params = _about(_FIND_SEQUENCES, moments)
+    statement, params = _about(_SEARCH + _SEQUENCES, moments)
     rows = db.fetch_rows(statement, params | {"account": account_id})
     return [int(row[0]) for row in rows] or [1] * len(moments)
 
@@ -111,7 +111,8 @@ _BOUNDS = """
 """
 _BALANCE_BEFORE = """
 COALESCE((SELECT balance_after_microcredits FROM billing_ledgerentry
-           WHERE credit_account_id = %(account)s AND sequence = (SELECT {number} FROM bounds) - 1), 0)
+           WHERE credit_account_id = %(account)s
+             AND sequence = (SELECT {number} FROM bounds) - 1), 0)
 """
 _CHANGED_OTHERWISE = """
 COALESCE((SELECT SUM(CASE 'customer' WHEN credit THEN amount_microcredits

@@ -31,11 +31,6 @@ class StaffSite(UnfoldAdminSite):
     index_title = "Staff"
     index_template = "admin/staff_index.html"
 
-    def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what the frame shows, with the address of the palette's search."""
-        context: dict[str, Any] = super().each_context(request)
-        return context | {"search_url": reverse("admin:search")}
-
     # Through allauth, so that its limits and second factors apply here too.
     @method_decorator([never_cache, secure_admin_login])
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

@@ -403,6 +403,7 @@ UNFOLD = _LOOKS | {
     "STYLES": [*_LOOKS["STYLES"], "dashboard.frame.staff_styles"],
     "SCRIPTS": [*_LOOKS["SCRIPTS"], "dashboard.frame.staff_scripts"],
     "SIDEBAR": {"navigation": "dashboard.staff.navigation.sidebar"},
+    "GLOBAL_CALLBACK": "dashboard.staff.standing.describe",
     "ACCOUNT": {"navigation": "dashboard.frame.account_links"},
 }
 CONSOLE = _LOOKS | {

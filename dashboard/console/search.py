@@ -73,10 +73,9 @@ def _commands(request: HttpRequest, member: Member) -> list[Result]:
     if member.can_edit:
         found.append(palette.command("New channel", "add", "console:new_channel", account_id))
     if member.is_owner:
-        credits = "console:credits"
         found += [
-            palette.command("Redeem a code", "redeem", credits, account_id),
-            palette.command("Ask for credits", "inbox", credits, account_id),
+            palette.command("Redeem a code", "redeem", "console:credits", account_id),
+            palette.command("Ask for credits", "inbox", "console:credits", account_id),
             palette.command("Invite somebody", "person_add", "console:team", account_id),
         ]
     return found + palette.personal_commands(request)

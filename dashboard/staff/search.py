@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Case, When
 from django.http import HttpRequest, JsonResponse
 
 from channels import search
@@ -48,11 +49,13 @@ def answer(request: HttpRequest) -> JsonResponse:
 def _rows(request: HttpRequest, term: str) -> list[Result]:
     """Return the accounts and channels that this staff member may see."""
     found: list[Result] = []
+    # What is called so comes before what is found by its site, its key, or its people.
+    order = (Case(When(name__icontains=term, then=0), default=1), "-id")
     if request.user.has_perm("channels.view_account"):
-        accounts = Account.objects.filter(search.accounts_matching(term)).order_by("-id")
+        accounts = Account.objects.filter(search.accounts_matching(term)).order_by(*order)
         found += [_row(one, "Accounts", "domain") for one in accounts[: palette.MOST_ROWS]]
     if request.user.has_perm("channels.view_channel"):
-        channels = Channel.objects.filter(search.channels_matching(term)).order_by("-id")
+        channels = Channel.objects.filter(search.channels_matching(term)).order_by(*order)
         found += [
             _row(one, "Channels", "hub", f"Channel of {one.account}")
             for one in channels.select_related("account")[: palette.MOST_ROWS]

@@ -447,7 +447,7 @@ STAFF_PAGES = (
 def test_a_missing_worker_is_named_with_what_to_do(admin_client: Client) -> None:
     for page in STAFF_PAGES:
         text = text_of(admin_client.get(page))
-        assert text.count("No worker is running: scheduled tasks do not run") == 1, page
+        assert text.count("No worker is running: no scheduled work") == 1, page
     other = staff_client("view_account")
     assert "No worker is running" not in text_of(other.get("/admin/channels/account/"))
     heartbeat.beat()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
@@ -88,7 +89,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
     zone = member.account.time_zone
     runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
     search, sort = read_term(request, "q", most=120), read_sort(request)
-    page = Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+    page = list_page(request, own, search, sort)
     cards = make_cards(member, list(page), now)
     return render_page(
         request,
@@ -97,16 +98,14 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         title="Overview",
         cards=cards,
         trials=None if search or page.number > 1 else _find_trials(member, cards, now),
-        page=page,
-        query=urlencode({"q": search, "sort": sort}),
-        search=search,
-        sort=sort,
-        sorts=SORTS,
+        list_url=member.url("index"),
+        **list_context(page, search, sort),
         channel_count=counts["all"],
         off_count=counts["off"],
         ending_count=counts["ending"],
         caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
+        runway_of_balance=runway,
         held=show_credits(balance.held),
         threshold=show_credits(balance.low_balance),
         spent=show_credits(runway.spent_microcredits),
@@ -116,6 +115,38 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ends_at=_first_end(balance, runway, zone),
         checklist=onboarding.find_checklist(member, channel_count=counts["all"]),
     )
+
+
+@member_page()
+def channels(request: HttpRequest, member: Member) -> HttpResponse:
+    """List the account's channels."""
+    now = timezone.now()
+    own = Channel.objects.filter(account=member.account)
+    search, sort = read_term(request, "q", most=120), read_sort(request)
+    page = list_page(request, own, search, sort)
+    return render_page(
+        request,
+        member,
+        "channel_list.html",
+        title="Channels",
+        cards=make_cards(member, list(page), now),
+        list_url=member.url("channels"),
+        **list_context(page, search, sort),
+        channel_count=own.count() if search else page.paginator.count,
+    )
+
+
+def list_page(
+    request: HttpRequest, own: QuerySet[Channel], search: str, sort: str
+) -> Page[Channel]:
+    """Return the page of the list that the request asks for."""
+    return Paginator(_listed(own, search, sort), CARDS_PER_PAGE).get_page(request.GET.get("page"))
+
+
+def list_context(page: Page[Channel], search: str, sort: str) -> dict[str, Any]:
+    """Return what the list's filters and page numbers show."""
+    query = urlencode({"q": search, "sort": sort})
+    return {"page": page, "query": query, "search": search, "sort": sort, "sorts": SORTS}
 
 
 def _list_caps(member: Member, now: datetime) -> list[tuple[SpendCap, Spending]]:
@@ -246,6 +277,7 @@ def dismiss_checklist(request: HttpRequest, member: Member) -> HttpResponse:
 
 urlpatterns = [
     path("", overview, name="index"),
+    path("channels/", channels, name="channels"),
     path("checklist/dismiss/", dismiss_checklist, name="dismiss_checklist"),
     path("channels/<uuid:channel_id>/switch/", switch_channel, name="switch_channel"),
 ]

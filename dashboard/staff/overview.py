@@ -16,12 +16,11 @@ from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
-from channels.routes import is_demo
-from common import heartbeat
 from common.days import day_of
 from common.money import show_credits
 from conversations.usage import pulse
 from dashboard import mail_state
+from dashboard.login.context import has_mail_server
 from dashboard.staff.model_lists import count_on_retired_models
 from dashboard.staff.pages import staff_url
 
@@ -37,7 +36,7 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     """Return what this staff member may see on the overview."""
     now = timezone.now()
     may = request.user.has_perm
-    context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
+    context: dict[str, Any] = {"links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
         context["cards"] = _money_cards(request)
     if may("billing.view_creditrequest"):
@@ -51,9 +50,8 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
-        seen_at = heartbeat.worker_seen_at()
-        context["mail_obstacle"] = mail_state.obstacle_of(seen_at)
-        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
+        # Every page says when no worker runs.
+        context["mail_obstacle"] = "" if has_mail_server() else mail_state.NO_SERVER
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):

@@ -189,9 +189,9 @@ def test_the_list_takes_few_queries(
 ) -> None:
     for index in range(8):
         ApiClient(site.api_key).chat(session_id=f"s{index}")
-    with django_assert_max_num_queries(11):
-        owner.get(account_page(site, "conversations/"))
     with django_assert_max_num_queries(12):
+        owner.get(account_page(site, "conversations/"))
+    with django_assert_max_num_queries(13):
         owner.get(account_page(site, "conversations/"), {"text": "hello", "errors_only": "on"})
 
 
@@ -279,7 +279,7 @@ def test_long_conversations_are_read_in_parts(
 def test_a_conversation_takes_few_queries(
     site: Site, owner: Client, session: ChatSession, django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         owner.get(account_page(site, f"conversations/{session.pk}/"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
-from channels.models import Channel
+from channels.models import Account, Channel, Membership, User
 from channels.tests.factories import Site
 from dashboard.tests.browser.test_journeys import person, site_with_people
 from dashboard.tests.browser.visitors import Watched
@@ -65,6 +65,21 @@ def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int)
         owner.open(reverse(f"console:{name}", args=[site.channel.id]))
         dead = "[data-copy], [data-dialog], [data-test-key], .gw-tab[data-tab], [data-playground]"
         see(page, [".gw-alert-warn" if name == "playground" else ".gw-card"], dead.split(", "))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_accounts_are_switched_without_javascript(
+    site: Site, reader: NewReader, width: int
+) -> None:
+    other = Account.objects.create(name="Second account")
+    owner = User.objects.get(email="owner@example.com")
+    Membership.objects.create(account=other, user=owner, role=Membership.Role.OWNER)
+    page = reader("owner@example.com", has_scripts=False, width=width).open("/")
+    see(page, ["main"], ["[data-palette-open]", "[data-finder]"])
+    page.get_by_label("Switch channel or account").click()
+    page.get_by_label("Account", exact=True).select_option("Second account")
+    page.get_by_role("button", name="Switch", exact=True).click()
+    page.wait_for_url(f"**/a/{other.pk}/")
 
 
 @pytest.mark.parametrize("width", [1440, 390])

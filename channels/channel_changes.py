@@ -13,13 +13,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from channels import accounts, api_keys, audit, catalogue, limits, model_ends
+from channels import accounts, api_keys, audit, catalogue, fixed_answers, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownChannel
 from channels.models import (
     ANSWER_SETTINGS,
     Account,
     Channel,
+    FixedAnswer,
     LanguageModel,
     PromptVersion,
     User,
@@ -83,6 +84,41 @@ def create_channel_with_keys(
         for is_test in (False, True)
     ]
     return channel, issued
+
+
+# What a copy of a channel has in common with it.
+_COPIED = (
+    "site_url", "system_prompt", "fallback_replies", "requests_per_minute", "daily_quota",
+    *ANSWER_SETTINGS,
+)  # fmt: skip
+
+
+@transaction.atomic
+def duplicate_channel(
+    *,
+    channel: Channel,
+    id: uuid.UUID,  # noqa: A002  # the field's own name
+    actor: Actor,
+) -> tuple[Channel, list[api_keys.IssuedKey]]:
+    """Create a channel with the same settings, prompt, and saved replies, and keys of its own.
+
+    Spend caps and the id that a program gave stay with the original. Raises what
+    create_channel_with_keys raises.
+    """
+    name = f"Copy of {channel.name}"
+    copy, issued = create_channel_with_keys(
+        account=channel.account,
+        id=id,
+        actor=actor,
+        name=name[: Channel._meta.get_field("name").max_length],
+        model_id=channel.model.model_id,
+        **{field: getattr(channel, field) for field in _COPIED},
+    )
+    for saved in FixedAnswer.objects.filter(channel=channel).order_by("pk"):
+        fixed_answers.add_fixed_answer(
+            channel=copy, question=saved.question, answer=saved.answer, actor=actor
+        )
+    return copy, issued
 
 
 @transaction.atomic

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
@@ -172,6 +173,7 @@ def _render_settings(
         differences=differences,
         move=model_moves.find_move(channel, is_fallback=False),
         theirs_url=console_url("channel", channel.id),
+        copy_id=uuid7(),
         status=status,
     )
 
@@ -197,6 +199,29 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
         words = f"The channel uses {move.left} again{role}, from the next request on."
         messages.success(request, words)
     return redirect("console:prompt" if is_fallback else "console:channel", channel.id)
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Create a copy of a channel, with keys of its own."""
+    try:
+        copy_id = uuid.UUID(request.POST.get("id", ""))
+    except ValueError:
+        raise Http404 from None
+    if Channel.objects.filter(id=copy_id).exclude(account=member.account).exists():
+        copy_id = uuid7()
+    try:
+        copy, issued = channel_changes.duplicate_channel(
+            channel=channel, id=copy_id, actor=member.actor
+        )
+    except MadeBefore:
+        messages.info(request, "This copy was already made. Here it is.")
+        return redirect("console:start", copy_id)
+    except ValidationError as error:
+        messages.error(request, f"Nothing was copied. {' '.join(error.messages)}")
+        return redirect("console:channel", channel.id)
+    return render_start(request, member, copy, fresh=tuple(issued))
 
 
 # --- Danger zone ----------------------------------------------------------------------------------
@@ -243,6 +268,7 @@ urlpatterns = [
     path("channels/new/", new_channel, name="new_channel"),
     path(f"{_CHANNEL}/", channel, name="channel"),
     path(f"{_CHANNEL}/save/", save_channel, name="save_channel"),
+    path(f"{_CHANNEL}/duplicate/", duplicate_channel, name="duplicate_channel"),
     path(f"{_CHANNEL}/move-back/", move_model_back, name="move_model_back"),
     path(f"{_CHANNEL}/delete/", delete_channel, name="delete_channel"),
     path(f"{_CHANNEL}/retire/", retire, name="retire_channel"),

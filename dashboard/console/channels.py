@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.urls import path
 
 from channels import api_keys, channel_changes, model_moves, team
-from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
+from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
 from common.pages.requests import post_only
@@ -218,8 +218,9 @@ def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) ->
     except MadeBefore:
         messages.info(request, "This copy was already made. Here it is.")
         return redirect("console:start", copy_id)
-    except ValidationError as error:
-        messages.error(request, f"Nothing was copied. {' '.join(error.messages)}")
+    except (UnknownModel, ValidationError) as error:
+        reasons = error.messages if isinstance(error, ValidationError) else [str(error)]
+        messages.error(request, f"Nothing was copied. {' '.join(reasons)}")
         return redirect("console:channel", channel.id)
     return render_start(request, member, copy, fresh=tuple(issued))
 

@@ -125,7 +125,7 @@ def test_channels_are_paginated_searched_and_sorted(site: Site, provider: FakePr
         channel_changes.create_channel(account=account, name=f"Blog {number:02}")
     client = owner_client(site)
     ApiClient(site.api_key).chat()
-    shown = re.findall(r"<article", text_of(client))
+    shown = re.findall(r'<button class="gw-switch" role="switch"', text_of(client))
     assert len(shown) == 24
     assert text_of(client).index(">Shop<") < text_of(client).index(">Blog 24<")
     assert ">Blog 00<" in text_of(client, "/?sort=name")

@@ -143,7 +143,7 @@ def test_a_page_of_many_takes_few_queries(
 def test_a_copy_has_settings_prompt_and_replies_and_keys_of_its_own(
     site: Site, owner: Client, provider: FakeProvider
 ) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "site_url": "https://shop.example",
         "system_prompt": "You sell bikes.",
         "fallback_replies": {"provider_error": "Sorry!"},

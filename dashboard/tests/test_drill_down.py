@@ -96,7 +96,8 @@ def figures_of(page: Any) -> set[str]:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "overview/month/", "usage/", "usage/?range=24h", "usage/?range=30d", "usage/pages/", "usage/?traffic=test",
+        "", "overview/month/", "usage/", "usage/?range=24h", "usage/?range=30d", "usage/pages/",
+        "usage/?traffic=test",
         "usage/?page=https://s.example/0", "usage/?model=gpt", "usage/?range=own&first={}&last={}",
         "usage/?channel={channel}",
     ],

@@ -89,12 +89,12 @@ def filter_entries(*, account_id: int, chosen: Filter) -> QuerySet[LedgerEntry]:
         entries = entries.filter(id__in=granted.values("entry_id"))
     if chosen.kind:
         entries = entries.filter(kind=chosen.kind)
-    if chosen.first_day:
-        start = start_of(chosen.first_day, chosen.zone)
-        entries = charges.entries_since(entries, account_id=account_id, moment=start)
-    if chosen.last_day:
-        end = end_of(chosen.last_day, chosen.zone)
-        entries = charges.entries_before(entries, account_id=account_id, moment=end)
+    entries = charges.entries_between(
+        entries,
+        account_id=account_id,
+        starts_at=start_of(chosen.first_day, chosen.zone) if chosen.first_day else None,
+        ends_at=end_of(chosen.last_day, chosen.zone) if chosen.last_day else None,
+    )
     return entries.order_by("-sequence")
 
 

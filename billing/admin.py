@@ -178,6 +178,7 @@ class HoldAdmin(BigTableAdmin):
 class DailyUsageAdmin(BigTableAdmin):
     list_display = ("day", "channel", "is_test", "message_count")
     list_filter = ("is_test",)
+    linked_filters = ("day",)
     list_select_related = ("channel",)
     search_fields = ("channel__name",)
     ordering = ("-id",)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -28,7 +30,7 @@ def get_messages_used(*, caller: Caller, now: datetime) -> int:
 # An account's entries are numbered without gaps, and their times grow with the numbers. So a binary
 # search finds the first entry at or after a moment, for several moments in one statement, however
 # many entries there are. It looks at the newest entry first, because most periods end after it.
-_FIND_SEQUENCES = """
+_SEARCH = """
 WITH RECURSIVE wanted(place, moment) AS (VALUES {moments}),
 step(place, moment, low, high) AS (
     SELECT w.place, w.moment,
@@ -47,8 +49,8 @@ step(place, moment, low, high) AS (
                                 AND e.sequence = (step.low + step.high) / 2
      WHERE step.high - step.low > 1
 )
-SELECT high FROM step WHERE high - low = 1 ORDER BY place
 """
+_SEQUENCES = "SELECT high FROM step WHERE high - low = 1 ORDER BY place"
 
 
 def find_sequences(account_id: int, *moments: datetime) -> list[int]:
@@ -56,27 +58,39 @@ def find_sequences(account_id: int, *moments: datetime) -> list[int]:
 
     A later moment's number is never smaller than an earlier one's.
     """
-    places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
-    params = {f"moment_{at}": db.param(moment) for at, moment in enumerate(moments)}
-    statement = _FIND_SEQUENCES.format(moments=places)
+    statement, params = _about(_SEARCH + _SEQUENCES, moments)
     rows = db.fetch_rows(statement, params | {"account": account_id})
     return [int(row[0]) for row in rows] or [1] * len(moments)
 
 
-def entries_since(
-    entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
-) -> QuerySet[LedgerEntry]:
-    """Return an account's entries from a moment on, found by their numbers."""
-    (first,) = find_sequences(account_id, moment - SKEW)
-    return entries.filter(sequence__gte=first, created_at__gte=moment)
+def _about(statement: str, moments: Sequence[datetime]) -> tuple[str, dict[str, Any]]:
+    """Return a statement that begins with the search, and its parameters for these moments."""
+    places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
+    params = {f"moment_{at}": db.param(moment) for at, moment in enumerate(moments)}
+    return statement.replace("{moments}", places), params
 
 
-def entries_before(
-    entries: QuerySet[LedgerEntry], *, account_id: int, moment: datetime
+def entries_between(
+    entries: QuerySet[LedgerEntry],
+    *,
+    account_id: int,
+    starts_at: datetime | None,
+    ends_at: datetime | None,
 ) -> QuerySet[LedgerEntry]:
-    """Return an account's entries before a moment, found by their numbers."""
-    (following,) = find_sequences(account_id, moment + SKEW)
-    return entries.filter(sequence__lt=following, created_at__lt=moment)
+    """Return an account's entries from one moment to just before another, found by their numbers.
+
+    None leaves that side open.
+    """
+    moments = [starts_at - SKEW] if starts_at else []
+    moments += [ends_at + SKEW] if ends_at else []
+    if not moments:
+        return entries
+    sequences = find_sequences(account_id, *moments)
+    if starts_at:
+        entries = entries.filter(sequence__gte=sequences[0], created_at__gte=starts_at)
+    if ends_at:
+        entries = entries.filter(sequence__lt=sequences[-1], created_at__lt=ends_at)
+    return entries
 
 
 # --- What was charged ---------------------------------------------------------------------------
@@ -85,34 +99,49 @@ def entries_before(
 # after, plus all other changes. So only the other changes are read, and they have their own index.
 # Their kinds are literals, so that a planner sees that the index applies, whatever the parameters.
 # Where times may be out of order, charges are checked one by one.
+#
+# An entry may be in the period from `opening` on, and is from `inner_at` on. It may be past the
+# period from `closing` on, and is from `end_at` on. In a short period all entries are checked.
+_BOUNDS = """
+, bounds(opening, inner_at, closing, end_at) AS (
+    SELECT MAX(CASE place WHEN 0 THEN high END), MAX(CASE place WHEN 1 THEN high END),
+           MAX(CASE WHEN place IN (1, 2) THEN high END), MAX(CASE place WHEN 3 THEN high END)
+      FROM step WHERE high - low = 1
+)
+"""
 _BALANCE_BEFORE = """
 COALESCE((SELECT balance_after_microcredits FROM billing_ledgerentry
-           WHERE credit_account_id = %(account)s AND sequence = %({number})s - 1), 0)
+           WHERE credit_account_id = %(account)s
+             AND sequence = (SELECT {number} FROM bounds) - 1), 0)
 """
 _CHANGED_OTHERWISE = """
 COALESCE((SELECT SUM(CASE 'customer' WHEN credit THEN amount_microcredits
                                      WHEN debit THEN -amount_microcredits ELSE 0 END)
             FROM billing_ledgerentry
            WHERE credit_account_id = %(account)s AND NOT (kind IN ('absorbed', 'charge'))
-             AND sequence >= %(inner)s AND sequence < %(closing)s), 0)
+             AND sequence >= (SELECT inner_at FROM bounds)
+             AND sequence < (SELECT closing FROM bounds)), 0)
 """
 _CHARGED_AMONG = """
 COALESCE((SELECT SUM(amount_microcredits) FROM billing_ledgerentry
            WHERE credit_account_id = %(account)s AND kind = 'charge'
-             AND sequence >= %({first})s AND sequence < %({end})s
+             AND sequence >= (SELECT {first} FROM bounds)
+             AND sequence < (SELECT {end} FROM bounds)
              AND created_at >= %(starts_at)s AND created_at < %(ends_at)s), 0)
 """
 _SUM_CHARGES = (
-    "SELECT "
-    + _BALANCE_BEFORE.format(number="inner")
+    _SEARCH
+    + _BOUNDS
+    + "SELECT "
+    + _BALANCE_BEFORE.format(number="inner_at")
     + " - "
     + _BALANCE_BEFORE.format(number="closing")
     + " + "
     + _CHANGED_OTHERWISE
     + " + "
-    + _CHARGED_AMONG.format(first="opening", end="inner")
+    + _CHARGED_AMONG.format(first="opening", end="inner_at")
     + " + "
-    + _CHARGED_AMONG.format(first="closing", end="end")
+    + _CHARGED_AMONG.format(first="closing", end="end_at")
 )
 _NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -123,22 +152,14 @@ def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO
     Costs the same however many charges there are: it reads the charges within `SKEW` of the two
     moments, and everything but charges between them.
     """
-    opening, inner, closing, end = find_sequences(
-        account_id, starts_at - SKEW, starts_at + SKEW, ends_at - SKEW, ends_at + SKEW
-    )
-    params = {
+    moments = (starts_at - SKEW, starts_at + SKEW, ends_at - SKEW, ends_at + SKEW)
+    statement, params = _about(_SUM_CHARGES, moments)
+    params |= {
         "account": account_id,
         "starts_at": db.param(starts_at),
         "ends_at": db.param(ends_at),
-        # An entry may be in the period from `opening` on, and is from `inner` on. It may be past
-        # the period from `closing` on, and is from `end` on. In a short period all entries are
-        # checked.
-        "opening": opening,
-        "inner": inner,
-        "closing": max(inner, closing),
-        "end": end,
     }
-    row = db.fetch_row(_SUM_CHARGES, params)
+    row = db.fetch_row(statement, params)
     return int(row[0]) if row else 0
 
 

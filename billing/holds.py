@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from billing import spend_caps
 from billing.models import CreditAccount, DailyUsage, Hold
@@ -46,6 +46,13 @@ def has_ended(now: datetime) -> Q:
     request needs the credits. settlement.py has the same condition in SQL.
     """
     return Q(expires_at__lte=now) | Q(created_at__gt=now + HONEST_SKEW)
+
+
+def list_open(*, account_id: int, now: datetime) -> QuerySet[Hold]:
+    """Return the holds that make up an account's held credits, oldest first."""
+    holds = Hold.objects.filter(account_id=account_id, state=Hold.State.HELD)
+    paid = holds.exclude(has_ended(now)).exclude(amount_microcredits=0)
+    return paid.select_related("channel").order_by("created_at")
 
 
 def is_known(hold: PlacedHold) -> bool:

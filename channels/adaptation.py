@@ -14,25 +14,34 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
+from django.conf import settings
 from django.db import Error as AnyDatabaseError
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from channels.errors import ProviderError
-from channels.models import Route, RouteTraits
+from channels.models import LanguageModel, Route, RouteTraits
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
-from channels.providers.lessons import learn
+from channels.providers.lessons import learn, without_named
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
-from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits, arranged
+from channels.providers.traits import (
+    NO_SYSTEM_ROLE,
+    ONE_SYSTEM_MESSAGE,
+    REFUSABLE,
+    Traits,
+    arranged,
+)
 from common import db
 
 logger = logging.getLogger("gateway.channels")
 
 # The gateway retries only with a request that the refusal's lesson has changed, and never twice in
-# the same form. There are seven lessons (lessons.py), and real providers teach one to three in one
-# call. Or it retries with fewer turns of a long conversation: half of them, then each time a
-# quarter of the rest, so that six tries go from 2,000 turns to none. It retries nothing else.
-MOST_TRIES = 8
+# the same form. There are nine lessons (lessons.py), and real providers teach one to three in one
+# call. Or it retries without a setting of the channel, or with fewer turns of a long conversation:
+# half of them, then each time a quarter of the rest, so that six tries go from 2,000 turns to none.
+# It retries nothing else.
+MOST_TRIES = 10
 _FIRST_DIVISOR, _NEXT_DIVISOR = 2, 4
 # The gateway shortens an answer no further than this if the provider does not say what would fit.
 _SHORTEST_ANSWER_TOKENS = 64
@@ -48,11 +57,12 @@ def ask(
     """Return the answer to a request, in whatever form the provider accepts the request.
 
     Makes at most MOST_TRIES calls. Each call after the first needs a lesson that changes the
-    request, or a conversation that can be shortened. Raises the ProviderError of the last try, at
+    request, a setting of the channel that can be left out, or a conversation that can be shortened.
+    Raises the ProviderError of the last try, at
     once if it teaches nothing. Uses the database only at the end, and only if something was
     learned.
     """
-    before, has_tried_shorter = client.traits, False
+    before, asked = client.traits, request
     tried: set[Traits] = set()
     for left in reversed(range(MOST_TRIES)):
         try:
@@ -64,16 +74,17 @@ def ask(
             error.places = [place for _, place in arranged(request.messages, client.traits)]
             if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
                 raise
-            traits = learn(error, request, client.traits)
             tried.add(client.traits)
-            if traits is not None and traits not in tried:
+            traits = learn(error, request, client.traits, tried=tried)
+            if traits is not None:
                 client = client.with_traits(traits)
                 continue
-            shorter = _shorter(error, request, has_tried_shorter=has_tried_shorter)
-            if shorter is None:
+            lesser = without_named(error, request) or _shorter(error, request, asked)
+            if lesser is None:
                 raise
-            request, has_tried_shorter = shorter, True
-            logger.info("provider.context.shortened", extra={"turns_left": request.turn_count})
+            request = lesser
+            kept = {"turns_left": request.turn_count, "options": sorted(request.options)}
+            logger.info("provider.request.lessened", extra=kept)
         else:
             if client.traits is not before:
                 remember(client, before)
@@ -94,14 +105,17 @@ def learn_of_thoughts(client: OpenAiCompatibleProvider, completion: Completion) 
         ).update(begins_in_thought=False)
 
 
-def _shorter(
-    error: ProviderError, request: ChatRequest, *, has_tried_shorter: bool
-) -> ChatRequest | None:
+def _shorter(error: ProviderError, request: ChatRequest, asked: ChatRequest) -> ChatRequest | None:
     """Return the request with fewer turns, or then with less room, if its length may be at fault.
 
-    Token counts are estimates until a provider reports its own, and every tokenizer differs. A
-    refusal that the gateway does not recognize may be about the length too, so it is worth one try.
+    `asked` is the request before anything was left out. Token counts are estimates until a provider
+    reports its own, and every tokenizer differs. A refusal that the gateway does not recognize may
+    be about the length too, so it is worth one try.
     """
+    has_tried_shorter = (request.turn_count, request.max_output_tokens) != (
+        asked.turn_count,
+        asked.max_output_tokens,
+    )
     if error.reason == CONTEXT_LENGTH_EXCEEDED:
         divisor = _NEXT_DIVISOR if has_tried_shorter else _FIRST_DIVISOR
         return request.with_fewer_turns(divisor) or request.with_less_room(
@@ -141,6 +155,29 @@ def remember(client: OpenAiCompatibleProvider, before: Traits) -> None:
         db.release_connection()
 
 
+def list_ignored(model: LanguageModel) -> set[str]:
+    """Return which settings of a channel a route of the model refuses, by the protocol's names."""
+    routes = Route.objects.filter(
+        model=model,
+        is_enabled=True,
+        provider__is_enabled=True,
+        provider__name=OuterRef("provider_name"),
+        provider__base_url=OuterRef("base_url"),
+        provider_model=OuterRef("provider_model"),
+    )
+    # The provider of PROVIDER_BASE_URL has no row, and the gateway's names for models.
+    of_settings = Q(
+        provider_name="default", provider_model=model.model_id, base_url=settings.PROVIDER_BASE_URL
+    )
+    found = RouteTraits.objects.filter(Exists(routes) | of_settings)
+    return {
+        name
+        for values in found.values(*REFUSABLE.values())
+        for name, trait in REFUSABLE.items()
+        if values[trait]
+    }
+
+
 def describe(route: Route) -> str:
     """Return a sentence about what was learned about a route, or '' if nothing was."""
     traits = RouteTraits.objects.filter(
@@ -161,6 +198,8 @@ def describe(route: Route) -> str:
         f"has a context window of {window:,} tokens" if window else "",
         f"answers with at most {limit:,} tokens" if limit else "",
         "begins its answers within a thought" if traits.begins_in_thought else "",
+        "takes no temperature; that of channels is left out" if traits.ignores_temperature else "",
+        "takes no stop words; those of channels are left out" if traits.ignores_stop else "",
     ]
     said = "; ".join(filter(None, parts))
     if not said:  # all of it was reverted

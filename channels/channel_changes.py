@@ -13,13 +13,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from channels import accounts, api_keys, audit, catalogue, limits, model_ends
+from channels import accounts, api_keys, audit, catalogue, fixed_answers, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownChannel
 from channels.models import (
     ANSWER_SETTINGS,
     Account,
     Channel,
+    FixedAnswer,
     LanguageModel,
     PromptVersion,
     User,
@@ -85,6 +86,41 @@ def create_channel_with_keys(
     return channel, issued
 
 
+# What a copy of a channel has in common with it.
+_COPIED = (
+    "site_url", "system_prompt", "fallback_replies", "requests_per_minute", "daily_quota",
+    *ANSWER_SETTINGS,
+)  # fmt: skip
+
+
+@transaction.atomic
+def duplicate_channel(
+    *,
+    channel: Channel,
+    id: uuid.UUID,  # noqa: A002  # the field's own name
+    actor: Actor,
+) -> tuple[Channel, list[api_keys.IssuedKey]]:
+    """Create a channel with the same settings, prompt, and saved replies, and keys of its own.
+
+    Spend caps and the id that a program gave stay with the original. Raises what
+    create_channel_with_keys raises.
+    """
+    name = f"Copy of {channel.name}"
+    copy, issued = create_channel_with_keys(
+        account=channel.account,
+        id=id,
+        actor=actor,
+        name=name[: Channel._meta.get_field("name").max_length],
+        model_id=channel.model.model_id,
+        **{field: getattr(channel, field) for field in _COPIED},
+    )
+    for saved in FixedAnswer.objects.filter(channel=channel).order_by("pk"):
+        fixed_answers.add_fixed_answer(
+            channel=copy, question=saved.question, answer=saved.answer, actor=actor
+        )
+    return copy, issued
+
+
 @transaction.atomic
 def update_channel(
     *,
@@ -122,12 +158,7 @@ def update_channel(
         del changes["account"]
     if changes.keys() & OF_A_VERSION:
         limits.refuse_beyond(account, limits.PROMPT_VERSIONS)
-        channel.prompt_version += 1
-        _keep_version(channel, author=actor.user, note=prompt_note)
-        changes["system_prompt"] = (
-            f"version {channel.prompt_version - 1}",
-            f"version {channel.prompt_version}",
-        )
+        changes["system_prompt"] = _add_version(channel, author=actor.user, note=prompt_note)
     channel.save()
     if changes:
         audit.record(
@@ -162,25 +193,35 @@ def _refuse_unfit_models(channel: Channel, changed: set[str]) -> None:
 
 @transaction.atomic
 def replace_model(
-    *, channel_id: str, left: LanguageModel, entered: LanguageModel, action: str, actor: Actor
+    *,
+    channel_id: str,
+    field: str,
+    left: LanguageModel,
+    entered: LanguageModel,
+    action: str,
+    actor: Actor,
 ) -> Channel:
-    """Put a channel that is on one model on another, even if nobody may choose that one any more.
+    """Replace a channel's model, or its fallback model, even if nobody may choose that any more.
 
-    Raises UnknownChannel, ChannelChanged if the channel is on some other model by now, and
-    ValidationError if its account's plan does not allow the new one.
+    `field` is "model" or "fallback_model". A fallback model belongs to the prompt's version, so
+    that the channel gets a new one, whatever its account's plan allows. Raises UnknownChannel,
+    ChannelChanged if `left` is no longer the channel's, and ValidationError if the plan does not
+    allow `entered`, or if the channel has it already.
     """
     channel, _ = _lock_channel(channel_id, None)
-    if channel.model_id != left.pk:
+    if channel.serializable_value(field) != left.pk:
         raise ChannelChanged
-    channel.model = entered
-    _clean(channel, {"model"})
-    channel.save(update_fields=["model"])
+    setattr(channel, field, entered)
+    _clean(channel, {field})
+    changes: dict[str, Any] = {field: (left, entered)}
+    if field in OF_A_VERSION:
+        note = f"Fallback model: {entered} instead of {left}, which retired"
+        if entered.is_over(timezone.now().date()):
+            note = f"Fallback model: back to {entered}"
+        changes["system_prompt"] = _add_version(channel, author=actor.user, note=note)
+    channel.save(update_fields=[field, "prompt_version"])
     audit.record(
-        action,
-        actor=actor,
-        account_id=channel.account_id,
-        channel=channel,
-        changes={"model": (left, entered)},
+        action, actor=actor, account_id=channel.account_id, channel=channel, changes=changes
     )
     return channel
 
@@ -267,6 +308,13 @@ def delete_channel(*, channel: Channel, actor: Actor) -> None:
     except ProtectedError:
         raise ChannelInUse from None
     audit.record("channel.deleted", actor=actor, account_id=account_id, target=target)
+
+
+def _add_version(channel: Channel, *, author: User | None, note: str) -> tuple[str, str]:
+    """Make the channel's prompt and settings its next version. Returns the names of old and new."""
+    channel.prompt_version += 1
+    _keep_version(channel, author=author, note=note)
+    return f"version {channel.prompt_version - 1}", f"version {channel.prompt_version}"
 
 
 def _keep_version(channel: Channel, *, author: User | None, note: str = "") -> None:

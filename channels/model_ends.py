@@ -137,7 +137,8 @@ def _flaw_of(model: LanguageModel, successor: LanguageModel, today: date) -> str
 
 def _flaw_of_plans(model: LanguageModel, successor: LanguageModel) -> str:
     """Name a plan that keeps channels of a model from moving to its successor."""
-    kept = Channel.objects.filter(~is_allowed(successor), model_id=model.pk)
+    on_it = Q(model_id=model.pk) | Q(fallback_model_id=model.pk)
+    kept = Channel.objects.filter(~is_allowed(successor), on_it)
     plan = Plan.objects.filter(accounts__channels__in=kept).first()
     if plan is None:
         return ""

@@ -1,5 +1,6 @@
 """Mails about models that retire: to the owners and editors of their channels, and to operators.
 
+A channel counts as a model's also if that is its fallback model.
 A periodic task sends them. Each has a row (ModelNotice) that is written first, so it is sent once.
 """
 
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.core.mail import send_mail
-from django.db.models import Count, F, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.template.loader import render_to_string
 
 from channels import model_ends, model_moves
@@ -41,16 +42,27 @@ def _send_all(model: LanguageModel, now: datetime) -> int:
     if not model.is_over(now.date()):
         is_last = now.date() >= model.ends_on - LAST_NOTICE
         kind = Kind.LAST if is_last else Kind.FIRST
-        accounts = Account.objects.filter(channels__model=model)
+        accounts = Account.objects.filter(channels__in=_list_on(model))
         return _send_to_accounts(model, kind, accounts, now)
     moved = model_moves.list_moved(model)
-    remaining = model_moves.list_remaining(model)
+    remaining = _list_remaining(model)
     accounts = Account.objects.filter(channels__in=remaining)
     accounts |= Account.objects.filter(channels__in=moved.values("channel"))
     count = _send_to_accounts(model, Kind.OVER, accounts, now)
     if remaining.exists():
         count += _once(model, None, Kind.OVER, now, partial(_tell_operators, model, remaining))
     return count
+
+
+def _list_on(model: LanguageModel) -> QuerySet[Channel]:
+    return Channel.objects.filter(Q(model=model) | Q(fallback_model=model))
+
+
+def _list_remaining(model: LanguageModel) -> QuerySet[Channel]:
+    own, fallback = (
+        model_moves.list_remaining(model, is_fallback=is_fallback) for is_fallback in (False, True)
+    )
+    return own | fallback
 
 
 def _send_to_accounts(
@@ -94,10 +106,14 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
     roles = (Membership.Role.OWNER, Membership.Role.EDITOR)
     people = Membership.objects.filter(account=account, role__in=roles, user__is_active=True)
     addresses = list(people.order_by("id").values_list("user__email", flat=True))
-    staying = model_moves.list_remaining(model).filter(account=account)
-    moved = Channel.objects.filter(
-        account=account, id__in=model_moves.list_moved(model).values("channel")
-    )
+    own = Channel.objects.filter(account=account)
+    staying: list[str] = []
+    moved: list[str] = []
+    for is_fallback in (False, True):
+        moves = model_moves.list_moved(model).filter(is_fallback=is_fallback)
+        left = model_moves.list_remaining(model, is_fallback=is_fallback)
+        staying += _names_of(own.filter(id__in=left.values("id")), is_fallback=is_fallback)
+        moved += _names_of(own.filter(id__in=moves.values("channel")), is_fallback=is_fallback)
     replacement = model_ends.find_replacement(model, today=now.date(), plan=account.plan)
     text = render_to_string(
         "emails/model_end.txt",
@@ -108,8 +124,9 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
             "account": one_line(account.name),
             "successor": model.successor,
             "will_move": replacement is not None,
-            "staying": _names_of(staying),
-            "moved": _names_of(moved),
+            "has_fallbacks": own.filter(fallback_model=model).exists(),
+            "staying": staying,
+            "moved": moved,
         },
     )
     has = "has retired" if kind == Kind.OVER else "retires soon"
@@ -121,17 +138,19 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
     return True
 
 
-def _names_of(channels: QuerySet[Channel]) -> list[str]:
-    names = [one_line(name) for name in channels.order_by("name").values_list("name", flat=True)]
+def _names_of(channels: QuerySet[Channel], *, is_fallback: bool) -> list[str]:
+    role = " (as its fallback model)" if is_fallback else ""
+    found = channels.order_by("name").values_list("name", flat=True)
+    names = [f"{one_line(name)}{role}" for name in found]
     more = len(names) - MOST_NAMED
-    return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more"]
+    return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more{role}"]
 
 
 def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
     counts = remaining.aggregate(channels=Count("id"), accounts=Count("account", distinct=True))
     why = (
-        f"Their plans do not allow its successor {model.successor}, or it is switched off or has "
-        "retired as well."
+        f"Their plans do not allow its successor {model.successor}, or it is switched off, has "
+        "retired as well, or is the own model of a channel whose fallback model retired."
         if model.successor
         else "It has no successor."
     )

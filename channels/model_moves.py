@@ -1,4 +1,7 @@
-"""Moves the channels of a model that retires to its successor, and back."""
+"""Moves the channels of a model that retires to its successor, and back.
+
+Also those of which it is the fallback model (`is_fallback`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from channels import channel_changes, model_ends
@@ -25,16 +28,21 @@ def move_from_retired_models(*, now: datetime) -> int:
     """
     over = LanguageModel.objects.filter(ends_on__lte=now.date()).select_related("successor")
     return sum(
-        _try_move(model.pk, channel_id, now)
+        _try_move(model.pk, channel_id, now, is_fallback=is_fallback)
         for model in over
-        for channel_id in _list_movable(model, now).values_list("id", flat=True)
+        for is_fallback in (False, True)
+        for channel_id in _list_movable(model, now, is_fallback=is_fallback)
     )
 
 
-def list_remaining(model: LanguageModel) -> QuerySet[Channel]:
+def list_remaining(model: LanguageModel, *, is_fallback: bool) -> QuerySet[Channel]:
     """Return the channels on a model that were not moved away from it on its present last day."""
-    moved = list_moved(model).filter(channel=OuterRef("pk"))
-    return Channel.objects.filter(~Exists(moved), model=model).order_by("id")
+    moved = list_moved(model).filter(channel=OuterRef("pk"), is_fallback=is_fallback)
+    return Channel.objects.filter(~Exists(moved), **{_field(is_fallback): model}).order_by("id")
+
+
+def _field(is_fallback: bool) -> str:  # the only argument
+    return "fallback_model" if is_fallback else "model"
 
 
 def list_moved(model: LanguageModel) -> QuerySet[ModelMove]:
@@ -42,46 +50,50 @@ def list_moved(model: LanguageModel) -> QuerySet[ModelMove]:
     return ModelMove.objects.filter(left=model, ends_on=F("left__ends_on"))
 
 
-def _list_movable(model: LanguageModel, now: datetime) -> QuerySet[Channel]:
+def _list_movable(model: LanguageModel, now: datetime, *, is_fallback: bool) -> list[uuid.UUID]:
     successor = model_ends.find_replacement(model, today=now.date())
     if successor is None:
-        return Channel.objects.none()
-    return list_remaining(model).filter(model_ends.is_allowed(successor))
+        return []
+    found = list_remaining(model, is_fallback=is_fallback).filter(model_ends.is_allowed(successor))
+    if is_fallback:  # a channel's own model is no fallback
+        found = found.exclude(model=successor)
+    return list(found.values_list("id", flat=True))
 
 
-def _try_move(model_pk: int, channel_id: uuid.UUID, now: datetime) -> bool:
+def _try_move(model_pk: int, channel_id: uuid.UUID, now: datetime, *, is_fallback: bool) -> bool:
     """Move one channel, unless it, its plan, or its model has changed since it was listed."""
     try:
-        _move(model_pk, channel_id, now)
+        _move(model_pk, channel_id, now, is_fallback=is_fallback)
     except (UnknownChannel, ChannelChanged, ValidationError):
         return False
     return True
 
 
 @transaction.atomic
-def _move(model_pk: int, channel_id: uuid.UUID, now: datetime) -> None:
+def _move(model_pk: int, channel_id: uuid.UUID, now: datetime, *, is_fallback: bool) -> None:
     model = LanguageModel.objects.select_related("successor").get(pk=model_pk)
     successor = model_ends.find_replacement(model, today=now.date())
     if model.ends_on is None or not model.is_over(now.date()) or successor is None:
         raise ChannelChanged
     channel = channel_changes.replace_model(
         channel_id=str(channel_id),
+        field=_field(is_fallback),
         left=model,
         entered=successor,
         action="channel.model_moved",
         actor=GATEWAY,
     )
     # Checked under the channel's lock: somebody may have moved it back a moment ago.
-    if channel.model_moves.filter(left=model, ends_on=model.ends_on).exists():
+    of_this_end = {"left": model, "is_fallback": is_fallback, "ends_on": model.ends_on}
+    if channel.model_moves.filter(**of_this_end).exists():
         raise ChannelChanged
-    ModelMove.objects.create(
-        channel=channel, left=model, entered=successor, ends_on=model.ends_on, moved_at=now
-    )
+    ModelMove.objects.create(channel=channel, entered=successor, moved_at=now, **of_this_end)
 
 
-def find_move(channel: Channel) -> ModelMove | None:
+def find_move(channel: Channel, *, is_fallback: bool) -> ModelMove | None:
     """Return the move that can be undone: the channel is still where the gateway put it."""
-    return _undoable().filter(channel=channel).order_by("-id").first()
+    moves = _undoable().filter(channel=channel, is_fallback=is_fallback)
+    return moves.order_by("-id").first()
 
 
 def list_moves(model: LanguageModel) -> QuerySet[ModelMove]:
@@ -89,9 +101,21 @@ def list_moves(model: LanguageModel) -> QuerySet[ModelMove]:
     return _undoable().filter(left=model).order_by("id")
 
 
+def count_moves() -> dict[int, int]:
+    """Return, for the primary key of each model, how many moves away from it can be undone."""
+    counts = _undoable().order_by().values_list("left").annotate(count=Count("id"))
+    return dict(counts)
+
+
+# The condition that a channel is still where a move has put it.
+_UNMOVED = Q(is_fallback=False, channel__model=F("entered")) | Q(
+    is_fallback=True, channel__fallback_model=F("entered")
+)
+
+
 def _undoable() -> QuerySet[ModelMove]:
-    moves = ModelMove.objects.filter(moved_back_at=None, left__is_enabled=True)
-    return moves.filter(channel__model=F("entered")).select_related("left", "entered")
+    moves = ModelMove.objects.filter(_UNMOVED, moved_back_at=None, left__is_enabled=True)
+    return moves.select_related("left", "entered")
 
 
 @transaction.atomic
@@ -103,6 +127,7 @@ def move_back(*, move: ModelMove, actor: Actor) -> None:
     """
     channel_changes.replace_model(
         channel_id=str(move.channel_id),
+        field=_field(move.is_fallback),
         left=move.entered,
         entered=move.left,
         action="channel.model_moved_back",

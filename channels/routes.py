@@ -37,7 +37,8 @@ DEFAULT_PROVIDER = "default"
 # provider serves. The provider of PROVIDER_BASE_URL, which has no row, comes first. Each comes with
 # its learned traits and its health.
 _TRAITS = """t.base_url, t.has_stream_options, t.system_messages, t.has_text_content,
-       t.context_window_tokens, t.max_output_tokens, t.begins_in_thought"""
+       t.context_window_tokens, t.max_output_tokens, t.begins_in_thought,
+       t.ignores_temperature, t.ignores_stop"""
 _HEALTH = """h.failure_count, h.stream_failure_count, h.is_for_streams, h.opened_at, h.retry_at,
        h.failed_at"""
 _LIST_ROUTES = f"""
@@ -87,6 +88,8 @@ class RouteRow(NamedTuple):
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
     begins_in_thought: bool | None = None
+    ignores_temperature: bool | None = None
+    ignores_stop: bool | None = None
     failure_count: int | None = None
     stream_failure_count: int | None = None
     is_for_streams: bool | None = None
@@ -106,6 +109,8 @@ class RouteRow(NamedTuple):
             context_window_tokens=self.context_window_tokens,
             max_output_tokens=self.max_output_tokens,
             begins_in_thought=bool(self.begins_in_thought),
+            ignores_temperature=bool(self.ignores_temperature),
+            ignores_stop=bool(self.ignores_stop),
         )
 
     def health(self) -> Health:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
 from unfold.decorators import display
 
 from channels.admin.texts import TextAdmin
 from channels.models import Channel
+from common.days import day_of, start_of
+from common.ids import first_uuid7
 from common.money import show_credits
 from common.pages.admin import BigTableAdmin
 from conversations.models import (
@@ -19,6 +27,7 @@ from conversations.models import (
     ReplayedRequest,
     WaitingTurn,
 )
+from conversations.usage import pulse
 
 _WithKey = ChatSession | Message | DraftReply | FailedRequest | ReplayedRequest | IdempotencyRecord
 _KEYS = {"Live": "success", "Test": "info"}
@@ -30,6 +39,26 @@ class RecordAdmin(BigTableAdmin):
     @display(description="key", label=_KEYS)
     def mode(self, record: _WithKey) -> str:
         return "Test" if record.is_test else "Live"
+
+
+class Since(admin.SimpleListFilter):
+    """The latest rows. Links of the overview lead here."""
+
+    title = "time"
+    parameter_name = "since"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("hour", "The last hour"), ("today", "Today (UTC)")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        now = timezone.now()
+        starts = {"hour": now - timedelta(hours=1), "today": start_of(day_of(now))}
+        since = starts.get(self.value() or "")
+        if since is None:
+            return queryset
+        if queryset.model is Message:  # whose index of times begins with the channel
+            queryset = queryset.filter(id__gte=first_uuid7(since - pulse.LONGEST_REQUEST))
+        return queryset.filter(created_at__gte=since)
 
 
 @admin.register(ChatSession)
@@ -44,7 +73,7 @@ class ChatSessionAdmin(RecordAdmin):
 @admin.register(Message)
 class MessageAdmin(TextAdmin, RecordAdmin):
     list_display = ("created_at", "channel", "who", "kept", "provider_name", "tokens", "charged")
-    list_filter = ("role", "is_test", "is_estimated")
+    list_filter = (Since, "role", "is_test", "is_estimated")
     list_select_related = ("session", "channel")
     search_fields = ("request_id", "session__session_id")
     ordering = ("-id",)
@@ -79,7 +108,7 @@ class MessageAdmin(TextAdmin, RecordAdmin):
 @admin.register(FailedRequest)
 class FailedRequestAdmin(RecordAdmin):
     list_display = ("created_at", "channel", "mode", "error_code", "reason", "request_model")
-    list_filter = ("error_code", "is_test")
+    list_filter = (Since, "error_code", "is_test")
     list_select_related = ("channel",)
     search_fields = ("request_id", "session_id", "reason", "channel__name")
     ordering = ("-created_at",)

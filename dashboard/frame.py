@@ -19,8 +19,16 @@ def styles(request: HttpRequest) -> str:
     return static("dashboard/dashboard.css")
 
 
+def frame_styles(request: HttpRequest) -> str:
+    return static("dashboard/frame.css")
+
+
 def scripts(request: HttpRequest) -> str:
     return static("dashboard/dashboard.js")
+
+
+def finder_scripts(request: HttpRequest) -> str:
+    return static("dashboard/finder.js")
 
 
 def draft_scripts(request: HttpRequest) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from django.utils import timezone
 
 from common import heartbeat
@@ -14,12 +12,7 @@ NO_SERVER, NO_WORKER = "no_server", "no_worker"
 
 def find_obstacle() -> str:
     """Return what keeps the worker's e-mails from being sent: no mail server, or no worker."""
-    return obstacle_of(heartbeat.worker_seen_at()) if has_mail_server() else NO_SERVER
-
-
-def obstacle_of(worker_seen_at: datetime | None) -> str:
-    """Return the same, from when the worker was last seen."""
     if not has_mail_server():
         return NO_SERVER
-    is_alive = heartbeat.is_worker_alive(worker_seen_at, now=timezone.now())
-    return "" if is_alive else NO_WORKER
+    seen_at = heartbeat.worker_seen_at()
+    return "" if heartbeat.is_worker_alive(seen_at, now=timezone.now()) else NO_WORKER

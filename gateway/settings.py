@@ -390,15 +390,20 @@ _LOOKS: dict[str, Any] = {
     "SITE_ICON": None,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "dashboard.frame.favicon"}],
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["dashboard.frame.styles"],
-    "SCRIPTS": ["dashboard.frame.scripts", "dashboard.frame.draft_scripts"],
+    "STYLES": ["dashboard.frame.styles", "dashboard.frame.frame_styles"],
+    "SCRIPTS": [
+        "dashboard.frame.scripts",
+        "dashboard.frame.draft_scripts",
+        "dashboard.frame.finder_scripts",
+    ],
 }
 UNFOLD = _LOOKS | {
     "SITE_HEADER": f"{SITE_NAME} staff",
     "SITE_URL": "dashboard.sites.console_home",
     "STYLES": [*_LOOKS["STYLES"], "dashboard.frame.staff_styles"],
     "SCRIPTS": [*_LOOKS["SCRIPTS"], "dashboard.frame.staff_scripts"],
-    "SIDEBAR": {"show_search": True, "navigation": "dashboard.staff.navigation.sidebar"},
+    "SIDEBAR": {"navigation": "dashboard.staff.navigation.sidebar"},
+    "GLOBAL_CALLBACK": "dashboard.staff.standing.describe",
     "ACCOUNT": {"navigation": "dashboard.frame.account_links"},
 }
 CONSOLE = _LOOKS | {

@@ -153,7 +153,7 @@ def test_without_credits_or_entries_nothing_was_charged() -> None:
     assert (runway.spent_microcredits, runway.is_whole, runway.until) == (0, True, None)
 
 
-def test_takes_two_statements_and_reads_no_charges_between() -> None:
+def test_takes_one_statement_and_reads_no_charges_between() -> None:
     # Mostly charges, as in real ledgers. With fewer, a planner may well read all entries, because
     # tests that rolled theirs back leave the indexes larger than they need to be.
     account_id = make_site(owner="rich@example.com", credit_amount=0).account_id
@@ -166,10 +166,11 @@ def test_takes_two_statements_and_reads_no_charges_between() -> None:
             starts_at=entries[500].created_at,
             ends_at=entries[1_500].created_at,
         )
-    assert len(captured) == 2
+    assert len(captured) == 1
     explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
     with connection.cursor() as cursor:
-        cursor.execute(explain + captured[1]["sql"])
+        cursor.execute(explain + captured[0]["sql"])
         plan = str(cursor.fetchall())
     assert "billing_ledgerentry_no_charges" in plan
-    assert "Seq Scan" not in plan
+    # PostgreSQL may read a small ledger whole to search it for the moments, never to add it up.
+    assert "Seq Scan" not in plan.split("CTE bounds")[-1]

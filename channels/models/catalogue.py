@@ -240,6 +240,8 @@ class RouteTraits(models.Model):
     context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
     begins_in_thought = models.BooleanField(null=True, blank=True)
+    ignores_temperature = models.BooleanField(null=True, blank=True)
+    ignores_stop = models.BooleanField(null=True, blank=True)
     learned_at = models.DateTimeField()
 
     class Meta:

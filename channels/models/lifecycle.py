@@ -16,11 +16,13 @@ class ModelMove(models.Model):
     """A channel that the gateway moved to the successor of its model (channels/model_moves.py).
 
     One row for each end of a model, so that a channel that was moved back stays where it is.
+    `is_fallback`: the model was the channel's fallback model.
     """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="model_moves")
     left = models.ForeignKey(LanguageModel, models.CASCADE, related_name="moves_away")
     entered = models.ForeignKey(LanguageModel, models.CASCADE, related_name="moves_here")
+    is_fallback = models.BooleanField(default=False, db_default=False)
     ends_on = models.DateField()
     moved_at = models.DateTimeField()
     moved_back_at = models.DateTimeField(null=True, blank=True)
@@ -28,7 +30,8 @@ class ModelMove(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["channel", "left", "ends_on"], name="channels_modelmove_unique"
+                fields=["channel", "left", "is_fallback", "ends_on"],
+                name="channels_modelmove_unique",
             )
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -32,6 +32,14 @@ class ChatRequest:
     hides_thinking: bool = False
     # How many earlier turns, of two messages each, precede the last message. They may be left out.
     turn_count: int = 0
+    # Names of the `options` that the channel sets and not the caller. A route may go without them.
+    channel_options: frozenset[str] = frozenset()
+
+    def without_options(self, names: Collection[str]) -> ChatRequest:
+        """Return the request without those of the channel's own options."""
+        left_out = self.channel_options.intersection(names)
+        kept = {name: value for name, value in self.options.items() if name not in left_out}
+        return replace(self, options=kept, channel_options=self.channel_options - left_out)
 
     def with_fewer_turns(self, divisor: int = 2) -> ChatRequest | None:
         """Return the request with only its newest turns, 1 / `divisor`. None if it has no turns."""

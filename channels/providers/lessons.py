@@ -7,17 +7,30 @@ in that form (channels/adaptation.py), so a tenant cannot teach a wrong lesson w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 from channels.errors import ProviderError
 from channels.providers.base import ChatRequest
-from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, Traits
+from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED
+from channels.providers.traits import NO_SYSTEM_ROLE, ONE_SYSTEM_MESSAGE, REFUSABLE, Traits
 
 _LIMIT_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-_NOT_TAKEN = re.compile(
-    r"unsupported|not (supported|permitted|allowed|recognized)|unknown|unrecogni[sz]ed|unexpected"
-    r"|extra (inputs|fields)|extra_forbidden|deprecated|\buse\b",
+_REFUSED = (
+    r"unsupported|not (?:supported|permitted|allowed|recognized)|unknown|unrecogni[sz]ed|unexpected"
+    r"|extra (?:inputs|fields)|extra_forbidden|deprecated|(?:n't|not) support|only \d is allowed"
+)
+_NOT_TAKEN = re.compile(rf"{_REFUSED}|\buse\b", re.IGNORECASE)
+# Providers' names for the options that a route may refuse.
+_OPTION_NAMES = {
+    "temperature": r"\btemperature\b",
+    "stop": r"\bstop(?:[ _](?:sequence|word|token)s?)?\b",
+}
+# A route that refuses only this value, or only this combination, takes the option otherwise.
+_AT_TIMES = re.compile(
+    r"less than|greater than|between|\brange\b|maximum|minimum|above|below|[<>]=|at (?:most|least)"
+    r"|too (?:many|long|high)|\b(?:both|together|when|while|unless|if|combination|combined)\b",
     re.IGNORECASE,
 )
 _TEXT_WANTED = re.compile(
@@ -63,15 +76,35 @@ _NAMES_PROMPT = re.compile(r"\b(input|prompt|messages|context)\b", re.IGNORECASE
 _NAMES_LIMIT = re.compile(r"max_(completion_|new_|output_)?tokens|max(imum)? tokens", re.IGNORECASE)
 
 
-def learn(error: ProviderError, request: ChatRequest, traits: Traits) -> Traits | None:
-    """Return the traits to try after a request with `traits` was refused. None: do not retry."""
+def learn(
+    error: ProviderError, request: ChatRequest, traits: Traits, *, tried: Collection[Traits] = ()
+) -> Traits | None:
+    """Return the traits to try after a request with `traits` was refused. None: do not retry.
+
+    Returns none of those that were `tried`.
+    """
     if error.status not in (0, 400, 404, 413, 422, 500):  # 0: an error event instead of a stream
         return None
     for lesson in _LESSONS:
         learned = lesson(error.words, request, traits)
-        if learned is not None and learned != traits:
+        if learned is not None and learned != traits and learned not in tried:
             return learned
     return None
+
+
+def without_named(error: ProviderError, request: ChatRequest) -> ChatRequest | None:
+    """Return the request without those of the channel's options that a refusal names, or None.
+
+    For a refusal that teaches nothing, because it may be about this one value.
+    """
+    if not error.is_refusal or error.reason == CONTEXT_LENGTH_EXCEEDED:
+        return None
+    named = [
+        name
+        for name in request.channel_options & REFUSABLE.keys()
+        if re.search(_OPTION_NAMES[name], error.words, re.IGNORECASE)
+    ]
+    return request.without_options(named) if named else None
 
 
 def _window(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
@@ -91,6 +124,21 @@ def _longest_answer(words: str, request: ChatRequest, traits: Traits) -> Traits 
     numbers = [_whole(found[1]) for found in founds]
     smaller = [number for number in numbers if _SHORTEST_ANSWER <= number < asked]
     return replace(traits, max_output_tokens=max(smaller)) if smaller else None
+
+
+def _ignored(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
+    # A caller's own parameters may be why the route refuses what it takes otherwise, such as a
+    # temperature beside `reasoning_effort`.
+    if not request.options.keys() <= request.channel_options or _AT_TIMES.search(words):
+        return None
+    for name in sorted(REFUSABLE.keys() - traits.ignored()):
+        called = _OPTION_NAMES[name]
+        near = rf"{called}[^.]{{0,60}}?(?:{_REFUSED})|(?:{_REFUSED})[^.]{{0,60}}?{called}"
+        found = re.search(near, words, re.IGNORECASE) if name in request.options else None
+        if found and not _quotes(found[0], request):
+            trait: dict[str, Any] = {REFUSABLE[name]: True}
+            return replace(traits, **trait)
+    return None
 
 
 def _limit_name(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
@@ -131,6 +179,7 @@ _LESSONS: tuple[Callable[[str, ChatRequest, Traits], Traits | None], ...] = (
     _window,
     _stream_options,
     _longest_answer,
+    _ignored,
     _limit_name,
     _system_messages,
     _text_content,

@@ -16,6 +16,8 @@ from common.tokens import fitting_tokens
 ONE_SYSTEM_MESSAGE = "one"
 NO_SYSTEM_ROLE = "none"
 _SYSTEM_ROLES = ("system", "developer")
+# The channel's options that a route may refuse, and the trait that says so.
+REFUSABLE = {"temperature": "ignores_temperature", "stop": "ignores_stop"}
 # Fewer tokens are too few for an answer.
 _SHORTEST_ANSWER_TOKENS = 16
 
@@ -36,6 +38,13 @@ class Traits:
     max_output_tokens: int | None = None
     # The chat template opens a thought, so answers contain only its closing tag (thinking.py).
     begins_in_thought: bool = False
+    # The route refuses these settings of a channel, so the gateway leaves them out.
+    ignores_temperature: bool = False
+    ignores_stop: bool = False
+
+    def ignored(self) -> list[str]:
+        """Return the names of the options that the route refuses."""
+        return [name for name, trait in REFUSABLE.items() if getattr(self, trait)]
 
 
 PLAIN = Traits()
@@ -46,6 +55,8 @@ def adapted(request: ChatRequest, traits: Traits) -> ChatRequest:
     if traits is PLAIN or traits == PLAIN:
         return request
     request = _fitted(request, traits)
+    if ignored := request.channel_options.intersection(traits.ignored()):
+        request = request.without_options(ignored)
     messages = [message for message, _ in arranged(request.messages, traits)]
     if traits.has_text_content:
         messages = [_with_text_content(message) for message in messages]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -185,6 +186,11 @@ RULES: dict[str, tuple[Rule, str]] = {
         ),
         "has_text_content",
     ),
+    "temperature": (
+        lambda body: "Unsupported: temperature" if "temperature" in body else "",
+        "ignores_temperature",
+    ),
+    "stop": (lambda body: "Unsupported: stop" if "stop" in body else "", "ignores_stop"),
     "longest": (
         lambda body: (
             f"{name} must be less than or equal to 2000"
@@ -215,6 +221,7 @@ def _limit_of(body: dict[str, Any]) -> str:
 def count_calls(http_provider: HttpProvider, site: Site, names: Iterable[str]) -> int:
     """Let a provider refuse all of these. Returns how many calls the gateway makes for one chat."""
     site.channel.system_prompt = "Be kind."
+    site.channel.temperature, site.channel.stop_words = Decimal("0.50"), ["END"]
     site.channel.save()
     for name in names:
         http_provider.refuse(400, RULES[name][0])

@@ -128,6 +128,119 @@ def test_two_tasks_at_once_move_each_channel_once() -> None:
     assert ModelMove.objects.count() == len(sites)
 
 
+# --- Fallback models ------------------------------------------------------------------------------
+
+OWN = "mixtral-8x7b-32768"
+
+
+@pytest.fixture
+def falls_back(site: Site) -> Site:
+    """A channel whose fallback model is OLD."""
+    channel_changes.update_channel(
+        channel_id=str(site.channel.id), model_id=OWN, fallback_model=model(OLD)
+    )
+    return site
+
+
+def fallback_of(site: Site) -> str:
+    fallback = channel_of(site).fallback_model
+    return fallback.model_id if fallback else ""
+
+
+@pytest.mark.django_db
+def test_a_fallback_model_moves_on_the_day_as_a_new_version_of_the_prompt(falls_back: Site) -> None:
+    retire()
+    before = channel_of(falls_back).prompt_version
+    assert move(NOON - timedelta(days=1)) == 0
+    assert [move(), move()] == [1, 0]
+    channel = channel_of(falls_back)
+    assert (model_of(falls_back), fallback_of(falls_back)) == (OWN, NEW)
+    assert channel.prompt_version == before + 1
+    newest, earlier = channel.prompt_versions.all()[:2]
+    assert (str(newest.fallback_model), str(earlier.fallback_model)) == (
+        "Gemma 2 9B",
+        "Llama 3.3 70B",
+    )
+    assert newest.note == "Fallback model: Gemma 2 9B instead of Llama 3.3 70B, which retired"
+    entry = AuditEntry.objects.get(action="channel.model_moved")
+    assert (entry.actor_name, entry.account_id) == ("gateway", falls_back.account_id)
+    assert entry.changes == {
+        "fallback_model": ["Llama 3.3 70B", "Gemma 2 9B"],
+        "system_prompt": [f"version {before}", f"version {before + 1}"],
+    }
+
+
+@pytest.mark.django_db
+def test_a_fallback_model_is_moved_back_once_and_stays(falls_back: Site) -> None:
+    retire()
+    move()
+    assert model_moves.find_move(channel_of(falls_back), is_fallback=False) is None
+    found = model_moves.find_move(channel_of(falls_back), is_fallback=True)
+    assert found == only_move()
+    assert model_moves.count_moves() == {model(OLD).pk: 1}
+    model_moves.move_back(move=found, actor=COMMAND_LINE)
+    assert fallback_of(falls_back) == OLD
+    assert channel_of(falls_back).prompt_versions.all()[0].note == (
+        "Fallback model: back to Llama 3.3 70B"
+    )
+    assert move() == 0
+    assert model_moves.count_moves() == {}
+    with pytest.raises(ChannelChanged):
+        model_moves.move_back(move=only_move(), actor=COMMAND_LINE)
+
+
+@pytest.mark.django_db
+def test_all_fallback_models_go_back_with_the_channels(falls_back: Site, stranger: Site) -> None:
+    retire()
+    assert move() == 2
+    assert move_all_back() == (2, 0)
+    assert (fallback_of(falls_back), model_of(stranger)) == (OLD, OLD)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("flaw", ["none", "plan", "own"])
+def test_a_fallback_model_stays_where_no_successor_can_take_it(falls_back: Site, flaw: str) -> None:
+    retire(successor="" if flaw == "none" else NEW)
+    if flaw == "plan":
+        put_on_plan(falls_back, OLD, OWN)
+    if flaw == "own":
+        channel_changes.update_channel(channel_id=str(falls_back.channel.id), model_id=NEW)
+    assert move() == 0
+    assert fallback_of(falls_back) == OLD
+
+
+@pytest.mark.django_db
+def test_a_plan_at_its_limit_of_versions_keeps_no_fallback_model(falls_back: Site) -> None:
+    plan = put_on_plan(falls_back)
+    plan.max_prompt_versions = 1
+    plan.save()
+    retire()
+    assert move() == 1
+
+
+@pytest.mark.django_db
+def test_owners_of_fallback_models_are_told_before_and_after(falls_back: Site) -> None:
+    retire()
+    soon = ("Llama 3.3 70B retires soon: owner@example.com", ["owner@example.com"])
+    assert [run(-30), run(-30), run(-7)] == [[soon], [], [soon]]
+    body = mail.outbox[0].body
+    assert "- Shop (as its fallback model)\n" in body
+    assert "A fallback model is chosen on the channel's prompt page" in body
+    assert run(0) == [("Llama 3.3 70B has retired: owner@example.com", ["owner@example.com"])]
+    body = mail.outbox[0].body
+    assert "moved these channels to its successor" in body
+    assert "- Shop (as its fallback model)\n" in body
+    assert run(1) == []
+
+
+@pytest.mark.django_db
+def test_operators_are_told_of_fallback_models_that_stay(falls_back: Site) -> None:
+    User.objects.create_superuser("boss@example.com")
+    retire(successor="")
+    assert [to for _, to in run(0)] == [["owner@example.com"], ["boss@example.com"]]
+    assert "is still in use (channels: 1, accounts: 1)" in mail.outbox[1].body
+
+
 # --- Moving back ----------------------------------------------------------------------------------
 
 
@@ -135,7 +248,7 @@ def test_two_tasks_at_once_move_each_channel_once() -> None:
 def test_a_channel_that_was_moved_back_stays(site: Site) -> None:
     retire()
     move()
-    found = model_moves.find_move(channel_of(site))
+    found = model_moves.find_move(channel_of(site), is_fallback=False)
     assert found == only_move()
     model_moves.move_back(move=only_move(), actor=COMMAND_LINE)
     assert model_of(site) == OLD
@@ -157,12 +270,12 @@ def test_a_channel_is_not_moved_back_from_elsewhere_or_to_what_it_may_not_use(si
         model_moves.move_back(move=only_move(), actor=COMMAND_LINE)
     put_on_plan(site)
     LanguageModel.objects.filter(model_id=OLD).update(is_enabled=False)
-    assert model_moves.find_move(channel_of(site)) is None
+    assert model_moves.find_move(channel_of(site), is_fallback=False) is None
     with pytest.raises(ChannelChanged):
         model_moves.move_back(move=only_move(), actor=COMMAND_LINE)
     LanguageModel.objects.filter(model_id=OLD).update(is_enabled=True)
     channel_changes.update_channel(channel_id=str(site.channel.id), model_id="mixtral-8x7b-32768")
-    assert model_moves.find_move(channel_of(site)) is None
+    assert model_moves.find_move(channel_of(site), is_fallback=False) is None
     with pytest.raises(ChannelChanged):
         model_moves.move_back(move=only_move(), actor=COMMAND_LINE)
     assert model_of(site) == "mixtral-8x7b-32768"

@@ -71,6 +71,13 @@ class RowChoices(forms.ModelMultipleChoiceField):
         return super().clean(value)
 
 
+def name_of_filter(shown: Any) -> str:
+    """Return the column, or the parameter, of an entry of `list_filter`."""
+    if isinstance(shown, type):
+        return str(getattr(shown, "parameter_name"))  # noqa: B009  # of a SimpleListFilter
+    return str(shown if isinstance(shown, str) else shown[0])
+
+
 class PlainWords:
     """Mixin for an admin page or an inline: replaces Django's error messages with ours."""
 
@@ -118,7 +125,7 @@ class StaffAdmin(PlainWords, ModelAdmin):
         reveals a text, a digest, or a password hash to anyone who may see the list.
         """
         shown = self.get_list_filter(request)
-        names = [one if isinstance(one, str) else one[0] for one in shown]
+        names = [name_of_filter(one) for one in shown]
         names += self.linked_filters
         is_shown = lookup in {f"{name}{ending}" for name in names for ending in _LOOKUPS}
         if not is_shown or "\x00" in value:

@@ -16,13 +16,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Substr
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Substr
 
 from channels.models import Channel
 from common import db
 from common.db.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
+from conversations.usage.references import IN_SESSION
 
 SESSIONS_ON_A_PAGE = 25
 # How many sessions a search examines first: few if it reads texts, more if it reads only errors
@@ -217,6 +218,7 @@ def _looked_into(search: Search, latest: Sequence[tuple[Place, datetime]]) -> Qu
             is_test=OuterRef("is_test"),
             session_id=OuterRef("session_id"),
             created_at__gte=OuterRef("created_at"),
+            created_at__lte=Coalesce(OuterRef("closed_at"), F("created_at")),
         )
         sessions = sessions.filter(Exists(failures))
     if search.has_thumb_down:
@@ -248,23 +250,32 @@ def _rows(sessions: Sequence[ChatSession]) -> list[Row]:
     return list(rows.values())
 
 
+# Channels and time are repeated, so that no plan reads old failures or those of others.
+_ERRORS = f"""
+SELECT s.id, COUNT(*) FROM conversations_chatsession s
+  JOIN conversations_failedrequest m ON {IN_SESSION}
+ WHERE {{sessions}} AND {{channels}} AND m.created_at >= %(since)s
+ GROUP BY s.id
+"""  # noqa: S608  # built from constants only
+
+
 def _count_errors(rows: Sequence[Row]) -> None:
     if not rows:
         return
-    failed = FailedRequest.objects.filter(
-        channel_id__in={row.session.channel_id for row in rows},
-        session_id__in={row.session.session_id for row in rows},
-        is_test=rows[0].session.is_test,
-        created_at__gte=min(row.session.created_at for row in rows),
+    sessions = [row.session for row in rows]
+    found = db.fetch_rows(
+        _ERRORS.format(
+            sessions=db.among("s.id", "sessions"), channels=db.among("m.channel_id", "channels")
+        ),
+        {
+            "sessions": db.list_param([session.pk for session in sessions]),
+            "channels": db.uuids_param({session.channel_id for session in sessions}),
+            "since": db.param(min(session.created_at for session in sessions)),
+        },
     )
-    counts = {
-        row[:2]: row[2]
-        for row in failed.values_list("channel_id", "session_id")
-        .annotate(count=Count("id"))
-        .order_by()
-    }
+    counts = dict(found)
     for row in rows:
-        row.error_count = counts.get((row.session.channel_id, row.session.session_id), 0)
+        row.error_count = counts.get(row.session.pk, 0)
 
 
 # --- One session --------------------------------------------------------------------------------

@@ -101,10 +101,10 @@ def build_prompt(caller: Caller, asked: Completing) -> Prompt:
         model=caller.model,
         system_prompt=caller.system_prompt,
         messages=asked.messages,
-        # What the caller sets comes before what the channel sets.
-        options={**caller.answer_options, **asked.options},
+        options=asked.options,
         max_output_tokens=asked.max_output_tokens,
         limit_name=asked.limit_name,
+        channel_options=caller.answer_options,
         longest_answer=caller.max_answer_tokens,
     )
     if prompt is None:

@@ -150,7 +150,12 @@ def build_prompt(
         turns.append(turn)
     messages = first + [part for turn in reversed(turns) for part in _as_messages(turn)] + last
     request = ChatRequest(
-        messages, room, options, hides_thinking=model.hides_thinking, turn_count=len(turns)
+        messages,
+        room,
+        options,
+        hides_thinking=model.hides_thinking,
+        turn_count=len(turns),
+        channel_options=frozenset(options),
     )
     return Prompt(request, model)
 
@@ -176,12 +181,13 @@ def build_stateless_prompt(
     options: Mapping[str, Any],
     max_output_tokens: int | None,
     limit_name: str,
+    channel_options: Mapping[str, Any] = MappingProxyType({}),
     longest_answer: int | None = None,
 ) -> Prompt | None:
     """Return the channel's prompt and the caller's own messages, or None if they cannot fit.
 
     If the caller sets no limit, the answer gets the same room as in a chat, and never more than the
-    channel's `longest_answer`. An image of any size
+    channel's `longest_answer`. Its own options come before the channel's. An image of any size
     counts as the tokens that the model's terms set for one.
     """
     first: list[ChatMessage] = [{"role": "system", "content": system_prompt}]
@@ -192,7 +198,14 @@ def build_stateless_prompt(
         return None
     room = min(max_output_tokens or room_for_answer(model), model.max_output_tokens, left)
     room = min(room, longest_answer or room)
-    request = ChatRequest(everything, room, options, limit_name=limit_name, is_transparent=True)
+    request = ChatRequest(
+        everything,
+        room,
+        {**channel_options, **options},
+        limit_name=limit_name,
+        is_transparent=True,
+        channel_options=frozenset(channel_options.keys() - options.keys()),
+    )
     return Prompt(request, model)
 
 

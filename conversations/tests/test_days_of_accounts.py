@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from channels.models import Account
 from channels.tests.factories import Site, make_site
 from common.days import day_of, end_of, start_of
-from conversations.models import Message
+from conversations.models import Message, RollupProgress, UsageRollup
 from conversations.tests.test_rollups import NOW, START, add_failure, add_reply, fill
 from conversations.usage import reports, request_tally, rollup, sums
 from conversations.usage import rows as usage_rows
@@ -130,3 +131,53 @@ def test_every_zone_of_today_begins_its_days_at_a_quarter() -> None:
         for number in range(0, 366, 5):
             start = start_of(date(2026, 1, 1) + timedelta(days=number), zone)
             assert start.astimezone(UTC).minute % 15 == start.second == 0
+
+
+def set_zone(site: Site, zone: str) -> None:
+    Account.objects.filter(id=site.account_id).update(time_zone=zone)
+
+
+def test_hours_are_kept_for_thirty_days_once_an_account_has_a_zone() -> None:
+    site = make_site()
+    for days in (40, 20, 0):
+        add_reply(site, NOW - timedelta(days=days, hours=1))
+
+    def kept() -> list[int]:
+        hours = UsageRollup.objects.filter(is_day=False).order_by("starts_at")
+        return [(NOW - hour).days for hour in hours.values_list("starts_at", flat=True)]
+
+    rollup.roll_up(now=NOW)
+    assert kept() == [0]
+    UsageRollup.objects.all().delete()
+    RollupProgress.objects.all().delete()
+    set_zone(site, "Europe/Berlin")
+    rollup.roll_up(now=NOW)
+    assert kept() == [20, 0]
+    set_zone(site, "UTC")
+    rollup.roll_up(now=NOW)
+    assert kept() == [0]
+
+
+def test_days_of_a_zone_are_read_from_kept_hours(site: Site) -> None:
+    set_zone(site, "Europe/Berlin")
+    fill([site], seed=7)
+    rollup.roll_up(now=NOW)
+    scope = days_scope(site, "Europe/Berlin", day_of(START) + DAY, day_of(START) + 3 * DAY)
+    before = reports.get_report(scope)
+    assert before.total.request_count > 20
+    until = scope.ends_at.replace(minute=0)
+    Message.objects.filter(created_at__gte=scope.starts_at, created_at__lt=until).delete()
+    # The first message, which says that the channel's past is rolled up, is older.
+    after = reports.get_report(scope)
+    assert [line.reply_count for line in after.times] == [line.reply_count for line in before.times]
+
+
+def test_the_log_reads_days_where_hours_are_kept_for_longer(site: Site) -> None:
+    set_zone(site, "Europe/Berlin")
+    fill([site], seed=8)
+    rollup.roll_up(now=NOW)
+    chosen = RequestFilter(site.account_id, START, NOW)
+    starts = [moment for moment, _ in request_tally.tally_requests(chosen).starts]
+    today = NOW.replace(hour=0, minute=0)
+    assert {moment.hour for moment in starts if moment < today - DAY} == {0}
+    assert len({moment.hour for moment in starts if moment >= today - DAY}) > 1

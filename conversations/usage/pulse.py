@@ -12,7 +12,7 @@ from conversations.models import FailedRequest, Message
 
 # A reply has the id of its hold, which is created when the request begins: at most this much before
 # the reply.
-_LONGEST_REQUEST = timedelta(minutes=70)
+LONGEST_REQUEST = timedelta(minutes=70)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def read_pulse(*, since: datetime) -> Pulse:
 
 def _replies_since(since: datetime) -> QuerySet[Message]:
     return Message.objects.filter(
-        id__gte=first_uuid7(since - _LONGEST_REQUEST),
+        id__gte=first_uuid7(since - LONGEST_REQUEST),
         role=Message.Role.ASSISTANT,
         created_at__gte=since,
     )

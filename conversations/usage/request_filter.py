@@ -15,6 +15,7 @@ from typing import Any
 from channels.providers.fixed import FixedAnswerProvider
 from common import db
 from conversations.usage import outcomes, sums
+from conversations.usage.references import IN_SESSION
 from conversations.usage.rows import Chosen
 
 # Outcomes to filter by, besides those of outcomes.py. ANSWERED includes saved replies here, as the
@@ -52,6 +53,7 @@ class RequestFilter:
     error_code: str = ""
     model_id: str = ""
     api_key_id: uuid.UUID | None = None
+    session_pk: int | None = None
     # The beginning of the page's address, or all of it.
     page_url: str = ""
     is_whole_page: bool = False
@@ -61,11 +63,12 @@ class RequestFilter:
     @property
     def needs_messages(self) -> bool:
         """Return whether the usage rows cannot answer the filter."""
-        return bool(self.api_key_id or self.least_ms or self.outcome == outcomes.SAVED_REPLY)
+        is_saved = self.outcome == outcomes.SAVED_REPLY
+        return bool(self.api_key_id or self.session_pk or self.least_ms or is_saved)
 
     @property
     def chosen(self) -> Chosen:
-        """Return the usage rows that contain the requests, by the hour where hours are kept."""
+        """Return the usage rows that contain the requests, the latest by the hour."""
         return Chosen(
             self.starts_at,
             self.ends_at,
@@ -104,6 +107,7 @@ class RequestFilter:
             "failures": db.list_param(list(outcomes.FAILURE_CODES)),
             "saved": FixedAnswerProvider.provider_name,
             "key": db.param(self.api_key_id) if self.api_key_id else None,
+            "session": self.session_pk,
             "least_ms": self.least_ms,
             "page": self.page_url,
             "page_length": self.chosen.page_length,
@@ -126,12 +130,20 @@ def requests_of(kind: Kind, where: str, *, is_on_page: bool = False) -> str:
     return f"conversations_replayedrequest m WHERE {where}"
 
 
+def _of_session(kind: Kind) -> str:
+    if kind == Kind.REPLY:
+        return "m.session_id = %(session)s"
+    return f"""EXISTS (SELECT 1 FROM conversations_chatsession s
+                        WHERE s.id = %(session)s AND {IN_SESSION})"""  # noqa: S608  # constants
+
+
 def _conditions(chosen: RequestFilter, kind: Kind) -> list[str]:
     is_failure = db.among("m.error_code", "failures")
     wanted = {
         "m.created_at >= %(start)s AND m.created_at < %(end)s": True,
         "m.request_model = %(model)s": chosen.model_id,
         "m.api_key_id = %(key)s": chosen.api_key_id,
+        _of_session(kind): chosen.session_pk,
         "m.duration_ms >= %(least_ms)s": chosen.least_ms,
         "m.provider_name = %(saved)s": chosen.outcome == outcomes.SAVED_REPLY,
         "m.error_code = %(code)s": chosen.error_code,

@@ -17,7 +17,9 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
+from channels.models import Account
 from common import db
+from common.days import UTC_NAME
 from common.db.plans import planned_for_values
 from conversations.models import RollupProgress, UsageRollup
 from conversations.usage import sums
@@ -29,8 +31,11 @@ logger = logging.getLogger("gateway.conversations")
 # A message gets its time before it is written. This allows for clocks that differ between machines,
 # and for statements that wait.
 GRACE = timedelta(minutes=10)
-# Hours are kept for today and yesterday, which contain the last 24 hours.
+# Hours are kept for today and yesterday, which contain the last 24 hours. If an account has another
+# zone than UTC, they are kept for the longest period that pages offer, because its days are made of
+# hours: for all accounts, so that a reader need not know whose hours are kept since when.
 _HOURS_KEPT = DAY
+_HOURS_KEPT_FOR_ZONES = 31 * DAY
 _THE_ONE = 1
 
 
@@ -74,7 +79,9 @@ def roll_up(*, now: datetime) -> int:
     count = 0
     for day in _spans(progress.days_until, today, DAY):
         count += _go_on(day, "days_until")
-    for hour in _spans(_forget_hours(today - _HOURS_KEPT), until, HOUR):
+    has_zones = Account.objects.exclude(time_zone=UTC_NAME).exists()
+    kept = _HOURS_KEPT_FOR_ZONES if has_zones else _HOURS_KEPT
+    for hour in _spans(_forget_hours(today - kept), until, HOUR):
         count += _go_on(hour, "hours_until")
     return count
 

@@ -103,7 +103,7 @@ class Chosen:
     page_url: str = ""
     # Whether it is the whole address.
     is_whole_page: bool = False
-    # Whether days whose hours are also kept are returned by the hour.
+    # Whether yesterday and today are returned by the hour.
     is_recent_by_hour: bool = False
 
     @property
@@ -145,7 +145,9 @@ def _rolled_up(
 ) -> Iterator[tuple[timedelta, datetime, datetime]]:
     """Yield the steps of rollups that a period can use, each with when they begin and end."""
     if progress and chosen.step == DAY:
-        kept = progress.hours_from if chosen.is_recent_by_hour else progress.days_until
+        kept = progress.days_until
+        if chosen.is_recent_by_hour:
+            kept = max(progress.hours_from, kept - DAY)
         yield DAY, chosen.starts_at, kept
     if progress and chosen.step != QUARTER:
         yield HOUR, progress.hours_from, progress.hours_until

@@ -201,7 +201,9 @@ def find_channel(request: HttpRequest, channel_id: uuid.UUID) -> tuple[Member, C
     Raises Http404 for every other channel.
     """
     members = _list_members(request)
-    channels = Channel.objects.select_related("model__successor", "account__plan")
+    channels = Channel.objects.select_related(
+        "model__successor", "fallback_model__successor", "account__plan"
+    )
     channel = channels.filter(id=channel_id, account_id__in=list(members)).first()
     if channel is None:
         raise Http404

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
 from channels import api_keys, channel_changes, model_moves, team
-from channels.errors import ChannelChanged, ChannelInUse, MadeBefore
+from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
 from common.pages.requests import post_only
@@ -170,8 +171,9 @@ def _render_settings(
         more_members=len(people[MOST_MEMBERS:]),
         was_used=retirement.was_used(channel),
         differences=differences,
-        move=model_moves.find_move(channel),
+        move=model_moves.find_move(channel, is_fallback=False),
         theirs_url=console_url("channel", channel.id),
+        copy_id=uuid7(),
         status=status,
     )
 
@@ -179,8 +181,9 @@ def _render_settings(
 @channel_page(needs=Role.EDITOR)
 @post_only
 def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
-    """Put the channel back on the model that it left when that one retired."""
-    move = model_moves.find_move(channel)
+    """Put the channel back on the model, or the fallback model, that it left when that retired."""
+    is_fallback = "is_fallback" in request.POST
+    move = model_moves.find_move(channel, is_fallback=is_fallback)
     try:
         if move is None:
             raise ChannelChanged
@@ -192,8 +195,34 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
     except ValidationError as error:
         messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
     else:
-        messages.success(request, f"The channel uses {move.left} again, from the next request on.")
-    return redirect("console:channel", channel.id)
+        role = " as its fallback model" if is_fallback else ""
+        words = f"The channel uses {move.left} again{role}, from the next request on."
+        messages.success(request, words)
+    return redirect("console:prompt" if is_fallback else "console:channel", channel.id)
+
+
+@channel_page(needs=Role.EDITOR)
+@post_only
+def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Create a copy of a channel, with keys of its own."""
+    try:
+        copy_id = uuid.UUID(request.POST.get("id", ""))
+    except ValueError:
+        raise Http404 from None
+    if Channel.objects.filter(id=copy_id).exclude(account=member.account).exists():
+        copy_id = uuid7()
+    try:
+        copy, issued = channel_changes.duplicate_channel(
+            channel=channel, id=copy_id, actor=member.actor
+        )
+    except MadeBefore:
+        messages.info(request, "This copy was already made. Here it is.")
+        return redirect("console:start", copy_id)
+    except (UnknownModel, ValidationError) as error:
+        reasons = error.messages if isinstance(error, ValidationError) else [str(error)]
+        messages.error(request, f"Nothing was copied. {' '.join(reasons)}")
+        return redirect("console:channel", channel.id)
+    return render_start(request, member, copy, fresh=tuple(issued))
 
 
 # --- Danger zone ----------------------------------------------------------------------------------
@@ -240,6 +269,7 @@ urlpatterns = [
     path("channels/new/", new_channel, name="new_channel"),
     path(f"{_CHANNEL}/", channel, name="channel"),
     path(f"{_CHANNEL}/save/", save_channel, name="save_channel"),
+    path(f"{_CHANNEL}/duplicate/", duplicate_channel, name="duplicate_channel"),
     path(f"{_CHANNEL}/move-back/", move_model_back, name="move_model_back"),
     path(f"{_CHANNEL}/delete/", delete_channel, name="delete_channel"),
     path(f"{_CHANNEL}/retire/", retire, name="retire_channel"),

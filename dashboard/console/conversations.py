@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils import timezone
 
 from channels.models import Account, Membership
 from common.days import end_of, start_of
@@ -20,11 +22,13 @@ from common.pages.requests import post_only
 from conversations.archive import feedback, retention, transcripts
 from conversations.archive.transcripts import Place, Search
 from conversations.models import ChatSession, Feedback, Message
+from conversations.usage.reports import Scope
 from dashboard.console import conversation_files, trials
 from dashboard.console.access import Member, member_page
-from dashboard.console.filters import FilterForm
+from dashboard.console.filters import MOST_DAYS, FilterForm
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
+from dashboard.console.request_links import log_links
 from dashboard.console.staff_view import note_reading
 from dashboard.console.transcript_items import describe
 
@@ -87,6 +91,7 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         form=form,
         search=search,
         page=page,
+        rows=[(row, _errors_of(member, row.session)) for row in page.rows],
         query=form.query(),
         list_query=_list_query(request),
         next_query=form.query(after=str(page.following)) if page.following else "",
@@ -105,6 +110,20 @@ def _has_filters(request: HttpRequest) -> bool:
     names = ConversationsForm.base_fields.keys() - {"text", "traffic"}
     is_test = request.GET.get("traffic") == "test"
     return is_test or any(request.GET.get(name) for name in names)
+
+
+def _errors_of(member: Member, session: ChatSession) -> str:
+    """Return the link to the errors of one conversation, in the log of requests."""
+    ends_at = (session.closed_at or timezone.now()) + timedelta(minutes=1)
+    scope = Scope(
+        account_id=member.account.id,
+        starts_at=max(session.created_at, ends_at - timedelta(days=MOST_DAYS - 1)),
+        ends_at=ends_at,
+        channel_id=session.channel_id,
+        is_test=session.is_test,
+        zone=member.account.time_zone,
+    )
+    return log_links(member, scope, conversation=str(session.pk))["errors"]
 
 
 def _test_traffic(search: Search) -> str:

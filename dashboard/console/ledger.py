@@ -14,11 +14,11 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from billing import account_statement, credit_requests, redemptions, warnings
+from billing import account_statement, credit_requests, holds, redemptions, warnings
 from billing.account_statement import Filter, signed_microcredits
 from billing.balance import get_balance
 from billing.errors import CodeRefused, RequestRefused
-from billing.models import CreditRequest, LedgerEntry
+from billing.models import CreditRequest, Hold, LedgerEntry
 from channels.catalogue import models_allowed
 from channels.models import Account, Plan
 from common.money import format_credits, show_credits
@@ -30,6 +30,7 @@ from dashboard.console.access import Member, Role, member_page
 from dashboard.console.credit_requests import AskForm, describe_requests
 from dashboard.console.pages import render_page
 
+MOST_HOLDS = 50
 CSV_HEADER = (
     "entry",
     "time_utc",
@@ -104,6 +105,9 @@ def _render(
 ) -> HttpResponse:
     now, account = timezone.now(), member.account
     balance = get_balance(account_id=account.id, now=now)
+    held: list[Hold] = []
+    if balance.held:
+        held = list(holds.list_open(account_id=account.id, now=now)[: MOST_HOLDS + 1])
     filters = FilterForm(request.GET)
     page = account_statement.get_page(
         account_id=account.id,
@@ -125,6 +129,11 @@ def _render(
             "spent": show_credits(balance.spent),
             "low_balance": show_credits(balance.low_balance),
         },
+        holds=[
+            {"hold": hold, "amount": show_credits(hold.amount_microcredits)}
+            for hold in held[:MOST_HOLDS]
+        ],
+        has_more_holds=len(held) > MOST_HOLDS,
         entries=[_describe(member, entry) for entry in page.entries],
         older_url=_page_url(request, page.next_before) if page.next_before else "",
         is_first_page="before" not in request.GET,

@@ -13,6 +13,7 @@ from dashboard.console.access import Member
 # Title, icon (Material Symbols), URL name.
 _ACCOUNT_PAGES = (
     ("Overview", "space_dashboard", "index"),
+    ("Channels", "hub", "channels"),
     ("Usage", "monitoring", "usage"),
     ("Requests", "receipt_long", "requests"),
     ("Conversations", "forum", "conversations"),
@@ -63,7 +64,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 def _item(request: HttpRequest, member: Member, title: str, icon: str, name: str) -> dict[str, Any]:
     link = member.url(name)
     is_active = request.path == link or (name != "index" and request.path.startswith(link))
-    if name == "index" and request.path.startswith(("/channels/", f"{link}channels/")):
+    if name == "channels" and request.path.startswith("/channels/"):
         is_active = True
     return {"title": title, "icon": icon, "link": link, "active": is_active}
 

@@ -9,13 +9,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from billing.balance import Balance, get_balance
+from billing.balance import Balance, Runway, get_balance, get_runway
 from channels.models import Channel
 from channels.routes import is_demo
 from common.days import UTC_NAME, zone_of
 from common.money import show_credits
 from dashboard import sites
 from dashboard.console.access import Member
+from dashboard.console.credits_card import describe_credits
 from dashboard.console.navigation import channel_tabs
 
 
@@ -27,21 +28,32 @@ def render_page(
     title: str,
     channel: Channel | None = None,
     balance: Balance | None = None,
+    runway_of_balance: Runway | None = None,
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
     """Return `templates/console/<template>` in the console's frame, with the channel's tabs.
 
-    The banners need the account's balance. It is read here unless the caller passes it.
+    Every page shows the account's balance and how long it lasts. Both are read here unless the
+    caller passes them.
     """
     request.current_app = sites.console.name
-    if balance is None and member is not None:
-        balance = get_balance(account_id=member.account.id, now=timezone.now())
+    now = timezone.now()
+    zone = member.account.time_zone if member else UTC_NAME
+    card = None
+    if member is not None:
+        account_id = member.account.id
+        balance = balance or get_balance(account_id=account_id, now=now)
+        runway = runway_of_balance or get_runway(
+            account_id=account_id, balance=balance, now=now, zone=zone
+        )
+        card = describe_credits(balance, runway, now, zone)
     frame = sites.console.each_context(request) | {
         "title": title,
         "member": member,
         "channel": channel,
         "balance": balance,
+        "credits_card": card,
         "available": show_credits(balance.available) if balance else "",
         "channel_tabs": channel_tabs(request, channel) if channel else [],
         "is_demo": member is not None and is_demo(),
@@ -50,7 +62,6 @@ def render_page(
         # Reversed here, because in a template of the console “admin:” would mean the console.
         "providers_url": reverse("admin:channels_provider_changelist"),
     }
-    zone = member.account.time_zone if member else UTC_NAME
     is_local = member is not None and member.account.has_local_quota
     frame |= {"zone": zone, "quota_zone": zone if is_local else UTC_NAME}
     return _InZone(zone, request, f"console/{template}", frame | context, status=status)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 
-from channels import catalogue, channel_changes
+from channels import adaptation, catalogue, channel_changes, model_ends
 from channels.models import (
     ANSWER_SETTINGS,
     LONGEST_STOP_WORD,
@@ -25,6 +26,11 @@ from dashboard.console.channel_forms import PlainText, PricedModelField
 FIELDS = ("system_prompt", *ANSWER_SETTINGS)
 # Those that a draft in the playground changes.
 DRAFT_FIELDS = ("system_prompt", "model")
+# The fields that a provider may refuse, by the protocol's names, and what they are in a sentence.
+_IGNORABLE = {
+    "temperature": ("temperature", "the temperature"),
+    "stop": ("stop_words", "stop words"),
+}
 
 
 def prompt_field() -> PlainText:
@@ -93,10 +99,18 @@ class PromptForm(PlainForm):
             f"Answers a visitor if every provider of {model} fails. A message then needs credits "
             "for the more expensive of the two models, and is charged as the one that answered."
         )
+        if chosen := channel.fallback_model:
+            today, plan = timezone.now().date(), channel.account.plan
+            if words := model_ends.words_of_end(chosen, today=today, plan=plan):
+                fallback.help_text += f" {chosen}: {words}."
         self.fields["max_answer_tokens"].help_text = (
             f"{model} answers with at most {model.max_output_tokens:,}. Where tokens have a price, "
             "a shorter answer also needs fewer credits at hand."
         )
+        for one in filter(None, (model, channel.fallback_model)):
+            for name in adaptation.list_ignored(one):
+                field, words = _IGNORABLE[name]
+                self.fields[field].help_text += f" {one} ignores {words}."
 
     @classmethod
     def filled(cls, channel: Channel) -> PromptForm:

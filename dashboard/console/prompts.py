@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from channels import channel_changes, diffs
+from channels import channel_changes, diffs, model_moves
 from channels.diffs import DiffLine
 from channels.errors import ChannelChanged
 from channels.models import (
@@ -110,6 +110,7 @@ def _render(
         differences=differences,
         templates=TEMPLATES,
         is_unsaved=form.is_bound or is_template,
+        move=model_moves.find_move(channel, is_fallback=True),
         theirs_url=console_url("prompt", channel.id),
         status=status,
     )

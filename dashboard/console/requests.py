@@ -57,6 +57,9 @@ class RequestsForm(FilterForm):
     code = forms.ChoiceField(required=False, label="Error code")
     model = forms.ChoiceField(required=False)
     key = forms.ChoiceField(required=False)
+    conversation = forms.IntegerField(
+        required=False, min_value=1, max_value=2**63 - 1, label="Number of a conversation"
+    )
     slower = forms.IntegerField(
         required=False, min_value=0, max_value=10_000_000, label="Took at least (ms)"
     )
@@ -64,8 +67,8 @@ class RequestsForm(FilterForm):
     # Links from figures of one page set it.
     whole_page = forms.BooleanField(required=False, label="The whole page address")
     field_order = (
-        "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key", "slower",
-        "page", "whole_page",
+        "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key",
+        "conversation", "slower", "page", "whole_page",
     )  # fmt: skip
 
     def __init__(self, data: QueryDict, *, account: Account) -> None:
@@ -106,7 +109,8 @@ class RequestsForm(FilterForm):
     @property
     def asks_for_some(self) -> bool:
         """Whether a filter leaves out requests that usage pages would show."""
-        return any(self.value(name) for name in ("outcome", "code", "key", "slower"))
+        names = ("outcome", "code", "key", "conversation", "slower")
+        return any(self.value(name) for name in names)
 
     def period(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the chosen moments, or the last days without them."""
@@ -131,6 +135,7 @@ class RequestsForm(FilterForm):
             error_code=self.value("code") or "",
             model_id=self.value("model") or "",
             api_key_id=uuid.UUID(key) if key else None,
+            session_pk=self.value("conversation"),
             page_url=self.value("page") or "",
             is_whole_page=bool(self.value("whole_page")),
             least_ms=self.value("slower") or 0,

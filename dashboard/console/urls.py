@@ -13,6 +13,7 @@ from dashboard.console import (
     account_keys,
     accounts,
     audit_log,
+    channel_list,
     channels,
     connect,
     conversations,
@@ -56,6 +57,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_addresses(
         [
             *overview.urlpatterns,
+            *channel_list.urlpatterns,
             *channels.urlpatterns,
             *first_call.urlpatterns,
             *prompts.urlpatterns,

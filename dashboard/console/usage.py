@@ -40,10 +40,11 @@ from dashboard.charts import Series, Times
 from dashboard.console.access import Member, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import FilterForm, model_choices
-from dashboard.console.overview import pace_words
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
+from dashboard.console.runway import pace_words
 from dashboard.console.trials import find_trials
+from dashboard.console.usage_words import changes_of, label_of, words_of_period_before
 
 # Models that have their own colour in a chart. The last colour is for all others together.
 MODELS_SHOWN = 4
@@ -134,8 +135,8 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         query=form.query(),
         report=report,
         total={"line": report.total, "links": log(scope)},
-        changes=_changes(report.total, before),
-        period_before=_period_before(scope, now),
+        changes=changes_of(report.total, before),
+        period_before=words_of_period_before(scope, now),
         lines=[{"line": line, "links": log(scope.part(line.key))} for line in report.times],
         charts=_charts(scope, report, log, now) if report.total.request_count else [],
         channel_lines=[
@@ -229,7 +230,7 @@ def _charts(
     answered = [link["answered"] for link in links]
     errors = [link["errors"] for link in links]
     is_running = scope.starts_at <= now < scope.ends_at
-    labels = [_label(scope, line) for line in of]
+    labels = [label_of(scope, line) for line in of]
     times = Times(labels, [link["all"] for link in links], is_running)
     by_model = partial(_by_model, scope, report, log)
     requests = [
@@ -306,48 +307,12 @@ def _flat_latency(total: Line) -> str:
     return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
 
 
-def _changes(now: Line, before: Line) -> dict[str, str]:
-    """Say how the figures changed against the period before, where both have some."""
-    return {
-        "requests": _change(now.request_count, before.request_count),
-        "credits": _change(now.charged_microcredits, before.charged_microcredits),
-        "tokens": _change(now.token_count, before.token_count),
-        "latency": _change(now.p50_ms or 0, before.p50_ms or 0),
-        "errors": f"{before.error_percent} before" if before.request_count else "",
-    }
-
-
-def _change(now: int, before: int) -> str:
-    if not before:
-        return ""
-    per_cent = round((now - before) * 100 / before)
-    if not per_cent:
-        return "as before"
-    # Beyond ten times as much, per cent say little.
-    if now >= 10 * before:
-        return f"{now / before:,.0f} times as before"
-    return f"{per_cent:+d} %".replace("-", "\N{MINUS SIGN}")
-
-
-def _period_before(scope: Scope, now: datetime) -> str:
-    if scope.is_by_hour:
-        return "the 24 hours before"
-    days = len(scope.times())
-    name = f"the {days} days before" if days > 1 else "the day before"
-    return f"{name}, up to the same time" if now < scope.ends_at else name
-
-
 def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
 def _credits(microcredits: float) -> str:
     return show_credits(round(microcredits))
-
-
-def _label(scope: Scope, line: Line) -> str:
-    local = line.key.astimezone(zone_of(scope.zone))
-    return f"{local:%H:%M}" if scope.is_by_hour else f"{local.day} {local:%b}"
 
 
 def _seconds(ms: int | None) -> float | None:

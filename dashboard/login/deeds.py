@@ -49,6 +49,7 @@ FORMS = frozenset(
         "account_email",
         "console:show_key",
         "console:new_key",
+        "console:duplicate_channel",
         # A leaked key may work longer, or from anywhere.
         "console:edit_key",
         "console:rotate_key",

@@ -22,7 +22,7 @@ from common.money import show_credits
 from common.pages.forms import CreditsField, LabelledForm
 from common.pages.requests import post_only
 from dashboard.console.credit_requests import STATE_BADGES
-from dashboard.console.overview import runway_words
+from dashboard.console.runway import runway_words
 from dashboard.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 # Each open one takes a few queries for its account's figures.

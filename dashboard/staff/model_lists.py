@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Count, F, Q
+from django.db.models import Count, Q
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -39,20 +39,17 @@ def model_lists(request: HttpRequest) -> HttpResponseBase:
 def _list_retiring() -> list[dict[str, Any]]:
     """Return the models with a last day, the latest first."""
     today = timezone.now().date()
-    undoable = Q(
-        moves_away__moved_back_at=None, moves_away__channel__model=F("moves_away__entered")
-    )
     models = LanguageModel.objects.exclude(ends_on=None).select_related("successor")
     counted = models.annotate(
-        channel_count=Count("channels", distinct=True),
-        movable=Count("moves_away", filter=undoable, distinct=True),
+        channel_count=Count("channels", distinct=True) + Count("fallback_channels", distinct=True)
     )
+    movable = model_moves.count_moves()
     return [
         {
             "model": model,
             "is_over": model.is_over(today),
             "channel_count": model.channel_count,
-            "movable": model.movable if model.is_enabled else 0,
+            "movable": movable.get(model.pk, 0),
         }
         for model in counted.order_by("-ends_on", "model_id")[:MOST_RETIRING]
     ]
@@ -103,4 +100,6 @@ def move_models_back(request: HttpRequest) -> HttpResponseBase:
 
 def count_on_retired_models() -> int:
     """Return how many channels still use a model whose last day is over."""
-    return Channel.objects.filter(model__ends_on__lte=timezone.now().date()).count()
+    today = timezone.now().date()
+    on_it = Q(model__ends_on__lte=today) | Q(fallback_model__ends_on__lte=today)
+    return Channel.objects.filter(on_it).count()

@@ -7,19 +7,17 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+# The group that is closed until somebody opens it.
+INTERNALS = "Internals"
 # For each group: model, title, icon (Material Symbols).
 _GROUPS = (
     (
         "Customers",
         ("channels.account", "Accounts", "domain"),
         ("channels.user", "Users", "person"),
-        ("channels.membership", "Memberships", "group"),
-        ("channels.invitation", "Invitations", "mail"),
         ("channels.channel", "Channels", "hub"),
         ("channels.apikey", "Keys", "key"),
         ("channels.accountkey", "Account keys", "vpn_key"),
-        ("channels.fixedanswer", "Saved replies", "quickreply"),
-        ("channels.promptversion", "Prompt versions", "edit_note"),
     ),
     (
         "Credits",
@@ -29,22 +27,18 @@ _GROUPS = (
         ("billing.creditrequest", "Credit requests", "inbox"),
         ("billing.redemptioncode", "Redemption codes", "confirmation_number"),
         ("channels.plan", "Plans", "workspace_premium"),
-        ("billing.hold", "Holds", "hourglass_top"),
-        ("billing.dailyusage", "Daily usage", "calendar_month"),
     ),
     (
         "Models",
         ("channels.languagemodel", "Models and prices", "neurology"),
         ("channels.provider", "Providers", "cloud"),
         ("channels.route", "Routes", "alt_route"),
-        ("channels.routehealth", "Route health", "ecg_heart"),
     ),
     (
         "Conversations",
         ("conversations.chatsession", "Sessions", "forum"),
         ("conversations.message", "Messages", "chat"),
         ("conversations.failedrequest", "Failed requests", "error"),
-        ("conversations.replayedrequest", "Replays", "replay"),
         ("conversations.feedback", "Feedback", "thumbs_up_down"),
     ),
     (
@@ -53,8 +47,20 @@ _GROUPS = (
         ("billing.verificationrun", "Ledger verifications", "fact_check"),
         ("auth.group", "Staff groups", "shield_person"),
         ("mfa.authenticator", "Second factors", "passkey"),
-        ("billing.ratewindow", "Rate windows", "speed"),
+    ),
+    (
+        # What other pages show in its place: of an account, a channel, a route, or a request.
+        INTERNALS,
+        ("channels.membership", "Memberships", "group"),
+        ("channels.invitation", "Invitations", "mail"),
+        ("channels.fixedanswer", "Saved replies", "quickreply"),
+        ("channels.promptversion", "Prompt versions", "edit_note"),
+        ("channels.routehealth", "Route health", "ecg_heart"),
+        ("billing.hold", "Holds", "hourglass_top"),
+        ("billing.dailyusage", "Daily usage", "calendar_month"),
         ("billing.spendcap", "Spend caps", "savings"),
+        ("billing.ratewindow", "Rate windows", "speed"),
+        ("conversations.replayedrequest", "Replays", "replay"),
         ("conversations.waitingturn", "Waiting turns", "pending"),
         ("conversations.idempotencyrecord", "Idempotency keys", "content_copy"),
     ),
@@ -102,4 +108,4 @@ def _group(request: HttpRequest, title: str, *models: tuple[str, str, str]) -> d
         if request.user.has_perm(f"{app}.view_{model}"):
             page = _OWN_PAGES.get(label, f"{app}_{model}_changelist")
             items.append({"title": name, "icon": icon, "link": reverse(f"admin:{page}")})
-    return {"title": title, "items": items, "separator": True}
+    return {"title": title, "items": items, "collapsible": title == INTERNALS}

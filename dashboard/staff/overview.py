@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -14,11 +16,11 @@ from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
-from channels.routes import is_demo
-from common import heartbeat
+from common.days import day_of
 from common.money import show_credits
 from conversations.usage import pulse
 from dashboard import mail_state
+from dashboard.login.context import has_mail_server
 from dashboard.staff.model_lists import count_on_retired_models
 from dashboard.staff.pages import staff_url
 
@@ -34,22 +36,22 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     """Return what this staff member may see on the overview."""
     now = timezone.now()
     may = request.user.has_perm
-    context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
+    context: dict[str, Any] = {"links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
-        context["cards"] = _money_cards()
+        context["cards"] = _money_cards(request)
     if may("billing.view_creditrequest"):
         context["request_count"] = credit_requests.count_open()
         context["requests_url"] = staff_url("credit_requests")
     if may("conversations.view_message"):
         context |= {"today": totals.count_messages_today(now=now)}
         context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
+        context["rows"] = _links_of_traffic(request, day_of(now))
     if may("billing.view_verificationrun"):
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
-        seen_at = heartbeat.worker_seen_at()
-        context["mail_obstacle"] = mail_state.obstacle_of(seen_at)
-        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
+        # Every page says when no worker runs.
+        context["mail_obstacle"] = "" if has_mail_server() else mail_state.NO_SERVER
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):
@@ -59,13 +61,42 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     return context
 
 
-def _money_cards() -> list[dict[str, str]]:
+def _links_of_traffic(request: HttpRequest, today: date) -> dict[str, str]:
+    """Return where the rows behind today's messages and the last hour's requests are."""
+    usage = partial(_rows_url, request, "billing", "dailyusage", day=today.isoformat())
+    latest = partial(_rows_url, request, "conversations", since="hour")
+    return {
+        "live": usage(is_test__exact="0"),
+        "test": usage(is_test__exact="1"),
+        "answered": latest("message", role__exact="assistant"),
+        "failed": latest("failedrequest"),
+    }
+
+
+def _rows_url(request: HttpRequest, app: str, model: str, **filters: str) -> str:
+    """Return the address of the rows behind a figure, or '' if the person may not see them."""
+    if not request.user.has_perm(f"{app}.view_{model}"):
+        return ""
+    url = staff_url(f"{app}_{model}_changelist")
+    return f"{url}?{urlencode(filters)}" if filters else url
+
+
+def _money_cards(request: HttpRequest) -> list[dict[str, str]]:
     books = totals.sum_books()
+    figures: tuple[tuple[str, int, str, str, dict[str, str]], ...] = (
+        ("Issued", books.issued, "credits ever granted", "creditgrant", {}),
+        ("On accounts", books.balance, "not yet spent", "creditaccount", {}),
+        ("Held", books.held, "for replies in progress", "hold", {"state__exact": "held"}),
+        ("Spent", books.spent, "charged or deducted", "ledgerentry", {"kind__exact": "charge"}),
+    )
     return [
-        {"label": "Issued", "value": show_credits(books.issued), "note": "credits ever granted"},
-        {"label": "On accounts", "value": show_credits(books.balance), "note": "not yet spent"},
-        {"label": "Held", "value": show_credits(books.held), "note": "for replies in progress"},
-        {"label": "Spent", "value": show_credits(books.spent), "note": "charged or deducted"},
+        {
+            "label": label,
+            "value": show_credits(amount),
+            "note": note,
+            "url": _rows_url(request, "billing", model, **filters),
+        }
+        for label, amount, note, model, filters in figures
     ]
 
 

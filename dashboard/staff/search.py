@@ -1,110 +1,88 @@
-"""The search of the staff admin: pages, and in the palette (Ctrl+K) also accounts, channels, and
-requests by their id.
-"""
+"""What the palette of the staff admin finds: what this staff member may see."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from django.core.paginator import InvalidPage, Paginator
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from unfold.dataclasses import SearchResult
+from django.db.models import Case, When
+from django.http import HttpRequest, JsonResponse
 
 from channels import search
 from channels.models import Account, Channel
 from common.pages.requests import read_term
 from conversations.usage import request_log
+from dashboard import palette
+from dashboard.palette import Result
 from dashboard.staff import navigation
 from dashboard.staff.pages import staff_url
 
-PER_PAGE = 100
-# For accounts and for channels each. Typing more letters finds the rest.
-MOST_ROWS = 20
-MOST_REQUESTS = 5
-# Shorter words are not ids, and are not looked up with each letter.
-SHORTEST_REFERENCE = 8
+# Title, icon, URL name, and the permissions that the page needs.
+_COMMANDS = (
+    (
+        "Create redemption codes",
+        "confirmation_number",
+        "make_codes",
+        ("billing.add_redemptioncode", "billing.add_ledgerentry"),
+    ),
+)
 
 
-def answer(request: HttpRequest) -> HttpResponse:
-    """Return what unfold's search box and palette show for a term.
+def answer(request: HttpRequest) -> JsonResponse:
+    """Return what a term finds.
 
-    Replaces unfold's search, which caches results by person and term for five minutes. Its cache
-    outlives a permission that is taken away, and mixes up the search box and the palette, although
-    the box finds less.
+    Replaces unfold's search, which caches results by person and term for five minutes, so that
+    they outlive a permission that is taken away.
     """
-    started = time.perf_counter()
     term = read_term(request, "s")
-    if not term:
-        return HttpResponse()
-    is_palette = "extended" in request.GET
-    found = _pages(request, term) + (_rows(request, term) if is_palette else [])
-    paginator = Paginator(found, PER_PAGE)
-    try:
-        page = paginator.page(request.GET.get("page", 1))
-    except InvalidPage as error:
-        raise Http404(str(error)) from None
-    return TemplateResponse(
-        request,
-        f"unfold/helpers/{'command' if is_palette else 'search'}_results.html",
-        {
-            "page_obj": paginator,
-            "results": page,
-            "page_counter": (page.number - 1) * PER_PAGE,
-            "execution_time": time.perf_counter() - started,
-            "command_show_history": False,
-        },
-        headers={"HX-Trigger": "search"},
-    )
-
-
-def _pages(request: HttpRequest, term: str) -> list[SearchResult]:
-    """Return the sidebar entries whose own name or group name contains the term."""
-    wanted = term.lower()
-    return [
-        SearchResult(item["title"], group["title"] or "Staff", item["link"], item["icon"])
-        for group in navigation.sidebar(request)
-        for item in group["items"]
-        if wanted in item["title"].lower() or wanted in group["title"].lower()
+    fixed = palette.pages_of(navigation.sidebar(request))
+    fixed += [
+        palette.command(title, icon, f"admin:{name}")
+        for title, icon, name, permissions in _COMMANDS
+        if request.user.has_perms(permissions)
     ]
+    found = palette.matching([*fixed, *palette.personal_commands(request)], term)
+    rows = _rows(request, term) if term else []
+    # What is found by its name is no id.
+    return palette.render([*(rows or _requests(request, term)), *found])
 
 
-def _rows(request: HttpRequest, term: str) -> list[SearchResult]:
+def _rows(request: HttpRequest, term: str) -> list[Result]:
     """Return the accounts and channels that this staff member may see."""
-    found: list[SearchResult] = []
+    found: list[Result] = []
+    # What is called so comes before what is found by its site, its key, or its people.
+    order = (Case(When(name__icontains=term, then=0), default=1), "-id")
     if request.user.has_perm("channels.view_account"):
-        accounts = Account.objects.filter(search.accounts_matching(term)).order_by("-id")
-        found += [_row(one, "Account", "domain") for one in accounts[:MOST_ROWS]]
+        accounts = Account.objects.filter(search.accounts_matching(term)).order_by(*order)
+        found += [_row(one, "Accounts", "domain") for one in accounts[: palette.MOST_ROWS]]
     if request.user.has_perm("channels.view_channel"):
-        channels = Channel.objects.filter(search.channels_matching(term)).order_by("-id")
+        channels = Channel.objects.filter(search.channels_matching(term)).order_by(*order)
         found += [
-            _row(one, f"Channel of {one.account}", "hub")
-            for one in channels.select_related("account")[:MOST_ROWS]
+            _row(one, "Channels", "hub", f"Channel of {one.account}")
+            for one in channels.select_related("account")[: palette.MOST_ROWS]
         ]
-    # A term that finds a row by its name is not an id.
-    return found or _requests(request, term)
+    return found
 
 
-def _requests(request: HttpRequest, reference: str) -> list[SearchResult]:
+def _row(row: Any, group: str, icon: str, note: str = "") -> Result:
+    url = staff_url(f"channels_{row._meta.model_name}_change", row.pk)
+    return Result(group, str(row), icon, url, note)
+
+
+def _requests(request: HttpRequest, reference: str) -> list[Result]:
     """Return the newest requests with this request or message id that this person may see."""
-    if len(reference) < SHORTEST_REFERENCE:
+    if len(reference) < palette.SHORTEST_REFERENCE:
         return []
     entries = request_log.find_by_reference(
-        account_id=None, reference=reference, most=MOST_REQUESTS
+        account_id=None, reference=reference, most=palette.MOST_REQUESTS
     )
     return [
-        SearchResult(
+        Result(
+            "Requests",
             entry.row.request_id or reference,
-            f"Request of {entry.row.channel}",
-            staff_url(f"conversations_{entry.row._meta.model_name}_change", entry.row.pk),
             "receipt_long",
+            staff_url(f"conversations_{entry.row._meta.model_name}_change", entry.row.pk),
+            f"Request of {entry.row.channel}",
         )
         for entry in entries
         if request.user.has_perm(f"conversations.view_{entry.row._meta.model_name}")
     ]
-
-
-def _row(row: Any, description: str, icon: str) -> SearchResult:
-    link = staff_url(f"channels_{row._meta.model_name}_change", row.pk)
-    return SearchResult(str(row), description, link, icon)

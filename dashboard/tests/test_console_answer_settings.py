@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
-from channels.models import Account, AuditEntry, Channel, LanguageModel, Plan, PromptVersion
+from channels.models import (
+    Account,
+    AuditEntry,
+    Channel,
+    LanguageModel,
+    Plan,
+    PromptVersion,
+    Provider,
+    Route,
+    RouteTraits,
+)
 from channels.tests.factories import Site
 from conversations.models import Message
 from tests.support.clients import ApiClient, member_client, owner_client, page_of, staff_guest
@@ -178,3 +189,44 @@ def test_only_editors_and_owners_change_settings(site: Site, stranger: Site) -> 
     response = owner_client(stranger).post(page_of(site, "prompt/save/"), SETTINGS)
     assert response.status_code == 404
     assert stored(site).prompt_version == 1
+
+
+def learn(
+    model_id: str, provider_name: str = "default", base_url: str = "", **traits: bool
+) -> None:
+    RouteTraits.objects.create(
+        provider_name=provider_name,
+        provider_model=model_id,
+        base_url=base_url,
+        learned_at=timezone.now(),
+        **traits,
+    )
+
+
+def test_the_page_says_what_a_model_ignores(site: Site, settings: Settings) -> None:
+    settings.PROVIDER_BASE_URL = "http://127.0.0.1:9/v1"
+    client, model = owner_client(site), site.channel.model
+
+    def page() -> str:
+        return str(client.get(page_of(site, "prompt/")).content.decode())
+
+    learn(model.model_id, base_url="http://elsewhere.example/v1", ignores_stop=True)
+    assert " ignores " not in page()
+    RouteTraits.objects.update(base_url=settings.PROVIDER_BASE_URL, ignores_temperature=True)
+    assert f"{model} ignores the temperature." in page()
+    assert f"{model} ignores stop words." in page()
+
+
+def test_the_page_knows_the_routes_of_model_and_fallback(site: Site) -> None:
+    other = LanguageModel.objects.get(model_id=OTHER)
+    Channel.objects.filter(id=site.channel.id).update(fallback_model=other)
+    provider = Provider.objects.create(name="strict", base_url="https://strict.example/v1")
+    route = Route.objects.create(model=other, provider=provider, provider_model="m")
+    learn("m", "strict", provider.base_url, ignores_temperature=True)
+    client = owner_client(site)
+    page = client.get(page_of(site, "prompt/")).content.decode()
+    assert "Gemma 2 9B ignores the temperature." in page
+    assert "ignores stop words" not in page
+    route.is_enabled = False
+    route.save()
+    assert " ignores " not in client.get(page_of(site, "prompt/")).content.decode()

@@ -98,7 +98,7 @@ def test_viewers_and_guests_get_no_key_and_change_none(site: Site) -> None:
     for client in (member_client(site, "viewer"), staff_guest(site)):
         page = client.get(page_of(site, "keys/")).content.decode()
         assert "data-key-reveal" not in page
-        assert "<dialog" not in page
+        assert "gw-dialog" not in page
         for name in ("show", "copied", "rotate", "revoke", "edit"):
             response = client.post(deed(site, name), {"overlap": "0", "copy": "1"})
             assert response.status_code == 403, name
@@ -272,7 +272,7 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
     for _ in range(20):
         api_keys.issue_api_key(channel=site.channel, is_test=True)
     client.get(page_of(site, "keys/"))
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         client.get(page_of(site, "keys/"))
     assert ApiKey.objects.filter(created_at__lte=timezone.now()).count() == 22
 

@@ -151,3 +151,43 @@ def test_the_cards_of_many_channels_take_no_more_queries(site: Site) -> None:
     with CaptureQueriesContext(connection) as after:
         assert text_of(client.get(page)).count("Retires on 8 Apr 2026") == 6
     assert len(after) == len(before)
+
+
+# --- Fallback models ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def falls_back(site: Site) -> Site:
+    """A channel whose fallback model is OLD."""
+    channel_changes.update_channel(
+        channel_id=str(site.channel.id),
+        model_id="mixtral-8x7b-32768",
+        fallback_model=LanguageModel.objects.get(model_id=OLD),
+    )
+    return site
+
+
+def test_card_and_prompt_page_announce_the_end_of_a_fallback_model(falls_back: Site) -> None:
+    client = owner_client(falls_back)
+    retire(TODAY + timedelta(days=30))
+    card = text_of(client.get(account_page(falls_back)))
+    assert f"Fallback model Llama 3.3 70B: {BEFORE}" in card
+    assert "1 channel uses a model that retires soon" in card
+    assert BEFORE in text_of(client.get(page_of(falls_back, "prompt/")))
+
+
+def test_an_owner_takes_a_fallback_model_back(falls_back: Site) -> None:
+    retire(TODAY)
+    assert model_moves.move_from_retired_models(now=timezone.now()) == 1
+    client = owner_client(falls_back)
+    assert "Move back" not in text_of(client.get(page_of(falls_back)))
+    text = text_of(client.get(page_of(falls_back, "prompt/")))
+    assert "the gateway made Gemma 2 9B this channel's fallback model" in text
+    url = page_of(falls_back, "move-back/")
+    assert "Nothing was changed" in text_of(client.post(url, follow=True))
+    after = text_of(client.post(url, {"is_fallback": "1"}, follow=True))
+    assert "The channel uses Llama 3.3 70B again as its fallback model" in after
+    channel = Channel.objects.get(id=falls_back.channel.id)
+    assert str(channel.fallback_model) == "Llama 3.3 70B"
+    entry = AuditEntry.objects.get(action="channel.model_moved_back")
+    assert entry.changes["fallback_model"] == ["Gemma 2 9B", "Llama 3.3 70B"]

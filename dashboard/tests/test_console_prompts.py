@@ -158,7 +158,7 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
     for number in range(30):
         channel_changes.update_channel(channel_id=str(site.channel.id), system_prompt=str(number))
     client.get(page_of(site, "prompt/"))
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(13):
         page = client.get(page_of(site, "prompt/"))
     assert page.content.decode().count("Roll back") == 19
     assert client.get(page_of(site, "prompt/?page=2")).status_code == 200

@@ -76,7 +76,7 @@ def test_the_page_takes_few_queries(
         add(account, f"{number}@example.com", "viewer")
     for number in range(15):
         invite(owner, f"guest-{number}@example.com")
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         owner.get(reverse("console:team"))
 
 

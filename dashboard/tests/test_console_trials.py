@@ -15,7 +15,7 @@ from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
 
-PAGES = ["/", "/usage/", "/conversations/"]
+PAGES = ["/overview/month/", "/usage/", "/conversations/"]
 ONE = re.compile(r'1 conversation with test keys · <a class="gw-link" href="([^"]+)">Show</a>')
 
 
@@ -69,7 +69,7 @@ def test_completions_have_no_conversation_and_are_found_as_requests(site: Site) 
     )
     assert answer.status_code == 200, answer.content
     client = owner_client(site)
-    for page in ("/", "/usage/"):
+    for page in ("/overview/month/", "/usage/"):
         assert "1 request with test keys ·" in text_of(client, page)
 
 

@@ -21,7 +21,7 @@ from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from dashboard import charts
 from dashboard.charts import Series, Times
-from dashboard.console import usage
+from dashboard.console import usage, usage_words
 from tests.support.clients import ApiClient, account_page, log_in
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.threads import run_in_threads
@@ -241,7 +241,7 @@ def test_the_period_before_a_past_one_is_whole() -> None:
     ],
 )  # fmt: skip
 def test_a_change_is_in_per_cent(now: int, before: int, words: str) -> None:
-    assert usage._change(now, before) == words
+    assert usage_words._change(now, before) == words
 
 
 def test_bars_are_stacked_by_model_and_add_up(

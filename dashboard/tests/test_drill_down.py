@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 
+from billing import admission
 from channels.models import LanguageModel
 from channels.tests.factories import Site, make_site, set_prices
+from common.money import show_credits
 from common.pages.durations import duration
-from conversations.models import FailedRequest, Message
+from conversations.models import ChatSession, FailedRequest, Message
 from conversations.usage import rollup
 from conversations.usage.reports import Line
 from dashboard.console.requests import RequestsForm
-from tests.support.clients import ApiClient, account_page, text_of
+from tests.support.clients import ApiClient, account_page, owner_client, staff_client, text_of
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -61,13 +64,13 @@ def busy(site: Site, provider: FakeProvider, clock: Any) -> Site:
     return site
 
 
-def links_on(page: Any) -> list[tuple[str, str]]:
+def links_on(page: Any, least: int = 6) -> list[tuple[str, str]]:
     """Return the links to the log on a page, each with the text of its figure."""
     found = [
         (unescape(href), unescape(label) or " ".join(re.sub(r"<[^>]+>", " ", text).split()))
         for href, label, text in LINK.findall(page.content.decode())
     ]
-    assert len(found) > 5
+    assert len(found) >= least
     return found
 
 
@@ -93,7 +96,8 @@ def figures_of(page: Any) -> set[str]:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "usage/", "usage/?range=24h", "usage/?range=30d", "usage/pages/", "usage/?traffic=test",
+        "", "overview/month/", "usage/", "usage/?range=24h", "usage/?range=30d", "usage/pages/",
+        "usage/?traffic=test",
         "usage/?page=https://s.example/0", "usage/?model=gpt", "usage/?range=own&first={}&last={}",
         "usage/?channel={channel}",
     ],
@@ -167,3 +171,148 @@ def test_errors_past_retention_are_said_to_be_counted_alone(busy: Site, owner: C
     page = owner.get(account_page(busy, "requests/?outcome=errors"))
     assert page.context["rows"] == []
     assert "errors stay counted" in text_of(page)
+
+
+# --- Errors of a conversation ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_the_errors_of_a_conversation_lead_to_its_requests(
+    busy: Site, owner: Client, provider: FakeProvider, clock: Any, is_closed: bool
+) -> None:
+    api = ApiClient(busy.api_key)
+    for session_id in ("first", "second"):
+        api.chat(session_id=session_id)
+        for _ in range(2 if session_id == "first" else 1):
+            provider.fail()
+            api.chat(session_id=session_id)
+    if is_closed:  # and begun again, with one more error
+        clock.shift(25 * 3_600)
+        api.chat(session_id="first")
+        provider.fail()
+        api.chat(session_id="first")
+    page = owner.get(account_page(busy, "conversations/"))
+    badges = {row.session.pk: row.error_count for row, _ in page.context["rows"] if row.error_count}
+    links = [(href, text) for href, text in links_on(page, least=3) if "conversation=" in href]
+    assert len(links) == len(badges)
+    for href, text in links:
+        log = owner.get(href)
+        count = log.context["tally"].total.error_count
+        assert text in (f"{count} error", f"{count} errors")
+        (session_id,) = {one["row"].session_id for one in log.context["rows"]}
+        pks = ChatSession.objects.filter(session_id=session_id).values_list("pk", flat=True)
+        assert any(f"conversation={pk}&" in href for pk in pks)
+        assert len(log.context["rows"]) == count
+    if is_closed:
+        firsts = ChatSession.objects.filter(session_id="first").order_by("pk")
+        assert [badges[session.pk] for session in firsts] == [2, 1]
+
+
+def test_a_conversation_filters_replies_failures_and_replays(busy: Site, owner: Client) -> None:
+    for session in ChatSession.objects.filter(channel=busy.channel, is_test=False):
+        query = f"requests/?since=2026-03-01T00:00&conversation={session.pk}"
+        rows = owner.get(account_page(busy, query)).context["rows"]
+        replies = Message.objects.filter(session=session, role="assistant")
+        assert {one["row"].pk for one in rows if one["reply"]} == set(
+            replies.values_list("pk", flat=True)
+        )
+        assert {one["row"].session_id for one in rows if not one["reply"]} <= {session.session_id}
+
+
+def test_a_strangers_conversation_filters_nothing_out_of_it(
+    busy: Site, stranger: Site, provider: FakeProvider
+) -> None:
+    session = ChatSession.objects.filter(channel=busy.channel).first()
+    assert session is not None
+    client = owner_client(stranger)
+    page = client.get(account_page(stranger, f"requests/?conversation={session.pk}"))
+    assert page.status_code == 200
+    assert page.context["rows"] == []
+    for wrong in ("0", "-1", "9" * 30, "abc"):
+        page = client.get(account_page(stranger, f"requests/?conversation={wrong}"))
+        assert "conversation" in page.context["form"].errors
+
+
+# --- Credits --------------------------------------------------------------------------------------
+
+
+def test_available_and_held_credits_lead_to_what_they_are_made_of(
+    busy: Site, owner: Client, clock: Any
+) -> None:
+    now = timezone.now()
+    for number, seconds in enumerate((60, 90, -1)):  # the last one has ended
+        admission.place_hold(
+            caller=busy.caller(),
+            amount_microcredits=1_500_000 + number,
+            now=now,
+            expires_at=now + timedelta(seconds=seconds),
+            request_id=f"held-{number}",
+        )
+    overview = owner.get(account_page(busy)).content.decode()
+    links = re.findall(r'href="(/a/\d+/credits/)#([\w-]+)">([\d.,]+)</a>', overview)
+    assert [place for _, place, _ in links] == ["gw-ledger", "gw-holds"]
+    page = owner.get(links[0][0])
+    html = page.content.decode()
+    assert all(f'id="{place}"' in html for _, place, _ in links)
+    held = [one["hold"] for one in page.context["holds"]]
+    assert [hold.request_id for hold in held] == ["held-0", "held-1"]
+    assert "held-1" in text_of(page)
+    sum_held = sum(hold.amount_microcredits for hold in held)
+    balance = page.context["entries"][0]["entry"].balance_after_microcredits
+    assert [figure for _, _, figure in links] == [
+        show_credits(balance - sum_held),
+        show_credits(sum_held),
+    ]
+    spent = re.search(r'href="([^"]+)#gw-ledger">[\d.,]+</a></span><span[^>]*>charged', html)
+    assert spent is not None
+    kinds = {one["entry"].kind for one in owner.get(unescape(spent[1])).context["entries"]}
+    assert kinds == {"charge"}
+
+
+def test_another_accounts_holds_are_not_shown(busy: Site, stranger: Site) -> None:
+    now = timezone.now()
+    admission.place_hold(
+        caller=busy.caller(),
+        amount_microcredits=1_000_000,
+        now=now,
+        expires_at=now + timedelta(seconds=60),
+        request_id="mine",
+    )
+    page = owner_client(stranger).get(account_page(stranger, "credits/"))
+    assert page.context["holds"] == []
+
+
+# --- The staff's overview -------------------------------------------------------------------------
+
+
+def test_every_figure_of_the_staffs_overview_leads_to_its_rows(
+    busy: Site, admin_client: Client
+) -> None:
+    page = admin_client.get("/admin/")
+    cards = {card["label"]: card["url"] for card in page.context["cards"]}
+    assert [rows_at(admin_client, url) > 0 for url in cards.values()] == [True, True, False, True]
+    live, test = page.context["today"]
+    rows, hour = page.context["rows"], page.context["hour"]
+    assert hour.answered > 0 < hour.failed
+    assert rows_at(admin_client, rows["answered"]) == hour.answered
+    assert rows_at(admin_client, rows["failed"]) == hour.failed
+    for url, figure in ((rows["live"], live), (rows["test"], test)):
+        found = admin_client.get(url).context["cl"].result_list
+        assert sum(one.message_count for one in found) == figure > 0
+    for url in (*cards.values(), *rows.values()):
+        assert f'href="{escape(url)}"' in page.content.decode()
+
+
+def test_the_overview_links_to_nothing_that_a_staff_member_may_not_see(busy: Site) -> None:
+    client = staff_client("view_creditaccount", "view_message")
+    page = client.get("/admin/")
+    urls = [card["url"] for card in page.context["cards"]]
+    assert [bool(url) for url in urls] == [False, True, False, False]
+    assert [name for name, url in page.context["rows"].items() if url] == ["answered"]
+
+
+def rows_at(client: Client, url: str) -> int:
+    """Return how many rows a page of the staff admin lists."""
+    page = client.get(url)
+    assert page.status_code == 200, url
+    return len(page.context["cl"].result_list)

@@ -16,6 +16,7 @@ from django.urls import reverse
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
+from common.pages.admin import name_of_filter
 from dashboard.tests.test_strangers import Tenant, make_tenant
 from gateway.tests.test_hostile_input import try_it
 from tests.support.clients import log_in
@@ -55,7 +56,7 @@ def filters_of(model: type[Model], value: str) -> Iterator[tuple[str, dict[str, 
     """Yield the list page with every filter it knows, and the parameters its links carry."""
     registered: Any = admin.site._registry[model]
     page = page_of(model, "changelist")
-    names = [one if isinstance(one, str) else one[0] for one in registered.list_filter]
+    names = [name_of_filter(one) for one in registered.list_filter]
     linked = getattr(registered, "linked_filters", ())
     for name in (*names, *linked):
         for ending in ("", "__exact", "__id__exact", "__isnull"):

@@ -266,7 +266,7 @@ def test_pages_take_few_queries(
         reverse("admin:billing_creditaccount_changelist"),
     ):
         admin_client.get(page)
-        with django_assert_max_num_queries(15):
+        with django_assert_max_num_queries(15, info=page):
             assert admin_client.get(page).status_code == 200
 
 
@@ -435,13 +435,33 @@ def test_how_large_books_are_proven_without_a_worker_is_said(
     assert not VerificationRun.objects.exists()
 
 
+STAFF_PAGES = (
+    "/admin/",
+    "/admin/health/",
+    "/admin/credits/requests/",
+    "/admin/channels/account/",
+    "/admin/channels/plan/add/",
+)
+
+
 def test_a_missing_worker_is_named_with_what_to_do(admin_client: Client) -> None:
-    for page in ("/admin/", "/admin/health/"):
-        assert "No worker is running" in text_of(admin_client.get(page)), page
+    for page in STAFF_PAGES:
+        text = text_of(admin_client.get(page))
+        assert text.count("No worker is running: no scheduled work") == 1, page
+    other = staff_client("view_account")
+    assert "No worker is running" not in text_of(other.get("/admin/channels/account/"))
     heartbeat.beat()
-    for page in ("/admin/", "/admin/health/"):
+    for page in STAFF_PAGES:
         assert "No worker is running" not in text_of(admin_client.get(page)), page
     assert "The worker last reported at" in text_of(admin_client.get("/admin/health/"))
+
+
+def test_a_missing_provider_is_named_on_every_page(admin_client: Client, settings: Any) -> None:
+    for page in STAFF_PAGES:
+        assert text_of(admin_client.get(page)).count("No AI provider is set up") == 1, page
+    settings.PROVIDER_BASE_URL = "http://llm.example/v1"
+    for page in STAFF_PAGES:
+        assert "No AI provider is set up" not in text_of(admin_client.get(page)), page
 
 
 # --- The catalogue and channels -------------------------------------------------------------------

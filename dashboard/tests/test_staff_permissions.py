@@ -45,11 +45,6 @@ def test_only_superusers_say_where_a_providers_key_goes() -> None:
     assert Provider.objects.get(name="mine").key_setting == ""
 
 
-@pytest.mark.parametrize("page", ["abc", "-1", "999"])
-def test_a_page_of_the_search_that_there_is_not(page: str, admin_client: Client) -> None:
-    assert admin_client.get(f"/admin/search/?s=ledger&page={page}").status_code == 404
-
-
 def test_staff_cannot_make_themselves_a_member(site: Site) -> None:
     user, client = staff(
         "view_membership", "add_membership", "change_membership", "view_account", "change_account"

@@ -84,5 +84,14 @@
     window.addEventListener("scroll", hide, { passive: true, capture: true });
   }
 
-  document.querySelectorAll("[data-charts]").forEach(connect);
+  function connectAll(part) {
+    for (const group of part.querySelectorAll("[data-charts]:not([data-is-connected])")) {
+      group.dataset.isConnected = "";
+      connect(group);
+    }
+  }
+
+  connectAll(document);
+  // Parts of a page that arrive later.
+  document.addEventListener("htmx:load", (event) => connectAll(event.detail.elt));
 })();

@@ -239,12 +239,17 @@
     // data-autosubmit on a select or date field: filters apply themselves.
     if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
   });
-  document.addEventListener("DOMContentLoaded", () => {
-    // data-scroll-to-current: scrolls tabs sideways so that the current one is visible.
+  // data-scroll-to-current: scrolls tabs sideways so that the current one is visible.
+  function showCurrentTabs() {
     for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
       const current = bar.querySelector("[aria-current]");
       if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
     }
+  }
+  document.addEventListener("DOMContentLoaded", () => {
+    showCurrentTabs();
+    // Their widths change with the fonts.
+    document.fonts.ready.then(showCurrentTabs);
     for (const field of document.querySelectorAll("[data-count]")) count(field);
   });
 })();

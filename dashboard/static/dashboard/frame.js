@@ -24,49 +24,10 @@
     };
   }
 
-  // The search above the sidebar's links.
-  function navigationSearch() {
-    const links = () => document.querySelectorAll("#search-results a");
-    return {
-      ...searchDropdown(),
-      open() {
-        this.openSearchResults = true;
-        this.currentIndex = 0;
-      },
-      leave() {
-        const field = this.$refs.searchInput;
-        this.openSearchResults = false;
-        if (field.value) field.value = "";
-        else field.blur();
-      },
-      maxItem: () => links().length,
-      // Enter without a choice takes the first.
-      selectItem() {
-        const chosen = links()[Math.max(0, this.currentIndex - 1)];
-        if (chosen) location.assign(chosen.href);
-      },
-    };
-  }
-
-  // The command palette.
-  function palette() {
-    const unfolds = searchCommand();
-    return {
-      ...unfolds,
-      // Enter without a choice takes the first.
-      selectItem(...options) {
-        this.currentIndex = this.currentIndex || 1;
-        if (this.items && this.items.length) unfolds.selectItem.apply(this, options);
-      },
-    };
-  }
-
   document.addEventListener("alpine:init", () => {
     Alpine.data("theme", theme);
     Alpine.data("frame", frame);
     Alpine.data("searchForm", searchForm);
-    Alpine.data("searchDropdown", navigationSearch);
-    Alpine.data("searchCommand", palette);
   });
 
   // htmx only does searches here. Markup that got into a page must not use it to change anything

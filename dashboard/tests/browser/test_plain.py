@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
-from channels.models import Channel
+from channels.models import Account, Channel, Membership, User
 from channels.tests.factories import Site
 from conversations.models import Feedback
 from dashboard.tests.browser.test_journeys import person, site_with_people
@@ -84,6 +84,21 @@ def test_conversations_are_two_pages_without_javascript(
     assert Feedback.objects.get().rating == -1
     page.get_by_role("link", name="All conversations").click()
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("parcel")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_accounts_are_switched_without_javascript(
+    site: Site, reader: NewReader, width: int
+) -> None:
+    other = Account.objects.create(name="Second account")
+    owner = User.objects.get(email="owner@example.com")
+    Membership.objects.create(account=other, user=owner, role=Membership.Role.OWNER)
+    page = reader("owner@example.com", has_scripts=False, width=width).open("/")
+    see(page, ["main"], ["[data-palette-open]", "[data-finder]"])
+    page.get_by_label("Switch channel or account").click()
+    page.get_by_label("Account", exact=True).select_option("Second account")
+    page.get_by_role("button", name="Switch", exact=True).click()
+    page.wait_for_url(f"**/a/{other.pk}/")
 
 
 @pytest.mark.parametrize("width", [1440, 390])

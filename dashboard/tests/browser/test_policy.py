@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from billing.models import CreditRequest
 from channels.models import Route, User
@@ -196,15 +196,11 @@ def test_markup_that_got_into_a_page_runs_no_script(
 # --- What people do with the frame --------------------------------------------------------------
 
 
-def palette_of(page: Page) -> Any:
-    return page.locator("#search-input-command")
-
-
 def test_theme_sidebar_and_phone_menu(tenant: Tenant, visitor: NewVisitor) -> None:
     page = enter(visitor, tenant.people["owner"]).open("/")
     html = page.locator("html")
     for name, css in (("Dark", "dark"), ("Light", "light")):
-        page.locator("details.gw-menu summary").last.click()
+        page.get_by_label("Theme").click()
         page.get_by_role("button", name=name, exact=True).click()
         expect(html).to_have_class(css)
         page.reload()
@@ -224,29 +220,9 @@ def test_theme_sidebar_and_phone_menu(tenant: Tenant, visitor: NewVisitor) -> No
     expect(sidebar).to_be_hidden()
 
 
-def test_the_search_and_the_palette_lead_on(tenant: Tenant, visitor: NewVisitor) -> None:
-    page = enter(visitor, boss()).open("/admin/")
-    field = page.locator("#nav-filter")
-    field.press_sequentially("plan")
-    expect(page.locator("#search-results a").first).to_be_visible()
-    field.press("Escape")
-    expect(page.locator("#search-results")).to_be_hidden()
-    field.press_sequentially("plan")
-    expect(page.locator("#search-results a").first).to_be_visible()
-    field.press("ArrowDown")
-    field.press("Enter")
-    page.wait_for_url("**/admin/channels/plan/**")
+def test_a_list_of_staff_has_a_key_for_its_search(tenant: Tenant, visitor: NewVisitor) -> None:
+    page = enter(visitor, boss()).open("/admin/channels/provider/")
     page.locator("h1").first.click()
-    page.keyboard.press("Control+k")
-    expect(palette_of(page)).to_be_focused()
-    palette_of(page).press_sequentially("provider")
-    expect(page.locator("#command-results-list li").first).to_be_visible()
-    palette_of(page).press("Enter")
-    page.wait_for_url("**/admin/channels/provider/**")
-    page.locator("h1").first.click()
-    page.keyboard.press("Control+k")
-    palette_of(page).press("Escape")
-    expect(palette_of(page)).to_be_hidden()
     page.keyboard.press("/")
     expect(page.locator("#searchbar")).to_be_focused()
 

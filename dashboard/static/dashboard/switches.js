@@ -3,6 +3,15 @@
 (function () {
   "use strict";
 
+  // On a channel's pages, a badge beside its name says the state too.
+  function showState(isOn) {
+    for (const badge of document.querySelectorAll("[data-switch-state]")) {
+      badge.classList.toggle("gw-badge-ok", isOn);
+      badge.classList.toggle("gw-badge-bad", !isOn);
+      badge.lastElementChild.textContent = isOn ? "On" : "Off";
+    }
+  }
+
   document.addEventListener(
     "submit",
     async (event) => {
@@ -16,6 +25,7 @@
         const answer = await gateway.post(form.action, { is_enabled: button.value });
         button.setAttribute("aria-checked", String(answer.is_enabled));
         button.value = answer.is_enabled ? "off" : "on";
+        showState(answer.is_enabled);
         gateway.toast(answer.is_enabled ? "Switched on." : "Switched off. The next call is refused.");
       } catch (error) {
         gateway.tell(error);

@@ -1,0 +1,76 @@
+"""The results of the palette (Ctrl+K) and of the switcher, as JSON for finder.js."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
+
+from dashboard.frame import account_links
+
+# A list shows this many channels and this many accounts. Typing more letters finds the rest.
+MOST_ROWS = 20
+MOST_REQUESTS = 5
+# Shorter words are no ids, and are not looked up with each letter.
+SHORTEST_REFERENCE = 6
+
+_THEMES = (
+    ("Light theme", "light_mode", "light"),
+    ("Dark theme", "dark_mode", "dark"),
+    ("Use system theme", "computer", "auto"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the list. It leads to a URL, or does what `does` names in finder.js."""
+
+    group: str
+    title: str
+    icon: str
+    url: str = ""
+    note: str = ""
+    does: str = ""
+    value: str = ""
+
+
+def render(results: Iterable[Result]) -> JsonResponse:
+    """Return the results. Never cached, because permissions may change."""
+    answer = JsonResponse({"results": [asdict(result) for result in results]})
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+def matching(results: Iterable[Result], term: str) -> list[Result]:
+    """Return the results that contain each word of the term. All of them without a term."""
+    words = term.lower().split()
+    return [
+        result
+        for result in results
+        if all(word in f"{result.group} {result.title} {result.note}".lower() for word in words)
+    ]
+
+
+def pages_of(groups: Iterable[dict[str, Any]]) -> list[Result]:
+    """Return the pages of a sidebar."""
+    return [
+        Result("Pages", item["title"], item["icon"], item["link"], group["title"])
+        for group in groups
+        for item in group["items"]
+    ]
+
+
+def personal_commands(request: HttpRequest) -> list[Result]:
+    """Return what everybody can do wherever they are."""
+    group = "Commands"
+    own = [Result(group, one["title"], "person", one["link"]) for one in account_links(request)]
+    themes = [Result(group, *theme[:2], does="theme", value=theme[2]) for theme in _THEMES]
+    return [*own, *themes, Result(group, "Log out", "logout", does="log_out")]
+
+
+def command(title: str, icon: str, name: str, *args: Any) -> Result:
+    """Return a command that is a page with a form."""
+    return Result("Commands", title, icon, reverse(name, args=args))

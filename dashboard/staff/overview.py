@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -17,12 +16,13 @@ from channels.models import Account, RouteHealth
 from channels.routes import is_demo
 from common import heartbeat
 from common.money import show_credits
-from conversations.usage import pulse
 from dashboard import mail_state
+from dashboard.staff.activity import PROVIDERS_STATE
 from dashboard.staff.model_lists import count_on_retired_models
 from dashboard.staff.pages import staff_url
 
 NEWEST = 8
+LOW_SHOWN = 8
 
 
 def index(request: HttpRequest) -> TemplateResponse:
@@ -37,18 +37,21 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {"is_demo": is_demo(), "links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
         context["cards"] = _money_cards()
+        context["low"] = totals.list_low_balances(most=LOW_SHOWN)
     if may("billing.view_creditrequest"):
         context["request_count"] = credit_requests.count_open()
         context["requests_url"] = staff_url("credit_requests")
     if may("conversations.view_message"):
-        context |= {"today": totals.count_messages_today(now=now)}
-        context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
+        context["activity_url"] = staff_url("activity")
+    if request.user.has_perms(PROVIDERS_STATE):
+        context["providers_url"] = staff_url("providers_state")
     if may("billing.view_verificationrun"):
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
         seen_at = heartbeat.worker_seen_at()
         context["mail_obstacle"] = mail_state.obstacle_of(seen_at)
+        context["worker_seen_at"] = seen_at
         context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, path
 
 from dashboard.staff import (
+    activity,
     codes,
     credit_requests,
     credits_desk,
@@ -22,6 +23,8 @@ from dashboard.staff import (
 )
 
 urlpatterns: list[URLPattern] = [
+    path("activity/", activity.activity, name="activity"),
+    path("activity/providers/", activity.providers, name="providers_state"),
     path("credits/book/", credits_desk.book, name="credits_desk"),
     path("credits/booked/", credits_desk.booked, name="credits_booked"),
     path("credits/requests/", credit_requests.list_requests, name="credit_requests"),

@@ -65,7 +65,7 @@ HARMLESS = {
     "console:requests console:requests_csv console:request console:failed_request "
     "console:replayed_request console:account_keys",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
-    "admin:view_on_site admin:health admin:timeline",
+    "admin:view_on_site admin:health admin:timeline admin:activity admin:providers_state",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
     "admin:ask_workers admin:channels_route_try_it admin:test_environment "
     "admin:model_lists admin:fetch_model_lists",

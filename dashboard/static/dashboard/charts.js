@@ -84,5 +84,8 @@
     window.addEventListener("scroll", hide, { passive: true, capture: true });
   }
 
-  document.querySelectorAll("[data-charts]").forEach(connect);
+  const connectAll = (part) => part.querySelectorAll("[data-charts]").forEach(connect);
+  connectAll(document);
+  // Charts that a page fetches later. A group that is connected already has no titles left.
+  document.addEventListener("htmx:load", (event) => connectAll(event.detail.elt));
 })();

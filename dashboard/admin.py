@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
@@ -103,6 +103,7 @@ class AccountAdmin(AuditedAdmin):
     inlines = (MembershipInline,)
     actions = ("book_credits",)
     actions_detail = (
+        "overview",
         "add_credits",
         "deduct_credits",
         "correct_credits",
@@ -171,18 +172,22 @@ class AccountAdmin(AuditedAdmin):
 
     @display(description="more")
     def links(self, account: Account) -> SafeString:
-        return format_html(
-            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a> '
-            '· <a class="gw-link" href="{}">View as owner</a>',
-            desk_url([account.pk]),
-            staff_url("timeline", account.pk),
-            staff_url("view_as_owner", account.pk),
+        pages = (
+            (staff_url("customer", account.pk), "Overview"),
+            (desk_url([account.pk]), "Credits"),
+            (staff_url("timeline", account.pk), "Explain"),
+            (staff_url("view_as_owner", account.pk), "View as owner"),
         )
+        return format_html_join(" · ", '<a class="gw-link" href="{}">{}</a>', pages)
 
     @staticmethod
     def _figures(account: Account) -> Figures:
         found: Figures = getattr(account, "figures", None) or Figures()
         return found
+
+    @action(description="Overview", icon="monitoring", permissions=["view"])
+    def overview(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("customer", number_from_path(object_id)))
 
     # --- Credits: each of these opens a page with a preview, and books only on confirmation ------
 

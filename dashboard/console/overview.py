@@ -27,7 +27,7 @@ from common.money import show_credits
 from common.pages.requests import post_only, read_term
 from conversations.usage.activity import Activity, last_used, list_activity
 from conversations.usage.reports import Scope
-from dashboard.charts import sparkline
+from dashboard.charts import week_sparkline
 from dashboard.console import onboarding
 from dashboard.console.access import Member, Role, channel_page, member_page
 from dashboard.console.pages import render_page
@@ -62,13 +62,8 @@ class Card:
 
     @cached_property
     def chart(self) -> SafeString:
-        counts = self.activity.requests_by_day
-        label = f"Answers per day over the last {RECENT_DAYS} days, ending today: " + ", ".join(
-            map(str, counts)
-        )
-        return sparkline(
-            counts, label=label, most=self.most_a_day, links=[day["answered"] for day in self.links]
-        )
+        links = [day["answered"] for day in self.links]
+        return week_sparkline(self.activity.requests_by_day, most=self.most_a_day, links=links)
 
 
 @member_page()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from billing import totals
 from channels import breaker, provider_lists, route_tests
 from channels.models import Account, RouteHealth
-from common.days import day_of, last_days
+from common.days import UTC_NAME, day_of, last_days
 from common.money import show_credits
 from conversations.usage import installation
 from conversations.usage.reports import Line
@@ -75,9 +75,10 @@ def _figures(request: HttpRequest, coverage: Coverage, now: datetime) -> dict[st
     return figures
 
 
-def draw_days(days: list[Line]) -> list[dict[str, Any]]:
+def draw_days(days: list[Line], zone: str = UTC_NAME) -> list[dict[str, Any]]:
     """Return the charts of requests and credits by day. Today, the last day, is not over."""
-    times = Times([f"{line.key.day} {line.key:%b}" for line in days], is_running=True)
+    dates = [day_of(line.key, zone) for line in days]
+    times = Times([f"{one.day} {one:%b}" for one in dates], is_running=True)
     requests = [
         Series("Answered", [line.reply_count for line in days]),
         Series("Errors", [line.error_count for line in days], "gw-series-bad"),
@@ -88,7 +89,7 @@ def draw_days(days: list[Line]) -> list[dict[str, Any]]:
             "title": "Requests",
             "legend": charts.legend(requests),
             "is_flat": not any(line.request_count for line in days),
-            "drawing": charts.bar_chart(times, requests, title="Requests by day (UTC)"),
+            "drawing": charts.bar_chart(times, requests, title=f"Requests by day ({zone})"),
         },
         {
             "title": "Credits charged",
@@ -96,7 +97,7 @@ def draw_days(days: list[Line]) -> list[dict[str, Any]]:
             "drawing": charts.bar_chart(
                 times,
                 charged,
-                title="Credits charged by day (UTC)",
+                title=f"Credits charged by day ({zone})",
                 show=lambda value: show_credits(round(value)),
             ),
         },

@@ -5,7 +5,6 @@ requests by their id.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from django.core.paginator import InvalidPage, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
@@ -75,11 +74,19 @@ def _rows(request: HttpRequest, term: str) -> list[SearchResult]:
     found: list[SearchResult] = []
     if request.user.has_perm("channels.view_account"):
         accounts = Account.objects.filter(search.accounts_matching(term)).order_by("-id")
-        found += [_row(one, "Account", "domain") for one in accounts[:MOST_ROWS]]
+        found += [
+            SearchResult(one.name, "Account", staff_url("customer", one.pk), "domain")
+            for one in accounts[:MOST_ROWS]
+        ]
     if request.user.has_perm("channels.view_channel"):
         channels = Channel.objects.filter(search.channels_matching(term)).order_by("-id")
         found += [
-            _row(one, f"Channel of {one.account}", "hub")
+            SearchResult(
+                one.name,
+                f"Channel of {one.account}",
+                staff_url("channels_channel_change", one.pk),
+                "hub",
+            )
             for one in channels.select_related("account")[:MOST_ROWS]
         ]
     # A term that finds a row by its name is not an id.
@@ -103,8 +110,3 @@ def _requests(request: HttpRequest, reference: str) -> list[SearchResult]:
         for entry in entries
         if request.user.has_perm(f"conversations.view_{entry.row._meta.model_name}")
     ]
-
-
-def _row(row: Any, description: str, icon: str) -> SearchResult:
-    link = staff_url(f"channels_{row._meta.model_name}_change", row.pk)
-    return SearchResult(str(row), description, link, icon)

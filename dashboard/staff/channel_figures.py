@@ -12,7 +12,7 @@ from channels import usable_keys
 from channels.models import Channel
 from common.days import UTC_NAME
 from common.money import show_credits
-from conversations.usage.activity import Activity, list_activity
+from conversations.usage.activity import Activity, last_used, list_activity
 from dashboard.charts import week_sparkline
 
 
@@ -22,6 +22,7 @@ class ChannelFigures:
 
     masked_key: str
     activity: Activity
+    last_used_at: datetime | None
     # The most answers a day on any channel of the page. All charts share this scale.
     most_a_day: int
 
@@ -50,12 +51,19 @@ def read_channel_figures(
     with_keys: bool = True,
     with_activity: bool = True,
 ) -> list[ChannelFigures]:
-    """Return the figures of each channel, in three queries for any number of channels."""
+    """Return the figures of each channel, in four queries for any number of channels."""
     ids = [channel.id for channel in channels]
     keys = usable_keys.list_live_keys(channel_ids=ids, now=now) if with_keys else {}
     used = list_activity(channel_ids=ids, now=now, zone=zone) if with_activity else {}
+    last = Channel.objects.filter(id__in=ids).annotate(used_at=last_used())
+    used_at = dict(last.values_list("id", "used_at")) if with_activity else {}
     most = max((count for one in used.values() for count in one.requests_by_day), default=0)
     return [
-        ChannelFigures(keys[one].masked if one in keys else "", used.get(one, Activity()), most)
+        ChannelFigures(
+            keys[one].masked if one in keys else "",
+            used.get(one, Activity()),
+            used_at.get(one),
+            most,
+        )
         for one in ids
     ]

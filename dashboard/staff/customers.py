@@ -22,7 +22,6 @@ from channels.models import Account, AccountKey, Channel, Membership
 from common.days import last_days
 from common.money import show_credits
 from conversations.usage import reports
-from conversations.usage.activity import last_used
 from conversations.usage.reports import Scope
 from dashboard.console.access import STAFF_VIEW_PERMISSIONS
 from dashboard.console.credit_requests import STATE_BADGES
@@ -155,8 +154,6 @@ def customer_channels(request: HttpRequest, account_id: int) -> HttpResponseBase
     with_keys = request.user.has_perm("channels.view_apikey")
     own = Channel.objects.filter(account=account).select_related("model")
     own = own.defer("system_prompt", "fallback_replies")
-    if with_activity:
-        own = own.annotate(last_used_at=last_used())
     channels = list(own.order_by("name", "id")[:CHANNELS_SHOWN])
     figures = read_channel_figures(
         channels,

@@ -71,7 +71,7 @@ def test_a_customer_is_on_one_page(admin_client: Client, busy: Site) -> None:
     assert channel.name == "Shop"
     assert figures.masked_key.endswith(busy.api_key[-4:])
     assert (figures.requests_today, figures.errors_today, figures.credits_today) == (2, 1, "1")
-    assert channel.last_used_at is not None
+    assert figures.last_used_at is not None
 
 
 def test_figures_stay_when_they_are_rolled_up(admin_client: Client, busy: Site, clock: Any) -> None:

@@ -84,6 +84,7 @@ HARMLESS = {
     "admin:channels_account_correct_credits admin:channels_account_deduct_credits "
     "admin:channels_account_explain",
     "leads on to the account's figures": "admin:channels_account_overview",
+    "leads on to a page that asks, for superusers": "admin:channels_provider_set_up",
     "leads on to a list of masked keys": "admin:channels_account_list_account_keys",
     "refused to all, or read-only": "admin:mfa_authenticator_add admin:mfa_authenticator_change "
     "admin:channels_account_delete admin:channels_account_changelist "

@@ -90,6 +90,7 @@ def test_pages_of_staff(width: int, look: str, visitor: NewVisitor) -> None:
     account_keys.issue_account_key(account=account, name="Script", actor=COMMAND_LINE)
     person("boss@example.com", is_staff=True, is_superuser=True)
     pages = {path.strip("/").replace("/", "-"): path for path in STAFF_PAGES}
+    pages["set-up-provider"] = "/admin/providers/set-up/?preset=ollama"
     for name in ("customer", "customer_channels"):
         pages[name] = reverse(f"admin:{name}", args=[account.id])
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)

@@ -51,8 +51,8 @@ class AccountList(ChangeList):
 class ChannelList(ChangeList):
     """Reads the figures only of the channels on the page, and no prompt."""
 
-    def get_queryset(self, request: HttpRequest, *args: Any) -> QuerySet[Channel]:
-        found: QuerySet[Channel] = super().get_queryset(request, *args)
+    def get_queryset(self, request: HttpRequest, *args: Any, **more: Any) -> QuerySet[Channel]:
+        found: QuerySet[Channel] = super().get_queryset(request, *args, **more)
         return found.defer("system_prompt", "fallback_replies")
 
     def get_results(self, request: HttpRequest) -> None:

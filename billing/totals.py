@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Sum
 
 from billing import holds
 from billing.models import CreditAccount, CreditGrant, DailyUsage, Hold
-from common.days import day_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,22 @@ def sum_books() -> Books:
     return Books(issued, **sums)
 
 
-def count_messages_today(*, now: datetime) -> tuple[int, int]:
-    """Return how many messages were sent this UTC day, with live keys and with test keys."""
-    today = DailyUsage.objects.filter(day=day_of(now))
-    sums = today.aggregate(
-        live=Sum("message_count", filter=Q(is_test=False), default=0),
-        test=Sum("message_count", filter=Q(is_test=True), default=0),
+def count_messages_since(day: date) -> int:
+    """Return about how many messages were sent with live keys since a day."""
+    usage = DailyUsage.objects.filter(day__gte=day, is_test=False)
+    return int(usage.aggregate(sum=Sum("message_count", default=0))["sum"])
+
+
+def list_low_balances(*, most: int) -> list[CreditAccount]:
+    """Return accounts below their warning threshold, the largest customers first.
+
+    Leaves out accounts that are disabled or never had credits. `available` is set on each.
+    """
+    available = F("balance_microcredits") - F("held_microcredits")
+    low = CreditAccount.objects.annotate(available=available).filter(
+        available__lt=F("low_balance_microcredits"), entry_count__gt=0, account__is_enabled=True
     )
-    return sums["live"], sums["test"]
+    return list(low.select_related("account").order_by("-spent_microcredits", "-pk")[:most])
 
 
 def count_what_is_proven() -> int:

@@ -1,4 +1,4 @@
-"""Staff pages of accounts. They are here because they need every app."""
+"""Staff pages of accounts and channels. They are here because they need every app."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.views import ChangeList
@@ -20,13 +21,19 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from channels import search
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
-from channels.models import Account, Membership
+from channels.admin.channel import ChannelAdmin
+from channels.models import Account, Channel, Membership
 from common.money import show_credits
 from common.pages.admin import PlainWords, SuperuserWrites, number_from_path
 from dashboard.console.access import STAFF_VIEW_PERMISSIONS
 from dashboard.staff.accounts import Figures, read_figures
+from dashboard.staff.channel_figures import ChannelFigures, read_channel_figures
 from dashboard.staff.credits_desk import MOST_ACCOUNTS, desk_url
 from dashboard.staff.pages import staff_url
+
+# What a column of the list of channels needs besides the list itself.
+SEES_KEYS, SEES_TRAFFIC = "channels.view_apikey", "conversations.view_message"
+_TRAFFIC = ("requests_today", "errors_today", "credits_today", "last_week", "last_used")
 
 
 class AccountList(ChangeList):
@@ -39,6 +46,27 @@ class AccountList(ChangeList):
         for account in accounts:
             account.figures = figures[account.pk]
         self.result_list = accounts
+
+
+class ChannelList(ChangeList):
+    """Reads the figures only of the channels on the page, and no prompt."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **more: Any) -> QuerySet[Channel]:
+        found: QuerySet[Channel] = super().get_queryset(request, *args, **more)
+        return found.defer("system_prompt", "fallback_replies")
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        channels: list[Any] = list(self.result_list)  # type: ignore[has-type]  # set by super()
+        figures = read_channel_figures(
+            channels,
+            now=timezone.now(),
+            with_keys=request.user.has_perm(SEES_KEYS),
+            with_activity=request.user.has_perm(SEES_TRAFFIC),
+        )
+        for channel, one in zip(channels, figures, strict=True):
+            channel.figures = one
+        self.result_list = channels
 
 
 class MembershipInline(PlainWords, SuperuserWrites, TabularInline):
@@ -103,6 +131,7 @@ class AccountAdmin(AuditedAdmin):
     inlines = (MembershipInline,)
     actions = ("book_credits",)
     actions_detail = (
+        "overview",
         "add_credits",
         "deduct_credits",
         "correct_credits",
@@ -171,18 +200,22 @@ class AccountAdmin(AuditedAdmin):
 
     @display(description="more")
     def links(self, account: Account) -> SafeString:
-        return format_html(
-            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a> '
-            '· <a class="gw-link" href="{}">View as owner</a>',
-            desk_url([account.pk]),
-            staff_url("timeline", account.pk),
-            staff_url("view_as_owner", account.pk),
+        pages = (
+            (staff_url("customer", account.pk), "Overview"),
+            (desk_url([account.pk]), "Credits"),
+            (staff_url("timeline", account.pk), "Explain"),
+            (staff_url("view_as_owner", account.pk), "View as owner"),
         )
+        return format_html_join(" · ", '<a class="gw-link" href="{}">{}</a>', pages)
 
     @staticmethod
     def _figures(account: Account) -> Figures:
         found: Figures = getattr(account, "figures", None) or Figures()
         return found
+
+    @action(description="Overview", icon="monitoring", permissions=["view"])
+    def overview(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(staff_url("customer", number_from_path(object_id)))
 
     # --- Credits: each of these opens a page with a preview, and books only on confirmation ------
 
@@ -234,3 +267,76 @@ class AccountAdmin(AuditedAdmin):
     @action(description="View as owner", icon="visibility", permissions=["guest"])
     def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("view_as_owner", number_from_path(object_id)))
+
+
+@admin.register(Channel)
+class ChannelOverviewAdmin(ChannelAdmin):
+    """The list shows what each channel does. Its settings are on its page."""
+
+    list_display = ("name", "account_link", "live_key", "model", *_TRAFFIC, "state")
+
+    class Media:
+        css = {"all": ("dashboard/staff.css",)}  # as Django types it
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        hidden = set() if request.user.has_perm(SEES_KEYS) else {"live_key"}
+        if not request.user.has_perm(SEES_TRAFFIC):
+            hidden |= set(_TRAFFIC)
+        return [name for name in self.list_display if name not in hidden]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ChannelList
+
+    @display(description="account", ordering="account__name")
+    def account_link(self, channel: Channel) -> SafeString:
+        url = staff_url("customer", channel.account_id)
+        return format_html('<a class="gw-link" href="{}">{}</a>', url, channel.account)
+
+    @display(description="live key", empty_value="none")
+    def live_key(self, channel: Channel) -> SafeString | None:
+        key = self._figures(channel).masked_key
+        return format_html('<span class="gw-mono gw-one-line">{}</span>', key) if key else None
+
+    @display(description="requests today")
+    def requests_today(self, channel: Channel) -> str:
+        return f"{self._figures(channel).requests_today:,}"
+
+    @display(description="errors today")
+    def errors_today(self, channel: Channel) -> SafeString | str:
+        count = self._figures(channel).errors_today
+        return format_html('<span class="gw-bad-text">{}</span>', f"{count:,}") if count else "0"
+
+    @display(description="credits today")
+    def credits_today(self, channel: Channel) -> str:
+        return self._figures(channel).credits_today
+
+    @display(description="last 7 days")
+    def last_week(self, channel: Channel) -> SafeString:
+        return format_html('<span class="gw-week">{}</span>', self._figures(channel).chart)
+
+    @display(description="last used", empty_value="never")
+    def last_used(self, channel: Channel) -> SafeString | None:
+        used_at = self._figures(channel).last_used_at
+        if used_at is None:
+            return None
+        return format_html(
+            '<time datetime="{}" title="{} UTC">{} ago</time>',
+            used_at.isoformat(),
+            f"{used_at:%Y-%m-%d %H:%M}",
+            timesince(used_at, depth=1),
+        )
+
+    @display(
+        description="state",
+        ordering="is_enabled",
+        label={"On": "success", "Off": "danger", "Account off": "danger"},
+    )
+    def state(self, channel: Channel) -> str:
+        if not channel.account.is_enabled:
+            return "Account off"
+        return "On" if channel.is_enabled else "Off"
+
+    @staticmethod
+    def _figures(channel: Any) -> ChannelFigures:
+        found: ChannelFigures = channel.figures
+        return found

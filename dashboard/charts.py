@@ -51,6 +51,16 @@ def sparkline(
     )
 
 
+def week_sparkline(
+    counts: Sequence[int], *, most: int = 0, links: Sequence[str] = ()
+) -> SafeString:
+    """Return the bars of a channel's answers on each of the last days, today last."""
+    label = f"Answers per day over the last {len(counts)} days, ending today: " + ", ".join(
+        map(str, counts)
+    )
+    return sparkline(counts, label=label, most=most, links=links)
+
+
 def _link(drawn: SafeString, href: str, name: str) -> SafeString:
     """Return a mark that leads to a page. The keyboard skips it: tables have the same links."""
     return format_html('<a href="{}" tabindex="-1" aria-label="{}">{}</a>', href, name, drawn)

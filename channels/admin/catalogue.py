@@ -235,6 +235,14 @@ class ProviderAdmin(EnvironmentAdmin):
     list_display = ("name", "base_url", "key_source", "state")
     list_filter = ("is_enabled",)
     search_fields = ("name", "base_url")
+    actions_list = ("set_up",)
+
+    def has_set_up_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    @action(description="Set up and test", icon="network_check", permissions=["set_up"])
+    def set_up(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:provider_wizard")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         """Let only superusers decide where keys and visitors' texts go.

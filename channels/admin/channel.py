@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.decorators import action, display
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from channels import channel_changes, fallbacks, fixed_answers, search
@@ -91,12 +91,13 @@ class MoveForm(ReasonForm):
     field_order = ("owner_email", "reason")
 
 
-@admin.register(Channel)
 class ChannelAdmin(AuditedAdmin):
-    """Channels can be switched off here but not deleted: holds, sessions and keys refer to them."""
+    """Channels can be switched off here but not deleted: holds, sessions and keys refer to them.
+
+    The dashboard registers it with figures in its list (dashboard/admin.py).
+    """
 
     form = ChannelForm
-    list_display = ("name", "account", "model", "state", "requests_per_minute", "daily_quota")
     list_filter = ("is_enabled", "model")
     linked_filters = ("account",)
     list_select_related = ("account", "model")
@@ -121,10 +122,6 @@ class ChannelAdmin(AuditedAdmin):
             },
         ),
     )
-
-    @display(description="state", ordering="is_enabled", label={"On": "success", "Off": "danger"})
-    def state(self, channel: Channel) -> str:
-        return "On" if channel.is_enabled else "Off"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

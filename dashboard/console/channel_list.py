@@ -22,13 +22,13 @@ from django.utils.safestring import SafeString
 from channels import channel_changes, usable_keys
 from channels.models import ApiKey, Channel
 from channels.search import named_like
-from common.days import RECENT_DAYS, day_of, last_days, start_of
+from common.days import day_of, last_days, start_of
 from common.money import show_credits
 from common.pages.requests import post_only, read_term
 from conversations.models import FailedRequest
 from conversations.usage.activity import Activity, last_used, list_activity
 from conversations.usage.reports import Scope
-from dashboard.charts import sparkline
+from dashboard.charts import week_sparkline
 from dashboard.console.access import Member, Role, channel_page, member_page
 from dashboard.console.filters import model_choices
 from dashboard.console.pages import render_page
@@ -63,13 +63,8 @@ class Card:
 
     @cached_property
     def chart(self) -> SafeString:
-        counts = self.activity.requests_by_day
-        label = f"Answers per day over the last {RECENT_DAYS} days, ending today: " + ", ".join(
-            map(str, counts)
-        )
-        return sparkline(
-            counts, label=label, most=self.most_a_day, links=[day["answered"] for day in self.links]
-        )
+        links = [day["answered"] for day in self.links]
+        return week_sparkline(self.activity.requests_by_day, most=self.most_a_day, links=links)
 
 
 @dataclass(frozen=True, slots=True)

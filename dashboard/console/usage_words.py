@@ -11,15 +11,16 @@ from conversations.usage.reports import Line, Scope
 def changes_of(now: Line, before: Line) -> dict[str, str]:
     """Say how each figure changed against the period before, or '' if nothing was there."""
     return {
-        "requests": _change(now.request_count, before.request_count),
-        "credits": _change(now.charged_microcredits, before.charged_microcredits),
-        "tokens": _change(now.token_count, before.token_count),
-        "latency": _change(now.p50_ms or 0, before.p50_ms or 0),
+        "requests": change_words(now.request_count, before.request_count),
+        "credits": change_words(now.charged_microcredits, before.charged_microcredits),
+        "tokens": change_words(now.token_count, before.token_count),
+        "latency": change_words(now.p50_ms or 0, before.p50_ms or 0),
         "errors": f"{before.error_percent} before" if before.request_count else "",
     }
 
 
-def _change(now: int, before: int) -> str:
+def change_words(now: int, before: int) -> str:
+    """Say how a figure changed: in per cent, or how many times as large it is."""
     if not before:
         return ""
     per_cent = round((now - before) * 100 / before)

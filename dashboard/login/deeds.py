@@ -33,6 +33,7 @@ PAGES = frozenset(
         "admin:channels_membership_add",
         "admin:channels_membership_delete",
         "admin:channels_provider_add",
+        "admin:provider_wizard",
         "admin:channels_provider_delete",
         "admin:mfa_authenticator_delete",
         # Other people's conversations and prompts, and who owns a channel.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -16,15 +13,16 @@ from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
-from common.days import day_of
+from common import heartbeat
 from common.money import show_credits
-from conversations.usage import pulse
 from dashboard import mail_state
 from dashboard.login.context import has_mail_server
+from dashboard.staff.activity import PROVIDERS_STATE
 from dashboard.staff.model_lists import count_on_retired_models
-from dashboard.staff.pages import staff_url
+from dashboard.staff.pages import rows_url, staff_url
 
 NEWEST = 8
+LOW_SHOWN = 8
 
 
 def index(request: HttpRequest) -> TemplateResponse:
@@ -39,19 +37,23 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {"links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
         context["cards"] = _money_cards(request)
+        context["low"] = totals.list_low_balances(most=LOW_SHOWN)
     if may("billing.view_creditrequest"):
         context["request_count"] = credit_requests.count_open()
         context["requests_url"] = staff_url("credit_requests")
     if may("conversations.view_message"):
-        context |= {"today": totals.count_messages_today(now=now)}
-        context |= {"hour": pulse.read_pulse(since=now - timedelta(hours=1))}
-        context["rows"] = _links_of_traffic(request, day_of(now))
+        context["activity_url"] = staff_url("activity")
+    if request.user.has_perms(PROVIDERS_STATE):
+        context["providers_url"] = staff_url("providers_state")
     if may("billing.view_verificationrun"):
         context["verification"] = VerificationRun.objects.order_by("-started_at").first()
         context["open_routes"] = RouteHealth.objects.exclude(retry_at=None).count()
         context["health_url"] = staff_url("health")
         # Every page says when no worker runs.
         context["mail_obstacle"] = "" if has_mail_server() else mail_state.NO_SERVER
+        seen_at = heartbeat.worker_seen_at()
+        context["worker_seen_at"] = seen_at
+        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):
@@ -59,26 +61,6 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     if may("channels.view_account"):
         context["newest"] = Account.objects.select_related("plan").order_by("-id")[:NEWEST]
     return context
-
-
-def _links_of_traffic(request: HttpRequest, today: date) -> dict[str, str]:
-    """Return where the rows behind today's messages and the last hour's requests are."""
-    usage = partial(_rows_url, request, "billing", "dailyusage", day=today.isoformat())
-    latest = partial(_rows_url, request, "conversations", since="hour")
-    return {
-        "live": usage(is_test__exact="0"),
-        "test": usage(is_test__exact="1"),
-        "answered": latest("message", role__exact="assistant"),
-        "failed": latest("failedrequest"),
-    }
-
-
-def _rows_url(request: HttpRequest, app: str, model: str, **filters: str) -> str:
-    """Return the address of the rows behind a figure, or '' if the person may not see them."""
-    if not request.user.has_perm(f"{app}.view_{model}"):
-        return ""
-    url = staff_url(f"{app}_{model}_changelist")
-    return f"{url}?{urlencode(filters)}" if filters else url
 
 
 def _money_cards(request: HttpRequest) -> list[dict[str, str]]:
@@ -94,7 +76,7 @@ def _money_cards(request: HttpRequest) -> list[dict[str, str]]:
             "label": label,
             "value": show_credits(amount),
             "note": note,
-            "url": _rows_url(request, "billing", model, **filters),
+            "url": rows_url(request, "billing", model, **filters),
         }
         for label, amount, note, model, filters in figures
     ]

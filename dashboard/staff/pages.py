@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -55,3 +56,11 @@ def actor_of(request: HttpRequest) -> Actor:
 def staff_url(name: str, *args: Any) -> str:
     """Return the URL of a page of the staff admin."""
     return reverse(f"admin:{name}", args=args)
+
+
+def rows_url(request: HttpRequest, app: str, model: str, **filters: str) -> str:
+    """Return the address of the rows behind a figure, or '' if the person may not see them."""
+    if not request.user.has_perm(f"{app}.view_{model}"):
+        return ""
+    url = staff_url(f"{app}_{model}_changelist")
+    return f"{url}?{urlencode(filters)}" if filters else url

@@ -53,7 +53,10 @@ def _rows(request: HttpRequest, term: str) -> list[Result]:
     order = (Case(When(name__icontains=term, then=0), default=1), "-id")
     if request.user.has_perm("channels.view_account"):
         accounts = Account.objects.filter(search.accounts_matching(term)).order_by(*order)
-        found += [_row(one, "Accounts", "domain") for one in accounts[: palette.MOST_ROWS]]
+        found += [
+            Result("Accounts", one.name, "domain", staff_url("customer", one.pk))
+            for one in accounts[: palette.MOST_ROWS]
+        ]
     if request.user.has_perm("channels.view_channel"):
         channels = Channel.objects.filter(search.channels_matching(term)).order_by(*order)
         found += [

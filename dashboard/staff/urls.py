@@ -9,19 +9,24 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, path
 
 from dashboard.staff import (
+    activity,
     codes,
     credit_requests,
     credits_desk,
+    customers,
     health,
     model_lists,
     overview,
     owner_view,
+    provider_wizard,
     route_tests,
     search,
     timeline,
 )
 
 urlpatterns: list[URLPattern] = [
+    path("activity/", activity.activity, name="activity"),
+    path("activity/providers/", activity.providers, name="providers_state"),
     path("credits/book/", credits_desk.book, name="credits_desk"),
     path("credits/booked/", credits_desk.booked, name="credits_booked"),
     path("credits/requests/", credit_requests.list_requests, name="credit_requests"),
@@ -31,8 +36,15 @@ urlpatterns: list[URLPattern] = [
         name="decide_credit_request",
     ),
     path("credits/codes/", codes.make, name="make_codes"),
+    path("accounts/<int:account_id>/", customers.customer, name="customer"),
+    path(
+        "accounts/<int:account_id>/channels/",
+        customers.customer_channels,
+        name="customer_channels",
+    ),
     path("accounts/<int:account_id>/timeline/", timeline.timeline, name="timeline"),
     path("accounts/<int:account_id>/view/", owner_view.start, name="view_as_owner"),
+    path("providers/set-up/", provider_wizard.set_up, name="provider_wizard"),
     path("routes/<int:route_id>/test/", route_tests.test_route, name="test_route"),
     path("routes/environment/test/", route_tests.test_environment, name="test_environment"),
     path("models/", model_lists.model_lists, name="model_lists"),

@@ -65,7 +65,8 @@ HARMLESS = {
     "console:requests console:requests_csv console:request console:failed_request "
     "console:replayed_request console:account_keys",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
-    "admin:view_on_site admin:health admin:timeline",
+    "admin:view_on_site admin:health admin:timeline admin:activity admin:providers_state "
+    "admin:customer admin:customer_channels",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
     "admin:ask_workers admin:channels_route_try_it admin:test_environment "
     "admin:model_lists admin:fetch_model_lists",
@@ -82,6 +83,8 @@ HARMLESS = {
     "admin:billing_creditaccount_explain admin:channels_account_add_credits "
     "admin:channels_account_correct_credits admin:channels_account_deduct_credits "
     "admin:channels_account_explain",
+    "leads on to the account's figures": "admin:channels_account_overview",
+    "leads on to a page that asks, for superusers": "admin:channels_provider_set_up",
     "leads on to a list of masked keys": "admin:channels_account_list_account_keys",
     "refused to all, or read-only": "admin:mfa_authenticator_add admin:mfa_authenticator_change "
     "admin:channels_account_delete admin:channels_account_changelist "

@@ -59,7 +59,7 @@ def test_the_palette_and_the_overview_find_it(numbered: Site, stranger: Site) ->
     client = owner_client(numbered)
     palette = text_of(client.get(account_page(numbered, "search/?s=SHOP-%3C7")))
     assert page_of(numbered) in palette
-    assert SHOWN in palette
+    assert EXTERNAL in palette
     cards = text_of(client.get(account_page(numbered, "?q=shop-%3C7")))
     assert str(numbered.channel.id) in cards
     for one in (other, stranger):

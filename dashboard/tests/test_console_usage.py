@@ -241,7 +241,7 @@ def test_the_period_before_a_past_one_is_whole() -> None:
     ],
 )  # fmt: skip
 def test_a_change_is_in_per_cent(now: int, before: int, words: str) -> None:
-    assert usage_words._change(now, before) == words
+    assert usage_words.change_words(now, before) == words
 
 
 def test_bars_are_stacked_by_model_and_add_up(

@@ -307,9 +307,9 @@ def test_accounts_are_found_by_what_their_owner_would_say(site: Site, stranger: 
             accounts = {getattr(one, "account_id", one.pk) for one in found}
             assert accounts == {site.account_id}, (term, model)
         text = text_of(client.get("/admin/search/", {"s": term, "extended": "1"}))
-        assert reverse("admin:channels_account_change", args=[site.account_id]) in text
+        assert reverse("admin:customer", args=[site.account_id]) in text
         assert reverse("admin:channels_channel_change", args=[site.channel.id]) in text
-        assert reverse("admin:channels_account_change", args=[stranger.account_id]) not in text
+        assert reverse("admin:customer", args=[stranger.account_id]) not in text
 
 
 def test_the_palette_forgets_a_permission_with_the_next_search(site: Site) -> None:

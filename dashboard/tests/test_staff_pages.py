@@ -240,8 +240,6 @@ def test_the_overview_sums_the_books(
     ApiClient(site.api_key).chat()
     response = admin_client.get("/admin/")
     assert [card["value"] for card in response.context["cards"]] == ["100", "99", "0", "1"]
-    assert response.context["today"] == (1, 0)
-    assert response.context["hour"].answered == 1
 
 
 def test_staff_without_permissions_get_an_overview_without_figures(site: Site) -> None:
@@ -259,6 +257,8 @@ def test_pages_take_few_queries(
     ids = ",".join(str(one.account_id) for one in sites)
     for page in (
         "/admin/",
+        "/admin/activity/",
+        "/admin/activity/providers/",
         "/admin/health/",
         f"{DESK}?accounts={ids}",
         reverse("admin:timeline", args=[sites[0].account_id]),

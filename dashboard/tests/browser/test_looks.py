@@ -41,7 +41,10 @@ STAFF_PAGES = (
     "/admin/",
     "/admin/health/",
     "/admin/credits/requests/",
+    "/admin/activity/",
+    "/admin/activity/providers/",
     "/admin/channels/account/",
+    "/admin/channels/channel/",
     "/admin/channels/accountkey/",
     "/admin/channels/provider/",
     "/admin/channels/languagemodel/",
@@ -87,6 +90,9 @@ def test_pages_of_staff(width: int, look: str, visitor: NewVisitor) -> None:
     account_keys.issue_account_key(account=account, name="Script", actor=COMMAND_LINE)
     person("boss@example.com", is_staff=True, is_superuser=True)
     pages = {path.strip("/").replace("/", "-"): path for path in STAFF_PAGES}
+    pages["set-up-provider"] = "/admin/providers/set-up/?preset=ollama"
+    for name in ("customer", "customer_channels"):
+        pages[name] = reverse(f"admin:{name}", args=[account.id])
     look_at(visitor(width=width, look=look, email="boss@example.com"), pages, width, look)
 
 

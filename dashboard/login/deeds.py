@@ -47,6 +47,8 @@ PAGES = frozenset(
 FORMS = frozenset(
     {
         "account_email",
+        # A thief would switch off the e-mails that give them away.
+        "account_mails",
         "console:show_key",
         "console:new_key",
         # A leaked key may work longer, or from anywhere.

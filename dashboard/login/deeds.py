@@ -55,6 +55,8 @@ FORMS = frozenset(
         "console:edit_key",
         "console:rotate_key",
         "console:new_account_key",
+        # The archive holds every conversation.
+        "console:export_account",
         "console:team_invite",
         "console:team_invite_again",
         "console:team_role",

@@ -57,6 +57,7 @@ FORMS = frozenset(
         "console:new_account_key",
         # The archive holds every conversation.
         "console:export_account",
+        "console:delete_account",
         "console:team_invite",
         "console:team_invite_again",
         "console:team_role",

@@ -132,7 +132,8 @@ def findings(path: str, response: Any) -> list[str]:
     if kind != "text/html":
         assert response["X-Content-Type-Options"] == "nosniff", path
         return [] if kind in ("application/json", "text/csv", "text/plain", "text/javascript",
-                              "text/event-stream", "application/jsonl", "image/svg+xml", "application/zip") \
+                              "text/event-stream", "application/jsonl", "image/svg+xml",
+                              "application/zip") \
             else [f"{path}: {kind}"]  # fmt: skip
     page, text = Page(), body.decode()
     page.feed(text)

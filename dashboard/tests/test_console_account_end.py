@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from billing.models import CreditAccount, CreditRequest, Hold, LedgerEntry
+from billing.models import CreditAccount, CreditRequest, Hold, LedgerEntry, VerificationRun
 from channels import team
 from channels.audit import Actor
 from channels.errors import InvitationGone
@@ -116,7 +116,7 @@ def test_the_text_goes_and_the_books_stay(mine: Tenant) -> None:
     assert account.deleted_at
     assert account.erased_at
     verification.verify_and_alert()
-    assert not list(verification.VerificationRun.objects.latest().details)
+    assert not list(VerificationRun.objects.latest().details)
 
 
 def test_what_is_left_of_the_credits_is_forfeited_in_the_ledger(mine: Tenant) -> None:

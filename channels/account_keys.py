@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from channels import audit, authentication, limits
+from channels import audit, authentication, limits, person_mails
 from channels.audit import Actor
 from channels.errors import MadeBefore, PlanLimitReached
 from channels.models import Account, AccountKey
@@ -64,6 +64,8 @@ def issue_account_key(
     except IntegrityError:
         raise MadeBefore from None
     _record("account_key.issued", record, actor)
+    key = f"Account key {record.masked}, which manages all channels"
+    person_mails.tell_of_key(account_id=account.id, key=key, actor=actor)
     return IssuedAccountKey(record, clear)
 
 

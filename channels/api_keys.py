@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from channels import audit, authentication, catalogue, key_terms, limits
+from channels import audit, authentication, catalogue, key_terms, limits, person_mails
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ExcludesLatestCaller, KeyNotActive, MadeBefore
 from channels.key_terms import LONGEST_NAME, NO_TERMS, KeyTerms
@@ -72,6 +72,8 @@ def _issue(
         raise MadeBefore from None
     changes = audit.changes_between(NO_TERMS.columns(), terms.columns())
     _record_key("key.issued", record, actor, **changes)
+    key = f"{record.masked} ({record.mode}) of the channel {channel.name}"
+    person_mails.tell_of_key(account_id=channel.account_id, key=key, actor=actor)
     return IssuedKey(record, clear)
 
 

@@ -27,6 +27,13 @@ def count(kind: str, subject: str, *, most: int) -> bool:
     return free.update(count=F("count") + 1) == 1
 
 
+def is_used_up(kind: str, subject: str, *, most: int) -> bool:
+    """Return whether today's count is `most`, without counting."""
+    digest = crypto.digest(f"{kind}:{subject}")
+    rows = DailyCount.objects.filter(kind=kind, subject_digest=digest, count__gte=most)
+    return rows.filter(day=timezone.now().date()).exists()
+
+
 def mailbox_of(email: str) -> str:
     """Return a normalized form of an address, the same for every spelling of one mailbox.
 

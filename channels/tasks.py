@@ -1,11 +1,11 @@
-"""Periodic tasks: alerts to the staff, and models that retire."""
+"""Periodic tasks: alerts to the staff, e-mails about safety, and models that retire."""
 
 import time
 
 from celery import shared_task
 from django.utils import timezone
 
-from channels import alerts, model_mails, model_moves, provider_lists
+from channels import alerts, model_mails, model_moves, person_mails, provider_lists
 
 _LISTS_SECONDS = 600.0
 
@@ -13,6 +13,11 @@ _LISTS_SECONDS = 600.0
 @shared_task(name="channels.tasks.alert_of_broken_routes")
 def alert_of_broken_routes() -> int:
     return alerts.alert_of_broken_routes(now=timezone.now())
+
+
+@shared_task(name="channels.tasks.send_person_mails")
+def send_person_mails() -> int:
+    return person_mails.send_due(now=timezone.now())
 
 
 @shared_task(name="channels.tasks.retire_models")

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from channels import audit, daily_counts, limits
+from channels import audit, daily_counts, limits, person_mails
 from channels.audit import Actor
 from channels.errors import (
     AlreadyInvited,
@@ -194,6 +194,9 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
                 account=found.account, user=user, role=found.role
             )
             _record("member.joined", found, actor, role=(None, found.role))
+            person_mails.tell_of_member(
+                account_id=found.account_id, member=user, role=found.role, actor=actor
+            )
     elif membership is None:
         raise InvitationGone("This invitation has been withdrawn or has expired.")
     return membership

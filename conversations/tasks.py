@@ -3,13 +3,15 @@
 from celery import shared_task
 from django.utils import timezone
 
-from conversations.archive import retention
+from conversations.archive import account_end, retention
 from conversations.usage import rollup
 
 
 @shared_task(name="conversations.tasks.expire_sessions")
 def expire_sessions() -> tuple[int, int]:
-    return retention.expire_stale_sessions(now=timezone.now())
+    now = timezone.now()
+    account_end.erase_all_closed(now=now)
+    return retention.expire_stale_sessions(now=now)
 
 
 @shared_task(name="conversations.tasks.roll_up_usage")

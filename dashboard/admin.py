@@ -126,8 +126,8 @@ class AccountAdmin(AuditedAdmin):
     # accounts_matching decides what is searched. This only shows the search box.
     search_fields = ("name",)
     search_help_text = "Name, a member's address, a channel's name, site or id, the end of a key"
-    fields = ("name", "plan", "is_enabled", "reason", "created_at", "balance", "held")
-    readonly_fields = ("created_at", "balance", "held")
+    fields = ("name", "end", "plan", "is_enabled", "reason", "created_at", "balance", "held")
+    readonly_fields = ("end", "created_at", "balance", "held")
     inlines = (MembershipInline,)
     actions = ("book_credits",)
     actions_detail = (
@@ -154,12 +154,16 @@ class AccountAdmin(AuditedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
         """Plans grant credits, so only staff who may book credits choose an account's plan."""
         fixed = super().get_readonly_fields(request, obj)
+        if obj is not None and obj.deleted_at:
+            fixed = (*fixed, "is_enabled")
         return fixed if request.user.has_perm(BOOK_CREDITS) else (*fixed, "plan")
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
         fields = super().get_fields(request, obj)
+        is_deleted = obj is not None and obj.deleted_at is not None
         may_disable = obj is not None and self.has_change_permission(request, obj)
-        return [name for name in fields if name != "reason" or may_disable]
+        shown = {"reason": may_disable and not is_deleted, "end": is_deleted}
+        return [name for name in fields if shown.get(name, True)]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AccountList
@@ -194,9 +198,17 @@ class AccountAdmin(AuditedAdmin):
     def credits_30_days(self, account: Account) -> str:
         return show_credits(self._figures(account).charged_microcredits)
 
-    @display(description="state", label={"On": "success", "Off": "danger"})
+    @display(description="state", label={"On": "success", "Off": "danger", "Deleted": "warning"})
     def state(self, account: Account) -> str:
+        if account.deleted_at:
+            return "Deleted"
         return "On" if account.is_enabled else "Off"
+
+    @display(description="end")
+    def end(self, account: Account) -> str:
+        day = f"{account.deleted_at:%-d %b %Y}"
+        left = "" if account.erased_at else " Its texts are being erased."
+        return f"Deleted by its owner on {day} ({account.deleted_by}).{left}"
 
     @display(description="more")
     def links(self, account: Account) -> SafeString:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.utils import timezone
 
 from common import heartbeat
-from dashboard.login.context import has_mail_server
 
 NO_SERVER, NO_WORKER = "no_server", "no_worker"
+_CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
+
+def has_mail_server() -> bool:
+    """Return whether e-mails are really sent. If not, they are written to the server's log."""
+    return bool(settings.EMAIL_BACKEND != _CONSOLE)
 
 
 def find_obstacle() -> str:

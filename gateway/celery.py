@@ -61,6 +61,10 @@ app.conf.update(
             "task": "billing.tasks.mail_about_credit_requests",
             "schedule": 60.0,
         },
+        "mail people about safety": {
+            "task": "channels.tasks.send_person_mails",
+            "schedule": 60.0,
+        },
         "report broken routes": {
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,

@@ -2,9 +2,11 @@
 
 from celery import shared_task
 from django.core.management import call_command
+from django.utils import timezone
 
 from channels import daily_counts, key_uses
 from common import heartbeat
+from dashboard.login import devices
 from gateway import verification
 
 
@@ -18,6 +20,7 @@ def clear_log_ins() -> None:
     call_command("clearsessions")
     daily_counts.forget_earlier_days()
     key_uses.forget_old_hours()
+    devices.forget_unused(now=timezone.now())
 
 
 @shared_task(name="gateway.tasks.beat")

@@ -27,7 +27,7 @@ from channels.models.channel import (
     KeyUse,
     PromptVersion,
 )
-from channels.models.doors import DailyCount, LoginSession
+from channels.models.doors import DailyCount, KnownDevice, LoginSession, PersonMail
 from channels.models.lifecycle import ModelMove, ModelNotice, ProviderList
 from channels.models.people import Account, Invitation, Membership, Plan, User, UserManager
 from channels.models.secrets import SecretCheck
@@ -50,11 +50,13 @@ __all__ = [
     "Invitation",
     "KeyHour",
     "KeyUse",
+    "KnownDevice",
     "LanguageModel",
     "LoginSession",
     "Membership",
     "ModelMove",
     "ModelNotice",
+    "PersonMail",
     "Plan",
     "PromptVersion",
     "Provider",

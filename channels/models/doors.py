@@ -1,4 +1,4 @@
-"""The state behind the dashboard's log-in: sessions, and how often something was done today."""
+"""The state behind the dashboard's log-in: sessions, devices, daily counts, and waiting e-mails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from channels.models.people import User
+from channels.models.people import Account, User
 
 
 class LoginSession(AbstractBaseSession):
@@ -55,3 +55,43 @@ class DailyCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} on {self.day}: {self.count}"
+
+
+class KnownDevice(models.Model):
+    """A browser and network from which a person has logged in (dashboard/login/devices.py).
+
+    Deleted 90 days after the last log-in from it.
+    """
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="known_devices", db_index=False)
+    # A keyed digest of the two, so that nobody can read from it where somebody was.
+    digest = models.CharField(max_length=64)
+    last_login_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "digest"], name="channels_knowndevice_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"a device of {self.user_id}"
+
+
+class PersonMail(models.Model):
+    """One line of an e-mail that the worker has yet to send (channels/person_mails.py)."""
+
+    class Kind(models.TextChoices):
+        NEW_KEY = "key", "New key"
+        NEW_MEMBER = "member", "New member"
+        NEW_DEVICE = "device", "Log-in from a new device"
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=6, choices=Kind.choices)
+    # None: it concerns the person's log-in, not one of their accounts.
+    account = models.ForeignKey(Account, models.CASCADE, null=True, related_name="+")
+    # One line, never a secret.
+    line = models.CharField(max_length=500)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} for {self.user_id}"

@@ -54,6 +54,10 @@ class User(AbstractUser):
     email = models.EmailField("e-mail address", unique=True)
     # Whether the password is still the one that set-up generated and printed. Pages remind of it.
     has_first_password = models.BooleanField(default=False, db_default=False, editable=False)
+    # Which e-mails about safety the person gets (channels/person_mails.py).
+    mails_new_keys = models.BooleanField(default=True, db_default=True, editable=False)
+    mails_new_members = models.BooleanField(default=True, db_default=True, editable=False)
+    mails_new_devices = models.BooleanField(default=True, db_default=True, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -94,6 +98,11 @@ class Account(models.Model):
     # How a change of these two takes effect (channels/calendars.py). Empty without one.
     turns = models.TextField(default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    # When an owner deleted the account, and when the last of its text was erased
+    # (conversations/archive/account_end.py). Its books stay, so the row does too.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    deleted_by = models.CharField(max_length=254, default="", db_default="", editable=False)
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     def __str__(self) -> str:
         return self.name

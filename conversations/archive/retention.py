@@ -72,6 +72,9 @@ def erase_channel(*, channel: Channel, now: datetime) -> int:
         closed_at=now, lease_expires_at=None
     )
     IdempotencyRecord.objects.filter(channel=channel).exclude(body=None).delete()
+    # A note may quote the text. The rating stays.
+    notes = Feedback.objects.filter(message__session__channel=channel)
+    notes.exclude(note="").update(note="")
     return Message.objects.filter(session__channel=channel, erased_at=None).update(
         content="", page_url="", page_title="", erased_at=now
     )
@@ -108,14 +111,25 @@ def _delete_past_retention(
 
 
 def _erase_past_retention(kept_since: datetime, now: datetime) -> int:
+    return erase_in_batches(ChatSession.objects.filter(last_message_at__lte=kept_since), now=now)
+
+
+def erase_in_batches(sessions: QuerySet[ChatSession], *, now: datetime) -> int:
     """Erase text in small transactions, so that no request waits long for a row lock."""
-    old = ChatSession.objects.filter(
-        last_message_at__lte=kept_since, messages__erased_at=None, messages__isnull=False
-    ).distinct()
+    full = sessions.filter(messages__erased_at=None, messages__isnull=False).distinct()
     erased = 0
-    while session_pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
+    while session_pks := list(full.values_list("id", flat=True)[:EXPIRE_BATCH]):
         erased += _erase_text(session_pks, now=now)
     return erased
+
+
+def forget_session_ids(*, channel: Channel) -> None:
+    """Close a channel's sessions and erase their ids, which may name visitors, in batches."""
+    named = ChatSession.objects.filter(channel=channel).exclude(session_id="")
+    while session_pks := list(named.values_list("id", flat=True)[:EXPIRE_BATCH]):
+        batch = ChatSession.objects.filter(id__in=session_pks)
+        batch.filter(closed_at=None).update(closed_at=timezone.now(), lease_expires_at=None)
+        batch.update(session_id="")
 
 
 @transaction.atomic

@@ -27,10 +27,10 @@ def answer(transcripts: Transcripts, *, name: str, kind: str) -> StreamingHttpRe
     if kind == "csv":
         rows = lines(_CSV_COLUMNS, _rows(transcripts))
         return download(rows, name=f"{name}.csv", content_type="text/csv")
-    return download(_objects(transcripts), name=f"{name}.jsonl", content_type="application/jsonl")
+    return download(json_lines(transcripts), name=f"{name}.jsonl", content_type="application/jsonl")
 
 
-def _objects(transcripts: Transcripts) -> Iterator[str]:
+def json_lines(transcripts: Transcripts) -> Iterator[str]:
     """Yield one line for each session, and write its messages as they are read."""
     for session, messages in transcripts:
         found = {

@@ -226,10 +226,11 @@ def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Download the filtered ledger."""
     chosen = FilterForm(request.GET).chosen(member.account.time_zone)
     entries = account_statement.iterate_entries(account_id=member.account.id, chosen=chosen)
-    return csv_response("credits.csv", CSV_HEADER, _csv_rows(entries))
+    return csv_response("credits.csv", CSV_HEADER, csv_rows(entries))
 
 
-def _csv_rows(entries: Iterator[LedgerEntry]) -> Iterator[tuple[Any, ...]]:
+def csv_rows(entries: Iterator[LedgerEntry]) -> Iterator[tuple[Any, ...]]:
+    """Yield the lines of the ledger's file."""
     for entry in entries:
         yield (
             entry.sequence,

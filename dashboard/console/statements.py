@@ -15,10 +15,11 @@ from billing import statements
 from billing.balance import Balance, get_balance
 from billing.months import Month, bounds_of, parse_month
 from billing.statements import Movement, Statement, Sums
-from channels.models import Channel
+from channels.models import Account, Channel
+from common import db
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
-from common.pages.spreadsheets import csv_response
+from common.pages.spreadsheets import csv_response, lines
 from conversations.usage import reports
 from conversations.usage.reports import Line, Report, Scope
 from dashboard.console.access import Member, member_page
@@ -79,7 +80,7 @@ def list_months(request: HttpRequest, member: Member) -> HttpResponse:
 @member_page()
 def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse:
     """Show one month: the sums, the charges by channel and model, and every other entry."""
-    figures = _read(member, month)
+    figures = _read(member.account, month)
     statement = figures.statement
     movements = statements.list_movements(
         account_id=member.account.id, statement=statement, most=MOVEMENTS_SHOWN + 1
@@ -91,7 +92,7 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
         title=f"Statement of {statement.month.name}",
         balance=figures.balance,
         row=_describe(statement),
-        charges=_describe_charges(member, figures),
+        charges=_describe_charges(member.account, figures),
         other=show_credits(figures.other_microcredits) if figures.other_microcredits else "",
         movements=[_describe_movement(one) for one in movements[:MOVEMENTS_SHOWN]],
         is_cut=len(movements) > MOVEMENTS_SHOWN,
@@ -102,19 +103,40 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
 @member_page()
 def export_month(request: HttpRequest, member: Member, month: str) -> HttpResponseBase:
     """Download one month. Its lines add up to the closing balance."""
-    figures = _read(member, month)
-    rows = _csv_rows(member, figures)
+    figures = _read(member.account, month)
+    rows = _csv_rows(member.account, figures)
     return csv_response(f"statement-{figures.statement.month}.csv", CSV_HEADER, rows)
 
 
-def _read(member: Member, text: str) -> MonthlyFigures:
+def iterate_files(account: Account) -> Iterator[tuple[str, Iterator[str]]]:
+    """Yield the name and the lines of each month's file, newest first."""
+    newest: Month | None = _NO_LIMIT
+    while newest:
+        now = timezone.now()
+        balance = get_balance(account_id=account.id, now=now)
+        with snapshot():
+            page = statements.list_statements(
+                account_id=account.id,
+                balance=balance,
+                now=now,
+                newest=newest,
+                zone=account.time_zone,
+            )
+        for one in page.statements:
+            rows = _csv_rows(account, _read(account, str(one.month)))
+            db.release_connection()
+            yield f"{one.month}.csv", lines(CSV_HEADER, rows)
+        newest = page.next_month
+
+
+def _read(account: Account, text: str) -> MonthlyFigures:
     """Return a month's figures from one snapshot. Raises Http404 if it has no statement."""
-    now, account_id = timezone.now(), member.account.id
+    now, account_id = timezone.now(), account.id
     month = parse_month(text)
     if month is None:
         raise Http404
     balance = get_balance(account_id=account_id, now=now)
-    zone = member.account.time_zone
+    zone = account.time_zone
     starts_at, ends_at = bounds_of(month, zone)
     with snapshot():
         statement = statements.find_statement(
@@ -150,12 +172,12 @@ def _signed(microcredits: int) -> str:
     return f"{'+' if microcredits > 0 else ''}{show_credits(microcredits)}"
 
 
-def _names(member: Member) -> dict[Any, str]:
-    return dict(Channel.objects.filter(account=member.account).values_list("id", "name"))
+def _names(account: Account) -> dict[Any, str]:
+    return dict(Channel.objects.filter(account=account).values_list("id", "name"))
 
 
-def _describe_charges(member: Member, figures: MonthlyFigures) -> list[dict[str, Any]]:
-    names = _names(member)
+def _describe_charges(account: Account, figures: MonthlyFigures) -> list[dict[str, Any]]:
+    names = _names(account)
     return [
         {
             "channel": names.get(line.key[0], "?"),
@@ -175,15 +197,16 @@ def _describe_movement(movement: Movement) -> dict[str, Any]:
     }
 
 
-def _csv_rows(member: Member, figures: MonthlyFigures) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(account: Account, figures: MonthlyFigures) -> Iterator[tuple[Any, ...]]:
     statement, sums = figures.statement, figures.statement.sums
     yield _balance_line("opening balance", sums.opening)
-    movements = statements.iterate_movements(account_id=member.account.id, statement=statement)
+    movements = statements.iterate_movements(account_id=account.id, statement=statement)
     for one in movements:
         at = one.created_at.isoformat(timespec="seconds").replace("+00:00", "Z")
         change = format_credits(one.change)
         yield (one.kind, at, "", "", "", change, one.reason, one.reference)
-    names = _names(member)
+    names = _names(account)
+    db.release_connection()
     for line in figures.charges:
         channel_id, model_id = line.key
         change = format_credits(-line.charged_microcredits)

@@ -24,7 +24,7 @@ from common.pages.requests import post_only
 from dashboard.console.access import Member, Role, member_page
 from dashboard.console.pages import render_page
 from dashboard.login import mail
-from dashboard.login.context import has_mail_server
+from dashboard.mail_state import has_mail_server
 
 # What each role may do, shown beside its name.
 ROLES = {

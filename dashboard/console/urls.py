@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.urls import URLPattern, URLResolver, path
 
 from dashboard.console import (
+    account_data,
     account_keys,
     accounts,
     audit_log,
@@ -77,6 +78,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
             *team.urlpatterns,
             *account_keys.urlpatterns,
             *audit_log.urlpatterns,
+            *account_data.urlpatterns,
             *accounts.urlpatterns,
             *staff_view.urlpatterns,
             path("search/", search.search, name="search"),

@@ -28,7 +28,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from channels import daily_counts, team
 from channels.models import User
 from common.floods import client_address
-from dashboard.login import events, factor_secrets, pending, sessions, signup
+from dashboard.login import devices, events, factor_secrets, pending, sessions, signup
 from dashboard.login.recent import is_login_recent
 from dashboard.public_address import with_public_links
 
@@ -134,6 +134,7 @@ class AccountAdapter(DefaultAccountAdapter):
         )
         by = [record["method"] for record in get_authentication_records(request, user)]
         events.record("login.succeeded", request, user, by=", ".join(dict.fromkeys(by)))
+        devices.note_log_in(request, user)
         if signup and pending.find_pending(request) is not None:
             # Choosing a password on this page accepts the invitation.
             return pending.accept(request, user)

@@ -7,12 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-_CONSOLE = "django.core.mail.backends.console.EmailBackend"
-
-
-def has_mail_server() -> bool:
-    """Return whether e-mails are really sent. If not, they are written to the server's log."""
-    return bool(settings.EMAIL_BACKEND != _CONSOLE)
+from dashboard.mail_state import has_mail_server
 
 
 def doors(request: HttpRequest) -> dict[str, Any]:

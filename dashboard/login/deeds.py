@@ -48,6 +48,8 @@ PAGES = frozenset(
 FORMS = frozenset(
     {
         "account_email",
+        # A thief would switch off the e-mails that give them away.
+        "account_mails",
         "console:show_key",
         "console:new_key",
         "console:duplicate_channel",
@@ -55,6 +57,9 @@ FORMS = frozenset(
         "console:edit_key",
         "console:rotate_key",
         "console:new_account_key",
+        # The archive holds every conversation.
+        "console:export_account",
+        "console:delete_account",
         "console:team_invite",
         "console:team_invite_again",
         "console:team_role",

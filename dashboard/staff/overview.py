@@ -16,7 +16,7 @@ from channels.models import Account, RouteHealth
 from common import heartbeat
 from common.money import show_credits
 from dashboard import mail_state
-from dashboard.login.context import has_mail_server
+from dashboard.mail_state import has_mail_server
 from dashboard.staff.activity import PROVIDERS_STATE
 from dashboard.staff.model_lists import count_on_retired_models
 from dashboard.staff.pages import rows_url, staff_url

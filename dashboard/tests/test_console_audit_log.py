@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from channels import audit, channel_changes
 from channels.audit import Actor
 from channels.models import Account, AuditEntry, User
 from channels.tests.factories import Site
+from dashboard.console import audit_log as console_log
 from tests.support.clients import (
     log_in,
     member_client,
@@ -168,3 +172,70 @@ def test_the_page_takes_few_queries_and_counts_nothing(
     with django_assert_max_num_queries(11) as captured:
         client.get("/audit-log/?person=anna")
     assert not [one for one in captured.captured_queries if "COUNT(" in one["sql"]]
+
+
+# --- Days and CSV ---------------------------------------------------------------------------------
+
+
+def at(site: Site, moment: str, target: str) -> None:
+    entry = audit.record(
+        "team.invited", actor=Actor("anna@example.com"), account_id=site.account_id, target=target
+    )
+    AuditEntry.objects.filter(id=entry.id).update(created_at=datetime.fromisoformat(moment))
+
+
+def targets(client: Any, query: str) -> list[str]:
+    shown = client.get(f"/audit-log/?action=team.invited{query}").context["entries"]
+    return [one["entry"].target for one in shown]
+
+
+def test_the_days_are_those_of_the_account(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(time_zone="Asia/Tokyo")
+    at(site, "2026-03-01T14:59:59Z", "1 March in Tokyo")
+    at(site, "2026-03-01T15:00:00Z", "2 March in Tokyo")
+    at(site, "2026-03-02T15:00:00Z", "3 March in Tokyo")
+    client = owner_client(site)
+    assert targets(client, "&first=2026-03-02&last=2026-03-02") == ["2 March in Tokyo"]
+    assert targets(client, "&last=2026-03-01") == ["1 March in Tokyo"]
+    assert targets(client, "&first=2026-03-03") == ["3 March in Tokyo"]
+    assert "From (Asia/Tokyo)" in text_of(client)
+
+
+@pytest.mark.parametrize("query", ["&first=never", "&first=2026-03-02&last=2026-03-01"])
+def test_a_wrong_day_is_explained(site: Site, query: str) -> None:
+    client = owner_client(site)
+    assert client.get(f"/audit-log/?{query}").context["days"].errors
+    assert client.get(f"/audit-log/export.csv?{query}").status_code == 404
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    body = b"".join(response.streaming_content).decode().removeprefix("\ufeff")
+    return list(csv.DictReader(io.StringIO(body)))
+
+
+def test_the_file_has_what_the_filters_find_and_starts_no_formula(
+    site: Site, stranger: Site
+) -> None:
+    at(site, "2026-03-01T10:00:00Z", "=HYPERLINK(1)")
+    write(stranger, actor="secret@example.com")
+    client = owner_client(site)
+    (row,) = rows_of(client.get("/audit-log/export.csv?first=2026-03-01&last=2026-03-01"))
+    assert row["created_at_utc"] == "2026-03-01 10:00:00"
+    assert (row["target"], row["person"]) == ("'=HYPERLINK(1)", "anna@example.com")
+    everything = rows_of(client.get("/audit-log/export.csv"))
+    assert len(everything) == AuditEntry.objects.filter(account_id=site.account_id).count()
+    assert "secret@example.com" not in str(everything)
+    issued = next(one for one in everything if one["action"] == "key.issued")
+    assert (issued["channel"], issued["channel_id"]) == ("Shop", str(site.channel.id))
+
+
+def test_a_long_log_is_read_in_pieces(
+    site: Site, monkeypatch: Any, django_assert_max_num_queries: Any
+) -> None:
+    write(site, 25)
+    monkeypatch.setattr(console_log, "ENTRIES_A_READ", 10)
+    client = member_client(site, "viewer")
+    with django_assert_max_num_queries(12):
+        found = rows_of(client.get("/audit-log/export.csv"))
+    invited = [one["target"] for one in found if one["action"] == "team.invited"]
+    assert invited == [f"colleague {number}" for number in reversed(range(25))]

@@ -308,13 +308,16 @@ def test_expireholds_releases_what_never_came_back(
 def test_expiresessions_closes_and_then_erases(
     site: Site, provider: FakeProvider, clock: Any, settings: Settings
 ) -> None:
+    def counts(closed: int, erased: int) -> dict[str, int]:
+        return {"closed_sessions": closed, "erased_messages": erased, "erased_accounts": 0}
+
     ApiClient(site.api_key).chat("an old secret")
-    assert run_json("expiresessions") == {"closed_sessions": 0, "erased_messages": 0}
+    assert run_json("expiresessions") == counts(0, 0)
     clock.shift(timedelta(hours=25))
-    assert run_json("expiresessions") == {"closed_sessions": 1, "erased_messages": 0}
+    assert run_json("expiresessions") == counts(1, 0)
     assert ChatSession.objects.get().closed_at is not None
     clock.shift(timedelta(days=settings.SESSION_RETENTION_DAYS + 1))
-    assert run_json("expiresessions") == {"closed_sessions": 0, "erased_messages": 2}
+    assert run_json("expiresessions") == counts(0, 2)
     assert set(Message.objects.values_list("content", flat=True)) == {""}
     assert "Closed 0 sessions" in run("expiresessions")
     assert run_json("verifyledger")["differences"] == 0

@@ -29,10 +29,12 @@ from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
 from channels.models import (
     AuditEntry,
+    KnownDevice,
     LanguageModel,
     LoginSession,
     ModelMove,
     ModelNotice,
+    PersonMail,
     Plan,
     ProviderList,
     Route,
@@ -69,7 +71,7 @@ KEPT = {
     "billing.RedemptionCode.pepper_id",
     "billing.RedemptionCode.code_digest", "billing.RedemptionCode.code_last_four",
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
-    "channels.DailyCount.subject_digest", "channels.Account.turns",
+    "channels.DailyCount.subject_digest", "channels.KnownDevice.digest", "channels.Account.turns",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
     "channels.FixedAnswer.question_normalized",
     "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",
@@ -130,7 +132,8 @@ def findings(path: str, response: Any) -> list[str]:
     if kind != "text/html":
         assert response["X-Content-Type-Options"] == "nosniff", path
         return [] if kind in ("application/json", "text/csv", "text/plain", "text/javascript",
-                              "text/event-stream", "application/jsonl", "image/svg+xml") \
+                              "text/event-stream", "application/jsonl", "image/svg+xml",
+                              "application/zip") \
             else [f"{path}: {kind}"]  # fmt: skip
     page, text = Page(), body.decode()
     page.feed(text)
@@ -228,6 +231,10 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
         channel=channel, is_test=False, created_at=timezone.now(), input_tokens=1,
         output_tokens=1, charged_microcredits=0,
     )  # fmt: skip
+    KnownDevice.objects.create(user=owner, digest="0" * 64, last_login_at=now)
+    PersonMail.objects.create(
+        user=owner, kind="key", account=one.account, line=ATTACK, created_at=now
+    )
     LoginSession.objects.create(
         session_key="k", user=owner, expire_date=timezone.now() + timedelta(days=1)
     )

@@ -1,0 +1,151 @@
+"""E-mails to people about the safety of what is theirs: new keys, new members, new devices.
+
+The change itself writes a line for each person, in its own transaction. A periodic task sends what
+is waiting: one e-mail for all lines of the same kind, person and account.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from channels import daily_counts
+from channels.audit import Actor
+from channels.models import Account, Membership, PersonMail, User
+from common.text import one_line
+
+logger = logging.getLogger("gateway.channels")
+
+Kind = PersonMail.Kind
+# The person's own choice, by kind of e-mail.
+CHOICES = {
+    Kind.NEW_KEY: "mails_new_keys",
+    Kind.NEW_MEMBER: "mails_new_members",
+    Kind.NEW_DEVICE: "mails_new_devices",
+}
+# For each person and kind. Further lines are dropped; the audit log has them all.
+MAILS_A_DAY = 20
+# An e-mail names this many and counts the rest.
+MOST_LINES = 20
+LINES_A_RUN = 1_000
+# Without a worker, lines wait. News this old would only confuse.
+KEPT_FOR = timedelta(days=2)
+
+
+# --- Writing lines ------------------------------------------------------------------------------
+
+
+def tell_of_key(*, account_id: int, key: str, actor: Actor) -> None:
+    """Tell the account's owners, and whoever created it, of a new key. `key` is its masked form."""
+    if actor.user is None and not actor.address:
+        return  # the operator, at the server itself
+    line = f"{key}, created by {_who(actor)}"
+    _tell_members(Kind.NEW_KEY, account_id, line, also=actor.user)
+
+
+def tell_of_member(*, account_id: int, member: User, role: str, actor: Actor) -> None:
+    """Tell the account's other owners of somebody who accepted an invitation."""
+    line = f"{_who(actor)}, as {role}"
+    _tell_members(Kind.NEW_MEMBER, account_id, line, but=member)
+
+
+def tell_of_device(*, user: User, device: str, address: str) -> None:
+    """Tell a person of a log-in from a device that is new to them."""
+    line = f"{device}, from {address or 'an unknown address'}"
+    _write(Kind.NEW_DEVICE, [user], None, line)
+
+
+def _who(actor: Actor) -> str:
+    return f"{actor.name} from {actor.address}" if actor.address else actor.name
+
+
+def _tell_members(
+    kind: Kind, account_id: int, line: str, *, also: User | None = None, but: User | None = None
+) -> None:
+    members = Membership.objects.filter(account_id=account_id).select_related("user")
+    people = [
+        one.user
+        for one in members
+        if (one.role == Membership.Role.OWNER or one.user == also) and one.user != but
+    ]
+    _write(kind, people, account_id, line)
+
+
+def _write(kind: Kind, people: Iterable[User], account_id: int | None, line: str) -> None:
+    now, longest = timezone.now(), PersonMail._meta.get_field("line").max_length
+    at = f"{now.day} {now:%b %Y, %H:%M} UTC"
+    PersonMail.objects.bulk_create(
+        PersonMail(
+            user=person,
+            kind=kind,
+            account_id=account_id,
+            line=one_line(f"{at}: {line}")[:longest],
+            created_at=now,
+        )
+        for person in people
+        if person.is_active and getattr(person, CHOICES[kind])
+    )
+
+
+# --- Sending ------------------------------------------------------------------------------------
+
+
+def send_due(*, now: datetime) -> int:
+    """Send what is waiting. Returns how many e-mails were sent."""
+    PersonMail.objects.filter(created_at__lt=now - KEPT_FOR).delete()
+    waiting = PersonMail.objects.select_related("user", "account")
+    lines = waiting.order_by("user_id", "kind", "account_id", "id")[:LINES_A_RUN]
+    groups = groupby(lines, key=lambda one: (one.user_id, one.kind, one.account_id))
+    return sum(_send(list(group)) for _, group in groups)
+
+
+def _send(lines: list[PersonMail]) -> bool:
+    """Take the lines and send them. If that fails, put them back for the next run."""
+    # Of two tasks at once, only one deletes a line, and only that one sends it.
+    mine = [one for one in lines if PersonMail.objects.filter(id=one.id).delete()[0]]
+    if not mine:
+        return False
+    first = mine[0]
+    counted = (f"mails {first.kind}", str(first.user_id))
+    if daily_counts.is_used_up(*counted, most=MAILS_A_DAY):
+        logger.warning("channels.person_mail.limited", extra={"user_id": first.user_id})
+        return False
+    try:
+        send_mail(_subject(first), _text(mine), None, [first.user.email])
+    except OSError as error:
+        PersonMail.objects.bulk_create(mine)
+        reason = {"reason": type(error).__name__, "user_id": first.user_id}
+        logger.warning("channels.person_mail.not_sent", extra=reason)
+        return False
+    daily_counts.count(*counted, most=MAILS_A_DAY)
+    logger.info("channels.person_mail.sent", extra={"user_id": first.user_id, "mail": first.kind})
+    return True
+
+
+def _subject(first: PersonMail) -> str:
+    where = first.account.name if first.account else settings.SITE_NAME
+    return one_line(f"{first.get_kind_display()}: {where}")
+
+
+def _text(lines: list[PersonMail]) -> str:
+    account: Account | None = lines[0].account
+    return render_to_string(
+        "emails/safety.txt",
+        {
+            "kind": lines[0].kind,
+            "account": one_line(account.name) if account else "",
+            "account_id": account.id if account else 0,
+            "lines": [one.line for one in lines[:MOST_LINES]],
+            "more": max(0, len(lines) - MOST_LINES),
+            "site_name": settings.SITE_NAME,
+            # A worker has no request to take the host from.
+            "site_url": settings.PUBLIC_URL,
+        },
+    )

@@ -1,0 +1,71 @@
+"""A person's choice of the e-mails that the gateway sends them about safety."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from channels.models import User
+from channels.person_mails import CHOICES
+from common.pages.forms import LabelledForm
+from dashboard import mail_state
+from dashboard.login import events
+
+
+class MailForm(LabelledForm):
+    """Which e-mails the person gets."""
+
+    mails_new_devices = forms.BooleanField(
+        required=False,
+        label="A log-in from a new device",
+        help_text="When somebody logs in as you from a browser or network that you have not used "
+        "in 90 days.",
+    )
+    mails_new_keys = forms.BooleanField(
+        required=False,
+        label="A new key",
+        help_text="When somebody creates an API key or an account key in an account that you own, "
+        "and when you create one yourself.",
+    )
+    mails_new_members = forms.BooleanField(
+        required=False,
+        label="A new member",
+        help_text="When somebody accepts an invitation to an account that you own.",
+    )
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def choose_mails(request: HttpRequest) -> HttpResponse:
+    """Show the person's choices, and save them."""
+    user = request.user
+    assert isinstance(user, User)  # ensured by login_required
+    before = {name: getattr(user, name) for name in CHOICES.values()}
+    form = MailForm(request.POST if request.method == "POST" else None, initial=before)
+    if form.is_valid():
+        _save(request, user, before, form.cleaned_data)
+        messages.success(request, "Saved.")
+        return redirect("account_mails")
+    return render(
+        request,
+        "account/mails.html",
+        {"form": form, "mail_obstacle": mail_state.find_obstacle()},
+    )
+
+
+@transaction.atomic
+def _save(
+    request: HttpRequest, user: User, before: dict[str, bool], after: dict[str, bool]
+) -> None:
+    """Save the choices. The audit log says what was switched, because a thief would do so first."""
+    changed = {name: value for name, value in after.items() if before[name] != value}
+    if changed and User.objects.filter(pk=user.pk).update(**changed):
+        said = {name: "on" if value else "off" for name, value in changed.items()}
+        events.record("mails.chosen", request, user, **said)

@@ -7,13 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.utils import timezone
 
 from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
-from common import heartbeat
 from common.money import show_credits
 from dashboard import mail_state
 from dashboard.mail_state import has_mail_server
@@ -32,7 +30,6 @@ def index(request: HttpRequest) -> TemplateResponse:
 
 def describe(request: HttpRequest) -> dict[str, Any]:
     """Return what this staff member may see on the overview."""
-    now = timezone.now()
     may = request.user.has_perm
     context: dict[str, Any] = {"links": _links(request), "cards": []}
     if may("billing.view_creditaccount"):
@@ -51,9 +48,6 @@ def describe(request: HttpRequest) -> dict[str, Any]:
         context["health_url"] = staff_url("health")
         # Every page says when no worker runs.
         context["mail_obstacle"] = "" if has_mail_server() else mail_state.NO_SERVER
-        seen_at = heartbeat.worker_seen_at()
-        context["worker_seen_at"] = seen_at
-        context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=now)
     if may("channels.view_route"):
         context["missing_count"] = provider_lists.count_missing()
     if may("channels.view_languagemodel"):

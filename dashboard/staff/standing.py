@@ -19,5 +19,6 @@ def describe(request: HttpRequest) -> dict[str, Any]:
     context = {"search_url": staff_url("search"), "is_demo": is_demo()}
     if request.user.has_perm("billing.view_verificationrun"):
         seen_at = heartbeat.worker_seen_at()
+        context["worker_seen_at"] = seen_at
         context["is_worker_away"] = not heartbeat.is_worker_alive(seen_at, now=timezone.now())
     return context

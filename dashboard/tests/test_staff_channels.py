@@ -97,6 +97,6 @@ def test_the_list_takes_few_queries(
     for number in range(count):
         make_site(owner=f"owner{number}@example.com")
     admin_client.get(PAGE)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(11):
         rows, _ = list_of(admin_client)
     assert len(rows) == count

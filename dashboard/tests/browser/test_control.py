@@ -100,7 +100,8 @@ def test_a_viewer_reads_requests_and_statements_and_changes_nothing(
     expect(page.get_by_role("heading", name="Statements", exact=True)).to_be_visible()
     for path in ("spend-caps/", "keys/", "prompt/", "playground/"):
         viewer.open(f"/channels/{shop.channel.id}/{path}")
-        changing = page.get_by_role("button", name=re.compile("^(Save|New key|Publish|Revoke|Rotate)"))
+        words = re.compile("^(Save|New key|Publish|Revoke|Rotate)")
+        changing = page.get_by_role("button", name=words)
         expect(changing.locator("visible=true")).to_have_count(0)
     viewer.assert_clean()
 

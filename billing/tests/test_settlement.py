@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from billing import admission, grants, holds
 from billing import settlement as services
+from billing.balance import get_balance
 from billing.errors import CreditsExhausted, DailyQuotaReached, HoldNotOpen, ReferenceReused
 from billing.holds import PlacedHold
 from billing.models import CreditAccount, DailyUsage, Hold, LedgerEntry
@@ -65,6 +66,18 @@ def differences() -> list[str]:
 
 
 # --- One at a time --------------------------------------------------------------------------------
+
+
+def test_the_open_holds_are_those_that_make_up_what_is_held(site: Site, stranger: Site) -> None:
+    first, second = place(site.caller(), 2 * CREDIT), place(site.caller(), CREDIT)
+    place(site.caller(), 0)
+    place(site.caller(), CREDIT, lifetime=-1)
+    place(stranger.caller(), CREDIT)
+    release(place(site.caller(), CREDIT))
+    found = holds.list_open(account_id=site.account_id, now=timezone.now())
+    assert [hold.id for hold in found] == [first.id, second.id]
+    held = get_balance(account_id=site.account_id, now=timezone.now()).held
+    assert sum(hold.amount_microcredits for hold in found) == held == 3 * CREDIT
 
 
 def test_a_hold_sets_credits_aside_and_a_capture_charges_part_of_them(site: Site) -> None:

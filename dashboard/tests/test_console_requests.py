@@ -311,5 +311,5 @@ def test_the_page_takes_few_queries(
     for number in range(5):
         ApiClient(make_site(name=f"Shop {number}").api_key).chat()
     assert FailedRequest.objects.count() + ReplayedRequest.objects.count() == 3
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         owner.get(account_page(busy, "requests/"))

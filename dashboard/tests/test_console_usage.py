@@ -194,9 +194,9 @@ def test_the_page_takes_few_queries(
         )
     with django_assert_max_num_queries(15):
         owner.get(account_page(site, "usage/"))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         owner.get(account_page(site, "usage/month/"))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         owner.get(account_page(site, "usage/pages/"))
 
 

@@ -106,7 +106,7 @@ def test_staff_find_an_account_and_a_list(site: Site, visitor: NewVisitor) -> No
     page = visitor(email="boss@example.com").open("/admin/")
     ask(page, "second acc")
     page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"/admin/channels/account/\d+/change/"))
+    page.wait_for_url(re.compile(r"/admin/accounts/\d+/"))
     ask(page, "rate windows")
     page.keyboard.press("Enter")
     page.wait_for_url("**/admin/billing/ratewindow/")

@@ -152,26 +152,36 @@ def _caps_of(caller: Caller) -> QuerySet[SpendCap]:
     return SpendCap.objects.filter(id__in=[caller.channel_id, caller.key_id or caller.channel_id])
 
 
-@transaction.atomic
 def start_period(*, caller: Caller, amount_microcredits: int, now: datetime) -> bool:
     """Start the day, and perhaps the month, of the caller's caps that still show another one.
 
     Returns whether there is room for the amount now, perhaps because another call has started it.
     """
-    # The channel's first, as everywhere. In one transaction, so that no call takes from the new day
-    # of the one and the old day of the other.
+    # The channel's first, as everywhere.
     caps = sorted(_caps_of(caller), key=lambda cap: cap.key_id is not None)
     period = period_of(caller.calendar, now)
-    for cap in caps:
-        _start_period(cap, period)
+    if any(_changes_of(cap, period) for cap in caps):
+        # In one transaction, so that no call takes from the new day of the one and the old day of
+        # the other.
+        with transaction.atomic():
+            for cap in caps:
+                _start_period(cap, period)
+        caps = list(_caps_of(caller))
     return all(
         spending.left_microcredits >= amount_microcredits
-        for cap in _caps_of(caller)
+        for cap in caps
         for spending in list_spending(cap, calendar=caller.calendar, now=now)
     )
 
 
 def _start_period(cap: SpendCap, period: Period) -> None:
+    if changes := _changes_of(cap, period):
+        # Of several calls at once, one starts it.
+        SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
+
+
+def _changes_of(cap: SpendCap, period: Period) -> dict[str, Any]:
+    """Return what starts the cap's day and month, empty if both are running."""
     changes: dict[str, Any] = {}
     for name, stored, span in (("day", cap.day, period.day), ("month", cap.month, period.month)):
         if not span.first <= stored <= span.next_first:
@@ -180,9 +190,7 @@ def _start_period(cap: SpendCap, period: Period) -> None:
                 f"{name}_left_microcredits": Coalesce(f"{name}_limit_microcredits", _UNLIMITED),
                 f"{name}_alerted": 0,
             }
-    if changes:
-        # Of several calls at once, one starts it.
-        SpendCap.objects.filter(id=cap.id, day=cap.day, month=cap.month).update(**changes)
+    return changes
 
 
 def _left(limit_microcredits: int | None) -> int:

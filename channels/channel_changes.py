@@ -20,7 +20,6 @@ from channels.models import (
     ANSWER_SETTINGS,
     Account,
     Channel,
-    FixedAnswer,
     LanguageModel,
     PromptVersion,
     User,
@@ -114,10 +113,7 @@ def duplicate_channel(
         model_id=channel.model.model_id,
         **{field: getattr(channel, field) for field in _COPIED},
     )
-    for saved in FixedAnswer.objects.filter(channel=channel).order_by("pk"):
-        fixed_answers.add_fixed_answer(
-            channel=copy, question=saved.question, answer=saved.answer, actor=actor
-        )
+    fixed_answers.copy_fixed_answers(source=channel, target=copy, actor=actor)
     return copy, issued
 
 

@@ -36,6 +36,29 @@ def add_fixed_answer(
 
 
 @transaction.atomic
+def copy_fixed_answers(*, source: Channel, target: Channel, actor: Actor) -> int:
+    """Copy all saved replies into a new channel of the same account. Returns how many.
+
+    The audit log gets one entry with their number. Raises PlanLimitReached.
+    """
+    account = limits.lock_account_of(target)
+    saved = FixedAnswer.objects.filter(channel=source).order_by("pk")
+    names = ("question", "question_normalized", "answer")
+    copies = [FixedAnswer(channel=target, **values) for values in saved.values(*names)]
+    if copies:
+        limits.refuse_beyond(account, limits.SAVED_REPLIES, adding=len(copies))
+        FixedAnswer.objects.bulk_create(copies, batch_size=500)
+        audit.record(
+            "fixed_answer.added",
+            actor=actor,
+            account_id=account.id,
+            channel=target,
+            target=f"{len(copies):,} saved replies of {source.name}"[:200],
+        )
+    return len(copies)
+
+
+@transaction.atomic
 def update_fixed_answer(
     *,
     fixed_answer: FixedAnswer,

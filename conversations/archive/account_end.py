@@ -10,8 +10,10 @@ Names of the account and its channels, sums, ledger, and audit log stay: the boo
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from billing import credit_requests, grants, settlement
@@ -73,7 +75,8 @@ def is_small(account: Account) -> bool:
     """Return whether the account's text is little enough to erase while a page waits."""
     sessions = ChatSession.objects.filter(channel__account=account, message_count__gt=0)
     counts = sessions.values_list("message_count", flat=True)[: MOST_AT_ONCE + 1]
-    return sum(counts) <= MOST_AT_ONCE
+    failed = FailedRequest.objects.filter(channel__account=account)[: MOST_AT_ONCE + 1].count()
+    return sum(counts) + failed <= MOST_AT_ONCE
 
 
 def erase_all_closed(*, now: datetime) -> int:
@@ -104,11 +107,11 @@ def _erase_channel(channel: Channel, now: datetime) -> int:
     """Erase what people wrote in a channel. Returns how many messages."""
     erased = retention.erase_in_batches(ChatSession.objects.filter(channel=channel), now=now)
     retention.forget_session_ids(channel=channel)
+    failed, replayed = FailedRequest.objects, ReplayedRequest.objects
+    _blank(failed.filter(channel=channel).exclude(session_id="", page_url=""), page_url="")
+    _blank(replayed.filter(channel=channel).exclude(session_id=""))
     with transaction.atomic():
         erased += retention.erase_channel(channel=channel, now=now)
-        for failed in (FailedRequest.objects, ReplayedRequest.objects):
-            failed.filter(channel=channel).exclude(session_id="").update(session_id="")
-        FailedRequest.objects.filter(channel=channel).exclude(page_url="").update(page_url="")
         FixedAnswer.objects.filter(channel=channel).delete()
         versions = PromptVersion.objects.filter(channel=channel)
         versions.update(text="", note="", stop_words=None)
@@ -124,6 +127,12 @@ def _erase_channel(channel: Channel, now: datetime) -> int:
             external_id=None,
         )
     return erased
+
+
+def _blank(rows: QuerySet[Any], **values: str) -> None:
+    """Erase the session ids of requests, and other values, a few rows in each transaction."""
+    while pks := list(rows.values_list("pk", flat=True)[: retention.EXPIRE_BATCH]):
+        rows.filter(pk__in=pks).update(session_id="", **values)
 
 
 def _forfeit_credits(account: Account, now: datetime) -> bool:

@@ -71,7 +71,7 @@ def _newest_call(member: Member, channel: Channel) -> dict[str, Any]:
     if reply is not None:
         return {
             "reply": reply,
-            # Staff read what visitors are told in the conversations, where it is recorded.
+            # Staff read replies on the conversation pages, which record it.
             "text": "" if member.is_staff_view else reply.content,
             "credits": show_credits(reply.charged_microcredits),
             "request_url": member.url("request", reply.id),

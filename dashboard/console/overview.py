@@ -66,7 +66,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         **listed,
         off_count=counts["off"],
         ending_count=counts["ending"],
-        caps=_list_caps(member, now) if counts["capped"] and is_whole else [],
+        caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
         runway_of_balance=runway,
         held=show_credits(balance.held),

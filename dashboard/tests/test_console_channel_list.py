@@ -177,6 +177,21 @@ def _digests(channel: Channel) -> list[str]:
     return list(ApiKey.objects.filter(channel=channel).values_list("key_digest", flat=True))
 
 
+def test_a_copy_of_many_saved_replies_takes_few_queries(
+    site: Site, owner: Client, django_assert_max_num_queries: Any
+) -> None:
+    """The account's lock is held meanwhile, and on SQLite the only write lock there is."""
+    FixedAnswer.objects.bulk_create(
+        FixedAnswer(channel=site.channel, question=f"q{n}", question_normalized=f"q{n}", answer="a")
+        for n in range(300)
+    )
+    with django_assert_max_num_queries(60):
+        copy(owner, site.channel, uuid.uuid4())
+    assert FixedAnswer.objects.exclude(channel=site.channel).count() == 300
+    entry = AuditEntry.objects.get(action="fixed_answer.added")
+    assert entry.target == "300 saved replies of Shop"
+
+
 def test_a_copy_of_a_long_name_fits(site: Site, owner: Client) -> None:
     channel = channel_changes.update_channel(channel_id=str(site.channel.id), name="x" * 120)
     copy(owner, channel, uuid.uuid4())

@@ -20,7 +20,7 @@
     const lines = plots.map((plot) => {
       const line = document.createElementNS(SVG, "line");
       line.setAttribute("class", "gw-crosshair");
-      line.setAttribute("y2", "174");
+      line.setAttribute("y2", plot.querySelector(".gw-column-area").getAttribute("height"));
       line.setAttribute("visibility", "hidden");
       plot.append(line);
       return line;

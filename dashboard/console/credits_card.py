@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from billing.balance import Balance, Runway
-from common.days import RECENT_DAYS, day_of
+from common.days import day_of
 from common.money import show_credits
+from dashboard.console.runway import short_words
 
 # The meter is full when the credits last this long or longer.
 FULL_DAYS = 30
@@ -33,7 +34,7 @@ class CreditsCard:
 
 def describe_credits(balance: Balance, runway: Runway, now: datetime, zone: str) -> CreditsCard:
     """Return what the card says."""
-    words, days = _lasts(balance, runway, now, zone)
+    words, days = short_words(balance, runway, now, zone), _days_left(balance, runway, now, zone)
     tone = "bad" if balance.is_exhausted else "warn" if balance.is_low else ""
     exactly = show_credits(balance.available)
     return CreditsCard(show_briefly(balance.available), exactly, words, days, tone)
@@ -45,18 +46,9 @@ def show_briefly(microcredits: int) -> str:
     return show_credits(microcredits // unit * unit)
 
 
-def _lasts(balance: Balance, runway: Runway, now: datetime, zone: str) -> tuple[str, int]:
-    if not balance.entry_count:
-        return "None granted yet", 0
-    if balance.is_exhausted:
-        return "Used up", 0
-    if not runway.spent_microcredits:
-        return f"No use in {RECENT_DAYS} days", FULL_DAYS
+def _days_left(balance: Balance, runway: Runway, now: datetime, zone: str) -> int:
+    if not balance.entry_count or balance.is_exhausted:
+        return 0
     if runway.until is None:
-        return "Lasts for years", FULL_DAYS
-    today = day_of(now, zone)
-    days = min(FULL_DAYS, (runway.until - today).days)
-    if not days:
-        return "Lasts until later today", 0
-    year = f" {runway.until.year}" if runway.until.year != today.year else ""
-    return f"Lasts until {runway.until.day} {runway.until:%b}{year}", days
+        return FULL_DAYS
+    return min(FULL_DAYS, (runway.until - day_of(now, zone)).days)

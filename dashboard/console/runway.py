@@ -9,22 +9,33 @@ from common.days import RECENT_DAYS, UTC_NAME, day_of
 
 
 def runway_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC_NAME) -> str:
-    """Say how long the credits last."""
+    """Say in a sentence how long the credits last."""
+    return _lasting(balance, runway, now, zone)[0]
+
+
+def short_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC_NAME) -> str:
+    """Say the same in a few words."""
+    return _lasting(balance, runway, now, zone)[1]
+
+
+def _lasting(balance: Balance, runway: Runway, now: datetime, zone: str) -> tuple[str, str]:
     if not balance.entry_count:
-        return "No credits have been granted yet."
+        return "No credits have been granted yet.", "None granted yet"
     if balance.is_exhausted:
-        return "Used up: channels answer “credits_exhausted” until credits are added."
+        return "Used up: channels answer “credits_exhausted” until credits are added.", "Used up"
     if not runway.spent_microcredits:
-        return f"Nothing was spent in the last {RECENT_DAYS} days."
+        return f"Nothing was spent in the last {RECENT_DAYS} days.", f"No use in {RECENT_DAYS} days"
+    pace = pace_words(runway)
     if runway.until is None:
-        return f"Lasts for more than five years at {pace_words(runway)}."
+        return f"Lasts for more than five years at {pace}.", "Lasts for years"
     today = day_of(now, zone)
     if runway.until == today:
-        return f"Lasts until later today at {pace_words(runway)}."
-    day = f"{runway.until.day} {runway.until:%B}"
-    if runway.until.year != today.year:
-        day += f" {runway.until.year}"
-    return f"Lasts until about {day} at {pace_words(runway)}."
+        return f"Lasts until later today at {pace}.", "Lasts until later today"
+    day, year = runway.until.day, f" {runway.until.year}" if runway.until.year != today.year else ""
+    return (
+        f"Lasts until about {day} {runway.until:%B}{year} at {pace}.",
+        f"Lasts until {day} {runway.until:%b}{year}",
+    )
 
 
 def pace_words(runway: Runway) -> str:

@@ -216,28 +216,51 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def get_report(scope: Scope, coverage: Coverage | None = None) -> Report:
+# The database adds up: an account has a row for each channel, day and model, tens of thousands.
+_SUMS = """
+SUM(request_count), SUM(input_tokens), SUM(output_tokens), SUM(charged_microcredits),
+{merged}
+"""
+_BY_TIME = """
+SELECT '', starts_at, request_model, error_code, {sums}
+  FROM used GROUP BY starts_at, request_model, error_code
+"""
+_BY_CHANNEL = """
+ UNION ALL
+SELECT CAST(channel_id AS text), MIN(starts_at), request_model, error_code, {sums}
+  FROM used GROUP BY channel_id, request_model, error_code
+"""
+
+
+def get_report(
+    scope: Scope, coverage: Coverage | None = None, *, by_channel: bool = True
+) -> Report:
     """Return a scope's figures, with a line for each hour or day.
 
-    `coverage` is what `cover_account` returned for the same channels just before.
+    `coverage` is what `cover_account` returned for the same channels just before. Without
+    `by_channel`, there are no lines of channels, and it costs less the more channels there are.
     """
     times = {moment: Line(moment) for moment in scope.times()}
     pairs, errors, shares = _Lines(), _Lines(), _Lines()
+    total, channels, models = Line("total"), _Lines(), _Lines()
     coverage = coverage or usage_rows.cover_account(scope.account_id, scope.channel_id)
     rows, params = usage_rows.usage_rows(coverage, scope.chosen, COLUMNS)
-    for channel_id, starts_at, _, model_id, error_code, *sums in db.fetch_rows(rows, params):
+    sums_of = _SUMS.format(merged=usage_sums.merged_durations())
+    groups = (_BY_TIME + (_BY_CHANNEL if by_channel else "")).format(sums=sums_of)
+    statement = f"WITH used AS ({rows}) {groups}"  # our own words alone
+    for channel_id, starts_at, model_id, error_code, *sums in db.fetch_rows(statement, params):
         row = row_line(error_code, *sums)
+        if channel_id:
+            key = uuid.UUID(channel_id)
+            for line in (pairs[key, model_id], channels[key]):
+                line.add(row)
+            continue
         time = scope.start_of_part(db.time_value(starts_at))
-        times[time].add(row)
+        for line in (times[time], models[model_id], total):
+            line.add(row)
         shares[time, model_id].count(row)
-        pairs[channel_id, model_id].add(row)
         if error_code:
             errors[error_code].add(row)
-    total, channels, models = Line("total"), _Lines(), _Lines()
-    for (channel_id, model_id), line in pairs.items():
-        line.key = (uuid.UUID(str(channel_id)), model_id)
-        for whole in (total, channels[line.key[0]], models[model_id]):
-            whole.add(line)
     for line in (total, *times.values(), *channels.values(), *models.values()):
         line.find_percentiles()
     return Report(
@@ -254,11 +277,11 @@ def get_report(scope: Scope, coverage: Coverage | None = None) -> Report:
 def row_line(
     error_code: str, count: int, tokens_in: int, tokens_out: int, charged: int, durations: str
 ) -> Line:
-    """Return the figures of a usage row with COLUMNS."""
+    """Return the figures of a usage row with COLUMNS, or of several added up."""
     if error_code:
-        return Line(error_code, error_count=count)
+        return Line(error_code, error_count=int(count))
     took = usage_sums.read_durations(durations)
-    return Line("", count, 0, tokens_in, tokens_out, charged, durations=took)
+    return Line("", int(count), 0, int(tokens_in), int(tokens_out), int(charged), durations=took)
 
 
 class _Lines(dict[Any, Line]):

@@ -94,8 +94,8 @@ def month(request: HttpRequest, member: Member) -> HttpResponse:
     starts_at, ends_at = last_days(now, MONTH_DAYS, zone)
     scope = Scope(account_id=member.account.id, starts_at=starts_at, ends_at=ends_at, zone=zone)
     coverage = cover_account(scope.account_id)
-    report = reports.get_report(scope, coverage)
-    before = reports.get_report(scope.before(now), coverage).total
+    report = reports.get_report(scope, coverage, by_channel=False)
+    before = reports.get_report(scope.before(now), coverage, by_channel=False).total
     log = partial(log_links, member)
     days = [log(scope.part(line.key)) for line in report.times]
     series = [

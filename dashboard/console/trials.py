@@ -35,7 +35,7 @@ def find_trials(scope: Scope) -> Trials:
         )
     if words:
         return Trials(words, "conversations")
-    report = reports.get_report(replace(scope, is_test=True))
+    report = reports.get_report(replace(scope, is_test=True), by_channel=False)
     return Trials(_words(report.total.request_count, "request"), "usage")
 
 

@@ -48,6 +48,8 @@ from dashboard.console.usage_words import changes_of, label_of, words_of_period_
 
 # Models that have their own colour in a chart. The last colour is for all others together.
 MODELS_SHOWN = 4
+# Lines of channels. The filter finds the others.
+CHANNELS_SHOWN = 100
 RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Custom range")]
 _DAYS = {"7d": 7, "30d": 30}
 
@@ -120,7 +122,7 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
     with snapshot():
         coverage = cover_account(scope.account_id, scope.channel_id)
         report = reports.get_report(scope, coverage)
-        before = reports.get_report(scope.before(now), coverage).total
+        before = reports.get_report(scope.before(now), coverage, by_channel=False).total
         comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(
         request,
@@ -141,8 +143,9 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         charts=_charts(scope, report, log, now) if report.total.request_count else [],
         channel_lines=[
             _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
-            for line in report.channels
+            for line in report.channels[:CHANNELS_SHOWN]
         ],
+        channel_count=len(report.channels),
         model_lines=[
             _linked(form, "model", line)
             | {"links": log(replace(scope, model_id=line.key)) if line.key else {}}
@@ -341,7 +344,7 @@ _DAY_COLUMNS = (
 
 
 def _days_csv(scope: Scope) -> Iterator[str]:
-    report = reports.get_report(scope)
+    report = reports.get_report(scope, by_channel=False)
     return lines(_DAY_COLUMNS, (_day_row(scope, line) for line in report.times))
 
 

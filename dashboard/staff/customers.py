@@ -76,7 +76,7 @@ def customer(request: HttpRequest, account_id: int) -> HttpResponseBase:
 def _traffic(account: Account, now: datetime) -> dict[str, Any]:
     starts_at, ends_at = last_days(now, DAYS, account.time_zone)
     scope = Scope(account.id, starts_at, ends_at, zone=account.time_zone)
-    report = reports.get_report(scope)
+    report = reports.get_report(scope, by_channel=False)
     return {
         "today": report.times[-1],
         "total": report.total,

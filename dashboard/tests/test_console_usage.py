@@ -173,8 +173,8 @@ def test_totals_equal_the_ledger_while_answers_come_in(
 ) -> None:
     get_report = reports.get_report
 
-    def and_an_answer(scope: Any, coverage: Any = None) -> Any:
-        report = get_report(scope, coverage)
+    def and_an_answer(scope: Any, coverage: Any = None, **options: Any) -> Any:
+        report = get_report(scope, coverage, **options)
         if not scope.is_test and scope.ends_at > timezone.now():
             run_in_threads(lambda _: ApiClient(site.api_key).chat(), 1)
         return report
@@ -198,6 +198,20 @@ def test_the_page_takes_few_queries(
         owner.get(account_page(site, "usage/month/"))
     with django_assert_max_num_queries(13):
         owner.get(account_page(site, "usage/pages/"))
+
+
+def test_of_many_channels_the_busiest_are_listed(
+    site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "CHANNELS_SHOWN", 1)
+    busy = make_site(name="Busy")
+    for _ in range(2):
+        ApiClient(busy.api_key).chat()
+    ApiClient(site.api_key).chat()
+    page = owner.get("/usage/")
+    assert [one["label"] for one in page.context["channel_lines"]] == ["Busy"]
+    assert "The 1 channels with the most requests, of 2." in page.content.decode()
+    assert page.context["report"].total.request_count == 3
 
 
 # --- The period before, models, and the month -----------------------------------------------------

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Extract what is to be translated, and compile what is (docs/languages.md).
 
-    messages.py            extract (needs GNU gettext), then compile
-    messages.py --compile  only compile: .po to .mo, and to the scripts' catalogue
-    messages.py --check    fail if extracting would change a catalogue
-    messages.py --merge de FILE.po   take over the translations of another catalogue, then compile
+messages.py            extract (needs GNU gettext), then compile
+messages.py --compile  only compile: .po to .mo, and to the scripts' catalogue
+messages.py --check    fail if extracting would change a catalogue
+messages.py --merge de FILE.po   take over the translations of another catalogue, then compile
 """
 
 from __future__ import annotations

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('channels', '0031_account_safety'),
+        ("channels", "0031_account_safety"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='user',
-            name='language',
-            field=models.CharField(blank=True, db_default='', default='', editable=False, max_length=16),
+            model_name="user",
+            name="language",
+            field=models.CharField(
+                blank=True, db_default="", default="", editable=False, max_length=16
+            ),
         ),
     ]

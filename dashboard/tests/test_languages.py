@@ -192,7 +192,9 @@ def test_unknown_languages_count_as_english() -> None:
 
 def test_numbers_and_dates_are_written_by_language() -> None:
     moment = datetime(2026, 3, 5, 14, 30, tzinfo=UTC)
-    page = Template("{% load prices humanize %}{{ m|date:'j M Y, H:i' }} {{ c|credits }} {{ n|intcomma }}")
+    page = Template(
+        "{% load prices humanize %}{{ m|date:'j M Y, H:i' }} {{ c|credits }} {{ n|intcomma }}"
+    )
     values = Context({"m": moment, "c": 1_234_500_000, "n": 1234})
     assert page.render(values) == "5 Mar 2026, 14:30 1,234.5 1,234"
     assert numbers.short_number(21_100) == "21.1 k"
@@ -217,5 +219,3 @@ def test_scripts_get_their_texts_in_german_alone(client: Client, settings: Any) 
     page = client.get("/accounts/login/", headers=GERMAN).content.decode()
     assert page.index("dashboard/texts/de.js") < page.index("dashboard/dashboard.js")
     assert "unsafe" not in client.get("/accounts/login/", headers=GERMAN)["Content-Security-Policy"]
-
-

@@ -51,7 +51,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     if member is None:
         return []
     of_account = (*_TEAM_PAGES, *_OWNERS_PAGES) if member.is_owner else _TEAM_PAGES
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
         {"title": _("Account"), "items": [_item(request, member, *page) for page in of_account]},
         {

@@ -56,6 +56,8 @@ HARMLESS = {
     "console:delete_fixed_answer console:connect console:start console:test_key console:playground "
     "console:playground_send console:draft_send console:draft_questions console:publish_draft "
     "console:usage console:usage_days console:usage_month console:usage_pages "
+    "console:channel_usage console:channel_usage_pages console:channel_requests "
+    "console:channel_conversations "
     "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "

@@ -155,8 +155,11 @@ class WaitingTurnAdmin(RecordAdmin):
 
 @admin.register(DraftReply)
 class DraftReplyAdmin(RecordAdmin):
-    list_display = ("id", "channel", "mode", "request_model", "charged_microcredits", "created_at")
-    list_filter = ("is_test",)
+    list_display = (
+        "id", "channel", "mode", "request_model", "error_code", "charged_microcredits",
+        "created_at",
+    )  # fmt: skip
+    list_filter = ("is_test", "error_code")
     list_select_related = ("channel",)
     search_fields = ("request_id", "channel__name")
 

@@ -169,7 +169,8 @@ class Message(models.Model):
 class DraftReply(models.Model):
     """What a draft's reply used and cost (chat/drafts.py). No text, and not in visitors' figures.
 
-    Its id is the id of the hold that paid for it.
+    Its id is the id of the hold that paid for it. With an error code, it is a request that got no
+    reply, and cost nothing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -184,6 +185,9 @@ class DraftReply(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     charged_microcredits = models.BigIntegerField()
+    # As in FailedRequest. Replies are stored without these columns.
+    error_code = models.CharField(max_length=50, blank=True, default="", db_default="")
+    reason = models.CharField(max_length=100, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name_plural = "draft replies"

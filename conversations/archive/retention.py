@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -18,6 +19,7 @@ from common.clock import HONEST_SKEW
 from conversations.chat import idempotency, turns
 from conversations.models import (
     ChatSession,
+    DraftReply,
     FailedRequest,
     Feedback,
     IdempotencyRecord,
@@ -99,12 +101,12 @@ def expire_stale_sessions(*, now: datetime) -> tuple[int, int]:
     kept_since = now - timedelta(days=settings.SESSION_RETENTION_DAYS)
     _delete_past_retention(FailedRequest.objects.all(), kept_since)
     _delete_past_retention(ReplayedRequest.objects.all(), kept_since)
+    # Replies to drafts stay, because they are in the books.
+    _delete_past_retention(DraftReply.objects.exclude(error_code=""), kept_since)
     return closed, _erase_past_retention(kept_since, now)
 
 
-def _delete_past_retention(
-    records: QuerySet[FailedRequest] | QuerySet[ReplayedRequest], kept_since: datetime
-) -> None:
+def _delete_past_retention(records: QuerySet[Any], kept_since: datetime) -> None:
     old = records.filter(created_at__lte=kept_since).order_by("created_at")
     while pks := list(old.values_list("id", flat=True)[:EXPIRE_BATCH]):
         records.filter(id__in=pks).delete()

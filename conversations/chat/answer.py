@@ -149,8 +149,7 @@ def answer(
         give_back(call, claim, error)
         if call is not None and isinstance(error, RequestRefused):
             error = asked.explain(call, error)
-        is_kept = not (asked.is_draft or isinstance(error, failures.NOT_RECORDED))
-        if is_kept and isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, failures.NOT_RECORDED):
             failures.record_failure(
                 error,
                 caller=caller,
@@ -159,6 +158,7 @@ def answer(
                 session_id=asked.session_id,
                 page_url=asked.page_url,
                 duration_seconds=time.monotonic() - started,
+                is_draft=asked.is_draft,
             )
         raise error  # noqa: TRY201  # perhaps explained
 

@@ -22,7 +22,7 @@ from common.errors import (
     UnsupportedMediaType,
 )
 from conversations.errors import ProviderFailed
-from conversations.models import FailedRequest, ReplayedRequest
+from conversations.models import DraftReply, FailedRequest, ReplayedRequest
 from conversations.usage.references import read_reply_id
 
 logger = logging.getLogger("gateway.conversations")
@@ -45,17 +45,36 @@ def record_failure(
     session_id: str = "",
     page_url: str = "",
     duration_seconds: float = 0,
+    is_draft: bool = False,
 ) -> None:
     """Record that a request got this error instead of an answer."""
+    # The class's code, because reports group by it. The instance's may be a provider's.
+    error_code = type(error).code if isinstance(error, ApiError) else ApiError.code
+    reason = error.reason[:100] if isinstance(error, ProviderFailed) else ""
+    if is_draft:
+        _save(
+            DraftReply(
+                channel_id=caller.channel_id,
+                is_test=caller.is_test,
+                created_at=timezone.now(),
+                request_id=request_id,
+                request_model=model_id[:100],
+                input_tokens=0,
+                output_tokens=0,
+                charged_microcredits=0,
+                error_code=error_code,
+                reason=reason,
+            )
+        )
+        return
     _save(
         FailedRequest(
             channel_id=caller.channel_id,
             is_test=caller.is_test,
             session_id=session_id,
             request_id=request_id,
-            # The class's code, because reports group by it. The instance's may be a provider's.
-            error_code=type(error).code if isinstance(error, ApiError) else ApiError.code,
-            reason=error.reason[:100] if isinstance(error, ProviderFailed) else "",
+            error_code=error_code,
+            reason=reason,
             request_model=model_id[:100],
             page_url=page_url,
             duration_ms=int(duration_seconds * 1000),
@@ -93,14 +112,14 @@ def _reply_in(body: str) -> uuid.UUID | None:
     return read_reply_id(str(stored.get("message_id") or stored.get("id")))
 
 
-def _save(record: FailedRequest | ReplayedRequest) -> None:
+def _save(record: FailedRequest | DraftReply | ReplayedRequest) -> None:
     try:
         record.save(force_insert=True)
     except Exception as error:  # noqa: BLE001  # a missing record must never become a failure
         # Without the error's text, which may quote the row.
         fields = {"error_type": type(error).__name__}
-        if isinstance(record, FailedRequest):
+        if isinstance(record, ReplayedRequest):
+            logger.warning("conversations.replay.not_recorded", extra=fields)
+        else:
             fields["code"] = record.error_code
             logger.warning("conversations.failure.not_recorded", extra=fields)
-        else:
-            logger.warning("conversations.replay.not_recorded", extra=fields)

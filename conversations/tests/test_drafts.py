@@ -46,7 +46,7 @@ def test_a_reply_is_charged_and_kept_apart(site: Site, provider: FakeProvider) -
 
 
 @pytest.mark.parametrize("is_empty", [True, False])
-def test_what_fails_costs_nothing_and_is_no_failure_of_visitors(
+def test_what_fails_costs_nothing_and_is_kept_apart_from_visitors_failures(
     site: Site, provider: FakeProvider, is_empty: bool
 ) -> None:
     if is_empty:
@@ -55,7 +55,9 @@ def test_what_fails_costs_nothing_and_is_no_failure_of_visitors(
         provider.fail()
     with pytest.raises(ProviderFailed):
         ask(site)
-    assert not DraftReply.objects.exists()
+    kept = DraftReply.objects.get()
+    assert (kept.error_code, kept.request_id) == ("provider_error", "r1")
+    assert kept.charged_microcredits == 0
     assert not FailedRequest.objects.exists()
     assert not LedgerEntry.objects.filter(kind="charge").exists()
     assert Hold.objects.get().state == "released"
@@ -74,7 +76,8 @@ def test_credits_are_exact_when_many_drafts_are_asked_at_once(provider: FakeProv
     assert sum(run_in_threads(work, 8)) == 5 * CREDIT
     now = timezone.now()
     assert settlement.get_available_microcredits(account_id=site.account_id, now=now) == 0
-    assert DraftReply.objects.count() == 5
+    assert DraftReply.objects.filter(error_code="").count() == 5
+    assert DraftReply.objects.filter(error_code="credits_exhausted").count() == 3
     assert_books_agree()
 
 

@@ -370,6 +370,7 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
     drafts = DraftReply.objects.filter(
         channel__account_id=scope.account_id,
         is_test=False,
+        error_code="",
         created_at__gte=scope.starts_at,
         created_at__lt=scope.ends_at,
     ).aggregate(count=Count("id"), charged=Sum("charged_microcredits", default=0))

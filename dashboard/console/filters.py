@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from django import forms
 from django.http import QueryDict
 
 from channels.models import Account, Channel, LanguageModel
+from common.days import last_days
 from common.pages.forms import DayField, MomentField, PlainForm
 
 MOST_DAYS = 366
@@ -76,6 +78,34 @@ class FilterForm(PlainForm):
         """Return the filters as a query string, with some of them changed."""
         values = {name: self.data.get(name, "") for name in self.fields} | changes
         return urlencode({name: value for name, value in values.items() if value})
+
+
+class MomentsForm(FilterForm):
+    """As FilterForm, with moments instead of days, so that a figure can link to its hours."""
+
+    first = None  # type: ignore[assignment]
+    last = None  # type: ignore[assignment]
+    since = MomentField(required=False, label="From ({zone})")
+    until = MomentField(required=False, label="Until ({zone})")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and until <= since:
+            self.add_error("until", "This is not after the start: choose a later time.")
+        elif since and until and until - since > timedelta(days=MOST_DAYS):
+            self.add_error("until", f"At most {MOST_DAYS} days at once: choose an earlier time.")
+        return cleaned
+
+    def period(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return the chosen moments, or the last days without them."""
+        since, until = self.value("since"), self.value("until")
+        first, tomorrow = last_days(now, zone=self.zone)
+        if since and not until:
+            latest = since + timedelta(days=MOST_DAYS)
+            until = min(latest, max(tomorrow, since + timedelta(days=1)))
+        until = until or tomorrow
+        return since or until - (tomorrow - first), until
 
 
 def set_zone(form: forms.Form, zone: str) -> None:

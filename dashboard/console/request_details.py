@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
 from django.urls import path
 
 from billing.models import LedgerEntry
@@ -14,6 +16,7 @@ from conversations.models import FailedRequest, Message, ReplayedRequest
 from conversations.usage import request_log
 from conversations.usage.request_filter import Kind
 from conversations.usage.request_log import Entry
+from dashboard.console import draft_log
 from dashboard.console.access import Member, member_page
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
@@ -26,7 +29,7 @@ _MEANINGS = {row.code: row for row in ERRORS}
 
 @member_page()
 def reply(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpResponse:
-    """Show a request that was answered."""
+    """Show a request that was answered. A ledger entry's may be a request to a draft."""
     return _show(request, member, Kind.REPLY, message_id)
 
 
@@ -48,6 +51,8 @@ def _show(request: HttpRequest, member: Member, kind: Kind, pk: uuid.UUID | int)
     if isinstance(pk, uuid.UUID) or pk < 2**63:
         entry = request_log.find_request(account_id=member.account.id, kind=kind, pk=pk)
     if entry is None:
+        if draft_log.find_by_reference(member.account, str(pk)).exists():
+            return redirect(f"{member.url('drafts')}?{urlencode({'q': pk})}")
         raise Http404
     row = entry.row
     page_url = row.page_url if isinstance(row, FailedRequest) else ""

@@ -1,4 +1,4 @@
-"""Links from a figure to the requests behind it, in the request log."""
+"""What pages of requests share: names of outcomes, and links from a figure to its requests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from urllib.parse import urlencode
 
 from channels.models import Channel
 from common.days import zone_of
+from conversations.usage import outcomes, request_filter
 from conversations.usage.reports import Scope
 from dashboard.console.access import Member
 from dashboard.console.navigation import url_within
+
+# The name of each outcome, and the class of its badge.
+OUTCOMES = {
+    outcomes.ANSWERED: ("Answered", "gw-badge-ok"),
+    outcomes.SAVED_REPLY: ("Saved reply", "gw-badge-accent"),
+    request_filter.ERRORS: ("Errors (failed or refused)", ""),
+    outcomes.FAILED: ("Failed", "gw-badge-bad"),
+    outcomes.REFUSED: ("Refused", "gw-badge-warn"),
+    outcomes.REPLAYED: ("Replayed", "gw-badge-info"),
+}
 
 
 def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:

@@ -4,55 +4,44 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
 from channels.models import Account, ApiKey, Channel
-from common.days import day_of, last_days
+from common.days import day_of
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
-from common.pages.forms import MomentField
 from common.pages.spreadsheets import lines
-from conversations.usage import outcomes, request_filter, request_log, request_tally
+from conversations.usage import request_log, request_tally
 from conversations.usage.reports import Scope
 from conversations.usage.request_filter import Kind, RequestFilter
 from conversations.usage.request_log import Entry, LogPage, Place
 from conversations.usage.request_tally import Tally
+from dashboard.console import draft_log
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import MOST_DAYS, FilterForm, model_choices, with_chosen
+from dashboard.console.filters import MomentsForm, model_choices, with_chosen
 from dashboard.console.pages import render_page
+from dashboard.console.request_links import OUTCOMES
 from dashboard.console.trials import find_trials
 from dashboard.reference.facts import ERRORS
 
-# The name of each outcome, and the class of its badge.
-OUTCOMES = {
-    outcomes.ANSWERED: ("Answered", "gw-badge-ok"),
-    outcomes.SAVED_REPLY: ("Saved reply", "gw-badge-accent"),
-    request_filter.ERRORS: ("Errors (failed or refused)", ""),
-    outcomes.FAILED: ("Failed", "gw-badge-bad"),
-    outcomes.REFUSED: ("Refused", "gw-badge-warn"),
-    outcomes.REPLAYED: ("Replayed", "gw-badge-info"),
-}
 MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
 
 
-class RequestsForm(FilterForm):
+class RequestsForm(MomentsForm):
     """The filters of the log. Empty ones do not filter."""
 
-    first = None  # type: ignore[assignment]  # moments instead of days
-    last = None  # type: ignore[assignment]
     q = forms.CharField(required=False, max_length=200, label="Request or message id", strip=True)
-    since = MomentField(required=False, label="From ({zone})")
-    until = MomentField(required=False, label="Until ({zone})")
     outcome = forms.ChoiceField(required=False)
     code = forms.ChoiceField(required=False, label="Error code")
     model = forms.ChoiceField(required=False)
@@ -96,15 +85,6 @@ class RequestsForm(FilterForm):
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        since, until = cleaned.get("since"), cleaned.get("until")
-        if since and until and until <= since:
-            self.add_error("until", "This is not after the start: choose a later time.")
-        elif since and until and until - since > timedelta(days=MOST_DAYS):
-            self.add_error("until", f"At most {MOST_DAYS} days at once: choose an earlier time.")
-        return cleaned
-
     @property
     def reference(self) -> str:
         """The id to look up, whatever its time, and for both test and live keys."""
@@ -115,16 +95,6 @@ class RequestsForm(FilterForm):
         """Whether a filter leaves out requests that usage pages would show."""
         names = ("outcome", "code", "key", "conversation", "slower")
         return any(self.value(name) for name in names)
-
-    def period(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the chosen moments, or the last days without them."""
-        since, until = self.value("since"), self.value("until")
-        first, tomorrow = last_days(now, zone=self.zone)
-        if since and not until:
-            latest = since + timedelta(days=MOST_DAYS)
-            until = min(latest, max(tomorrow, since + timedelta(days=1)))
-        until = until or tomorrow
-        return since or until - (tomorrow - first), until
 
     def chosen(self, account: Account) -> RequestFilter:
         starts_at, ends_at = self.period(timezone.now())
@@ -166,6 +136,12 @@ def _render_log(
     chosen = form.chosen(member.account)
     after = Place.parse(request.GET.get("after", ""))
     tally, page = _read(form, chosen, after)
+    if (
+        form.reference
+        and not page.entries
+        and draft_log.find_by_reference(member.account, form.reference).exists()
+    ):
+        return redirect(f"{member.url('drafts')}?{urlencode({'q': form.reference})}")
     trials = None
     if not (page.entries or after or chosen.is_test or form.reference or form.asks_for_some):
         trials = find_trials(_scope(chosen))

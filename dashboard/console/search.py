@@ -11,7 +11,8 @@ from conversations.usage import request_log
 from dashboard import palette
 from dashboard.console.access import Member, member_page
 from dashboard.console.navigation import console_url, sidebar
-from dashboard.console.requests import DETAILS, OUTCOMES
+from dashboard.console.request_links import OUTCOMES
+from dashboard.console.requests import DETAILS
 from dashboard.palette import Result
 
 

@@ -172,6 +172,7 @@ def _render_usage(
         errors=[(line, log(scope, code=line.key)["all"]) for line in report.errors],
         requests_csv=f"{member.url('requests_csv')}?{log_query(scope)}",
         comparison=comparison,
+        drafts_url=f"{member.url('drafts')}?{log_query(scope)}",
         trials=None if scope.is_test or report.total.request_count else find_trials(scope),
         test_query=form.query(traffic="test"),
     )

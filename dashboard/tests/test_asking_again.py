@@ -64,8 +64,8 @@ HARMLESS = {
     "console:credits_threshold console:statements console:statement console:statement_csv "
     "console:audit_log console:audit_log_csv console:team console:team_rename "
     "console:team_time_zone console:dismiss_checklist "
-    "console:requests console:requests_csv console:request console:failed_request "
-    "console:replayed_request console:account_keys console:account_data",
+    "console:requests console:drafts console:requests_csv console:request "
+    "console:failed_request console:replayed_request console:account_keys console:account_data",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline admin:activity admin:providers_state "
     "admin:customer admin:customer_channels",

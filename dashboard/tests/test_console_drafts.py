@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,14 @@ import orjson
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from billing.models import Hold, LedgerEntry
 from channels import channel_changes
 from channels.errors import Fault
 from channels.models import AuditEntry, Channel, LanguageModel
-from channels.tests.factories import Site, set_prices
+from channels.tests.factories import Site, make_site, set_prices
+from conversations.archive import retention
 from conversations.models import ChatSession, DraftReply, FailedRequest, Message
 from conversations.tests.test_openai import assert_books_agree
 from dashboard.tests.test_console_playground import events_of
@@ -97,9 +100,7 @@ def test_a_draft_is_in_no_figure_of_visitors(
     page = client.get(f"/a/{site.account_id}/usage/")
     assert page.context["report"].total.request_count == 1
     assert page.context["comparison"].is_equal
-    assert "Playground drafts: 1 answered, 1 credit charged" in " ".join(
-        page.content.decode().split()
-    )
+    assert "Playground drafts</a>: 1 answered, 1 credit charged" in page.content.decode()
     assert api.get("/api/usage").json()["total"]["requests"] == 1
     assert_books_agree()
 
@@ -127,9 +128,71 @@ def test_a_draft_that_says_nothing_or_fails_costs_nothing(
     assert send(client, site).json()["code"] == "provider_error"
     provider.fail("content_filter", fault=Fault.DECLINED)
     assert send(client, site).json()["code"] == "content_filtered"
-    assert not DraftReply.objects.exists()
+    codes = DraftReply.objects.order_by("created_at").values_list("error_code", flat=True)
+    assert list(codes) == ["provider_error", "content_filtered"]
     assert not LedgerEntry.objects.filter(kind="charge").exists()
     assert_books_agree()
+
+
+# --- The log --------------------------------------------------------------------------------------
+
+
+def test_the_log_explains_each_draft_and_leads_to_its_ledger_entry(
+    client: Client, site: Site, provider: FakeProvider
+) -> None:
+    done(send(client, site))
+    provider.fail()
+    failed = send(client, site).json()["request_id"]
+    log = reverse("console:drafts", args=(site.account_id,))
+    text = client.get(log).content.decode()
+    assert "Answered" in text
+    assert "provider_error" in text
+    charge = LedgerEntry.objects.get(kind="charge")
+    assert f"?before={charge.sequence + 1}#entry-{charge.sequence}" in text
+    # From the ledger's entry, and from the id in the error.
+    page = client.get(reverse("console:request", args=(site.account_id, charge.hold_id)))
+    assert page.headers["Location"] == f"{log}?q={charge.hold_id}"
+    assert client.get(page.headers["Location"]).content.decode().count("<tr>") == 2
+    requests = reverse("console:requests", args=(site.account_id,))
+    page = client.get(requests, {"q": failed})
+    assert page.headers["Location"] == f"{log}?q={failed}"
+    assert "provider_error" in client.get(page.headers["Location"]).content.decode()
+
+
+def test_usage_leads_to_the_drafts_it_counts(
+    client: Client, site: Site, provider: FakeProvider
+) -> None:
+    done(send(client, site))
+    done(send(client, site, mode="test"))
+    usage = client.get(f"/a/{site.account_id}/usage/")
+    found = client.get(usage.context["drafts_url"])
+    assert len(found.context["rows"]) == usage.context["comparison"].draft_count == 1
+    found = client.get(f"{usage.context['drafts_url']}&traffic=test")
+    assert [row["draft"].is_test for row in found.context["rows"]] == [True]
+
+
+def test_a_stranger_finds_no_draft(client: Client, site: Site, provider: FakeProvider) -> None:
+    done(send(client, site))
+    kept = DraftReply.objects.get()
+    other = make_site(owner="stranger@example.com")
+    stranger = owner_client(other)
+    assert stranger.get(reverse("console:drafts", args=(site.account_id,))).status_code == 404
+    own = reverse("console:drafts", args=(other.account_id,))
+    for reference in (str(kept.id), kept.request_id):
+        assert stranger.get(own, {"q": reference}).context["rows"] == []
+    page = stranger.get(reverse("console:request", args=(other.account_id, kept.id)))
+    assert page.status_code == 404
+
+
+def test_old_failures_of_drafts_are_deleted_and_the_books_kept(
+    client: Client, site: Site, provider: FakeProvider, settings: Any
+) -> None:
+    done(send(client, site))
+    provider.fail()
+    send(client, site)
+    now = timezone.now() + timedelta(days=settings.SESSION_RETENTION_DAYS)
+    retention.expire_stale_sessions(now=now)
+    assert [kept.error_code for kept in DraftReply.objects.all()] == [""]
 
 
 @pytest.mark.parametrize(

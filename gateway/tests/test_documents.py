@@ -73,6 +73,17 @@ def test_every_promise_stands_on_its_page_with_a_check_that_exists() -> None:
     assert [name for name, row in rows.items() if not told.search(row)] == []
 
 
+def test_every_row_of_the_dashboard_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/dashboard.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.+\|(.+)\|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 31))
+    for number, named in rows:
+        tests = re.findall(r"`([\w/]+\.py)::(\w+)`", named)
+        assert tests, number
+        for path, name in tests:
+            assert f"def {name}(" in (ROOT / "dashboard/tests" / path).read_text(), name
+
+
 @pytest.mark.django_db
 def test_the_first_message_gets_the_answer_of_the_readme() -> None:
     text = (ROOT / "README.md").read_text()

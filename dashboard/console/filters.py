@@ -20,7 +20,10 @@ DAY = forms.DateInput(attrs={"type": "date"})
 
 
 class FilterForm(PlainForm):
-    """Which channel, which days, live or test. Errors appear beside their field."""
+    """Which channel, which days, live or test. Errors appear beside their field.
+
+    In a tab of a channel, the channel is fixed: the form ignores any other, and does not show it.
+    """
 
     channel = forms.ChoiceField(required=False)
     traffic = forms.ChoiceField(
@@ -29,14 +32,25 @@ class FilterForm(PlainForm):
     first = DayField(required=False, label="From ({zone})", widget=DAY)
     last = DayField(required=False, label="To, included ({zone})", widget=DAY)
 
-    def __init__(self, data: QueryDict, *, account: Account) -> None:
+    def __init__(
+        self, data: QueryDict, *, account: Account, channel: Channel | None = None
+    ) -> None:
+        if channel is not None:
+            data = data.copy()
+            data["channel"] = str(channel.id)
         super().__init__(data)
         self.zone = account.time_zone
         set_zone(self, account.time_zone)
-        channels = Channel.objects.filter(account=account).order_by("name", "id")
-        self.channel_names = dict(channels.values_list("id", "name"))
+        if channel is None:
+            channels = Channel.objects.filter(account=account).order_by("name", "id")
+            self.channel_names = dict(channels.values_list("id", "name"))
+        else:
+            self.channel_names = {channel.id: channel.name}
         choices = [(str(pk), name) for pk, name in self.channel_names.items()]
         self.fields["channel"].choices = [("", "All channels"), *choices]  # type: ignore[attr-defined]
+        if channel is not None:
+            self.initial["channel"] = str(channel.id)  # so it does not count as a chosen filter
+            self.fields["channel"].widget = forms.HiddenInput()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

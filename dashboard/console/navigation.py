@@ -33,12 +33,20 @@ CHANNEL_TABS = (
     ("Saved replies", "quickreply", "fixed_answers"),
     ("Connect", "code", "connect"),
     ("Playground", "smart_toy", "playground"),
+    ("Usage", "monitoring", "channel_usage"),
+    ("Requests", "receipt_long", "channel_requests"),
+    ("Conversations", "forum", "channel_conversations"),
 )
 
 
 def console_url(name: str, *args: Any) -> str:
     """Return the URL of a page of the console."""
     return reverse(f"console:{name}", args=args)
+
+
+def url_within(member: Member, channel: Channel | None, name: str) -> str:
+    """Return the URL of a page of the account, or of the same page as a tab of the channel."""
+    return console_url(f"channel_{name}", channel.id) if channel else member.url(name)
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

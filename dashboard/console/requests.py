@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from channels.models import Account, ApiKey
+from channels.models import Account, ApiKey, Channel
 from common.days import day_of
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
@@ -25,7 +25,7 @@ from conversations.usage.request_filter import Kind, RequestFilter
 from conversations.usage.request_log import Entry, LogPage, Place
 from conversations.usage.request_tally import Tally
 from dashboard.console import draft_log
-from dashboard.console.access import Member, member_page
+from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import MomentsForm, model_choices, with_chosen
 from dashboard.console.pages import render_page
@@ -60,9 +60,13 @@ class RequestsForm(MomentsForm):
         "conversation", "slower", "page", "whole_page",
     )  # fmt: skip
 
-    def __init__(self, data: QueryDict, *, account: Account) -> None:
-        super().__init__(data, account=account)
+    def __init__(
+        self, data: QueryDict, *, account: Account, channel: Channel | None = None
+    ) -> None:
+        super().__init__(data, account=account, channel=channel)
         found = ApiKey.objects.filter(channel__account=account).select_related("channel")
+        if channel is not None:
+            found = found.filter(channel=channel)
         self.key_names = {
             key.id: f"{key.masked} ({key.channel.name})"
             for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
@@ -115,7 +119,19 @@ class RequestsForm(MomentsForm):
 @member_page()
 def requests(request: HttpRequest, member: Member) -> HttpResponse:
     """List requests, newest first."""
-    form = RequestsForm(request.GET, account=member.account)
+    return _render_log(request, member)
+
+
+@channel_page()
+def channel_requests(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """List the requests of one channel, as a tab of it."""
+    return _render_log(request, member, channel)
+
+
+def _render_log(
+    request: HttpRequest, member: Member, channel: Channel | None = None
+) -> HttpResponse:
+    form = RequestsForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     chosen = form.chosen(member.account)
     after = Place.parse(request.GET.get("after", ""))
@@ -134,6 +150,7 @@ def requests(request: HttpRequest, member: Member) -> HttpResponse:
         member,
         "requests.html",
         title="Requests",
+        channel=channel,
         form=form,
         chosen=chosen,
         tally=tally,
@@ -246,4 +263,5 @@ def _csv_rows(chosen: RequestFilter, form: RequestsForm) -> Iterator[tuple[Any, 
 urlpatterns = [
     path("requests/", requests, name="requests"),
     path("requests/export.csv", export, name="requests_csv"),
+    path("channels/<uuid:channel_id>/requests/", channel_requests, name="channel_requests"),
 ]

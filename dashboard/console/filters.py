@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import QueryDict
 
 from channels.models import Account, Channel, LanguageModel
-from common.pages.forms import DayField, MomentField, PlainForm
+from common.pages.forms import DayField, LongSelect, MomentField, PlainForm
 
 MOST_DAYS = 366
 MOST_MODEL_CHARACTERS = 100
@@ -20,7 +21,7 @@ DAY = forms.DateInput(attrs={"type": "date"})
 class FilterForm(PlainForm):
     """Which channel, which days, live or test. Errors appear beside their field."""
 
-    channel = forms.ChoiceField(required=False)
+    channel = forms.ChoiceField(required=False, widget=LongSelect)
     traffic = forms.ChoiceField(
         required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
     )
@@ -32,9 +33,13 @@ class FilterForm(PlainForm):
         self.zone = account.time_zone
         set_zone(self, account.time_zone)
         channels = Channel.objects.filter(account=account).order_by("name", "id")
-        self.channel_names = dict(channels.values_list("id", "name"))
+        self.channel_names = self.read_channels(channels)
         choices = [(str(pk), name) for pk, name in self.channel_names.items()]
         self.fields["channel"].choices = [("", "All channels"), *choices]  # type: ignore[attr-defined]
+
+    def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
+        """Return the names of the channels, in their order."""
+        return dict(channels.values_list("id", "name"))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

@@ -11,6 +11,7 @@ from django.db import models
 
 from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
+from channels.models.tags import LONGEST_TAGS, check_tags, fold_tag, read_tags, write_tags
 from common.ids import uuid7
 from common.text import normalize_question
 
@@ -100,6 +101,10 @@ class Channel(AnswerSettings):
         blank=True,
         help_text='What to show the visitor, by error code: {"daily_quota_reached": "…"}.',
     )
+    # With commas between them (tags.py).
+    tags = models.CharField(
+        max_length=LONGEST_TAGS, blank=True, default="", db_default="", validators=[check_tags]
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -119,7 +124,8 @@ class Channel(AnswerSettings):
     def clean(self) -> None:
         """Raise ValidationError for what the account's plan or the catalogue does not allow.
 
-        Also for an external id that another channel of the account has.
+        Also for an external id that another channel of the account has. Spells tags as the
+        account's other channels do.
         """
         flaws: dict[str, str] = {}
         namesakes = Channel.objects.filter(
@@ -143,8 +149,18 @@ class Channel(AnswerSettings):
                 flaws["max_answer_tokens"] = (
                     f"{self.model} answers with at most {most:,} tokens. Enter {most:,} or less."
                 )
+        self.tags = write_tags(self._spelled_as_others(read_tags(self.tags)))
         if flaws:
             raise ValidationError(flaws)
+
+    def _spelled_as_others(self, tags: list[str]) -> list[str]:
+        """Return tags as the account's other channels spell them, so that equal ones match."""
+        if not tags:
+            return []
+        others = Channel.objects.filter(account_id=self.account_id).exclude(id=self.id)
+        texts = others.exclude(tags="").values_list("tags", flat=True).distinct()
+        known = {fold_tag(tag): tag for text in texts for tag in read_tags(text)}
+        return [known.get(fold_tag(tag), tag) for tag in tags]
 
 
 class PromptVersion(AnswerSettings):

@@ -178,8 +178,8 @@ def _answer_settings(row: Channel | PromptVersion) -> dict[str, Any]:
 
 
 _CHANNEL = (
-    "id", "name", "external_id", "site_url", "is_enabled", "system_prompt", "prompt_version",
-    "requests_per_minute", "daily_quota", "fallback_replies", "created_at",
+    "id", "name", "external_id", "site_url", "tags", "is_enabled", "system_prompt",
+    "prompt_version", "requests_per_minute", "daily_quota", "fallback_replies", "created_at",
 )  # fmt: skip
 
 

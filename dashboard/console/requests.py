@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -18,6 +19,7 @@ from channels.models import Account, ApiKey, Channel
 from common.days import day_of
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
+from common.pages.forms import LongSelect
 from common.pages.spreadsheets import lines
 from conversations.usage import request_log, request_tally
 from conversations.usage.reports import Scope
@@ -45,7 +47,7 @@ class RequestsForm(MomentsForm):
     outcome = forms.ChoiceField(required=False)
     code = forms.ChoiceField(required=False, label="Error code")
     model = forms.ChoiceField(required=False)
-    key = forms.ChoiceField(required=False)
+    key = forms.ChoiceField(required=False, widget=LongSelect)
     conversation = forms.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, label="Number of a conversation"
     )
@@ -64,13 +66,6 @@ class RequestsForm(MomentsForm):
         self, data: QueryDict, *, account: Account, channel: Channel | None = None
     ) -> None:
         super().__init__(data, account=account, channel=channel)
-        found = ApiKey.objects.filter(channel__account=account).select_related("channel")
-        if channel is not None:
-            found = found.filter(channel=channel)
-        self.key_names = {
-            key.id: f"{key.masked} ({key.channel.name})"
-            for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
-        }
         codes = with_chosen(
             {code: code for code in sorted(row.code for row in ERRORS)},
             data.get("code", ""),
@@ -84,6 +79,20 @@ class RequestsForm(MomentsForm):
         }
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
+
+    def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
+        """Return the names of the channels. Reads the names of their keys too."""
+        rows = channels.order_by("name", "id", "-api_keys__created_at").values_list(
+            "id", "name", "api_keys", "api_keys__key_prefix", "api_keys__key_last_four"
+        )
+        names: dict[uuid.UUID, str] = {}
+        self.key_names: dict[uuid.UUID, str] = {}
+        for channel_id, name, key_id, prefix, last_four in rows:
+            names[channel_id] = name
+            if key_id is not None:
+                key = ApiKey(key_prefix=prefix, key_last_four=last_four)
+                self.key_names[key_id] = f"{key.masked} ({name})"
+        return names
 
     @property
     def reference(self) -> str:

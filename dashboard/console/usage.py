@@ -136,7 +136,7 @@ def _render_usage(
     # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
         coverage = cover_account(scope.account_id, scope.channel_id)
-        report = reports.get_report(scope, coverage)
+        report = reports.get_report(scope, coverage, timed_channels=CHANNELS_SHOWN)
         before = reports.get_report(scope.before(now), coverage, by_channel=False).total
         comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(

@@ -50,6 +50,7 @@ HARMLESS = {
     "pages and settings of a member, without keys": "console:index console:channels console:search "
     "console:channel console:save_channel console:move_model_back console:switch_channel "
     "console:keys console:note_key_copied console:overview_month console:switch_channels "
+    "console:tag_channels "
     "console:prompt console:prompt_changes console:prompt_version console:save_prompt "
     "console:restore_prompt "
     "console:spend_caps console:save_spend_cap "

@@ -17,6 +17,7 @@ from channels.models import (
     SHORTEST_ANSWER_TOKENS,
     ApiKey,
 )
+from channels.models.tags import LONGEST_TAG, MOST_TAGS
 from common.api import openapi
 from conversations.api.usage import SumsSchema
 from conversations.usage import receipts
@@ -105,6 +106,12 @@ class ChannelChangesSchema(AnswerSettingsChangesSchema):
         help_text='Your own id for the channel, unique in the account. "": none.',
     )
     site_url = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        required=False,
+        help_text="Without commas. Equal ones, whatever their case, are one tag. Replaces all.",
+    )
     enabled = serializers.BooleanField(required=False)
     model = serializers.CharField(required=False, help_text="A model's id, as in GET /api/models.")
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
@@ -132,6 +139,7 @@ class ChannelSchema(AnswerSettingsSchema):
     external_id = serializers.CharField(allow_null=True)
     name = serializers.CharField()
     site_url = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
     enabled = serializers.BooleanField()
     model = serializers.CharField()
     prompt_version = serializers.IntegerField()

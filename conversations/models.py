@@ -377,8 +377,35 @@ class UsageRollup(models.Model):
         return f"usage of {self.channel_id} from {self.starts_at:%Y-%m-%d %H:%M}"
 
 
+class ProviderDay(models.Model):
+    """What a provider and a model answered on a UTC day, for all accounts together.
+
+    Live replies and replies to drafts. usage/provider_days.py adds each finished hour.
+    """
+
+    day = models.DateField()
+    provider_name = models.CharField(max_length=50, blank=True)
+    request_model = models.CharField(max_length=100, blank=True)
+    request_count = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cached_input_tokens = models.BigIntegerField()
+    charged_microcredits = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["day", "provider_name", "request_model"],
+                name="conversations_providerday_unique",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.request_model} at {self.provider_name} on {self.day}"
+
+
 class RollupProgress(models.Model):
-    """The single row that says which hours and days are rolled up. Missing before the first run.
+    """The single row that says what is rolled up. Missing before the first run.
 
     Days are rolled up from the first one with messages to before `days_until`, hours from
     `hours_from` to before `hours_until`.
@@ -387,6 +414,8 @@ class RollupProgress(models.Model):
     days_until = models.DateTimeField()
     hours_from = models.DateTimeField()
     hours_until = models.DateTimeField()
+    # Up to when replies are in the providers' days. None before the first run.
+    providers_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "rollup progress"

@@ -29,7 +29,9 @@ from channels.models.channel import (
 )
 from channels.models.doors import DailyCount, KnownDevice, LoginSession, PersonMail
 from channels.models.lifecycle import ModelMove, ModelNotice, ProviderList
+from channels.models.outages import Outage
 from channels.models.people import Account, Invitation, Membership, Plan, User, UserManager
+from channels.models.prices import CostPrice, CreditPrice
 from channels.models.secrets import SecretCheck
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "AuditEntry",
     "CatalogueVersion",
     "Channel",
+    "CostPrice",
+    "CreditPrice",
     "DailyCount",
     "FixedAnswer",
     "Invitation",
@@ -56,6 +60,7 @@ __all__ = [
     "Membership",
     "ModelMove",
     "ModelNotice",
+    "Outage",
     "PersonMail",
     "Plan",
     "PromptVersion",

@@ -27,12 +27,14 @@ _GROUPS = (
         ("billing.creditrequest", "Credit requests", "inbox"),
         ("billing.redemptioncode", "Redemption codes", "confirmation_number"),
         ("channels.plan", "Plans", "workspace_premium"),
+        ("channels.creditprice", "Credit prices", "sell"),
     ),
     (
         "Models",
         ("channels.languagemodel", "Models and prices", "neurology"),
         ("channels.provider", "Providers", "cloud"),
         ("channels.route", "Routes", "alt_route"),
+        ("channels.costprice", "Cost prices", "payments"),
     ),
     (
         "Conversations",
@@ -98,6 +100,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     if request.user.has_perm("channels.view_route"):
         lists = {"title": "Model lists", "icon": "checklist", "link": reverse("admin:model_lists")}
         next(group for group in groups if group["title"] == "Models")["items"].append(lists)
+    if request.user.has_perm("channels.view_margins"):
+        margins = {"title": "Margins", "icon": "percent", "link": reverse("admin:margins")}
+        next(group for group in groups if group["title"] == "Credits")["items"].append(margins)
     return [{"title": "", "items": first}, *(group for group in groups if group["items"])]
 
 

@@ -26,7 +26,16 @@ from billing.models import (
 from channels import account_keys, breaker, catalogue
 from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
-from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
+from channels.models import (
+    Account,
+    CostPrice,
+    CreditPrice,
+    FixedAnswer,
+    Invitation,
+    Plan,
+    Provider,
+    User,
+)
 from channels.tests.factories import Site
 from conversations.models import (
     ChatSession,
@@ -98,6 +107,11 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     )
     Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=1)
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
+    CostPrice.objects.create(
+        provider_name="groq", model_id="llama", starts_on=timezone.now().date(),
+        input_price_micros=1, output_price_micros=1,
+    )  # fmt: skip
+    CreditPrice.objects.create(starts_on=timezone.now().date(), price_micros=1)
     return site
 
 

@@ -70,7 +70,7 @@ HARMLESS = {
     "console:failed_request console:replayed_request console:account_keys console:account_data",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline admin:activity admin:providers_state "
-    "admin:customer admin:customer_channels",
+    "admin:customer admin:customer_channels admin:margins admin:margins_csv",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
     "admin:ask_workers admin:channels_route_try_it admin:test_environment "
     "admin:model_lists admin:fetch_model_lists",
@@ -108,7 +108,7 @@ HARMLESS_MODELS = {
     "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey channels_accountkey",
     "limits, words, models and prices": "channels_plan channels_fixedanswer "
-    "channels_languagemodel channels_route",
+    "channels_languagemodel channels_route channels_costprice channels_creditprice",
 }
 HARMLESS_NAMES = {name for names in HARMLESS.values() for name in names.split()} | {
     f"admin:{model}_{page}"

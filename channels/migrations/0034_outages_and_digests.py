@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0032_cost_and_credit_prices"),
+        ("channels", "0033_cost_and_credit_prices"),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("conversations", "0012_draft_replies"),
+        ("conversations", "0013_draft_failures"),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0031_account_safety"),
+        ("channels", "0032_channel_tags"),
     ]
 
     operations = [

@@ -185,7 +185,7 @@ def test_a_copy_of_many_saved_replies_takes_few_queries(
     for row in FixedAnswer.objects.bulk_create(rows):
         texts = [row.question, f"other {row.question}"]
         Wording.objects.bulk_create(fixed_answers.make_wordings(row, texts))
-    with django_assert_max_num_queries(60):
+    with django_assert_max_num_queries(64):
         copy(owner, site.channel, uuid.uuid4())
     assert FixedAnswer.objects.exclude(channel=site.channel).count() == 300
     copies = Wording.objects.exclude(channel=site.channel).select_related("fixed_answer")

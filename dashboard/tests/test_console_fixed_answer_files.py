@@ -157,10 +157,10 @@ def test_bad_rows_are_named_by_line_and_nothing_is_saved(site: Site) -> None:
         (5, "The answer is empty."),
         (6, "Needs at least one letter or digit."),
         (7, "The answer has 8,001 characters. Use at most 8,000."),
-        (8, "“open” is already on line 12."),
         (9, "“good” is already on line 2."),
         (10, "The row has more cells than the first line has columns."),
         (11, "Remove the NUL character: it cannot be stored."),
+        (12, "“open” is already on line 8."),
     ]
     page = preview.content.decode()
     assert "Line 4: The question is empty." in page

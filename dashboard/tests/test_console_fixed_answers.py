@@ -159,7 +159,9 @@ def test_answers_are_found_by_question_and_text(site: Site) -> None:
     assert "&lt;b&gt;Main" in client.get(page_of(site, PAGE)).content.decode()
 
 
-def test_other_wordings_are_written_one_on_a_line(site: Site, api: ApiClient) -> None:
+def test_other_wordings_are_written_one_on_a_line(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
     client = owner_client(site)
     form = {"question": "When are you open?", "answer": "9 to 5."}
     form["wordings"] = "Opening hours\r\n\r\n  when are you OPEN  \r\nOpen today?\r\n"
@@ -286,6 +288,7 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
         add(site, f"Question {number}", "Answer")
     client = owner_client(site)
     client.get(page_of(site, PAGE))
-    with django_assert_max_num_queries(10):
+    # Among them one for all wordings, one for all hits, and one for the limit.
+    with django_assert_max_num_queries(13):
         page = client.get(page_of(site, PAGE + "?q=question&try=question+3"))
     assert len(page.context["page"].object_list) == 50

@@ -71,6 +71,10 @@
     const panel = target.closest("[data-test-panel]");
     if (!panel) return;
     panel.hidden = false;
+    // Where the focus goes when the panel is closed: the menu of this key.
+    const dialog = form.closest("dialog");
+    const item = dialog ? document.querySelector(`[data-dialog="#${dialog.id}"]`) : form;
+    panel.opener = item.closest("details").querySelector("summary");
     panel.querySelector("[data-test-name]").textContent = form.dataset.testName;
     for (const menu of document.querySelectorAll("details.gw-menu[open]")) menu.open = false;
     panel.querySelector("[tabindex]").focus({ preventScroll: true });
@@ -80,9 +84,9 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-close-panel]");
     if (!button) return;
-    button.closest("[data-test-panel]").hidden = true;
-    const summary = document.querySelector(".gw-key-menu > summary");
-    if (summary) summary.focus();
+    const panel = button.closest("[data-test-panel]");
+    panel.hidden = true;
+    panel.opener.focus();
   });
 
   function describe(result) {

@@ -45,7 +45,7 @@ def add_fixed_answer(
     added = FixedAnswer(channel=channel, question=question, answer=answer)
     _save(added, texts)
     others = texts[1:]
-    changes = {"other wordings": ("", _in_lines(others))} if others else {}
+    changes = {"other_wordings": ("", _in_lines(others))} if others else {}
     _record("fixed_answer.added", added, actor, answer=(None, answer), **changes)
     return added, True
 
@@ -120,10 +120,10 @@ def update_fixed_answer(
     if expected_digest and expected_digest != _digest(had, stored.answer):
         raise ChannelChanged
     before = {"question": stored.question, "answer": stored.answer}
-    before["other wordings"] = _in_lines(had[1:])
+    before["other_wordings"] = _in_lines(had[1:])
     fixed_answer.question, fixed_answer.answer = question, answer
     _save(fixed_answer, texts)
-    after = {"question": question, "answer": answer, "other wordings": _in_lines(texts[1:])}
+    after = {"question": question, "answer": answer, "other_wordings": _in_lines(texts[1:])}
     changes = audit.changes_between(before, after)
     if changes:
         _record("fixed_answer.updated", fixed_answer, actor, **changes)

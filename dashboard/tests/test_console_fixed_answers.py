@@ -179,7 +179,7 @@ def test_other_wordings_are_written_one_on_a_line(
     assert client.post(one(site, saved), form).status_code == 302
     assert services.list_wordings(FixedAnswer.objects.get())[1:] == ["Open today?"]
     changes = AuditEntry.objects.get(action="fixed_answer.updated").changes
-    assert changes == {"other wordings": ["Opening hours\nOpen today?", "Open today?"]}
+    assert changes == {"other_wordings": ["Opening hours\nOpen today?", "Open today?"]}
     assert api.chat("opening hours").json()["reply"] == "Reply 1"
 
 

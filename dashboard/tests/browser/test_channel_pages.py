@@ -263,7 +263,7 @@ def test_a_file_of_saved_replies_is_checked_saved_and_given(
     assert ApiClient(open_site.api_key).chat("opening hours").json()["reply"] == "9 to 5.\nDaily."
     page.get_by_label("Question", exact=True).fill("Where?")
     page.get_by_label("Other wordings").fill("Your address\nopening HOURS")
-    page.get_by_label("Answer").fill("Here.")
+    page.get_by_label("Answer", exact=True).fill("Here.")
     page.get_by_role("button", name="Add reply").click()
     expect(
         page.get_by_text("The saved reply “Open?” already answers “opening HOURS”.")

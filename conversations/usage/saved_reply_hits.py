@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 
@@ -29,7 +30,7 @@ def list_hits(reply_ids: Sequence[int], *, now: datetime) -> dict[int, Hits]:
     before messages stored which one they are do not count.
     """
     given = Message.objects.filter(fixed_answer_id=OuterRef("pk"), is_test=False).order_by()
-    recent: QuerySet = given.filter(created_at__gt=now - timedelta(days=DAYS))
+    recent: QuerySet[Any, Any] = given.filter(created_at__gt=now - timedelta(days=DAYS))
     recent = recent.values("fixed_answer_id").annotate(count=Count("*")).values("count")
     last = given.order_by("-created_at").values("created_at")[:1]
     rows = FixedAnswer.objects.filter(id__in=reply_ids).values_list(

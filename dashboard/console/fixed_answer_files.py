@@ -16,7 +16,7 @@ from channels import fixed_answer_files as files
 from channels import fixed_answers, limits
 from channels.errors import ChannelChanged, PlanLimitReached
 from channels.fixed_answer_files import Plan, Row, UnreadableFile
-from channels.models import Channel
+from channels.models import LONGEST_QUESTION, LONGEST_SAVED_REPLY, Channel
 from common.pages.requests import post_only
 from common.pages.spreadsheets import csv_response
 from dashboard.console.access import Member, Role, channel_page
@@ -116,8 +116,8 @@ def _render(
         most=bound.most(channel.account),
         most_wordings=fixed_answers.MOST_WORDINGS,
         most_rows=files.MOST_ROWS,
-        longest_question=files.LONGEST_QUESTION,
-        longest_answer=files.LONGEST_SAVED_REPLY,
+        longest_question=LONGEST_QUESTION,
+        longest_answer=LONGEST_SAVED_REPLY,
         status=status,
     )
 

@@ -57,7 +57,7 @@ def flaws(preview: Any) -> list[tuple[int, str]]:
 
 
 def download(site: Site, name: str = FILE, client: Client | None = None) -> bytes:
-    response = (client or owner_client(site)).get(page_of(site, name))
+    response: Any = (client or owner_client(site)).get(page_of(site, name))
     assert response.status_code == 200
     return b"".join(response.streaming_content)
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from channels.models import Channel
 from channels.tests.factories import Site, make_site
@@ -253,8 +253,12 @@ def test_a_file_of_saved_replies_is_checked_saved_and_given(
     page = watched.open(page_of(open_site, "own-answers/"))
     page.get_by_role("link", name="Upload CSV").click()
     content = 'question;answer;wording 2\r\nOpen?;"9 to 5.\r\nDaily.";Opening hours\r\n'
-    file = {"name": "replies.csv", "mimeType": "text/csv", "buffer": content.encode()}
-    page.get_by_label("CSV file").set_input_files(files=[file])  # type: ignore[list-item]
+    file: FilePayload = {
+        "name": "replies.csv",
+        "mimeType": "text/csv",
+        "buffer": content.encode(),
+    }
+    page.get_by_label("CSV file").set_input_files(files=[file])
     page.get_by_role("button", name="Check file").click()
     expect(page.get_by_text("1 new, 0 changed, 0 unchanged.")).to_be_visible()
     watched.assert_clean()

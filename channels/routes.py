@@ -206,13 +206,13 @@ class GuardedRoute:
         return not (is_last_left and self.health.is_open and not self.health.is_proven)
 
 
-def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
+def find_fixed_answer(caller: Caller, message: str) -> FixedAnswerProvider | None:
     """Return a provider that gives the saved reply to this message, or None if there is none."""
-    answers = FixedAnswer.objects.filter(
-        channel_id=caller.channel_id, question_normalized=normalize_question(message)
+    found = FixedAnswer.objects.filter(
+        wordings__channel_id=caller.channel_id, wordings__normalized=normalize_question(message)
     )
-    answer = answers.values_list("answer", flat=True).first()
-    return FixedAnswerProvider(answer) if answer else None
+    reply = found.values_list("id", "answer").first()
+    return FixedAnswerProvider(*reply) if reply and reply[1] else None
 
 
 def list_routes(

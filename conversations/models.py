@@ -125,6 +125,9 @@ class Message(models.Model):
     # The key that the request came with. Null for older replies and for the playground. Without a
     # constraint, which PostgreSQL would check for each reply.
     api_key_id = models.UUIDField(null=True, blank=True)
+    # The saved reply that was given. Null for all others, and for those given before this field.
+    # Without a constraint, and the saved reply may be gone.
+    fixed_answer_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -159,6 +162,12 @@ class Message(models.Model):
                 fields=["channel", "request_id"],
                 condition=Q(role="assistant"),
                 name="conversations_message_receipt",
+            ),
+            # Counts the hits of saved replies. Other messages are not in it and do not pay for it.
+            models.Index(
+                fields=["fixed_answer_id", "created_at"],
+                condition=Q(fixed_answer_id__isnull=False, is_test=False),
+                name="conversations_message_saved",
             ),
         ]
 

@@ -16,6 +16,8 @@ from channels.models.catalogue import (
 )
 from channels.models.channel import (
     ANSWER_SETTINGS,
+    LONGEST_QUESTION,
+    LONGEST_SAVED_REPLY,
     LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
     MOST_STOP_WORDS,
@@ -26,6 +28,7 @@ from channels.models.channel import (
     KeyHour,
     KeyUse,
     PromptVersion,
+    Wording,
 )
 from channels.models.doors import DailyCount, KnownDevice, LoginSession, PersonMail
 from channels.models.lifecycle import ModelMove, ModelNotice, ProviderList
@@ -36,6 +39,8 @@ from channels.models.secrets import SecretCheck
 
 __all__ = [
     "ANSWER_SETTINGS",
+    "LONGEST_QUESTION",
+    "LONGEST_SAVED_REPLY",
     "LONGEST_STOP_WORD",
     "MAX_SYSTEM_PROMPT_CHARACTERS",
     "MOST_STOP_WORDS",
@@ -72,6 +77,7 @@ __all__ = [
     "SecretCheck",
     "User",
     "UserManager",
+    "Wording",
     "refuse_flaws",
     "refuse_reserved_name",
     "refuse_userinfo",

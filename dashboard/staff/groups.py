@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
 # What people wrote. Reading it needs a reason, and those who only audit the ledger may not.
-_TEXTS = ("message", "promptversion", "feedback", "fixedanswer")
+_TEXTS = ("message", "promptversion", "feedback", "fixedanswer", "wording")
 
 GROUPS: dict[str, tuple[str, ...]] = {
     # Finds an account, looks at it as its owner, reads conversations with a reason, disables an

@@ -30,13 +30,12 @@ from channels.models import (
     Account,
     CostPrice,
     CreditPrice,
-    FixedAnswer,
     Invitation,
     Plan,
     Provider,
     User,
 )
-from channels.tests.factories import Site
+from channels.tests.factories import Site, save_reply
 from conversations.models import (
     ChatSession,
     DraftReply,
@@ -81,7 +80,7 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     )
     session = ChatSession.objects.all()[0]
     WaitingTurn.objects.create(session=session, expires_at=timezone.now())
-    FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
+    save_reply(site.channel, "q", "a", "other wording")
     for _ in range(2):
         ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)

@@ -12,8 +12,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from channels.models import ApiKey, AuditEntry, FixedAnswer
-from channels.tests.factories import Site, make_site
+from channels.models import ApiKey, AuditEntry
+from channels.tests.factories import Site, make_site, save_reply
 from conversations.models import ChatSession, FailedRequest, Message, ReplayedRequest
 from conversations.usage import request_log
 from conversations.usage.request_filter import Kind
@@ -37,9 +37,7 @@ FORMULA = '=HYPERLINK("https://evil.example")'
 @pytest.fixture
 def busy(site: Site, provider: FakeProvider) -> Site:
     """A site with a request of each outcome."""
-    row = FixedAnswer(channel=site.channel, question="Open?", answer="Always.")
-    row.full_clean()
-    row.save()
+    save_reply(site.channel, "Open?", "Always.")
     api = ApiClient(site.api_key)
     provider.script.append(reply(input_tokens=1234, output_tokens=56))
     api.chat(headers={"X-Request-Id": "answered"})

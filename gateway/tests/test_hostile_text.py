@@ -82,7 +82,7 @@ KEPT = {
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
     "channels.DailyCount.subject_digest", "channels.KnownDevice.digest", "channels.Account.turns",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
-    "channels.FixedAnswer.question_normalized",
+    "channels.Wording.normalized",
     "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",
     "billing.RateWindow.history", "conversations.UsageRollup.durations",
     "conversations.IdempotencyRecord.fingerprint", "conversations.IdempotencyRecord.body",

@@ -10,7 +10,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from channels import time_zones
+from channels.fixed_answers import MOST_WORDINGS
 from channels.models import (
+    LONGEST_QUESTION,
+    LONGEST_SAVED_REPLY,
     LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
     MOST_STOP_WORDS,
@@ -243,20 +246,32 @@ class IssuedKeySchema(ChannelKeySchema):
     )
 
 
+def _wordings(**options: Any) -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_QUESTION),
+        max_length=MOST_WORDINGS - 1,
+        help_text="Other ways to ask the question. Each gets the same answer.",
+        **options,
+    )
+
+
 class NewSavedReplySchema(serializers.Serializer[Any]):
     """A saved reply. One that is there already creates no other (200)."""
 
-    question = serializers.CharField(max_length=500)
-    answer = serializers.CharField(max_length=8_000)
+    question = serializers.CharField(max_length=LONGEST_QUESTION)
+    wordings = _wordings(required=False)
+    answer = serializers.CharField(max_length=LONGEST_SAVED_REPLY)
 
 
 class SavedReplyChangesSchema(serializers.Serializer[Any]):
-    question = serializers.CharField(max_length=500, required=False)
-    answer = serializers.CharField(max_length=8_000, required=False)
+    question = serializers.CharField(max_length=LONGEST_QUESTION, required=False)
+    wordings = _wordings(required=False)
+    answer = serializers.CharField(max_length=LONGEST_SAVED_REPLY, required=False)
 
 
 class SavedReplySchema(NewSavedReplySchema):
     id = serializers.IntegerField()
+    wordings = _wordings()
 
 
 class CapLimitsSchema(serializers.Serializer[Any]):

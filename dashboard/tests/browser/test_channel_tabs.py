@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
-from channels.models import Channel, FixedAnswer
-from channels.tests.factories import Site, make_site, set_prices
+from channels.models import Channel
+from channels.tests.factories import Site, make_site, save_reply, set_prices
 from common.tokens import estimate_tokens, most_tokens
 from dashboard.tests.browser.test_channel_pages import enter
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, serious_findings, shoot
@@ -135,9 +135,7 @@ def test_a_setting_is_a_row(open_site: Site, visitor: NewVisitor, width: int) ->
 def test_the_prompt_and_saved_replies_have_the_bar_too(
     open_site: Site, visitor: NewVisitor
 ) -> None:
-    answer = FixedAnswer.objects.create(
-        channel=open_site.channel, question="When?", question_normalized="when", answer="At nine."
-    )
+    answer = save_reply(open_site.channel, "When?", "At nine.")
     watched = enter(visitor, open_site, width=390)
     page = watched.open(page_of(open_site, "prompt/"))
     page.get_by_text("Answer settings").click()

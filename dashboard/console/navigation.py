@@ -37,12 +37,20 @@ CHANNEL_TABS = (
     (_("Saved replies"), "quickreply", "fixed_answers"),
     (_("Connect"), "code", "connect"),
     (_("Playground"), "smart_toy", "playground"),
+    (_("Usage"), "monitoring", "channel_usage"),
+    (_("Requests"), "receipt_long", "channel_requests"),
+    (_("Conversations"), "forum", "channel_conversations"),
 )
 
 
 def console_url(name: str, *args: Any) -> str:
     """Return the URL of a page of the console."""
     return reverse(f"console:{name}", args=args)
+
+
+def url_within(member: Member, channel: Channel | None, name: str) -> str:
+    """Return the URL of a page of the account, or of the same page as a tab of the channel."""
+    return console_url(f"channel_{name}", channel.id) if channel else member.url(name)
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

@@ -155,7 +155,7 @@ screenshots: setup-dev  ## take the README's screenshots again, from demo data i
 check: check-static test  ## run what must pass before a change lands: lint, types, imports, migrations, deployment, tests
 
 .PHONY: check-static
-check-static: lint types imports check-migrations check-deploy
+check-static: lint types imports check-migrations check-messages check-deploy
 
 .PHONY: lint
 lint: setup-dev  ## check style, likely mistakes, and spelling of code, templates, shell scripts, and Markdown
@@ -182,6 +182,10 @@ imports: setup-dev  ## check that imports point one way (import-linter)
 .PHONY: check-migrations
 check-migrations: setup-dev
 	@$(TEST_MANAGE) makemigrations --check --dry-run
+
+.PHONY: check-messages
+check-messages: setup-dev
+	@$(PY) scripts/messages.py --check
 
 # Production settings, with secrets created for this one command.
 .PHONY: check-deploy
@@ -212,6 +216,10 @@ fuzz: setup-dev setup-fuzz  ## send about 900 requests generated from the OpenAP
 .PHONY: migrations
 migrations: setup-dev  ## write migrations for changed models (ARGS="billing --name what_it_does")
 	@$(TEST_MANAGE) makemigrations $(ARGS)
+
+.PHONY: messages
+messages: setup-dev  ## extract the texts to translate (needs gettext) and compile the catalogues (ARGS="--compile" only compiles)
+	@$(PY) scripts/messages.py $(ARGS)
 
 .PHONY: schema
 schema: setup-dev  ## write the OpenAPI document to openapi.yaml and validate it

@@ -13,7 +13,8 @@ from django.core.mail import send_mail
 from billing.models import CreditRequest
 from channels import alerts
 from channels.models import Membership
-from common.money import show_credits
+from common import languages
+from common.pages.numbers import local_credits
 from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
@@ -36,10 +37,12 @@ def _send(request: CreditRequest) -> bool:
     ):
         return False
     is_to_staff = request.unsent_mail == Mail.TO_STAFF
-    addresses = alerts.contact_addresses() if is_to_staff else _addresses_of_asker(request)
-    subject, text = _of_new_request(request) if is_to_staff else _of_decision(request)
+    people = alerts.contacts() if is_to_staff else _find_askers(request)
     try:
-        send_mail(one_line(subject), text, None, addresses)
+        for language, addresses in languages.group_by_language(people).items():
+            with languages.speaking(language):
+                subject, text = _of_new_request(request) if is_to_staff else _of_decision(request)
+                send_mail(one_line(subject), text, None, addresses)
     except OSError as error:
         # A decision that was made meanwhile has its own e-mail.
         row.filter(unsent_mail=Mail.NONE, state=request.state).update(
@@ -51,17 +54,17 @@ def _send(request: CreditRequest) -> bool:
     return True
 
 
-def _addresses_of_asker(request: CreditRequest) -> list[str]:
-    """Return the address of the person who asked, or of all owners if that person is none now."""
+def _find_askers(request: CreditRequest) -> list[tuple[str, str]]:
+    """Return the address and language of whoever asked, or of all owners if they are none now."""
     owners = Membership.objects.filter(account_id=request.account_id, role=Membership.Role.OWNER)
     asker = owners.filter(user=request.asked_by)
-    addresses = (asker if asker.exists() else owners).values_list("user__email", flat=True)
-    return list(addresses)
+    people = asker if asker.exists() else owners
+    return list(people.values_list("user__email", "user__language"))
 
 
 def _of_new_request(request: CreditRequest) -> tuple[str, str]:
     asker = request.asked_by.email if request.asked_by else "An owner"
-    amount = show_credits(request.amount_microcredits)
+    amount = local_credits(request.amount_microcredits)
     text = f"{asker} asks for {amount} credits for the account “{request.account.name}”."
     if request.note:
         text += f"\n\nTheir note:\n{request.note}"
@@ -70,10 +73,10 @@ def _of_new_request(request: CreditRequest) -> tuple[str, str]:
 
 
 def _of_decision(request: CreditRequest) -> tuple[str, str]:
-    name, asked = request.account.name, show_credits(request.amount_microcredits)
+    name, asked = request.account.name, local_credits(request.amount_microcredits)
     text = f"You asked for {asked} credits for the account “{name}”."
     if request.state == State.APPROVED:
-        granted = show_credits(request.granted_microcredits or 0)
+        granted = local_credits(request.granted_microcredits or 0)
         word, outcome = "approved", f"The request was approved: {granted} credits have been added."
     else:
         word, outcome = "declined", "The request was declined."

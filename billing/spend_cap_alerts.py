@@ -12,8 +12,9 @@ from billing import spend_caps
 from billing.models import SpendCap
 from billing.spend_caps import Spending
 from channels.models import Membership
+from common import languages
 from common.days import moment_words
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
@@ -53,9 +54,11 @@ def _alert(cap: SpendCap, spending: Spending) -> bool:
         return False
     channel = cap.channel
     owners = Membership.objects.filter(account=channel.account, role=Membership.Role.OWNER)
-    addresses = list(owners.values_list("user__email", flat=True))
+    people = owners.values_list("user__email", "user__language")
     try:
-        send_mail(_subject(cap, level), _text(cap, spending, level), None, addresses)
+        for language, addresses in languages.group_by_language(people).items():
+            with languages.speaking(language):
+                send_mail(_subject(cap, level), _text(cap, spending, level), None, addresses)
     except OSError as error:
         # The mail server is down; the next run tries again.
         row.filter(**{told: level}).update(**{told: getattr(cap, told)})
@@ -80,8 +83,8 @@ def _text(cap: SpendCap, spending: Spending, level: int) -> str:
         else "At 100 %, it answers “spend_cap_reached” until then."
     )
     return (
-        f"{whose} “{one_line(cap.channel.name)}” has spent {show_credits(used)} of its "
-        f"{show_credits(limit)} credits a {spending.period}. The {spending.period} ends at "
+        f"{whose} “{one_line(cap.channel.name)}” has spent {local_credits(used)} of its "
+        f"{local_credits(limit)} credits a {spending.period}. The {spending.period} ends at "
         f"{ends_at}. {afterwards}\n\n"
         "Raise the cap in the dashboard: the channel's page, Spend caps."
     )

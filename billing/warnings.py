@@ -18,7 +18,9 @@ from billing.models import CreditAccount
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account, Membership
+from common import languages
 from common.money import show_credits
+from common.pages.numbers import local_credits
 from common.text import one_line
 
 logger = logging.getLogger("gateway.billing")
@@ -90,19 +92,22 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     """Mark the account as warned and send the e-mail. If that fails, unmark the account."""
     account = credit_account.account
     owners = Membership.objects.filter(account=account, role=Membership.Role.OWNER)
-    addresses = list(owners.values_list("user__email", flat=True))
+    people = list(owners.values_list("user__email", "user__language"))
     available = credit_account.balance_microcredits - credit_account.held_microcredits
-    text = _TEXTS[level].format(
-        account=one_line(account.name),
-        available=show_credits(available),
-        threshold=show_credits(credit_account.low_balance_microcredits),
-    )
     row = CreditAccount.objects.filter(account_id=account.id)
     # Of two tasks at once only one changes the row, and only that one sends.
     if not row.filter(warned__lt=level).update(warned=level):
         return False
     try:
-        send_mail(one_line(f"{_SUBJECTS[level]}: {account.name}"), text, None, addresses)
+        for language, addresses in languages.group_by_language(people).items():
+            with languages.speaking(language):
+                text = _TEXTS[level].format(
+                    account=one_line(account.name),
+                    available=local_credits(available),
+                    threshold=local_credits(credit_account.low_balance_microcredits),
+                )
+                subject = one_line(f"{_SUBJECTS[level]}: {account.name}")
+                send_mail(subject, text, None, addresses)
     except OSError as error:
         # The mail server is down; the next run tries again.
         row.filter(warned=level).update(warned=credit_account.warned)

@@ -20,24 +20,30 @@ logger = logging.getLogger("gateway.channels")
 
 
 def mail_operators(subject: str, text: str) -> bool:
-    """Send an e-mail to every active superuser. Returns False if it could not be sent."""
+    """Send an e-mail to every active superuser, in English like the logs and commands.
+
+    Returns False if it could not be sent.
+    """
     try:
-        send_mail(one_line(subject), text, None, _superusers())
+        send_mail(one_line(subject), text, None, [address for address, _ in _superusers()])
     except OSError as error:
         logger.warning("channels.alert.not_sent", extra={"reason": str(error)})
         return False
     return True
 
 
-def _superusers() -> list[str]:
+def _superusers() -> list[tuple[str, str]]:
     operators = User.objects.filter(is_active=True, is_superuser=True).exclude(email="")
-    return list(operators.values_list("email", flat=True))
+    return list(operators.values_list("email", "language"))
 
 
-def contact_addresses() -> list[str]:
-    """Return who gets owners' requests: OPERATOR_CONTACT if that is an address, or superusers."""
+def contacts() -> list[tuple[str, str]]:
+    """Return address and language of whoever gets owners' requests.
+
+    That is OPERATOR_CONTACT if it is an address, else the superusers.
+    """
     contact = parse_contact(settings.OPERATOR_CONTACT)
-    return [contact.text] if contact and contact.is_mail else _superusers()
+    return [(contact.text, "")] if contact and contact.is_mail else _superusers()
 
 
 def alert_of_broken_routes(*, now: datetime) -> int:

@@ -18,6 +18,7 @@ from django.template.loader import render_to_string
 from channels import model_ends, model_moves
 from channels.alerts import mail_operators
 from channels.models import Account, Channel, LanguageModel, Membership, ModelNotice
+from common import languages
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
@@ -104,8 +105,21 @@ def _once(
 
 def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> bool:
     roles = (Membership.Role.OWNER, Membership.Role.EDITOR)
-    people = Membership.objects.filter(account=account, role__in=roles, user__is_active=True)
-    addresses = list(people.order_by("id").values_list("user__email", flat=True))
+    members = Membership.objects.filter(account=account, role__in=roles, user__is_active=True)
+    people = list(members.order_by("id").values_list("user__email", "user__language"))
+    try:
+        for language, addresses in languages.group_by_language(people).items():
+            with languages.speaking(language):
+                subject, text = _write(model, account, kind, now)
+                send_mail(one_line(subject), text, None, addresses)
+    except OSError as error:
+        logger.warning("channels.model_notice.not_sent", extra={"reason": str(error)})
+        return False
+    return True
+
+
+def _write(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> tuple[str, str]:
+    """Return subject and text, in the active language."""
     own = Channel.objects.filter(account=account)
     staying: list[str] = []
     moved: list[str] = []
@@ -130,12 +144,7 @@ def _tell(model: LanguageModel, account: Account, kind: Kind, now: datetime) -> 
         },
     )
     has = "has retired" if kind == Kind.OVER else "retires soon"
-    try:
-        send_mail(one_line(f"{model} {has}: {account.name}"), text, None, addresses)
-    except OSError as error:
-        logger.warning("channels.model_notice.not_sent", extra={"reason": str(error)})
-        return False
-    return True
+    return f"{model} {has}: {account.name}", text
 
 
 def _names_of(channels: QuerySet[Channel], *, is_fallback: bool) -> list[str]:

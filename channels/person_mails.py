@@ -20,6 +20,7 @@ from django.utils import timezone
 from channels import daily_counts
 from channels.audit import Actor
 from channels.models import Account, Membership, PersonMail, User
+from common import languages
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
@@ -159,7 +160,8 @@ def _send(lines: list[PersonMail]) -> bool:
         logger.warning("channels.person_mail.limited", extra={"user_id": first.user_id})
         return False
     try:
-        send_mail(_subject(first), _text(mine), None, [first.user.email])
+        with languages.speaking(first.user.language):
+            send_mail(_subject(first), _text(mine), None, [first.user.email])
     except OSError as error:
         PersonMail.objects.bulk_create(mine)
         reason = {"reason": type(error).__name__, "user_id": first.user_id}

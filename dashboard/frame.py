@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 
 def favicon(request: HttpRequest) -> str:
@@ -46,10 +47,10 @@ def staff_scripts(request: HttpRequest) -> str:
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the links of the menu under a person's name."""
     return [
-        {"title": "Password", "link": reverse("account_change_password")},
-        {"title": "E-mail address", "link": reverse("account_email")},
-        {"title": "Two-factor and passkeys", "link": reverse("mfa_index")},
-        {"title": "Sessions", "link": reverse("account_sessions")},
+        {"title": _("Password"), "link": reverse("account_change_password")},
+        {"title": _("E-mail address"), "link": reverse("account_email")},
+        {"title": _("Two-factor and passkeys"), "link": reverse("mfa_index")},
+        {"title": _("Sessions"), "link": reverse("account_sessions")},
     ]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from dashboard.frame import account_links
 
@@ -18,9 +20,9 @@ MOST_REQUESTS = 5
 SHORTEST_REFERENCE = 6
 
 _THEMES = (
-    ("Light theme", "light_mode", "light"),
-    ("Dark theme", "dark_mode", "dark"),
-    ("Use system theme", "computer", "auto"),
+    (gettext_lazy("Light theme"), "light_mode", "light"),
+    (gettext_lazy("Dark theme"), "dark_mode", "dark"),
+    (gettext_lazy("Use system theme"), "computer", "auto"),
 )
 
 
@@ -57,7 +59,7 @@ def matching(results: Iterable[Result], term: str) -> list[Result]:
 def pages_of(groups: Iterable[dict[str, Any]]) -> list[Result]:
     """Return the pages of a sidebar."""
     return [
-        Result("Pages", item["title"], item["icon"], item["link"], group["title"])
+        Result(_("Pages"), str(item["title"]), item["icon"], item["link"], str(group["title"]))
         for group in groups
         for item in group["items"]
     ]
@@ -65,12 +67,14 @@ def pages_of(groups: Iterable[dict[str, Any]]) -> list[Result]:
 
 def personal_commands(request: HttpRequest) -> list[Result]:
     """Return what everybody can do wherever they are."""
-    group = "Commands"
+    group = _("Commands")
     own = [Result(group, one["title"], "person", one["link"]) for one in account_links(request)]
-    themes = [Result(group, *theme[:2], does="theme", value=theme[2]) for theme in _THEMES]
-    return [*own, *themes, Result(group, "Log out", "logout", does="log_out")]
+    themes = [
+        Result(group, str(title), icon, does="theme", value=value) for title, icon, value in _THEMES
+    ]
+    return [*own, *themes, Result(group, _("Log out"), "logout", does="log_out")]
 
 
 def command(title: str, icon: str, name: str, *args: Any) -> Result:
     """Return a command that is a page with a form."""
-    return Result("Commands", title, icon, reverse(name, args=args))
+    return Result(_("Commands"), title, icon, reverse(name, args=args))

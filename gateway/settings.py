@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "dashboard.login.languages.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -126,7 +127,10 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "dashboard.frame.site_name",
                 "dashboard.login.context.doors",
-            ]
+                "dashboard.login.context.languages_offered",
+            ],
+            # Its `date` filter replaces Django's, so that every page writes dates by language.
+            "builtins": ["dashboard.templatetags.local_dates"],
         },
     }
 ]
@@ -363,9 +367,19 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 
 LANGUAGE_CODE = "en"
+# The languages that people can choose, each by its own name. One joins when its catalogue is
+# complete (docs/languages.md); `("de", "Deutsch")` is in work.
+LANGUAGES = [("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "dashboard" / "locale"]
+# The choice in this browser. The person's own is stored with them and becomes this at log-in.
+LANGUAGE_COOKIE_NAME = "language"
+LANGUAGE_COOKIE_AGE = 365 * 86400
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = SECURE_COOKIES
 TIME_ZONE = "UTC"
 USE_TZ = True
-USE_I18N = False
+USE_I18N = True
 # For lists in the staff admin: times say that they are UTC.
 FORMAT_MODULE_PATH = "gateway.formats"
 

@@ -60,6 +60,11 @@ class User(AbstractUser):
     mails_new_devices = models.BooleanField(default=True, db_default=True, editable=False)
     mails_outages = models.BooleanField(default=False, db_default=False, editable=False)
     mails_digests = models.BooleanField(default=False, db_default=False, editable=False)
+    # The language of the person's pages and e-mails: a code of settings.LANGUAGES. Empty until
+    # they choose; then pages go by the browser, and e-mails are in English.
+    language = models.CharField(
+        max_length=16, default="", db_default="", blank=True, editable=False
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

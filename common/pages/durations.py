@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext as _
+
+from common.pages import dates
+from common.pages.numbers import in_local_signs
+
 # Up to here a time is given as so many minutes, hours or days ago, and later by its date.
 _DAYS_IN_WORDS = timedelta(days=7)
 
@@ -15,12 +20,12 @@ def duration(milliseconds: float) -> str:
     """
     ms = round(milliseconds)
     if not ms:
-        return "under 1 ms"
+        return _("under 1 ms")
     if ms < 1_000:
         return f"{ms} ms"
     decimals = 2 if ms < 10_000 else 1 if ms < 100_000 else 0
     seconds = f"{ms / 1000:,.{decimals}f}"
-    return f"{seconds.rstrip('0').rstrip('.') if decimals else seconds} s"
+    return in_local_signs(f"{seconds.rstrip('0').rstrip('.') if decimals else seconds} s")
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -30,10 +35,12 @@ def ago(moment: datetime, now: datetime) -> str:
     """
     passed = now - moment
     if passed >= _DAYS_IN_WORDS:
-        return f"{moment.day} {moment:%b %Y}"
+        return dates.show(moment, "j M Y")
     minutes = passed // timedelta(minutes=1)
     if minutes < 1:
-        return "just now"
+        return _("just now")
     if minutes < 60:
-        return f"{minutes} min ago"
-    return f"{minutes // 60} h ago" if minutes < 24 * 60 else f"{minutes // (24 * 60)} d ago"
+        return _("%(minutes)s min ago") % {"minutes": minutes}
+    if minutes < 24 * 60:
+        return _("%(hours)s h ago") % {"hours": minutes // 60}
+    return _("%(days)s d ago") % {"days": minutes // (24 * 60)}

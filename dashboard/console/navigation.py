@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from channels.models import Channel
 from dashboard.console.access import Member
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 # Title, icon (Material Symbols), URL name.
 _ACCOUNT_PAGES = (
-    ("Overview", "space_dashboard", "index"),
-    ("Channels", "hub", "channels"),
-    ("Usage", "monitoring", "usage"),
-    ("Requests", "receipt_long", "requests"),
-    ("Conversations", "forum", "conversations"),
-    ("Credits", "account_balance_wallet", "credits"),
-    ("Statements", "receipt_long", "statements"),
+    (_("Overview"), "space_dashboard", "index"),
+    (_("Channels"), "hub", "channels"),
+    (_("Usage"), "monitoring", "usage"),
+    (_("Requests"), "receipt_long", "requests"),
+    (_("Conversations"), "forum", "conversations"),
+    (_("Credits"), "account_balance_wallet", "credits"),
+    (_("Statements"), "receipt_long", "statements"),
 )
 _TEAM_PAGES = (
-    ("Team", "group", "team"),
-    ("Audit log", "history", "audit_log"),
+    (_("Team"), "group", "team"),
+    (_("Audit log"), "history", "audit_log"),
 )
-_OWNERS_PAGES = (("Account keys", "vpn_key", "account_keys"),)
+_OWNERS_PAGES = ((_("Account keys"), "vpn_key", "account_keys"),)
 CHANNEL_TABS = (
-    ("Settings", "tune", "channel"),
-    ("Prompt", "edit_note", "prompt"),
-    ("Keys", "key", "keys"),
-    ("Spend caps", "savings", "spend_caps"),
-    ("Saved replies", "quickreply", "fixed_answers"),
-    ("Connect", "code", "connect"),
-    ("Playground", "smart_toy", "playground"),
-    ("Usage", "monitoring", "channel_usage"),
-    ("Requests", "receipt_long", "channel_requests"),
-    ("Conversations", "forum", "channel_conversations"),
+    (_("Settings"), "tune", "channel"),
+    (_("Prompt"), "edit_note", "prompt"),
+    (_("Keys"), "key", "keys"),
+    (_("Spend caps"), "savings", "spend_caps"),
+    (_("Saved replies"), "quickreply", "fixed_answers"),
+    (_("Connect"), "code", "connect"),
+    (_("Playground"), "smart_toy", "playground"),
+    (_("Usage"), "monitoring", "channel_usage"),
+    (_("Requests"), "receipt_long", "channel_requests"),
+    (_("Conversations"), "forum", "channel_conversations"),
 )
 
 
@@ -55,21 +59,23 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     if member is None:
         return []
     of_account = (*_TEAM_PAGES, *_OWNERS_PAGES) if member.is_owner else _TEAM_PAGES
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
-        {"title": "Account", "items": [_item(request, member, *page) for page in of_account]},
+        {"title": _("Account"), "items": [_item(request, member, *page) for page in of_account]},
         {
-            "title": "Help",
-            "items": [{"title": "API reference", "icon": "menu_book", "link": reverse("docs")}],
+            "title": _("Help"),
+            "items": [{"title": _("API reference"), "icon": "menu_book", "link": reverse("docs")}],
         },
     ]
     if member.user.is_staff:
-        staff = {"title": "Staff admin", "icon": "shield_person", "link": reverse("admin:index")}
-        groups.append({"title": "Staff", "items": [staff]})
+        staff = {"title": _("Staff admin"), "icon": "shield_person", "link": reverse("admin:index")}
+        groups.append({"title": _("Staff"), "items": [staff]})
     return groups
 
 
-def _item(request: HttpRequest, member: Member, title: str, icon: str, name: str) -> dict[str, Any]:
+def _item(
+    request: HttpRequest, member: Member, title: StrOrPromise, icon: str, name: str
+) -> dict[str, Any]:
     link = member.url(name)
     is_active = request.path == link or (name != "index" and request.path.startswith(link))
     if name == "channels" and request.path.startswith("/channels/"):

@@ -27,8 +27,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from channels import daily_counts, team
 from channels.models import User
+from common import languages
 from common.floods import client_address
 from dashboard.login import devices, events, factor_secrets, pending, sessions, signup
+from dashboard.login.languages import remember_choice
 from dashboard.login.recent import is_login_recent
 from dashboard.public_address import with_public_links
 
@@ -85,6 +87,7 @@ class AccountAdapter(DefaultAccountAdapter):
         self, request: HttpRequest, user: User, form: BaseForm, commit: bool = True
     ) -> User:
         """Save a new person. Creates an account for them unless they accept an invitation."""
+        user.language = languages.chosen_in(request)
         user = super().save_user(request, user, form, commit)
         if pending.find_pending(request) is None:
             signup.make_account(user, address=client_address(request))
@@ -135,6 +138,7 @@ class AccountAdapter(DefaultAccountAdapter):
         by = [record["method"] for record in get_authentication_records(request, user)]
         events.record("login.succeeded", request, user, by=", ".join(dict.fromkeys(by)))
         devices.note_log_in(request, user)
+        remember_choice(response, user)
         if signup and pending.find_pending(request) is not None:
             # Choosing a password on this page accepts the invitation.
             return pending.accept(request, user)
@@ -204,8 +208,13 @@ class AccountAdapter(DefaultAccountAdapter):
             text = "We sent many e-mails to this address today. Check your spam folder. Tomorrow "
             messages.error(current.request, f"{text}you can ask for another.")
             return
+        person = context.get("user")
+        language = person.language if isinstance(person, User) else ""
         try:
-            super().send_mail(template_prefix, email, with_public_links(current.request, context))
+            # Whoever has no account or no choice reads the language of the page they just saw.
+            with languages.speaking(language or languages.current()):
+                links = with_public_links(current.request, context)
+                super().send_mail(template_prefix, email, links)
         except (smtplib.SMTPException, OSError) as error:
             # Log only the kind of error: some servers quote the e-mail, which may contain a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}

@@ -39,6 +39,7 @@ WITHOUT_FACTOR = frozenset(
         # Open to everybody.
         "docs",
         "favicon",
+        "set_language",
     }
 )
 

@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from channels.models import Invitation
+from channels.models import Invitation, User
+from common import languages
 from common.text import one_line
 from dashboard.public_address import site_url
 
@@ -25,6 +26,23 @@ def invitation_link(request: HttpRequest, secret: str) -> str:
 
 def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -> bool:
     """Mail the link to the invited address. Returns False if the mail server refuses it."""
+    invited = User.objects.filter(email__iexact=invitation.email).first()
+    # Whoever has no login yet reads the language of the colleague who invites them.
+    language = invited.language if invited else languages.current()
+    with languages.speaking(language):
+        subject, text = _write(request, invitation, secret)
+    inviter = [invitation.invited_by.email] if invitation.invited_by else []
+    mail = EmailMessage(subject, text, to=[invitation.email], reply_to=inviter)
+    try:
+        mail.send()
+    except (smtplib.SMTPException, OSError) as error:
+        # Log only the kind of error: some servers quote the e-mail.
+        logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
+        return False
+    return True
+
+
+def _write(request: HttpRequest, invitation: Invitation, secret: str) -> tuple[str, str]:
     account = one_line(invitation.account.name)
     text = render_to_string(
         "emails/invitation.txt",
@@ -35,13 +53,4 @@ def send_invitation(request: HttpRequest, invitation: Invitation, secret: str) -
             "site_name": settings.SITE_NAME,
         },
     )
-    inviter = [invitation.invited_by.email] if invitation.invited_by else []
-    subject = f"{settings.SITE_NAME}: you are invited to {account}"
-    mail = EmailMessage(subject, text, to=[invitation.email], reply_to=inviter)
-    try:
-        mail.send()
-    except (smtplib.SMTPException, OSError) as error:
-        # Log only the kind of error: some servers quote the e-mail.
-        logger.warning("member.invitation.not_sent", extra={"reason": type(error).__name__})
-        return False
-    return True
+    return f"{settings.SITE_NAME}: you are invited to {account}", text

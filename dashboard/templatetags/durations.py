@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from common.pages import durations
+from common.pages import dates, durations
 from common.pages.durations import duration
 
 register = template.Library()
@@ -23,6 +23,6 @@ def ago(moment: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         local.isoformat(timespec="seconds"),
-        f"{local.day} {local:%b %Y, %H:%M:%S %Z}",
+        f"{dates.show(local, 'j M Y, H:i:s')} {local:%Z}",
         durations.ago(local, timezone.now()),
     )

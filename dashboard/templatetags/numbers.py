@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from common.pages.numbers import short_number
+from common.pages.numbers import local_number, short_number
 
 register = template.Library()
 
@@ -16,7 +16,7 @@ register = template.Library()
 @register.filter
 def short(number: int) -> SafeString:
     """Return a number in about three digits. Its title has all of them."""
-    return format_html('<span title="{}">{}</span>', f"{number:,}", short_number(number))
+    return format_html('<span title="{}">{}</span>', local_number(number), short_number(number))
 
 
 @register.filter

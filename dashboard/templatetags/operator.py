@@ -5,6 +5,7 @@ from __future__ import annotations
 from django import template
 from django.conf import settings
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 
 from common.contact import parse_contact
 
@@ -16,9 +17,9 @@ def the_operator() -> str:
     """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set."""
     contact = parse_contact(settings.OPERATOR_CONTACT)
     if contact is None:
-        return "the operator"
+        return _("the operator")
     return format_html(
-        'the operator (<a class="gw-link" href="{}">{}</a>)', contact.href, contact.text
+        '{} (<a class="gw-link" href="{}">{}</a>)', _("the operator"), contact.href, contact.text
     )
 
 
@@ -27,4 +28,4 @@ def need_help() -> str:
     """Return a paragraph for an error page, or nothing if nobody has said whom to ask."""
     if not settings.OPERATOR_CONTACT:
         return ""
-    return format_html("<p>Need help? Contact {}.</p>", the_operator())
+    return format_html("<p>{}</p>", format_html(_("Need help? Contact {}."), the_operator()))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from django import template
 
 from channels.models import LanguageModel
-from common.money import show_credits
+from common.pages.numbers import local_credits
 
 register = template.Library()
-register.filter("credits", show_credits)
+register.filter("credits", local_credits)
 
 
 @register.filter
@@ -17,10 +17,10 @@ def price_of_reply(model: LanguageModel) -> str:
     flat = model.price_per_reply_microcredits
     # A flat amount of zero is not mentioned if tokens cost something.
     tokens = [
-        f"{show_credits(price)} per 1,000 {kind} tokens" for kind, price in model.token_prices()
+        f"{local_credits(price)} per 1,000 {kind} tokens" for kind, price in model.token_prices()
     ]
     if not (flat or tokens):
         return "nothing"
-    amount = show_credits(flat)
+    amount = local_credits(flat)
     parts = [f"{amount} credit{'' if amount == '1' else 's'} per reply"] if flat else []
     return " and ".join(parts + tokens) + ("" if flat else " (in credits)")

@@ -95,6 +95,7 @@ HARMLESS = {
     "refused to all, or read-only": "admin:mfa_authenticator_add admin:mfa_authenticator_change "
     "admin:channels_account_delete admin:channels_account_changelist "
     "admin:channels_channel_delete admin:channels_channel_changelist",
+    "how pages read": "set_language",
     "what was changed, without secrets": "admin:auth_group_history admin:channels_account_history "
     "admin:channels_channel_history admin:channels_membership_history "
     "admin:channels_provider_history admin:channels_user_history admin:mfa_authenticator_history",

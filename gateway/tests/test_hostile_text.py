@@ -197,6 +197,14 @@ def poison() -> None:
 
 def make_hostile_tenant(provider: FakeProvider) -> Tenant:
     """Return a tenant with a row of everything, in which each text is hostile."""
+    one = make_full_tenant(provider)
+    poison()
+    one.people["owner"].refresh_from_db()
+    return one
+
+
+def make_full_tenant(provider: FakeProvider) -> Tenant:
+    """Return a tenant with a row of everything."""
     one = make_tenant("mine", "own", provider)
     channel, owner = one.site.channel, one.people["owner"]
     actor = Actor(ATTACK, owner)
@@ -269,8 +277,6 @@ def make_hostile_tenant(provider: FakeProvider) -> Tenant:
             user=owner, content_type=ContentType.objects.get_for_model(model), action_flag=CHANGE,
             object_id=str(row.pk), object_repr=ATTACK, change_message=ATTACK,
         )  # fmt: skip
-    poison()
-    owner.refresh_from_db()
     return one
 
 

@@ -3,6 +3,23 @@
 (function () {
   "use strict";
 
+  // The texts of scripts by language: a catalogue (dashboard/static/dashboard/texts) is loaded before
+  // this file. English is written here and in the other scripts.
+  const catalogue = window.gatewayTexts || { plural: (n) => Number(n !== 1), texts: {} };
+
+  function gettext(text) {
+    return catalogue.texts[text] || text;
+  }
+
+  function ngettext(one, many, count) {
+    return (catalogue.texts[one] || [one, many])[catalogue.plural(count)];
+  }
+
+  // interpolate("%(count)s of %(all)s", { count: 1, all: 2 })
+  function interpolate(text, values) {
+    return text.replace(/%\((\w+)\)s/g, (match, name) => String(values[name]));
+  }
+
   // Present from the start, because a text that appears together with its live region is not read out.
   const toasts = document.createElement("div");
   toasts.className = "gw-toasts";
@@ -136,7 +153,7 @@
     return `${(ms / 1000).toLocaleString("en", { maximumFractionDigits: digits })} s`;
   }
 
-  window.gateway = { toast, request, post, tell, copy, credits, duration, wait, wake };
+  window.gateway = { gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake };
 
   // unfold copies the name of a chosen file into a text field, which its own forms have and ours lack.
   document.addEventListener("change", (event) => {

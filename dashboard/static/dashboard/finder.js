@@ -3,6 +3,8 @@
 (function () {
   "use strict";
 
+  const { gettext, interpolate } = window.gateway;
+
   // Between two letters. Each search is a request.
   const PAUSE = 120;
 
@@ -103,11 +105,11 @@
         if (!response.ok) throw new Error(`status ${response.status}`);
         const { results } = await response.json();
         show(results);
-        note.textContent = results.length ? "" : `Nothing found for “${term}”.`;
+        note.textContent = results.length ? "" : interpolate(gettext("Nothing found for “%(term)s”."), { term });
       } catch (error) {
         if (error.name === "AbortError") return;
         show([]);
-        note.textContent = error.isLoggedOut ? "You are logged out." : "The search failed. Try again.";
+        note.textContent = error.isLoggedOut ? gettext("You are logged out.") : gettext("The search failed. Try again.");
       }
       running = null;
       if (isChoosing) choose(options[current], {});

@@ -74,10 +74,11 @@ UNMEASURED     := $(addprefix conversations/tests/test_recorded,.py _sdk.py)
 COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURED))
 # All other tests that `make test` runs. OWN_DATABASES start processes with their own databases, whatever
 # DATABASE_URL says.
-OWN_DATABASES := server scripts bench
+OWN_DATABASES := server scripts bench gateway/tests/test_wsgi.py
 THE_REST := $(filter-out $(MEASURED_APPS) $(if $(DATABASE_URL),$(OWN_DATABASES)),\
     $(shell sed -n 's/^testpaths = //p' pytest.ini)) \
-    $(if $(DATABASE_URL),,$(UNMEASURED)) $(addprefix --ignore=,$(MEASURED_FILES))
+    $(filter $(addsuffix /%,$(MEASURED_APPS)),$(UNMEASURED)) \
+    $(addprefix --ignore=,$(MEASURED_FILES) $(if $(DATABASE_URL),$(OWN_DATABASES)))
 
 .PHONY: test-covering
 test-covering: setup-dev

@@ -69,15 +69,17 @@ MEASURED_FILES := $(if $(DATABASE_URL),,$(addsuffix .py,\
     $(addprefix dashboard/tests/test_,accounts asking_again console_team log_in_sessions mail_bounds \
     second_factors second_factor_required security_events staff_pages) \
     $(addprefix gateway/tests/test_,rotatekeys secret_key_overlap)))
-# Hundreds of recorded answers run the same branches over and over.
-UNMEASURED     := $(addprefix conversations/tests/test_recorded,.py _sdk.py)
+# These take long, and run the same branches over and over.
+UNMEASURED     := $(addsuffix .py,$(addprefix conversations/tests/test_,cached_input manage_document \
+    manage_rooms markdown memory recorded recorded_sdk request_log))
 COVERING := $(MEASURED_APPS) $(MEASURED_FILES) $(addprefix --ignore=,$(UNMEASURED))
 # All other tests that `make test` runs. OWN_DATABASES start processes with their own databases, whatever
 # DATABASE_URL says.
-OWN_DATABASES := server scripts bench
+OWN_DATABASES := server scripts bench gateway/tests/test_wsgi.py
 THE_REST := $(filter-out $(MEASURED_APPS) $(if $(DATABASE_URL),$(OWN_DATABASES)),\
     $(shell sed -n 's/^testpaths = //p' pytest.ini)) \
-    $(if $(DATABASE_URL),,$(UNMEASURED)) $(addprefix --ignore=,$(MEASURED_FILES))
+    $(filter $(addsuffix /%,$(MEASURED_APPS)),$(UNMEASURED)) \
+    $(addprefix --ignore=,$(MEASURED_FILES) $(if $(DATABASE_URL),$(OWN_DATABASES)))
 
 .PHONY: test-covering
 test-covering: setup-dev

@@ -118,6 +118,7 @@ def test_drafts_count_and_test_keys_and_failures_do_not(site: Site) -> None:
     draft(site, START, input_tokens=3, charged_microcredits=2)
     answer(site, START, is_test=True, input_tokens=100)
     add_failure(site, START)
+    draft(site, START, provider_name="", error_code="provider_error")
     total = margins().total
     assert (total.request_count, total.cost_picos, total.charged_microcredits) == (1, 3, 2)
 

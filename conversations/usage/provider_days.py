@@ -37,7 +37,7 @@ SELECT {day} AS day, m.provider_name, m.request_model, 1 AS request_count, m.inp
  UNION ALL
 SELECT {day}, m.provider_name, m.request_model, 1, m.input_tokens, m.output_tokens, 0,
        m.charged_microcredits
-  FROM conversations_draftreply m WHERE {where}
+  FROM conversations_draftreply m WHERE m.error_code = '' AND {where}
 """
 # Found channel by channel, in the index of channel and time.
 _WHERE = """m.channel_id IN (SELECT id FROM channels_channel) AND NOT m.is_test

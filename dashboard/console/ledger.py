@@ -302,7 +302,7 @@ def ask_for_credits(request: HttpRequest, member: Member) -> HttpResponseBase:
         return _render(request, member, ask=form)
     data = form.cleaned_data
     try:
-        _, is_new = credit_requests.ask(
+        _request, is_new = credit_requests.ask(
             account=member.account,
             amount_microcredits=data["amount"],
             note=data["note"],

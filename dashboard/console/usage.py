@@ -250,7 +250,7 @@ def _charts(
     times = Times(labels, [link["all"] for link in links], is_running)
     by_model = partial(_by_model, scope, report, log)
     requests = [
-        *by_model(lambda line: line.replycharts.show_whole),
+        *by_model(lambda line: line.reply_count),
         Series(_("Errors"), [line.error_count for line in of], "gw-series-bad", errors),
     ]
     latency = [

@@ -84,6 +84,9 @@ class PersonMail(models.Model):
         NEW_KEY = "key", "New key"
         NEW_MEMBER = "member", "New member"
         NEW_DEVICE = "device", "Log-in from a new device"
+        OUTAGE = "down", "A provider is down"
+        RECOVERY = "up", "A provider is back"
+        DIGEST = "digest", "Daily digest"
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=6, choices=Kind.choices)

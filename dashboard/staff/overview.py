@@ -100,6 +100,7 @@ _LINKS = (
         ("channels.view_languagemodel",),
     ),
     ("Providers", "cloud", "channels_provider_changelist", ("channels.view_provider",)),
+    ("Margins", "percent", "margins", ("channels.view_margins",)),
     ("Test a route", "alt_route", "channels_route_changelist", ("channels.view_route",)),
     ("Model lists", "checklist", "model_lists", ("channels.view_route",)),
     ("System health", "monitor_heart", "health", ("billing.view_verificationrun",)),

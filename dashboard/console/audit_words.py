@@ -46,6 +46,7 @@ _ACTIONS = (
     gettext_noop("Email changed"),
     gettext_noop("Saved reply added"),
     gettext_noop("Saved reply deleted"),
+    gettext_noop("Saved reply imported"),
     gettext_noop("Saved reply updated"),
     gettext_noop("Key copied"),
     gettext_noop("Key issued"),

@@ -28,7 +28,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Speak a language that puts marks around what it translates."""
     with override_settings(LANGUAGES=[("en", "English"), (LANGUAGE, "Deutsch")]):
         marks = pseudo_language.Marked(LANGUAGE)
-        monkeypatch.setitem(trans_real._translations, LANGUAGE, marks)
+        monkeypatch.setitem(trans_real._translations, LANGUAGE, marks)  # type: ignore[attr-defined]
         with translation.override(LANGUAGE):
             yield
 

@@ -44,7 +44,7 @@ NOT_YET = frozenset(Path(__file__).with_name("untranslated.txt").read_text().spl
 SCRIPTS = Path(django_settings.BASE_DIR) / "dashboard" / "static" / "dashboard"
 OWN = (
     "account_change_password", "account_email", "account_logout", "account_mails",
-    "account_reauthenticate", "account_sessions", "mfa_activate_totp", "mfa_add_webauthn",
+    "account_reauthenticate", "account_sessions", "mfa_activate_totp",
     "mfa_deactivate_totp", "mfa_edit_webauthn", "mfa_generate_recovery_codes", "mfa_index",
     "mfa_list_webauthn", "mfa_reauthenticate", "mfa_remove_webauthn", "mfa_view_recovery_codes",
 )  # fmt: skip
@@ -200,7 +200,7 @@ def _decide_on_credits(site: Site) -> None:
         CreditRequest.objects.update(
             unsent_mail=CreditRequest.Mail.TO_ASKER,
             state=state,
-            granted_microcredits=1,
+            granted_microcredits=1 if state == CreditRequest.State.APPROVED else None,
             decided_at=timezone.now(),
         )
         credit_request_mails.send_due()

@@ -76,7 +76,7 @@
   }
 
   async function run() {
-    const cells = [...table.querySelectorAll("tbody tr")].map((row) => row.lastElementChild);
+    const cells = [...table.querySelectorAll("tbody > tr")].map((row) => row.lastElementChild);
     let [asked, charged] = [0, 0];
     isStopped = false;
     rehearse.hidden = show.hidden = true;

@@ -48,7 +48,12 @@ from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
 from dashboard.console.runway import pace_words
 from dashboard.console.trials import find_trials
-from dashboard.console.usage_words import changes_of, label_of, words_of_period_before
+from dashboard.console.usage_words import (
+    changes_of,
+    chart_titles,
+    label_of,
+    words_of_period_before,
+)
 
 # Models that have their own colour in a chart. The last colour is for all others together.
 MODELS_SHOWN = 4
@@ -289,7 +294,7 @@ def _charts(
         Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
     ]
     charged = by_model(lambda line: line.charged_microcredits)
-    titles = _titles_by_hour(scope.zone) if scope.is_by_hour else _titles_by_day(scope.zone)
+    titles = chart_titles(scope)
     bars, curve = charts.bar_chart, charts.line_chart
     return [
         _chart(_("Requests"), bars, times, requests, titles["requests"], charts.show_whole),
@@ -298,34 +303,6 @@ def _charts(
         _chart(_("Time to answer"), curve, times, latency, titles["latency"], duration)
         | {"flat": _flat_latency(report.total)},
     ]
-
-
-def _titles_by_hour(zone: str) -> dict[str, str]:
-    """Return what each chart of hours says to screen readers."""
-    named = {"zone": zone}
-    return {
-        "requests": _(
-            "Requests by model, and errors, by hour (%(zone)s); the table below has the figures"
-        )
-        % named,
-        "credits": _("Credits charged by model by hour (%(zone)s); the table below has the figures")
-        % named,
-        "latency": _("Time to answer by hour (%(zone)s); the table below has the figures") % named,
-    }
-
-
-def _titles_by_day(zone: str) -> dict[str, str]:
-    """Return what each chart of days says to screen readers."""
-    named = {"zone": zone}
-    return {
-        "requests": _(
-            "Requests by model, and errors, by day (%(zone)s); the table below has the figures"
-        )
-        % named,
-        "credits": _("Credits charged by model by day (%(zone)s); the table below has the figures")
-        % named,
-        "latency": _("Time to answer by day (%(zone)s); the table below has the figures") % named,
-    }
 
 
 def _by_model(

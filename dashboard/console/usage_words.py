@@ -57,3 +57,34 @@ def label_of(scope: Scope, line: Line) -> str:
     """Return the short name of an hour or a day of a scope."""
     local = line.key.astimezone(zone_of(scope.zone))
     return f"{local:%H:%M}" if scope.is_by_hour else dates.show(local, "j M")
+
+
+def chart_titles(scope: Scope) -> dict[str, str]:
+    """Return what the charts of requests, credits and latency say to screen readers."""
+    return _titles_by_hour(scope.zone) if scope.is_by_hour else _titles_by_day(scope.zone)
+
+
+def _titles_by_hour(zone: str) -> dict[str, str]:
+    named = {"zone": zone}
+    return {
+        "requests": _(
+            "Requests by model, and errors, by hour (%(zone)s); the table below has the figures"
+        )
+        % named,
+        "credits": _("Credits charged by model by hour (%(zone)s); the table below has the figures")
+        % named,
+        "latency": _("Time to answer by hour (%(zone)s); the table below has the figures") % named,
+    }
+
+
+def _titles_by_day(zone: str) -> dict[str, str]:
+    named = {"zone": zone}
+    return {
+        "requests": _(
+            "Requests by model, and errors, by day (%(zone)s); the table below has the figures"
+        )
+        % named,
+        "credits": _("Credits charged by model by day (%(zone)s); the table below has the figures")
+        % named,
+        "latency": _("Time to answer by day (%(zone)s); the table below has the figures") % named,
+    }

@@ -66,6 +66,7 @@ SAME = frozenset(
         "Windows",
         "ID",
         "Ctrl",
+        "XXXX",
     ]
 )
 # Attributes that people see or hear.

@@ -9,6 +9,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.people import Account, User
 
@@ -26,8 +27,8 @@ class LoginSession(AbstractBaseSession):
 
     class Meta(AbstractBaseSession.Meta):
         abstract = False
-        verbose_name = "log-in session"
-        verbose_name_plural = "log-in sessions"
+        verbose_name = _("log-in session")
+        verbose_name_plural = _("log-in sessions")
 
     @classmethod
     def get_session_store_class(cls) -> Any:
@@ -81,9 +82,9 @@ class PersonMail(models.Model):
     """One line of an e-mail that the worker has yet to send (channels/person_mails.py)."""
 
     class Kind(models.TextChoices):
-        NEW_KEY = "key", "New key"
-        NEW_MEMBER = "member", "New member"
-        NEW_DEVICE = "device", "Log-in from a new device"
+        NEW_KEY = "key", _("New key")
+        NEW_MEMBER = "member", _("New member")
+        NEW_DEVICE = "device", _("Log-in from a new device")
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=6, choices=Kind.choices)

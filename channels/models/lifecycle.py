@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.catalogue import LanguageModel
 from channels.models.channel import Channel
@@ -43,9 +44,9 @@ class ModelNotice(models.Model):
     """An e-mail about a model's end. The row comes first, so that each e-mail is sent once."""
 
     class Kind(models.TextChoices):
-        FIRST = "first", "30 days before"
-        LAST = "last", "7 days before"
-        OVER = "over", "on the day"
+        FIRST = "first", _("30 days before")
+        LAST = "last", _("7 days before")
+        OVER = "over", _("on the day")
 
     model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="notices")
     # None: to the operators.

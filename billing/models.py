@@ -139,7 +139,7 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return gettext("%(kind)s %(number)s of %(account)s") % {
-            "kind": self.kind,
+            "kind": gettext(self.kind),
             "number": self.sequence,
             "account": self.credit_account_id,
         }
@@ -180,7 +180,7 @@ class CreditGrant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.category} {self.pk}"
+        return f"{gettext(self.category)} {self.pk}"
 
 
 class RedemptionCode(models.Model):
@@ -393,7 +393,7 @@ class Hold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return gettext("%(state)s hold %(id)s") % {"state": self.state, "id": self.id}
+        return gettext("%(state)s hold %(id)s") % {"state": gettext(self.state), "id": self.id}
 
 
 class DailyUsage(models.Model):

@@ -141,7 +141,7 @@ def save(
     if model is not None:
         last = model.routes.aggregate(last=Max("position"))["last"]
         position = 0 if last is None else last + 1
-        route = Route.objects.create(
+        Route.objects.create(
             model=model, provider=provider, provider_model=provider_model, position=position
         )
-        audit.record("route.created", actor=actor, account_id=None, target=str(route))
+        audit.record("route.created", actor=actor, account_id=None, target=f"{model} at {provider}")

@@ -168,7 +168,7 @@ class Message(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.role} {self.position}"
+        return f"{gettext(self.role)} {self.position}"
 
 
 class DraftReply(models.Model):

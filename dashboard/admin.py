@@ -83,6 +83,7 @@ class AccountForm(forms.ModelForm):
     """An account, and the reason for disabling it, for its members."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),

@@ -236,6 +236,7 @@ class ProviderForm(ModelForm):
     """A form for a provider. It accepts a key and never shows one."""
 
     new_key = forms.CharField(
+        label=gettext_lazy("New key"),
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),

@@ -27,6 +27,7 @@ class ReasonForm(LabelledForm):
     """The reason why a staff member reads a text."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
         help_text=gettext_lazy("The account's members see this in their audit log."),

@@ -257,7 +257,7 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
 
     def __str__(self) -> str:
-        return f"{self.masked} ({self.mode})"
+        return f"{self.masked} ({gettext(self.mode)})"
 
     @property
     def masked(self) -> str:

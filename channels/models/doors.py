@@ -9,6 +9,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from channels.models.people import Account, User
@@ -27,15 +28,18 @@ class LoginSession(AbstractBaseSession):
 
     class Meta(AbstractBaseSession.Meta):
         abstract = False
-        verbose_name = _("log-in session")
-        verbose_name_plural = _("log-in sessions")
+        verbose_name = _("log-in session")  # type: ignore[assignment]  # as in any Meta
+        verbose_name_plural = _("log-in sessions")  # type: ignore[assignment]
 
     @classmethod
     def get_session_store_class(cls) -> Any:
         return import_string(f"{settings.SESSION_ENGINE}.SessionStore")
 
     def __str__(self) -> str:
-        return f"{self.user or 'a visitor'} at {self.address}"
+        return gettext("%(user)s at %(address)s") % {
+            "user": self.user or gettext("a visitor"),
+            "address": self.address,
+        }
 
 
 class DailyCount(models.Model):
@@ -75,7 +79,7 @@ class KnownDevice(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"a device of {self.user_id}"
+        return gettext("a device of %(user)s") % {"user": self.user_id}
 
 
 class PersonMail(models.Model):
@@ -95,4 +99,7 @@ class PersonMail(models.Model):
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} for {self.user_id}"
+        return gettext("%(kind)s for %(user)s") % {
+            "kind": self.get_kind_display(),
+            "user": self.user_id,
+        }

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from channels.models.catalogue import LanguageModel
@@ -37,7 +38,11 @@ class ModelMove(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} from {self.left} to {self.entered}"
+        return gettext("%(channel)s from %(left)s to %(entered)s") % {
+            "channel": self.channel,
+            "left": self.left,
+            "entered": self.entered,
+        }
 
 
 class ModelNotice(models.Model):

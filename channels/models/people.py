@@ -142,7 +142,7 @@ class Membership(models.Model):
         return gettext("%(user)s in %(account)s: %(role)s") % {
             "user": self.user,
             "account": self.account,
-            "role": self.role,
+            "role": gettext(self.role),
         }
 
 
@@ -179,7 +179,7 @@ class Invitation(models.Model):
         return gettext("%(email)s into %(account)s: %(role)s") % {
             "email": self.email,
             "account": self.account_id,
-            "role": self.role,
+            "role": gettext(self.role),
         }
 
 

@@ -48,7 +48,8 @@ class DecisionForm(LabelledForm):
         help_text=gettext_lazy("May differ from the request."),
     )
     category = forms.ChoiceField(
-        choices=[(one.value, one.label) for one in credit_requests.CATEGORIES]
+        label=gettext_lazy("Category"),
+        choices=[(one.value, one.label) for one in credit_requests.CATEGORIES],
     )
     reason = forms.CharField(
         required=False,

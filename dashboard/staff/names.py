@@ -1,10 +1,12 @@
-"""Names of columns and tables that Django derives from the code, for translators.
+"""Names that Django derives from the code, and texts of libraries, for translators.
 
 A name written into the model would need a migration of every column. These replace the derived
-names once all models are loaded, and English pages show what they always did.
+names of columns and tables once all models are loaded. English pages show what they always did.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.apps import apps
 from django.utils.translation import gettext_lazy
@@ -30,6 +32,8 @@ NAMES = frozenset(
         _("answer"),
         _("api key id"),
         _("audit entry"),
+        _("authenticator"),
+        _("authenticators"),
         _("author"),
         _("balance after microcredits"),
         _("balance microcredits"),
@@ -229,6 +233,7 @@ NAMES = frozenset(
         _("text"),
         _("time zone"),
         _("total"),
+        _("type"),
         _("updated at"),
         _("usage rollup"),
         _("usage rollups"),
@@ -242,13 +247,54 @@ NAMES = frozenset(
         _("warned"),
     ]
 )
+# Values of choices that models give as their rows' names.
+VALUES = (
+    _("absorbed"), _("adjustment"), _("assistant"), _("captured"), _("charge"), _("editor"),
+    _("expired"), _("expiry"), _("grant"), _("held"), _("live"), _("owner"), _("promotion"),
+    _("purchase"), _("released"), _("test"), _("user"), _("viewer"),
+)  # fmt: skip
+
+
+# What pages show of unfold, which brings no translations.
+TEXTS_OF_UNFOLD = (
+    _("After you've created a user, you’ll be able to edit more user options."),  # noqa: RUF001
+    _("Apply Filters"),
+    _("Cancel"),
+    _("Click to cancel"),
+    _("Date"),
+    _("Expand row"),
+    _("False"),
+    _("General"),
+    _("Go back"),
+    _("Loading more results..."),
+    _("More actions"),
+    _("Next"),
+    _("No data"),
+    _("No results found"),
+    _("No results matching your query"),
+    _("Previous"),
+    _("Reset filters"),
+    _("Return to site"),
+    _("Select action"),
+    _("Select action to run"),
+    _("Select all rows"),
+    _("Select record"),
+    _("Select value"),
+    _("Submit"),
+    _("This item will be deleted."),
+    _("This page yielded into no results. Create a new item or reset your filters."),
+    _("Toggle password visibility"),
+    _("True"),
+    _("Type to search"),
+)
 
 
 def translate_names() -> None:
     """Have the names of all columns and tables translated wherever a page shows them."""
     for model in apps.get_models():
         options = model._meta
-        for field in (*options.local_fields, *options.local_many_to_many):
+        fields: list[Any] = [*options.local_fields, *options.local_many_to_many]
+        for field in fields:
             if field._verbose_name is None and field.verbose_name in NAMES:
                 field.verbose_name = gettext_lazy(str(field.verbose_name))
         for name in ("verbose_name", "verbose_name_plural"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 # The group that is closed until somebody opens it.
 INTERNALS = _("Internals")
@@ -75,7 +78,7 @@ def find_place(label: str) -> tuple[str, str] | None:
     for group, *models in _GROUPS:
         for name, title, _icon in models:
             if name == label:
-                return group, title
+                return str(group), str(title)
     return None
 
 
@@ -111,7 +114,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [{"title": "", "items": first}, *(group for group in groups if group["items"])]
 
 
-def _group(request: HttpRequest, title: str, *models: tuple[str, str, str]) -> dict[str, Any]:
+def _group(
+    request: HttpRequest, title: StrOrPromise, *models: tuple[str, StrOrPromise, str]
+) -> dict[str, Any]:
     items = []
     for label, name, icon in models:
         app, model = label.split(".")

@@ -24,6 +24,7 @@ class VisitForm(LabelledForm):
     """An optional reason why a staff member looks at an account."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),

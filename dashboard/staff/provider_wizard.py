@@ -29,7 +29,9 @@ class ProviderSetupForm(LabelledForm):
     """A provider, its key, and optionally a model of the gateway that it serves."""
 
     name = forms.SlugField(
-        max_length=50, help_text=gettext_lazy("Callers see it in X-Gateway-Provider.")
+        label=gettext_lazy("Name"),
+        max_length=50,
+        help_text=gettext_lazy("Callers see it in X-Gateway-Provider."),
     )
     base_url = forms.CharField(
         max_length=200,

@@ -116,7 +116,7 @@ def _describe(entry: LedgerEntry, reply: Message | None, category: str | None) -
         "is_added": change > 0,
         "amount": local_credits(entry.amount_microcredits),
         "balance_after": local_credits(entry.balance_after_microcredits),
-        "category": str(_CATEGORIES.get(category or "", "")),
+        "category": str(_CATEGORIES[CreditGrant.Category(category)]) if category else "",
         "reply": reply,
         "reply_url": staff_url("conversations_message_change", reply.id) if reply else "",
     }

@@ -87,7 +87,7 @@ def create_channel_with_keys(
 
 # What a copy of a channel has in common with it.
 _COPIED = (
-    "site_url", "system_prompt", "fallback_replies", "requests_per_minute", "daily_quota",
+    "site_url", "tags", "system_prompt", "fallback_replies", "requests_per_minute", "daily_quota",
     *ANSWER_SETTINGS,
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""E-mails to people about the safety of what is theirs: new keys, new members, new devices.
+"""E-mails that people choose: about new keys, members and devices, outages, and a daily digest.
 
 The change itself writes a line for each person, in its own transaction. A periodic task sends what
 is waiting: one e-mail for all lines of the same kind, person and account.
@@ -13,6 +13,7 @@ from itertools import groupby
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -30,9 +31,16 @@ CHOICES = {
     Kind.NEW_KEY: "mails_new_keys",
     Kind.NEW_MEMBER: "mails_new_members",
     Kind.NEW_DEVICE: "mails_new_devices",
+    Kind.OUTAGE: "mails_outages",
+    Kind.RECOVERY: "mails_outages",
+    Kind.DIGEST: "mails_digests",
 }
+# The staff's permission to see what an e-mail about an outage says.
+SEES_OUTAGES = "channels.view_routehealth"
 # For each person and kind. Further lines are dropped; the audit log has them all.
 MAILS_A_DAY = 20
+# Sent once a day for each account already, however many accounts a person owns.
+_BOUNDED_ALREADY = (Kind.DIGEST,)
 # An e-mail names this many and counts the rest.
 MOST_LINES = 20
 LINES_A_RUN = 1_000
@@ -61,6 +69,27 @@ def tell_of_device(*, user: User, device: str, address: str) -> None:
     """Tell a person of a log-in from a device that is new to them."""
     line = f"{device}, from {address or 'an unknown address'}"
     _write(Kind.NEW_DEVICE, [user], None, line)
+
+
+def tell_staff(kind: Kind, line: str) -> None:
+    """Tell the staff who may see outages and chose to hear of them. Call it in a transaction."""
+    staff = User.objects.filter(is_staff=True, is_active=True, **{CHOICES[kind]: True})
+    _write(kind, [one for one in staff if one.has_perm(SEES_OUTAGES)], None, line)
+
+
+def add_digest(*, user: User, account_id: int, lines: Iterable[str]) -> None:
+    """Add the lines of an owner's digest, which name their day themselves."""
+    now, longest = timezone.now(), PersonMail._meta.get_field("line").max_length
+    PersonMail.objects.bulk_create(
+        PersonMail(
+            user=user,
+            kind=Kind.DIGEST,
+            account_id=account_id,
+            line=one_line(line)[:longest],
+            created_at=now,
+        )
+        for line in lines
+    )
 
 
 def _who(actor: Actor) -> str:
@@ -103,19 +132,31 @@ def send_due(*, now: datetime) -> int:
     PersonMail.objects.filter(created_at__lt=now - KEPT_FOR).delete()
     waiting = PersonMail.objects.select_related("user", "account")
     lines = waiting.order_by("user_id", "kind", "account_id", "id")[:LINES_A_RUN]
-    groups = groupby(lines, key=lambda one: (one.user_id, one.kind, one.account_id))
-    return sum(_send(list(group)) for _, group in groups)
+    by_mail = groupby(lines, key=lambda one: (one.user_id, one.kind, one.account_id))
+    groups = [list(group) for _, group in by_mail]
+    if len(groups) > 1 and sum(map(len, groups)) == LINES_A_RUN:
+        groups.pop()  # The rest of this e-mail may be in the next run.
+    return sum(map(_send, groups))
+
+
+@transaction.atomic
+def _take(lines: list[PersonMail]) -> list[PersonMail]:
+    """Delete the lines and return them. Of two tasks at once, only one gets the lines of a mail."""
+    rows = PersonMail.objects.filter(id__in=[one.id for one in lines])
+    taken = set(rows.select_for_update().order_by("id").values_list("id", flat=True))
+    PersonMail.objects.filter(id__in=taken).delete()
+    return [one for one in lines if one.id in taken]
 
 
 def _send(lines: list[PersonMail]) -> bool:
     """Take the lines and send them. If that fails, put them back for the next run."""
-    # Of two tasks at once, only one deletes a line, and only that one sends it.
-    mine = [one for one in lines if PersonMail.objects.filter(id=one.id).delete()[0]]
+    mine = _take(lines)
     if not mine:
         return False
     first = mine[0]
     counted = (f"mails {first.kind}", str(first.user_id))
-    if daily_counts.is_used_up(*counted, most=MAILS_A_DAY):
+    is_bounded = first.kind in _BOUNDED_ALREADY
+    if not is_bounded and daily_counts.is_used_up(*counted, most=MAILS_A_DAY):
         logger.warning("channels.person_mail.limited", extra={"user_id": first.user_id})
         return False
     try:
@@ -126,7 +167,8 @@ def _send(lines: list[PersonMail]) -> bool:
         reason = {"reason": type(error).__name__, "user_id": first.user_id}
         logger.warning("channels.person_mail.not_sent", extra=reason)
         return False
-    daily_counts.count(*counted, most=MAILS_A_DAY)
+    if not is_bounded:
+        daily_counts.count(*counted, most=MAILS_A_DAY)
     logger.info("channels.person_mail.sent", extra={"user_id": first.user_id, "mail": first.kind})
     return True
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 
 from channels import adaptation, breaker, probes
@@ -205,13 +206,13 @@ class GuardedRoute:
         return not (is_last_left and self.health.is_open and not self.health.is_proven)
 
 
-def find_fixed_answer(caller: Caller, message: str) -> ProviderClient | None:
+def find_fixed_answer(caller: Caller, message: str) -> FixedAnswerProvider | None:
     """Return a provider that gives the saved reply to this message, or None if there is none."""
-    answers = FixedAnswer.objects.filter(
-        channel_id=caller.channel_id, question_normalized=normalize_question(message)
+    found = FixedAnswer.objects.filter(
+        wordings__channel_id=caller.channel_id, wordings__normalized=normalize_question(message)
     )
-    answer = answers.values_list("answer", flat=True).first()
-    return FixedAnswerProvider(answer) if answer else None
+    reply = found.values_list("id", "answer").first()
+    return FixedAnswerProvider(*reply) if reply and reply[1] else None
 
 
 def list_routes(
@@ -261,10 +262,27 @@ def find_refused(caller: Caller, names: frozenset[str]) -> frozenset[str]:
     return min(missing, key=len, default=names)
 
 
-def is_demo() -> bool:
-    """Return whether the demo answers live keys, because no provider is set up for any model."""
-    rows = Provider.objects.values_list("is_enabled", "key_setting", "encryption_key_id")
-    return not settings.PROVIDER_BASE_URL and not any(_has_key(*row) for row in rows)
+def is_demo(mark: str = "") -> bool:
+    """Return whether the demo answers live keys, because no provider is set up for any model.
+
+    With the catalogue's mark, providers are read once for as long as it stays.
+    """
+    return not settings.PROVIDER_BASE_URL and not any(_has_key(*row) for row in _providers(mark))
+
+
+# The mark, and whether each provider is enabled, the setting with its key, and the key's own key.
+_kept_providers: tuple[str, list[tuple[bool, str, str]]] = ("", [])
+
+
+def _providers(mark: str) -> list[tuple[bool, str, str]]:
+    global _kept_providers
+    if mark and mark == _kept_providers[0]:
+        return _kept_providers[1]
+    rows = list(Provider.objects.values_list("is_enabled", "key_setting", "encryption_key_id"))
+    # Within a transaction, rows can change again under the same mark.
+    if mark and not connection.in_atomic_block:
+        _kept_providers = mark, rows
+    return rows
 
 
 def _is_set_up(row: RouteRow) -> bool:

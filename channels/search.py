@@ -32,8 +32,8 @@ def channels_matching(term: str) -> Q:
 
 
 def named_like(term: str) -> Q:
-    """Return a filter for channels by a part of their name or of the id that a program gave."""
-    return Q(name__icontains=term) | Q(external_id__icontains=term)
+    """Return a filter for channels by a part of their name, tags, or the id that a program gave."""
+    return Q(name__icontains=term) | Q(external_id__icontains=term) | Q(tags__icontains=term)
 
 
 def _channel_itself(term: str) -> Q:

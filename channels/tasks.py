@@ -1,11 +1,11 @@
-"""Periodic tasks: alerts to the staff, e-mails about safety, and models that retire."""
+"""Periodic tasks: alerts to the staff, e-mails that people choose, and models that retire."""
 
 import time
 
 from celery import shared_task
 from django.utils import timezone
 
-from channels import alerts, model_mails, model_moves, person_mails, provider_lists
+from channels import alerts, model_mails, model_moves, outages, person_mails, provider_lists
 
 _LISTS_SECONDS = 600.0
 
@@ -13,6 +13,11 @@ _LISTS_SECONDS = 600.0
 @shared_task(name="channels.tasks.alert_of_broken_routes")
 def alert_of_broken_routes() -> int:
     return alerts.alert_of_broken_routes(now=timezone.now())
+
+
+@shared_task(name="channels.tasks.tell_of_outages")
+def tell_of_outages() -> int:
+    return outages.tell_of_outages(now=timezone.now())
 
 
 @shared_task(name="channels.tasks.send_person_mails")

@@ -130,6 +130,9 @@ class Message(models.Model):
     # The key that the request came with. Null for older replies and for the playground. Without a
     # constraint, which PostgreSQL would check for each reply.
     api_key_id = models.UUIDField(null=True, blank=True)
+    # The saved reply that was given. Null for all others, and for those given before this field.
+    # Without a constraint, and the saved reply may be gone.
+    fixed_answer_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -164,6 +167,12 @@ class Message(models.Model):
                 fields=["channel", "request_id"],
                 condition=Q(role="assistant"),
                 name="conversations_message_receipt",
+            ),
+            # Counts the hits of saved replies. Other messages are not in it and do not pay for it.
+            models.Index(
+                fields=["fixed_answer_id", "created_at"],
+                condition=Q(fixed_answer_id__isnull=False, is_test=False),
+                name="conversations_message_saved",
             ),
         ]
 
@@ -391,8 +400,35 @@ class UsageRollup(models.Model):
         return f"usage of {self.channel_id} from {self.starts_at:%Y-%m-%d %H:%M}"
 
 
+class ProviderDay(models.Model):
+    """What a provider and a model answered on a UTC day, for all accounts together.
+
+    Live replies and replies to drafts. usage/provider_days.py adds each finished hour.
+    """
+
+    day = models.DateField()
+    provider_name = models.CharField(max_length=50, blank=True)
+    request_model = models.CharField(max_length=100, blank=True)
+    request_count = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cached_input_tokens = models.BigIntegerField()
+    charged_microcredits = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["day", "provider_name", "request_model"],
+                name="conversations_providerday_unique",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.request_model} at {self.provider_name} on {self.day}"
+
+
 class RollupProgress(models.Model):
-    """The single row that says which hours and days are rolled up. Missing before the first run.
+    """The single row that says what is rolled up. Missing before the first run.
 
     Days are rolled up from the first one with messages to before `days_until`, hours from
     `hours_from` to before `hours_until`.
@@ -401,6 +437,8 @@ class RollupProgress(models.Model):
     days_until = models.DateTimeField()
     hours_from = models.DateTimeField()
     hours_until = models.DateTimeField()
+    # Up to when replies are in the providers' days. None before the first run.
+    providers_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = _("rollup progress")

@@ -1,8 +1,9 @@
-"""Periodic tasks: clean up sessions, and roll up usage."""
+"""Periodic tasks: clean up sessions, roll up usage, and write owners' digests."""
 
 from celery import shared_task
 from django.utils import timezone
 
+from conversations import digests
 from conversations.archive import account_end, retention
 from conversations.usage import rollup
 
@@ -22,3 +23,8 @@ def roll_up_usage() -> int:
 @shared_task(name="conversations.tasks.mend_rollups")
 def mend_rollups() -> int:
     return rollup.mend(now=timezone.now())
+
+
+@shared_task(name="conversations.tasks.write_digests")
+def write_digests() -> int:
+    return digests.write_digests(now=timezone.now())

@@ -61,10 +61,12 @@ app.conf.update(
             "task": "billing.tasks.mail_about_credit_requests",
             "schedule": 60.0,
         },
-        "mail people about safety": {
+        "send the e-mails that people chose": {
             "task": "channels.tasks.send_person_mails",
             "schedule": 60.0,
         },
+        "tell of outages": {"task": "channels.tasks.tell_of_outages", "schedule": 60.0},
+        "write daily digests": {"task": "conversations.tasks.write_digests", "schedule": 600.0},
         "report broken routes": {
             "task": "channels.tasks.alert_of_broken_routes",
             "schedule": 60.0,

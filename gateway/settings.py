@@ -397,6 +397,10 @@ STORAGES = {
 SITE_NAME = read_text("SITE_NAME", "AI gateway")
 # How people reach the operator. Pages show it; requests for credits are mailed to it.
 OPERATOR_CONTACT = read_contact("OPERATOR_CONTACT")
+# What providers' prices and the price of a credit are in. The margins' page only names it.
+CURRENCY = read_text("CURRENCY", "USD")
+if not re.fullmatch("[A-Z]{3}", CURRENCY):
+    raise ImproperlyConfigured("CURRENCY must be three capital letters, such as USD or EUR.")
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"{SITE_NAME}: "
 MFA_TOTP_ISSUER = SITE_NAME
 _LOOKS: dict[str, Any] = {

@@ -26,7 +26,7 @@ os.environ |= {
     "TRUSTED_PROXY_HEADER": "", "REQUIRE_STAFF_MFA": "",
     "LOGIN_IDLE_SECONDS": "", "LOGIN_LIFETIME_SECONDS": "",
     "ALLOW_SIGNUP": "true", "SIGNUP_CREDITS": "100", "SITE_NAME": "",
-    "OPERATOR_CONTACT": "",
+    "OPERATOR_CONTACT": "", "CURRENCY": "",
 }  # fmt: skip
 for _name in ("DATABASE_URL", "REDIS_URL"):
     os.environ.setdefault(_name, "")

@@ -56,7 +56,7 @@ CHANGES: dict[str, Callable[[Site], Any]] = {
     "is_channel_enabled": lambda site: Channel.objects.update(is_enabled=False),
     "is_account_enabled": lambda site: Account.objects.update(is_enabled=False),
     "has_fixed_answers": lambda site: FixedAnswer.objects.create(
-        channel=site.channel, question="Open?", question_normalized="open", answer="Yes."
+        channel=site.channel, question="Open?", answer="Yes."
     ),
     "is_only_account": lambda site: Account.objects.create(name="Another"),
     "catalogue_mark": lambda site: Provider.objects.create(

@@ -3,6 +3,6 @@
 The page for accounts is in dashboard/admin.py, because it shows data of every app.
 """
 
-from channels.admin import catalogue, channel, keys, people, records
+from channels.admin import catalogue, channel, keys, people, prices, records
 
-__all__ = ["catalogue", "channel", "keys", "people", "records"]
+__all__ = ["catalogue", "channel", "keys", "people", "prices", "records"]

@@ -221,9 +221,14 @@ class FixedAnswerAdmin(AuditedAdmin):
     list_display = ("question", "channel")
     list_select_related = ("channel",)
     search_fields = ("question", "channel__name")
-    fields = ("channel", "question", "answer")
+    fields = ("channel", "question", "other_wordings", "answer")
+    readonly_fields = ("other_wordings",)
     ordering = ("-id",)
     show_full_result_count = False
+
+    @admin.display(description=gettext_lazy("Other wordings"), empty_value=gettext_lazy("None"))
+    def other_wordings(self, reply: FixedAnswer) -> str:
+        return "\n".join(fixed_answers.list_wordings(reply)[1:])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -16,6 +16,8 @@ from channels.models.catalogue import (
 )
 from channels.models.channel import (
     ANSWER_SETTINGS,
+    LONGEST_QUESTION,
+    LONGEST_SAVED_REPLY,
     LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
     MOST_STOP_WORDS,
@@ -26,14 +28,19 @@ from channels.models.channel import (
     KeyHour,
     KeyUse,
     PromptVersion,
+    Wording,
 )
 from channels.models.doors import DailyCount, KnownDevice, LoginSession, PersonMail
 from channels.models.lifecycle import ModelMove, ModelNotice, ProviderList
+from channels.models.outages import Outage
 from channels.models.people import Account, Invitation, Membership, Plan, User, UserManager
+from channels.models.prices import CostPrice, CreditPrice
 from channels.models.secrets import SecretCheck
 
 __all__ = [
     "ANSWER_SETTINGS",
+    "LONGEST_QUESTION",
+    "LONGEST_SAVED_REPLY",
     "LONGEST_STOP_WORD",
     "MAX_SYSTEM_PROMPT_CHARACTERS",
     "MOST_STOP_WORDS",
@@ -45,6 +52,8 @@ __all__ = [
     "AuditEntry",
     "CatalogueVersion",
     "Channel",
+    "CostPrice",
+    "CreditPrice",
     "DailyCount",
     "FixedAnswer",
     "Invitation",
@@ -56,6 +65,7 @@ __all__ = [
     "Membership",
     "ModelMove",
     "ModelNotice",
+    "Outage",
     "PersonMail",
     "Plan",
     "PromptVersion",
@@ -67,6 +77,7 @@ __all__ = [
     "SecretCheck",
     "User",
     "UserManager",
+    "Wording",
     "refuse_flaws",
     "refuse_reserved_name",
     "refuse_userinfo",

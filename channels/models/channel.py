@@ -13,14 +13,16 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
+from channels.models.tags import LONGEST_TAGS, check_tags, fold_tag, read_tags, write_tags
 from common.ids import uuid7
 from common.pages.numbers import local_number
-from common.text import normalize_question
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
 MOST_STOP_WORDS = 4
 LONGEST_STOP_WORD = 50
 SHORTEST_ANSWER_TOKENS = 16
+LONGEST_QUESTION = 500
+LONGEST_SAVED_REPLY = 8_000
 # How a channel's model answers. Each version of the prompt has its own.
 ANSWER_SETTINGS = ("temperature", "max_answer_tokens", "stop_words", "fallback_model")
 
@@ -110,6 +112,10 @@ class Channel(AnswerSettings):
         blank=True,
         help_text=_('What to show the visitor, by error code: {"daily_quota_reached": "…"}.'),
     )
+    # With commas between them (tags.py).
+    tags = models.CharField(
+        max_length=LONGEST_TAGS, blank=True, default="", db_default="", validators=[check_tags]
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -129,7 +135,8 @@ class Channel(AnswerSettings):
     def clean(self) -> None:
         """Raise ValidationError for what the account's plan or the catalogue does not allow.
 
-        Also for an external id that another channel of the account has.
+        Also for an external id that another channel of the account has. Spells tags as the
+        account's other channels do.
         """
         flaws: dict[str, str] = {}
         namesakes = Channel.objects.filter(
@@ -155,8 +162,18 @@ class Channel(AnswerSettings):
                 flaws["max_answer_tokens"] = gettext(
                     "%(model)s answers with at most %(most)s tokens. Enter %(most)s or less."
                 ) % {"model": self.model, "most": local_number(most)}
+        self.tags = write_tags(self._spelled_as_others(read_tags(self.tags)))
         if flaws:
             raise ValidationError(flaws)
+
+    def _spelled_as_others(self, tags: list[str]) -> list[str]:
+        """Return tags as the account's other channels spell them, so that equal ones match."""
+        if not tags:
+            return []
+        others = Channel.objects.filter(account_id=self.account_id).exclude(id=self.id)
+        texts = others.exclude(tags="").values_list("tags", flat=True).distinct()
+        known = {fold_tag(tag): tag for text in texts for tag in read_tags(text)}
+        return [known.get(fold_tag(tag), tag) for tag in tags]
 
 
 class PromptVersion(AnswerSettings):
@@ -188,36 +205,45 @@ class PromptVersion(AnswerSettings):
 
 
 class FixedAnswer(models.Model):
-    """A saved reply: an owner's answer to a question, given without a provider and free."""
+    """A saved reply: an owner's answer to a question, given without a provider and free.
+
+    Its first wording is its own question (channels/fixed_answers.py).
+    """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="fixed_answers")
-    question = models.CharField(max_length=500)
-    # The text that is compared: the question without case, accents, punctuation, extra white space.
-    question_normalized = models.CharField(max_length=500, editable=False)
-    answer = models.TextField(max_length=8_000, validators=[MaxLengthValidator(8_000)])
+    question = models.CharField(max_length=LONGEST_QUESTION)
+    answer = models.TextField(
+        max_length=LONGEST_SAVED_REPLY, validators=[MaxLengthValidator(LONGEST_SAVED_REPLY)]
+    )
 
     class Meta:
         verbose_name = _("saved reply")
         verbose_name_plural = _("saved replies")
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["channel", "question_normalized"], name="channels_fixedanswer_unique"
-            )
-        ]
 
     def __str__(self) -> str:
         return self.question
 
-    def clean(self) -> None:
-        """Normalize the question. Raise ValidationError if it is empty then, or a duplicate."""
-        self.question_normalized = normalize_question(self.question)
-        if not self.question_normalized:
-            raise ValidationError({"question": gettext("Needs at least one letter or digit.")})
-        same = FixedAnswer.objects.filter(
-            channel_id=self.channel_id, question_normalized=self.question_normalized
-        )
-        if same.exclude(pk=self.pk).exists():
-            raise ValidationError({"question": gettext("This question has an answer already.")})
+
+class Wording(models.Model):
+    """One way to ask a saved reply's question. Visitors' messages are compared with it."""
+
+    fixed_answer = models.ForeignKey(FixedAnswer, models.CASCADE, related_name="wordings")
+    # A copy of the reply's channel, because a wording has only one answer in a channel.
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+", db_index=False)
+    text = models.CharField(max_length=LONGEST_QUESTION)
+    # The text that is compared: without case, accents, punctuation, extra white space.
+    normalized = models.CharField(max_length=LONGEST_QUESTION, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["channel", "normalized"], name="channels_wording_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class ApiKey(models.Model):

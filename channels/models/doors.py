@@ -89,6 +89,9 @@ class PersonMail(models.Model):
         NEW_KEY = "key", _("New key")
         NEW_MEMBER = "member", _("New member")
         NEW_DEVICE = "device", _("Log-in from a new device")
+        OUTAGE = "down", _("A provider is down")
+        RECOVERY = "up", _("A provider is back")
+        DIGEST = "digest", _("Daily digest")
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=6, choices=Kind.choices)

@@ -56,10 +56,12 @@ class User(AbstractUser):
     email = models.EmailField(_("e-mail address"), unique=True)
     # Whether the password is still the one that set-up generated and printed. Pages remind of it.
     has_first_password = models.BooleanField(default=False, db_default=False, editable=False)
-    # Which e-mails about safety the person gets (channels/person_mails.py).
+    # Which e-mails the person gets (channels/person_mails.py).
     mails_new_keys = models.BooleanField(default=True, db_default=True, editable=False)
     mails_new_members = models.BooleanField(default=True, db_default=True, editable=False)
     mails_new_devices = models.BooleanField(default=True, db_default=True, editable=False)
+    mails_outages = models.BooleanField(default=False, db_default=False, editable=False)
+    mails_digests = models.BooleanField(default=False, db_default=False, editable=False)
     # The language of the person's pages and e-mails: a code of settings.LANGUAGES. Empty until
     # they choose; then pages go by the browser, and e-mails are in English.
     language = models.CharField(
@@ -132,6 +134,8 @@ class Membership(models.Model):
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices, default=Role.VIEWER)
     created_at = models.DateTimeField(auto_now_add=True)
+    # The last day of which the person got the digest (conversations/digests.py).
+    digest_day = models.DateField(null=True, blank=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [

@@ -11,7 +11,8 @@ class FixedAnswerProvider:
     provider_name = "fixed"
     is_free = True
 
-    def __init__(self, answer: str) -> None:
+    def __init__(self, fixed_answer_id: int, answer: str) -> None:
+        self.fixed_answer_id = fixed_answer_id
         self._answer = answer
 
     def complete(self, request: ChatRequest, *, patience: Patience) -> Completion:

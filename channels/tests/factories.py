@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing import grants
-from channels import accounts, api_keys, channel_changes
+from channels import accounts, api_keys, channel_changes, fixed_answers
+from channels.audit import COMMAND_LINE
 from channels.callers import Caller, find_caller
-from channels.models import Channel, LanguageModel
+from channels.models import Channel, FixedAnswer, LanguageModel
 from common.money import MICROCREDITS_PER_CREDIT
 
 
@@ -43,6 +44,16 @@ def make_site(*, owner: str = "owner@example.com", credit_amount: int = 100, **f
             reason="for a test",
         )
     return Site(channel, live.clear, test.clear)
+
+
+def save_reply(
+    channel: Channel, question: str, answer: str = "From 9 to 5.", *wordings: str
+) -> FixedAnswer:
+    """Return a new saved reply, with other wordings of its question."""
+    saved, _ = fixed_answers.add_fixed_answer(
+        channel=channel, question=question, answer=answer, wordings=wordings, actor=COMMAND_LINE
+    )
+    return saved
 
 
 def set_prices(**prices: int) -> None:

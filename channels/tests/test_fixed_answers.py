@@ -30,7 +30,7 @@ def test_of_the_same_question_at_once_one_is_added() -> None:
     refused = [one for one in results if isinstance(one, ValidationError)]
     assert len(refused) == 5
     assert {str(one.message_dict) for one in refused} == {
-        "{'question': ['This question has an answer already.']}"
+        "{'question': ['The saved reply “When?” already answers “When?”.']}"
     }
     assert FixedAnswer.objects.count() == 1
     assert AuditEntry.objects.filter(action="fixed_answer.added").count() == 1

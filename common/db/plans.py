@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -16,6 +18,10 @@ SELECT set_config('jit', 'off', TRUE), set_config('plan_cache_mode', 'force_cust
 """
 
 
+# Whether a snapshot around this code has done so already.
+_is_planned: ContextVar[bool] = ContextVar("is_planned", default=False)
+
+
 @contextmanager
 def planned_for_values() -> Iterator[None]:
     """Make PostgreSQL plan the statements inside for their values, without JIT compilation.
@@ -23,25 +29,34 @@ def planned_for_values() -> Iterator[None]:
     They run in their own transaction. In a transaction that has already begun, the settings last
     until it ends.
     """
-    if connection.vendor != "postgresql":
+    if connection.vendor != "postgresql" or _is_planned.get():
         # No transaction either: on SQLite it would block writers.
         yield
         return
     with nullcontext() if connection.in_atomic_block else transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_FOR_VALUES)
+        _plan_for_values()
         yield
+
+
+def _plan_for_values() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_FOR_VALUES)
 
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Give all reads inside one snapshot of the database, without blocking writers."""
+    """Give all reads inside one snapshot of the database, without blocking writers.
+
+    PostgreSQL plans them as planned_for_values says.
+    """
     if connection.vendor == "postgresql":
-        with transaction.atomic():
-            if not connection.savepoint_ids:
-                with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield
+        with _repeatable_reads(), transaction.atomic():
+            _plan_for_values()
+            before = _is_planned.set(True)
+            try:
+                yield
+            finally:
+                _is_planned.reset(before)
     elif connection.in_atomic_block:
         yield
     else:
@@ -53,3 +68,23 @@ def snapshot() -> Iterator[None]:
                 yield
             finally:
                 cursor.execute("ROLLBACK")
+
+
+@contextmanager
+def _repeatable_reads() -> Iterator[None]:
+    """Let the BEGIN of the next transaction ask for a snapshot, which saves a statement."""
+    if connection.in_atomic_block:
+        yield
+        return
+    # SQLite needs no driver.
+    from psycopg import IsolationLevel
+
+    connection.ensure_connection()
+    driver: Any = connection.connection
+    before = driver.isolation_level, driver.read_only
+    driver.isolation_level, driver.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.isolation_level, driver.read_only = before

@@ -7,7 +7,10 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.forms.utils import flatatt
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from common.days import UTC_NAME, zone_of
 from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
@@ -97,6 +100,28 @@ def _has_offset(value: Any) -> bool:
     except ValueError:
         return False
     return parsed is not None and parsed.tzinfo is not None
+
+
+class LongSelect(forms.Select):
+    """A list of choices without groups, written at once. It looks like Django's.
+
+    Django's has a template for each choice, which takes 60 ms for a thousand.
+    """
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        found = flatatt(self.build_attrs(self.attrs, {**(attrs or {}), "name": name}))
+        chosen = set(self.format_value(value))
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            (
+                (one, mark_safe(" selected") if str(one) in chosen else "", label)
+                for one, label in self.choices
+            ),
+        )
+        return format_html("<select{}>{}</select>", found, options)
 
 
 class PlainForm(forms.Form):

@@ -11,7 +11,8 @@ from django.http import StreamingHttpResponse
 
 # A cell that begins with one of these is a formula:
 # https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# After apostrophes as well, so that whoever reads the file back can take ours away.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -34,7 +35,7 @@ def safe(cell: Any) -> Any:
     """Return a cell, with an apostrophe in front of text that would begin a formula."""
     if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def csv_response(

@@ -125,6 +125,7 @@ def _erase_channel(channel: Channel, now: datetime) -> int:
             fallback_replies={},
             site_url="",
             external_id=None,
+            tags="",
         )
     return erased
 

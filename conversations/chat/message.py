@@ -13,6 +13,7 @@ from django.utils import timezone
 from billing import admission
 from channels import routes
 from channels.callers import Caller
+from channels.providers.base import ProviderClient
 from common import db
 from common.ids import uuid7
 from conversations.chat import calls, turns
@@ -57,7 +58,9 @@ def _try_to_admit(
     saved = None
     if caller.has_fixed_answers and not incoming.simulate:
         saved = routes.find_fixed_answer(caller, incoming.message)
-    clients = [saved] if saved else routes.list_routes(caller, simulate=incoming.simulate)
+    clients: Sequence[ProviderClient] = (
+        [saved] if saved else routes.list_routes(caller, simulate=incoming.simulate)
+    )
     is_free = caller.is_test or any(client.is_free for client in clients)
     price, foreseen = 0 if is_free else caller.flat_price, None
     if price is None:
@@ -102,6 +105,7 @@ def _try_to_admit(
         "page_url": incoming.page_url,
         "page_title": incoming.page_title,
         "admitted_at": db.param(now),
+        "fixed_answer": saved.fixed_answer_id if saved else None,
     }
     fallback = foreseen.fallback if foreseen else None
     return HeldCall(caller, hold, prompt, clients, now, saved is not None, turn, messages, fallback)

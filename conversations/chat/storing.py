@@ -47,6 +47,7 @@ _NOTHING_TOLD = {
     "price_per_1k_cached_input": "CAST(NULL AS bigint)",
     "duration_ms": "0",
     "prompt_version": "0",
+    "fixed_answer_id": "CAST(NULL AS bigint)",
     # A null of the column's type on both databases.
     "api_key_id": "NULLIF(%(channel)s, %(channel)s)",
 }
@@ -95,10 +96,12 @@ _SESSION_REPLY = _REPLY | {
     "session_id": "ended.id",
     "position": "%(position)s + 1",
     "content": "CASE WHEN ended.id IS NULL THEN '' ELSE %(reply_text)s END",
+    "fixed_answer_id": "CAST(%(fixed_answer)s AS bigint)",
     "erased_at": "CASE WHEN ended.id IS NULL THEN %(now)s END",
 }
 _STATELESS_REPLY = _REPLY | {
     "session_id": "NULL",
+    "fixed_answer_id": "NULL",
     "position": "0",
     "content": "''",
     "erased_at": "NULL",

@@ -59,6 +59,7 @@ def test_a_new_channel_is_described_and_read_again(
         "name": "Shop",
         "external_id": "42",
         "site_url": "https://shop.example/",
+        "tags": ["EU", "Winter sale"],
         "model": site.channel.model.model_id,
         "requests_per_minute": 10,
         "daily_quota": 20,
@@ -90,6 +91,8 @@ def test_a_channel_is_changed_member_by_member(site: Site, manager: ManageClient
     changed = manager.patch(path, changes)
     assert changed.json() == before | {"name": "New", "enabled": False, "external_id": "a"}
     assert manager.patch(path, {"external_id": "", "name": None}).json()["external_id"] is None
+    assert manager.patch(path, {"tags": [" b ", "A", "a"]}).json()["tags"] == ["b", "A"]
+    assert manager.patch(path, {"tags": []}).json()["tags"] == []
     assert manager.patch(path, {}).json() == manager.get(path).json()
     entry = AuditEntry.objects.filter(action="channel.updated").order_by("id")[0]
     assert entry.actor_name.startswith("API key amgai_admin_…")
@@ -117,6 +120,11 @@ def test_a_channel_is_changed_member_by_member(site: Site, manager: ManageClient
         ({"name": "x", "fallback_replies": {"nothing": "x"}}, "fallback_replies.nothing"),
         ({"name": "x", "fallback_replies": {"overloaded": 1}}, "fallback_replies.overloaded"),
         ({"name": "x", "system_prompt": "x" * 16_001}, "system_prompt"),
+        ({"name": "x", "tags": "EU"}, "tags"),
+        ({"name": "x", "tags": ["a, b"]}, "tags"),
+        ({"name": "x", "tags": ["x" * 41]}, "tags"),
+        ({"name": "x", "tags": ["a\nb"]}, "tags"),
+        ({"name": "x", "tags": [str(number) for number in range(11)]}, "tags"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -14,9 +14,8 @@ from billing import holds
 from billing.models import CreditAccount, Hold, LedgerEntry
 from billing.tests.test_settlement import differences
 from channels.errors import ProviderError
-from channels.models import FixedAnswer
 from channels.providers.fixed import FixedAnswerProvider
-from channels.tests.factories import Site
+from channels.tests.factories import Site, save_reply
 from common import db
 from conversations.chat import calls, idempotency, turns
 from conversations.models import ChatSession, IdempotencyRecord, Message
@@ -71,9 +70,7 @@ def test_an_answer_after_the_end_of_its_hold_is_refused_and_free(
 def test_a_fixed_answer_after_the_end_of_its_hold_is_not_stored(
     site: Site, api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FixedAnswer.objects.create(
-        channel=site.channel, question="Open?", question_normalized="open", answer="Yes."
-    )
+    save_reply(site.channel, "Open?", "Yes.")
     complete_fixed = FixedAnswerProvider.complete
 
     def answer_late(*asked: Any, **more: Any) -> Any:

@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from billing.models import LedgerEntry
-from channels.models import ApiKey, FixedAnswer
-from channels.tests.factories import Site, make_site
+from channels.models import ApiKey
+from channels.tests.factories import Site, make_site, save_reply
 from conversations.api.usage import ReceiptSchema
 from conversations.archive import retention
 from conversations.models import FailedRequest, Message, ReplayedRequest
@@ -99,9 +99,7 @@ def test_a_replay_has_a_receipt_that_names_the_reply(
 
 
 def test_a_saved_reply_has_a_receipt(site: Site, api: ApiClient, provider: FakeProvider) -> None:
-    row = FixedAnswer(channel=site.channel, question="Opening hours?", answer="Nine to five.")
-    row.full_clean()
-    row.save()
+    save_reply(site.channel, "Opening hours?", "Nine to five.")
     api.chat("Opening hours?", headers={"X-Request-Id": "r-1"})
     receipt = api.get("/api/usage/r-1").json()
     assert (receipt["outcome"], receipt["reason"]) == ("saved_reply", "")

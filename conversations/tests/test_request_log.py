@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from billing import charges
-from channels.models import ApiKey, FixedAnswer
-from channels.tests.factories import Site, make_site
+from channels.models import ApiKey
+from channels.tests.factories import Site, make_site, save_reply
 from conversations.models import FailedRequest, Message, ReplayedRequest
 from conversations.usage import request_log, request_tally, rollup
 from conversations.usage.request_filter import FILTERS, RequestFilter
@@ -46,9 +46,7 @@ def read_all(chosen: RequestFilter, most: int = 3) -> Iterator[Entry]:
 
 def make_traffic(site: Site, provider: FakeProvider, clock: Any) -> None:
     """Make a request of every outcome, on three days, with several pages, models, and keys."""
-    row = FixedAnswer(channel=site.channel, question="When are you open?", answer="Always.")
-    row.full_clean()
-    row.save()
+    save_reply(site.channel, "When are you open?", "Always.")
     api, test = ApiClient(site.api_key), ApiClient(site.test_key)
     for day in range(3):
         for number in range(4):

@@ -15,14 +15,13 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import CharField, QuerySet, UUIDField, Value
 
 from common import db
 from common.api.middleware import REQUEST_ID_PATTERN
 from common.db.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Message, ReplayedRequest
 from conversations.usage import outcomes, sums
-from conversations.usage import rows as usage_rows
 from conversations.usage.references import read_reply_id
 from conversations.usage.request_filter import Kind, RequestFilter, requests_of, source
 from conversations.usage.request_tally import Tally, tally_requests
@@ -112,12 +111,11 @@ def list_requests(
 ) -> LogPage:
     """Return a page of requests, newest first. `tally` is that of the same filter."""
     most = most or REQUESTS_ON_A_PAGE
-    coverage = usage_rows.cover_account(chosen.account_id, chosen.channel_id)
     found: list[Place] = []
     with planned_for_values():
         for since, is_last in _windows(chosen, tally, after, most):
             window = replace(chosen, starts_at=since)
-            found += _find(window, coverage.channel_ids, after, most + 1 - len(found))
+            found += _find(window, tally.channel_ids, after, most + 1 - len(found))
             if len(found) > most:
                 return LogPage(_load(found[:most]), found[most - 1])
             after = Place(since)
@@ -152,12 +150,15 @@ def _windows(
 # Reads the newest requests of each channel, then the newest of these, as transcripts.py does for
 # sessions, and for the same reason.
 _NEWEST = """
-SELECT m.created_at, m.id FROM {source} ORDER BY m.created_at DESC, m.id DESC LIMIT %(count)s
+SELECT {kind} AS kind, m.created_at, CAST(m.id AS text) AS pk, m.id
+  FROM {source} ORDER BY m.created_at DESC, m.id DESC LIMIT %(count)s
 """
 _NEWEST_OF_CHANNELS = f"""
 SELECT newest.* FROM unnest(%(channels)s) AS c(id) CROSS JOIN LATERAL ({_NEWEST}) AS newest
- ORDER BY 1 DESC, 2 DESC LIMIT %(count)s
+ ORDER BY newest.created_at DESC, newest.id DESC LIMIT %(count)s
 """  # noqa: S608  # built from constants only
+
+_PLACES = "SELECT kind, created_at, pk FROM ({select}) AS of_kind_{kind}"
 
 
 def _find(
@@ -165,35 +166,76 @@ def _find(
 ) -> list[Place]:
     """Return the places of the newest requests, newest first."""
     is_postgresql = connection.vendor == "postgresql"
-    statement = _NEWEST_OF_CHANNELS if is_postgresql else _NEWEST
+    newest = _NEWEST_OF_CHANNELS if is_postgresql else _NEWEST
     channels = "m.channel_id = c.id" if is_postgresql else db.among("m.channel_id", "channels")
     params = chosen.params() | {"channels": db.uuids_param(channel_ids), "count": count}
-    found: list[Place] = []
-    for kind in Kind:
-        if not chosen.has_kind(kind):
-            continue
-        more = ""
-        if after:
-            params["after"] = db.param(after.created_at)
-            more = "m.created_at <= %(after)s" if kind < after.kind else "m.created_at < %(after)s"
-            if kind == after.kind:
-                params["after_pk"] = after.pk_param
-                more = "(m.created_at, m.id) < (%(after)s, %(after_pk)s)"
-        rows = db.fetch_rows(statement.format(source=source(chosen, kind, channels, more)), params)
-        found += [Place(db.time_value(moment), kind, str(pk)) for moment, pk in rows]
+    if after:
+        params["after"] = db.param(after.created_at)
+        params["after_pk"] = after.pk_param if after.kind >= 0 else None
+    selects = []
+    for kind in filter(chosen.has_kind, Kind):
+        of_kind = source(chosen, kind, channels, _before(after, kind) if after else "")
+        select = newest.format(kind=int(kind), source=of_kind)
+        selects.append(_PLACES.format(select=select, kind=int(kind)))
+    # An id is stored as text and as a number, so that kinds are sorted apart, in their own order.
+    rows = db.fetch_rows(" UNION ALL ".join(selects), params) if selects else []
+    found = [Place(db.time_value(moment), kind, pk) for kind, moment, pk in rows]
     # Stable: requests of one kind and moment stay in the database's order.
     return sorted(found, key=lambda place: (place.created_at, place.kind), reverse=True)[:count]
 
 
+def _before(after: Place, kind: Kind) -> str:
+    """Return the condition for requests of a kind that come after a place in the log."""
+    if kind == after.kind:
+        return "(m.created_at, m.id) < (%(after)s, %(after_pk)s)"
+    return "m.created_at <= %(after)s" if kind < after.kind else "m.created_at < %(after)s"
+
+
 def _load(places: Sequence[Place]) -> list[Entry]:
     """Return the requests at these places, in their order."""
-    found: dict[tuple[int, str], Entry] = {}
-    for kind, rows in _tables().items():
-        pks = [place.pk for place in places if place.kind == kind]
-        for row in rows.filter(pk__in=pks) if pks else ():
-            found[kind, _key(row.pk)] = entry_of(row)
+    pks = {kind: [place.pk for place in places if place.kind == kind] for kind in Kind}
+    tables = _tables()
+    rows: list[Any] = []
+    if pks[Kind.REPLY]:
+        rows += tables[Kind.REPLY].filter(pk__in=pks[Kind.REPLY])
+    if pks[Kind.FAILURE] and pks[Kind.REPLAY]:
+        rows += _load_unanswered(pks[Kind.FAILURE], pks[Kind.REPLAY])
+    else:
+        for kind in (Kind.FAILURE, Kind.REPLAY):
+            rows += tables[kind].filter(pk__in=pks[kind]) if pks[kind] else ()
+    found = {(entry.kind, _key(entry.row.pk)): entry for entry in map(entry_of, rows)}
     in_order = ((place.kind, _key(place.pk)) for place in places)
     return [found[key] for key in in_order if key in found]
+
+
+_OF_BOTH = (
+    "id", "channel_id", "is_test", "session_id", "request_id", "request_model", "created_at",
+    "api_key_id",
+)  # fmt: skip
+_OF_FAILURES = ("error_code", "reason", "page_url", "duration_ms")
+
+
+def _load_unanswered(
+    failures: Sequence[str], replays: Sequence[str]
+) -> list[FailedRequest | ReplayedRequest]:
+    """Return failures and replays, read with one statement."""
+    no_id, blank = Value(None, UUIDField()), Value("", CharField())
+    failed = FailedRequest.objects.filter(pk__in=failures).values_list(
+        *_OF_BOTH, *_OF_FAILURES, no_id, Value(int(Kind.FAILURE))
+    )
+    replayed = ReplayedRequest.objects.filter(pk__in=replays).values_list(
+        *_OF_BOTH, blank, blank, blank, Value(0), "message_id", Value(int(Kind.REPLAY))
+    )
+    found: list[FailedRequest | ReplayedRequest] = []
+    for row in failed.union(replayed, all=True):
+        shared = dict(zip(_OF_BOTH, row, strict=False))
+        *of_failure, message_id, kind = row[len(_OF_BOTH) :]
+        if kind == Kind.FAILURE:
+            values = dict(zip(_OF_FAILURES, of_failure, strict=True))
+            found.append(FailedRequest(**shared, **values))
+        else:
+            found.append(ReplayedRequest(**shared, message_id=message_id))
+    return found
 
 
 def _key(pk: Any) -> str:

@@ -19,10 +19,10 @@ from django.db.models.functions import Greatest
 
 from channels.models import Account
 from common import db
-from common.days import UTC_NAME
+from common.days import UTC_NAME, day_of
 from common.db.plans import planned_for_values
 from conversations.models import RollupProgress, UsageRollup
-from conversations.usage import sums
+from conversations.usage import provider_days, sums
 from conversations.usage.rows import floor
 from conversations.usage.sums import COLUMNS, DAY, HOUR, KEYS
 
@@ -83,6 +83,8 @@ def roll_up(*, now: datetime) -> int:
     kept = _HOURS_KEPT_FOR_ZONES if has_zones else _HOURS_KEPT
     for hour in _spans(_forget_hours(today - kept), until, HOUR):
         count += _go_on(hour, "hours_until")
+    first = _first_day() if progress.providers_until is None else None
+    provider_days.add_up(first=first or today, until=until)
     return count
 
 
@@ -170,6 +172,8 @@ def mend(*, now: datetime) -> int:
         for span in _rolled_up(progress)
         if _mend(span, with_failures=span.starts_at > kept_since)
     ]
+    for day in {day_of(span.starts_at) for span in mended}:
+        provider_days.add_up_again(day)
     if mended:
         first = min(span.starts_at for span in mended)
         fields = {"count": len(mended), "first": first.isoformat()}

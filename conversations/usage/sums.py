@@ -7,6 +7,7 @@ rounding.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -160,6 +161,7 @@ def read_durations(text: str) -> dict[int, int]:
     """Return how many replies took how many milliseconds. Takes merged durations too."""
     numbers = orjson.loads(text.replace("[]", "").replace("][", ",") or "[]")
     found: dict[int, int] = {}
-    for ms, count in zip(numbers[::2], numbers[1::2], strict=True):
-        found[ms] = found.get(ms, 0) + count
+    # Most pairs occur many times, and Counter is faster than a loop.
+    for (ms, count), times in Counter(zip(numbers[::2], numbers[1::2], strict=True)).items():
+        found[ms] = found.get(ms, 0) + count * times
     return found

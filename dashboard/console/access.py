@@ -19,6 +19,8 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied
+from django.db.models import Subquery, Value
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -26,7 +28,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from channels.audit import Actor
-from channels.models import Account, Channel, Membership, User
+from channels.models import Account, CatalogueVersion, Channel, Membership, User
 from common.clock import HONEST_SKEW
 from common.floods import client_address
 from dashboard.login.pending import ACCOUNT_SESSION_KEY
@@ -60,6 +62,8 @@ class Member:
     address: str
     # Set for a staff member who looks at an account read-only, without seeing any key.
     view_ends_at: datetime | None = None
+    # Of CatalogueVersion, read with the accounts because every page needs it.
+    catalogue_mark: str = ""
 
     @property
     def is_staff_view(self) -> bool:
@@ -216,18 +220,26 @@ def _list_members(request: HttpRequest) -> dict[int, Member]:
     assert isinstance(user, User)  # ensured by login_required
     address = client_address(request)
     found = Membership.objects.filter(user=user).select_related("account__plan").order_by("id")
-    memberships = list(found)
+    memberships = list(found.annotate(catalogue_mark=_mark()))
     accounts = tuple(one.account for one in memberships)
     members = {
-        one.account_id: Member(user, one.account, Role(one.role), accounts, address)
+        one.account_id: Member(
+            user, one.account, Role(one.role), accounts, address, None, one.catalogue_mark
+        )
         for one in memberships
     }
     viewed = _find_viewed_account(request, user)
     if viewed is not None:
         # Overrides their own membership, if any, because they came to look as staff.
         role, ends_at = Role.VIEWER, _view_ends_at(request.session)
-        members[viewed.id] = Member(user, viewed, role, (viewed,), address, ends_at)
+        mark = viewed.catalogue_mark
+        members[viewed.id] = Member(user, viewed, role, (viewed,), address, ends_at, mark)
     return members
+
+
+def _mark() -> Coalesce:
+    """Return the catalogue's mark as a column."""
+    return Coalesce(Subquery(CatalogueVersion.objects.values("mark")[:1]), Value(""))
 
 
 # --- Looking at an account as staff -----------------------------------------------------------
@@ -261,11 +273,12 @@ def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | Non
     return redirect("admin:view_as_owner", viewed)
 
 
-def _find_viewed_account(request: HttpRequest, user: User) -> Account | None:
+def _find_viewed_account(request: HttpRequest, user: User) -> Any:
     """Return the account that a staff member chose to look at, if they still may."""
     account_id = request.session.get(STAFF_VIEW_SESSION_KEY)
     if account_id is None or not (user.is_staff and user.has_perms(STAFF_VIEW_PERMISSIONS)):
         return None
     if _is_view_over(request.session):
         return None
-    return Account.objects.select_related("plan").filter(id=account_id).first()
+    accounts = Account.objects.select_related("plan").annotate(catalogue_mark=_mark())
+    return accounts.filter(id=account_id).first()

@@ -19,6 +19,7 @@ from django.utils import timezone
 from billing import account_statement
 from billing.balance import get_balance
 from billing.models import CreditRequest, SpendCap
+from channels import fixed_answers
 from channels.models import (
     ANSWER_SETTINGS,
     Account,
@@ -78,7 +79,8 @@ def iterate_files(account: Account) -> Iterator[File]:
     versions = PromptVersion.objects.filter(**of_account)
     versions = versions.select_related("author", "fallback_model")
     yield "prompt_versions.jsonl", _objects(versions, _describe_version)
-    yield "saved_replies.jsonl", _objects(FixedAnswer.objects.filter(**of_account), _describe_reply)
+    replies = FixedAnswer.objects.filter(**of_account).prefetch_related("wordings")
+    yield "saved_replies.jsonl", _objects(replies, _describe_reply)
     yield "keys.csv", lines(_KEYS, _keys(account))
     yield "conversations.jsonl", _conversations(account)
     for traffic in ("live", "test"):
@@ -178,8 +180,8 @@ def _answer_settings(row: Channel | PromptVersion) -> dict[str, Any]:
 
 
 _CHANNEL = (
-    "id", "name", "external_id", "site_url", "is_enabled", "system_prompt", "prompt_version",
-    "requests_per_minute", "daily_quota", "fallback_replies", "created_at",
+    "id", "name", "external_id", "site_url", "tags", "is_enabled", "system_prompt",
+    "prompt_version", "requests_per_minute", "daily_quota", "fallback_replies", "created_at",
 )  # fmt: skip
 
 
@@ -212,8 +214,12 @@ def _describe_version(version: PromptVersion) -> dict[str, Any]:
 
 
 def _describe_reply(reply: FixedAnswer) -> dict[str, Any]:
-    names = ("channel_id", "question", "answer")
-    return {name: getattr(reply, name) for name in names}
+    return {
+        "channel_id": reply.channel_id,
+        "question": reply.question,
+        "wordings": fixed_answers.list_wordings(reply)[1:],
+        "answer": reply.answer,
+    }
 
 
 def _describe_request(asked: CreditRequest) -> dict[str, Any]:

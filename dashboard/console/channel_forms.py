@@ -12,6 +12,7 @@ from channels import catalogue
 from channels.diffs import DiffLine, diff_lines
 from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
 from channels.models import Account, Channel, LanguageModel
+from channels.models.tags import MOST_TAGS, read_tags, write_tags
 from common.ids import uuid7
 from common.money import show_credits
 from common.pages.forms import PlainForm
@@ -149,6 +150,20 @@ class SiteAddressField(forms.CharField):
         return text if not text or "://" in text else f"https://{text}"
 
 
+class TagsField(forms.CharField):
+    """Tags with commas between them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            help_text=f"With commas between them, at most {MOST_TAGS}. The list of channels can be "
+            "filtered by them.",
+        )
+
+    def to_python(self, value: Any) -> str:
+        return write_tags(read_tags(super().to_python(value) or ""))
+
+
 class NewChannelForm(ModelPicker, PlainForm):
     """What a new channel needs. Everything else has sensible defaults."""
 
@@ -178,6 +193,7 @@ class SettingsForm(ModelPicker, PlainForm):
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     name = forms.CharField(max_length=120)
     site_url = SiteAddressField()
+    tags = TagsField()
     model = ModelField()
     requests_per_minute = forms.IntegerField(min_value=1, max_value=100_000)
     daily_quota = forms.IntegerField(label="Messages per day", min_value=1, max_value=2_147_483_647)
@@ -185,6 +201,7 @@ class SettingsForm(ModelPicker, PlainForm):
     FIELDS = (
         "name",
         "site_url",
+        "tags",
         "model",
         "requests_per_minute",
         "daily_quota",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -19,8 +20,9 @@ from django.utils.functional import cached_property
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.safestring import SafeString
 
-from channels import channel_changes, usable_keys
+from channels import channel_changes, tags, usable_keys
 from channels.models import ApiKey, Channel
+from channels.models.tags import LONGEST_TAG, fold_tag, read_tags
 from channels.search import named_like
 from common.days import day_of, last_days, start_of
 from common.money import show_credits
@@ -54,6 +56,10 @@ class Card:
     links: tuple[dict[str, str], ...]
 
     @property
+    def tags(self) -> list[str]:
+        return read_tags(self.channel.tags)
+
+    @property
     def links_of_today(self) -> dict[str, str]:
         return self.links[-1]
 
@@ -75,25 +81,35 @@ class Listing:
     sort: str
     state: str
     model_id: str
+    # As the account spells it.
+    tag: str
 
     @classmethod
-    def of(cls, request: HttpRequest) -> Listing:
-        """Return it as the address says. Unknown values are left out."""
+    def of(cls, request: HttpRequest, tags: Sequence[str]) -> Listing:
+        """Return it as the address says. Unknown values are left out, but a tag finds nothing."""
+        tag = " ".join(request.GET.get("tag", "").replace("\0", "").split())[:LONGEST_TAG]
         sort, state = request.GET.get("sort", ""), request.GET.get("state", "")
         return cls(
             read_term(request, "q", most=120),
             sort if sort in SORTS else "recent",
             state if state in STATES else "",
             request.GET.get("model", "").replace("\0", "")[:100],
+            next((one for one in tags if fold_tag(one) == fold_tag(tag)), tag),
         )
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.search or self.state or self.model_id)
+        return bool(self.search or self.state or self.model_id or self.tag)
 
     @property
     def query(self) -> str:
-        asked = {"q": self.search, "sort": self.sort, "state": self.state, "model": self.model_id}
+        asked = {
+            "q": self.search,
+            "sort": self.sort,
+            "state": self.state,
+            "model": self.model_id,
+            "tag": self.tag,
+        }
         return urlencode({name: value for name, value in asked.items() if value})
 
 
@@ -114,7 +130,8 @@ def list_context(
 ) -> dict[str, Any]:
     """Return what the list of channels shows. `channel_count` saves counting them again."""
     own = Channel.objects.filter(account=member.account)
-    listing = Listing.of(request)
+    known_tags = tags.list_tags(member.account.id)
+    listing = Listing.of(request, known_tags)
     if channel_count is None:
         channel_count = own.count()
     paginator = Paginator(_listed(own, listing, now, member.account.time_zone), CHANNELS_PER_PAGE)
@@ -129,6 +146,7 @@ def list_context(
         "sorts": SORTS,
         "states": STATES,
         "models": model_choices(listing.model_id) if channel_count > MOST_CARDS else [],
+        "tags": known_tags,
         "list_url": list_url,
         "channel_count": channel_count,
         "is_table": channel_count > MOST_CARDS,
@@ -143,6 +161,8 @@ def _listed(
     channels = channels.annotate(last_used_at=last_used())
     if listing.search:
         channels = channels.filter(named_like(listing.search))
+    if listing.tag:
+        channels = tags.tagged(channels, listing.tag)
     if listing.model_id:
         channels = channels.filter(model__model_id=listing.model_id)
     if listing.state == "errors":
@@ -215,6 +235,39 @@ def switch_channels(request: HttpRequest, member: Member) -> HttpResponse:
     wanted = request.POST.get("is_enabled")
     if wanted not in ("on", "off"):
         return HttpResponse("is_enabled must be “on” or “off”.", status=400)
+    found = _chosen(request, member)
+    changed = list(found.filter(is_enabled=wanted == "off").values_list("id", flat=True))
+    for channel_id in changed:
+        channel_changes.update_channel(
+            channel_id=str(channel_id), actor=member.actor, is_enabled=wanted == "on"
+        )
+    return _lead_back(request, member, f"Switched {wanted}", len(changed))
+
+
+@member_page(needs=Role.EDITOR)
+@post_only
+def tag_channels(request: HttpRequest, member: Member) -> HttpResponse:
+    """Add or remove a tag of the chosen channels. Raises Http404 unless all are the account's."""
+    wanted = request.POST.get("change")
+    if wanted not in ("add", "remove"):
+        return HttpResponse("change must be “add” or “remove”.", status=400)
+    ids = list(_chosen(request, member).values_list("id", flat=True))
+    try:
+        count = tags.change_tag(
+            account_id=member.account.id,
+            channel_ids=ids,
+            tag=request.POST.get("tag", ""),
+            is_added=wanted == "add",
+            actor=member.actor,
+        )
+    except ValidationError as error:
+        messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
+        return redirect(_back_url(request, member))
+    return _lead_back(request, member, "Tag added" if wanted == "add" else "Tag removed", count)
+
+
+def _chosen(request: HttpRequest, member: Member) -> QuerySet[Channel]:
+    """Return the channels that the form names. Raises Http404 unless all are the account's."""
     try:
         chosen = {uuid.UUID(one) for one in request.POST.getlist("channel")}
     except ValueError:
@@ -222,21 +275,24 @@ def switch_channels(request: HttpRequest, member: Member) -> HttpResponse:
     found = Channel.objects.filter(account=member.account, id__in=chosen)
     if len(chosen) > CHANNELS_PER_PAGE or found.count() != len(chosen):
         raise Http404
-    changed = list(found.filter(is_enabled=wanted == "off").values_list("id", flat=True))
-    for channel_id in changed:
-        channel_changes.update_channel(
-            channel_id=str(channel_id), actor=member.actor, is_enabled=wanted == "on"
-        )
-    count = len(changed)
-    words = f"Switched {wanted}: {count} channel{'' if count == 1 else 's'}."
+    return found
+
+
+def _lead_back(request: HttpRequest, member: Member, done: str, count: int) -> HttpResponse:
+    words = f"{done}: {count} channel{'' if count == 1 else 's'}."
     messages.success(request, words if count else "Nothing to change.")
+    return redirect(_back_url(request, member))
+
+
+def _back_url(request: HttpRequest, member: Member) -> str:
     back = request.POST.get("next", "")
     is_here = url_has_allowed_host_and_scheme(back, allowed_hosts=None)
-    return redirect(back if is_here else member.url("channels"))
+    return back if is_here else member.url("channels")
 
 
 urlpatterns = [
     path("channels/", channels, name="channels"),
     path("channels/switch/", switch_channels, name="switch_channels"),
+    path("channels/tag/", tag_channels, name="tag_channels"),
     path("channels/<uuid:channel_id>/switch/", switch_channel, name="switch_channel"),
 ]

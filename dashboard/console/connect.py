@@ -114,7 +114,12 @@ def _call(request: HttpRequest, member: Member, caller: Caller) -> dict[str, Any
     answered = answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
     assert isinstance(answered, Answer), "without an Idempotency-Key nothing is replayed"
     body: dict[str, Any] = orjson.loads(answered.body)
-    return body | {"status": 200, "provider": answered.provider_name}
+    provider_ms = round(answered.duration_seconds * 1000)
+    return body | {
+        "status": 200,
+        "provider": answered.provider_name,
+        "provider_ms": provider_ms,
+    }
 
 
 urlpatterns = [

@@ -15,7 +15,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from channels.models import Account, Membership
+from channels.models import Account, Channel, Membership
 from common.days import end_of, start_of
 from common.pages.forms import PlainForm
 from common.pages.requests import post_only
@@ -24,15 +24,17 @@ from conversations.archive.transcripts import Place, Search
 from conversations.models import ChatSession, Feedback, Message
 from conversations.usage.reports import Scope
 from dashboard.console import conversation_files, trials
-from dashboard.console.access import Member, member_page
+from dashboard.console.access import Member, channel_page, find_channel, member_page
 from dashboard.console.filters import MOST_DAYS, FilterForm
-from dashboard.console.navigation import console_url
+from dashboard.console.navigation import channel_tabs, console_url, url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links
 from dashboard.console.staff_view import note_reading
 from dashboard.console.transcript_items import describe
 
 EDITOR = Membership.Role.EDITOR
+# The query of a conversation that was opened in its channel's tab, and stays there.
+IN_TAB = {"in": "channel"}
 
 
 class ConversationsForm(FilterForm):
@@ -77,10 +79,22 @@ class FeedbackForm(PlainForm):
 @member_page()
 def conversations(request: HttpRequest, member: Member) -> HttpResponse:
     """List sessions, latest activity first."""
-    form = ConversationsForm(request.GET, account=member.account)
+    return _render_list(request, member)
+
+
+@channel_page()
+def channel_conversations(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """List the sessions of one channel, as a tab of it."""
+    return _render_list(request, member, channel)
+
+
+def _render_list(
+    request: HttpRequest, member: Member, channel: Channel | None = None
+) -> HttpResponse:
+    form = ConversationsForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     search = form.search(member.account)
-    note_reading(member, "first lines of conversations")
+    note_reading(member, "first lines of conversations", channel=channel)
     after = Place.parse(request.GET.get("after", ""))
     page = transcripts.list_sessions(search, after=after)
     return render_page(
@@ -88,31 +102,35 @@ def conversations(request: HttpRequest, member: Member) -> HttpResponse:
         member,
         "conversations.html",
         title="Conversations",
+        channel=channel,
+        list_url=url_within(member, channel, "conversations"),
+        usage_url=url_within(member, channel, "usage"),
         form=form,
         search=search,
         page=page,
-        rows=[(row, _errors_of(member, row.session)) for row in page.rows],
+        rows=[(row, _errors_of(member, row.session, tab_of=channel)) for row in page.rows],
         query=form.query(),
-        list_query=_list_query(request),
+        list_query=urlencode(_filters_in(request) | (IN_TAB if channel else {})),
         next_query=form.query(after=str(page.following)) if page.following else "",
         is_first=after is None,
         # A text search is too expensive to repeat every few seconds.
         is_live=after is None and not search.looks_inside,
         scanned=transcripts.SCANNED_AT_ONCE,
         test_traffic=_test_traffic(search) if not page.rows else "",
-        test_url=f"{member.url('conversations')}?{form.query(traffic='test')}",
-        has_filters=_has_filters(request),
+        test_url=f"?{form.query(traffic='test')}",
+        has_filters=_has_filters(request, channel),
     )
 
 
-def _has_filters(request: HttpRequest) -> bool:
-    """Return whether the list is filtered by more than words."""
+def _has_filters(request: HttpRequest, channel: Channel | None) -> bool:
+    """Return whether the list is filtered by more than words, and by more than its tab."""
     names = ConversationsForm.base_fields.keys() - {"text", "traffic"}
+    names -= {"channel"} if channel else set()
     is_test = request.GET.get("traffic") == "test"
     return is_test or any(request.GET.get(name) for name in names)
 
 
-def _errors_of(member: Member, session: ChatSession) -> str:
+def _errors_of(member: Member, session: ChatSession, *, tab_of: Channel | None) -> str:
     """Return the link to the errors of one conversation, in the log of requests."""
     ends_at = (session.closed_at or timezone.now()) + timedelta(minutes=1)
     scope = Scope(
@@ -123,7 +141,7 @@ def _errors_of(member: Member, session: ChatSession) -> str:
         is_test=session.is_test,
         zone=member.account.time_zone,
     )
-    return log_links(member, scope, conversation=str(session.pk))["errors"]
+    return log_links(member, scope, tab_of=tab_of, conversation=str(session.pk))["errors"]
 
 
 def _test_traffic(search: Search) -> str:
@@ -138,6 +156,9 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
     session = _get_session(member, session_pk)
     note_reading(member, f"conversation {session.session_id}", channel=session.channel)
     before, list_query = request.GET.get("before", ""), _list_query(request)
+    # The channel of a tab is the session's own, whatever the query says.
+    channel = find_channel(request, session.channel_id)[1] if _is_in_tab(request) else None
+    list_url, filters = url_within(member, channel, "conversations"), _filters_in(request)
     transcript = transcripts.get_transcript(
         session, before=int(before) if before.isdecimal() and len(before) < 10 else None
     )
@@ -146,6 +167,10 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
         member,
         "conversation.html",
         title="Conversation",
+        channel=channel,
+        channel_tabs=channel_tabs(request, channel, active="channel_conversations")
+        if channel
+        else [],
         session=session,
         transcript=transcript,
         title_of_session=transcript.title or _title_without_text(session),
@@ -153,7 +178,7 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
         is_live=not before and session.closed_at is None,
         channel_url=console_url("channel", session.channel_id),
         list_query=list_query,
-        list_url=member.url("conversations") + (f"?{list_query}" if list_query else ""),
+        list_url=list_url + (f"?{urlencode(filters)}" if filters else ""),
         own_url=_conversation_url(request, member, session_pk),
     )
 
@@ -162,10 +187,19 @@ def _title_without_text(session: ChatSession) -> str:
     return "(text erased)" if session.message_count else "(no answer yet)"
 
 
-def _list_query(request: HttpRequest) -> str:
-    """Return the filters and the position in the list, for the URL of a conversation."""
+def _filters_in(request: HttpRequest) -> dict[str, str]:
+    """Return the filters and the position in the list."""
     names = (*ConversationsForm.base_fields, "after")
-    return urlencode({name: request.GET[name] for name in names if request.GET.get(name)})
+    return {name: request.GET[name] for name in names if request.GET.get(name)}
+
+
+def _is_in_tab(request: HttpRequest) -> bool:
+    return request.GET.get("in") == IN_TAB["in"]
+
+
+def _list_query(request: HttpRequest) -> str:
+    """Return the query of a conversation's URL, which leads back to its place in the list."""
+    return urlencode(_filters_in(request) | (IN_TAB if _is_in_tab(request) else {}))
 
 
 def _get_session(member: Member, session_pk: int) -> ChatSession:
@@ -260,4 +294,9 @@ urlpatterns = [
     ),
     path("conversations/<int:session_pk>/erase/", erase, name="erase_conversation"),
     path("conversations/replies/<uuid:message_id>/feedback/", rate, name="rate_reply"),
+    path(
+        "channels/<uuid:channel_id>/conversations/",
+        channel_conversations,
+        name="channel_conversations",
+    ),
 ]  # fmt: skip

@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import QueryDict
 
 from channels.models import Account, Channel, LanguageModel
 from common.days import last_days
-from common.pages.forms import DayField, MomentField, PlainForm
+from common.pages.forms import DayField, LongSelect, MomentField, PlainForm
 
 MOST_DAYS = 366
 MOST_MODEL_CHARACTERS = 100
@@ -20,23 +21,40 @@ DAY = forms.DateInput(attrs={"type": "date"})
 
 
 class FilterForm(PlainForm):
-    """Which channel, which days, live or test. Errors appear beside their field."""
+    """Which channel, which days, live or test. Errors appear beside their field.
 
-    channel = forms.ChoiceField(required=False)
+    In a tab of a channel, the channel is fixed: the form ignores any other, and does not show it.
+    """
+
+    channel = forms.ChoiceField(required=False, widget=LongSelect)
     traffic = forms.ChoiceField(
         required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
     )
     first = DayField(required=False, label="From ({zone})", widget=DAY)
     last = DayField(required=False, label="To, included ({zone})", widget=DAY)
 
-    def __init__(self, data: QueryDict, *, account: Account) -> None:
+    def __init__(
+        self, data: QueryDict, *, account: Account, channel: Channel | None = None
+    ) -> None:
+        if channel is not None:
+            data = data.copy()
+            data["channel"] = str(channel.id)
         super().__init__(data)
         self.zone = account.time_zone
         set_zone(self, account.time_zone)
         channels = Channel.objects.filter(account=account).order_by("name", "id")
-        self.channel_names = dict(channels.values_list("id", "name"))
+        if channel is not None:
+            channels = channels.filter(id=channel.id)
+        self.channel_names = self.read_channels(channels)
         choices = [(str(pk), name) for pk, name in self.channel_names.items()]
         self.fields["channel"].choices = [("", "All channels"), *choices]  # type: ignore[attr-defined]
+        if channel is not None:
+            self.initial["channel"] = str(channel.id)  # so it does not count as a chosen filter
+            self.fields["channel"].widget = forms.HiddenInput()
+
+    def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
+        """Return the names of the channels, in their order."""
+        return dict(channels.values_list("id", "name"))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

@@ -26,6 +26,11 @@ from dashboard.reference.facts import ERRORS
 _MEANINGS = {row.code: row for row in ERRORS}
 
 
+# The page asks for the call every so many seconds, and after a minute more and more rarely.
+SHORTEST_PAUSE, LONGEST_PAUSE = 2, 15
+_ASKED_QUICKLY_SECONDS = 60
+
+
 @channel_page()
 def start(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show how to make the first call, and its answer once it is there."""
@@ -58,10 +63,21 @@ def render_start(
         command=command.text,
         start_url=console_url("start", channel.id),
         templates=TEMPLATES,
+        **_waiting(request),
         **_newest_call(member, channel),
     )
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _waiting(request: HttpRequest) -> dict[str, Any]:
+    """Return how long the page pauses before it asks again, and will have waited then (seconds)."""
+    given = request.GET.get("waited", "")
+    waited = int(given) if given.isascii() and given.isdecimal() and len(given) < 7 else 0
+    pause = SHORTEST_PAUSE
+    if waited >= _ASKED_QUICKLY_SECONDS:
+        pause = min(LONGEST_PAUSE, waited // 30)
+    return {"pause": pause, "waited": waited + pause}
 
 
 def _newest_call(member: Member, channel: Channel) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils import timezone
 from django.utils.http import urlencode
 
 from channels import fixed_answers as services
+from channels import limits
 from channels.errors import ChannelChanged
-from channels.models import Channel, FixedAnswer
+from channels.models import LONGEST_QUESTION, LONGEST_SAVED_REPLY, Channel, FixedAnswer, Wording
 from common.pages.forms import PlainForm
 from common.pages.requests import post_only, read_term
 from common.text import normalize_question
+from conversations.usage.saved_reply_hits import DAYS as HIT_DAYS
+from conversations.usage.saved_reply_hits import list_hits
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channel_forms import Difference, PlainText, list_differences
 from dashboard.console.channels import add_errors, words_of_conflict
@@ -30,17 +34,30 @@ ANSWERS_PER_PAGE = 50
 
 
 class FixedAnswerForm(PlainForm):
-    """A question and its answer."""
+    """A question, other ways to ask it, and the answer."""
 
     question = forms.CharField(
-        max_length=500,
+        max_length=LONGEST_QUESTION,
         help_text="As a visitor would type it. Case, accents, punctuation and extra spaces do not "
         "matter; all the words do.",
     )
+    wordings = PlainText(
+        label="Other wordings",
+        required=False,
+        max_length=(LONGEST_QUESTION + 1) * services.MOST_WORDINGS,
+        widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
+        help_text="One on each line. Each gets the same answer. A reply has at most "
+        f"{services.MOST_WORDINGS} wordings, its question among them.",
+    )
     answer = PlainText(
-        max_length=8_000,
+        max_length=LONGEST_SAVED_REPLY,
         widget=forms.Textarea(attrs={"rows": 4, "dir": "auto", "data-count": "#answer-count"}),
     )
+
+    def clean_wordings(self) -> list[str]:
+        """Return the lines that are not empty."""
+        lines = self.cleaned_data["wordings"].split("\n")
+        return [line.strip() for line in lines if line.strip()]
 
 
 class EditForm(FixedAnswerForm):
@@ -52,7 +69,8 @@ class EditForm(FixedAnswerForm):
     def filled(cls, stored: FixedAnswer) -> EditForm:
         digest = services.digest_of(stored)
         values = {"question": stored.question, "answer": stored.answer, "digest": digest}
-        return cls(initial=values)
+        others = services.list_wordings(stored)[1:]
+        return cls(initial=values | {"wordings": "\n".join(others)})
 
 
 @channel_page()
@@ -88,7 +106,11 @@ def _render_list(
     search, tried = read_term(request, "q"), read_term(request, "try", most=2_000)
     answers = FixedAnswer.objects.filter(channel=channel).order_by("question", "id")
     if search:
-        answers = answers.filter(_matches(search))
+        answers = answers.filter(_matches(channel, search))
+    answers = answers.prefetch_related("wordings")
+    page = Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page"))
+    hits = list_hits([one.id for one in page], now=timezone.now())
+    bound = limits.SAVED_REPLIES
     return render_page(
         request,
         member,
@@ -96,7 +118,11 @@ def _render_list(
         title="Saved replies",
         channel=channel,
         form=form,
-        page=Paginator(answers, ANSWERS_PER_PAGE).get_page(request.GET.get("page")),
+        page=page,
+        rows=[(one, services.list_wordings(one)[1:], hits.get(one.id)) for one in page],
+        hit_days=HIT_DAYS,
+        have=bound.count(channel.account_id),
+        most=bound.most(channel.account),
         query=urlencode({"q": search}) if search else "",
         search=search,
         tried=tried,
@@ -105,10 +131,16 @@ def _render_list(
     )
 
 
-def _matches(search: str) -> Q:
+def _matches(channel: Channel, search: str) -> Q:
     found = Q(question__icontains=search) | Q(answer__icontains=search)
+    wordings = Q(text__icontains=search)
     normalized = normalize_question(search)
-    return found | Q(question_normalized__contains=normalized) if normalized else found
+    if normalized:
+        wordings |= Q(normalized__contains=normalized)
+    # Not a join, which would show a reply once for each wording.
+    return found | Q(
+        id__in=Wording.objects.filter(wordings, channel=channel).values("fixed_answer_id")
+    )
 
 
 # --- One answer -----------------------------------------------------------------------------------
@@ -141,6 +173,7 @@ def edit_answer(
             actor=member.actor,
             expected_digest=data["digest"],
             question=data["question"],
+            wordings=data["wordings"],
             answer=data["answer"],
         )
     except ChannelChanged:

@@ -37,6 +37,9 @@ CHANNEL_TABS = (
     (_("Saved replies"), "quickreply", "fixed_answers"),
     (_("Connect"), "code", "connect"),
     (_("Playground"), "smart_toy", "playground"),
+    (_("Usage"), "monitoring", "channel_usage"),
+    (_("Requests"), "receipt_long", "channel_requests"),
+    (_("Conversations"), "forum", "channel_conversations"),
 )
 
 
@@ -45,13 +48,18 @@ def console_url(name: str, *args: Any) -> str:
     return reverse(f"console:{name}", args=args)
 
 
+def url_within(member: Member, channel: Channel | None, name: str) -> str:
+    """Return the URL of a page of the account, or of the same page as a tab of the channel."""
+    return console_url(f"channel_{name}", channel.id) if channel else member.url(name)
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups in the format of unfold's SIDEBAR setting."""
     member: Member | None = getattr(request, "member", None)
     if member is None:
         return []
     of_account = (*_TEAM_PAGES, *_OWNERS_PAGES) if member.is_owner else _TEAM_PAGES
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
         {"title": _("Account"), "items": [_item(request, member, *page) for page in of_account]},
         {

@@ -56,7 +56,7 @@ def render_page(
         "credits_card": card,
         "available": show_credits(balance.available) if balance else "",
         "channel_tabs": channel_tabs(request, channel) if channel else [],
-        "is_demo": member is not None and is_demo(),
+        "is_demo": member is not None and is_demo(member.catalogue_mark),
         "brand_href": member.home_url if member else reverse("console:index"),
         "search_url": member.url("search") if member else "",
         # Reversed here, because in a template of the console “admin:” would mean the console.

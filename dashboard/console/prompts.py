@@ -21,7 +21,7 @@ from channels.models import (
     PromptVersion,
 )
 from common.pages.requests import post_only
-from common.tokens import estimate_tokens
+from common.tokens import estimate_tokens, most_tokens
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channel_forms import Difference, list_differences
 from dashboard.console.channels import add_errors, words_of_conflict
@@ -72,6 +72,19 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
     return redirect("console:prompt", channel.id)
 
 
+@channel_page(needs=Role.EDITOR)
+@post_only
+def prompt_changes(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show how the text in the form differs from the published prompt. Saves nothing."""
+    form = PromptForm(channel, request.POST)
+    form.is_valid()
+    text = form.cleaned_data.get("system_prompt")
+    if text is None:
+        return _render(request, member, channel, form, status=422)
+    changes = _differing(channel.system_prompt, text)
+    return _render(request, member, channel, form, changes=changes)
+
+
 def _render_conflict(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Show the person's input beside what somebody else saved. Saving again adds a version."""
     channel = Channel.objects.select_related("model", "account__plan").get(id=channel.id)
@@ -93,8 +106,10 @@ def _render(
     *,
     status: int = 200,
     differences: Sequence[Difference] = (),
+    changes: Sequence[DiffLine] | None = None,
     is_template: bool = False,
 ) -> HttpResponse:
+    text = str(form["system_prompt"].value() or "").replace("\r\n", "\n")
     versions = PromptVersion.objects.filter(channel=channel).select_related("author").defer("text")
     page = Paginator(versions, VERSIONS_PER_PAGE).get_page(request.GET.get("page"))
     return render_page(
@@ -106,8 +121,10 @@ def _render(
         form=form,
         page=page,
         most=MAX_SYSTEM_PROMPT_CHARACTERS,
-        tokens=estimate_tokens(channel.system_prompt),
+        tokens=estimate_tokens(text),
+        most_tokens=most_tokens(text),
         differences=differences,
+        changes=changes,
         templates=TEMPLATES,
         is_unsaved=form.is_bound or is_template,
         move=model_moves.find_move(channel, is_fallback=True),
@@ -185,6 +202,7 @@ _PROMPT = "channels/<uuid:channel_id>/prompt"
 urlpatterns = [
     path(f"{_PROMPT}/", prompt, name="prompt"),
     path(f"{_PROMPT}/save/", save_prompt, name="save_prompt"),
+    path(f"{_PROMPT}/changes/", prompt_changes, name="prompt_changes"),
     path(f"{_PROMPT}/<int:number>/", prompt_version, name="prompt_version"),
     path(f"{_PROMPT}/<int:number>/restore/", restore_prompt, name="restore_prompt"),
 ]

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from channels.models import Channel
 from common.days import zone_of
 from conversations.usage import outcomes, request_filter
 from conversations.usage.reports import Scope
 from dashboard.console.access import Member
+from dashboard.console.navigation import url_within
 
 # The name of each outcome, and the class of its badge.
 OUTCOMES = {
@@ -46,9 +48,14 @@ def _moment(moment: datetime, zone: str) -> str:
     return f"{local:%Y-%m-%dT%H:%M}" + (f"{local:%z}" if local.fold else "")
 
 
-def log_links(member: Member, scope: Scope, **more: Any) -> dict[str, str]:
-    """Return the links of a scope's figures: to all its requests, its replies, its errors."""
-    link = f"{member.url('requests')}?{log_query(scope, **more)}"
+def log_links(
+    member: Member, scope: Scope, *, tab_of: Channel | None = None, **more: Any
+) -> dict[str, str]:
+    """Return the links of a scope's figures: to all its requests, its replies, its errors.
+
+    They lead to the account's log, or to the log of `tab_of` for figures in a tab of that channel.
+    """
+    link = f"{url_within(member, tab_of, 'requests')}?{log_query(scope, **more)}"
     return {
         "all": link,
         "answered": f"{link}&outcome=answered",

@@ -8,16 +8,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 
-from channels.models import Account, ApiKey
+from channels.models import Account, ApiKey, Channel
 from common.days import day_of
 from common.db.plans import snapshot
 from common.money import format_credits, show_credits
+from common.pages.forms import LongSelect
 from common.pages.spreadsheets import lines
 from conversations.usage import request_log, request_tally
 from conversations.usage.reports import Scope
@@ -25,7 +27,7 @@ from conversations.usage.request_filter import Kind, RequestFilter
 from conversations.usage.request_log import Entry, LogPage, Place
 from conversations.usage.request_tally import Tally
 from dashboard.console import draft_log
-from dashboard.console.access import Member, member_page
+from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import MomentsForm, model_choices, with_chosen
 from dashboard.console.pages import render_page
@@ -45,7 +47,7 @@ class RequestsForm(MomentsForm):
     outcome = forms.ChoiceField(required=False)
     code = forms.ChoiceField(required=False, label="Error code")
     model = forms.ChoiceField(required=False)
-    key = forms.ChoiceField(required=False)
+    key = forms.ChoiceField(required=False, widget=LongSelect)
     conversation = forms.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, label="Number of a conversation"
     )
@@ -60,13 +62,10 @@ class RequestsForm(MomentsForm):
         "conversation", "slower", "page", "whole_page",
     )  # fmt: skip
 
-    def __init__(self, data: QueryDict, *, account: Account) -> None:
-        super().__init__(data, account=account)
-        found = ApiKey.objects.filter(channel__account=account).select_related("channel")
-        self.key_names = {
-            key.id: f"{key.masked} ({key.channel.name})"
-            for key in found.defer("key_ciphertext").order_by("channel__name", "-created_at")
-        }
+    def __init__(
+        self, data: QueryDict, *, account: Account, channel: Channel | None = None
+    ) -> None:
+        super().__init__(data, account=account, channel=channel)
         codes = with_chosen(
             {code: code for code in sorted(row.code for row in ERRORS)},
             data.get("code", ""),
@@ -80,6 +79,20 @@ class RequestsForm(MomentsForm):
         }
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
+
+    def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
+        """Return the names of the channels. Reads the names of their keys too."""
+        rows = channels.order_by("name", "id", "-api_keys__created_at").values_list(
+            "id", "name", "api_keys", "api_keys__key_prefix", "api_keys__key_last_four"
+        )
+        names: dict[uuid.UUID, str] = {}
+        self.key_names: dict[uuid.UUID, str] = {}
+        for channel_id, name, key_id, prefix, last_four in rows:
+            names[channel_id] = name
+            if key_id is not None:
+                key = ApiKey(key_prefix=prefix, key_last_four=last_four)
+                self.key_names[key_id] = f"{key.masked} ({name})"
+        return names
 
     @property
     def reference(self) -> str:
@@ -115,7 +128,19 @@ class RequestsForm(MomentsForm):
 @member_page()
 def requests(request: HttpRequest, member: Member) -> HttpResponse:
     """List requests, newest first."""
-    form = RequestsForm(request.GET, account=member.account)
+    return _render_log(request, member)
+
+
+@channel_page()
+def channel_requests(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """List the requests of one channel, as a tab of it."""
+    return _render_log(request, member, channel)
+
+
+def _render_log(
+    request: HttpRequest, member: Member, channel: Channel | None = None
+) -> HttpResponse:
+    form = RequestsForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     chosen = form.chosen(member.account)
     after = Place.parse(request.GET.get("after", ""))
@@ -134,6 +159,7 @@ def requests(request: HttpRequest, member: Member) -> HttpResponse:
         member,
         "requests.html",
         title="Requests",
+        channel=channel,
         form=form,
         chosen=chosen,
         tally=tally,
@@ -246,4 +272,5 @@ def _csv_rows(chosen: RequestFilter, form: RequestsForm) -> Iterator[tuple[Any, 
 urlpatterns = [
     path("requests/", requests, name="requests"),
     path("requests/export.csv", export, name="requests_csv"),
+    path("channels/<uuid:channel_id>/requests/", channel_requests, name="channel_requests"),
 ]

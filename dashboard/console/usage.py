@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from billing import charges as billing_charges
 from billing.balance import get_balance, get_runway
-from channels.models import Account
+from channels.models import Account, Channel
 from common.days import (
     ONE_DAY,
     day_of,
@@ -37,9 +37,10 @@ from conversations.usage.reports import Line, Report, Scope
 from conversations.usage.rows import cover_account
 from dashboard import charts
 from dashboard.charts import Series, Times
-from dashboard.console.access import Member, member_page
+from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import FilterForm, model_choices
+from dashboard.console.navigation import url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
 from dashboard.console.runway import pace_words
@@ -62,8 +63,10 @@ class UsageForm(FilterForm):
     page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
     field_order = ("range", "first", "last", "channel", "model", "page", "traffic")
 
-    def __init__(self, data: QueryDict, *, account: Account) -> None:
-        super().__init__(data, account=account)
+    def __init__(
+        self, data: QueryDict, *, account: Account, channel: Channel | None = None
+    ) -> None:
+        super().__init__(data, account=account, channel=channel)
         self.fields["model"].choices = model_choices(data.get("model", ""))  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
@@ -113,15 +116,27 @@ class UsageForm(FilterForm):
 @member_page()
 def usage(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the figures of a period."""
-    form = UsageForm(request.GET, account=member.account)
+    return _render_usage(request, member)
+
+
+@channel_page()
+def channel_usage(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show the figures of one channel, as a tab of it."""
+    return _render_usage(request, member, channel)
+
+
+def _render_usage(
+    request: HttpRequest, member: Member, channel: Channel | None = None
+) -> HttpResponse:
+    form = UsageForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     scope = form.scope(member.account)
-    log = partial(log_links, member)
+    log = partial(log_links, member, tab_of=channel)
     now = timezone.now()
     # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
         coverage = cover_account(scope.account_id, scope.channel_id)
-        report = reports.get_report(scope, coverage)
+        report = reports.get_report(scope, coverage, timed_channels=CHANNELS_SHOWN)
         before = reports.get_report(scope.before(now), coverage, by_channel=False).total
         comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(
@@ -129,6 +144,9 @@ def usage(request: HttpRequest, member: Member) -> HttpResponse:
         member,
         "usage.html",
         title="Usage",
+        channel=channel,
+        usage_url=url_within(member, channel, "usage"),
+        pages_url=url_within(member, channel, "usage_pages"),
         form=form,
         scope=scope,
         last_moment=scope.ends_at - timedelta(seconds=1),
@@ -172,19 +190,32 @@ def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
 @member_page()
 def top_pages(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the pages with the most replies. The page fetches this later, because it is slower."""
-    form = UsageForm(request.GET, account=member.account)
+    return _render_top_pages(request, member)
+
+
+@channel_page()
+def channel_top_pages(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
+    """Show the pages with the most replies of one channel."""
+    return _render_top_pages(request, member, channel)
+
+
+def _render_top_pages(
+    request: HttpRequest, member: Member, channel: Channel | None = None
+) -> HttpResponse:
+    form = UsageForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     scope = form.scope(member.account)
     pages = reports.list_top_pages(scope)
     counted = replace(scope, starts_at=pages.since or scope.starts_at)
+    log = partial(log_links, member, tab_of=channel, is_whole_page=True)
     linked = [
-        _linked(form, "page", line)
-        | {"links": log_links(member, replace(counted, page_url=line.key), is_whole_page=True)}
+        _linked(form, "page", line) | {"links": log(replace(counted, page_url=line.key))}
         for line in pages.lines
     ]
     return render_page(
-        request, member, "usage_pages.html", title="Top pages", page_lines=linked,
-        since=pages.since, query=form.query(),
+        request, member, "usage_pages.html", title="Top pages", channel=channel,
+        page_lines=linked, since=pages.since, query=form.query(),
+        usage_url=url_within(member, channel, "usage"),
     )  # fmt: skip
 
 
@@ -370,4 +401,6 @@ urlpatterns = [
     path("usage/month/", month, name="usage_month"),
     path("usage/pages/", top_pages, name="usage_pages"),
     path("usage/days.csv", export, name="usage_days"),
+    path("channels/<uuid:channel_id>/usage/", channel_usage, name="channel_usage"),
+    path("channels/<uuid:channel_id>/usage/pages/", channel_top_pages, name="channel_usage_pages"),
 ]

@@ -22,7 +22,8 @@ class LanguageMiddleware(LocaleMiddleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            return super().__call__(request)
+            # Only under ASGI would it be something to await.
+            return super().__call__(request)  # type: ignore[return-value]
         finally:
             translation.deactivate()
 
@@ -46,5 +47,5 @@ def remember_choice(response: HttpResponse, user: User) -> None:
             max_age=settings.LANGUAGE_COOKIE_AGE,
             secure=settings.LANGUAGE_COOKIE_SECURE,
             httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
-            samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+            samesite="Lax",
         )

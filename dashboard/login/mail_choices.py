@@ -1,6 +1,8 @@
-"""A person's choice of the e-mails that the gateway sends them about safety."""
+"""A person's choice of the e-mails that the gateway sends them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -12,7 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from channels.models import User
-from channels.person_mails import CHOICES
+from channels.outages import TOLD_AFTER
+from channels.person_mails import CHOICES, SEES_OUTAGES
 from common.pages.forms import LabelledForm
 from dashboard import mail_state
 from dashboard.login import events
@@ -38,6 +41,24 @@ class MailForm(LabelledForm):
         label="A new member",
         help_text="When somebody accepts an invitation to an account that you own.",
     )
+    mails_digests = forms.BooleanField(
+        required=False,
+        label="A daily digest",
+        help_text="Every morning, for each account that you own: yesterday's requests, errors and "
+        "credits, the balance, and what needs attention.",
+    )
+    mails_outages = forms.BooleanField(
+        required=False,
+        label="A provider is down",
+        help_text="When the gateway has left out a route for more than "
+        f"{TOLD_AFTER.seconds // 60} minutes because it fails, and when it answers again. For "
+        "staff.",
+    )
+
+    def __init__(self, *args: Any, user: User, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not (user.is_staff and user.has_perm(SEES_OUTAGES)):
+            del self.fields["mails_outages"]
 
 
 @never_cache
@@ -48,7 +69,8 @@ def choose_mails(request: HttpRequest) -> HttpResponse:
     user = request.user
     assert isinstance(user, User)  # ensured by login_required
     before = {name: getattr(user, name) for name in CHOICES.values()}
-    form = MailForm(request.POST if request.method == "POST" else None, initial=before)
+    typed = request.POST if request.method == "POST" else None
+    form = MailForm(typed, user=user, initial=before)
     if form.is_valid():
         _save(request, user, before, form.cleaned_data)
         messages.success(request, "Saved.")

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
 # What people wrote. Reading it needs a reason, and those who only audit the ledger may not.
-_TEXTS = ("message", "promptversion", "feedback", "fixedanswer")
+_TEXTS = ("message", "promptversion", "feedback", "fixedanswer", "wording")
 
 GROUPS: dict[str, tuple[str, ...]] = {
     # Finds an account, looks at it as its owner, reads conversations with a reason, disables an
@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "conversations.view_message", "conversations.view_failedrequest",
         "conversations.view_replayedrequest", "conversations.view_feedback",
     ),
-    # Books credits, decides on requests for them, creates codes, maintains plans.
+    # Books credits, decides on requests for them, creates codes, maintains plans, sees margins.
     "Billing": (
         "channels.view_account", "channels.change_account", "channels.view_plan",
         "channels.add_plan", "channels.change_plan", "billing.view_creditaccount",
@@ -33,13 +33,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "billing.add_redemptioncode", "billing.change_redemptioncode",
         "billing.view_verificationrun", "billing.add_verificationrun",
         "billing.view_creditrequest", "billing.change_creditrequest",
+        "channels.view_margins", "channels.view_costprice", "channels.view_creditprice",
+        "channels.add_creditprice", "channels.change_creditprice",
     ),
-    # Maintains models, prices, and routes. A new provider stays off until a superuser enables it.
+    # Maintains models, prices, costs, and routes. A new provider stays off until a superuser
+    # enables it.
     "Catalogue": (
         "channels.view_languagemodel", "channels.add_languagemodel",
         "channels.change_languagemodel", "channels.view_provider", "channels.add_provider",
         "channels.change_provider", "channels.view_route", "channels.add_route",
         "channels.change_route", "channels.delete_route", "channels.view_routehealth",
+        "channels.view_costprice", "channels.add_costprice", "channels.change_costprice",
         "billing.view_verificationrun",
     ),
 }  # fmt: skip

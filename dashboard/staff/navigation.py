@@ -31,12 +31,14 @@ _GROUPS = (
         ("billing.creditrequest", _("Credit requests"), "inbox"),
         ("billing.redemptioncode", _("Redemption codes"), "confirmation_number"),
         ("channels.plan", _("Plans"), "workspace_premium"),
+        ("channels.creditprice", _("Credit prices"), "sell"),
     ),
     (
         _("Models"),
         ("channels.languagemodel", _("Models and prices"), "neurology"),
         ("channels.provider", _("Providers"), "cloud"),
         ("channels.route", _("Routes"), "alt_route"),
+        ("channels.costprice", _("Cost prices"), "payments"),
     ),
     (
         _("Conversations"),
@@ -73,7 +75,7 @@ _GROUPS = (
 _OWN_PAGES = {"billing.creditrequest": "credit_requests"}
 
 
-def find_place(label: str) -> tuple[str, str] | None:
+def find_place(label: str) -> tuple[StrOrPromise, StrOrPromise] | None:
     """Return the group and the title under which a model such as `channels.plan` is listed."""
     for group, *models in _GROUPS:
         for name, title, _icon in models:
@@ -111,6 +113,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "link": reverse("admin:model_lists"),
         }
         next(group for group in groups if group["title"] == _("Models"))["items"].append(lists)
+    if request.user.has_perm("channels.view_margins"):
+        margins = {"title": _("Margins"), "icon": "percent", "link": reverse("admin:margins")}
+        next(group for group in groups if group["title"] == _("Credits"))["items"].append(margins)
     return [{"title": "", "items": first}, *(group for group in groups if group["items"])]
 
 

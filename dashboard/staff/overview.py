@@ -118,6 +118,7 @@ _LINKS = (
         "channels_provider_changelist",
         ("channels.view_provider",),
     ),
+    (gettext_lazy("Margins"), "percent", "margins", ("channels.view_margins",)),
     (
         gettext_lazy("Test a route"),
         "alt_route",

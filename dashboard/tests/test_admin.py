@@ -26,8 +26,16 @@ from billing.models import (
 from channels import account_keys, breaker, catalogue
 from channels.audit import COMMAND_LINE
 from channels.errors import ProviderError
-from channels.models import Account, FixedAnswer, Invitation, Plan, Provider, User
-from channels.tests.factories import Site
+from channels.models import (
+    Account,
+    CostPrice,
+    CreditPrice,
+    Invitation,
+    Plan,
+    Provider,
+    User,
+)
+from channels.tests.factories import Site, save_reply
 from conversations.models import (
     ChatSession,
     DraftReply,
@@ -72,7 +80,7 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     )
     session = ChatSession.objects.all()[0]
     WaitingTurn.objects.create(session=session, expires_at=timezone.now())
-    FixedAnswer.objects.create(channel=site.channel, question="q", question_normalized="q")
+    save_reply(site.channel, "q", "a", "other wording")
     for _ in range(2):
         ApiClient(site.api_key).chat(session_id="s2", headers={"Idempotency-Key": "k"})
     TOTP.activate(User.objects.get(email="owner@example.com"), FACTOR_SECRET)
@@ -98,6 +106,11 @@ def filled(site: Site, stranger: Site, provider: FakeProvider) -> Site:
     )
     Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=1)
     breaker.note_failure("groq", "llama", ProviderError("timeout"), now=timezone.now())
+    CostPrice.objects.create(
+        provider_name="groq", model_id="llama", starts_on=timezone.now().date(),
+        input_price_micros=1, output_price_micros=1,
+    )  # fmt: skip
+    CreditPrice.objects.create(starts_on=timezone.now().date(), price_micros=1)
     return site
 
 

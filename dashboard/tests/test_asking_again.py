@@ -50,12 +50,18 @@ HARMLESS = {
     "pages and settings of a member, without keys": "console:index console:channels console:search "
     "console:channel console:save_channel console:move_model_back console:switch_channel "
     "console:keys console:note_key_copied console:overview_month console:switch_channels "
-    "console:prompt console:prompt_version console:save_prompt console:restore_prompt "
+    "console:tag_channels "
+    "console:prompt console:prompt_changes console:prompt_version console:save_prompt "
+    "console:restore_prompt "
     "console:spend_caps console:save_spend_cap "
     "console:fixed_answers console:fixed_answer console:add_fixed_answer "
-    "console:delete_fixed_answer console:connect console:start console:test_key console:playground "
+    "console:fixed_answers_csv console:fixed_answers_example console:upload_fixed_answers "
+    "console:save_fixed_answers console:delete_fixed_answer "
+    "console:connect console:start console:test_key console:playground "
     "console:playground_send console:draft_send console:draft_questions console:publish_draft "
     "console:usage console:usage_days console:usage_month console:usage_pages "
+    "console:channel_usage console:channel_usage_pages console:channel_requests "
+    "console:channel_conversations "
     "console:conversation console:conversations console:conversation_csv "
     "console:conversation_jsonl console:conversations_csv console:conversations_jsonl "
     "console:erase_conversation console:rate_reply console:credits console:credits_export "
@@ -66,7 +72,7 @@ HARMLESS = {
     "console:failed_request console:replayed_request console:account_keys console:account_data",
     "the staff's frame": "admin:index admin:app_list admin:autocomplete admin:search admin:jsi18n "
     "admin:view_on_site admin:health admin:timeline admin:activity admin:providers_state "
-    "admin:customer admin:customer_channels",
+    "admin:customer admin:customer_channels admin:margins admin:margins_csv",
     "calls and sums, no secret in the answer": "admin:test_route admin:verify_now "
     "admin:ask_workers admin:channels_route_try_it admin:test_environment "
     "admin:model_lists admin:fetch_model_lists",
@@ -105,7 +111,7 @@ HARMLESS_MODELS = {
     "conversations_message conversations_replayedrequest conversations_waitingturn",
     "masked, and only ever revoked, which must not wait": "channels_apikey channels_accountkey",
     "limits, words, models and prices": "channels_plan channels_fixedanswer "
-    "channels_languagemodel channels_route",
+    "channels_languagemodel channels_route channels_costprice channels_creditprice",
 }
 HARMLESS_NAMES = {name for names in HARMLESS.values() for name in names.split()} | {
     f"admin:{model}_{page}"

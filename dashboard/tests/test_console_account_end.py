@@ -56,7 +56,8 @@ from tests.support.threads import run_in_threads
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
 TEXTS = (
-    "channels_channel", "channels_promptversion", "channels_fixedanswer", "channels_keyuse",
+    "channels_channel", "channels_promptversion", "channels_fixedanswer", "channels_wording",
+    "channels_keyuse",
     "conversations_chatsession", "conversations_message", "conversations_feedback",
     "conversations_failedrequest", "conversations_replayedrequest",
     "conversations_idempotencyrecord", "conversations_managementrecord", "billing_creditrequest",

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from channels import catalogue, channel_changes, fixed_answers
 from channels.audit import COMMAND_LINE
-from channels.models import Account, ApiKey, AuditEntry, Channel, FixedAnswer
+from channels.models import Account, ApiKey, AuditEntry, Channel, FixedAnswer, Wording
 from channels.tests.factories import Site
 from conversations.models import FailedRequest
 from dashboard.console.channel_list import CHANNELS_PER_PAGE, MOST_CARDS
@@ -181,13 +181,17 @@ def test_a_copy_of_many_saved_replies_takes_few_queries(
     site: Site, owner: Client, django_assert_max_num_queries: Any
 ) -> None:
     """The account's lock is held meanwhile, and on SQLite the only write lock there is."""
-    FixedAnswer.objects.bulk_create(
-        FixedAnswer(channel=site.channel, question=f"q{n}", question_normalized=f"q{n}", answer="a")
-        for n in range(300)
-    )
-    with django_assert_max_num_queries(60):
+    rows = [FixedAnswer(channel=site.channel, question=f"q{n}", answer="a") for n in range(300)]
+    for row in FixedAnswer.objects.bulk_create(rows):
+        texts = [row.question, f"other {row.question}"]
+        Wording.objects.bulk_create(fixed_answers.make_wordings(row, texts))
+    with django_assert_max_num_queries(64):
         copy(owner, site.channel, uuid.uuid4())
     assert FixedAnswer.objects.exclude(channel=site.channel).count() == 300
+    copies = Wording.objects.exclude(channel=site.channel).select_related("fixed_answer")
+    assert {(one.text, one.fixed_answer.question) for one in copies} == {
+        (text, f"q{n}") for n in range(300) for text in (f"q{n}", f"other q{n}")
+    }
     entry = AuditEntry.objects.get(action="fixed_answer.added")
     assert entry.target == "300 saved replies of Shop"
 

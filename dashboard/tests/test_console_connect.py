@@ -178,6 +178,7 @@ def test_a_test_key_is_tried_for_free(site: Site) -> None:
     result = response.json()
     assert result["status"] == 200
     assert result["reply"].startswith("This is a demo reply to a test key")
+    assert 0 <= result["provider_ms"] <= result["latency_ms"] + 1
     assert result["credits"]["charged"] == "0.000000"
     assert result["provider"] == "demo"
     assert result["latency_ms"] >= 0

@@ -65,7 +65,7 @@ def test_the_palette_and_the_overview_find_it(numbered: Site, stranger: Site) ->
     for one in (other, stranger):
         assert str(one.channel.id) not in palette + cards
     nothing = text_of(client.get(account_page(numbered, "?q=nowhere")))
-    assert "No channel has “nowhere” in its name or external id" in nothing
+    assert "No channel has “nowhere” in its name, tags or external id" in nothing
 
 
 def test_staff_find_the_channel_by_it(numbered: Site) -> None:

@@ -15,7 +15,7 @@ from channels.tests.factories import Site
 from conversations.models import Message
 from dashboard.console.prompt_templates import TEMPLATES
 from dashboard.reference.snippets import KEY_PLACEHOLDER
-from tests.support.clients import ApiClient, log_in, member_client, owner_client
+from tests.support.clients import ApiClient, log_in, member_client, owner_client, page_of
 from tests.support.fake_provider import FakeProvider, reply
 
 pytestmark = pytest.mark.django_db
@@ -159,3 +159,15 @@ def test_a_template_is_saved_as_a_version(site: Site, owner: Client) -> None:
     site.channel.refresh_from_db()
     # Browsers and servers agree on line ends.
     assert site.channel.system_prompt == TEMPLATES[0].text
+
+
+@pytest.mark.parametrize(
+    ("waited", "pause", "following"),
+    [("", 2, 2), ("58", 2, 60), ("90", 3, 93), ("999", 15, 1014), ("x", 2, 2), ("-1", 2, 2)],
+)
+def test_the_page_asks_more_rarely_the_longer_it_waits(
+    site: Site, owner: Client, waited: str, pause: int, following: int
+) -> None:
+    page = owner.get(page_of(site, f"start/?waited={waited}")).content.decode()
+    assert f'hx-trigger="every {pause}s"' in page
+    assert f'start/?waited={following}"' in page

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from channels import fixed_answers as services
 from channels.audit import COMMAND_LINE
 from channels.errors import ChannelChanged
 from channels.models import AuditEntry, FixedAnswer
-from channels.tests.factories import Site
+from channels.tests.factories import Site, save_reply
+from conversations.usage.saved_reply_hits import list_hits
 from tests.support.clients import (
     UNKNOWN,
     ApiClient,
@@ -157,6 +159,97 @@ def test_answers_are_found_by_question_and_text(site: Site) -> None:
     assert "&lt;b&gt;Main" in client.get(page_of(site, PAGE)).content.decode()
 
 
+def test_other_wordings_are_written_one_on_a_line(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    client = owner_client(site)
+    form = {"question": "When are you open?", "answer": "9 to 5."}
+    form["wordings"] = "Opening hours\r\n\r\n  when are you OPEN  \r\nOpen today?\r\n"
+    for _ in range(2):
+        assert client.post(page_of(site, PAGE + "add/"), form).status_code == 302
+    saved = FixedAnswer.objects.get()
+    assert services.list_wordings(saved) == ["When are you open?", "Opening hours", "Open today?"]
+    assert api.chat("open today").json()["reply"] == "9 to 5."
+    page = client.get(page_of(site, PAGE), {"try": "opening HOURS"}).content.decode()
+    assert "It matches the wording “Opening hours”." in page
+    assert "This account has 1 of at most 5,000 saved replies" in page
+    edit = client.get(one(site, saved))
+    assert edit.context["form"]["wordings"].value() == "Opening hours\nOpen today?"
+    form |= {"wordings": "Open today?", "digest": services.digest_of(saved)}
+    assert client.post(one(site, saved), form).status_code == 302
+    assert services.list_wordings(FixedAnswer.objects.get())[1:] == ["Open today?"]
+    changes = AuditEntry.objects.get(action="fixed_answer.updated").changes
+    assert changes == {"other_wordings": ["Opening hours\nOpen today?", "Open today?"]}
+    assert api.chat("opening hours").json()["reply"] == "Reply 1"
+
+
+@pytest.mark.parametrize(
+    ("wordings", "words"),
+    [
+        ("Where is it\nThat", "The saved reply “Where?” already answers “Where is it”."),
+        ("x" * 501, "has 501 characters. Use at most 500."),
+        ("?!", "“?!” needs at least one letter or digit."),
+        ("\n".join(f"Wording {n}" for n in range(20)), "at most 20 wordings"),
+    ],
+)
+def test_a_wrong_wording_is_explained_beside_the_field(
+    site: Site, wordings: str, words: str
+) -> None:
+    save_reply(site.channel, "Where?", "Here.", "Where is it?")
+    other = add(site)
+    client = owner_client(site)
+    form = {"question": "New?", "answer": "a", "wordings": wordings}
+    form["digest"] = services.digest_of(other)
+    for address in (page_of(site, PAGE + "add/"), one(site, other)):
+        response = client.post(address, form)
+        assert response.status_code == 422
+        assert list(response.context["form"].errors) == ["wordings"]
+        assert words in response.context["form"].errors["wordings"][0]
+    assert FixedAnswer.objects.count() == 2
+
+
+def test_wordings_of_another_are_a_conflict_too(site: Site) -> None:
+    answer = add(site)
+    client = owner_client(site)
+    digest = client.get(one(site, answer)).context["form"]["digest"].value()
+    services.update_fixed_answer(
+        fixed_answer=answer,
+        question=answer.question,
+        answer=answer.answer,
+        wordings=["Theirs"],
+        actor=COMMAND_LINE,
+    )
+    form = {"question": answer.question, "answer": answer.answer, "wordings": "Mine"}
+    response = client.post(one(site, answer), form | {"digest": digest})
+    assert response.status_code == 409
+    (both,) = response.context["differences"]
+    assert both.label == "Other wordings"
+    assert services.list_wordings(FixedAnswer.objects.get())[1:] == ["Theirs"]
+
+
+def test_hits_are_counted_for_visitors_alone(
+    site: Site, stranger: Site, provider: FakeProvider, clock: Any
+) -> None:
+    mine, other = add(site), add(site, "Where?", "Here.")
+    add(stranger)
+    api = ApiClient(site.api_key)
+    api.chat("When are you open?")
+    clock.shift(31 * 86_400)
+    for number in range(3):
+        api.chat("when are you open", session_id=f"s{number}")
+    ApiClient(site.test_key).chat("When are you open?")
+    ApiClient(stranger.api_key).chat("When are you open?")
+    api.chat("Something else")
+    page = owner_client(site).get(page_of(site, PAGE))
+    hits = {one.id: found for one, _, found in page.context["rows"]}
+    assert (hits[mine.id].count, hits[mine.id].last_at) == (3, timezone.now())
+    assert (hits[other.id].count, hits[other.id].last_at) == (0, None)
+    clock.shift(31 * 86_400)
+    found = list_hits([mine.id], now=timezone.now())[mine.id]
+    assert found.count == 0
+    assert found.last_at is not None
+
+
 def test_viewers_and_guests_read_and_change_nothing(site: Site) -> None:
     answer = add(site)
     for client in (member_client(site, "viewer"), staff_guest(site)):
@@ -195,6 +288,7 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
         add(site, f"Question {number}", "Answer")
     client = owner_client(site)
     client.get(page_of(site, PAGE))
-    with django_assert_max_num_queries(10):
+    # Among them one for all wordings, one for all hits, and one for the limit.
+    with django_assert_max_num_queries(13):
         page = client.get(page_of(site, PAGE + "?q=question&try=question+3"))
     assert len(page.context["page"].object_list) == 50

@@ -16,9 +16,9 @@ from django.urls import reverse
 from billing.models import DailyUsage, LedgerEntry
 from channels import api_keys, channel_changes
 from channels.errors import ProviderError
-from channels.models import FixedAnswer, Membership
+from channels.models import Membership
 from channels.providers.base import Completion
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site, make_site, save_reply
 from conversations.chat import streaming
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from conversations.models import ChatSession, Message
@@ -154,9 +154,7 @@ def test_the_conversation_goes_on_and_is_kept_under_the_persons_id(
 
 
 def test_the_owners_own_answers_are_given(client: Client, site: Site) -> None:
-    answer = FixedAnswer(channel=site.channel, question="Open?", answer="From nine")
-    answer.full_clean(exclude=["question_normalized"])
-    answer.save()
+    save_reply(site.channel, "Open?", "From nine")
     response = say(client, site, "open", mode="live")
     assert events_of(response)[-1][1]["reply"] == "From nine"
     assert response["X-Gateway-Provider"] == "fixed"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from channels import channel_changes
 from channels.models import AuditEntry, Channel, PromptVersion
-from channels.tests.factories import Site
+from channels.tests.factories import Site, set_prices
+from common.tokens import estimate_tokens, most_tokens
 from conversations.models import Message
 from tests.support.clients import (
     UNKNOWN,
@@ -18,6 +20,7 @@ from tests.support.clients import (
     owner_client,
     page_of,
     staff_guest,
+    text_of,
 )
 from tests.support.fake_provider import FakeProvider
 
@@ -162,3 +165,62 @@ def test_the_page_takes_few_queries(site: Site, django_assert_max_num_queries: A
         page = client.get(page_of(site, "prompt/"))
     assert page.content.decode().count("Roll back") == 19
     assert client.get(page_of(site, "prompt/?page=2")).status_code == 200
+
+
+# --- While somebody edits -------------------------------------------------------------------------
+
+
+def test_changes_are_shown_before_they_are_saved(site: Site) -> None:
+    channel_changes.update_channel(channel_id=str(site.channel.id), system_prompt="Be brief.\nHi")
+    client = member_client(site, "editor")
+    path = page_of(site, "prompt/changes/")
+    form = {"system_prompt": "Be kind.\r\nHi", "temperature": "9", "prompt_note": "kinder"}
+    page = client.post(path, form | {"digest": digest_on(client, site)})
+    assert page.status_code == 200
+    text = text_of(page)
+    changes = text[text.index('id="prompt-changes"') :]
+    assert "Changes to version 2" in changes
+    assert changes.count("removed: ") == changes.count("added: ") == 1
+    assert "<mark>brief</mark>" in changes
+    assert "<mark>kind</mark>" in changes
+    # The form keeps what was typed, and says what else is wrong with it.
+    assert "Be kind.\nHi</textarea>" in page.content.decode().replace("\r\n", "\n")
+    assert 'value="kinder"' in text
+    assert "data-unsaved" in text
+    assert page.context["form"].errors.keys() == {"temperature"}
+    assert stored(site).system_prompt == "Be brief.\nHi"
+    same = client.post(path, {"system_prompt": "Be brief.\r\nHi"})
+    assert "The text is the same as in version 2." in text_of(same)
+    assert client.post(path, {"system_prompt": "x" * 16_001}).status_code == 422
+    assert client.get(path)["Location"] == page_of(site, "prompt/")
+    # Before somebody asks, there is nothing to show.
+    assert "Changes to version" not in text_of(client.get(page_of(site, "prompt/")))
+
+
+def test_only_those_who_may_save_compare(site: Site, stranger: Site) -> None:
+    path = page_of(site, "prompt/changes/")
+    for client in (member_client(site, "viewer"), staff_guest(site)):
+        assert client.post(path, {"system_prompt": "x"}).status_code == 403
+        assert "Show changes" not in text_of(client.get(page_of(site, "prompt/")))
+    unknown = f"/channels/{UNKNOWN}/prompt/changes/"
+    assert_same_404(owner_client(stranger), path, path, unknown, system_prompt="x")
+
+
+def test_a_comparison_takes_few_queries(site: Site, django_assert_max_num_queries: Any) -> None:
+    client = owner_client(site)
+    path = page_of(site, "prompt/changes/")
+    client.post(path, {"system_prompt": "x"})
+    with django_assert_max_num_queries(15):
+        client.post(path, {"system_prompt": "x"})
+
+
+def test_the_page_says_how_many_tokens_the_text_in_it_has(site: Site) -> None:
+    client = owner_client(site)
+    set_prices(price_per_1k_input_tokens_microcredits=1000)
+    page = client.post(page_of(site, "prompt/save/"), {"system_prompt": "ä" * 41, "digest": "old"})
+    assert page.status_code == 409
+    text = re.sub(r"<[^>]+>", "", text_of(page))
+    assert f"about {estimate_tokens('ä' * 41)} tokens" in text
+    assert f"up to {most_tokens('ä' * 41)} of them" in text
+    # Of a form that was not sent: those of the saved text.
+    assert "about 0 tokens" in re.sub(r"<[^>]+>", "", text_of(client.get(page_of(site, "prompt/"))))

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.mail import send_mail
 from django.core.management import call_command
 from django.template import Context, Template
 from django.test import Client
@@ -37,7 +38,7 @@ def owner(site: Site) -> User:
 
 
 def language_of(response: Any) -> str:
-    text = response.content.decode()
+    text: str = response.content.decode()
     return text.partition('<html lang="')[2].partition('"')[0]
 
 
@@ -164,13 +165,12 @@ def test_an_email_is_written_once_for_each_language(
         low_balance_microcredits=10**15 - 1, warned=0
     )
     spoken = []
-    told = credit_warnings.send_mail
 
     def send(*arguments: Any) -> Any:
         spoken.append(translation.get_language())
-        return told(*arguments)
+        return send_mail(*arguments)
 
-    monkeypatch.setattr(credit_warnings, "send_mail", send)
+    monkeypatch.setattr("billing.warnings.send_mail", send)
     assert credit_warnings.warn_of_low_balances() == 1
     assert sorted(spoken) == ["de", "en"]
     assert sorted(mail.to for mail in mailoutbox) == [[owner.email], ["second@example.com"]]

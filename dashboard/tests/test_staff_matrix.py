@@ -94,9 +94,7 @@ def filled(
     Feedback.objects.create(
         message=Message.objects.filter(role="assistant")[0], rating=1, note="canary-note"
     )
-    FixedAnswer.objects.create(
-        channel=site.channel, question="q", question_normalized="q", answer="saved"
-    )
+    FixedAnswer.objects.create(channel=site.channel, question="q", answer="saved")
     catalogue.set_provider_key(provider=Provider.objects.get(name="groq"), clear=PROVIDER_KEY)
     for one in (site, stranger):
         account_keys.issue_account_key(
@@ -426,9 +424,7 @@ def test_one_permission_takes_nothing(model: type[Model], filled: Site) -> None:
 def restore_rows(site: Site) -> None:
     """Restore what a permission was meant to delete, for the next one."""
     if not FixedAnswer.objects.exists():
-        FixedAnswer.objects.create(
-            channel=site.channel, question="q", question_normalized="q", answer="saved"
-        )
+        FixedAnswer.objects.create(channel=site.channel, question="q", answer="saved")
     Plan.objects.get_or_create(name="Generous", monthly_grant_microcredits=10**12)
 
 

@@ -24,7 +24,7 @@ import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from billing.models import CreditRequest
 from channels import account_keys, audit, channel_changes, key_uses
 from channels.models import Account, AccountKey, ApiKey, FixedAnswer, Invitation, Membership, User
-from channels.tests.factories import Site, make_site
+from channels.tests.factories import Site, make_site, save_reply
 from conversations.models import ChatSession, FailedRequest, Feedback, Message, ReplayedRequest
 from gateway.tests.test_policies import CONSOLE
 from tests.support.clients import ApiClient, log_in
@@ -61,9 +61,7 @@ def make_tenant(name: str, mark: str, provider: FakeProvider) -> Tenant:
     told = ApiClient(site.api_key).chat(f"{mark} question", f"{mark}-session", metadata=page)
     assert told.status_code == 200, told.content
     key_uses.write_all()
-    FixedAnswer.objects.create(
-        channel=channel, question=mark, question_normalized=mark, answer=f"{mark} answer"
-    )
+    save_reply(channel, mark, f"{mark} answer", f"{mark} wording")
     message = Message.objects.get(channel=channel, role="assistant")
     Feedback.objects.create(message=message, rating=1, note=mark)
     FailedRequest.objects.create(

@@ -29,11 +29,14 @@ from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ProviderError
 from channels.models import (
     AuditEntry,
+    CostPrice,
+    CreditPrice,
     KnownDevice,
     LanguageModel,
     LoginSession,
     ModelMove,
     ModelNotice,
+    Outage,
     PersonMail,
     Plan,
     ProviderList,
@@ -41,7 +44,13 @@ from channels.models import (
     RouteTraits,
     User,
 )
-from conversations.models import ChatSession, DraftReply, UsageRollup, WaitingTurn
+from conversations.models import (
+    ChatSession,
+    DraftReply,
+    ProviderDay,
+    UsageRollup,
+    WaitingTurn,
+)
 from dashboard.staff import urls as staff_urls
 from dashboard.tests.test_strangers import IDS, OUR_APPS, Tenant, address_of, make_tenant
 from gateway import verification
@@ -73,7 +82,7 @@ KEPT = {
     "channels.LoginSession.session_key", "channels.LoginSession.session_data",
     "channels.DailyCount.subject_digest", "channels.KnownDevice.digest", "channels.Account.turns",
     "channels.User.password", "channels.Invitation.secret_digest", "channels.CatalogueVersion.mark",
-    "channels.FixedAnswer.question_normalized",
+    "channels.Wording.normalized",
     "channels.RouteTraits.limit_name", "channels.RouteTraits.system_messages",
     "billing.RateWindow.history", "conversations.UsageRollup.durations",
     "conversations.IdempotencyRecord.fingerprint", "conversations.IdempotencyRecord.body",
@@ -238,6 +247,16 @@ def make_full_tenant(provider: FakeProvider) -> Tenant:
     DraftReply.objects.create(
         channel=channel, is_test=False, created_at=timezone.now(), input_tokens=1,
         output_tokens=1, charged_microcredits=0,
+    )  # fmt: skip
+    CostPrice.objects.create(
+        provider_name="p", model_id="m", starts_on=now.date(), input_price_micros=1,
+        output_price_micros=1,
+    )  # fmt: skip
+    CreditPrice.objects.create(starts_on=now.date(), price_micros=1)
+    Outage.objects.create(provider_name="p", provider_model="m", began_at=now)
+    ProviderDay.objects.create(
+        day=now.date(), request_count=1, input_tokens=1, output_tokens=1, cached_input_tokens=0,
+        charged_microcredits=0,
     )  # fmt: skip
     KnownDevice.objects.create(user=owner, digest="0" * 64, last_login_at=now)
     PersonMail.objects.create(

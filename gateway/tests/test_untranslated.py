@@ -127,7 +127,7 @@ class Site:
             lambda: client.post(path, {}, follow=True, headers={"Accept-Language": LANGUAGE}),
         ):
             with transaction.atomic():
-                found += self._look(deed())
+                found += self._look(deed())  # type: ignore[no-untyped-call]
                 transaction.set_rollback(True)
         return list(dict.fromkeys(found))
 
@@ -170,7 +170,7 @@ def marked(world: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with override_settings(LANGUAGES=languages):
         # After the settings, whose change makes Django forget what it has loaded.
         marks = pseudo_language.Marked(LANGUAGE)
-        monkeypatch.setitem(trans_real._translations, LANGUAGE, marks)
+        monkeypatch.setitem(trans_real._translations, LANGUAGE, marks)  # type: ignore[attr-defined]
         yield world
 
 
@@ -198,7 +198,10 @@ def _ask_for_credits(site: Site) -> None:
 def _decide_on_credits(site: Site) -> None:
     for state in (CreditRequest.State.APPROVED, CreditRequest.State.DECLINED):
         CreditRequest.objects.update(
-            unsent_mail=CreditRequest.Mail.TO_ASKER, state=state, granted_microcredits=1
+            unsent_mail=CreditRequest.Mail.TO_ASKER,
+            state=state,
+            granted_microcredits=1,
+            decided_at=timezone.now(),
         )
         credit_request_mails.send_due()
 

@@ -12,6 +12,7 @@ from channels import channel_changes
 from channels.account_callers import account_caller_of
 from channels.fallbacks import CODES, LONGEST_REPLY
 from channels.models import MAX_SYSTEM_PROMPT_CHARACTERS, Channel
+from channels.models.tags import read_tags, write_tags
 from common.api.base import read_object
 from common.api.openapi import describe
 from common.clock import rfc3339
@@ -142,6 +143,7 @@ def _read_settings(
         "name": lambda: fields.text("name", limit=120, is_required=is_new),
         "external_id": lambda: fields.text("external_id", limit=120) or None,
         "site_url": lambda: fields.text("site_url", limit=200),
+        "tags": lambda: _read_tags(fields),
         "enabled": lambda: fields.boolean("enabled"),
         "model": lambda: fields.text("model", limit=100),
         "requests_per_minute": lambda: fields.integer("requests_per_minute", least=1, most=100_000),
@@ -159,6 +161,13 @@ def _read_settings(
     } | read_answer_settings(fields, account_id=account_id, channel=channel)
 
 
+def _read_tags(fields: Fields) -> str:
+    tags = fields.list_of_texts("tags")
+    if any("," in tag for tag in tags):
+        fields.wrong.setdefault("tags", "A tag has no comma.")
+    return write_tags(tags)
+
+
 def describe_channel(channel: Channel) -> dict[str, Any]:
     """Return a channel as its programs see it. The prompt's text is that of its version."""
     return {
@@ -166,6 +175,7 @@ def describe_channel(channel: Channel) -> dict[str, Any]:
         "external_id": channel.external_id,
         "name": channel.name,
         "site_url": channel.site_url,
+        "tags": read_tags(channel.tags),
         "enabled": channel.is_enabled,
         "model": channel.model.model_id,
         "prompt_version": channel.prompt_version,

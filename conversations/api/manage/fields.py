@@ -93,16 +93,18 @@ class Fields:
             return None
         return amount
 
-    def list_of_texts(self, name: str) -> list[str]:
-        """Return a list of non-empty texts."""
+    def list_of_texts(
+        self, name: str, *, limit: int = LONGEST_ENTRY, most: int = MOST_ENTRIES
+    ) -> list[str]:
+        """Return a list of at most so many non-empty texts."""
         value = self.data.get(name)
         if value is None:
             return []
-        is_list = isinstance(value, list) and len(value) <= MOST_ENTRIES
+        is_list = isinstance(value, list) and len(value) <= most
         if not is_list or not all(isinstance(one, str) and one for one in value):
-            self.wrong[name] = f"Must be a list of at most {MOST_ENTRIES} strings."
+            self.wrong[name] = f"Must be a list of at most {most} strings."
             return []
-        return [check_text({name: one}, name, self.wrong, limit=LONGEST_ENTRY) for one in value]
+        return [check_text({name: one}, name, self.wrong, limit=limit) for one in value]
 
     def moment(self, name: str) -> datetime | None:
         """Return a time, or None for '' and if there is none."""

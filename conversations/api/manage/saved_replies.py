@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from channels import fixed_answers
-from channels.models import Channel, FixedAnswer
+from channels.models import LONGEST_QUESTION, LONGEST_SAVED_REPLY, Channel, FixedAnswer
 from common.api.base import read_object
 from common.api.openapi import describe
 from common.errors import NotFound
@@ -19,9 +19,6 @@ from conversations.api.manage.fields import Fields
 from conversations.api.manage.once import Made, do_once
 from conversations.api.manage.paging import list_page
 from conversations.api.manage.schemas import errors
-
-MAX_QUESTION = 500
-MAX_ANSWER = 8_000
 
 
 class SavedRepliesView(ManageView):
@@ -49,13 +46,18 @@ class SavedRepliesView(ManageView):
         caller, channel = find_channel(request, channel_id)
         raw, data = read_object(request)
         fields = Fields(data)
-        question = fields.text("question", limit=MAX_QUESTION, is_required=True)
-        answer = fields.text("answer", limit=MAX_ANSWER, is_required=True)
+        question = fields.text("question", limit=LONGEST_QUESTION, is_required=True)
+        answer = fields.text("answer", limit=LONGEST_SAVED_REPLY, is_required=True)
+        wordings = _read_wordings(fields)
         fields.refuse_wrong()
 
         def add() -> Made:
             added, is_new = fixed_answers.add_fixed_answer(
-                channel=channel, question=question, answer=answer, actor=caller.actor
+                channel=channel,
+                question=question,
+                answer=answer,
+                wordings=wordings,
+                actor=caller.actor,
             )
             return Made(_describe(added), status=201 if is_new else 200)
 
@@ -87,18 +89,20 @@ class SavedReplyView(ManageView):
         reply = _find_reply(channel, reply_id)
         _, data = read_object(request)
         fields = Fields(data)
-        question = fields.text("question", limit=MAX_QUESTION)
-        answer = fields.text("answer", limit=MAX_ANSWER)
+        question = fields.text("question", limit=LONGEST_QUESTION)
+        answer = fields.text("answer", limit=LONGEST_SAVED_REPLY)
+        wordings = _read_wordings(fields)
         fields.refuse_wrong()
-        fixed_answers.update_fixed_answer(
+        stored = fixed_answers.update_fixed_answer(
             fixed_answer=reply,
             question=question if fields.has("question") else reply.question,
             answer=answer if fields.has("answer") else reply.answer,
+            wordings=wordings if fields.has("wordings") else None,
             actor=caller.actor,
             # What was left out must still be what was read.
             expected_digest=fixed_answers.digest_of(reply),
         )
-        return Response(_describe(reply))
+        return Response(_describe(reply, stored))
 
     @describe(
         operation_id="manage_delete_saved_reply",
@@ -114,7 +118,12 @@ class SavedReplyView(ManageView):
 
 
 def _replies_of(channel: Channel) -> QuerySet[FixedAnswer]:
-    return FixedAnswer.objects.filter(channel=channel)
+    return FixedAnswer.objects.filter(channel=channel).prefetch_related("wordings")
+
+
+def _read_wordings(fields: Fields) -> list[str]:
+    most = fixed_answers.MOST_WORDINGS - 1  # the question is one of them
+    return fields.list_of_texts("wordings", limit=LONGEST_QUESTION, most=most)
 
 
 def _find_reply(channel: Channel, reply_id: str) -> FixedAnswer:
@@ -125,5 +134,11 @@ def _find_reply(channel: Channel, reply_id: str) -> FixedAnswer:
     return reply
 
 
-def _describe(reply: FixedAnswer) -> dict[str, Any]:
-    return {"id": reply.id, "question": reply.question, "answer": reply.answer}
+def _describe(reply: FixedAnswer, wordings: list[str] | None = None) -> dict[str, Any]:
+    wordings = fixed_answers.list_wordings(reply) if wordings is None else wordings
+    return {
+        "id": reply.id,
+        "question": reply.question,
+        "wordings": wordings[1:],
+        "answer": reply.answer,
+    }

@@ -10,13 +10,17 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from channels import time_zones
+from channels.fixed_answers import MOST_WORDINGS
 from channels.models import (
+    LONGEST_QUESTION,
+    LONGEST_SAVED_REPLY,
     LONGEST_STOP_WORD,
     MAX_SYSTEM_PROMPT_CHARACTERS,
     MOST_STOP_WORDS,
     SHORTEST_ANSWER_TOKENS,
     ApiKey,
 )
+from channels.models.tags import LONGEST_TAG, MOST_TAGS
 from common.api import openapi
 from conversations.api.usage import SumsSchema
 from conversations.usage import receipts
@@ -105,6 +109,12 @@ class ChannelChangesSchema(AnswerSettingsChangesSchema):
         help_text='Your own id for the channel, unique in the account. "": none.',
     )
     site_url = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        required=False,
+        help_text="Without commas. Equal ones, whatever their case, are one tag. Replaces all.",
+    )
     enabled = serializers.BooleanField(required=False)
     model = serializers.CharField(required=False, help_text="A model's id, as in GET /api/models.")
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
@@ -132,6 +142,7 @@ class ChannelSchema(AnswerSettingsSchema):
     external_id = serializers.CharField(allow_null=True)
     name = serializers.CharField()
     site_url = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
     enabled = serializers.BooleanField()
     model = serializers.CharField()
     prompt_version = serializers.IntegerField()
@@ -235,20 +246,32 @@ class IssuedKeySchema(ChannelKeySchema):
     )
 
 
+def _wordings(**options: Any) -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_QUESTION),
+        max_length=MOST_WORDINGS - 1,
+        help_text="Other ways to ask the question. Each gets the same answer.",
+        **options,
+    )
+
+
 class NewSavedReplySchema(serializers.Serializer[Any]):
     """A saved reply. One that is there already creates no other (200)."""
 
-    question = serializers.CharField(max_length=500)
-    answer = serializers.CharField(max_length=8_000)
+    question = serializers.CharField(max_length=LONGEST_QUESTION)
+    wordings = _wordings(required=False)
+    answer = serializers.CharField(max_length=LONGEST_SAVED_REPLY)
 
 
 class SavedReplyChangesSchema(serializers.Serializer[Any]):
-    question = serializers.CharField(max_length=500, required=False)
-    answer = serializers.CharField(max_length=8_000, required=False)
+    question = serializers.CharField(max_length=LONGEST_QUESTION, required=False)
+    wordings = _wordings(required=False)
+    answer = serializers.CharField(max_length=LONGEST_SAVED_REPLY, required=False)
 
 
 class SavedReplySchema(NewSavedReplySchema):
     id = serializers.IntegerField()
+    wordings = _wordings()
 
 
 class CapLimitsSchema(serializers.Serializer[Any]):

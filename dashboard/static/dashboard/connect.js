@@ -43,6 +43,52 @@
     return [term, value];
   }
 
+  // Shows how much of the time the provider took.
+  function timing(result) {
+    const box = document.createElement("div");
+    box.className = "gw-timing";
+    const parts = [["Provider", Math.min(result.provider_ms, result.latency_ms)]];
+    parts.push(["Gateway", result.latency_ms - parts[0][1]]);
+    const bar = document.createElement("div");
+    bar.className = "gw-timing-bar";
+    bar.setAttribute("aria-hidden", "true");
+    const key = document.createElement("div");
+    key.className = "gw-timing-key gw-small";
+    for (const [name, ms] of parts) {
+      const piece = document.createElement("span");
+      piece.style.setProperty("--gw-share", ms || 0.01);
+      bar.append(piece);
+      const words = document.createElement("span");
+      words.textContent = `${name} ${gateway.duration(ms)}`;
+      key.append(words);
+    }
+    box.append(bar, key);
+    return box;
+  }
+
+  // A panel beside the keys is hidden until it has a result.
+  function openPanel(target, form) {
+    const panel = target.closest("[data-test-panel]");
+    if (!panel) return;
+    panel.hidden = false;
+    // Where the focus goes when the panel is closed: the menu of this key.
+    const dialog = form.closest("dialog");
+    const item = dialog ? document.querySelector(`[data-dialog="#${dialog.id}"]`) : form;
+    panel.opener = item.closest("details").querySelector("summary");
+    panel.querySelector("[data-test-name]").textContent = form.dataset.testName;
+    for (const menu of document.querySelectorAll("details.gw-menu[open]")) menu.open = false;
+    panel.querySelector("[tabindex]").focus({ preventScroll: true });
+    panel.scrollIntoView({ block: "nearest" });
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-close-panel]");
+    if (!button) return;
+    const panel = button.closest("[data-test-panel]");
+    panel.hidden = true;
+    panel.opener.focus();
+  });
+
   function describe(result) {
     const box = document.createElement("div");
     const isGood = result.status === 200;
@@ -60,6 +106,7 @@
       list.append(...line("Reply", result.reply));
     }
     list.append(...line("Request id", result.request_id));
+    if (isGood) box.append(timing(result));
     box.append(list);
     return box;
   }
@@ -78,13 +125,21 @@
     button.disabled = true;
     const dialog = form.closest("dialog");
     if (dialog) dialog.close();
+    openPanel(target, form);
     try {
       target.replaceChildren(describe(await gateway.post(form.action, new FormData(form))));
     } catch (error) {
       target.replaceChildren();
+      const panel = target.closest("[data-test-panel]");
+      if (panel) panel.hidden = true;
       gateway.tell(error);
     } finally {
       button.disabled = false;
     }
   });
 })();
+
+// The page that waits for the first call does not ask while nobody sees it.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.target.id === "first-call") event.preventDefault();
+});

@@ -155,6 +155,11 @@
 
   window.gateway = { gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake };
 
+  // unfold copies the name of a chosen file into a text field, which its own forms have and ours lack.
+  document.addEventListener("change", (event) => {
+    if (event.target.matches(".gw-field > input[type=file]")) event.stopImmediatePropagation();
+  }, true);
+
   document.addEventListener("click", async (event) => {
     // data-copy="text", or data-copy-from="#id" for the text of an element.
     const copier = event.target.closest("[data-copy], [data-copy-from]");

@@ -4,6 +4,8 @@
 //                     keeps only these fields. Passwords and files are never kept.
 //   form[data-guard]  asks before somebody leaves the page with unsaved changes
 //   form[data-unsaved]  shows a refused form: unsaved from the start
+//   [data-save-bar]   in such a form: its buttons, which stick to the foot of the window while there
+//                     are unsaved changes. Ctrl+S presses the first.
 // [data-saved] on a page says that the form sent before was accepted.
 (function () {
   "use strict";
@@ -123,7 +125,20 @@
   }
 
   function beginAll() {
-    for (const form of document.querySelectorAll("form[data-keep]")) begin(form);
+    for (const form of document.querySelectorAll("form[data-keep]")) {
+      begin(form);
+      showSaveBar(form);
+    }
+  }
+
+  function showSaveBar(form) {
+    const bar = form.querySelector("[data-save-bar]");
+    if (!bar) return;
+    const isOn = isUnsaved(form);
+    if (isOn === bar.classList.contains("gw-save-on")) return;
+    bar.classList.toggle("gw-save-on", isOn);
+    bar.querySelector("[data-save-words]").textContent = isOn ? "Unsaved changes" : "";
+    bar.querySelector("[data-discard]").hidden = !isOn;
   }
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -143,6 +158,15 @@
     if (!form || form.dataset.keep === undefined || !user()) return;
     form.gwIsLeaving = false;
     write(keyOf(form), { user: user(), values: valuesOf(form), isSent: false });
+    showSaveBar(form);
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const isSave = event.key.toLowerCase() === "s" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    const button = isSave && document.querySelector(".gw-save-on button");
+    if (!button || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    button.click();
   });
 
   document.addEventListener("submit", (event) => {

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from channels.models import Channel
 from channels.tests.factories import Site, make_site
@@ -216,4 +216,61 @@ def test_paragraphs_and_lists_of_a_transcript_stand_apart(
             " - one.previousElementSibling.getBoundingClientRect().bottom"
         )
         assert gap >= 8, kind
+    watched.assert_clean()
+
+
+def test_a_key_is_tested_from_its_menu_and_the_result_stands_beside(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    for width, is_beside in ((1440, True), (390, False)):
+        watched = enter(visitor, open_site, width=width)
+        page = watched.open(page_of(open_site, "keys/"))
+        panel = page.locator("[data-test-panel]")
+        expect(panel).to_be_hidden()
+        menu = page.get_by_label(re.compile("^Actions for amgai_test_…"))
+        menu.focus()
+        for key in ("Enter", "Tab", "Tab", "Enter"):
+            page.keyboard.press(key)
+        expect(panel).to_contain_text("200: the key works")
+        expect(panel.get_by_role("heading")).to_be_focused()
+        expect(panel.locator(".gw-timing-key")).to_contain_text("Provider")
+        table, result = page.locator(".gw-keys").bounding_box(), panel.bounding_box()
+        assert table is not None
+        assert result is not None
+        assert (result["x"] >= table["x"] + table["width"]) == is_beside
+        assert (result["y"] >= table["y"] + table["height"]) != is_beside
+        watched.assert_clean()
+        page.get_by_role("button", name="Close the test").click()
+        expect(panel).to_be_hidden()
+        expect(menu).to_be_focused()
+        watched.assert_clean()
+
+
+def test_a_file_of_saved_replies_is_checked_saved_and_given(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    watched = enter(visitor, open_site, width=390)
+    page = watched.open(page_of(open_site, "own-answers/"))
+    page.get_by_role("link", name="Upload CSV").click()
+    content = 'question;answer;wording 2\r\nOpen?;"9 to 5.\r\nDaily.";Opening hours\r\n'
+    file: FilePayload = {
+        "name": "replies.csv",
+        "mimeType": "text/csv",
+        "buffer": content.encode(),
+    }
+    page.get_by_label("CSV file").set_input_files(files=[file])
+    page.get_by_role("button", name="Check file").click()
+    expect(page.get_by_text("1 new, 0 changed, 0 unchanged.")).to_be_visible()
+    watched.assert_clean()
+    page.get_by_role("button", name="Save replies").click()
+    expect(page.get_by_role("cell", name="Opening hours")).to_be_visible()
+    assert ApiClient(open_site.api_key).chat("opening hours").json()["reply"] == "9 to 5.\nDaily."
+    page.get_by_label("Question", exact=True).fill("Where?")
+    page.get_by_label("Other wordings").fill("Your address\nopening HOURS")
+    page.get_by_label("Answer", exact=True).fill("Here.")
+    page.get_by_role("button", name="Add reply").click()
+    expect(
+        page.get_by_text("The saved reply “Open?” already answers “opening HOURS”.")
+    ).to_be_visible()
+    watched.expect_error("422")
     watched.assert_clean()

@@ -21,7 +21,8 @@ from tests.support.clients import ApiClient, account_page
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 CHANNEL_PAGES = (
-    "channel", "prompt", "keys", "new_key", "spend_caps", "fixed_answers", "connect", "playground",
+    "channel", "prompt", "keys", "new_key", "spend_caps", "fixed_answers", "upload_fixed_answers",
+    "connect", "playground",
 )  # fmt: skip
 ACCOUNT_PAGES = (
     "index",

@@ -70,6 +70,28 @@ def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int)
 
 
 @pytest.mark.parametrize("width", [1440, 390])
+def test_settings_and_prompts_are_saved_without_javascript(
+    site: Site, reader: NewReader, width: int
+) -> None:
+    owner = reader("owner@example.com", has_scripts=False, width=width)
+    page = owner.open(reverse("console:channel", args=[site.channel.id]))
+    page.get_by_label("Name", exact=True).fill("Tea shop")
+    see(page, [], ["[data-discard]", ".gw-save-on"])
+    page.get_by_role("button", name="Save").click()
+    see(page, ["text=Saved. Changes apply to the next request."], [])
+    owner.open(reverse("console:prompt", args=[site.channel.id]))
+    page.get_by_label("System prompt").fill("You sell tea.")
+    see(page, [], ["[data-show-changes]"])
+    page.get_by_role("button", name="Show changes").click()
+    see(page, ["text=Changes to version 1", ".gw-added"], [])
+    assert Channel.objects.get().system_prompt == ""
+    page.get_by_label("Note for this version").press("Enter")
+    see(page, ["text=Saved as version 2"], [])
+    saved = Channel.objects.get()
+    assert (saved.name, saved.system_prompt) == ("Tea shop", "You sell tea.")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
 def test_conversations_are_two_pages_without_javascript(
     site: Site, reader: NewReader, width: int
 ) -> None:

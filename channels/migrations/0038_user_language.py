@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("channels", "0031_account_safety"),
+        ("channels", "0037_saved_replies_without_normalized_question"),
     ]
 
     operations = [

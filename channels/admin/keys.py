@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 from unfold.decorators import display
 
 from channels import account_keys, api_keys, search
@@ -124,7 +124,7 @@ class ApiKeyAdmin(KeyAdmin):
         use = _use_of(api_key)
         if use is None:
             return None
-        address = use.address or _("an unknown address")
+        address = use.address or pgettext("last use", "an unknown address")
         return f"{address}, {use.user_agent or _('an unnamed client')}"
 
     @display(

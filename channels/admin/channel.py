@@ -226,9 +226,9 @@ class FixedAnswerAdmin(AuditedAdmin):
     ordering = ("-id",)
     show_full_result_count = False
 
-    @admin.display(description=gettext_lazy("Other wordings"), empty_value=gettext_lazy("None"))
+    @admin.display(description=gettext_lazy("Other wordings"))
     def other_wordings(self, reply: FixedAnswer) -> str:
-        return "\n".join(fixed_answers.list_wordings(reply)[1:])
+        return "\n".join(fixed_answers.list_wordings(reply)[1:]) or _("None")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

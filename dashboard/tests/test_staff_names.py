@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with override_settings(LANGUAGES=[("en", "English"), ("de", "Deutsch")]):
         marks = pseudo_language.Marked("de")
-        monkeypatch.setitem(trans_real._translations, "de", marks)
+        monkeypatch.setitem(trans_real._translations, "de", marks)  # type: ignore[attr-defined]
         yield
 
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import grants
 from billing.errors import ReferenceReused, RequestDecided, RequestRefused
@@ -183,9 +184,17 @@ def _decide(request: CreditRequest, state: str, reason: str, actor: Actor, **mor
 def _say_closed(request: CreditRequest) -> str:
     now = CreditRequest.objects.select_related("decided_by").get(id=request.id)
     if now.state == State.WITHDRAWN:
-        return "The owner has withdrawn this request."
-    by = f" by {now.decided_by.email}" if now.decided_by else ""
-    return f"This request was already {now.get_state_display().lower()}{by}. Nothing was changed."
+        return _("The owner has withdrawn this request.")
+    is_approved = now.state == State.APPROVED
+    if now.decided_by is None:
+        if is_approved:
+            return _("This request was already approved. Nothing was changed.")
+        return _("This request was already declined. Nothing was changed.")
+    if is_approved:
+        said = _("This request was already approved by %(who)s. Nothing was changed.")
+    else:
+        said = _("This request was already declined by %(who)s. Nothing was changed.")
+    return said % {"who": now.decided_by.email}
 
 
 def _record(

@@ -233,6 +233,6 @@ def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any
         actor=actor,
         account_id=api_key.channel.account_id,
         channel=api_key.channel,
-        target=str(api_key),
+        target=f"{api_key.masked} ({api_key.mode})",
         changes=changes,
     )

@@ -14,6 +14,7 @@ from django.db.models import Field, ForeignKey, ManyToManyField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
@@ -183,7 +184,7 @@ class StaffAdmin(PlainWords, ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         name = str(self.opts.verbose_name)
-        title = {"title": capfirst(name) if object_id else f"Add {name}"}
+        title = {"title": capfirst(name) if object_id else _("Add %(name)s") % {"name": name}}
         return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
 
 

@@ -87,7 +87,9 @@ class Site:
             "admin": log_in(boss),
             "public": Client(),
         }
-        self.data = pseudo_language.data_pattern((django_settings.SITE_NAME, "Deutsch", "English"))
+        self.data = pseudo_language.data_pattern(
+            (django_settings.SITE_NAME, django_settings.CURRENCY, "Deutsch", "English")
+        )
 
     def path_of(self, page: str) -> str:
         who, _, name = page.partition(":")

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, prefetch_related_objects
+from django.utils.translation import gettext as _
 
 from channels.models import Channel, LanguageModel, Plan
+from common.pages import dates
 
 # Pages, the API, and the first mail announce an end this long before.
 NOTICE = timedelta(days=30)
@@ -20,7 +22,7 @@ _FIELDS = {"ends_on", "successor", "is_enabled"}
 
 def show_day(day: date) -> str:
     """Return a day as pages and mails show it: 12 Dec 2026."""
-    return f"{day:%-d %b %Y}"
+    return dates.show(day, "j M Y")
 
 
 def is_announced(model: LanguageModel, *, today: date) -> bool:
@@ -36,10 +38,12 @@ def words_of_end(model: LanguageModel, *, today: date, plan: Plan | None = None)
     if model.ends_on is None or not is_announced(model, today=today):
         return ""
     if model.is_over(today):
-        return f"Retired on {show_day(model.ends_on)}"
+        return _("Retired on %(day)s") % {"day": show_day(model.ends_on)}
     successor = find_replacement(model, today=today, plan=plan)
-    then = f", then {successor}" if successor else ""
-    return f"Retires on {show_day(model.ends_on)}{then}"
+    named = {"day": show_day(model.ends_on), "successor": successor}
+    if successor is None:
+        return _("Retires on %(day)s") % named
+    return _("Retires on %(day)s, then %(successor)s") % named
 
 
 def list_ends(

@@ -14,11 +14,13 @@ from functools import partial
 from django.core.mail import send_mail
 from django.db.models import Count, F, Q, QuerySet
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from channels import model_ends, model_moves
 from channels.alerts import mail_operators
 from channels.models import Account, Channel, LanguageModel, Membership, ModelNotice
 from common import languages
+from common.pages.numbers import local_number
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
@@ -143,16 +145,22 @@ def _write(model: LanguageModel, account: Account, kind: Kind, now: datetime) ->
             "moved": moved,
         },
     )
-    has = "has retired" if kind == Kind.OVER else "retires soon"
-    return f"{model} {has}: {account.name}", text
+    named = {"model": model, "account": account.name}
+    if kind == Kind.OVER:
+        return _("%(model)s has retired: %(account)s") % named, text
+    return _("%(model)s retires soon: %(account)s") % named, text
 
 
 def _names_of(channels: QuerySet[Channel], *, is_fallback: bool) -> list[str]:
-    role = " (as its fallback model)" if is_fallback else ""
     found = channels.order_by("name").values_list("name", flat=True)
-    names = [f"{one_line(name)}{role}" for name in found]
+    names = [one_line(name) for name in found]
     more = len(names) - MOST_NAMED
-    return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more{role}"]
+    if more > 0:
+        rest = _("and %(count)s more") % {"count": local_number(more)}
+        names = [*names[:MOST_NAMED], rest]
+    if not is_fallback:
+        return names
+    return [_("%(channel)s (as its fallback model)") % {"channel": name} for name in names]
 
 
 def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:

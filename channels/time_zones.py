@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 
 from channels import audit, limits
 from channels.audit import Actor
@@ -13,7 +14,7 @@ from channels.models import Account
 from common import days
 
 LONGEST_NAME = 64
-NO_SUCH_ZONE = "Choose one of the time zones, such as Europe/Berlin."
+NO_SUCH_ZONE = _("Choose one of the time zones, such as Europe/Berlin.")
 
 
 def list_names() -> list[str]:

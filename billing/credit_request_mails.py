@@ -75,8 +75,9 @@ def _of_new_request(request: CreditRequest) -> tuple[str, str]:
         said = _("An owner asks for %(amount)s credits for the account “%(account)s”.")
     parts = [said % named]
     if request.note:
-        parts.append(f"{_('Their note:')}\n{request.note}")
-    parts.append(f"{_('Approve or decline the request:')} {_link('/admin/credits/requests/')}")
+        parts.append(_("Their note:") + f"\n{request.note}")
+    page = _link("/admin/credits/requests/")
+    parts.append(_("Approve or decline the request: %(page)s") % {"page": page})
     return _("Credit request: %(account)s") % named, "\n\n".join(parts)
 
 

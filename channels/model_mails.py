@@ -165,16 +165,32 @@ def _names_of(channels: QuerySet[Channel], *, is_fallback: bool) -> list[str]:
 
 def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
     counts = remaining.aggregate(channels=Count("id"), accounts=Count("account", distinct=True))
+    return mail_operators(partial(_write_to_operators, model, counts))
+
+
+def _write_to_operators(model: LanguageModel, counts: dict[str, int]) -> tuple[str, str]:
+    named = {
+        "model": model,
+        "id": model.model_id,
+        "channels": local_number(counts["channels"]),
+        "accounts": local_number(counts["accounts"]),
+        "successor": model.successor,
+    }
+    said = _(
+        "%(model)s (%(id)s) has retired and is still in use (channels: %(channels)s, accounts: "
+        "%(accounts)s)."
+    )
     why = (
-        f"Their plans do not allow its successor {model.successor}, or it is switched off, has "
-        "retired as well, or is the own model of a channel whose fallback model retired."
+        _(
+            "Their plans do not allow its successor %(successor)s, or it is switched off, has "
+            "retired as well, or is the own model of a channel whose fallback model retired."
+        )
         if model.successor
-        else "It has no successor."
+        else _("It has no successor.")
     )
-    return mail_operators(
-        one_line(f"Channels stay on a retired model: {model}"),
-        f"{model} ({model.model_id}) has retired and is still in use (channels: "
-        f"{counts['channels']:,}, accounts: {counts['accounts']:,}). {why}\n\n"
+    what_to_do = _(
         "They answer as long as the model's routes do. Set another successor on the model's page "
-        "under /admin/, or add the successor to the plans: the gateway then moves the channels.",
+        "under /admin/, or add the successor to the plans: the gateway then moves the channels."
     )
+    subject = _("Channels stay on a retired model: %(model)s") % named
+    return subject, f"{said % named} {why % named}\n\n{what_to_do}"

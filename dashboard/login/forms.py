@@ -21,6 +21,7 @@ from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
     AuthenticateWebAuthnForm,
+    EditWebAuthnForm,
     LoginWebAuthnForm,
     ReauthenticateWebAuthnForm,
 )
@@ -41,6 +42,7 @@ _LABELS = {
     "remember": _("Keep me logged in on this computer"),
     "oldpassword": _("Current password"),
     "password2": _("New password again"),
+    "name": _("Name"),
 }
 
 
@@ -252,3 +254,7 @@ class AddPasskeyForm(_OurWords, AddWebAuthnForm):
         passkey = self.fields["passwordless"]
         passkey.label, passkey.initial = _("Log in with it alone, without a password"), True
         passkey.help_text = _("It then asks for your fingerprint, face or PIN. That is a passkey.")
+
+
+class RenamePasskeyForm(_OurWords, EditWebAuthnForm):
+    """A new name for a passkey or security key."""

@@ -198,7 +198,10 @@ def _ask_for_credits(site: Site) -> None:
 def _decide_on_credits(site: Site) -> None:
     for state in (CreditRequest.State.APPROVED, CreditRequest.State.DECLINED):
         CreditRequest.objects.update(
-            unsent_mail=CreditRequest.Mail.TO_ASKER, state=state, granted_microcredits=1
+            unsent_mail=CreditRequest.Mail.TO_ASKER,
+            state=state,
+            decided_at=timezone.now(),
+            granted_microcredits=1 if state == CreditRequest.State.APPROVED else None,
         )
         credit_request_mails.send_due()
 
@@ -219,6 +222,7 @@ def _reach_a_cap(site: Site) -> None:
 def _tell_of_safety(site: Site) -> None:
     owner, account = site.tenant.people["owner"], site.tenant.account
     PersonMail.objects.all().delete()
+    owner.refresh_from_db()  # the language was set in the database
     key = Actor("", owner, "192.0.2.7")
     person_mails.tell_of_key(account_id=account.pk, key="amgai_…1234", actor=key)
     member = User.objects.create_user("new@example.com")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
+from django.utils.translation import gettext as _
 
 from common.web_addresses import flaw_of
 
@@ -23,7 +24,9 @@ RESERVED_NAMES = ("default", "demo", "fixed", "simulated")
 def refuse_userinfo(url: str) -> None:
     """Raise ValidationError for a user or password in an address, which pages and logs show."""
     if "@" in urlsplit(url).netloc:
-        raise ValidationError("Leave the user and password (the part before @) out of the address.")
+        raise ValidationError(
+            _("Leave the user and password (the part before @) out of the address.")
+        )
 
 
 def refuse_flaws(url: str) -> None:
@@ -35,7 +38,8 @@ def refuse_flaws(url: str) -> None:
 def refuse_reserved_name(name: str) -> None:
     """Raise ValidationError for a name that a built-in provider uses already."""
     if name in RESERVED_NAMES:
-        raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
+        text = _("'%(name)s' is a name of the gateway's own; choose another.")
+        raise ValidationError(text % {"name": name})
 
 
 class LanguageModel(models.Model):
@@ -119,7 +123,7 @@ class LanguageModel(models.Model):
         if cached is not None and cached > price:
             raise ValidationError(
                 {
-                    "price_per_1k_cached_input_tokens_microcredits": (
+                    "price_per_1k_cached_input_tokens_microcredits": _(
                         "Cached input must not cost more than other input."
                     )
                 }

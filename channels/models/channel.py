@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext as _
 
 from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
 from common.ids import uuid7
+from common.pages.numbers import local_number
 from common.text import normalize_question
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
@@ -25,18 +27,25 @@ ANSWER_SETTINGS = ("temperature", "max_answer_tokens", "stop_words", "fallback_m
 def check_stop_words(words: Any) -> None:
     """Raise ValidationError unless this is a list of stop words that providers accept."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValidationError("Enter a list of words.")
+        raise ValidationError(_("Enter a list of words."))
     if len(words) > MOST_STOP_WORDS:
         raise ValidationError(
-            f"Enter at most {MOST_STOP_WORDS} stop words; these are {len(words)}."
+            _("Enter at most %(most)s stop words; these are %(count)s.")
+            % {"most": MOST_STOP_WORDS, "count": local_number(len(words))}
         )
     for word in words:
         if not word or "\x00" in word:
-            raise ValidationError("A stop word needs at least one character, and none may be NUL.")
+            raise ValidationError(
+                _("A stop word needs at least one character, and none may be NUL.")
+            )
         if len(word) > LONGEST_STOP_WORD:
             raise ValidationError(
-                f"A stop word has at most {LONGEST_STOP_WORD} characters; “{word[:20]}…” has "
-                f"{len(word):,}."
+                _("A stop word has at most %(most)s characters; “%(word)s…” has %(count)s.")
+                % {
+                    "most": LONGEST_STOP_WORD,
+                    "word": word[:20],
+                    "count": local_number(len(word)),
+                }
             )
 
 
@@ -109,7 +118,7 @@ class Channel(AnswerSettings):
                 fields=["account", "external_id"],
                 condition=models.Q(external_id__isnull=False),
                 name="channels_channel_external_id_unique",
-                violation_error_message="Another channel of the account has this external_id.",
+                violation_error_message=_("Another channel of the account has this external_id."),
             )
         ]
 
@@ -126,23 +135,26 @@ class Channel(AnswerSettings):
             account_id=self.account_id, external_id=self.external_id
         ).exclude(id=self.id)
         if self.external_id and namesakes.exists():
-            flaws["external_id"] = "Another channel of the account has this external_id."
+            flaws["external_id"] = _("Another channel of the account has this external_id.")
         plan = self.account.plan if self.account_id else None
         allowed = set(plan.models_allowed.values_list("id", flat=True)) if plan else set()
         for name in ("model", "fallback_model"):
             chosen = getattr(self, f"{name}_id")
             if plan and allowed and chosen and chosen not in allowed:
-                flaws[name] = f"The plan {plan.name} does not allow this model."
+                text = _("The plan %(plan)s does not allow this model.")
+                flaws[name] = text % {"plan": plan.name}
         if self.fallback_model_id and self.fallback_model_id == self.model_id:
-            flaws["fallback_model"] = (
+            flaws["fallback_model"] = _(
                 "This is the channel's own model. Choose another one, or none."
             )
         if self.max_answer_tokens and self.model_id:
             most = self.model.max_output_tokens
             if self.max_answer_tokens > most:
-                flaws["max_answer_tokens"] = (
-                    f"{self.model} answers with at most {most:,} tokens. Enter {most:,} or less."
-                )
+                text = _("%(model)s answers with at most %(most)s tokens. Enter %(most)s or less.")
+                flaws["max_answer_tokens"] = text % {
+                    "model": self.model,
+                    "most": local_number(most),
+                }
         if flaws:
             raise ValidationError(flaws)
 
@@ -200,12 +212,12 @@ class FixedAnswer(models.Model):
         """Normalize the question. Raise ValidationError if it is empty then, or a duplicate."""
         self.question_normalized = normalize_question(self.question)
         if not self.question_normalized:
-            raise ValidationError({"question": "Needs at least one letter or digit."})
+            raise ValidationError({"question": _("Needs at least one letter or digit.")})
         same = FixedAnswer.objects.filter(
             channel_id=self.channel_id, question_normalized=self.question_normalized
         )
         if same.exclude(pk=self.pk).exists():
-            raise ValidationError({"question": "This question has an answer already."})
+            raise ValidationError({"question": _("This question has an answer already.")})
 
 
 class ApiKey(models.Model):

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import team as services
 from channels import time_zones
@@ -77,7 +78,7 @@ class TimeZoneForm(PlainForm):
     def clean_time_zone(self) -> str:
         name = time_zones.find_name(self.cleaned_data["time_zone"])
         if name is None:
-            raise forms.ValidationError(time_zones.NO_SUCH_ZONE)
+            raise forms.ValidationError(_(time_zones.NO_SUCH_ZONE))
         return name
 
 

@@ -22,7 +22,8 @@ class LanguageMiddleware(LocaleMiddleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            return super().__call__(request)
+            answer: HttpResponseBase = super().__call__(request)  # type: ignore[assignment]
+            return answer
         finally:
             translation.deactivate()
 

@@ -22,6 +22,7 @@ from channels import audit, limits
 from channels.audit import Actor
 from channels.models import Account
 from common.money import MICROCREDITS_PER_CREDIT, show_credits
+from common.pages.numbers import local_credits
 
 LEAST = MICROCREDITS_PER_CREDIT
 MOST = 1_000_000 * MICROCREDITS_PER_CREDIT
@@ -78,23 +79,20 @@ def ask(
     bounds. Locks the account's row, so that requests sent at once take turns.
     """
     if not LEAST <= amount_microcredits <= MOST:
-        raise RequestRefused(
-            f"Ask for {show_credits(LEAST)} to {show_credits(MOST)} credits. "
-            "For more, contact the operator."
-        )
+        text = _("Ask for %(least)s to %(most)s credits. For more, contact the operator.")
+        raise RequestRefused(text % {"least": local_credits(LEAST), "most": local_credits(MOST)})
     limits.lock_account(account.id)
     own = CreditRequest.objects.filter(account_id=account.id)
     if (earlier := own.filter(token=token).first()) is not None:
         return earlier, False
     if own.filter(state=State.OPEN).exists():
         raise RequestRefused(
-            "A request is already open. Wait for the decision, or withdraw it and ask again."
+            _("A request is already open. Wait for the decision, or withdraw it and ask again.")
         )
     now = timezone.now()
     if own.filter(created_at__gt=now - timedelta(days=1)).count() >= REQUESTS_PER_DAY:
-        raise RequestRefused(
-            f"This account has asked {REQUESTS_PER_DAY} times within a day. Ask again tomorrow."
-        )
+        text = _("This account has asked %(count)s times within a day. Ask again tomorrow.")
+        raise RequestRefused(text % {"count": REQUESTS_PER_DAY})
     request = CreditRequest.objects.create(
         account=account,
         amount_microcredits=amount_microcredits,

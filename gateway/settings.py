@@ -318,6 +318,7 @@ MFA_FORMS = {
         "reauthenticate": "CodeAgainForm",
         "activate_totp": "ActivateAppForm",
         "add_webauthn": "AddPasskeyForm",
+        "edit_webauthn": "RenamePasskeyForm",
         "authenticate_webauthn": "PasskeyForm",
         "login_webauthn": "PasskeyLogInForm",
         "reauthenticate_webauthn": "PasskeyAgainForm",

@@ -87,7 +87,7 @@ class TimeZoneForm(PlainForm):
     def clean_time_zone(self) -> str:
         name = time_zones.find_name(self.cleaned_data["time_zone"])
         if name is None:
-            raise forms.ValidationError(time_zones.NO_SUCH_ZONE)
+            raise forms.ValidationError(_(time_zones.NO_SUCH_ZONE))
         return name
 
 

@@ -6,7 +6,7 @@ so each owner gets each day at most once, however many workers run. person_mails
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -51,7 +51,7 @@ def write_digests(*, now: datetime) -> int:
     )
     found = owners.select_related("user", "account").order_by("account_id", "id")
     count = 0
-    for _, group in groupby(found, key=attrgetter("account_id")):
+    for _account, group in groupby(found, key=attrgetter("account_id")):
         members = list(group)
         day = _day_due(members[0].account, now)
         due = [one for one in members if _is_untold(one.digest_day, day)]
@@ -108,10 +108,8 @@ def _lines(account: Account, day: date, now: datetime) -> Iterator[str]:
     shown = model_ends.show_day(day)
     if zone != UTC_NAME:
         shown = _("%(day)s in %(zone)s") % {"day": shown, "zone": zone}
-    yield (
-        _(
-            "%(day)s: requests %(requests)s, errors %(errors)s (%(share)s), credits charged %(spent)s"
-        )
+    yield _(
+        "%(day)s: requests %(requests)s, errors %(errors)s (%(share)s), credits charged %(spent)s"
     ) % {
         "day": shown,
         "requests": local_number(total.request_count),

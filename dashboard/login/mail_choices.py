@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -49,16 +50,22 @@ class MailForm(LabelledForm):
     )
     mails_digests = forms.BooleanField(
         required=False,
-        label="A daily digest",
-        help_text="Every morning, for each account that you own: yesterday's requests, errors and "
-        "credits, the balance, and what needs attention.",
+        label=gettext_lazy("A daily digest"),
+        help_text=gettext_lazy(
+            "Every morning, for each account that you own: yesterday's requests, errors and "
+            "credits, the balance, and what needs attention."
+        ),
     )
     mails_outages = forms.BooleanField(
         required=False,
-        label="A provider is down",
-        help_text="When the gateway has left out a route for more than "
-        f"{TOLD_AFTER.seconds // 60} minutes because it fails, and when it answers again. For "
-        "staff.",
+        label=gettext_lazy("A provider is down"),
+        help_text=format_lazy(
+            gettext_lazy(
+                "When the gateway has left out a route for more than {minutes} minutes because it "
+                "fails, and when it answers again. For staff."
+            ),
+            minutes=TOLD_AFTER.seconds // 60,
+        ),
     )
 
     def __init__(self, *args: Any, user: User, **options: Any) -> None:

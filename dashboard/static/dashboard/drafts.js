@@ -138,7 +138,7 @@
     const isOn = isUnsaved(form);
     if (isOn === bar.classList.contains("gw-save-on")) return;
     bar.classList.toggle("gw-save-on", isOn);
-    bar.querySelector("[data-save-words]").textContent = isOn ? "Unsaved changes" : "";
+    bar.querySelector("[data-save-words]").textContent = isOn ? gettext("Unsaved changes") : "";
     bar.querySelector("[data-discard]").hidden = !isOn;
   }
 

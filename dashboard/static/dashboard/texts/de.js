@@ -58,6 +58,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Time": "Zeit",
  "Tokens": "Token",
  "Try again in": "Erneut versuchen in",
+ "Unsaved changes": "Ungespeicherte Änderungen",
  "Visitors have not asked anything yet, or the text is no longer kept.": "Besucher haben noch nichts gefragt, oder der Text wird nicht mehr aufbewahrt.",
  "You are logged out.": "Sie sind abgemeldet.",
  "You are logged out. Nothing was changed.": "Sie sind abgemeldet. Es wurde nichts geändert.",

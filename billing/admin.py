@@ -13,6 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import action, display
 
 from billing import redemptions
@@ -32,8 +34,8 @@ from channels.admin.auditing import BOOK_CREDITS
 from channels.audit import Actor
 from channels.models import User
 from common.floods import client_address
-from common.money import show_credits
 from common.pages.admin import BigTableAdmin, ReadOnlyAdmin, number_from_path
+from common.pages.numbers import local_credits, local_number
 
 MOST_ACCOUNTS = 500
 
@@ -56,32 +58,34 @@ class CreditAccountAdmin(ReadOnlyAdmin):
     actions = ("book_credits",)
     actions_detail = ("add_credits", "deduct_credits", "correct_credits", "explain")
 
-    @display(ordering="balance_microcredits")
+    @display(description=gettext_lazy("balance"), ordering="balance_microcredits")
     def balance(self, credit_account: CreditAccount) -> str:
-        return show_credits(credit_account.balance_microcredits)
+        return local_credits(credit_account.balance_microcredits)
 
-    @display(ordering="held_microcredits")
+    @display(description=gettext_lazy("held"), ordering="held_microcredits")
     def held(self, credit_account: CreditAccount) -> str:
-        return show_credits(credit_account.held_microcredits)
+        return local_credits(credit_account.held_microcredits)
 
-    @display
+    @display(description=gettext_lazy("available"))
     def available(self, credit_account: CreditAccount) -> str:
-        return show_credits(credit_account.balance_microcredits - credit_account.held_microcredits)
+        return local_credits(credit_account.balance_microcredits - credit_account.held_microcredits)
 
-    @display
+    @display(description=gettext_lazy("spent"))
     def spent(self, credit_account: CreditAccount) -> str:
-        return show_credits(credit_account.spent_microcredits)
+        return local_credits(credit_account.spent_microcredits)
 
-    @display(description="warn below")
+    @display(description=gettext_lazy("warn below"))
     def warn_below(self, credit_account: CreditAccount) -> str:
-        return show_credits(credit_account.low_balance_microcredits)
+        return local_credits(credit_account.low_balance_microcredits)
 
-    @display(description="more")
+    @display(description=gettext_lazy("more"))
     def links(self, credit_account: CreditAccount) -> SafeString:
         return format_html(
-            '<a class="gw-link" href="{}">Credits</a> · <a class="gw-link" href="{}">Explain</a>',
+            '<a class="gw-link" href="{}">{}</a> · <a class="gw-link" href="{}">{}</a>',
             _desk([credit_account.pk]),
+            _("Credits"),
             reverse("admin:timeline", args=[credit_account.pk]),
+            _("Explain"),
         )
 
     def has_book_permission(self, request: HttpRequest, object_id: object = None) -> bool:
@@ -90,38 +94,40 @@ class CreditAccountAdmin(ReadOnlyAdmin):
     def has_explain_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("billing.view_ledgerentry")
 
-    @admin.action(description="Add, deduct or correct credits", permissions=["book"])
+    @admin.action(description=gettext_lazy("Add, deduct or correct credits"), permissions=["book"])
     def book_credits(
         self, request: HttpRequest, queryset: QuerySet[CreditAccount]
     ) -> HttpResponse | None:
         ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_ACCOUNTS + 1])
         if len(ids) > MOST_ACCOUNTS:
-            self.message_user(request, f"At most {MOST_ACCOUNTS} accounts at once.", "error")
+            said = _("At most %(most)s accounts at once.") % {"most": MOST_ACCOUNTS}
+            self.message_user(request, said, "error")
             return None
         return redirect(_desk(ids))
 
-    @action(description="Add", icon="add", permissions=["book"])
+    @action(description=gettext_lazy("Add"), icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(_desk([number_from_path(object_id)], "add"))
 
-    @action(description="Deduct", icon="remove", permissions=["book"])
+    @action(description=gettext_lazy("Deduct"), icon="remove", permissions=["book"])
     def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(_desk([number_from_path(object_id)], "deduct"))
 
-    @action(description="Correct", icon="edit", permissions=["book"])
+    @action(description=gettext_lazy("Correct"), icon="edit", permissions=["book"])
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(_desk([number_from_path(object_id)], "correct"))
 
-    @action(description="Explain", icon="receipt_long", permissions=["explain"])
+    @action(description=gettext_lazy("Explain"), icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:timeline", number_from_path(object_id))
 
 
 _KINDS = {
-    "Grant": "success",
-    "Charge": "info",
-    "Adjustment": "warning",
-    "Loss borne by the operator": "danger",
+    LedgerEntry.Kind.GRANT: "success",
+    LedgerEntry.Kind.CHARGE: "info",
+    LedgerEntry.Kind.ADJUSTMENT: "warning",
+    LedgerEntry.Kind.EXPIRY: "",
+    LedgerEntry.Kind.ABSORBED: "danger",
 }
 
 
@@ -133,22 +139,22 @@ class LedgerEntryAdmin(BigTableAdmin):
     search_fields = ("credit_account__account__name", "reason", "reference", "request_id")
     ordering = ("-id",)
 
-    @display(description="account")
+    @display(description=gettext_lazy("account"))
     def owner(self, entry: LedgerEntry) -> str:
         return str(entry.credit_account.account)
 
-    @display(description="kind", label=_KINDS)
-    def badge(self, entry: LedgerEntry) -> str:
-        return entry.get_kind_display()
+    @display(description=gettext_lazy("kind"), label=_KINDS)
+    def badge(self, entry: LedgerEntry) -> tuple[str, str]:
+        return entry.kind, entry.get_kind_display()
 
-    @display
+    @display(description=gettext_lazy("change"))
     def change(self, entry: LedgerEntry) -> str:
         change = signed_microcredits(entry)
-        return f"{'+' if change > 0 else ''}{show_credits(change)}"
+        return f"{'+' if change > 0 else ''}{local_credits(change)}"
 
-    @display(description="balance after")
+    @display(description=gettext_lazy("balance after"))
     def balance_after(self, entry: LedgerEntry) -> str:
-        return show_credits(entry.balance_after_microcredits)
+        return local_credits(entry.balance_after_microcredits)
 
 
 @admin.register(Hold)
@@ -160,18 +166,24 @@ class HoldAdmin(BigTableAdmin):
     ordering = ("-id",)
 
     @display(
-        description="state", label={"Held": "warning", "Captured": "success", "Expired": "danger"}
+        description=gettext_lazy("state"),
+        label={
+            Hold.State.HELD: "warning",
+            Hold.State.CAPTURED: "success",
+            Hold.State.RELEASED: "",
+            Hold.State.EXPIRED: "danger",
+        },
     )
-    def badge(self, hold: Hold) -> str:
-        return hold.get_state_display()
+    def badge(self, hold: Hold) -> tuple[str, str]:
+        return hold.state, hold.get_state_display()
 
-    @display
+    @display(description=gettext_lazy("amount"))
     def amount(self, hold: Hold) -> str:
-        return show_credits(hold.amount_microcredits)
+        return local_credits(hold.amount_microcredits)
 
-    @display
+    @display(description=gettext_lazy("captured"))
     def captured(self, hold: Hold) -> str:
-        return show_credits(hold.captured_microcredits)
+        return local_credits(hold.captured_microcredits)
 
 
 @admin.register(DailyUsage)
@@ -192,21 +204,28 @@ class CreditGrantAdmin(BigTableAdmin):
     search_fields = ("credit_account__account__name",)
     ordering = ("-id",)
 
-    @display(description="account")
+    @display(description=gettext_lazy("account"))
     def owner(self, grant: CreditGrant) -> str:
         return str(grant.credit_account.account)
 
-    @display(description="category", label={"Purchase": "success", "Promotion": "info"})
-    def badge(self, grant: CreditGrant) -> str:
-        return grant.get_category_display()
+    @display(
+        description=gettext_lazy("category"),
+        label={
+            CreditGrant.Category.PURCHASE: "success",
+            CreditGrant.Category.PROMOTION: "info",
+            CreditGrant.Category.ADJUSTMENT: "",
+        },
+    )
+    def badge(self, grant: CreditGrant) -> tuple[str, str]:
+        return grant.category, grant.get_category_display()
 
-    @display(ordering="amount_microcredits")
+    @display(description=gettext_lazy("amount"), ordering="amount_microcredits")
     def amount(self, grant: CreditGrant) -> str:
-        return show_credits(grant.amount_microcredits)
+        return local_credits(grant.amount_microcredits)
 
-    @display(description="not allocated yet", ordering="remaining_microcredits")
+    @display(description=gettext_lazy("not allocated yet"), ordering="remaining_microcredits")
     def remaining(self, grant: CreditGrant) -> str:
-        return show_credits(grant.remaining_microcredits)
+        return local_credits(grant.remaining_microcredits)
 
 
 @admin.register(VerificationRun)
@@ -214,11 +233,14 @@ class VerificationRunAdmin(ReadOnlyAdmin):
     list_display = ("started_at", "finished_at", "entry_count", "result")
     ordering = ("-started_at",)
 
-    @display(description="result", label={"No difference": "success", "Differs": "danger"})
+    @display(
+        description=gettext_lazy("result"), label={"No difference": "success", "Differs": "danger"}
+    )
     def result(self, run: VerificationRun) -> tuple[str, str]:
         if run.difference_count:
-            return "Differs", f"{run.difference_count:,} differences"
-        return "No difference", "No difference"
+            said = ngettext("%(number)s difference", "%(number)s differences", run.difference_count)
+            return "Differs", said % {"number": local_number(run.difference_count)}
+        return "No difference", _("No difference")
 
 
 @admin.register(RateWindow)
@@ -240,29 +262,29 @@ class SpendCapAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     show_full_result_count = False
 
-    @display(description="credits a day")
+    @display(description=gettext_lazy("credits a day"))
     def a_day(self, cap: SpendCap) -> str:
         return _limit(cap.day_limit_microcredits)
 
-    @display(description="left on that day")
+    @display(description=gettext_lazy("left on that day"))
     def left_today(self, cap: SpendCap) -> str:
         return _left(cap.day_limit_microcredits, cap.day_left_microcredits)
 
-    @display(description="credits a month")
+    @display(description=gettext_lazy("credits a month"))
     def a_month(self, cap: SpendCap) -> str:
         return _limit(cap.month_limit_microcredits)
 
-    @display(description="left in that month")
+    @display(description=gettext_lazy("left in that month"))
     def left_this_month(self, cap: SpendCap) -> str:
         return _left(cap.month_limit_microcredits, cap.month_left_microcredits)
 
 
 def _limit(limit_microcredits: int | None) -> str:
-    return "no limit" if limit_microcredits is None else show_credits(limit_microcredits)
+    return _("no limit") if limit_microcredits is None else local_credits(limit_microcredits)
 
 
 def _left(limit_microcredits: int | None, left_microcredits: int) -> str:
-    return "" if limit_microcredits is None else show_credits(left_microcredits)
+    return "" if limit_microcredits is None else local_credits(left_microcredits)
 
 
 @admin.register(RedemptionCode)
@@ -274,7 +296,7 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     list_select_related = ("created_by",)
     list_per_page = 50
     search_fields = ("code_last_four", "note")
-    search_help_text = "The full code, its last four letters, or words from the note."
+    search_help_text = gettext_lazy("The full code, its last four letters, or words from the note.")
     ordering = ("-id",)
     show_full_result_count = False
     actions = ("disable", "enable")
@@ -291,28 +313,32 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
         )
         return results
 
-    @display(description="code", ordering="code_last_four")
+    @display(description=gettext_lazy("code"), ordering="code_last_four")
     def ending(self, code: RedemptionCode) -> str:
         return code.masked
 
-    @display(ordering="amount_microcredits")
+    @display(description=gettext_lazy("amount"), ordering="amount_microcredits")
     def amount(self, code: RedemptionCode) -> str:
-        return show_credits(code.amount_microcredits)
+        return local_credits(code.amount_microcredits)
 
-    @display(ordering="redeemed_count")
+    @display(description=gettext_lazy("redeemed"), ordering="redeemed_count")
     def redeemed(self, code: RedemptionCode) -> str:
-        return f"{code.redeemed_count:,} of {code.max_redemptions:,}"
+        return _("%(count)s of %(most)s") % {
+            "count": local_number(code.redeemed_count),
+            "most": local_number(code.max_redemptions),
+        }
 
     @display(
-        description="state",
+        description=gettext_lazy("state"),
         label={"Open": "success", "Off": "danger", "Used up": "info", "Expired": "warning"},
     )
-    def state(self, code: RedemptionCode) -> str:
+    def state(self, code: RedemptionCode) -> tuple[str, str]:
         if not code.is_enabled:
-            return "Off"
+            return "Off", _("Off")
         if code.redeemed_count >= code.max_redemptions:
-            return "Used up"
-        return "Expired" if code.valid_until and code.valid_until <= timezone.now() else "Open"
+            return "Used up", _("Used up")
+        is_over = code.valid_until and code.valid_until <= timezone.now()
+        return ("Expired", _("Expired")) if is_over else ("Open", _("Open"))
 
     def has_make_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perms(("billing.add_redemptioncode", BOOK_CREDITS))
@@ -320,18 +346,20 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
     def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.change_redemptioncode")
 
-    @action(description="Create codes", icon="add", permissions=["make"])
+    @action(description=gettext_lazy("Create codes"), icon="add", permissions=["make"])
     def make(self, request: HttpRequest) -> HttpResponse:
         return redirect("admin:make_codes")
 
-    @admin.action(description="Switch the selected codes off", permissions=["switch"])
+    @admin.action(description=gettext_lazy("Switch the selected codes off"), permissions=["switch"])
     def disable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
         self._switch(request, queryset, is_enabled=False)
 
     def has_switch_on_permission(self, request: HttpRequest) -> bool:
         return self.has_switch_permission(request) and request.user.has_perm(BOOK_CREDITS)
 
-    @admin.action(description="Switch the selected codes on", permissions=["switch_on"])
+    @admin.action(
+        description=gettext_lazy("Switch the selected codes on"), permissions=["switch_on"]
+    )
     def enable(self, request: HttpRequest, queryset: QuerySet[RedemptionCode]) -> None:
         self._switch(request, queryset, is_enabled=True)
 
@@ -344,4 +372,9 @@ class RedemptionCodeAdmin(ReadOnlyAdmin):
             redemptions.set_enabled(code=code, is_enabled=is_enabled, actor=actor)
             for code in queryset
         )
-        self.message_user(request, f"Codes switched {'on' if is_enabled else 'off'}: {changed}.")
+        said = (
+            _("Codes switched on: %(count)s.")
+            if is_enabled
+            else _("Codes switched off: %(count)s.")
+        )
+        self.message_user(request, said % {"count": changed})

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import grants, settlement
 from billing.errors import CreditsExhausted, ReferenceReused
 from billing.models import CreditAccount, CreditGrant, LedgerEntry
 from channels.audit import Actor
 from channels.models import Account
-from common.money import show_credits
+from common.pages.numbers import local_credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class Outcome:
 
 def refusal(available_microcredits: int) -> str:
     """Return why credits cannot be taken from an account."""
-    available = show_credits(max(0, available_microcredits))
-    return f"Only {available} credits are available. Calls in progress hold the rest."
+    available = local_credits(max(0, available_microcredits))
+    said = _("Only %(amount)s credits are available. Calls in progress hold the rest.")
+    return said % {"amount": available}
 
 
 def preview(accounts: Iterable[Account], booking: Booking) -> list[Preview]:

@@ -9,6 +9,7 @@ import logging
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.utils.translation import gettext as _
 
 from billing.models import CreditRequest
 from channels import alerts
@@ -63,28 +64,42 @@ def _find_askers(request: CreditRequest) -> list[tuple[str, str]]:
 
 
 def _of_new_request(request: CreditRequest) -> tuple[str, str]:
-    asker = request.asked_by.email if request.asked_by else "An owner"
-    amount = local_credits(request.amount_microcredits)
-    text = f"{asker} asks for {amount} credits for the account “{request.account.name}”."
+    named = {
+        "asker": request.asked_by.email if request.asked_by else "",
+        "amount": local_credits(request.amount_microcredits),
+        "account": request.account.name,
+    }
+    if request.asked_by:
+        said = _("%(asker)s asks for %(amount)s credits for the account “%(account)s”.")
+    else:
+        said = _("An owner asks for %(amount)s credits for the account “%(account)s”.")
+    parts = [said % named]
     if request.note:
-        text += f"\n\nTheir note:\n{request.note}"
-    text += f"\n\nApprove or decline the request: {_link('/admin/credits/requests/')}"
-    return f"Credit request: {request.account.name}", text
+        parts.append(_("Their note:") + f"\n{request.note}")
+    page = _link("/admin/credits/requests/")
+    parts.append(_("Approve or decline the request: %(page)s") % {"page": page})
+    return _("Credit request: %(account)s") % named, "\n\n".join(parts)
 
 
 def _of_decision(request: CreditRequest) -> tuple[str, str]:
-    name, asked = request.account.name, local_credits(request.amount_microcredits)
-    text = f"You asked for {asked} credits for the account “{name}”."
+    named = {
+        "account": request.account.name,
+        "asked": local_credits(request.amount_microcredits),
+        "granted": local_credits(request.granted_microcredits or 0),
+    }
+    asked = _("You asked for %(asked)s credits for the account “%(account)s”.")
     if request.state == State.APPROVED:
-        granted = local_credits(request.granted_microcredits or 0)
-        word, outcome = "approved", f"The request was approved: {granted} credits have been added."
+        subject = _("Credit request approved: %(account)s")
+        outcome = _("The request was approved: %(granted)s credits have been added.")
     else:
-        word, outcome = "declined", "The request was declined."
-    text += f" {outcome}"
+        subject = _("Credit request declined: %(account)s")
+        outcome = _("The request was declined.")
+    parts = [f"{asked % named} {outcome % named}"]
     if request.decision_reason:
-        text += f"\n\nReason: {request.decision_reason}"
-    text += f"\n\nThe account's credits: {_link(f'/a/{request.account_id}/credits/')}"
-    return f"Credit request {word}: {name}", text
+        parts.append(_("Reason: %(reason)s") % {"reason": request.decision_reason})
+    page = _link(f"/a/{request.account_id}/credits/")
+    parts.append(_("The account's credits: %(page)s") % {"page": page})
+    return subject % named, "\n\n".join(parts)
 
 
 def _link(path: str) -> str:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import grants
 from billing.errors import ReferenceReused, RequestDecided, RequestRefused
@@ -21,6 +22,7 @@ from channels import audit, limits
 from channels.audit import Actor
 from channels.models import Account
 from common.money import MICROCREDITS_PER_CREDIT, show_credits
+from common.pages.numbers import local_credits
 
 LEAST = MICROCREDITS_PER_CREDIT
 MOST = 1_000_000 * MICROCREDITS_PER_CREDIT
@@ -77,23 +79,20 @@ def ask(
     bounds. Locks the account's row, so that requests sent at once take turns.
     """
     if not LEAST <= amount_microcredits <= MOST:
-        raise RequestRefused(
-            f"Ask for {show_credits(LEAST)} to {show_credits(MOST)} credits. "
-            "For more, contact the operator."
-        )
+        text = _("Ask for %(least)s to %(most)s credits. For more, contact the operator.")
+        raise RequestRefused(text % {"least": local_credits(LEAST), "most": local_credits(MOST)})
     limits.lock_account(account.id)
     own = CreditRequest.objects.filter(account_id=account.id)
     if (earlier := own.filter(token=token).first()) is not None:
         return earlier, False
     if own.filter(state=State.OPEN).exists():
         raise RequestRefused(
-            "A request is already open. Wait for the decision, or withdraw it and ask again."
+            _("A request is already open. Wait for the decision, or withdraw it and ask again.")
         )
     now = timezone.now()
     if own.filter(created_at__gt=now - timedelta(days=1)).count() >= REQUESTS_PER_DAY:
-        raise RequestRefused(
-            f"This account has asked {REQUESTS_PER_DAY} times within a day. Ask again tomorrow."
-        )
+        text = _("This account has asked %(count)s times within a day. Ask again tomorrow.")
+        raise RequestRefused(text % {"count": REQUESTS_PER_DAY})
     request = CreditRequest.objects.create(
         account=account,
         amount_microcredits=amount_microcredits,
@@ -183,9 +182,17 @@ def _decide(request: CreditRequest, state: str, reason: str, actor: Actor, **mor
 def _say_closed(request: CreditRequest) -> str:
     now = CreditRequest.objects.select_related("decided_by").get(id=request.id)
     if now.state == State.WITHDRAWN:
-        return "The owner has withdrawn this request."
-    by = f" by {now.decided_by.email}" if now.decided_by else ""
-    return f"This request was already {now.get_state_display().lower()}{by}. Nothing was changed."
+        return _("The owner has withdrawn this request.")
+    is_approved = now.state == State.APPROVED
+    if now.decided_by is None:
+        if is_approved:
+            return _("This request was already approved. Nothing was changed.")
+        return _("This request was already declined. Nothing was changed.")
+    if is_approved:
+        said = _("This request was already approved by %(who)s. Nothing was changed.")
+    else:
+        said = _("This request was already declined by %(who)s. Nothing was changed.")
+    return said % {"who": now.decided_by.email}
 
 
 def _record(

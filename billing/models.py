@@ -13,6 +13,8 @@ from typing import ClassVar
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, AccountKey, ApiKey, Channel, User
 from common.ids import uuid7
@@ -38,7 +40,7 @@ class CreditAccount(models.Model):
     allocated_microcredits = models.BigIntegerField(default=0)
     # When the next grant ends. Admission checks it, so that no clean-up job has to run on time.
     next_expiry_at = models.DateTimeField(null=True, blank=True)
-    low_balance_microcredits = models.BigIntegerField("warn below", default=10_000_000)
+    low_balance_microcredits = models.BigIntegerField(_("warn below"), default=10_000_000)
     warned = models.SmallIntegerField(default=0)
 
     class Meta:
@@ -59,16 +61,16 @@ class CreditAccount(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Credits of {self.account}"
+        return gettext("Credits of %(account)s") % {"account": self.account}
 
 
 class Book(models.TextChoices):
     """The books that credits move between. Each entry takes from one and gives to another."""
 
-    ISSUANCE = "issuance", "Issued by the operator"
-    CUSTOMER = "customer", "Customer's balance"
-    REVENUE = "revenue", "Earned by the operator"
-    ABSORBED = "absorbed", "Borne by the operator"
+    ISSUANCE = "issuance", _("Issued by the operator")
+    CUSTOMER = "customer", _("Customer's balance")
+    REVENUE = "revenue", _("Earned by the operator")
+    ABSORBED = "absorbed", _("Borne by the operator")
 
 
 class LedgerEntry(models.Model):
@@ -79,11 +81,11 @@ class LedgerEntry(models.Model):
     """
 
     class Kind(models.TextChoices):
-        GRANT = "grant", "Grant"
-        CHARGE = "charge", "Charge"
-        ADJUSTMENT = "adjustment", "Adjustment"
-        EXPIRY = "expiry", "Expiry of a grant"
-        ABSORBED = "absorbed", "Loss borne by the operator"
+        GRANT = "grant", _("Grant")
+        CHARGE = "charge", _("Charge")
+        ADJUSTMENT = "adjustment", _("Adjustment")
+        EXPIRY = "expiry", _("Expiry of a grant")
+        ABSORBED = "absorbed", _("Loss borne by the operator")
 
     # Needs no index: the sequence's index begins with it.
     credit_account = models.ForeignKey(
@@ -91,8 +93,8 @@ class LedgerEntry(models.Model):
     )
     sequence = models.BigIntegerField()
     kind = models.CharField(max_length=12, choices=Kind.choices)
-    debit = models.CharField("from", max_length=12, choices=Book.choices)
-    credit = models.CharField("to", max_length=12, choices=Book.choices)
+    debit = models.CharField(_("from"), max_length=12, choices=Book.choices)
+    credit = models.CharField(_("to"), max_length=12, choices=Book.choices)
     amount_microcredits = models.BigIntegerField()
     balance_after_microcredits = models.BigIntegerField()
     reason = models.CharField(max_length=MAX_REASON)
@@ -104,7 +106,7 @@ class LedgerEntry(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "ledger entries"
+        verbose_name_plural = _("ledger entries")
         indexes: ClassVar = [
             # The few entries that change the balance but are not charges. With these, and the
             # balances that entries carry, charges are summed without reading them (charges.py).
@@ -136,16 +138,20 @@ class LedgerEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.sequence} of {self.credit_account_id}"
+        return gettext("%(kind)s %(number)s of %(account)s") % {
+            "kind": gettext(self.kind),
+            "number": self.sequence,
+            "account": self.credit_account_id,
+        }
 
 
 class CreditGrant(models.Model):
     """Granted credits, which may expire. The grant that ends first is spent first."""
 
     class Category(models.TextChoices):
-        PURCHASE = "purchase", "Purchase"
-        PROMOTION = "promotion", "Promotion"
-        ADJUSTMENT = "adjustment", "Adjustment"
+        PURCHASE = "purchase", _("Purchase")
+        PROMOTION = "promotion", _("Promotion")
+        ADJUSTMENT = "adjustment", _("Adjustment")
 
     credit_account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="grants")
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="grant")
@@ -174,7 +180,7 @@ class CreditGrant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.category} {self.pk}"
+        return f"{gettext(self.category)} {self.pk}"
 
 
 class RedemptionCode(models.Model):
@@ -201,10 +207,10 @@ class RedemptionCode(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Leave empty for no end.",
+        help_text=_("Leave empty for no end."),
     )
     note = models.CharField(max_length=200, blank=True)
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
     created_by = models.ForeignKey(
         User, models.SET_NULL, null=True, related_name="+", editable=False
     )
@@ -238,15 +244,15 @@ class CreditRequest(models.Model):
     """
 
     class State(models.TextChoices):
-        OPEN = "open", "Open"
-        APPROVED = "approved", "Approved"
-        DECLINED = "declined", "Declined"
-        WITHDRAWN = "withdrawn", "Withdrawn"
+        OPEN = "open", _("Open")
+        APPROVED = "approved", _("Approved")
+        DECLINED = "declined", _("Declined")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
 
     class Mail(models.TextChoices):
-        NONE = "", "None"
-        TO_STAFF = "staff", "To the staff"
-        TO_ASKER = "asker", "To the person who asked"
+        NONE = "", _("None")
+        TO_STAFF = "staff", _("To the staff")
+        TO_ASKER = "asker", _("To the person who asked")
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="credit_requests")
     amount_microcredits = models.BigIntegerField()
@@ -297,7 +303,10 @@ class CreditRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Request {self.pk} of {self.account}"
+        return gettext("Request %(number)s of %(account)s") % {
+            "number": self.pk,
+            "account": self.account,
+        }
 
     @property
     def reference(self) -> str:
@@ -318,7 +327,10 @@ class VerificationRun(models.Model):
         get_latest_by = "started_at"
 
     def __str__(self) -> str:
-        return f"{self.difference_count} differences at {self.started_at:%Y-%m-%d %H:%M}"
+        return gettext("%(count)s differences at %(time)s") % {
+            "count": self.difference_count,
+            "time": f"{self.started_at:%Y-%m-%d %H:%M}",
+        }
 
 
 class Hold(models.Model):
@@ -328,10 +340,10 @@ class Hold(models.Model):
     """
 
     class State(models.TextChoices):
-        HELD = "held", "Held"
-        CAPTURED = "captured", "Captured"
-        RELEASED = "released", "Released"
-        EXPIRED = "expired", "Expired"
+        HELD = "held", _("Held")
+        CAPTURED = "captured", _("Captured")
+        RELEASED = "released", _("Released")
+        EXPIRED = "expired", _("Expired")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Read by id, or while open. One partial index is enough, because each message writes a hold. No
@@ -381,7 +393,7 @@ class Hold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.state} hold {self.id}"
+        return gettext("%(state)s hold %(id)s") % {"state": gettext(self.state), "id": self.id}
 
 
 class DailyUsage(models.Model):
@@ -399,7 +411,7 @@ class DailyUsage(models.Model):
     cap_changes = models.IntegerField(default=0, db_default=0)
 
     class Meta:
-        verbose_name_plural = "daily usage"
+        verbose_name_plural = _("daily usage")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["channel", "is_test", "day"], name="billing_dailyusage_unique"
@@ -410,7 +422,7 @@ class DailyUsage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} on {self.day}"
+        return gettext("%(channel)s on %(day)s") % {"channel": self.channel, "day": self.day}
 
 
 class SpendCap(models.Model):
@@ -447,7 +459,8 @@ class SpendCap(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"cap of {'key' if self.key_id else 'channel'} {self.id}"
+        of = gettext("cap of key %(id)s") if self.key_id else gettext("cap of channel %(id)s")
+        return of % {"id": self.id}
 
 
 class RateWindow(models.Model):
@@ -465,7 +478,7 @@ class RateWindow(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.bucket} of {self.channel_id}"
+        return gettext("%(bucket)s of %(id)s") % {"bucket": self.bucket, "id": self.channel_id}
 
 
 class AccountKeyWindow(models.Model):
@@ -485,4 +498,4 @@ class AccountKeyWindow(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.bucket} of {self.key_id}"
+        return gettext("%(bucket)s of %(id)s") % {"bucket": self.bucket, "id": self.key_id}

@@ -9,6 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import grants
 from billing.errors import CodeRefused, ReferenceReused
@@ -33,9 +35,9 @@ _GROUPS, _GROUP_LENGTH = 4, 4
 MOST_AT_ONCE = 500
 ATTEMPTS_PER_MINUTE = 10
 
-UNKNOWN = "There is no such code. Check each letter: a code has four groups of four."
-USED = "This account has already redeemed this code."
-TOO_MANY = "You tried too many codes. Wait a minute, then try again."
+UNKNOWN = gettext_lazy("There is no such code. Check each letter: a code has four groups of four.")
+USED = gettext_lazy("This account has already redeemed this code.")
+TOO_MANY = gettext_lazy("You tried too many codes. Wait a minute, then try again.")
 
 
 def derive_code(reference: str, number: int) -> str:
@@ -45,7 +47,7 @@ def derive_code(reference: str, number: int) -> str:
     """
     drawn = salted_hmac("billing.redemptions", f"{reference}:{number}", algorithm="sha256").digest()
     value, letters = int.from_bytes(drawn, "big"), ""
-    for _ in range(_GROUPS * _GROUP_LENGTH):
+    for _letter in range(_GROUPS * _GROUP_LENGTH):
         value, rest = divmod(value, len(_ALPHABET))
         letters += _ALPHABET[rest]
     groups = range(0, len(letters), _GROUP_LENGTH)
@@ -185,7 +187,8 @@ def _redeem(account: Account, code: RedemptionCode, actor: Actor) -> LedgerEntry
 def _why_closed(code: RedemptionCode, now: datetime) -> str:
     code.refresh_from_db()
     if not code.is_enabled:
-        return "This code is switched off."
+        return _("This code is switched off.")
     if code.valid_until is not None and code.valid_until <= now:
-        return f"This code expired at {code.valid_until:%Y-%m-%d %H:%M} UTC."
-    return "This code has no redemptions left."
+        text = _("This code expired at %(time)s UTC.")
+        return text % {"time": f"{code.valid_until:%Y-%m-%d %H:%M}"}
+    return _("This code has no redemptions left.")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.core.mail import send_mail
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from billing import spend_caps
 from billing.models import SpendCap
@@ -70,21 +71,42 @@ def _alert(cap: SpendCap, spending: Spending) -> bool:
 
 
 def _subject(cap: SpendCap, level: int) -> str:
-    return one_line(f"{level} % of a spend cap is used up: {cap.channel.name}")
+    text = _("%(level)s %% of a spend cap is used up: %(channel)s")
+    return one_line(text % {"level": level, "channel": cap.channel.name})
 
 
 def _text(cap: SpendCap, spending: Spending, level: int) -> str:
-    whose = f"The key {cap.key.masked} of the channel" if cap.key else "The channel"
-    limit, used = spending.limit_microcredits or 0, spending.used_microcredits
-    ends_at = moment_words(spending.resets_at, cap.channel.account.time_zone)
+    named = {
+        "key": cap.key.masked if cap.key else "",
+        "channel": one_line(cap.channel.name),
+        "used": local_credits(spending.used_microcredits),
+        "limit": local_credits(spending.limit_microcredits or 0),
+        "time": moment_words(spending.resets_at, cap.channel.account.time_zone),
+    }
+    if spending.period == "day":
+        ends = _("The day ends at %(time)s.")
+        spent = (
+            _(
+                "The key %(key)s of the channel “%(channel)s” has spent %(used)s of its "
+                "%(limit)s credits a day."
+            )
+            if cap.key
+            else _("The channel “%(channel)s” has spent %(used)s of its %(limit)s credits a day.")
+        )
+    else:
+        ends = _("The month ends at %(time)s.")
+        spent = (
+            _(
+                "The key %(key)s of the channel “%(channel)s” has spent %(used)s of its "
+                "%(limit)s credits a month."
+            )
+            if cap.key
+            else _("The channel “%(channel)s” has spent %(used)s of its %(limit)s credits a month.")
+        )
     afterwards = (
-        "It answers “spend_cap_reached” until then."
+        _("It answers “spend_cap_reached” until then.")
         if level == LEVELS[-1]
-        else "At 100 %, it answers “spend_cap_reached” until then."
+        else _("At 100 %, it answers “spend_cap_reached” until then.")
     )
-    return (
-        f"{whose} “{one_line(cap.channel.name)}” has spent {local_credits(used)} of its "
-        f"{local_credits(limit)} credits a {spending.period}. The {spending.period} ends at "
-        f"{ends_at}. {afterwards}\n\n"
-        "Raise the cap in the dashboard: the channel's page, Spend caps."
-    )
+    what_to_do = _("Raise the cap in the dashboard: the channel's page, Spend caps.")
+    return f"{spent % named} {ends % named} {afterwards}\n\n{what_to_do}"

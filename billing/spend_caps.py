@@ -21,6 +21,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import BigIntegerField, F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
 
 from billing import charges
 from billing.errors import SpendCapReached
@@ -33,6 +34,7 @@ from channels.models import Account, ApiKey, Channel
 from common import db
 from common.db.steps import Returned, Step
 from common.money import show_credits
+from common.pages.numbers import local_credits
 
 # What is left where there is no limit. Far above any sum of credits, and far below an overflow.
 NO_LIMIT = 2**62
@@ -431,13 +433,20 @@ def _require_room(
 ) -> None:
     """Raise ValidationError for a new limit that is used up already, by field."""
     errors = {}
-    for name, when in (("day", "today"), ("month", "this month")):
+    texts = {
+        "day": _(
+            "Enter at least %(amount)s, which is spent today already. Or leave it empty for no "
+            "limit."
+        ),
+        "month": _(
+            "Enter at least %(amount)s, which is spent this month already. Or leave it empty for "
+            "no limit."
+        ),
+    }
+    for name, text in texts.items():
         limit = limits[name]
         if limit is not None and limit != before[name] and limit < used[name]:
-            errors[f"spend_cap_{name}"] = (
-                f"Enter at least {show_credits(used[name])}, which is spent {when} already. Or "
-                "leave it empty for no limit."
-            )
+            errors[f"spend_cap_{name}"] = text % {"amount": local_credits(used[name])}
     if errors:
         raise ValidationError(errors)
 

@@ -13,6 +13,7 @@ from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F, Min, Q
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_lazy as _
 
 from billing.models import CreditAccount
 from channels import audit
@@ -34,14 +35,17 @@ class Warned(IntEnum):
     EMPTY = 2
 
 
-_SUBJECTS = {Warned.LOW: "Credits are running low", Warned.EMPTY: "Credits are used up"}
+_SUBJECTS = {
+    Warned.LOW: _("Credits are running low: %(account)s"),
+    Warned.EMPTY: _("Credits are used up: %(account)s"),
+}
 _TEXTS = {
-    Warned.LOW: (
-        "The account “{account}” has {available} credits left, below your warning threshold "
-        "of {threshold}.\n\nIts channels stop answering once they are used up. Add credits soon."
+    Warned.LOW: _(
+        "The account “%(account)s” has %(available)s credits left, below your warning threshold "
+        "of %(threshold)s.\n\nIts channels stop answering once they are used up. Add credits soon."
     ),
-    Warned.EMPTY: (
-        "The account “{account}” has {available} credits left, which cannot pay for another "
+    Warned.EMPTY: _(
+        "The account “%(account)s” has %(available)s credits left, which cannot pay for another "
         "message. Its channels answer “credits_exhausted” until credits are added."
     ),
 }
@@ -101,13 +105,13 @@ def _warn(credit_account: CreditAccount, level: Warned) -> bool:
     try:
         for language, addresses in languages.group_by_language(people).items():
             with languages.speaking(language):
-                text = _TEXTS[level].format(
-                    account=one_line(account.name),
-                    available=local_credits(available),
-                    threshold=local_credits(credit_account.low_balance_microcredits),
-                )
-                subject = one_line(f"{_SUBJECTS[level]}: {account.name}")
-                send_mail(subject, text, None, addresses)
+                named = {
+                    "account": one_line(account.name),
+                    "available": local_credits(available),
+                    "threshold": local_credits(credit_account.low_balance_microcredits),
+                }
+                subject = str(_SUBJECTS[level]) % named
+                send_mail(subject, str(_TEXTS[level]) % named, None, addresses)
     except OSError as error:
         # The mail server is down; the next run tries again.
         row.filter(warned=level).update(warned=credit_account.warned)

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from channels.errors import ProviderError
 from channels.models import LanguageModel, Route, RouteTraits
@@ -33,6 +34,7 @@ from channels.providers.traits import (
     arranged,
 )
 from common import db
+from common.pages.numbers import local_number
 
 logger = logging.getLogger("gateway.channels")
 
@@ -187,21 +189,35 @@ def describe(route: Route) -> str:
         return ""
     limit, window = traits.max_output_tokens, traits.context_window_tokens
     systems = {
-        ONE_SYSTEM_MESSAGE: "takes one system message, the first",
-        NO_SYSTEM_ROLE: "takes no system message; its text goes before the first message",
+        ONE_SYSTEM_MESSAGE: gettext("takes one system message, the first"),
+        NO_SYSTEM_ROLE: gettext("takes no system message; its text goes before the first message"),
     }
     parts = [
-        traits.limit_name and f"calls the answer's limit {traits.limit_name}",
-        "" if traits.has_stream_options else "takes no stream_options, so that usage is estimated",
+        traits.limit_name
+        and gettext("calls the answer's limit %(name)s") % {"name": traits.limit_name},
+        ""
+        if traits.has_stream_options
+        else gettext("takes no stream_options, so that usage is estimated"),
         systems.get(traits.system_messages, ""),
-        "takes content as text only" if traits.has_text_content else "",
-        f"has a context window of {window:,} tokens" if window else "",
-        f"answers with at most {limit:,} tokens" if limit else "",
-        "begins its answers within a thought" if traits.begins_in_thought else "",
-        "takes no temperature; that of channels is left out" if traits.ignores_temperature else "",
-        "takes no stop words; those of channels are left out" if traits.ignores_stop else "",
+        gettext("takes content as text only") if traits.has_text_content else "",
+        gettext("has a context window of %(count)s tokens") % {"count": local_number(window)}
+        if window
+        else "",
+        gettext("answers with at most %(count)s tokens") % {"count": local_number(limit)}
+        if limit
+        else "",
+        gettext("begins its answers within a thought") if traits.begins_in_thought else "",
+        gettext("takes no temperature; that of channels is left out")
+        if traits.ignores_temperature
+        else "",
+        gettext("takes no stop words; those of channels are left out")
+        if traits.ignores_stop
+        else "",
     ]
     said = "; ".join(filter(None, parts))
     if not said:  # all of it was reverted
         return ""
-    return f"{said[:1].upper()}{said[1:]}. Since {traits.learned_at:%Y-%m-%d %H:%M} UTC."
+    return gettext("%(learned)s. Since %(time)s UTC.") % {
+        "learned": f"{said[:1].upper()}{said[1:]}",
+        "time": f"{traits.learned_at:%Y-%m-%d %H:%M}",
+    }

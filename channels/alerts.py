@@ -7,25 +7,32 @@ and never affects a reply.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.utils.translation import gettext as _
 
 from channels.models import RouteHealth, User
+from common import languages
 from common.contact import parse_contact
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
 
 
-def mail_operators(subject: str, text: str) -> bool:
-    """Send an e-mail to every active superuser, in English like the logs and commands.
+def mail_operators(write: Callable[[], tuple[str, str]]) -> bool:
+    """Send an e-mail to every active superuser. Returns False if it could not be sent.
 
-    Returns False if it could not be sent.
+    `write` returns subject and text in the active language.
     """
     try:
-        send_mail(one_line(subject), text, None, [address for address, _ in _superusers()])
+        for language, addresses in languages.group_by_language(_superusers()).items():
+            with languages.speaking(language):
+                subject, text = write()
+                send_mail(one_line(subject), text, None, addresses)
     except OSError as error:
         logger.warning("channels.alert.not_sent", extra={"reason": str(error)})
         return False
@@ -61,14 +68,23 @@ def _alert(route: RouteHealth, now: datetime) -> bool:
     # Only one of two simultaneous tasks changes the row, and only that one sends the e-mail.
     if not row.filter(alerted_at=None).update(alerted_at=now):
         return False
-    text = (
-        f"{route.provider_name} refuses {route.provider_model}: {route.reason}.\n\n"
+    if not mail_operators(partial(_write, route)):
+        row.update(alerted_at=None)
+        return False
+    return True
+
+
+def _write(route: RouteHealth) -> tuple[str, str]:
+    text = _(
+        "%(provider)s refuses %(model)s: %(reason)s.\n\n"
         "This will not resolve itself: a key is wrong, or the model is gone. Meanwhile the gateway "
         "asks the model's other routes, if there are any, and tries this one with a short request "
         "of its own once a second while messages arrive.\n\n"
         "Fix the provider or the route under /admin/, and test the route there."
     )
-    if not mail_operators(f"A route is broken: {route.provider_name}", text):
-        row.update(alerted_at=None)
-        return False
-    return True
+    named = {
+        "provider": route.provider_name,
+        "model": route.provider_model,
+        "reason": route.reason,
+    }
+    return _("A route is broken: %(provider)s") % named, text % named

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import audit, authentication, catalogue, key_terms, limits, person_mails
 from channels.audit import COMMAND_LINE, Actor
@@ -19,6 +20,7 @@ from channels.key_terms import LONGEST_NAME, NO_TERMS, KeyTerms
 from channels.models import ApiKey, Channel, KeyUse
 from channels.sealing import API_KEYS
 from channels.usable_keys import usable_keys
+from common.pages.numbers import local_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,14 @@ def _clean_terms(terms: KeyTerms, channel: Channel, *, before: KeyTerms) -> KeyT
     errors: dict[str, list[str]] = {}
     name, ranges = terms.name.strip(), list(terms.allowed_addresses)
     if len(name) > LONGEST_NAME:
-        errors["name"] = [f"Use at most {LONGEST_NAME} characters, not {len(name)}."]
+        text = _("Use at most %(limit_value)s characters, not %(show_value)s.")
+        bound = {"limit_value": LONGEST_NAME, "show_value": local_number(len(name))}
+        errors["name"] = [text % bound]
     if "\x00" in name:
-        errors["name"] = ["Remove the NUL character: it cannot be stored."]
+        errors["name"] = [_("Remove the NUL character: it cannot be stored.")]
     ends_at = terms.expires_at
     if ends_at and ends_at != before.expires_at and ends_at <= timezone.now():
-        errors["expires_at"] = ["This time has passed. Choose a later day, or revoke the key."]
+        errors["expires_at"] = [_("This time has passed. Choose a later day, or revoke the key.")]
     try:
         ranges = key_terms.clean_ranges(ranges)
     except ValidationError as error:
@@ -181,8 +185,9 @@ def _clean_terms(terms: KeyTerms, channel: Channel, *, before: KeyTerms) -> KeyT
         offered = {model.model_id for model in catalogue.models_allowed(channel.account_id)}
         offered.add(channel.model.model_id)
         if unfit := sorted(unknown - offered):
-            words = f"There is no model “{unfit[0][:80]}”. Use {', '.join(sorted(offered))}."
-            errors["allowed_models"] = [words]
+            text = _("There is no model “%(model)s”. Use %(models)s.")
+            named = {"model": unfit[0][:80], "models": ", ".join(sorted(offered))}
+            errors["allowed_models"] = [text % named]
     if errors:
         raise ValidationError(errors)
     return KeyTerms(name, ends_at, ranges, models)
@@ -233,6 +238,6 @@ def _record_key(action: str, api_key: ApiKey, actor: Actor, **changes: tuple[Any
         actor=actor,
         account_id=api_key.channel.account_id,
         channel=api_key.channel,
-        target=str(api_key),
+        target=f"{api_key.masked} ({api_key.mode})",
         changes=changes,
     )

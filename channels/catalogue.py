@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import audit, model_ends
 from channels.audit import COMMAND_LINE, Actor
@@ -42,7 +43,7 @@ def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:
     model = _find(model_id, list(models_allowed(None)))
     for name, value in prices.items():
         if value is not None and value < 0:
-            raise ValidationError({name: "A price is never negative."})
+            raise ValidationError({name: _("A price is never negative.")})
         setattr(model, name, value)
     model.clean()
     model.save(update_fields=list(prices))

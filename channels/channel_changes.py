@@ -12,6 +12,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import accounts, api_keys, audit, catalogue, fixed_answers, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
@@ -176,15 +177,17 @@ def _refuse_unfit_models(channel: Channel, changed: set[str]) -> None:
             continue
         if model.ends_on is not None and model.is_over(today):
             day = model_ends.show_day(model.ends_on)
-            raise ValidationError({name: f"{model} retired on {day}. Choose another model."})
+            text = _("%(model)s retired on %(day)s. Choose another model.")
+            raise ValidationError({name: text % {"model": model, "day": day}})
         if name == "fallback_model" and not model.is_enabled:
-            raise ValidationError({name: f"{model} is switched off. Choose another model."})
+            text = _("%(model)s is switched off. Choose another model.")
+            raise ValidationError({name: text % {"model": model}})
     if "model" in changed and channel.fallback_model_id == channel.model_id:
-        words = (
-            f"{channel.model} is this channel's fallback model. Choose another model, or change "
-            "the fallback on the prompt's page first."
+        text = _(
+            "%(model)s is this channel's fallback model. Choose another model, or change the "
+            "fallback on the prompt's page first."
         )
-        raise ValidationError({"model": words})
+        raise ValidationError({"model": text % {"model": channel.model}})
 
 
 @transaction.atomic

@@ -11,6 +11,9 @@ from datetime import datetime
 from functools import lru_cache
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from common.pages.numbers import local_number
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,7 +68,8 @@ def clean_ranges(entries: Iterable[str]) -> list[str]:
         except ValueError as error:
             errors.append(str(error))
     if len(ranges) > MOST_RANGES:
-        errors.append(f"Enter at most {MOST_RANGES} ranges, not {len(ranges)}.")
+        counted = {"most": MOST_RANGES, "count": local_number(len(ranges))}
+        errors.append(_("Enter at most %(most)s ranges, not %(count)s.") % counted)
     if errors:
         raise ValidationError(errors[:5])
     return list(ranges)
@@ -78,15 +82,20 @@ def _parse_range(entry: str) -> Network:
         found = ipaddress.ip_network(entry, strict=False)
         is_whole = ipaddress.ip_address(entry.partition("/")[0]) == found.network_address
     except ValueError:
-        raise ValueError(
-            f"“{shown}” is not an address range. Write it like 203.0.113.0/24 or 2001:db8::/32."
-        ) from None
+        text = _(
+            "“%(entry)s” is not an address range. Write it like 203.0.113.0/24 or 2001:db8::/32."
+        )
+        raise ValueError(text % {"entry": shown}) from None
+    named = {"entry": shown, "range": found}
     if "%" in entry:
-        raise ValueError(f"Leave out the zone of “{shown}”, which is all from the % on.")
+        text = _("Leave out the zone of “%(entry)s”, which is all from the %% on.")
+        raise ValueError(text % named)
     if not is_whole:
-        raise ValueError(f"“{shown}” begins inside a range. Write {found} for the whole range.")
+        text = _("“%(entry)s” begins inside a range. Write %(range)s for the whole range.")
+        raise ValueError(text % named)
     if isinstance(found, ipaddress.IPv6Network) and found.subnet_of(_IPV4_IN_IPV6):
-        raise ValueError(f"Write “{shown}” as a range of IPv4, like 203.0.113.0/24.")
+        text = _("Write “%(entry)s” as a range of IPv4, like 203.0.113.0/24.")
+        raise ValueError(text % named)
     return found
 
 

@@ -12,6 +12,8 @@ from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from channels.errors import PlanLimitReached, UnknownChannel
 from channels.models import (
@@ -24,6 +26,7 @@ from channels.models import (
     PromptVersion,
 )
 from channels.usable_keys import usable_keys
+from common.pages.numbers import local_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Bound:
 
     field: str
     usual: int
-    words: str
-    how_to_make_room: str
+    # What is said beyond it: the bound, and how to make room.
+    words: Promise
     count: Callable[[int], int]
 
     def most(self, account: Account) -> int:
@@ -68,10 +71,7 @@ def refuse_beyond(account: Account, bound: Bound, *, adding: int = 1) -> None:
     """Raise PlanLimitReached unless the locked account has room for `adding` more."""
     most = bound.most(account)
     if bound.count(account.id) + adding > most:
-        raise PlanLimitReached(
-            f"This account may have at most {most:,} {bound.words}. {bound.how_to_make_room}, "
-            "or ask the operator of this gateway for a larger plan."
-        )
+        raise PlanLimitReached(str(bound.words) % {"most": local_number(most)})
 
 
 def _count_keys(account_id: int) -> int:
@@ -91,36 +91,49 @@ def _count_seats(account_id: int) -> int:
 CHANNELS = Bound(
     "max_channels",
     500,
-    "channels",
-    "Delete one that never received a message",
+    gettext_lazy(
+        "This account may have at most %(most)s channels. Delete one that never received a "
+        "message, or ask the operator of this gateway for a larger plan."
+    ),
     lambda account_id: Channel.objects.filter(account_id=account_id).count(),
 )
 KEYS = Bound(
     "max_keys",
     2_000,
-    "keys that are active or were created in the last 24 hours",
-    "Revoke unused keys and try again tomorrow",
+    gettext_lazy(
+        "This account may have at most %(most)s keys that are active or were created in "
+        "the last 24 hours. Revoke unused keys and try again tomorrow, or ask the operator "
+        "of this gateway for a larger plan."
+    ),
     _count_keys,
 )
 PROMPT_VERSIONS = Bound(
     "max_prompt_versions",
     10_000,
-    "versions of system prompts, which are kept for good",
-    "Keep the prompts as they are",
+    gettext_lazy(
+        "This account may have at most %(most)s versions of system prompts, which are kept "
+        "for good. Keep the prompts as they are, or ask the operator of this gateway for a "
+        "larger plan."
+    ),
     lambda account_id: PromptVersion.objects.filter(channel__account_id=account_id).count(),
 )
 SAVED_REPLIES = Bound(
     "max_saved_replies",
     5_000,
-    "saved replies",
-    "Delete some",
+    gettext_lazy(
+        "This account may have at most %(most)s saved replies. Delete some, or ask the "
+        "operator of this gateway for a larger plan."
+    ),
     lambda account_id: FixedAnswer.objects.filter(channel__account_id=account_id).count(),
 )
 SEATS = Bound(
     "max_members",
     100,
-    "members and open invitations",
-    "Remove a member or withdraw an invitation",
+    gettext_lazy(
+        "This account may have at most %(most)s members and open invitations. Remove a "
+        "member or withdraw an invitation, or ask the operator of this gateway for a "
+        "larger plan."
+    ),
     _count_seats,
 )
 BOUNDS = (CHANNELS, KEYS, PROMPT_VERSIONS, SAVED_REPLIES, SEATS)

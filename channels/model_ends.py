@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, prefetch_related_objects
+from django.utils.translation import gettext as _
 
 from channels.models import Channel, LanguageModel, Plan
+from common.pages import dates
 
 # Pages, the API, and the first mail announce an end this long before.
 NOTICE = timedelta(days=30)
@@ -20,7 +22,7 @@ _FIELDS = {"ends_on", "successor", "is_enabled"}
 
 def show_day(day: date) -> str:
     """Return a day as pages and mails show it: 12 Dec 2026."""
-    return f"{day:%-d %b %Y}"
+    return dates.show(day, "j M Y")
 
 
 def is_announced(model: LanguageModel, *, today: date) -> bool:
@@ -36,10 +38,10 @@ def words_of_end(model: LanguageModel, *, today: date, plan: Plan | None = None)
     if model.ends_on is None or not is_announced(model, today=today):
         return ""
     if model.is_over(today):
-        return f"Retired on {show_day(model.ends_on)}"
+        return _("Retired on %(day)s") % {"day": show_day(model.ends_on)}
     successor = find_replacement(model, today=today, plan=plan)
-    then = f", then {successor}" if successor else ""
-    return f"Retires on {show_day(model.ends_on)}{then}"
+    said = _("Retires on %(day)s, then %(model)s") if successor else _("Retires on %(day)s")
+    return said % {"day": show_day(model.ends_on), "model": successor}
 
 
 def list_ends(
@@ -104,9 +106,9 @@ def _flaws_of_day(model: LanguageModel, changed: Collection[str], today: date) -
     if model.ends_on is None:
         if model.successor is None:
             return {}
-        return {"ends_on": "Choose the day on which the model retires, or choose no successor."}
+        return {"ends_on": _("Choose the day on which the model retires, or choose no successor.")}
     if "ends_on" in changed and model.ends_on < today:
-        return {"ends_on": "This day is over. Choose today or a later day (UTC)."}
+        return {"ends_on": _("This day is over. Choose today or a later day (UTC).")}
     return {}
 
 
@@ -119,19 +121,30 @@ def _flaws_of_successor(model: LanguageModel, today: date) -> dict[str, str]:
 
 def _flaw_of(model: LanguageModel, successor: LanguageModel, today: date) -> str:
     if successor.pk == model.pk:
-        return "A model cannot succeed itself. Choose another model."
+        return _("A model cannot succeed itself. Choose another model.")
     if not successor.is_enabled:
-        return f"{successor} is switched off. Switch it on first, or choose another model."
+        return _("%(model)s is switched off. Switch it on first, or choose another model.") % {
+            "model": successor
+        }
     if successor.successor_id is not None and successor.successor_id == model.pk:
-        return f"{successor} names this model as its own successor. Choose another model."
+        return _("%(model)s names this model as its own successor. Choose another model.") % {
+            "model": successor
+        }
     if successor.ends_on and (successor.is_over(today) or successor.successor):
-        then = f", then {successor.successor}" if successor.successor else ""
-        return f"{successor} retires on {show_day(successor.ends_on)}{then}. Choose one that stays."
-    if successor.ends_on and model.ends_on and successor.ends_on <= model.ends_on:
-        return (
-            f"{successor} retires on {show_day(successor.ends_on)}, no later than this model. "
-            "Choose one that stays."
+        said = (
+            _("%(model)s retires on %(day)s, then %(next)s. Choose one that stays.")
+            if successor.successor
+            else _("%(model)s retires on %(day)s. Choose one that stays.")
         )
+        return said % {
+            "model": successor,
+            "day": show_day(successor.ends_on),
+            "next": successor.successor,
+        }
+    if successor.ends_on and model.ends_on and successor.ends_on <= model.ends_on:
+        return _(
+            "%(model)s retires on %(day)s, no later than this model. Choose one that stays."
+        ) % {"model": successor, "day": show_day(successor.ends_on)}
     return _flaw_of_plans(model, successor)
 
 
@@ -142,10 +155,10 @@ def _flaw_of_plans(model: LanguageModel, successor: LanguageModel) -> str:
     plan = Plan.objects.filter(accounts__channels__in=kept).first()
     if plan is None:
         return ""
-    return (
-        f"The plan {plan} does not allow {successor}, and channels under it use this model. Add "
-        f"{successor} to the plan, or choose another model."
-    )
+    return _(
+        "The plan %(plan)s does not allow %(model)s, and channels under it use this model. Add "
+        "%(model)s to the plan, or choose another model."
+    ) % {"plan": plan, "model": successor}
 
 
 def _flaws_as_successor(model: LanguageModel, today: date) -> dict[str, str]:
@@ -154,10 +167,10 @@ def _flaws_as_successor(model: LanguageModel, today: date) -> dict[str, str]:
     first = coming.exclude(pk=model.pk).order_by("ends_on").first() if model.pk else None
     if first is None or first.ends_on is None:
         return {}
-    words = (
-        f"The channels of {first} move to this model on {show_day(first.ends_on)}. Give {first} "
-        "another successor first."
-    )
+    words = _(
+        "The channels of %(model)s move to this model on %(day)s. Give %(model)s another "
+        "successor first."
+    ) % {"model": first, "day": show_day(first.ends_on)}
     if not model.is_enabled:
         return {"is_enabled": words}
     if model.successor_id is not None:

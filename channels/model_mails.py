@@ -14,11 +14,13 @@ from functools import partial
 from django.core.mail import send_mail
 from django.db.models import Count, F, Q, QuerySet
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from channels import model_ends, model_moves
 from channels.alerts import mail_operators
 from channels.models import Account, Channel, LanguageModel, Membership, ModelNotice
 from common import languages
+from common.pages.numbers import local_number
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
@@ -143,30 +145,52 @@ def _write(model: LanguageModel, account: Account, kind: Kind, now: datetime) ->
             "moved": moved,
         },
     )
-    has = "has retired" if kind == Kind.OVER else "retires soon"
-    return f"{model} {has}: {account.name}", text
+    named = {"model": model, "account": account.name}
+    if kind == Kind.OVER:
+        return _("%(model)s has retired: %(account)s") % named, text
+    return _("%(model)s retires soon: %(account)s") % named, text
 
 
 def _names_of(channels: QuerySet[Channel], *, is_fallback: bool) -> list[str]:
-    role = " (as its fallback model)" if is_fallback else ""
     found = channels.order_by("name").values_list("name", flat=True)
-    names = [f"{one_line(name)}{role}" for name in found]
+    names = [one_line(name) for name in found]
     more = len(names) - MOST_NAMED
-    return names if more <= 0 else [*names[:MOST_NAMED], f"and {more:,} more{role}"]
+    if more > 0:
+        rest = _("and %(count)s more") % {"count": local_number(more)}
+        names = [*names[:MOST_NAMED], rest]
+    if not is_fallback:
+        return names
+    return [_("%(channel)s (as its fallback model)") % {"channel": name} for name in names]
 
 
 def _tell_operators(model: LanguageModel, remaining: QuerySet[Channel]) -> bool:
     counts = remaining.aggregate(channels=Count("id"), accounts=Count("account", distinct=True))
+    return mail_operators(partial(_write_to_operators, model, counts))
+
+
+def _write_to_operators(model: LanguageModel, counts: dict[str, int]) -> tuple[str, str]:
+    named = {
+        "model": model,
+        "id": model.model_id,
+        "channels": local_number(counts["channels"]),
+        "accounts": local_number(counts["accounts"]),
+        "successor": model.successor,
+    }
+    said = _(
+        "%(model)s (%(id)s) has retired and is still in use (channels: %(channels)s, accounts: "
+        "%(accounts)s)."
+    )
     why = (
-        f"Their plans do not allow its successor {model.successor}, or it is switched off, has "
-        "retired as well, or is the own model of a channel whose fallback model retired."
+        _(
+            "Their plans do not allow its successor %(successor)s, or it is switched off, has "
+            "retired as well, or is the own model of a channel whose fallback model retired."
+        )
         if model.successor
-        else "It has no successor."
+        else _("It has no successor.")
     )
-    return mail_operators(
-        one_line(f"Channels stay on a retired model: {model}"),
-        f"{model} ({model.model_id}) has retired and is still in use (channels: "
-        f"{counts['channels']:,}, accounts: {counts['accounts']:,}). {why}\n\n"
+    what_to_do = _(
         "They answer as long as the model's routes do. Set another successor on the model's page "
-        "under /admin/, or add the successor to the plans: the gateway then moves the channels.",
+        "under /admin/, or add the successor to the plans: the gateway then moves the channels."
     )
+    subject = _("Channels stay on a retired model: %(model)s") % named
+    return subject, f"{said % named} {why % named}\n\n{what_to_do}"

@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from channels import person_mails
 from channels.models import Outage, PersonMail, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
+from common.pages.numbers import local_number
 
 logger = logging.getLogger("gateway.channels")
 
@@ -58,17 +60,33 @@ def _is_in_use(provider_name: str, provider_model: str) -> bool:
 @transaction.atomic
 def _begin(row: RouteHealth) -> bool:
     assert row.opened_at is not None  # as selected
-    _, is_new = Outage.objects.get_or_create(
+    is_new = Outage.objects.get_or_create(
         provider_name=row.provider_name,
         provider_model=row.provider_model,
         defaults={"began_at": row.opened_at},
-    )
+    )[1]
     if is_new:
-        streams = " for streams" if row.is_for_streams else ""
-        line = (
-            f"{row.provider_model} at {row.provider_name} is left out{streams} since "
-            f"{row.opened_at:%H:%M} UTC: {row.reason}. It last failed at {row.failed_at:%H:%M} UTC"
-        )
+        named = {
+            "model": row.provider_model,
+            "provider": row.provider_name,
+            "since": f"{row.opened_at:%H:%M}",
+            "reason": row.reason,
+            "failed": f"{row.failed_at:%H:%M}",
+        }
+
+        def line() -> str:
+            if row.is_for_streams:
+                text = _(
+                    "%(model)s at %(provider)s is left out for streams since %(since)s UTC: "
+                    "%(reason)s. It last failed at %(failed)s UTC"
+                )
+            else:
+                text = _(
+                    "%(model)s at %(provider)s is left out since %(since)s UTC: %(reason)s. It "
+                    "last failed at %(failed)s UTC"
+                )
+            return text % named
+
         person_mails.tell_staff(PersonMail.Kind.OUTAGE, line)
         fields = {"provider": row.provider_name, "model": row.provider_model}
         logger.info("channels.outage.began", extra=fields)
@@ -79,13 +97,23 @@ def _begin(row: RouteHealth) -> bool:
 def _end(outage: Outage, now: datetime) -> bool:
     if not Outage.objects.filter(id=outage.id).delete()[0]:
         return False
-    route = f"{outage.provider_model} at {outage.provider_name}"
     fields = {"provider": outage.provider_name, "model": outage.provider_model}
     logger.info("channels.outage.ended", extra=fields)
-    if _is_in_use(outage.provider_name, outage.provider_model):
-        minutes = max(1, round((now - outage.began_at).total_seconds() / 60))
-        line = f"{route} answers again, after about {minutes:,} minutes"
-    else:
-        line = f"{route} is no longer used, since staff changed its route, provider or model"
+    is_in_use = _is_in_use(outage.provider_name, outage.provider_model)
+    minutes = max(1, round((now - outage.began_at).total_seconds() / 60))
+
+    def line() -> str:
+        named = {"model": outage.provider_model, "provider": outage.provider_name}
+        if is_in_use:
+            text = _("%(model)s at %(provider)s answers again, after about %(minutes)s minutes")
+            return text % (named | {"minutes": local_number(minutes)})
+        return (
+            _(
+                "%(model)s at %(provider)s is no longer used, since staff changed its route, "
+                "provider or model"
+            )
+            % named
+        )
+
     person_mails.tell_staff(PersonMail.Kind.RECOVERY, line)
     return True

@@ -7,7 +7,7 @@ is waiting: one e-mail for all lines of the same kind, person and account.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -16,16 +16,25 @@ from django.core.mail import send_mail
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import daily_counts
 from channels.audit import Actor
 from channels.models import Account, Membership, PersonMail, User
 from common import languages
+from common.pages import dates
 from common.text import one_line
 
 logger = logging.getLogger("gateway.channels")
 
 Kind = PersonMail.Kind
+# A role inside a sentence.
+ROLES = {
+    str(Membership.Role.OWNER): gettext_lazy("owner"),
+    str(Membership.Role.EDITOR): gettext_lazy("editor"),
+    str(Membership.Role.VIEWER): gettext_lazy("viewer"),
+}
 # The person's own choice, by kind of e-mail.
 CHOICES = {
     Kind.NEW_KEY: "mails_new_keys",
@@ -55,23 +64,33 @@ def tell_of_key(*, account_id: int, key: str, actor: Actor) -> None:
     """Tell the account's owners, and whoever created it, of a new key. `key` is its masked form."""
     if actor.user is None and not actor.address:
         return  # the operator, at the server itself
-    line = f"{key}, created by {_who(actor)}"
+
+    def line() -> str:
+        return _("%(key)s, created by %(who)s") % {"key": key, "who": _who(actor)}
+
     _tell_members(Kind.NEW_KEY, account_id, line, also=actor.user)
 
 
 def tell_of_member(*, account_id: int, member: User, role: str, actor: Actor) -> None:
     """Tell the account's other owners of somebody who accepted an invitation."""
-    line = f"{_who(actor)}, as {role}"
+
+    def line() -> str:
+        return _("%(who)s, as %(role)s") % {"who": _who(actor), "role": ROLES[role]}
+
     _tell_members(Kind.NEW_MEMBER, account_id, line, but=member)
 
 
 def tell_of_device(*, user: User, device: str, address: str) -> None:
-    """Tell a person of a log-in from a device that is new to them."""
-    line = f"{device}, from {address or 'an unknown address'}"
+    """Tell a person of a log-in from a device that is new to them, named in their language."""
+
+    def line() -> str:
+        place = address or _("an unknown address")
+        return _("%(device)s, from %(address)s") % {"device": device, "address": place}
+
     _write(Kind.NEW_DEVICE, [user], None, line)
 
 
-def tell_staff(kind: Kind, line: str) -> None:
+def tell_staff(kind: Kind, line: Callable[[], str]) -> None:
     """Tell the staff who may see outages and chose to hear of them. Call it in a transaction."""
     staff = User.objects.filter(is_staff=True, is_active=True, **{CHOICES[kind]: True})
     _write(kind, [one for one in staff if one.has_perm(SEES_OUTAGES)], None, line)
@@ -93,11 +112,18 @@ def add_digest(*, user: User, account_id: int, lines: Iterable[str]) -> None:
 
 
 def _who(actor: Actor) -> str:
-    return f"{actor.name} from {actor.address}" if actor.address else actor.name
+    if not actor.address:
+        return actor.name
+    return _("%(name)s from %(address)s") % {"name": actor.name, "address": actor.address}
 
 
 def _tell_members(
-    kind: Kind, account_id: int, line: str, *, also: User | None = None, but: User | None = None
+    kind: Kind,
+    account_id: int,
+    line: Callable[[], str],
+    *,
+    also: User | None = None,
+    but: User | None = None,
 ) -> None:
     members = Membership.objects.filter(account_id=account_id).select_related("user")
     people = [
@@ -108,15 +134,22 @@ def _tell_members(
     _write(kind, people, account_id, line)
 
 
-def _write(kind: Kind, people: Iterable[User], account_id: int | None, line: str) -> None:
+def _write(
+    kind: Kind, people: Iterable[User], account_id: int | None, line: Callable[[], str]
+) -> None:
+    """Store a line for each person, in the person's language."""
     now, longest = timezone.now(), PersonMail._meta.get_field("line").max_length
-    at = f"{now.day} {now:%b %Y, %H:%M} UTC"
+
+    def text_for(person: User) -> str:
+        with languages.speaking(person.language):
+            return one_line(f"{dates.show(now, 'j M Y, H:i')} UTC: {line()}")[:longest]
+
     PersonMail.objects.bulk_create(
         PersonMail(
             user=person,
             kind=kind,
             account_id=account_id,
-            line=one_line(f"{at}: {line}")[:longest],
+            line=text_for(person),
             created_at=now,
         )
         for person in people

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from channels import route_tests, routes
 from channels.errors import ProviderError
@@ -28,11 +29,11 @@ NO_TIME = "no_time"
 LISTED, MISSING, UNKNOWN = "listed", "missing", "unknown"
 
 _WORDS = {
-    NO_TIME: "The lists before it took all the time. Fetch this one alone.",
-    "status_404": "The provider gives no list of its models.",
-    "status_405": "The provider gives no list of its models.",
-    "status_501": "The provider gives no list of its models.",
-    "garbage": "The answer is not a list of models. Does the address end in /v1?",
+    NO_TIME: _("The lists before it took all the time. Fetch this one alone."),
+    "status_404": _("The provider gives no list of its models."),
+    "status_405": _("The provider gives no list of its models."),
+    "status_501": _("The provider gives no list of its models."),
+    "garbage": _("The answer is not a list of models. Does the address end in /v1?"),
 }
 # OpenRouter appends these to any of its models, and lists the plain name alone.
 # https://openrouter.ai/docs/guides/routing/model-variants
@@ -148,7 +149,7 @@ def _forms_of(name: str) -> tuple[str, ...]:
 
 def explain(reason: str) -> str:
     """Return in plain words why a list was not fetched."""
-    return _WORDS.get(reason) or route_tests.explain(reason)
+    return str(_WORDS.get(reason) or route_tests.explain(reason))
 
 
 # --- Comparing ------------------------------------------------------------------------------------

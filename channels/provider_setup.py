@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from copy import copy
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext_lazy as _
 
 from channels import audit, catalogue, provider_lists, route_tests, routes
 from channels.audit import Actor
@@ -18,8 +20,10 @@ from channels.route_tests import Result
 from channels.sealing import PROVIDER_KEYS
 from common import db
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 LIST_SECONDS = 10.0
-_PRIVATE = "Set PROVIDER_ALLOW_PRIVATE_ADDRESSES=true and restart first: its address is private."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,9 @@ class Preset:
     """A known provider. Its address can be changed; models change too often to be listed here."""
 
     name: str
-    title: str
+    title: StrOrPromise
     base_url: str
-    note: str = ""
+    note: StrOrPromise = ""
 
 
 PRESETS = {
@@ -40,8 +44,10 @@ PRESETS = {
             "anthropic",
             "Anthropic",
             "https://api.anthropic.com/v1",
-            "Anthropic's endpoint that is compatible with OpenAI's. It ignores some parameters, "
-            "and may give no list of models: type a model's name to test it.",
+            _(
+                "Anthropic's endpoint that is compatible with OpenAI's. It ignores some "
+                "parameters, and may give no list of models: type a model's name to test it."
+            ),
         ),
         Preset("groq", "Groq", "https://api.groq.com/openai/v1"),
         Preset("mistral", "Mistral", "https://api.mistral.ai/v1"),
@@ -49,15 +55,24 @@ PRESETS = {
         Preset("together", "Together", "https://api.together.xyz/v1"),
         Preset("openrouter", "OpenRouter", "https://openrouter.ai/api/v1"),
         Preset(
-            "ollama", "Ollama", "http://127.0.0.1:11434/v1", f"On this machine, no key. {_PRIVATE}"
+            "ollama",
+            "Ollama",
+            "http://127.0.0.1:11434/v1",
+            _(
+                "On this machine, no key. Set PROVIDER_ALLOW_PRIVATE_ADDRESSES=true and restart "
+                "first: its address is private."
+            ),
         ),
         Preset(
             "vllm",
             "vLLM",
             "http://127.0.0.1:8000/v1",
-            f"On this machine; a key only if it was started with one. {_PRIVATE}",
+            _(
+                "On this machine; a key only if it was started with one. Set "
+                "PROVIDER_ALLOW_PRIVATE_ADDRESSES=true and restart first: its address is private."
+            ),
         ),
-        Preset("custom", "Another one", "", "Any server that speaks OpenAI's protocol."),
+        Preset("custom", _("Another one"), "", _("Any server that speaks OpenAI's protocol.")),
     )
 }
 
@@ -126,7 +141,7 @@ def save(
     if model is not None:
         last = model.routes.aggregate(last=Max("position"))["last"]
         position = 0 if last is None else last + 1
-        route = Route.objects.create(
+        Route.objects.create(
             model=model, provider=provider, provider_model=provider_model, position=position
         )
-        audit.record("route.created", actor=actor, account_id=None, target=str(route))
+        audit.record("route.created", actor=actor, account_id=None, target=f"{model} at {provider}")

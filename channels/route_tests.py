@@ -10,6 +10,9 @@ import re
 import time
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from channels import adaptation, routes
 from channels.errors import ProviderError
 from channels.models import Route
@@ -25,28 +28,28 @@ NO_KEY = "no_key"
 
 # Plain words for the reasons of failed calls (providers/, common/http.py).
 _WORDS = {
-    NO_KEY: "The provider has no key: store one here, or set the environment variable it names.",
-    "timeout": "The complete answer did not arrive in time.",
-    "connection": "The provider's server could not be reached.",
-    "tls": "No secure connection: the provider's certificate is not trusted or does not match.",
-    "broken": "The connection broke off, or the answer is not HTTP.",
-    "private_address": "The address is private. PROVIDER_ALLOW_PRIVATE_ADDRESSES allows it.",
-    "address": "The provider's address is not a web address.",
-    "garbage": "The answer does not follow OpenAI's chat protocol. Does the address end in /v1?",
-    "no_text": "The answer contains no text.",
-    "too_large": "The answer is larger than this gateway accepts.",
-    "encoding": "The answer uses a compression that the gateway did not ask for.",
-    "model_retired": "The provider no longer serves the model under this name.",
-    "content_filter": "The provider's content filter refused the question.",
-    "request_too_large": "The provider says that even this short question is too large.",
-    "error_event": "The provider sent an error instead of an answer.",
-    "context_length_exceeded": "The provider says that even this short question is too long.",
-    "status_400": "The provider refused the request as malformed.",
-    "status_401": "The provider does not accept the key.",
-    "status_402": "The provider requires payment first.",
-    "status_403": "The provider does not allow this key to use the model.",
-    "status_404": "The provider does not know the model, or the address is wrong.",
-    "status_429": "The provider's rate limit is reached. Try again in a while.",
+    NO_KEY: _("The provider has no key: store one here, or set the environment variable it names."),
+    "timeout": _("The complete answer did not arrive in time."),
+    "connection": _("The provider's server could not be reached."),
+    "tls": _("No secure connection: the provider's certificate is not trusted or does not match."),
+    "broken": _("The connection broke off, or the answer is not HTTP."),
+    "private_address": _("The address is private. PROVIDER_ALLOW_PRIVATE_ADDRESSES allows it."),
+    "address": _("The provider's address is not a web address."),
+    "garbage": _("The answer does not follow OpenAI's chat protocol. Does the address end in /v1?"),
+    "no_text": _("The answer contains no text."),
+    "too_large": _("The answer is larger than this gateway accepts."),
+    "encoding": _("The answer uses a compression that the gateway did not ask for."),
+    "model_retired": _("The provider no longer serves the model under this name."),
+    "content_filter": _("The provider's content filter refused the question."),
+    "request_too_large": _("The provider says that even this short question is too large."),
+    "error_event": _("The provider sent an error instead of an answer."),
+    "context_length_exceeded": _("The provider says that even this short question is too long."),
+    "status_400": _("The provider refused the request as malformed."),
+    "status_401": _("The provider does not accept the key."),
+    "status_402": _("The provider requires payment first."),
+    "status_403": _("The provider does not allow this key to use the model."),
+    "status_404": _("The provider does not know the model, or the address is wrong."),
+    "status_429": _("The provider's rate limit is reached. Try again in a while."),
 }
 
 
@@ -70,13 +73,15 @@ class Result:
 def explain(reason: str) -> str:
     """Return the reason of a provider's failure in plain words."""
     if reason in _WORDS:
-        return _WORDS[reason]
+        return str(_WORDS[reason])
     status = re.fullmatch(r"status_(\d{3})", reason)
     if status is None:
-        return f"The call failed ({reason})." if reason else ""
+        return gettext("The call failed (%(reason)s).") % {"reason": reason} if reason else ""
     if status[1].startswith("5"):
-        return f"The provider's own server failed (HTTP {status[1]})."
-    return f"The provider answered HTTP {status[1]}."
+        return gettext("The provider's own server failed (HTTP %(status)s).") % {
+            "status": status[1]
+        }
+    return gettext("The provider answered HTTP %(status)s.") % {"status": status[1]}
 
 
 def try_route(route: Route) -> Result:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import audit, daily_counts, limits, person_mails
 from channels.audit import Actor
@@ -97,10 +98,11 @@ def invite(*, account: Account, email: str, role: Role, actor: Actor) -> SentInv
     locked = limits.lock_account(account.id)
     now = timezone.now()
     if account.memberships.filter(user__email__iexact=email).exists():
-        raise AlreadyMember(f"{email} is already in this account.")
+        raise AlreadyMember(_("%(email)s is already in this account.") % {"email": email})
     earlier = account.invitations.filter(email__iexact=email, closed_at=None)
     if earlier.filter(expires_at__gt=now).exists():
-        raise AlreadyInvited(f"{email} has already been invited. You can send the e-mail again.")
+        text = _("%(email)s has already been invited. You can send the e-mail again.")
+        raise AlreadyInvited(text % {"email": email})
     _keep_within_plan(locked)
     _count_mail(account, email)
     earlier.update(closed_at=now)
@@ -130,10 +132,10 @@ def renew_invitation(*, invitation: Invitation, actor: Actor) -> SentInvitation:
     now = timezone.now()
     current = _open(invitation).first()
     if current is None:
-        raise InvitationGone("This invitation has been accepted or withdrawn.")
+        raise InvitationGone(_("This invitation has been accepted or withdrawn."))
     # A clock that ran ahead sent an invitation whose time is in the future, so that needs no pause.
     if -HONEST_SKEW <= now - (current.expires_at - LIFETIME) < PAUSE_BETWEEN_MAILS:
-        raise TooManyInvitations("The invitation was just sent. Wait a minute, then try again.")
+        raise TooManyInvitations(_("The invitation was just sent. Wait a minute, then try again."))
     if current.expires_at <= now:
         _keep_within_plan(locked)
     _count_mail(invitation.account, current.email)
@@ -161,15 +163,15 @@ def decline_invitation(*, invitation: Invitation, actor: Actor) -> None:
 def _count_mail(account: Account, email: str) -> None:
     """Count an e-mail for this UTC day. Raises TooManyInvitations, which also undoes the counts."""
     if not daily_counts.count("invitations of account", str(account.id), most=INVITATIONS_PER_DAY):
-        raise TooManyInvitations(
-            f"An account can send {INVITATIONS_PER_DAY} invitations a day. Try again tomorrow."
-        )
+        text = _("An account can send %(count)s invitations a day. Try again tomorrow.")
+        raise TooManyInvitations(text % {"count": INVITATIONS_PER_DAY})
     mailbox = daily_counts.mailbox_of(email)
     if not daily_counts.count("invitations to", mailbox, most=INVITATIONS_PER_DAY_TO_ONE):
-        raise TooManyInvitations(
-            f"{email} was sent {INVITATIONS_PER_DAY_TO_ONE} invitations today, the most there can "
-            "be. Try again tomorrow."
+        text = _(
+            "%(email)s was sent %(count)s invitations today, the most there can be. Try again "
+            "tomorrow."
         )
+        raise TooManyInvitations(text % {"email": email, "count": INVITATIONS_PER_DAY_TO_ONE})
 
 
 @transaction.atomic
@@ -182,9 +184,9 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
     invitations = Invitation.objects.filter(secret_digest__in=secret_digests)
     found = invitations.select_related("account").first()
     if found is None:
-        raise InvitationGone("This invitation no longer exists.")
+        raise InvitationGone(_("This invitation no longer exists."))
     if found.email.lower() != user.email.lower():
-        raise InvitationForAnother(f"This invitation is for {found.email}.")
+        raise InvitationForAnother(_("This invitation is for %(email)s.") % {"email": found.email})
     limits.lock_account(found.account_id)
     membership = found.account.memberships.filter(user=user).first()
     is_open = _open(found).filter(expires_at__gt=timezone.now())
@@ -198,7 +200,7 @@ def accept_invitation(*, secret_digests: list[str], user: User, actor: Actor) ->
                 account_id=found.account_id, member=user, role=found.role, actor=actor
             )
     elif membership is None:
-        raise InvitationGone("This invitation has been withdrawn or has expired.")
+        raise InvitationGone(_("This invitation has been withdrawn or has expired."))
     return membership
 
 
@@ -270,7 +272,7 @@ def _keep_an_owner(membership: Membership) -> None:
     others = membership.account.memberships.filter(role=Role.OWNER).exclude(id=membership.id)
     if membership.role == Role.OWNER and not others.exists():
         raise LastOwner(
-            "An account needs an owner. Make someone else an owner first, then try again."
+            _("An account needs an owner. Make someone else an owner first, then try again.")
         )
 
 

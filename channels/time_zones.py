@@ -6,6 +6,8 @@ from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from channels import audit, limits
 from channels.audit import Actor
@@ -13,7 +15,7 @@ from channels.models import Account
 from common import days
 
 LONGEST_NAME = 64
-NO_SUCH_ZONE = "Choose one of the time zones, such as Europe/Berlin."
+NO_SUCH_ZONE = gettext_noop("Choose one of the time zones, such as Europe/Berlin.")
 
 
 def list_names() -> list[str]:
@@ -47,7 +49,7 @@ def set_time_zone(
     for an unknown zone, and ChangeIsNear if an earlier change is just taking effect.
     """
     if time_zone is not None and days.names().get(time_zone.lower()) != time_zone:
-        raise ValidationError({"time_zone": NO_SUCH_ZONE})
+        raise ValidationError({"time_zone": _(NO_SUCH_ZONE)})
     limits.lock_account(account.id)
     stored = Account.objects.get(id=account.id)
     time_zone = stored.time_zone if time_zone is None else time_zone

@@ -10,6 +10,10 @@ import zoneinfo
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache, lru_cache
 
+from django.utils.dateformat import format as format_date
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
 UTC_NAME = "UTC"
 # The length of “the last 7 days” on every page, so that the figures of two pages agree.
 RECENT_DAYS = 7
@@ -114,4 +118,8 @@ def time_words(moment: datetime, zone: str = UTC_NAME) -> str:
 def moment_words(moment: datetime, zone: str = UTC_NAME) -> str:
     """Return the time and the day for a sentence: in the zone, and the time in UTC."""
     local = moment.astimezone(zone_of(zone))
-    return f"{time_words(moment, zone)} on {local.day} {local:%B}"
+    named = {
+        "time": time_words(moment, zone),
+        "day": format_date(local, pgettext("date format", "j F")),
+    }
+    return _("%(time)s on %(day)s") % named

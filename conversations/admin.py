@@ -9,14 +9,16 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
 from channels.admin.texts import TextAdmin
 from channels.models import Channel
 from common.days import day_of, start_of
 from common.ids import first_uuid7
-from common.money import show_credits
 from common.pages.admin import BigTableAdmin
+from common.pages.numbers import local_credits, local_number
 from conversations.models import (
     ChatSession,
     DraftReply,
@@ -36,19 +38,19 @@ _KEYS = {"Live": "success", "Test": "info"}
 class RecordAdmin(BigTableAdmin):
     """An admin page with a badge for the key: live or test."""
 
-    @display(description="key", label=_KEYS)
-    def mode(self, record: _WithKey) -> str:
-        return "Test" if record.is_test else "Live"
+    @display(description=gettext_lazy("key"), label=_KEYS)
+    def mode(self, record: _WithKey) -> tuple[str, str]:
+        return ("Test", _("Test")) if record.is_test else ("Live", _("Live"))
 
 
 class Since(admin.SimpleListFilter):
     """The latest rows. Links of the overview lead here."""
 
-    title = "time"
+    title = gettext_lazy("time")
     parameter_name = "since"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("hour", "The last hour"), ("today", "Today (UTC)")]
+        return [("hour", _("The last hour")), ("today", _("Today (UTC)"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         now = timezone.now()
@@ -81,28 +83,29 @@ class MessageAdmin(TextAdmin, RecordAdmin):
 
     def texts_of(self, row: Message) -> list[tuple[str, str]]:
         if row.role == Message.Role.ASSISTANT:
-            return [("Reply", row.content)]
-        return [("Message", row.content), ("Page", f"{row.page_title}\n{row.page_url}".strip())]
+            return [(_("Reply"), row.content)]
+        page = f"{row.page_title}\n{row.page_url}".strip()
+        return [(_("Message"), row.content), (_("Page"), page)]
 
-    @display(description="role", label={"User": "info", "Assistant": "primary"})
-    def who(self, message: Message) -> str:
-        return message.get_role_display()
+    @display(description=gettext_lazy("role"), label={"user": "info", "assistant": "primary"})
+    def who(self, message: Message) -> tuple[str, str]:
+        return message.role, message.get_role_display()
 
-    @display(description="text")
+    @display(description=gettext_lazy("text"))
     def kept(self, message: Message) -> str:
         if message.session_id is None:
-            return "Not kept"
-        return "Erased" if message.erased_at else "Kept"
+            return _("Not kept")
+        return _("Erased") if message.erased_at else _("Kept")
 
-    @display(description="tokens in / out")
+    @display(description=gettext_lazy("tokens in / out"))
     def tokens(self, message: Message) -> str:
         if message.role == Message.Role.USER:
             return "-"
-        return f"{message.input_tokens:,} / {message.output_tokens:,}"
+        return f"{local_number(message.input_tokens)} / {local_number(message.output_tokens)}"
 
-    @display(ordering="charged_microcredits")
+    @display(description=gettext_lazy("charged"), ordering="charged_microcredits")
     def charged(self, message: Message) -> str:
-        return show_credits(message.charged_microcredits)
+        return local_credits(message.charged_microcredits)
 
 
 @admin.register(FailedRequest)
@@ -132,18 +135,25 @@ class FeedbackAdmin(TextAdmin, RecordAdmin):
     exclude = ("note",)
 
     def texts_of(self, row: Feedback) -> list[tuple[str, str]]:
-        return [("Note", row.note)]
+        return [(_("Note"), row.note)]
 
     def channel_of(self, row: Feedback) -> Channel:
         return row.message.channel
 
-    @display(description="note", boolean=True)
+    @display(description=gettext_lazy("note"), boolean=True)
     def has_note(self, feedback: Feedback) -> bool:
         return bool(feedback.note)
 
-    @display(description="rating", label={"Liked": "success", "Disliked": "danger"})
-    def thumb(self, feedback: Feedback) -> str:
-        return feedback.get_rating_display()
+    @display(
+        description=gettext_lazy("rating"),
+        label={
+            Feedback.Rating.UP: "success",
+            Feedback.Rating.NONE: "",
+            Feedback.Rating.DOWN: "danger",
+        },
+    )
+    def thumb(self, feedback: Feedback) -> tuple[int, str]:
+        return feedback.rating, feedback.get_rating_display()
 
 
 @admin.register(WaitingTurn)

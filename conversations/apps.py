@@ -1,8 +1,9 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class ConversationsConfig(AppConfig):
     """Sessions, messages, and the chat itself."""
 
     name = "conversations"
-    verbose_name = "Conversations"
+    verbose_name = _("Conversations")

@@ -6,20 +6,24 @@ so each owner gets each day at most once, however many workers run. person_mails
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from billing import spend_caps
 from billing.balance import Balance, get_balance
+from billing.models import SpendCap
+from billing.spend_caps import Spending
 from channels import model_ends, person_mails
 from channels.models import Account, Channel, Membership
+from common import languages
 from common.days import ONE_DAY, UTC_NAME, day_of, end_of, start_of
-from common.money import show_credits
+from common.pages.numbers import local_credits, local_number
 from conversations.usage import reports
 from conversations.usage.reports import Scope
 from conversations.usage.rows import cover_account
@@ -47,14 +51,25 @@ def write_digests(*, now: datetime) -> int:
     )
     found = owners.select_related("user", "account").order_by("account_id", "id")
     count = 0
-    for _, group in groupby(found, key=attrgetter("account_id")):
+    for _account, group in groupby(found, key=attrgetter("account_id")):
         members = list(group)
         day = _day_due(members[0].account, now)
         due = [one for one in members if _is_untold(one.digest_day, day)]
         if due:
-            lines = list(_lines(members[0].account, day, now))
-            count += sum(_write(one, day, lines) for one in due)
+            count += sum(_write_in_languages(due, members[0].account, day, now))
     return count
+
+
+def _write_in_languages(
+    due: Iterable[Membership], account: Account, day: date, now: datetime
+) -> Iterator[bool]:
+    written: dict[str, list[str]] = {}
+    for member in due:
+        language = languages.known(member.user.language)
+        if language not in written:
+            with languages.speaking(language):
+                written[language] = list(_lines(account, day, now))
+        yield _write(member, day, written[language])
 
 
 # A change of zone takes yesterday back by this at most. A later day is of a clock that ran ahead.
@@ -90,39 +105,63 @@ def _lines(account: Account, day: date, now: datetime) -> Iterator[str]:
     scope = Scope(account.id, start_of(day, zone), end_of(day, zone), zone=zone)
     coverage = cover_account(account.id)
     total = reports.get_report(scope, coverage, by_channel=False).total
-    where = "" if zone == UTC_NAME else f" in {zone}"
-    yield (
-        f"{model_ends.show_day(day)}{where}: requests {total.request_count:,}, "
-        f"errors {total.error_count:,} ({total.error_percent}), credits charged {total.credits}"
-    )
+    shown = model_ends.show_day(day)
+    if zone != UTC_NAME:
+        shown = _("%(day)s in %(zone)s") % {"day": shown, "zone": zone}
+    yield _(
+        "%(day)s: requests %(requests)s, errors %(errors)s (%(share)s), credits charged %(spent)s"
+    ) % {
+        "day": shown,
+        "requests": local_number(total.request_count),
+        "errors": local_number(total.error_count),
+        "share": total.error_percent,
+        "spent": total.credits,
+    }
     balance = get_balance(account_id=account.id, now=now)
-    yield f"Balance now: {show_credits(balance.available)} credits available"
+    yield _("Balance now: %(credits)s credits available") % {
+        "credits": local_credits(balance.available)
+    }
     attention = list(_attention(account, balance, now))
-    yield from (f"Needs attention: {words}" for words in attention)
+    yield from (_("Needs attention: %(what)s") % {"what": words} for words in attention)
     if not attention:
-        yield "Nothing needs attention"
+        yield _("Nothing needs attention")
 
 
 def _attention(account: Account, balance: Balance, now: datetime) -> Iterator[str]:
     """Yield what the account's overview names too."""
     if not account.is_enabled:
-        yield "the account is disabled, and its channels do not answer"
+        yield _("the account is disabled, and its channels do not answer")
     if balance.entry_count and balance.is_exhausted:
-        yield "credits are used up, and channels answer “credits_exhausted”"
+        yield _("credits are used up, and channels answer “credits_exhausted”")
     elif balance.is_low:
-        yield f"credits are below your warning threshold of {show_credits(balance.low_balance)}"
+        yield _("credits are below your warning threshold of %(credits)s") % {
+            "credits": local_credits(balance.low_balance)
+        }
     caps = spend_caps.list_half_used(account_id=account.id, now=now)
     for cap, spending in caps[:MOST_CAPS]:
         if spending.percent >= LEAST_PERCENT:
-            key = f"key {cap.key.masked} of " if cap.key else ""
-            yield (
-                f"{spending.percent} % of this {spending.period}'s spend cap is used up: "
-                f"{key}{cap.channel.name}"
-            )
+            yield _words_of_cap(cap, spending)
     announced = now.date() + model_ends.NOTICE
     ending = Q(model__ends_on__lte=announced) | Q(fallback_model__ends_on__lte=announced)
     channels = Channel.objects.filter(account=account)
     if count := channels.filter(ending).count():
-        yield f"channels with a model that retires soon or has retired: {count:,}"
+        yield _("channels with a model that retires soon or has retired: %(count)s") % {
+            "count": local_number(count)
+        }
     if count := channels.filter(is_enabled=False).count():
-        yield f"channels that are switched off: {count:,}"
+        yield _("channels that are switched off: %(count)s") % {"count": local_number(count)}
+
+
+def _words_of_cap(cap: SpendCap, spending: Spending) -> str:
+    named = {"percent": spending.percent, "channel": cap.channel.name}
+    if cap.key is None:
+        if spending.period == "day":
+            text = _("%(percent)s %% of this day's spend cap is used up: %(channel)s")
+        else:
+            text = _("%(percent)s %% of this month's spend cap is used up: %(channel)s")
+        return text % named
+    if spending.period == "day":
+        text = _("%(percent)s %% of this day's spend cap is used up: key %(key)s of %(channel)s")
+    else:
+        text = _("%(percent)s %% of this month's spend cap is used up: key %(key)s of %(channel)s")
+    return text % (named | {"key": cap.key.masked})

@@ -7,6 +7,8 @@ from typing import ClassVar
 from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, Channel, User
 from common.ids import uuid7
@@ -57,7 +59,10 @@ class WaitingTurn(models.Model):
     expires_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return f"turn {self.pk} of session {self.session_id}"
+        return gettext("turn %(number)s of session %(session)s") % {
+            "number": self.pk,
+            "session": self.session_id,
+        }
 
 
 class Message(models.Model):
@@ -68,8 +73,8 @@ class Message(models.Model):
     """
 
     class Role(models.TextChoices):
-        USER = "user", "User"
-        ASSISTANT = "assistant", "Assistant"
+        USER = "user", _("User")
+        ASSISTANT = "assistant", _("Assistant")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Sessions are never deleted, and daily usage protects the channel. So neither key needs a
@@ -172,7 +177,7 @@ class Message(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.role} {self.position}"
+        return f"{gettext(self.role)} {self.position}"
 
 
 class DraftReply(models.Model):
@@ -199,13 +204,13 @@ class DraftReply(models.Model):
     reason = models.CharField(max_length=100, blank=True, default="", db_default="")
 
     class Meta:
-        verbose_name_plural = "draft replies"
+        verbose_name_plural = _("draft replies")
         indexes: ClassVar = [
             models.Index(fields=["channel", "created_at"], name="conversations_draftreply_of"),
         ]
 
     def __str__(self) -> str:
-        return f"draft reply by {self.request_model}"
+        return gettext("draft reply by %(model)s") % {"model": self.request_model}
 
 
 class FailedRequest(models.Model):
@@ -232,7 +237,10 @@ class FailedRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.error_code} at {self.created_at:%Y-%m-%d %H:%M}"
+        return gettext("%(name)s at %(time)s") % {
+            "name": self.error_code,
+            "time": f"{self.created_at:%Y-%m-%d %H:%M}",
+        }
 
 
 class ReplayedRequest(models.Model):
@@ -262,16 +270,19 @@ class ReplayedRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.request_id} at {self.created_at:%Y-%m-%d %H:%M}"
+        return gettext("%(name)s at %(time)s") % {
+            "name": self.request_id,
+            "time": f"{self.created_at:%Y-%m-%d %H:%M}",
+        }
 
 
 class Feedback(models.Model):
     """The team's rating of a reply, and a note."""
 
     class Rating(models.IntegerChoices):
-        DOWN = -1, "Disliked"
-        NONE = 0, "Not rated"
-        UP = 1, "Liked"
+        DOWN = -1, _("Disliked")
+        NONE = 0, _("Not rated")
+        UP = 1, _("Liked")
 
     message = models.OneToOneField(Message, models.CASCADE, related_name="feedback")
     rating = models.SmallIntegerField(choices=Rating.choices, default=Rating.NONE)
@@ -280,10 +291,13 @@ class Feedback(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        verbose_name_plural = "feedback"
+        verbose_name_plural = _("feedback")
 
     def __str__(self) -> str:
-        return f"{self.get_rating_display()} for {self.message_id}"
+        return gettext("%(rating)s for %(message)s") % {
+            "rating": self.get_rating_display(),
+            "message": self.message_id,
+        }
 
 
 class IdempotencyRecord(models.Model):
@@ -427,7 +441,7 @@ class RollupProgress(models.Model):
     providers_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "rollup progress"
+        verbose_name_plural = _("rollup progress")
 
     def __str__(self) -> str:
         return f"rolled up until {self.hours_until:%Y-%m-%d %H:%M}"

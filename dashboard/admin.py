@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.views import ChangeList
@@ -23,8 +25,9 @@ from channels import search
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
 from channels.admin.channel import ChannelAdmin
 from channels.models import Account, Channel, Membership
-from common.money import show_credits
+from common.pages import dates
 from common.pages.admin import PlainWords, SuperuserWrites, number_from_path
+from common.pages.numbers import local_credits, local_number
 from dashboard.console.access import STAFF_VIEW_PERMISSIONS
 from dashboard.staff.accounts import Figures, read_figures
 from dashboard.staff.channel_figures import ChannelFigures, read_channel_figures
@@ -80,26 +83,31 @@ class AccountForm(forms.ModelForm):
     """An account, and the reason for disabling it, for its members."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="Required to disable the account. Its members see this in their audit log.",
+        help_text=gettext_lazy(
+            "Required to disable the account. Its members see this in their audit log."
+        ),
     )
 
     class Meta:
         model = Account
         fields = ("name", "plan", "is_enabled")
         help_texts = {
-            "is_enabled": "Off: the gateway refuses every API request with the account's keys (403 "
-            "site_disabled). Replies being written are finished and charged. Its members can "
-            "still log in, read and export. Nothing is deleted, and monthly grants continue.",
+            "is_enabled": gettext_lazy(
+                "Off: the gateway refuses every API request with the account's keys (403 "
+                "site_disabled). Replies being written are finished and charged. Its members can "
+                "still log in, read and export. Nothing is deleted, and monthly grants continue."
+            ),
         }
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         is_disabled = "is_enabled" in self.changed_data and not data.get("is_enabled")
         if is_disabled and self.instance.pk and not data.get("reason"):
-            self.add_error("reason", "Say why you disable the account: its members will ask.")
+            self.add_error("reason", _("Say why you disable the account: its members will ask."))
         return data
 
 
@@ -125,7 +133,9 @@ class AccountAdmin(AuditedAdmin):
     form = AccountForm
     # accounts_matching decides what is searched. This only shows the search box.
     search_fields = ("name",)
-    search_help_text = "Name, a member's address, a channel's name, site or id, the end of a key"
+    search_help_text = gettext_lazy(
+        "Name, a member's address, a channel's name, site or id, the end of a key"
+    )
     fields = ("name", "end", "plan", "is_enabled", "reason", "created_at", "balance", "held")
     readonly_fields = ("end", "created_at", "balance", "held")
     inlines = (MembershipInline,)
@@ -168,55 +178,61 @@ class AccountAdmin(AuditedAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AccountList
 
-    @display(description="account", ordering="name")
+    @display(description=gettext_lazy("account"), ordering="name")
     def name_and_owner(self, account: Account) -> SafeString:
-        owner = self._figures(account).owner_email or "no owner"
+        owner = self._figures(account).owner_email or _("no owner")
         return format_html('{}<br><span class="gw-soft gw-small">{}</span>', account.name, owner)
 
-    @display(ordering="credit_account__balance_microcredits", description="balance")
+    @display(ordering="credit_account__balance_microcredits", description=gettext_lazy("balance"))
     def balance(self, account: Account) -> str:
         credit = getattr(account, "credit_account", None)
-        return show_credits(credit.balance_microcredits) if credit else "0"
+        return local_credits(credit.balance_microcredits) if credit else "0"
 
-    @display(ordering="credit_account__held_microcredits", description="held")
+    @display(ordering="credit_account__held_microcredits", description=gettext_lazy("held"))
     def held(self, account: Account) -> str:
         credit = getattr(account, "credit_account", None)
-        return show_credits(credit.held_microcredits) if credit else "0"
+        return local_credits(credit.held_microcredits) if credit else "0"
 
-    @display(description="channels")
+    @display(description=gettext_lazy("channels"))
     def channel_count(self, account: Account) -> SafeString:
         address = f"{reverse('admin:channels_channel_changelist')}?account__id__exact={account.pk}"
         return format_html(
             '<a class="gw-link" href="{}">{}</a>', address, self._figures(account).channel_count
         )
 
-    @display(description="requests, 30 days")
+    @display(description=gettext_lazy("requests, 30 days"))
     def requests_30_days(self, account: Account) -> str:
-        return f"{self._figures(account).request_count:,}"
+        return local_number(self._figures(account).request_count)
 
-    @display(description="credits, 30 days")
+    @display(description=gettext_lazy("credits, 30 days"))
     def credits_30_days(self, account: Account) -> str:
-        return show_credits(self._figures(account).charged_microcredits)
+        return local_credits(self._figures(account).charged_microcredits)
 
-    @display(description="state", label={"On": "success", "Off": "danger", "Deleted": "warning"})
-    def state(self, account: Account) -> str:
+    @display(
+        description=gettext_lazy("state"),
+        label={"On": "success", "Off": "danger", "Deleted": "warning"},
+    )
+    def state(self, account: Account) -> tuple[str, str]:
         if account.deleted_at:
-            return "Deleted"
-        return "On" if account.is_enabled else "Off"
+            return "Deleted", _("Deleted")
+        return ("On", _("On")) if account.is_enabled else ("Off", _("Off"))
 
-    @display(description="end")
+    @display(description=gettext_lazy("end"))
     def end(self, account: Account) -> str:
-        day = f"{account.deleted_at:%-d %b %Y}"
-        left = "" if account.erased_at else " Its texts are being erased."
-        return f"Deleted by its owner on {day} ({account.deleted_by}).{left}"
+        assert account.deleted_at is not None  # the page shows this only then
+        said = _("Deleted by its owner on %(day)s (%(owner)s).") % {
+            "day": dates.show(account.deleted_at, "j M Y"),
+            "owner": account.deleted_by,
+        }
+        return said if account.erased_at else f"{said} {_('Its texts are being erased.')}"
 
-    @display(description="more")
+    @display(description=gettext_lazy("more"))
     def links(self, account: Account) -> SafeString:
         pages = (
-            (staff_url("customer", account.pk), "Overview"),
-            (desk_url([account.pk]), "Credits"),
-            (staff_url("timeline", account.pk), "Explain"),
-            (staff_url("view_as_owner", account.pk), "View as owner"),
+            (staff_url("customer", account.pk), _("Overview")),
+            (desk_url([account.pk]), _("Credits")),
+            (staff_url("timeline", account.pk), _("Explain")),
+            (staff_url("view_as_owner", account.pk), _("View as owner")),
         )
         return format_html_join(" · ", '<a class="gw-link" href="{}">{}</a>', pages)
 
@@ -225,7 +241,7 @@ class AccountAdmin(AuditedAdmin):
         found: Figures = getattr(account, "figures", None) or Figures()
         return found
 
-    @action(description="Overview", icon="monitoring", permissions=["view"])
+    @action(description=gettext_lazy("Overview"), icon="monitoring", permissions=["view"])
     def overview(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("customer", number_from_path(object_id)))
 
@@ -237,37 +253,37 @@ class AccountAdmin(AuditedAdmin):
     def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("billing.view_ledgerentry")
 
-    @admin.action(description="Add, deduct or correct credits", permissions=["book"])
+    @admin.action(description=gettext_lazy("Add, deduct or correct credits"), permissions=["book"])
     def book_credits(
         self, request: HttpRequest, queryset: QuerySet[Account]
     ) -> HttpResponse | None:
         ids = list(queryset.order_by("id").values_list("id", flat=True)[: MOST_ACCOUNTS + 1])
         if len(ids) > MOST_ACCOUNTS:
-            said = f"At most {MOST_ACCOUNTS} accounts at once: choose fewer."
+            said = _("At most %(most)s accounts at once: choose fewer.") % {"most": MOST_ACCOUNTS}
             self.message_user(request, said, messages.ERROR)
             return None
         return redirect(desk_url(ids))
 
-    @action(description="Add", icon="add", permissions=["book"])
+    @action(description=gettext_lazy("Add"), icon="add", permissions=["book"])
     def add_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(desk_url([number_from_path(object_id)], "add"))
 
-    @action(description="Deduct", icon="remove", permissions=["book"])
+    @action(description=gettext_lazy("Deduct"), icon="remove", permissions=["book"])
     def deduct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(desk_url([number_from_path(object_id)], "deduct"))
 
-    @action(description="Correct", icon="edit", permissions=["book"])
+    @action(description=gettext_lazy("Correct"), icon="edit", permissions=["book"])
     def correct_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(desk_url([number_from_path(object_id)], "correct"))
 
-    @action(description="Explain", icon="receipt_long", permissions=["explain"])
+    @action(description=gettext_lazy("Explain"), icon="receipt_long", permissions=["explain"])
     def explain(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("timeline", number_from_path(object_id)))
 
     def has_keys_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("channels.view_accountkey")
 
-    @action(description="Account keys", icon="vpn_key", permissions=["keys"])
+    @action(description=gettext_lazy("Account keys"), icon="vpn_key", permissions=["keys"])
     def list_account_keys(self, request: HttpRequest, object_id: str) -> HttpResponse:
         account_id = number_from_path(object_id)
         address = reverse("admin:channels_accountkey_changelist")
@@ -276,7 +292,7 @@ class AccountAdmin(AuditedAdmin):
     def has_guest_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perms(STAFF_VIEW_PERMISSIONS)
 
-    @action(description="View as owner", icon="visibility", permissions=["guest"])
+    @action(description=gettext_lazy("View as owner"), icon="visibility", permissions=["guest"])
     def view_console(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(staff_url("view_as_owner", number_from_path(object_id)))
 
@@ -299,54 +315,58 @@ class ChannelOverviewAdmin(ChannelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ChannelList
 
-    @display(description="account", ordering="account__name")
+    @display(description=gettext_lazy("account"), ordering="account__name")
     def account_link(self, channel: Channel) -> SafeString:
         url = staff_url("customer", channel.account_id)
         return format_html('<a class="gw-link" href="{}">{}</a>', url, channel.account)
 
-    @display(description="live key", empty_value="none")
+    @display(description=gettext_lazy("live key"), empty_value=gettext_lazy("none"))
     def live_key(self, channel: Channel) -> SafeString | None:
         key = self._figures(channel).masked_key
         return format_html('<span class="gw-mono gw-one-line">{}</span>', key) if key else None
 
-    @display(description="requests today")
+    @display(description=gettext_lazy("requests today"))
     def requests_today(self, channel: Channel) -> str:
-        return f"{self._figures(channel).requests_today:,}"
+        return local_number(self._figures(channel).requests_today)
 
-    @display(description="errors today")
+    @display(description=gettext_lazy("errors today"))
     def errors_today(self, channel: Channel) -> SafeString | str:
         count = self._figures(channel).errors_today
-        return format_html('<span class="gw-bad-text">{}</span>', f"{count:,}") if count else "0"
+        return (
+            format_html('<span class="gw-bad-text">{}</span>', local_number(count))
+            if count
+            else "0"
+        )
 
-    @display(description="credits today")
+    @display(description=gettext_lazy("credits today"))
     def credits_today(self, channel: Channel) -> str:
         return self._figures(channel).credits_today
 
-    @display(description="last 7 days")
+    @display(description=gettext_lazy("last 7 days"))
     def last_week(self, channel: Channel) -> SafeString:
         return format_html('<span class="gw-week">{}</span>', self._figures(channel).chart)
 
-    @display(description="last used", empty_value="never")
+    @display(description=gettext_lazy("last used"), empty_value=gettext_lazy("never"))
     def last_used(self, channel: Channel) -> SafeString | None:
         used_at = self._figures(channel).last_used_at
         if used_at is None:
             return None
         return format_html(
-            '<time datetime="{}" title="{} UTC">{} ago</time>',
+            '<time datetime="{}" title="{} UTC">{}</time>',
             used_at.isoformat(),
             f"{used_at:%Y-%m-%d %H:%M}",
-            timesince(used_at, depth=1),
+            _("%(time)s ago") % {"time": timesince(used_at, depth=1)},
         )
 
     @display(
-        description="state",
+        description=gettext_lazy("state"),
         ordering="is_enabled",
         label={"On": "success", "Off": "danger", "Account off": "danger"},
     )
-    def state(self, channel: Channel) -> str:
+    def state(self, channel: Channel) -> tuple[str, str]:
         if not channel.account.is_enabled:
-            return "Account off"
-        return "On" if channel.is_enabled else "Off"
+            return "Account off", _("Account off")
+        return ("On", _("On")) if channel.is_enabled else ("Off", _("Off"))
 
     @staticmethod
     def _figures(channel: Any) -> ChannelFigures:

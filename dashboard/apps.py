@@ -12,8 +12,10 @@ class DashboardConfig(AppConfig):
     def ready(self) -> None:
         # It needs the models, which Django has loaded by now.
         from dashboard.login import factor_secrets
+        from dashboard.staff import names
 
         factor_secrets.install()
+        names.translate_names()
 
 
 class StaffAdminConfig(SimpleAdminConfig):

@@ -9,6 +9,9 @@ from itertools import chain
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from common.pages.numbers import local_number
 
 _BAR, _GAP, _HEIGHT = 8, 3, 40
 
@@ -34,9 +37,9 @@ def sparkline(
                 _HEIGHT - height,
                 _BAR,
                 height,
-                f"{value:,}",
+                local_number(value),
             )
-            yield (_link(bar, links[index], f"{value:,}") if links else bar,)
+            yield (_link(bar, links[index], local_number(value)) if links else bar,)
 
     width = max(1, len(values) * (_BAR + _GAP) - _GAP)
     return format_html(
@@ -55,9 +58,10 @@ def week_sparkline(
     counts: Sequence[int], *, most: int = 0, links: Sequence[str] = ()
 ) -> SafeString:
     """Return the bars of a channel's answers on each of the last days, today last."""
-    label = f"Answers per day over the last {len(counts)} days, ending today: " + ", ".join(
-        map(str, counts)
-    )
+    label = _("Answers per day over the last %(days)s days, ending today: %(counts)s") % {
+        "days": len(counts),
+        "counts": ", ".join(map(str, counts)),
+    }
     return sparkline(counts, label=label, most=most, links=links)
 
 
@@ -108,14 +112,20 @@ class Times:
         return self.is_running and index == len(self.labels) - 1
 
     def words(self, index: int) -> str:
-        return self.labels[index] + (", so far" if self.is_so_far(index) else "")
+        label = self.labels[index]
+        return _("%(time)s, so far") % {"time": label} if self.is_so_far(index) else label
 
     def middle(self, index: int) -> str:
         return f"{(index + 0.5) / len(self.labels):.2%}"
 
 
+def show_whole(value: float) -> str:
+    """Return a figure without decimals."""
+    return local_number(round(value))
+
+
 def bar_chart(
-    times: Times, series: Sequence[Series], *, title: str, show: Show = "{:,.0f}".format
+    times: Times, series: Sequence[Series], *, title: str, show: Show = show_whole
 ) -> SafeString:
     """Return stacked bars of all series. Each time shows its figures on hover."""
     stacks = [[one.values[index] for one in series] for index in range(len(times.labels))]
@@ -144,7 +154,7 @@ def bar_chart(
 
 
 def line_chart(
-    times: Times, series: Sequence[Series], *, title: str, show: Show = "{:,.0f}".format
+    times: Times, series: Sequence[Series], *, title: str, show: Show = show_whole
 ) -> SafeString:
     """Return a line for each series, with gaps where nothing was measured."""
     known = [value for one in series for value in one.values if value is not None]
@@ -304,4 +314,5 @@ def _column(times: Times, index: int) -> SafeString:
     )
     if not times.links:
         return area
-    return _link(area, times.links[index], f"{times.words(index)}: all requests")
+    name = _("%(time)s: all requests") % {"time": times.words(index)}
+    return _link(area, times.links[index], name)

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
@@ -28,7 +29,7 @@ class StaffSite(UnfoldAdminSite):
     """The admin for the people who run the gateway."""
 
     site_header = site_title = "AI gateway"
-    index_title = "Staff"
+    index_title = gettext_lazy("Staff")
     index_template = "admin/staff_index.html"
 
     # Through allauth, so that its limits and second factors apply here too.

@@ -11,6 +11,8 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy
 
 from common.web_addresses import flaw_of
 from gateway import __version__
@@ -316,6 +318,7 @@ MFA_FORMS = {
         "reauthenticate": "CodeAgainForm",
         "activate_totp": "ActivateAppForm",
         "add_webauthn": "AddPasskeyForm",
+        "edit_webauthn": "RenamePasskeyForm",
         "authenticate_webauthn": "PasskeyForm",
         "login_webauthn": "PasskeyLogInForm",
         "reauthenticate_webauthn": "PasskeyAgainForm",
@@ -416,7 +419,7 @@ _LOOKS: dict[str, Any] = {
     ],
 }
 UNFOLD = _LOOKS | {
-    "SITE_HEADER": f"{SITE_NAME} staff",
+    "SITE_HEADER": format_lazy(gettext_lazy("{site} staff"), site=SITE_NAME),
     "SITE_URL": "dashboard.sites.console_home",
     "STYLES": [*_LOOKS["STYLES"], "dashboard.frame.staff_styles"],
     "SCRIPTS": [*_LOOKS["SCRIPTS"], "dashboard.frame.staff_scripts"],

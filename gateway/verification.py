@@ -9,11 +9,14 @@ from itertools import chain
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing import verification as billing
 from billing.models import VerificationRun
 from channels import alerts
 from common.db.plans import snapshot
+from common.pages.numbers import local_number
 from conversations.archive import verification as conversations
 
 logger = logging.getLogger("gateway.billing")
@@ -58,10 +61,17 @@ def verify_and_alert() -> int:
             "billing.ledger.differs",
             extra={"differences": run.difference_count, "details": run.details[:20]},
         )
-        alerts.mail_operators(
-            "The ledger has differences",
-            f"The nightly verification found {run.difference_count} differences. The first are:\n\n"
-            + "\n".join(run.details[:20])
-            + "\n\nFor all of them, see /admin/, Ledger verifications.",
-        )
+        alerts.mail_operators(partial(_write_alert, run))
     return run.difference_count
+
+
+def _write_alert(run: VerificationRun) -> tuple[str, str]:
+    named = {"count": local_number(run.difference_count), "first": "\n".join(run.details[:20])}
+    text = ngettext(
+        "The nightly verification found %(count)s difference. The first are:\n\n%(first)s\n\n"
+        "For all of them, see /admin/, Ledger verifications.",
+        "The nightly verification found %(count)s differences. The first are:\n\n%(first)s\n\n"
+        "For all of them, see /admin/, Ledger verifications.",
+        run.difference_count,
+    )
+    return _("The ledger has differences"), text % named

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 from channels import audit
 from channels.audit import Actor
 from channels.models import Account, User
+from common import languages
 from common.floods import client_address
 from common.pages.admin import StaffAdmin
 
@@ -83,11 +85,13 @@ class AuditedAdmin(StaffAdmin):
         changes: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
         """Write one entry, such as `route.updated`, to the log of the account of the row."""
+        with languages.speaking(settings.LANGUAGE_CODE):  # what is stored is in English
+            target = str(obj)
         audit.record(
             f"{obj._meta.model_name}.{deed}",
             actor=actor_of(request),
             account_id=account_id_of(obj),
-            target=str(obj),
+            target=target,
             changes=changes,
         )
 

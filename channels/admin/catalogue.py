@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
@@ -16,6 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
@@ -25,18 +27,21 @@ from channels.admin.auditing import AuditedAdmin, actor_of
 from channels.model_ends import NOTICE
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.routes import DEFAULT_PROVIDER
-from common.money import show_credits
 from common.pages.admin import PlainWords, ReadOnlyAdmin, number_from_path
 from common.pages.forms import CreditsField
+from common.pages.numbers import local_credits, local_number
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 _ON_OFF = {"On": "success", "Off": "danger", "Not in use": "warning"}
 MISSING = "Missing in the environment"
 
 
-def _price_field(label: str) -> CreditsField:
+def _price_field(label: StrOrPromise) -> CreditsField:
     return CreditsField(
         label=label,
-        help_text="In credits, with up to six decimals: 0.5 is half a credit.",
+        help_text=gettext_lazy("In credits, with up to six decimals: 0.5 is half a credit."),
         widget=UnfoldAdminTextInputWidget(),
     )
 
@@ -44,12 +49,18 @@ def _price_field(label: str) -> CreditsField:
 class LanguageModelForm(ModelForm):
     """A form for a model. Prices are entered in credits and stored exactly, in micro-credits."""
 
-    price_per_reply_microcredits = _price_field("Price of a reply (credits)")
-    price_per_1k_input_tokens_microcredits = _price_field("Price of 1,000 input tokens (credits)")
-    price_per_1k_output_tokens_microcredits = _price_field("Price of 1,000 output tokens (credits)")
+    price_per_reply_microcredits = _price_field(gettext_lazy("Price of a reply (credits)"))
+    price_per_1k_input_tokens_microcredits = _price_field(
+        gettext_lazy("Price of 1,000 input tokens (credits)")
+    )
+    price_per_1k_output_tokens_microcredits = _price_field(
+        gettext_lazy("Price of 1,000 output tokens (credits)")
+    )
     price_per_1k_cached_input_tokens_microcredits = CreditsField(
-        label="Price of 1,000 cached input tokens (credits)",
-        help_text="Leave empty to charge the same as for other input. It must not cost more.",
+        label=gettext_lazy("Price of 1,000 cached input tokens (credits)"),
+        help_text=gettext_lazy(
+            "Leave empty to charge the same as for other input. It must not cost more."
+        ),
         required=False,
         widget=UnfoldAdminTextInputWidget(),
     )
@@ -120,7 +131,7 @@ class LanguageModelAdmin(AuditedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "model_id", "best_for", ("is_enabled", "position"))}),
         (
-            "Sizes",
+            gettext_lazy("Sizes"),
             {
                 "fields": (
                     ("context_window_tokens", "max_output_tokens"),
@@ -128,10 +139,10 @@ class LanguageModelAdmin(AuditedAdmin):
                 )
             },
         ),
-        ("Thinking", {"fields": ("hides_thinking", "first_token_seconds")}),
-        ("End", {"fields": (("ends_on", "successor"), "is_retired_upstream")}),
+        (gettext_lazy("Thinking"), {"fields": ("hides_thinking", "first_token_seconds")}),
+        (gettext_lazy("End"), {"fields": (("ends_on", "successor"), "is_retired_upstream")}),
         (
-            "Prices",
+            gettext_lazy("Prices"),
             {
                 "fields": (
                     "price_per_reply_microcredits",
@@ -143,34 +154,34 @@ class LanguageModelAdmin(AuditedAdmin):
         ),
     )
 
-    @display(description="credits per reply", ordering="price_per_reply_microcredits")
+    @display(description=gettext_lazy("credits per reply"), ordering="price_per_reply_microcredits")
     def per_reply(self, model: LanguageModel) -> str:
-        return show_credits(model.price_per_reply_microcredits)
+        return local_credits(model.price_per_reply_microcredits)
 
-    @display(description="credits per 1,000 tokens, in (cached) / out")
+    @display(description=gettext_lazy("credits per 1,000 tokens, in (cached) / out"))
     def per_1k(self, model: LanguageModel) -> str:
-        came_in = show_credits(model.price_per_1k_input_tokens_microcredits)
-        went_out = show_credits(model.price_per_1k_output_tokens_microcredits)
+        came_in = local_credits(model.price_per_1k_input_tokens_microcredits)
+        went_out = local_credits(model.price_per_1k_output_tokens_microcredits)
         cached = model.price_per_1k_cached_input_tokens_microcredits
         if cached is not None:
-            came_in += f" ({show_credits(cached)})"
+            came_in += f" ({local_credits(cached)})"
         return f"{came_in} / {went_out}"
 
-    @display(description="context", ordering="context_window_tokens")
+    @display(description=gettext_lazy("context"), ordering="context_window_tokens")
     def context(self, model: LanguageModel) -> str:
-        return f"{model.context_window_tokens:,}"
+        return local_number(model.context_window_tokens)
 
-    @display(description="state", ordering="is_enabled", label=_ON_OFF)
-    def state(self, model: LanguageModel) -> str:
-        return "On" if model.is_enabled else "Off"
+    @display(description=gettext_lazy("state"), ordering="is_enabled", label=_ON_OFF)
+    def state(self, model: LanguageModel) -> tuple[str, str]:
+        return ("On", _("On")) if model.is_enabled else ("Off", _("Off"))
 
-    @display(description="end", ordering="ends_on")
+    @display(description=gettext_lazy("end"), ordering="ends_on")
     def end(self, model: LanguageModel) -> str:
         """Say when a model retires, however far away that is."""
         today = timezone.now().date()
         if model.ends_on is not None:
             return model_ends.words_of_end(model, today=max(today, model.ends_on - NOTICE))
-        return "Retired by its first provider" if model.is_retired_upstream else "-"
+        return _("Retired by its first provider") if model.is_retired_upstream else "-"
 
 
 def environment_address() -> str:
@@ -196,12 +207,12 @@ class EnvironmentAdmin(AuditedAdmin):
         return answer
 
 
-def _state(is_enabled: bool, provider: Provider) -> str:
+def _state(is_enabled: bool, provider: Provider) -> tuple[str, str]:
     """Return the effective state: the gateway does not use a provider whose key is missing."""
     if not is_enabled:
-        return "Off"
+        return "Off", _("Off")
     is_used = provider.is_enabled and _key_source(provider) != MISSING
-    return "On" if is_used else "Not in use"
+    return ("On", _("On")) if is_used else ("Not in use", _("Not in use"))
 
 
 def _key_source(provider: Provider) -> str:
@@ -213,14 +224,25 @@ def _key_source(provider: Provider) -> str:
     return "From the environment" if is_set else MISSING
 
 
+_KEY_SOURCES = {
+    "Stored here": gettext_lazy("Stored here"),
+    "From the environment": gettext_lazy("From the environment"),
+    MISSING: gettext_lazy("Missing in the environment"),
+    "None": gettext_lazy("None"),
+}
+
+
 class ProviderForm(ModelForm):
     """A form for a provider. It accepts a key and never shows one."""
 
     new_key = forms.CharField(
+        label=gettext_lazy("New key"),
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="Stored encrypted and never shown again. Leave empty to keep the stored one.",
+        help_text=gettext_lazy(
+            "Stored encrypted and never shown again. Leave empty to keep the stored one."
+        ),
     )
 
     class Meta:
@@ -240,7 +262,9 @@ class ProviderAdmin(EnvironmentAdmin):
     def has_set_up_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return bool(request.user.is_superuser)
 
-    @action(description="Set up and test", icon="network_check", permissions=["set_up"])
+    @action(
+        description=gettext_lazy("Set up and test"), icon="network_check", permissions=["set_up"]
+    )
     def set_up(self, request: HttpRequest) -> HttpResponse:
         return redirect("admin:provider_wizard")
 
@@ -264,7 +288,7 @@ class ProviderAdmin(EnvironmentAdmin):
         return [name for name in fields if name != "new_key" or request.user.is_superuser]
 
     @display(
-        description="key",
+        description=gettext_lazy("key"),
         label={
             "Stored here": "success",
             "From the environment": "success",
@@ -272,11 +296,12 @@ class ProviderAdmin(EnvironmentAdmin):
             "None": "info",
         },
     )
-    def key_source(self, provider: Provider) -> str:
-        return _key_source(provider)
+    def key_source(self, provider: Provider) -> tuple[str, str]:
+        source = _key_source(provider)
+        return source, str(_KEY_SOURCES[source])
 
-    @display(description="state", ordering="is_enabled", label=_ON_OFF)
-    def state(self, provider: Provider) -> str:
+    @display(description=gettext_lazy("state"), ordering="is_enabled", label=_ON_OFF)
+    def state(self, provider: Provider) -> tuple[str, str]:
         return _state(provider.is_enabled, provider)
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
@@ -297,23 +322,38 @@ class RouteAdmin(EnvironmentAdmin):
     actions_detail = ("try_it",)
     readonly_fields = ("learned",)
 
-    @display(description="learned")
+    @display(description=gettext_lazy("learned"))
     def learned(self, route: Route) -> str:
         """Describe what the gateway learned about this route. An edit of the route deletes it."""
-        return adaptation.describe(route) or "Nothing: it takes requests unchanged."
+        return adaptation.describe(route) or _("Nothing: it takes requests unchanged.")
 
-    @display(description="state", ordering="is_enabled", label=_ON_OFF)
-    def state(self, route: Route) -> str:
+    @display(description=gettext_lazy("state"), ordering="is_enabled", label=_ON_OFF)
+    def state(self, route: Route) -> tuple[str, str]:
         return _state(route.is_enabled, route.provider)
 
-    @display(description="try it")
+    @display(description=gettext_lazy("try it"))
     def test_link(self, route: Route) -> SafeString:
         address = reverse("admin:test_route", args=[route.pk])
-        return format_html('<a class="gw-btn gw-btn-small" href="{}">Test route</a>', address)
+        return format_html(
+            '<a class="gw-btn gw-btn-small" href="{}">{}</a>', address, _("Test route")
+        )
 
-    @action(description="Test route", icon="network_check", permissions=["change"])
+    @action(description=gettext_lazy("Test route"), icon="network_check", permissions=["change"])
     def try_it(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:test_route", number_from_path(object_id))
+
+
+_BREAKER = {
+    "closed": gettext_lazy("closed"),
+    "open": pgettext_lazy("breaker", "open"),
+    "open for streams": gettext_lazy("open for streams"),
+    "waiting": gettext_lazy("waiting"),
+}
+
+
+def words_of_breaker(state: str) -> str:
+    """Return a state of the breaker in the reader's language."""
+    return str(_BREAKER[state])
 
 
 @admin.register(RouteHealth)
@@ -323,7 +363,7 @@ class RouteHealthAdmin(ReadOnlyAdmin):
     ordering = ("-failed_at",)
 
     @display(
-        description="state",
+        description=gettext_lazy("state"),
         label={
             "closed": "success",
             "open": "danger",
@@ -331,9 +371,10 @@ class RouteHealthAdmin(ReadOnlyAdmin):
             "waiting": "warning",
         },
     )
-    def state(self, health: RouteHealth) -> str:
-        return breaker.state_of(health, now=timezone.now())
+    def state(self, health: RouteHealth) -> tuple[str, str]:
+        state = breaker.state_of(health, now=timezone.now())
+        return state, words_of_breaker(state)
 
-    @display(description="failures in a row")
+    @display(description=gettext_lazy("failures in a row"))
     def failures(self, health: RouteHealth) -> int:
         return health.failure_count + health.stream_failure_count

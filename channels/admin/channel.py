@@ -14,6 +14,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -26,7 +29,7 @@ from channels.models import Channel, FixedAnswer, LanguageModel, PromptVersion
 _REPLIES = {
     f"reply_{code}": forms.CharField(
         label=title,
-        help_text=f"{when} Code: {code}",
+        help_text=format_lazy(gettext_lazy("{when} Code: {code}"), when=when, code=code),
         required=False,
         max_length=fallbacks.LONGEST_REPLY,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
@@ -59,9 +62,9 @@ class ChannelForm(ModelForm):
     def clean_model(self) -> LanguageModel:
         model: LanguageModel = self.cleaned_data["model"]
         if not model.is_enabled and model.pk != self.initial.get("model"):
-            raise ValidationError("This model is switched off. Choose another.")
+            raise ValidationError(_("This model is switched off. Choose another."))
         if model.is_over(timezone.now().date()) and model.pk != self.initial.get("model"):
-            raise ValidationError("This model has retired. Choose another.")
+            raise ValidationError(_("This model has retired. Choose another."))
         return model
 
     def changes(self) -> dict[str, Any]:
@@ -85,7 +88,7 @@ class MoveForm(ReasonForm):
     """The account that a channel moves to, and the reason."""
 
     owner_email = forms.EmailField(
-        label="E-mail address of an owner of the other account",
+        label=gettext_lazy("E-mail address of an owner of the other account"),
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
     field_order = ("owner_email", "reason")
@@ -106,18 +109,22 @@ class ChannelAdmin(AuditedAdmin):
     ordering = ("-id",)
     # This only shows the search box. channels_matching decides what is searched.
     search_fields = ("name",)
-    search_help_text = "Name, site, id, account, a member's address, or the end of a key"
+    search_help_text = gettext_lazy(
+        "Name, site, id, account, a member's address, or the end of a key"
+    )
     autocomplete_fields = ("account",)
     actions_detail = ("move",)
     fieldsets = (
         (None, {"fields": ("account", "name", "site_url", "is_enabled", "model")}),
-        ("Limits", {"fields": (("requests_per_minute", "daily_quota"),)}),
-        ("Prompt", {"fields": ("system_prompt",)}),
+        (gettext_lazy("Limits"), {"fields": (("requests_per_minute", "daily_quota"),)}),
+        (gettext_lazy("Prompt"), {"fields": ("system_prompt",)}),
         (
-            "Fallback replies",
+            gettext_lazy("Fallback replies"),
             {
                 "classes": ("collapse",),
-                "description": "What a visitor sees instead of an error. Empty: they see nothing.",
+                "description": gettext_lazy(
+                    "What a visitor sees instead of an error. Empty: they see nothing."
+                ),
                 "fields": tuple(_REPLIES),
             },
         ),
@@ -164,7 +171,9 @@ class ChannelAdmin(AuditedAdmin):
     def has_move_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return bool(request.user.is_superuser)
 
-    @action(description="Move to another account", icon="move_item", permissions=["move"])
+    @action(
+        description=gettext_lazy("Move to another account"), icon="move_item", permissions=["move"]
+    )
     def move(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Explain the move, then make it, with an entry in both accounts' audit logs."""
         channel = self.get_object(request, unquote(object_id))
@@ -179,10 +188,11 @@ class ChannelAdmin(AuditedAdmin):
             except (UnknownAccount, ValidationError) as error:
                 form.add_error("owner_email", str(getattr(error, "message", error)))
             else:
-                self.message_user(request, f"{channel.name} was moved, and its keys were revoked.")
+                said = _("%(channel)s was moved, and its keys were revoked.")
+                self.message_user(request, said % {"channel": channel.name})
                 return redirect("admin:channels_channel_change", channel.pk)
         context = self.admin_site.each_context(request) | {
-            "title": "Move a channel",
+            "title": _("Move a channel"),
             "opts": self.opts,
             "original": channel,
             "form": form,
@@ -201,7 +211,7 @@ class PromptVersionAdmin(TextAdmin):
     show_full_result_count = False
 
     def texts_of(self, row: PromptVersion) -> list[tuple[str, str]]:
-        return [(f"System prompt, version {row.number}", row.text)]
+        return [(_("System prompt, version %(number)s") % {"number": row.number}, row.text)]
 
 
 @admin.register(FixedAnswer)
@@ -216,9 +226,9 @@ class FixedAnswerAdmin(AuditedAdmin):
     ordering = ("-id",)
     show_full_result_count = False
 
-    @admin.display(description="Other wordings", empty_value="None")
+    @admin.display(description=gettext_lazy("Other wordings"))
     def other_wordings(self, reply: FixedAnswer) -> str:
-        return "\n".join(fixed_answers.list_wordings(reply)[1:])
+        return "\n".join(fixed_answers.list_wordings(reply)[1:]) or _("None")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -10,6 +10,8 @@ from django.contrib.auth import get_permission_codename
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext
 from unfold.decorators import display
 
 from channels import account_keys, api_keys, search
@@ -27,21 +29,22 @@ class KeyAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     actions = ("revoke",)
 
-    @display(description="key")
+    @display(description=gettext_lazy("key"))
     def masked_key(self, key: Any) -> str:
         return str(key.masked)
 
     @display(
-        description="state", label={"Works": "success", "Ends soon": "warning", "Ended": "danger"}
+        description=gettext_lazy("state"),
+        label={"Works": "success", "Ends soon": "warning", "Ended": "danger"},
     )
-    def state(self, key: Any) -> str:
+    def state(self, key: Any) -> tuple[str, str]:
         ends_at = self.ends_at(key)
         if ends_at is None:
-            return "Works"
+            return "Works", _("Works")
         is_over = key.revoked_at is not None or ends_at <= timezone.now()
-        return "Ended" if is_over else "Ends soon"
+        return ("Ended", _("Ended")) if is_over else ("Ends soon", _("Ends soon"))
 
-    @display(description="ends")
+    @display(description=gettext_lazy("ends"))
     def ends_at(self, key: Any) -> datetime | None:
         return min(filter(None, (key.revoked_at, key.expires_at)), default=None)
 
@@ -59,11 +62,11 @@ class KeyAdmin(ReadOnlyAdmin):
         codename = get_permission_codename("change", self.opts)
         return request.user.has_perm(f"{self.opts.app_label}.{codename}")
 
-    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
+    @admin.action(description=gettext_lazy("Revoke the selected keys"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> None:
         for key in queryset:
             self.end(key, actor_of(request))
-        self.message_user(request, "Revoked. The next request with such a key is refused.")
+        self.message_user(request, _("Revoked. The next request with such a key is refused."))
 
     def end(self, key: Any, actor: Actor) -> None:
         """Revoke one key through its service, which writes the account's audit log."""
@@ -89,7 +92,7 @@ class ApiKeyAdmin(KeyAdmin):
     list_filter = ("mode",)
     list_select_related = ("channel", "use")
     search_fields = ("key_last_four", "name", "channel__name")
-    search_help_text = "The end of a key, its name, or the name of its channel"
+    search_help_text = gettext_lazy("The end of a key, its name, or the name of its channel")
     fields = (
         "channel",
         "mode",
@@ -107,21 +110,28 @@ class ApiKeyAdmin(KeyAdmin):
         "encryption_key_id",
     )
 
-    @display(description="last used", ordering="use__last_used_at", empty_value="never")
+    @display(
+        description=gettext_lazy("last used"),
+        ordering="use__last_used_at",
+        empty_value=gettext_lazy("never"),
+    )
     def last_used_at(self, api_key: ApiKey) -> datetime | None:
         use = _use_of(api_key)
         return use.last_used_at if use else None
 
-    @display(description="from")
+    @display(description=gettext_lazy("from"))
     def last_used_from(self, api_key: ApiKey) -> str | None:
         use = _use_of(api_key)
         if use is None:
             return None
-        return f"{use.address or 'an unknown address'}, {use.user_agent or 'an unnamed client'}"
+        address = use.address or pgettext("last use", "an unknown address")
+        return f"{address}, {use.user_agent or _('an unnamed client')}"
 
-    @display(description="mode", ordering="mode", label={"Live": "success", "Test": "info"})
-    def mode_badge(self, api_key: ApiKey) -> str:
-        return api_key.get_mode_display()
+    @display(
+        description=gettext_lazy("mode"), ordering="mode", label={"live": "success", "test": "info"}
+    )
+    def mode_badge(self, api_key: ApiKey) -> tuple[str, str]:
+        return api_key.mode, api_key.get_mode_display()
 
     def end(self, key: ApiKey, actor: Actor) -> None:
         api_keys.revoke_api_key(api_key=key, actor=actor)
@@ -142,7 +152,7 @@ class AccountKeyAdmin(KeyAdmin):
     linked_filters = ("account",)
     list_select_related = ("account", "created_by")
     search_fields = ("key_last_four", "name", "account__name")
-    search_help_text = "The end of a key, its name, or the name of its account"
+    search_help_text = gettext_lazy("The end of a key, its name, or the name of its account")
     fields = (
         "account",
         "masked_key",
@@ -155,7 +165,11 @@ class AccountKeyAdmin(KeyAdmin):
         "encryption_key_id",
     )
 
-    @display(description="last used", ordering="last_used_at", empty_value="never")
+    @display(
+        description=gettext_lazy("last used"),
+        ordering="last_used_at",
+        empty_value=gettext_lazy("never"),
+    )
     def last_used(self, key: AccountKey) -> datetime | None:
         return key.last_used_at
 

@@ -12,7 +12,10 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.utils.functional import lazy
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -21,9 +24,9 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from channels import audit, limits
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin, actor_of
 from channels.models import Invitation, Membership, Plan, User
-from common.money import show_credits
 from common.pages.admin import PlainWords, ReadOnlyAdmin, SuperuserWrites
 from common.pages.forms import CreditsField
+from common.pages.numbers import local_credits, local_number
 
 admin.site.unregister(Group)
 
@@ -42,12 +45,14 @@ class PersonForm(UserChangeForm):
         super().__init__(*args, **options)
         if "password" in self.fields:
             self.fields["password"].help_text = format_html(
-                'Nobody can read it. <a class="gw-link" href="{}">Set a new one</a>',
+                '{} <a class="gw-link" href="{}">{}</a>',
+                _("Nobody can read it."),
                 "../password/",
+                _("Set a new one"),
             )
 
 
-_BY_LINK = "The person chooses a password through “Forgot your password?”."
+_BY_LINK = gettext_lazy("The person chooses a password through “Forgot your password?”.")
 
 
 @admin.register(User)
@@ -68,9 +73,9 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
     inlines = (MembershipInline,)
     fieldsets = (
         (None, {"fields": ("email", "password")}),
-        ("Name", {"fields": ("first_name", "last_name")}),
-        ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        (gettext_lazy("Name"), {"fields": ("first_name", "last_name")}),
+        (gettext_lazy("Access"), {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
@@ -95,19 +100,24 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         if "email" in form.changed_data:
             User.objects.vouch_for(obj)
 
-    @display(description="name", ordering="first_name")
+    @display(description=gettext_lazy("name"), ordering="first_name")
     def full_name(self, user: User) -> str:
         return user.get_full_name() or "-"
 
-    @display(description="state", label={"Active": "success", "Locked out": "danger"})
-    def state(self, user: User) -> str:
-        return "Active" if user.is_active else "Locked out"
+    @display(description=gettext_lazy("state"), label={"Active": "success", "Locked out": "danger"})
+    def state(self, user: User) -> tuple[str, str]:
+        if user.is_active:
+            return "Active", _("Active")
+        return "Locked out", _("Locked out")
 
-    @display(description="role", label={"Superuser": "warning", "Staff": "info"})
-    def role(self, user: User) -> str:
+    @display(
+        description=gettext_lazy("role"),
+        label={"Superuser": "warning", "Staff": "info", "Customer": ""},
+    )
+    def role(self, user: User) -> tuple[str, str]:
         if user.is_superuser:
-            return "Superuser"
-        return "Staff" if user.is_staff else "Customer"
+            return "Superuser", _("Superuser")
+        return ("Staff", _("Staff")) if user.is_staff else ("Customer", _("Customer"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Let only superusers change permissions, or an address that others could log in with."""
@@ -123,7 +133,7 @@ class UserAdmin(DjangoUserAdmin, AuditedAdmin):
         Other staff can send a link to choose a new one.
         """
         if not request.user.is_superuser:
-            raise PermissionDenied("Only superusers can set someone else's password.")
+            raise PermissionDenied(_("Only superusers can set someone else's password."))
         answer = super().user_change_password(request, id, form_url)
         if request.method == "POST" and answer.status_code == 302:
             audit.record_for_person(
@@ -181,9 +191,13 @@ class MembershipAdmin(SuperuserWrites, AuditedAdmin):
     search_fields = ("account__name", "user__email")
     autocomplete_fields = ("account", "user")
 
-    @display(description="role", ordering="role", label={"Owner": "primary", "Editor": "info"})
-    def role_badge(self, membership: Membership) -> str:
-        return membership.get_role_display()
+    @display(
+        description=gettext_lazy("role"),
+        ordering="role",
+        label={"owner": "primary", "editor": "info", "viewer": ""},
+    )
+    def role_badge(self, membership: Membership) -> tuple[str, str]:
+        return membership.role, membership.get_role_display()
 
 
 @admin.register(Invitation)
@@ -199,10 +213,14 @@ class InvitationAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
 
+def _leave_empty(usual: int) -> str:
+    return _("Leave empty for %(usual)s.") % {"usual": local_number(usual)}
+
+
 class PlanForm(ModelForm):
     monthly_grant_microcredits = CreditsField(
-        label="Credits per month",
-        help_text="Granted each UTC month and expiring at its end. 0: none.",
+        label=gettext_lazy("Credits per month"),
+        help_text=gettext_lazy("Granted each UTC month and expiring at its end. 0: none."),
         widget=UnfoldAdminTextInputWidget(),
     )
 
@@ -217,7 +235,7 @@ class PlanForm(ModelForm):
             "models_allowed",
         )
         widgets = {"models_allowed": UnfoldAdminCheckboxSelectMultipleWidget()}
-        help_texts = {bound.field: f"Leave empty for {bound.usual:,}." for bound in limits.BOUNDS}
+        help_texts = {bound.field: lazy(_leave_empty, str)(bound.usual) for bound in limits.BOUNDS}
 
 
 @admin.register(Plan)
@@ -227,11 +245,11 @@ class PlanAdmin(AuditedAdmin):
     fieldsets = (
         (None, {"fields": ("name", "monthly_grant_microcredits")}),
         (
-            "For each channel",
+            gettext_lazy("For each channel"),
             {"fields": (("requests_per_minute", "daily_quota"), "models_allowed")},
         ),
         (
-            "For the account as a whole",
+            gettext_lazy("For the account as a whole"),
             {"fields": tuple(bound.field for bound in limits.BOUNDS)},
         ),
     )
@@ -244,6 +262,6 @@ class PlanAdmin(AuditedAdmin):
             return fixed
         return (*fixed, "monthly_grant_microcredits")
 
-    @display(description="credits per month", ordering="monthly_grant_microcredits")
+    @display(description=gettext_lazy("credits per month"), ordering="monthly_grant_microcredits")
     def monthly_grant(self, plan: Plan) -> str:
-        return show_credits(plan.monthly_grant_microcredits)
+        return local_credits(plan.monthly_grant_microcredits)

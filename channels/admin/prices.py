@@ -12,6 +12,8 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminDateWidget,
@@ -24,8 +26,8 @@ from channels import cost_prices
 from channels.admin.auditing import AuditedAdmin
 from channels.models import CostPrice, CreditPrice, LanguageModel, Provider
 from channels.routes import DEFAULT_PROVIDER
-from common.money import show_credits
 from common.pages.forms import CreditsField, DayField
+from common.pages.numbers import local_credits
 
 # A million of the currency, in millionths. Sums of tokens at any such price stay exact.
 MOST_MICROS = 10**12
@@ -45,7 +47,7 @@ class MoneyField(CreditsField):
         except forms.ValidationError as error:
             if error.code == "required":
                 raise
-            words = "Enter an amount such as 0.15, with at most six decimals, up to 1,000,000."
+            words = _("Enter an amount such as 0.15, with at most six decimals, up to 1,000,000.")
             raise forms.ValidationError(words) from None
 
 
@@ -53,16 +55,20 @@ class DatedPriceForm(ModelForm):
     """A price that counts from a day on. A new price leaves the past as it is."""
 
     starts_on = DayField(
-        label="From (UTC day)",
+        label=gettext_lazy("From (UTC day)"),
         widget=UnfoldAdminDateWidget(),
-        help_text="The price counts from the start of this day until the day of the next one.",
+        help_text=gettext_lazy(
+            "The price counts from the start of this day until the day of the next one."
+        ),
     )
     is_correction = forms.BooleanField(
         required=False,
-        label="Correct the past",
+        label=gettext_lazy("Correct the past"),
         widget=UnfoldBooleanSwitchWidget(),
-        help_text="Only for mistakes: the margins of days that are over change too. If the price "
-        "has changed, add a new one from tomorrow or later instead.",
+        help_text=gettext_lazy(
+            "Only for mistakes: the margins of days that are over change too. If the price "
+            "has changed, add a new one from tomorrow or later instead."
+        ),
     )
 
     def others(self) -> QuerySet[Any]:
@@ -83,8 +89,10 @@ class DatedPriceForm(ModelForm):
         ):
             self.add_error(
                 "starts_on" if not self.instance.pk else "is_correction",
-                "This changes the margins of days that are over, or of today. Add a price from "
-                "tomorrow or later, or switch on “Correct the past” to fix a mistake.",
+                _(
+                    "This changes the margins of days that are over, or of today. Add a price from "
+                    "tomorrow or later, or switch on “Correct the past” to fix a mistake."
+                ),
             )
         return data
 
@@ -98,24 +106,26 @@ def _names(known: list[tuple[str, str]], chosen: Any, *, most: int) -> list[tupl
     others = []
     if isinstance(chosen, str) and 0 < len(chosen) <= most and "\x00" not in chosen:
         others = [] if chosen in dict(known) else [(chosen, chosen)]
-    return [("", "Choose one"), *known, *others]
+    return [("", _("Choose one")), *known, *others]
 
 
 class CostPriceForm(DatedPriceForm):
     """What a provider charges for a model's tokens."""
 
-    provider_name = forms.ChoiceField(label="Provider", widget=UnfoldAdminSelectWidget())
-    model_id = forms.ChoiceField(
-        label="Model",
-        widget=UnfoldAdminSelectWidget(),
-        help_text="The price counts for all routes of the model at this provider.",
+    provider_name = forms.ChoiceField(
+        label=gettext_lazy("Provider"), widget=UnfoldAdminSelectWidget()
     )
-    input_price_micros = MoneyField(label="A million input tokens")
-    output_price_micros = MoneyField(label="A million output tokens")
+    model_id = forms.ChoiceField(
+        label=gettext_lazy("Model"),
+        widget=UnfoldAdminSelectWidget(),
+        help_text=gettext_lazy("The price counts for all routes of the model at this provider."),
+    )
+    input_price_micros = MoneyField(label=gettext_lazy("A million input tokens"))
+    output_price_micros = MoneyField(label=gettext_lazy("A million output tokens"))
     cached_input_price_micros = MoneyField(
-        label="A million cached input tokens",
+        label=gettext_lazy("A million cached input tokens"),
         required=False,
-        help_text="Leave empty if they cost the same as other input.",
+        help_text=gettext_lazy("Leave empty if they cost the same as other input."),
     )
 
     class Meta:
@@ -149,7 +159,7 @@ class CostPriceForm(DatedPriceForm):
 class CreditPriceForm(DatedPriceForm):
     """What a credit is sold for."""
 
-    price_micros = MoneyField(label="One credit")
+    price_micros = MoneyField(label=gettext_lazy("One credit"))
 
     class Meta:
         model = CreditPrice
@@ -157,7 +167,9 @@ class CreditPriceForm(DatedPriceForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["price_micros"].label = f"One credit ({settings.CURRENCY})"
+        self.fields["price_micros"].label = _("One credit (%(currency)s)") % {
+            "currency": settings.CURRENCY
+        }
 
 
 class DatedPriceAdmin(AuditedAdmin):
@@ -195,15 +207,17 @@ class CostPriceAdmin(DatedPriceAdmin):
         "is_correction",
     )
 
-    @display(description="a million input tokens (cached)", ordering="input_price_micros")
+    @display(
+        description=gettext_lazy("a million input tokens (cached)"), ordering="input_price_micros"
+    )
     def came_in(self, price: CostPrice) -> str:
         cached = price.cached_input_price_micros
-        shown = f"{show_credits(price.input_price_micros)} {settings.CURRENCY}"
-        return shown if cached is None else f"{shown} ({show_credits(cached)})"
+        shown = f"{local_credits(price.input_price_micros)} {settings.CURRENCY}"
+        return shown if cached is None else f"{shown} ({local_credits(cached)})"
 
-    @display(description="a million output tokens", ordering="output_price_micros")
+    @display(description=gettext_lazy("a million output tokens"), ordering="output_price_micros")
     def went_out(self, price: CostPrice) -> str:
-        return f"{show_credits(price.output_price_micros)} {settings.CURRENCY}"
+        return f"{local_credits(price.output_price_micros)} {settings.CURRENCY}"
 
 
 @admin.register(CreditPrice)
@@ -212,6 +226,6 @@ class CreditPriceAdmin(DatedPriceAdmin):
     list_display = ("starts_on", "price")
     fields = ("starts_on", "price_micros", "is_correction")
 
-    @display(description="one credit", ordering="price_micros")
+    @display(description=gettext_lazy("one credit"), ordering="price_micros")
     def price(self, price: CreditPrice) -> str:
-        return f"{show_credits(price.price_micros)} {settings.CURRENCY}"
+        return f"{local_credits(price.price_micros)} {settings.CURRENCY}"

@@ -12,6 +12,8 @@ from django import forms
 from django.contrib.admin.utils import unquote
 from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import action
 
 from channels import audit
@@ -25,9 +27,10 @@ class ReasonForm(LabelledForm):
     """The reason why a staff member reads a text."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members see this in their audit log.",
+        help_text=gettext_lazy("The account's members see this in their audit log."),
     )
 
 
@@ -45,7 +48,7 @@ class TextAdmin(ReadOnlyAdmin):
         channel: Channel = row.channel
         return channel
 
-    @action(description="Read text", icon="visibility", permissions=["view"])
+    @action(description=gettext_lazy("Read text"), icon="visibility", permissions=["view"])
     def read_text(self, request: HttpRequest, object_id: str) -> TemplateResponse:
         """Ask for a reason. Then write the audit entry, and only after that show the text."""
         row = self.get_object(request, unquote(object_id))
@@ -60,11 +63,11 @@ class TextAdmin(ReadOnlyAdmin):
                 actor=actor_of(request),
                 account_id=channel.account_id,
                 channel=channel,
-                target=f"{self.opts.verbose_name} {row.pk}",
+                target=f"{self.opts.verbose_name_raw} {row.pk}",
                 changes={"reason": (None, form.cleaned_data["reason"])},
             )
         context = self.admin_site.each_context(request) | {
-            "title": "Read text",
+            "title": _("Read text"),
             "opts": self.opts,
             "original": row,
             "form": form,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.channel import Channel
 from channels.models.people import Account, User
@@ -28,10 +30,13 @@ class AuditEntry(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name_plural = "audit entries"
+        verbose_name_plural = _("audit entries")
         indexes: ClassVar = [
             models.Index(fields=["account", "-id"], name="channels_auditentry_account"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} by {self.actor_name}"
+        return gettext("%(action)s by %(actor)s") % {
+            "action": self.action,
+            "actor": self.actor_name,
+        }

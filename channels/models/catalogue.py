@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from common.web_addresses import flaw_of
 
@@ -23,19 +25,42 @@ RESERVED_NAMES = ("default", "demo", "fixed", "simulated")
 def refuse_userinfo(url: str) -> None:
     """Raise ValidationError for a user or password in an address, which pages and logs show."""
     if "@" in urlsplit(url).netloc:
-        raise ValidationError("Leave the user and password (the part before @) out of the address.")
+        raise ValidationError(
+            gettext("Leave the user and password (the part before @) out of the address.")
+        )
+
+
+# What refuse_flaws says, for translators: common/web_addresses.py runs without Django.
+FLAWS = (
+    gettext_noop("The address must not contain white space."),
+    gettext_noop("The address must not contain a backslash."),
+    gettext_noop("The address must start with https:// or http://."),
+    gettext_noop(
+        "The address must have a host and, if any, a port from 1 to 65535: https://host:8000/v1."
+    ),
+    gettext_noop(
+        "The address must not contain a user or password (the part before @): keys have their own "
+        "place."
+    ),
+    gettext_noop("The address must name a host: https://api.example.com/v1."),
+    gettext_noop("The address must have a port from 1 to 65535, or none."),
+    gettext_noop("The address must not have a fragment (the part from # on)."),
+)
 
 
 def refuse_flaws(url: str) -> None:
     """Raise ValidationError for an address to which the gateway cannot append paths."""
     if flaw := flaw_of(url):
-        raise ValidationError(f"The address {flaw}.")
+        words = f"The address {flaw}."  # one of FLAWS
+        raise ValidationError(gettext(words))
 
 
 def refuse_reserved_name(name: str) -> None:
     """Raise ValidationError for a name that a built-in provider uses already."""
     if name in RESERVED_NAMES:
-        raise ValidationError(f"'{name}' is a name of the gateway's own; choose another.")
+        raise ValidationError(
+            gettext("'%(name)s' is a name of the gateway's own; choose another.") % {"name": name}
+        )
 
 
 class LanguageModel(models.Model):
@@ -45,19 +70,21 @@ class LanguageModel(models.Model):
         max_length=100,
         unique=True,
         validators=[RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")],
-        help_text="The name callers and owners use. It stays when providers rename theirs.",
+        help_text=_("The name callers and owners use. It stays when providers rename theirs."),
     )
     name = models.CharField(max_length=100)
     context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(512)])
     max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(16)])
     image_tokens = models.PositiveIntegerField(
-        "tokens held for an image",
+        _("tokens held for an image"),
         default=0,
         db_default=0,
-        help_text="The most that one image can come to at any of the model's providers. 0: the "
-        "model takes no images.",
+        help_text=_(
+            "The most that one image can come to at any of the model's providers. 0: the "
+            "model takes no images."
+        ),
     )
-    speed_tps = models.PositiveIntegerField("speed (tokens a second)", default=0)
+    speed_tps = models.PositiveIntegerField(_("speed (tokens a second)"), default=0)
     best_for = models.CharField(max_length=120, blank=True)
     price_per_reply_microcredits = models.PositiveBigIntegerField(default=1_000_000)
     price_per_1k_input_tokens_microcredits = models.PositiveBigIntegerField(default=0)
@@ -66,26 +93,32 @@ class LanguageModel(models.Model):
         null=True, blank=True
     )
     hides_thinking = models.BooleanField(
-        "leaves out thinking",
+        _("leaves out thinking"),
         default=True,
         db_default=True,
-        help_text="Remove a leading <think>…</think> from replies to visitors. /v1 is untouched.",
+        help_text=_(
+            "Remove a leading <think>…</think> from replies to visitors. /v1 is untouched."
+        ),
     )
     first_token_seconds = models.PositiveIntegerField(
-        "seconds to the first token",
+        _("seconds to the first token"),
         default=0,
         db_default=0,
-        help_text="For a model that thinks for minutes without showing it: how long to wait for "
-        "its answer to begin, up to PROVIDER_STREAM_DEADLINE. 0: PROVIDER_DEADLINE, as usual.",
+        help_text=_(
+            "For a model that thinks for minutes without showing it: how long to wait for "
+            "its answer to begin, up to PROVIDER_STREAM_DEADLINE. 0: PROVIDER_DEADLINE, as usual."
+        ),
     )
-    is_enabled = models.BooleanField("enabled", default=True)
-    position = models.PositiveSmallIntegerField(default=0, help_text="The first is the default.")
+    is_enabled = models.BooleanField(_("enabled"), default=True)
+    position = models.PositiveSmallIntegerField(default=0, help_text=_("The first is the default."))
     ends_on = models.DateField(
-        "retires on",
+        _("retires on"),
         null=True,
         blank=True,
-        help_text="The UTC day on which its channels move to the successor. Owners hear of it "
-        "30 days before. Leave empty to keep the model.",
+        help_text=_(
+            "The UTC day on which its channels move to the successor. Owners hear of it "
+            "30 days before. Leave empty to keep the model."
+        ),
     )
     successor = models.ForeignKey(
         "self",
@@ -93,13 +126,13 @@ class LanguageModel(models.Model):
         null=True,
         blank=True,
         related_name="predecessors",
-        help_text="The model that its channels move to. Leave empty to keep them on this one.",
+        help_text=_("The model that its channels move to. Leave empty to keep them on this one."),
     )
     is_retired_upstream = models.BooleanField(
-        "retired by its first provider",
+        _("retired by its first provider"),
         default=False,
         db_default=False,
-        help_text="Pages that offer the model say so. Other providers may still serve it.",
+        help_text=_("Pages that offer the model say so. Other providers may still serve it."),
     )
 
     class Meta:
@@ -120,7 +153,7 @@ class LanguageModel(models.Model):
             raise ValidationError(
                 {
                     "price_per_1k_cached_input_tokens_microcredits": (
-                        "Cached input must not cost more than other input."
+                        gettext("Cached input must not cost more than other input.")
                     )
                 }
             )
@@ -147,18 +180,18 @@ class Provider(models.Model):
     base_url = models.CharField(
         max_length=200,
         validators=[WEB_ADDRESS, refuse_flaws],
-        help_text="Up to and including /v1, as in https://api.groq.com/openai/v1",
+        help_text=_("Up to and including /v1, as in https://api.groq.com/openai/v1"),
     )
     key_setting = models.CharField(
-        "key from setting",
+        _("key from setting"),
         max_length=64,
         blank=True,
         choices=[("GROQ_API_KEY", "GROQ_API_KEY"), ("OPENROUTER_API_KEY", "OPENROUTER_API_KEY")],
-        help_text="The environment variable with the key, unless one is stored here.",
+        help_text=_("The environment variable with the key, unless one is stored here."),
     )
     key_ciphertext = models.BinaryField(null=True, blank=True)
     encryption_key_id = models.CharField(max_length=32, blank=True, db_index=True)
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
 
     class Meta:
         ordering: ClassVar = ["name"]
@@ -168,7 +201,7 @@ class Provider(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(name__in=RESERVED_NAMES),
                 name="channels_provider_name_not_reserved",
-                violation_error_message="This is a name of the gateway's own; choose another.",
+                violation_error_message=_("This is a name of the gateway's own; choose another."),
             )
         ]
 
@@ -181,19 +214,19 @@ class Route(models.Model):
 
     model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="routes")
     provider = models.ForeignKey(Provider, models.CASCADE, related_name="routes")
-    provider_model = models.CharField("name at the provider", max_length=200)
+    provider_model = models.CharField(_("name at the provider"), max_length=200)
     limit_name = models.CharField(
-        "name of the answer limit",
+        _("name of the answer limit"),
         max_length=21,
         blank=True,
         default="",
         db_default="",
         choices=[(name, name) for name in LIMIT_NAMES],
-        help_text="Leave empty: the gateway learns which of them this route takes.",
+        help_text=_("Leave empty: the gateway learns which of them this route takes."),
     )
-    position = models.PositiveSmallIntegerField(default=0, help_text="The first is tried first.")
+    position = models.PositiveSmallIntegerField(default=0, help_text=_("The first is tried first."))
     allowed_parameters = models.TextField(
-        "additional allowed parameters",
+        _("additional allowed parameters"),
         max_length=1_000,
         blank=True,
         default="",
@@ -201,14 +234,16 @@ class Route(models.Model):
         validators=[
             RegexValidator(
                 r"^[A-Za-z_]\w*( [A-Za-z_]\w*)*$",
-                "Write names of letters, digits and _, with one space between two.",
+                _("Write names of letters, digits and _, with one space between two."),
             )
         ],
-        help_text="Names that callers of /v1 may send to this route, separated by spaces, as in "
-        "repeat_last_n mirostat. The API's page lists those that need no entry here; what it "
-        "refuses with a reason stays refused.",
+        help_text=_(
+            "Names that callers of /v1 may send to this route, separated by spaces, as in "
+            "repeat_last_n mirostat. The API's page lists those that need no entry here; what it "
+            "refuses with a reason stays refused."
+        ),
     )
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
 
     class Meta:
         ordering: ClassVar = ["position", "id"]
@@ -219,7 +254,10 @@ class Route(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model} at {self.provider}"
+        return gettext("%(model)s at %(provider)s") % {
+            "model": self.model,
+            "provider": self.provider,
+        }
 
 
 class RouteTraits(models.Model):
@@ -245,7 +283,7 @@ class RouteTraits(models.Model):
     learned_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "route traits"
+        verbose_name_plural = _("route traits")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["provider_name", "provider_model"], name="channels_routetraits_unique"
@@ -253,7 +291,10 @@ class RouteTraits(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.provider_model} at {self.provider_name}"
+        return gettext("%(model)s at %(provider)s") % {
+            "model": self.provider_model,
+            "provider": self.provider_name,
+        }
 
 
 class RouteHealth(models.Model):
@@ -279,7 +320,7 @@ class RouteHealth(models.Model):
     alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        verbose_name_plural = "route health"
+        verbose_name_plural = _("route health")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["provider_name", "provider_model"], name="channels_routehealth_unique"
@@ -287,7 +328,11 @@ class RouteHealth(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.provider_model} at {self.provider_name}: {self.reason}"
+        return gettext("%(model)s at %(provider)s: %(reason)s") % {
+            "model": self.provider_model,
+            "provider": self.provider_name,
+            "reason": self.reason,
+        }
 
 
 class CatalogueVersion(models.Model):

@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
 from channels.models.tags import LONGEST_TAGS, check_tags, fold_tag, read_tags, write_tags
 from common.ids import uuid7
+from common.pages.numbers import local_number
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000
 MOST_STOP_WORDS = 4
@@ -27,18 +30,25 @@ ANSWER_SETTINGS = ("temperature", "max_answer_tokens", "stop_words", "fallback_m
 def check_stop_words(words: Any) -> None:
     """Raise ValidationError unless this is a list of stop words that providers accept."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValidationError("Enter a list of words.")
+        raise ValidationError(gettext("Enter a list of words."))
     if len(words) > MOST_STOP_WORDS:
         raise ValidationError(
-            f"Enter at most {MOST_STOP_WORDS} stop words; these are {len(words)}."
+            gettext("Enter at most %(most)s stop words; these are %(count)s.")
+            % {"most": MOST_STOP_WORDS, "count": len(words)}
         )
     for word in words:
         if not word or "\x00" in word:
-            raise ValidationError("A stop word needs at least one character, and none may be NUL.")
+            raise ValidationError(
+                gettext("A stop word needs at least one character, and none may be NUL.")
+            )
         if len(word) > LONGEST_STOP_WORD:
             raise ValidationError(
-                f"A stop word has at most {LONGEST_STOP_WORD} characters; “{word[:20]}…” has "
-                f"{len(word):,}."
+                gettext("A stop word has at most %(most)s characters; “%(word)s…” has %(count)s.")
+                % {
+                    "most": LONGEST_STOP_WORD,
+                    "word": word[:20],
+                    "count": local_number(len(word)),
+                }
             )
 
 
@@ -56,7 +66,7 @@ class AnswerSettings(models.Model):
         validators=[MinValueValidator(0), MaxValueValidator(2)],
     )
     max_answer_tokens = models.PositiveIntegerField(
-        "longest answer",
+        _("longest answer"),
         null=True,
         blank=True,
         validators=[MinValueValidator(SHORTEST_ANSWER_TOKENS)],
@@ -76,9 +86,9 @@ class Channel(AnswerSettings):
     # The id that a program of the account's gave the channel (/api/manage/). None: it has none.
     external_id = models.CharField(max_length=120, null=True, blank=True, editable=False)
     site_url = models.CharField(
-        "site address", max_length=200, blank=True, validators=[WEB_ADDRESS, refuse_userinfo]
+        _("site address"), max_length=200, blank=True, validators=[WEB_ADDRESS, refuse_userinfo]
     )
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="channels")
     system_prompt = models.TextField(
         blank=True,
@@ -95,12 +105,12 @@ class Channel(AnswerSettings):
         default=60, validators=[MinValueValidator(1), MaxValueValidator(100_000)]
     )
     daily_quota = models.PositiveIntegerField(
-        "messages a day", default=1000, validators=[MinValueValidator(1)]
+        _("messages a day"), default=1000, validators=[MinValueValidator(1)]
     )
     fallback_replies = models.JSONField(
         default=dict,
         blank=True,
-        help_text='What to show the visitor, by error code: {"daily_quota_reached": "…"}.',
+        help_text=_('What to show the visitor, by error code: {"daily_quota_reached": "…"}.'),
     )
     # With commas between them (tags.py).
     tags = models.CharField(
@@ -115,7 +125,7 @@ class Channel(AnswerSettings):
                 fields=["account", "external_id"],
                 condition=models.Q(external_id__isnull=False),
                 name="channels_channel_external_id_unique",
-                violation_error_message="Another channel of the account has this external_id.",
+                violation_error_message=_("Another channel of the account has this external_id."),
             )
         ]
 
@@ -133,23 +143,25 @@ class Channel(AnswerSettings):
             account_id=self.account_id, external_id=self.external_id
         ).exclude(id=self.id)
         if self.external_id and namesakes.exists():
-            flaws["external_id"] = "Another channel of the account has this external_id."
+            flaws["external_id"] = gettext("Another channel of the account has this external_id.")
         plan = self.account.plan if self.account_id else None
         allowed = set(plan.models_allowed.values_list("id", flat=True)) if plan else set()
         for name in ("model", "fallback_model"):
             chosen = getattr(self, f"{name}_id")
             if plan and allowed and chosen and chosen not in allowed:
-                flaws[name] = f"The plan {plan.name} does not allow this model."
+                flaws[name] = gettext("The plan %(plan)s does not allow this model.") % {
+                    "plan": plan.name
+                }
         if self.fallback_model_id and self.fallback_model_id == self.model_id:
-            flaws["fallback_model"] = (
+            flaws["fallback_model"] = gettext(
                 "This is the channel's own model. Choose another one, or none."
             )
         if self.max_answer_tokens and self.model_id:
             most = self.model.max_output_tokens
             if self.max_answer_tokens > most:
-                flaws["max_answer_tokens"] = (
-                    f"{self.model} answers with at most {most:,} tokens. Enter {most:,} or less."
-                )
+                flaws["max_answer_tokens"] = gettext(
+                    "%(model)s answers with at most %(most)s tokens. Enter %(most)s or less."
+                ) % {"model": self.model, "most": local_number(most)}
         self.tags = write_tags(self._spelled_as_others(read_tags(self.tags)))
         if flaws:
             raise ValidationError(flaws)
@@ -189,7 +201,7 @@ class PromptVersion(AnswerSettings):
         ]
 
     def __str__(self) -> str:
-        return f"version {self.number}"
+        return gettext("version %(number)s") % {"number": self.number}
 
 
 class FixedAnswer(models.Model):
@@ -205,8 +217,8 @@ class FixedAnswer(models.Model):
     )
 
     class Meta:
-        verbose_name = "saved reply"
-        verbose_name_plural = "saved replies"
+        verbose_name = _("saved reply")
+        verbose_name_plural = _("saved replies")
 
     def __str__(self) -> str:
         return self.question
@@ -238,8 +250,8 @@ class ApiKey(models.Model):
     """A channel's key: encrypted so that it can be shown again, and digested for look-up."""
 
     class Mode(models.TextChoices):
-        LIVE = "live", "Live"
-        TEST = "test", "Test"
+        LIVE = "live", _("Live")
+        TEST = "test", _("Test")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="api_keys")
@@ -268,10 +280,10 @@ class ApiKey(models.Model):
     allowed_models = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
-        verbose_name = "API key"
+        verbose_name = _("API key")
 
     def __str__(self) -> str:
-        return f"{self.masked} ({self.mode})"
+        return f"{self.masked} ({gettext(self.mode)})"
 
     @property
     def masked(self) -> str:
@@ -291,8 +303,8 @@ class KeyUse(models.Model):
     user_agent = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        verbose_name = "key use"
-        verbose_name_plural = "key uses"
+        verbose_name = _("key use")
+        verbose_name_plural = _("key uses")
 
     def __str__(self) -> str:
         return f"{self.key_id} from {self.address}"
@@ -306,8 +318,8 @@ class KeyHour(models.Model):
     count = models.PositiveIntegerField()
 
     class Meta:
-        verbose_name = "key hour"
-        verbose_name_plural = "key hours"
+        verbose_name = _("key hour")
+        verbose_name_plural = _("key hours")
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["key", "starts_at"], name="channels_keyhour_unique")
         ]

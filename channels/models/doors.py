@@ -9,6 +9,8 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.people import Account, User
 
@@ -26,15 +28,18 @@ class LoginSession(AbstractBaseSession):
 
     class Meta(AbstractBaseSession.Meta):
         abstract = False
-        verbose_name = "log-in session"
-        verbose_name_plural = "log-in sessions"
+        verbose_name = _("log-in session")  # type: ignore[assignment]  # as in any Meta
+        verbose_name_plural = _("log-in sessions")  # type: ignore[assignment]
 
     @classmethod
     def get_session_store_class(cls) -> Any:
         return import_string(f"{settings.SESSION_ENGINE}.SessionStore")
 
     def __str__(self) -> str:
-        return f"{self.user or 'a visitor'} at {self.address}"
+        return gettext("%(user)s at %(address)s") % {
+            "user": self.user or gettext("a visitor"),
+            "address": self.address,
+        }
 
 
 class DailyCount(models.Model):
@@ -74,19 +79,19 @@ class KnownDevice(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"a device of {self.user_id}"
+        return gettext("a device of %(user)s") % {"user": self.user_id}
 
 
 class PersonMail(models.Model):
     """One line of an e-mail that the worker has yet to send (channels/person_mails.py)."""
 
     class Kind(models.TextChoices):
-        NEW_KEY = "key", "New key"
-        NEW_MEMBER = "member", "New member"
-        NEW_DEVICE = "device", "Log-in from a new device"
-        OUTAGE = "down", "A provider is down"
-        RECOVERY = "up", "A provider is back"
-        DIGEST = "digest", "Daily digest"
+        NEW_KEY = "key", _("New key")
+        NEW_MEMBER = "member", _("New member")
+        NEW_DEVICE = "device", _("Log-in from a new device")
+        OUTAGE = "down", _("A provider is down")
+        RECOVERY = "up", _("A provider is back")
+        DIGEST = "digest", _("Daily digest")
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=6, choices=Kind.choices)
@@ -97,4 +102,7 @@ class PersonMail(models.Model):
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} for {self.user_id}"
+        return gettext("%(kind)s for %(user)s") % {
+            "kind": self.get_kind_display(),
+            "user": self.user_id,
+        }

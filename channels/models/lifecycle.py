@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels.models.catalogue import LanguageModel
 from channels.models.channel import Channel
@@ -36,16 +38,20 @@ class ModelMove(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} from {self.left} to {self.entered}"
+        return gettext("%(channel)s from %(left)s to %(entered)s") % {
+            "channel": self.channel,
+            "left": self.left,
+            "entered": self.entered,
+        }
 
 
 class ModelNotice(models.Model):
     """An e-mail about a model's end. The row comes first, so that each e-mail is sent once."""
 
     class Kind(models.TextChoices):
-        FIRST = "first", "30 days before"
-        LAST = "last", "7 days before"
-        OVER = "over", "on the day"
+        FIRST = "first", _("30 days before")
+        LAST = "last", _("7 days before")
+        OVER = "over", _("on the day")
 
     model = models.ForeignKey(LanguageModel, models.CASCADE, related_name="notices")
     # None: to the operators.

@@ -9,6 +9,8 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from channels import calendars
 from channels.calendars import Calendar
@@ -51,7 +53,7 @@ class User(AbstractUser):
     """A person who logs in. The e-mail address is the user name."""
 
     username = None  # type: ignore[assignment]  # Django's documented way to drop the field
-    email = models.EmailField("e-mail address", unique=True)
+    email = models.EmailField(_("e-mail address"), unique=True)
     # Whether the password is still the one that set-up generated and printed. Pages remind of it.
     has_first_password = models.BooleanField(default=False, db_default=False, editable=False)
     # Which e-mails the person gets (channels/person_mails.py).
@@ -76,7 +78,7 @@ class User(AbstractUser):
             models.UniqueConstraint(
                 Lower("email"),
                 name="channels_user_email_unique",
-                violation_error_message="Somebody has signed up with this e-mail address.",
+                violation_error_message=_("Somebody has signed up with this e-mail address."),
             )
         ]
 
@@ -94,7 +96,7 @@ class Account(models.Model):
 
     name = models.CharField(max_length=254)
     plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
-    is_enabled = models.BooleanField("enabled", default=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
     # Members without a second factor must set one up before they can do anything else.
     requires_second_factor = models.BooleanField(default=False)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
@@ -124,9 +126,9 @@ class Membership(models.Model):
     """A person's role in an account."""
 
     class Role(models.TextChoices):
-        OWNER = "owner", "Owner"
-        EDITOR = "editor", "Editor"
-        VIEWER = "viewer", "Viewer"
+        OWNER = "owner", _("Owner")
+        EDITOR = "editor", _("Editor")
+        VIEWER = "viewer", _("Viewer")
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
@@ -141,14 +143,18 @@ class Membership(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.account}: {self.role}"
+        return gettext("%(user)s in %(account)s: %(role)s") % {
+            "user": self.user,
+            "account": self.account,
+            "role": gettext(self.role),
+        }
 
 
 class Invitation(models.Model):
     """An invitation to an account by e-mail. The secret in its link is looked up by digest."""
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
-    email = models.EmailField("e-mail address")
+    email = models.EmailField(_("e-mail address"))
     role = models.CharField(max_length=8, choices=Membership.Role.choices)
     secret_digest = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=12, default="", db_default="", editable=False)
@@ -174,10 +180,14 @@ class Invitation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.email} into {self.account_id}: {self.role}"
+        return gettext("%(email)s into %(account)s: %(role)s") % {
+            "email": self.email,
+            "account": self.account_id,
+            "role": gettext(self.role),
+        }
 
 
-def _bound(name: str) -> models.PositiveIntegerField[int | None, int | None]:
+def _bound(name: Any) -> models.PositiveIntegerField[int | None, int | None]:
     return models.PositiveIntegerField(
         name, null=True, blank=True, validators=[MinValueValidator(1)]
     )
@@ -188,34 +198,34 @@ class Plan(models.Model):
 
     name = models.CharField(max_length=60, unique=True)
     requests_per_minute = models.PositiveIntegerField(
-        "requests a minute for each channel",
+        _("requests a minute for each channel"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Leave empty for no limit.",
+        help_text=_("Leave empty for no limit."),
     )
     daily_quota = models.PositiveIntegerField(
-        "messages a day for each channel",
+        _("messages a day for each channel"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Leave empty for no limit.",
+        help_text=_("Leave empty for no limit."),
     )
     monthly_grant_microcredits = models.PositiveBigIntegerField(
         default=0,
-        help_text="Granted each UTC month, expiring at its end. 1 credit = 1,000,000.",
+        help_text=_("Granted each UTC month, expiring at its end. 1 credit = 1,000,000."),
     )
     # Bounds of an account as a whole (channels/limits.py).
-    max_channels = _bound("channels per account")
-    max_keys = _bound("keys per account, working or created in the last 24 hours")
-    max_prompt_versions = _bound("prompt versions per account")
-    max_saved_replies = _bound("saved replies per account")
-    max_members = _bound("members and open invitations per account")
+    max_channels = _bound(_("channels per account"))
+    max_keys = _bound(_("keys per account, working or created in the last 24 hours"))
+    max_prompt_versions = _bound(_("prompt versions per account"))
+    max_saved_replies = _bound(_("saved replies per account"))
+    max_members = _bound(_("members and open invitations per account"))
     models_allowed = models.ManyToManyField(
         LanguageModel,
         blank=True,
         related_name="plans",
-        help_text="If you choose none, all are allowed.",
+        help_text=_("If you choose none, all are allowed."),
     )
 
     class Meta:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 
 class CostPrice(models.Model):
@@ -16,9 +18,9 @@ class CostPrice(models.Model):
     Names the provider and the model as replies do, so that a renamed or deleted one keeps its past.
     """
 
-    provider_name = models.CharField("provider", max_length=50)
-    model_id = models.CharField("model", max_length=100)
-    starts_on = models.DateField("from (UTC day)")
+    provider_name = models.CharField(_("provider"), max_length=50)
+    model_id = models.CharField(_("model"), max_length=100)
+    starts_on = models.DateField(_("from (UTC day)"))
     input_price_micros = models.PositiveBigIntegerField()
     output_price_micros = models.PositiveBigIntegerField()
     # None: cached input costs as much as other input.
@@ -31,21 +33,25 @@ class CostPrice(models.Model):
             models.UniqueConstraint(
                 fields=["provider_name", "model_id", "starts_on"],
                 name="channels_costprice_unique",
-                violation_error_message="This provider and model have a price from that day.",
+                violation_error_message=_("This provider and model have a price from that day."),
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_id} at {self.provider_name} from {self.starts_on}"
+        return gettext("%(model)s at %(provider)s from %(day)s") % {
+            "model": self.model_id,
+            "provider": self.provider_name,
+            "day": self.starts_on,
+        }
 
 
 class CreditPrice(models.Model):
     """What one credit is sold for, from a day until the next price's day."""
 
     starts_on = models.DateField(
-        "from (UTC day)",
+        _("from (UTC day)"),
         unique=True,
-        error_messages={"unique": "There is a price from that day."},
+        error_messages={"unique": _("There is a price from that day.")},
     )
     price_micros = models.PositiveBigIntegerField()
 
@@ -53,4 +59,4 @@ class CreditPrice(models.Model):
         ordering: ClassVar = ["-starts_on"]
 
     def __str__(self) -> str:
-        return f"from {self.starts_on}"
+        return gettext("from %(day)s") % {"day": self.starts_on}

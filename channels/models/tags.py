@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+
+from common.pages.numbers import local_number
 
 MOST_TAGS = 10
 LONGEST_TAG = 40
@@ -39,11 +42,15 @@ def check_tags(text: str) -> None:
     """Raise ValidationError unless the text has at most MOST_TAGS tags that can be stored."""
     tags = read_tags(text)
     if len(tags) > MOST_TAGS:
-        raise ValidationError(f"Enter at most {MOST_TAGS} tags; these are {len(tags)}.")
+        raise ValidationError(
+            gettext("Enter at most %(most)s tags; these are %(count)s.")
+            % {"most": MOST_TAGS, "count": len(tags)}
+        )
     for tag in tags:
         if len(tag) > LONGEST_TAG:
             raise ValidationError(
-                f"A tag has at most {LONGEST_TAG} characters; “{tag[:20]}…” has {len(tag):,}."
+                gettext("A tag has at most %(most)s characters; “%(tag)s…” has %(count)s.")
+                % {"most": LONGEST_TAG, "tag": tag[:20], "count": local_number(len(tag))}
             )
         if any(unicodedata.category(character) in _REFUSED for character in tag):
-            raise ValidationError("Remove the control characters from the tags.")
+            raise ValidationError(gettext("Remove the control characters from the tags."))

@@ -246,6 +246,6 @@ def test_the_console_says_what_is_full_and_what_helps(site: Site, page: str) -> 
     address, form = requests[page]
     before = bound.count(site.account_id)
     text = " ".join(client.post(address, form, follow=True).content.decode().split())
-    assert f"at most 1 {bound.words}" in text
+    assert str(bound.words) % {"most": "1"} in text
     assert "ask the operator of this gateway for a larger plan" in text
     assert bound.count(site.account_id) == before

@@ -14,13 +14,14 @@ from django.db.models import Field, ForeignKey, ManyToManyField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from common.pages.forms import set_plain_words
+from common.pages.forms import AT_MOST, set_plain_words
 
 # Checked before the database's own bound, whose number would mean nothing to people.
-_not_too_large = MaxValueValidator(1_000_000_000, "Enter 1,000,000,000 or less.")
+_not_too_large = MaxValueValidator(1_000_000_000, AT_MOST)  # type: ignore[arg-type]  # no str
 _not_too_large.code = "too_large"
 # The endings of a filter link's lookup.
 _LOOKUPS = ("", "__exact", "__id__exact", "__isnull")
@@ -183,7 +184,7 @@ class StaffAdmin(PlainWords, ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         name = str(self.opts.verbose_name)
-        title = {"title": capfirst(name) if object_id else f"Add {name}"}
+        title = {"title": capfirst(name) if object_id else _("Add %(name)s") % {"name": name}}
         return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
 
 

@@ -14,6 +14,7 @@ _FORMATS = {
     "D j M Y": pgettext_lazy("date format", "D j M Y"),
     "D j M": pgettext_lazy("date format", "D j M"),
     "j M": pgettext_lazy("date format", "j M"),
+    "j F": pgettext_lazy("date format", "j F"),
     "F Y": pgettext_lazy("date format", "F Y"),
     "j M, H:i": pgettext_lazy("date format", "j M, H:i"),
     "j M Y, H:i": pgettext_lazy("date format", "j M Y, H:i"),

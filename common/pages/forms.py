@@ -9,11 +9,15 @@ from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.forms.utils import flatatt
 from django.utils.dateparse import parse_datetime
+from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from common.days import UTC_NAME, zone_of
 from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
+from common.pages.numbers import local_credits, local_number
 
 
 class CreditsField(forms.CharField):
@@ -39,9 +43,13 @@ class CreditsField(forms.CharField):
         except InvalidAmount as error:
             raise forms.ValidationError(str(error)) from None
         if amount < self.least:
-            raise forms.ValidationError(f"Must be at least {show_credits(self.least)}.")
+            raise forms.ValidationError(
+                _("Must be at least %(amount)s.") % {"amount": local_credits(self.least)}
+            )
         if amount > self.most:
-            raise forms.ValidationError(f"Must be at most {show_credits(self.most)}.")
+            raise forms.ValidationError(
+                _("Must be at most %(amount)s.") % {"amount": local_credits(self.most)}
+            )
         return amount
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -58,8 +66,8 @@ class DayField(forms.DateField):
     """A day between 2000 and 2999, so that adding a day or subtracting an hour cannot overflow."""
 
     default_validators = [
-        MinValueValidator(date(2000, 1, 1), "Choose a day in 2000 or later."),
-        MaxValueValidator(date(2999, 12, 31), "Choose a day before the year 3000."),
+        MinValueValidator(date(2000, 1, 1), gettext_lazy("Choose a day in 2000 or later.")),
+        MaxValueValidator(date(2999, 12, 31), gettext_lazy("Choose a day before the year 3000.")),
     ]
 
 
@@ -72,11 +80,13 @@ class MomentField(forms.DateTimeField):
     zone = UTC_NAME
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    default_error_messages = {"invalid": "Enter a time such as 2026-11-28 14:30."}
+    default_error_messages = {"invalid": gettext_lazy("Enter a time such as 2026-11-28 14:30.")}
     default_validators = [
-        MinValueValidator(datetime(2000, 1, 1, tzinfo=UTC), "Choose a time in 2000 or later."),
+        MinValueValidator(
+            datetime(2000, 1, 1, tzinfo=UTC), gettext_lazy("Choose a time in 2000 or later.")
+        ),
         MaxValueValidator(
-            datetime(2999, 12, 31, tzinfo=UTC), "Choose a time before the year 3000."
+            datetime(2999, 12, 31, tzinfo=UTC), gettext_lazy("Choose a time before the year 3000.")
         ),
     ]
 
@@ -141,14 +151,26 @@ def set_plain_words(field: forms.Field) -> None:
             field.error_messages[code] = words
 
 
-class _Words(str):
-    """A message whose validator fills in its bound, with commas in whole numbers."""
+class _Words:
+    """A message whose validator fills in its bound, as the active language writes numbers."""
 
-    __slots__ = ()
+    def __init__(self, text: Promise) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return str(self.text)
 
     def __mod__(self, params: Any) -> str:
-        shown = {name: f"{v:,}" if isinstance(v, int) else v for name, v in params.items()}
-        return super().__mod__(shown)
+        shown = {
+            name: local_number(value) if isinstance(value, int) else value
+            for name, value in params.items()
+        }
+        return str(self.text) % shown
+
+
+AT_LEAST = _Words(gettext_lazy("Enter %(limit_value)s or more."))
+AT_MOST = _Words(gettext_lazy("Enter %(limit_value)s or less."))
+TOO_LONG = _Words(gettext_lazy("Use at most %(limit_value)s characters, not %(show_value)s."))
 
 
 def _words_of_django(field: forms.Field) -> dict[str, Any]:
@@ -159,26 +181,30 @@ def _words_of_django(field: forms.Field) -> dict[str, Any]:
     return found
 
 
-def _words(field: forms.Field) -> dict[str, str]:
+def _words(field: forms.Field) -> dict[str, Any]:
     """Return our error messages for a field, by error code."""
-    words = {
-        "required": "Fill in this field.",
-        "null_characters_not_allowed": "Remove the NUL character: it cannot be stored.",
+    words: dict[str, Any] = {
+        "required": gettext_lazy("Fill in this field."),
+        "null_characters_not_allowed": gettext_lazy(
+            "Remove the NUL character: it cannot be stored."
+        ),
     }
     if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
-        words |= dict.fromkeys(("required", "invalid_choice"), "Choose one of the options.")
+        words |= dict.fromkeys(
+            ("required", "invalid_choice"), gettext_lazy("Choose one of the options.")
+        )
     elif isinstance(field, forms.IntegerField):
-        words["invalid"] = "Enter a whole number such as 60."
-        words["min_value"] = _Words("Enter %(limit_value)s or more.")
-        words["max_value"] = _Words("Enter %(limit_value)s or less.")
+        words["invalid"] = gettext_lazy("Enter a whole number such as 60.")
+        words["min_value"] = AT_LEAST
+        words["max_value"] = AT_MOST
     elif isinstance(field, forms.DateField):
-        words["invalid"] = "Enter a day such as 2026-11-28."
+        words["invalid"] = gettext_lazy("Enter a day such as 2026-11-28.")
     elif isinstance(field, forms.EmailField):
-        words["invalid"] = "Enter an e-mail address such as name@example.com."
+        words["invalid"] = gettext_lazy("Enter an e-mail address such as name@example.com.")
     elif isinstance(field, forms.UUIDField):
-        words["invalid"] = "The form is damaged. Reload the page and try again."
+        words["invalid"] = gettext_lazy("The form is damaged. Reload the page and try again.")
     if isinstance(field, forms.CharField) and field.max_length:
-        words["max_length"] = _Words("Use at most %(limit_value)s characters, not %(show_value)s.")
+        words["max_length"] = TOO_LONG
     return words
 
 

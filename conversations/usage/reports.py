@@ -16,12 +16,14 @@ from itertools import accumulate
 from typing import Any
 
 from django.db.models import Count, Sum
+from django.utils.translation import gettext as _
 
 from billing import charges as billing
 from common import db
 from common.days import UTC_NAME, day_of, end_of, list_starts, start_of
 from common.db.plans import planned_for_values
 from common.money import show_credits
+from common.pages.numbers import local_credits, local_number
 from conversations.models import DraftReply
 from conversations.usage import rows as usage_rows
 from conversations.usage import sums as usage_sums
@@ -128,11 +130,13 @@ class Line:
         if not self.error_count:
             return "0 %"
         percent = self.error_count * 100 / self.request_count
-        return f"{percent:.1f} %" if percent >= 0.1 else "under 0.1 %"
+        if percent < 0.1:
+            return _("under 0.1 %")
+        return f"{local_number(percent, 1)} %"
 
     @property
     def credits(self) -> str:
-        return show_credits(self.charged_microcredits)
+        return local_credits(self.charged_microcredits)
 
     def add(self, other: Line) -> None:
         self.count(other)

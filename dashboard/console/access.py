@@ -26,6 +26,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels.audit import Actor
 from channels.models import Account, CatalogueVersion, Channel, Membership, User
@@ -36,6 +38,12 @@ from dashboard.login.pending import ACCOUNT_SESSION_KEY
 Role = Membership.Role
 # Each role may do everything that the roles before it may.
 _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
+# As they stand within a sentence.
+_NAMES = {
+    Role.VIEWER: gettext_lazy("viewer"),
+    Role.EDITOR: gettext_lazy("editor"),
+    Role.OWNER: gettext_lazy("owner"),
+}
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 _STAFF_VIEW_BEGAN_KEY = "console_staff_view_began_at"  # seconds since 1970
 STAFF_VIEW_LASTS = timedelta(minutes=60)
@@ -136,8 +144,11 @@ def _lead_to_account(request: HttpRequest, member: Member) -> HttpResponseRedire
     if request.method == "POST":
         messages.error(
             request,
-            "Nothing was changed: the form did not say which of your accounts it was for. "
-            f"This is {member.account.name}; check that it is the one you mean, and send it again.",
+            _(
+                "Nothing was changed: the form did not say which of your accounts it was for. "
+                "This is %(account)s; check that it is the one you mean, and send it again."
+            )
+            % {"account": member.account.name},
         )
     return redirect(f"/a/{member.account.id}{request.get_full_path()}")
 
@@ -176,10 +187,13 @@ def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -
         return  # it redirects to its page, which checks its own role
     if not (member.can(needs) or (member.is_staff_view and needs == Role.VIEWER and not is_write)):
         raise PermissionDenied(
-            "You are viewing this account as staff. This view is read-only."
+            _("You are viewing this account as staff. This view is read-only.")
             if member.is_staff_view
-            else f"This needs the role “{needs.label.lower()}”; yours is "
-            f"“{member.role.label.lower()}”. An owner of the account can change that."
+            else _(
+                "This needs the role “%(needed)s”; yours is “%(own)s”. An owner of the account can "
+                "change that."
+            )
+            % {"needed": _NAMES[needs], "own": _NAMES[member.role]}
         )
 
 
@@ -269,7 +283,8 @@ def _leave_view_that_is_over(request: HttpRequest) -> HttpResponseRedirect | Non
         return None
     del request.session[STAFF_VIEW_SESSION_KEY]
     minutes = STAFF_VIEW_LASTS // timedelta(minutes=1)
-    messages.info(request, f"Your {minutes} minutes as staff have ended. Start another view here.")
+    words = _("Your %(minutes)s minutes as staff have ended. Start another view here.")
+    messages.info(request, words % {"minutes": minutes})
     return redirect("admin:view_as_owner", viewed)
 
 

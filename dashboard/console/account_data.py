@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import audit, daily_counts
 from common.pages.forms import LabelledForm
@@ -32,10 +34,10 @@ class DeleteForm(LabelledForm):
     """The account's name, typed to confirm."""
 
     name = forms.CharField(
-        label="Account name",
+        label=gettext_lazy("Account name"),
         strip=True,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="Type the name of the account to confirm.",
+        help_text=gettext_lazy("Type the name of the account to confirm."),
     )
 
 
@@ -50,7 +52,7 @@ def _page(request: HttpRequest, member: Member, form: DeleteForm) -> HttpRespons
         request,
         member,
         "account_data.html",
-        title="Account data",
+        title=_("Account data"),
         exports_a_day=EXPORTS_A_DAY,
         form=form,
         others=member.account.memberships.exclude(user=member.user).count(),
@@ -65,8 +67,11 @@ def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     if not daily_counts.count("exports of account", str(account.id), most=EXPORTS_A_DAY):
         messages.error(
             request,
-            f"This account was exported {EXPORTS_A_DAY} times today, the most there can be. "
-            "Try again tomorrow.",
+            _(
+                "This account was exported %(count)s times today, the most there can be. "
+                "Try again tomorrow."
+            )
+            % {"count": EXPORTS_A_DAY},
         )
         return redirect(member.url("account_data"))
     audit.record("account.exported", actor=member.actor, account_id=account.id)
@@ -83,15 +88,18 @@ def delete(request: HttpRequest, member: Member) -> HttpResponse:
     is_same = form.is_valid() and one_line(form.cleaned_data["name"]) == one_line(account.name)
     if not is_same:
         if not form.errors:
-            form.add_error("name", "This is not the account's name. Nothing was deleted.")
+            form.add_error("name", _("This is not the account's name. Nothing was deleted."))
         return _page(request, member, form)
     account_end.close_account(account=account, actor=member.actor)
     logger.info("account.deleted", extra={"account": account.id, "person": member.user.email})
     is_done = account_end.is_small(account) and account_end.erase_closed(
         account=account, now=timezone.now()
     )
-    rest = "" if is_done else " Its texts are being erased."
-    messages.success(request, f"The account {account.name} has been deleted.{rest}")
+    if is_done:
+        words = _("The account %(name)s has been deleted.")
+    else:
+        words = _("The account %(name)s has been deleted. Its texts are being erased.")
+    messages.success(request, words % {"name": account.name})
     return redirect("console:index")
 
 

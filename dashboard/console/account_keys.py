@@ -12,6 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import account_keys as services
 from channels.account_keys import IssuedAccountKey
@@ -25,10 +27,10 @@ from dashboard.console.pages import render_page
 # Revoked and expired keys stay in the list as long as there is room.
 KEYS_SHOWN = 100
 LIFETIMES = (
-    ("", "Never"),
-    ("30", "After 30 days"),
-    ("90", "After 90 days"),
-    ("365", "After 1 year"),
+    ("", gettext_lazy("Never")),
+    ("30", gettext_lazy("After 30 days")),
+    ("90", gettext_lazy("After 90 days")),
+    ("365", gettext_lazy("After 1 year")),
 )
 
 
@@ -37,10 +39,13 @@ class AccountKeyForm(LabelledForm):
 
     key_id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(
+        label=gettext_lazy("Name"),
         max_length=120,
-        help_text="The program that uses the key. The audit log shows the key's last characters.",
+        help_text=gettext_lazy(
+            "The program that uses the key. The audit log shows the key's last characters."
+        ),
     )
-    days = forms.ChoiceField(label="Expires", choices=LIFETIMES, required=False)
+    days = forms.ChoiceField(label=gettext_lazy("Expires"), choices=LIFETIMES, required=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def _render(
         request,
         member,
         "account_keys.html",
-        title="Account keys",
+        title=_("Account keys"),
         rows=[_row(key, now) for key in found],
         form=form,
         fresh=fresh,
@@ -106,7 +111,7 @@ def new_account_key(request: HttpRequest, member: Member) -> HttpResponse:
             actor=member.actor,
         )
     except MadeBefore:
-        messages.info(request, "This form was already submitted. Its key is in the list.")
+        messages.info(request, _("This form was already submitted. Its key is in the list."))
         return redirect(member.url("account_keys"))
     except PlanLimitReached as refusal:
         form.add_error(None, refusal.sentence)
@@ -124,7 +129,8 @@ def revoke_account_key(
     if key is None:
         raise Http404
     services.revoke_account_key(account_key=key, actor=member.actor)
-    messages.success(request, f"{key.masked} has been revoked. The next call with it is refused.")
+    words = _("%(key)s has been revoked. The next call with it is refused.")
+    messages.success(request, words % {"key": key.masked})
     return redirect(member.url("account_keys"))
 
 

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
 
 from channels import team
 from channels.models import User
@@ -26,7 +27,7 @@ def no_account(request: HttpRequest) -> HttpResponse:
         return redirect("console:index")
     if isinstance(request.user, User) and team.list_invitations_to(request.user):
         return redirect("join")
-    return render_page(request, None, "no_account.html", title="No account yet")
+    return render_page(request, None, "no_account.html", title=_("No account yet"))
 
 
 @login_required
@@ -57,7 +58,7 @@ def create(request: HttpRequest) -> HttpResponseRedirect:
     user = request.user
     assert isinstance(user, User)  # ensured by login_required
     if not settings.ALLOW_SIGNUP:
-        raise PermissionDenied("Only the operator of this installation can create accounts.")
+        raise PermissionDenied(_("Only the operator of this installation can create accounts."))
     if find_member(request) is None:
         signup.make_account(user, address=client_address(request))
     return redirect("console:index")

@@ -16,14 +16,18 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels.models import Account, AuditEntry
 from common import db
 from common.days import end_of, start_of
+from common.pages import dates
 from common.pages.forms import DayField, PlainForm
 from common.pages.requests import read_term
 from common.pages.spreadsheets import lines
 from dashboard.console.access import Member, member_page
+from dashboard.console.audit_words import words_of, words_of_field
 from dashboard.console.downloads import download
 from dashboard.console.filters import DAY, set_zone
 from dashboard.console.pages import render_page
@@ -37,8 +41,8 @@ ENTRIES_A_READ = 500
 class DaysForm(PlainForm):
     """The days to show, of the account's time zone. Empty ones do not filter."""
 
-    first = DayField(required=False, label="From ({zone})", widget=DAY)
-    last = DayField(required=False, label="To, included ({zone})", widget=DAY)
+    first = DayField(required=False, label=gettext_lazy("From ({zone})"), widget=DAY)
+    last = DayField(required=False, label=gettext_lazy("To, included ({zone})"), widget=DAY)
 
     def __init__(self, data: Any, *, account: Account) -> None:
         super().__init__(data, label_suffix="")
@@ -49,7 +53,7 @@ class DaysForm(PlainForm):
         found = self.cleaned_data
         first, last = found.get("first"), found.get("last")
         if first and last and last < first:
-            self.add_error("last", "The last day is before the first: choose a later one.")
+            self.add_error("last", _("The last day is before the first: choose a later one."))
         return found
 
     def filter(self, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
@@ -79,7 +83,7 @@ def audit_log(request: HttpRequest, member: Member) -> HttpResponse:
         request,
         member,
         "audit_log.html",
-        title="Audit log",
+        title=_("Audit log"),
         entries=[describe(entry) for entry in shown],
         actions=_actions(own, filters["action"]),
         filters=filters,
@@ -122,24 +126,13 @@ def _actions(own: QuerySet[AuditEntry], chosen: str) -> list[tuple[str, str]]:
     return [(action, words_of(action)) for action in sorted(known)]
 
 
-# The code has an older name for saved replies. The service and the admin spell it differently.
-_SAVED_REPLY = ("fixed_answer", "fixedanswer")
-
-
-def words_of(action: str) -> str:
-    """Return “Saved reply added” for fixed_answer.added."""
-    subject, _, what = action.partition(".")
-    subject = "saved reply" if subject in _SAVED_REPLY else subject
-    return f"{subject} {what}".replace("_", " ").strip().capitalize()
-
-
 def describe(entry: AuditEntry) -> dict[str, Any]:
     """Return an entry as the page shows it."""
     return {
         "entry": entry,
         "words": words_of(entry.action),
         "changes": [
-            (field.replace("_", " "), _shown(before), _shown(after))
+            (words_of_field(field), _shown(before), _shown(after))
             for field, (before, after) in entry.changes.items()
         ],
     }
@@ -147,9 +140,9 @@ def describe(entry: AuditEntry) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     if value is None or value == "":
-        return "nothing"
+        return _("nothing")
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     return _moment(value) or str(value)
 
 
@@ -159,7 +152,9 @@ def _moment(value: Any) -> str:
         moment = datetime.fromisoformat(value) if len(value) > len("2026-11-24") else None
     except (TypeError, ValueError):
         return ""
-    return f"{moment:%-d %b %Y, %H:%M:%S} UTC" if moment and moment.tzinfo else ""
+    if moment is None or moment.tzinfo is None:
+        return ""
+    return _("%(time)s UTC") % {"time": dates.show(moment, "j M Y, H:i:s")}
 
 
 # --- Downloads ----------------------------------------------------------------------------------

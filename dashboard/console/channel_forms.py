@@ -213,7 +213,7 @@ class SettingsForm(ModelPicker, PlainForm):
         self.channel = channel
         self.offer(channel.account, channel.model)
         for code, title, when in CAUSES:
-            self.fields[f"reply_{code}"] = _reply_field(title, f"{when} Code: {code}")
+            self.fields[f"reply_{code}"] = _reply_field(str(title), f"{when} Code: {code}")
         self._say_limits()
 
     def _say_limits(self) -> None:

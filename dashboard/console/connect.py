@@ -11,6 +11,7 @@ import orjson
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import api_keys, callers, usable_keys
 from channels.callers import Caller
@@ -42,7 +43,7 @@ def connect(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
         request,
         member,
         "connect.html",
-        title="Connect",
+        title=_("Connect"),
         channel=channel,
         base_url=base_url,
         languages=snippets.list_languages(base_url=base_url, model=channel.model.model_id),

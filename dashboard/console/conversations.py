@@ -14,10 +14,13 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from channels.models import Account, Channel, Membership
 from common.days import end_of, start_of
 from common.pages.forms import PlainForm
+from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from conversations.archive import feedback, retention, transcripts
 from conversations.archive.transcripts import Place, Search
@@ -40,9 +43,9 @@ IN_TAB = {"in": "channel"}
 class ConversationsForm(FilterForm):
     """The filters of the list. Empty ones do not filter."""
 
-    text = forms.CharField(required=False, max_length=200, label="Search")
-    errors_only = forms.BooleanField(required=False, label="With errors")
-    thumb_down = forms.BooleanField(required=False, label="Disliked")
+    text = forms.CharField(required=False, max_length=200, label=gettext_lazy("Search"))
+    errors_only = forms.BooleanField(required=False, label=gettext_lazy("With errors"))
+    thumb_down = forms.BooleanField(required=False, label=gettext_lazy("Disliked"))
     field_order = ("text", "channel", "traffic", "first", "last", "errors_only", "thumb_down")
 
     def search(self, account: Account) -> Search:
@@ -72,7 +75,7 @@ class FeedbackForm(PlainForm):
         if "note" not in self.data:
             cleaned["note"] = None
             if "rating" in cleaned and cleaned["rating"] is None:
-                self.add_error("rating", "Choose one of the options.")
+                self.add_error("rating", _("Choose one of the options."))
         return cleaned
 
 
@@ -101,7 +104,7 @@ def _render_list(
         request,
         member,
         "conversations.html",
-        title="Conversations",
+        title=_("Conversations"),
         channel=channel,
         list_url=url_within(member, channel, "conversations"),
         usage_url=url_within(member, channel, "usage"),
@@ -166,7 +169,7 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
         request,
         member,
         "conversation.html",
-        title="Conversation",
+        title=_("Conversation"),
         channel=channel,
         channel_tabs=channel_tabs(request, channel, active="channel_conversations")
         if channel
@@ -184,7 +187,7 @@ def conversation(request: HttpRequest, member: Member, session_pk: int) -> HttpR
 
 
 def _title_without_text(session: ChatSession) -> str:
-    return "(text erased)" if session.message_count else "(no answer yet)"
+    return _("(text erased)") if session.message_count else _("(no answer yet)")
 
 
 def _filters_in(request: HttpRequest) -> dict[str, str]:
@@ -223,7 +226,7 @@ def rate(request: HttpRequest, member: Member, message_id: uuid.UUID) -> HttpRes
         if not request.accepts("text/html"):  # conversations.js
             return JsonResponse({"error": refusal}, status=422 if refusal else 200)
         level = messages.ERROR if refusal else messages.SUCCESS
-        messages.add_message(request, level, refusal or "Saved your feedback on this reply.")
+        messages.add_message(request, level, refusal or _("Saved your feedback on this reply."))
     return redirect(f"{_conversation_url(request, member, reply.session_id)}#reply-{reply.id}")
 
 
@@ -233,8 +236,10 @@ def _keep_feedback(request: HttpRequest, member: Member, reply: Message) -> str:
     if form.is_valid():
         feedback.rate_reply(message=reply, **form.cleaned_data, author=member.user)
         return ""
-    wrong = ((name, error) for name, errors in form.errors.items() for error in errors)
-    return "Nothing was saved. " + " ".join(f"{name.title()}: {error}" for name, error in wrong)
+    names = {"rating": _("Rating"), "note": _("Note")}
+    wrong = ((names[name], error) for name, errors in form.errors.items() for error in errors)
+    sentences = " ".join(f"{name}: {error}" for name, error in wrong)
+    return _("Nothing was saved. %(errors)s") % {"errors": sentences}
 
 
 def _conversation_url(request: HttpRequest, member: Member, session_pk: int | None) -> str:
@@ -249,11 +254,15 @@ def erase(request: HttpRequest, member: Member, session_pk: int) -> HttpResponse
     """Erase a session's text for good, once confirmed."""
     session = _get_session(member, session_pk)
     if request.POST.get("confirm") != "yes":
-        messages.error(request, "Nothing was erased: tick the box to confirm.")
+        messages.error(request, _("Nothing was erased: tick the box to confirm."))
     else:
         count = retention.erase_session(session=session, actor=member.actor)
-        words = f"Erased the text of {count} messages; token counts and charges are kept."
-        messages.success(request, words if count else "The text was already erased.")
+        words = ngettext(
+            "Erased the text of %(count)s messages; token counts and charges are kept.",
+            "Erased the text of %(count)s messages; token counts and charges are kept.",
+            count,
+        ) % {"count": local_number(count)}
+        messages.success(request, words if count else _("The text was already erased."))
     return redirect(_conversation_url(request, member, session_pk))
 
 

@@ -6,12 +6,13 @@ import uuid
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy
 
 from billing import credit_requests
 from billing.models import MAX_NOTE, CreditRequest
 from channels.models import Account
-from common.money import show_credits
 from common.pages.forms import CreditsField, LabelledForm
+from common.pages.numbers import local_credits
 
 STATE_BADGES = {
     CreditRequest.State.APPROVED: "gw-badge-ok",
@@ -26,15 +27,17 @@ class AskForm(LabelledForm):
     amount = CreditsField(
         least=credit_requests.LEAST,
         most=credit_requests.MOST,
-        label="Credits",
-        help_text="Such as 250. The operator may add another amount.",
+        label=gettext_lazy("Credits"),
+        help_text=gettext_lazy("Such as 250. The operator may add another amount."),
     )
     note = forms.CharField(
-        label="Note",
+        label=gettext_lazy("Note"),
         required=False,
         max_length=MAX_NOTE,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="What the operator should know: an order number, or what you need them for.",
+        help_text=gettext_lazy(
+            "What the operator should know: an order number, or what you need them for."
+        ),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def _describe(request: CreditRequest) -> dict[str, Any]:
     granted = request.granted_microcredits
     return {
         "request": request,
-        "amount": show_credits(request.amount_microcredits),
-        "granted": show_credits(granted) if granted else "",
+        "amount": local_credits(request.amount_microcredits),
+        "granted": local_credits(granted) if granted else "",
         "badge": STATE_BADGES.get(CreditRequest.State(request.state), ""),
     }

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from billing.balance import Balance, Runway
 from common.days import day_of
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from dashboard.console.runway import short_words
 
 # The meter is full when the credits last this long or longer.
@@ -36,14 +36,14 @@ def describe_credits(balance: Balance, runway: Runway, now: datetime, zone: str)
     """Return what the card says."""
     words, days = short_words(balance, runway, now, zone), _days_left(balance, runway, now, zone)
     tone = "bad" if balance.is_exhausted else "warn" if balance.is_low else ""
-    exactly = show_credits(balance.available)
+    exactly = local_credits(balance.available)
     return CreditsCard(show_briefly(balance.available), exactly, words, days, tone)
 
 
 def show_briefly(microcredits: int) -> str:
     """Return credits with two decimals at most, never more than there are: 7.129 is “7.12”."""
     unit = 1_000_000 if abs(microcredits) >= _NO_DECIMALS else 10_000
-    return show_credits(microcredits // unit * unit)
+    return local_credits(microcredits // unit * unit)
 
 
 def _days_left(balance: Balance, runway: Runway, now: datetime, zone: str) -> int:

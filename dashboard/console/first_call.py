@@ -7,11 +7,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import usable_keys
 from channels.api_keys import IssuedKey
 from channels.models import Channel
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.models import FailedRequest, Message
 from conversations.usage import request_log
 from conversations.usage.request_log import Entry
@@ -56,7 +57,7 @@ def render_start(
         request,
         member,
         "start.html",
-        title="First call",
+        title=_("First call"),
         channel=channel,
         fresh=fresh,
         key=keys.first(),
@@ -89,7 +90,7 @@ def _newest_call(member: Member, channel: Channel) -> dict[str, Any]:
             "reply": reply,
             # Staff read replies on the conversation pages, which record it.
             "text": "" if member.is_staff_view else reply.content,
-            "credits": show_credits(reply.charged_microcredits),
+            "credits": local_credits(reply.charged_microcredits),
             "request_url": member.url("request", reply.id),
         }
     failure = FailedRequest.objects.filter(channel=channel).order_by("-created_at").first()

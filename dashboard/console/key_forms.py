@@ -292,7 +292,9 @@ def _render_conflict(
     data = request.POST.copy()
     data["digest"] = theirs["digest"].value()
     form = EditKeyForm(request, channel, data, stored=api_keys.terms_of(key))
-    form.add_error(None, words_of_conflict(channel, "key.updated", target=str(key)))
+    form.add_error(
+        None, words_of_conflict(channel, "key.updated", target=f"{key.masked} ({key.mode})")
+    )
     differences = list_differences(theirs, form)
     return _render(request, member, channel, form, key=key, status=409, differences=differences)
 

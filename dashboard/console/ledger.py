@@ -13,6 +13,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import account_statement, credit_requests, holds, redemptions, warnings
 from billing.account_statement import Filter, signed_microcredits
@@ -21,13 +23,15 @@ from billing.errors import CodeRefused, RequestRefused
 from billing.models import CreditRequest, Hold, LedgerEntry
 from channels.catalogue import models_allowed
 from channels.models import Account, Plan
-from common.money import format_credits, show_credits
+from common.money import format_credits
 from common.pages.forms import CreditsField, DayField, LabelledForm
+from common.pages.numbers import local_credits
 from common.pages.requests import post_only
 from common.pages.spreadsheets import csv_response
 from dashboard import mail_state
 from dashboard.console.access import Member, Role, member_page
 from dashboard.console.credit_requests import AskForm, describe_requests
+from dashboard.console.ledger_words import words_of_reason
 from dashboard.console.pages import render_page
 
 MOST_HOLDS = 50
@@ -49,20 +53,22 @@ class FilterForm(LabelledForm):
 
     kind = forms.ChoiceField(
         required=False,
-        label="Kind",
-        choices=[("", "All kinds"), *LedgerEntry.Kind.choices],
+        label=gettext_lazy("Kind"),
+        choices=[("", gettext_lazy("All kinds")), *LedgerEntry.Kind.choices],
         widget=forms.Select(attrs={"data-autosubmit": ""}),
     )
     first_day = DayField(
-        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+        required=False, label=gettext_lazy("From"), widget=forms.DateInput(attrs={"type": "date"})
     )
-    last_day = DayField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}))
+    last_day = DayField(
+        required=False, label=gettext_lazy("To"), widget=forms.DateInput(attrs={"type": "date"})
+    )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         first, last = data.get("first_day"), data.get("last_day")
         if first and last and first > last:
-            self.add_error("last_day", "Must not be before the first day.")
+            self.add_error("last_day", _("Must not be before the first day."))
         return data
 
     def chosen(self, zone: str) -> Filter:
@@ -73,7 +79,7 @@ class FilterForm(LabelledForm):
 
 class RedeemForm(LabelledForm):
     code = forms.CharField(
-        label="Code",
+        label=gettext_lazy("Code"),
         max_length=60,
         widget=forms.TextInput(
             attrs={
@@ -86,7 +92,9 @@ class RedeemForm(LabelledForm):
 
 
 class ThresholdForm(LabelledForm):
-    threshold = CreditsField(label="Warn below", help_text="In credits.")
+    threshold = CreditsField(
+        label=gettext_lazy("Warn below"), help_text=gettext_lazy("In credits.")
+    )
 
 
 @member_page()
@@ -119,18 +127,18 @@ def _render(
         request,
         member,
         "ledger.html",
-        title="Credits",
+        title=_("Credits"),
         status=422 if is_refused else 200,
         balance=balance,
         figures={
-            "available": show_credits(balance.available),
-            "balance": show_credits(balance.balance),
-            "held": show_credits(balance.held),
-            "spent": show_credits(balance.spent),
-            "low_balance": show_credits(balance.low_balance),
+            "available": local_credits(balance.available),
+            "balance": local_credits(balance.balance),
+            "held": local_credits(balance.held),
+            "spent": local_credits(balance.spent),
+            "low_balance": local_credits(balance.low_balance),
         },
         holds=[
-            {"hold": hold, "amount": show_credits(hold.amount_microcredits)}
+            {"hold": hold, "amount": local_credits(hold.amount_microcredits)}
             for hold in held[:MOST_HOLDS]
         ],
         has_more_holds=len(held) > MOST_HOLDS,
@@ -174,11 +182,12 @@ def _describe(member: Member, entry: LedgerEntry) -> dict[str, Any]:
     is_charge = entry.kind == LedgerEntry.Kind.CHARGE and entry.hold_id is not None
     return {
         "entry": entry,
-        "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
+        "reason": words_of_reason(entry.reason),
+        "change": f"{'+' if change > 0 else ''}{local_credits(change)}",
         "is_added": change > 0,
         # A reply has the id of the hold that paid for it.
         "request_url": member.url("request", entry.hold_id) if is_charge else "",
-        "balance_after": show_credits(entry.balance_after_microcredits),
+        "balance_after": local_credits(entry.balance_after_microcredits),
     }
 
 
@@ -186,8 +195,9 @@ def _describe_grant(one: account_statement.GrantLeft) -> dict[str, Any]:
     amount = one.grant.amount_microcredits
     return {
         "grant": one.grant,
-        "amount": show_credits(amount),
-        "left": show_credits(one.left_microcredits),
+        "reason": words_of_reason(one.grant.entry.reason),
+        "amount": local_credits(amount),
+        "left": local_credits(one.left_microcredits),
         "percent": one.left_microcredits * 100 // amount,
         "is_over": one.is_over,
     }
@@ -199,7 +209,7 @@ def _describe_plans(account: Account) -> list[dict[str, Any]]:
         {
             "plan": plan,
             "is_own": plan.id == account.plan_id,
-            "monthly": show_credits(plan.monthly_grant_microcredits),
+            "monthly": local_credits(plan.monthly_grant_microcredits),
             "models": [model.name for model in plan.models_allowed.all()],
         }
         for plan in plans
@@ -210,10 +220,10 @@ def _describe_prices(account: Account) -> list[dict[str, str]]:
     return [
         {
             "name": model.name,
-            "per_reply": show_credits(model.price_per_reply_microcredits),
-            "per_1k_input": show_credits(model.price_per_1k_input_tokens_microcredits),
-            "per_1k_output": show_credits(model.price_per_1k_output_tokens_microcredits),
-            "cached": {kind: show_credits(price) for kind, price in model.token_prices()}.get(
+            "per_reply": local_credits(model.price_per_reply_microcredits),
+            "per_1k_input": local_credits(model.price_per_1k_input_tokens_microcredits),
+            "per_1k_output": local_credits(model.price_per_1k_output_tokens_microcredits),
+            "cached": {kind: local_credits(price) for kind, price in model.token_prices()}.get(
                 "cached input", ""
             ),
         }
@@ -258,8 +268,8 @@ def redeem_code(request: HttpRequest, member: Member) -> HttpResponseBase:
         except CodeRefused as error:
             form.add_error("code", str(error))
         else:
-            amount = show_credits(entry.amount_microcredits)
-            messages.success(request, f"Added {amount} credits.")
+            amount = local_credits(entry.amount_microcredits)
+            messages.success(request, _("Added %(amount)s credits.") % {"amount": amount})
             return redirect(member.url("credits"))
     return _render(request, member, redeem=form)
 
@@ -275,8 +285,11 @@ def set_threshold(request: HttpRequest, member: Member) -> HttpResponseBase:
     warnings.set_low_balance(
         account=member.account, threshold_microcredits=threshold, actor=member.actor
     )
-    words = "An account is low below" if mail_state.find_obstacle() else "Owners are warned below"
-    messages.success(request, f"{words} {show_credits(threshold)} credits.")
+    if mail_state.find_obstacle():
+        words = _("An account is low below %(amount)s credits.")
+    else:
+        words = _("Owners are warned below %(amount)s credits.")
+    messages.success(request, words % {"amount": local_credits(threshold)})
     return redirect(member.url("credits"))
 
 
@@ -289,7 +302,7 @@ def ask_for_credits(request: HttpRequest, member: Member) -> HttpResponseBase:
         return _render(request, member, ask=form)
     data = form.cleaned_data
     try:
-        _, is_new = credit_requests.ask(
+        _request, is_new = credit_requests.ask(
             account=member.account,
             amount_microcredits=data["amount"],
             note=data["note"],
@@ -300,13 +313,16 @@ def ask_for_credits(request: HttpRequest, member: Member) -> HttpResponseBase:
         form.add_error(None, str(error))
         return _render(request, member, ask=form)
     if is_new:
-        where = "on this page" if mail_state.find_obstacle() else "on this page and by e-mail"
-        amount = show_credits(data["amount"])
-        messages.success(
-            request, f"You asked for {amount} credits. You will see the decision {where}."
-        )
+        if mail_state.find_obstacle():
+            words = _("You asked for %(amount)s credits. You will see the decision on this page.")
+        else:
+            words = _(
+                "You asked for %(amount)s credits. You will see the decision on this page and by "
+                "e-mail."
+            )
+        messages.success(request, words % {"amount": local_credits(data["amount"])})
     else:
-        messages.info(request, "This request was already sent.")
+        messages.info(request, _("This request was already sent."))
     return redirect(member.url("credits"))
 
 
@@ -318,9 +334,9 @@ def withdraw_request(request: HttpRequest, member: Member, request_id: int) -> H
     if own is None:
         raise Http404
     if credit_requests.withdraw(request=own, actor=member.actor):
-        messages.success(request, "Your request has been withdrawn.")
+        messages.success(request, _("Your request has been withdrawn."))
     else:
-        messages.info(request, "This request is no longer open. See the decision below.")
+        messages.info(request, _("This request is no longer open. See the decision below."))
     return redirect(member.url("credits"))
 
 

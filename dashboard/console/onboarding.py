@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from channels import audit
 from channels.models import AuditEntry
 from conversations.usage.activity import has_any_reply
@@ -29,19 +31,19 @@ def find_checklist(member: Member, *, channel_count: int) -> list[Step] | None:
     is_answered = bool(channel_count) and has_any_reply(account_id=member.account.id)
     steps = [
         Step(
-            "Create a channel",
-            "One for each site or app that calls the gateway.",
+            _("Create a channel"),
+            _("One for each site or app that calls the gateway."),
             bool(channel_count),
         ),
         Step(
-            "Copy its key",
-            "Put it into your backend, never into a web page.",
+            _("Copy its key"),
+            _("Put it into your backend, never into a web page."),
             # Whoever copied the first command has the key in it.
             bool(actions) or is_answered,
         ),
         Step(
-            "Make the first call",
-            "The channel's “Connect” page has code ready to paste.",
+            _("Make the first call"),
+            _("The channel's “Connect” page has code ready to paste."),
             is_answered,
         ),
     ]

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import spend_caps
 from billing.balance import get_balance, get_runway
@@ -18,7 +19,7 @@ from billing.spend_caps import Spending
 from channels import model_ends
 from channels.models import Channel
 from common.days import last_days
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from common.pages.requests import post_only
 from conversations.usage import reports
 from conversations.usage.reports import Scope
@@ -62,16 +63,16 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         request,
         member,
         "overview.html",
-        title="Overview",
+        title=_("Overview"),
         **listed,
         off_count=counts["off"],
         ending_count=counts["ending"],
         caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
         runway_of_balance=runway,
-        held=show_credits(balance.held),
-        threshold=show_credits(balance.low_balance),
-        spent=show_credits(runway.spent_microcredits),
+        held=local_credits(balance.held),
+        threshold=local_credits(balance.low_balance),
+        spent=local_credits(runway.spent_microcredits),
         spent_links=log_links(member, recent_scope(member, now)),
         pace=pace_words(runway),
         runway=runway_words(balance, runway, now, zone),
@@ -100,12 +101,12 @@ def month(request: HttpRequest, member: Member) -> HttpResponse:
     days = [log(scope.part(line.key)) for line in report.times]
     series = [
         Series(
-            "Answered",
+            _("Answered"),
             [line.reply_count for line in report.times],
             links=[day["answered"] for day in days],
         ),
         Series(
-            "Errors",
+            _("Errors"),
             [line.error_count for line in report.times],
             "gw-series-bad",
             [day["errors"] for day in days],
@@ -113,12 +114,12 @@ def month(request: HttpRequest, member: Member) -> HttpResponse:
     ]
     labels = [label_of(scope, line) for line in report.times]
     times = Times(labels, [day["all"] for day in days], is_running=True)
-    title = f"Requests by day ({zone}); Usage has the figures as a table"
+    title = _("Requests by day (%(zone)s); Usage has the figures as a table") % {"zone": zone}
     return render_page(
         request,
         member,
         "overview_month.html",
-        title="Last 30 days",
+        title=_("Last 30 days"),
         total=report.total,
         links=log(scope),
         changes=changes_of(report.total, before),

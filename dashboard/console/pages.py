@@ -13,7 +13,7 @@ from billing.balance import Balance, Runway, get_balance, get_runway
 from channels.models import Channel
 from channels.routes import is_demo
 from common.days import UTC_NAME, zone_of
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from dashboard import sites
 from dashboard.console.access import Member
 from dashboard.console.credits_card import describe_credits
@@ -54,7 +54,7 @@ def render_page(
         "channel": channel,
         "balance": balance,
         "credits_card": card,
-        "available": show_credits(balance.available) if balance else "",
+        "available": local_credits(balance.available) if balance else "",
         "channel_tabs": channel_tabs(request, channel) if channel else [],
         "is_demo": member is not None and is_demo(member.catalogue_mark),
         "brand_href": member.home_url if member else reverse("console:index"),

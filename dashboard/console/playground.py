@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import callers
 from channels.callers import Caller
@@ -65,7 +66,7 @@ def render_playground(
         request,
         member,
         "playground.html",
-        title="Playground",
+        title=_("Playground"),
         channel=channel,
         simulations=SIMULATIONS,
         session_prefix=session_prefix(member),
@@ -150,7 +151,7 @@ def _stream(
     request: HttpRequest, member: Member, caller: Caller, curl: str
 ) -> StreamingHttpResponse:
     if not _CONVERSATION.fullmatch(request.POST.get("conversation", "")):
-        raise InvalidRequest(fields={"conversation": "Must be 8 to 40 letters or digits."})
+        raise InvalidRequest(fields={"conversation": _("Must be 8 to 40 letters or digits.")})
     asked = admit(
         request,
         caller,

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
 
 from channels import callers, catalogue, channel_changes
 from channels.callers import Caller
@@ -57,7 +58,7 @@ def find_draft_caller(request: HttpRequest, channel: Channel, *, is_test: bool) 
     data = form.cleaned_data
     terms = catalogue.find_terms(caller=caller, model_id=data["model"].model_id)
     if terms is None:  # switched off since the form was checked
-        raise InvalidRequest(fields={"model": "Choose one of the models shown here."})
+        raise InvalidRequest(fields={"model": _("Choose one of the models shown here.")})
     return replace(caller, system_prompt=data["system_prompt"], model=terms, fallback=None)
 
 
@@ -119,7 +120,7 @@ def _find_question(request: HttpRequest, channel: Channel) -> Question | None:
     except ValueError:
         question = None
     if question is None:
-        rule = "This question is gone. Show the latest questions again."
+        rule = _("This question is gone. Show the latest questions again.")
         raise InvalidRequest(fields={"question": rule})
     return question
 
@@ -135,7 +136,9 @@ def _read_turns(text: str) -> list[PastTurn]:
         parts = (part for turn in turns for part in (turn.user, turn.assistant))
         is_right = len(turns) <= _MOST_TURNS and all(isinstance(part, str) for part in parts)
     if not is_right:
-        rule = f"Must be at most {_MOST_TURNS} pairs of texts. Begin a new conversation."
+        rule = _("Must be at most %(count)s pairs of texts. Begin a new conversation.") % {
+            "count": _MOST_TURNS
+        }
         raise InvalidRequest(fields={"turns": rule})
     return turns
 
@@ -169,7 +172,8 @@ def list_questions(request: HttpRequest, member: Member, channel: Channel) -> Ht
 def _read_count(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= MOST_QUESTIONS:
         return int(text)
-    raise InvalidRequest(fields={"count": f"Enter a number from 1 to {MOST_QUESTIONS}."})
+    rule = _("Enter a number from 1 to %(most)s.") % {"most": MOST_QUESTIONS}
+    raise InvalidRequest(fields={"count": rule})
 
 
 # --- Publishing -----------------------------------------------------------------------------------
@@ -201,8 +205,8 @@ def publish_draft(request: HttpRequest, member: Member, channel: Channel) -> Htt
     except ValidationError as error:
         add_errors(form, error)
         return render_playground(request, member, channel, form, status=422)
-    words = f"Published: version {saved.prompt_version} with {saved.model}. Visitors get it now."
-    messages.success(request, words)
+    words = _("Published: version %(version)s with %(model)s. Visitors get it now.")
+    messages.success(request, words % {"version": saved.prompt_version, "model": saved.model})
     query = talk_query(request)
     return redirect(console_url("playground", channel.id) + (f"?{query}" if query else ""))
 

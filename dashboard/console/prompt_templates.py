@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext_lazy
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,16 +16,16 @@ class PromptTemplate:
     """A prompt for one kind of site."""
 
     id: str
-    title: str
-    use: str
+    title: StrOrPromise
+    use: StrOrPromise
     text: str
 
 
 TEMPLATES = (
     PromptTemplate(
         "shop",
-        "Shop assistant",
-        "Answers questions about products, delivery and returns.",
+        gettext_lazy("Shop assistant"),
+        gettext_lazy("Answers questions about products, delivery and returns."),
         """You are the assistant of [name of the shop], an online shop for [what you sell].
 
 Help visitors choose products and answer questions about orders, delivery and returns.
@@ -37,8 +43,8 @@ How you answer:
     ),
     PromptTemplate(
         "support",
-        "Support desk",
-        "Solves common problems step by step, and hands over the rest.",
+        gettext_lazy("Support desk"),
+        gettext_lazy("Solves common problems step by step, and hands over the rest."),
         """You are the support assistant for [name of the product].
 
 Help people solve problems with the product.
@@ -58,8 +64,8 @@ How you answer:
     ),
     PromptTemplate(
         "documentation",
-        "Documentation guide",
-        "Explains a product to developers, with short examples.",
+        gettext_lazy("Documentation guide"),
+        gettext_lazy("Explains a product to developers, with short examples."),
         """You help developers use [name of the product].
 
 What you know:
@@ -75,8 +81,8 @@ How you answer:
     ),
     PromptTemplate(
         "enquiries",
-        "Enquiries",
-        "Finds out what a visitor needs, and prepares the first contact.",
+        gettext_lazy("Enquiries"),
+        gettext_lazy("Finds out what a visitor needs, and prepares the first contact."),
         """You are the first contact of [name of the company], which offers [services].
 
 Find out what the visitor needs, and tell them how you can help.

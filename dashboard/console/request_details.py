@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
 
 from billing.models import LedgerEntry
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.models import FailedRequest, Message, ReplayedRequest
 from conversations.usage import request_log
 from conversations.usage.request_filter import Kind
@@ -63,7 +64,7 @@ def _show(request: HttpRequest, member: Member, kind: Kind, pk: uuid.UUID | int)
         request,
         member,
         "request.html",
-        title="Request",
+        title=_("Request"),
         **describe(member, form, entry),
         **(_receipt(member, entry.reply) if entry.reply else {}),
         channel_url=console_url("channel", row.channel_id),
@@ -79,15 +80,15 @@ def _receipt(member: Member, reply: Message) -> dict[str, Any]:
     charge = LedgerEntry.objects.filter(hold_id=reply.id).first()
     cached = reply.price_per_1k_cached_input
     prices = {
-        "Per reply": reply.price_per_reply,
-        "Per 1,000 input tokens": reply.price_per_1k_input,
-        "Per 1,000 cached input tokens": cached,
-        "Per 1,000 output tokens": reply.price_per_1k_output,
+        _("Per reply"): reply.price_per_reply,
+        _("Per 1,000 input tokens"): reply.price_per_1k_input,
+        _("Per 1,000 cached input tokens"): cached,
+        _("Per 1,000 output tokens"): reply.price_per_1k_output,
     }
     place = charge.sequence if charge else 0
     return {
-        "prices": [(name, show_credits(price)) for name, price in prices.items() if price],
-        "balance_after": show_credits(charge.balance_after_microcredits) if charge else "",
+        "prices": [(name, local_credits(price)) for name, price in prices.items() if price],
+        "balance_after": local_credits(charge.balance_after_microcredits) if charge else "",
         "charge_number": place,
         "ledger_url": f"{member.url('credits')}?before={place + 1}#entry-{place}" if place else "",
         "prompt_url": console_url("prompt_version", reply.channel_id, reply.prompt_version)

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.utils.translation import gettext_lazy
+
 from channels.models import Channel
 from common.days import zone_of
 from conversations.usage import outcomes, request_filter
@@ -15,12 +17,12 @@ from dashboard.console.navigation import url_within
 
 # The name of each outcome, and the class of its badge.
 OUTCOMES = {
-    outcomes.ANSWERED: ("Answered", "gw-badge-ok"),
-    outcomes.SAVED_REPLY: ("Saved reply", "gw-badge-accent"),
-    request_filter.ERRORS: ("Errors (failed or refused)", ""),
-    outcomes.FAILED: ("Failed", "gw-badge-bad"),
-    outcomes.REFUSED: ("Refused", "gw-badge-warn"),
-    outcomes.REPLAYED: ("Replayed", "gw-badge-info"),
+    outcomes.ANSWERED: (gettext_lazy("Answered"), "gw-badge-ok"),
+    outcomes.SAVED_REPLY: (gettext_lazy("Saved reply"), "gw-badge-accent"),
+    request_filter.ERRORS: (gettext_lazy("Errors (failed or refused)"), ""),
+    outcomes.FAILED: (gettext_lazy("Failed"), "gw-badge-bad"),
+    outcomes.REFUSED: (gettext_lazy("Refused"), "gw-badge-warn"),
+    outcomes.REPLAYED: (gettext_lazy("Replayed"), "gw-badge-info"),
 }
 
 

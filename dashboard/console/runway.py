@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from billing.balance import Balance, Runway
 from common.days import RECENT_DAYS, UTC_NAME, day_of
+from common.pages import dates
 
 
 def runway_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC_NAME) -> str:
@@ -20,32 +24,48 @@ def short_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC
 
 def _lasting(balance: Balance, runway: Runway, now: datetime, zone: str) -> tuple[str, str]:
     if not balance.entry_count:
-        return "No credits have been granted yet.", "None granted yet"
+        return _("No credits have been granted yet."), _("None granted yet")
     if balance.is_exhausted:
-        return "Used up: channels answer “credits_exhausted” until credits are added.", "Used up"
+        return (
+            _("Used up: channels answer “credits_exhausted” until credits are added."),
+            _("Used up"),
+        )
     if not runway.spent_microcredits:
-        return f"Nothing was spent in the last {RECENT_DAYS} days.", f"No use in {RECENT_DAYS} days"
+        days = {"days": RECENT_DAYS}
+        return (
+            _("Nothing was spent in the last %(days)s days.") % days,
+            _("No use in %(days)s days") % days,
+        )
     pace = pace_words(runway)
     if runway.until is None:
-        return f"Lasts for more than five years at {pace}.", "Lasts for years"
+        return (
+            _("Lasts for more than five years at %(pace)s.") % {"pace": pace},
+            _("Lasts for years"),
+        )
     today = day_of(now, zone)
     if runway.until == today:
-        return f"Lasts until later today at {pace}.", "Lasts until later today"
-    day, year = runway.until.day, f" {runway.until.year}" if runway.until.year != today.year else ""
+        return (
+            _("Lasts until later today at %(pace)s.") % {"pace": pace},
+            _("Lasts until later today"),
+        )
+    long, short = ("j F", "j M") if runway.until.year == today.year else ("j F Y", "j M Y")
     return (
-        f"Lasts until about {day} {runway.until:%B}{year} at {pace}.",
-        f"Lasts until {day} {runway.until:%b}{year}",
+        _("Lasts until about %(day)s at %(pace)s.")
+        % {"day": dates.show(runway.until, long), "pace": pace},
+        _("Lasts until %(day)s") % {"day": dates.show(runway.until, short)},
     )
 
 
 def pace_words(runway: Runway) -> str:
     """Name the period that the pace was measured in."""
     if runway.is_whole:
-        return f"the pace of the last {RECENT_DAYS} days"
+        return _("the pace of the last %(days)s days") % {"days": RECENT_DAYS}
     hours = max(1, round(runway.span / timedelta(hours=1)))
     if hours >= 48:
-        return f"the pace of the last {round(hours / 24)} days"
-    return f"the pace of the last {hours} hours" if hours > 1 else "the pace of the last hour"
+        return _("the pace of the last %(days)s days") % {"days": round(hours / 24)}
+    return ngettext("the pace of the last hour", "the pace of the last %(hours)s hours", hours) % {
+        "hours": hours
+    }
 
 
 def first_end(balance: Balance, runway: Runway, zone: str) -> datetime | None:

@@ -14,6 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import spend_caps
 from billing.models import SpendCap
@@ -33,8 +35,8 @@ MOST_KEYS = 100
 class SpendCapForm(LabelledForm):
     """The two limits of a channel or a key. Empty: no limit."""
 
-    spend_cap_day = CreditsField(label="Credits a day", required=False)
-    spend_cap_month = CreditsField(label="Credits a month", required=False)
+    spend_cap_day = CreditsField(label=gettext_lazy("Credits a day"), required=False)
+    spend_cap_month = CreditsField(label=gettext_lazy("Credits a month"), required=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ def save_spend_cap(request: HttpRequest, member: Member, channel: Channel) -> Ht
     if key_id := request.POST.get("key"):
         key = get_key(channel, _read_id(key_id))
         if key not in _live_keys(channel):
-            messages.error(request, "Nothing was saved: this key does not work, or is a test key.")
+            messages.error(
+                request, _("Nothing was saved: this key does not work, or is a test key.")
+            )
             return redirect("console:spend_caps", channel.id)
     form = _form(key, data=request.POST)
     if form.is_valid():
@@ -81,7 +85,7 @@ def save_spend_cap(request: HttpRequest, member: Member, channel: Channel) -> Ht
             add_errors(form, error)
     if form.errors:
         return _render(request, member, channel, rejected=(key, form), status=422)
-    messages.success(request, "Saved. The cap applies to the next request.")
+    messages.success(request, _("Saved. The cap applies to the next request."))
     return redirect("console:spend_caps", channel.id)
 
 
@@ -130,7 +134,7 @@ def _render(
         request,
         member,
         "spend_caps.html",
-        title="Spend caps",
+        title=_("Spend caps"),
         channel=channel,
         rows=rows,
         status=status,

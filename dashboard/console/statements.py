@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import statements
 from billing.balance import Balance, get_balance
@@ -18,11 +20,14 @@ from billing.statements import Movement, Statement, Sums
 from channels.models import Account, Channel
 from common import db
 from common.db.plans import snapshot
-from common.money import format_credits, show_credits
+from common.money import format_credits
+from common.pages import dates
+from common.pages.numbers import local_credits
 from common.pages.spreadsheets import csv_response, lines
 from conversations.usage import reports
 from conversations.usage.reports import Line, Report, Scope
 from dashboard.console.access import Member, member_page
+from dashboard.console.ledger_words import words_of_reason
 from dashboard.console.pages import render_page
 
 _NO_LIMIT = Month(2999, 12)
@@ -69,7 +74,7 @@ def list_months(request: HttpRequest, member: Member) -> HttpResponse:
         request,
         member,
         "statements.html",
-        title="Statements",
+        title=_("Statements"),
         balance=balance,
         rows=[_describe(one) for one in page.statements],
         next_month=page.next_month,
@@ -89,11 +94,12 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
         request,
         member,
         "statement.html",
-        title=f"Statement of {statement.month.name}",
+        title=_("Statement of %(month)s")
+        % {"month": dates.show(date(statement.month.year, statement.month.number, 1), "F Y")},
         balance=figures.balance,
         row=_describe(statement),
         charges=_describe_charges(member.account, figures),
-        other=show_credits(figures.other_microcredits) if figures.other_microcredits else "",
+        other=local_credits(figures.other_microcredits) if figures.other_microcredits else "",
         movements=[_describe_movement(one) for one in movements[:MOVEMENTS_SHOWN]],
         is_cut=len(movements) > MOVEMENTS_SHOWN,
         now=timezone.now(),
@@ -159,17 +165,17 @@ def _describe(statement: Statement) -> dict[str, Any]:
         "starts_at": starts_at,
         "ends_at": ends_at,
         "is_open": statement.is_open,
-        "opening": show_credits(sums.opening),
+        "opening": local_credits(sums.opening),
         "granted": _signed(sums.granted),
         "adjusted": _signed(sums.adjusted),
         "expired": _signed(-sums.expired),
         "charged": _signed(-sums.charged),
-        "closing": show_credits(sums.closing),
+        "closing": local_credits(sums.closing),
     }
 
 
 def _signed(microcredits: int) -> str:
-    return f"{'+' if microcredits > 0 else ''}{show_credits(microcredits)}"
+    return f"{'+' if microcredits > 0 else ''}{local_credits(microcredits)}"
 
 
 def _names(account: Account) -> dict[Any, str]:
@@ -181,7 +187,7 @@ def _describe_charges(account: Account, figures: MonthlyFigures) -> list[dict[st
     return [
         {
             "channel": names.get(line.key[0], "?"),
-            "model": line.key[1] or "(unknown)",
+            "model": line.key[1] or _("(unknown)"),
             "replies": line.reply_count,
             "credits": line.credits,
         }
@@ -192,6 +198,7 @@ def _describe_charges(account: Account, figures: MonthlyFigures) -> list[dict[st
 def _describe_movement(movement: Movement) -> dict[str, Any]:
     return {
         "movement": movement,
+        "reason": words_of_reason(movement.reason),
         "change": _signed(movement.change),
         "is_added": movement.change > 0,
     }

@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import team as services
 from channels import time_zones
@@ -28,9 +30,16 @@ from dashboard.mail_state import has_mail_server
 
 # What each role may do, shown beside its name.
 ROLES = {
-    Role.VIEWER: "can see everything but change nothing",
-    Role.EDITOR: "can also change channels, prompts, keys and saved replies",
-    Role.OWNER: "can also manage the team and the credits",
+    Role.VIEWER: gettext_lazy("can see everything but change nothing"),
+    Role.EDITOR: gettext_lazy("can also change channels, prompts, keys and saved replies"),
+    Role.OWNER: gettext_lazy("can also manage the team and the credits"),
+}
+
+
+_IS_NOW = {
+    Role.VIEWER: gettext_lazy("%(email)s is now viewer."),
+    Role.EDITOR: gettext_lazy("%(email)s is now editor."),
+    Role.OWNER: gettext_lazy("%(email)s is now owner."),
 }
 
 
@@ -38,11 +47,11 @@ class InvitationForm(PlainForm):
     """Whom to invite, and with which role."""
 
     email = forms.EmailField(
-        label="E-mail address",
+        label=gettext_lazy("E-mail address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "off", "placeholder": "name@example.com"}),
     )
-    role = forms.ChoiceField(choices=Role.choices, initial=Role.EDITOR)
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=Role.choices, initial=Role.EDITOR)
 
 
 class RoleForm(PlainForm):
@@ -55,9 +64,9 @@ class NameForm(PlainForm):
     """The name of the account."""
 
     name = forms.CharField(
-        label="Account name",
+        label=gettext_lazy("Account name"),
         max_length=100,
-        help_text="Your team and the people you invite see it.",
+        help_text=gettext_lazy("Your team and the people you invite see it."),
     )
 
 
@@ -65,19 +74,20 @@ class TimeZoneForm(PlainForm):
     """The zone of the account's days, and whether the quota counts by them."""
 
     time_zone = forms.CharField(
-        label="Time zone",
+        label=gettext_lazy("Time zone"),
         max_length=time_zones.LONGEST_NAME,
         widget=forms.TextInput(attrs={"list": "gw-time-zones", "autocomplete": "off"}),
-        help_text="Type a city, such as Berlin, and choose one of the names.",
+        help_text=gettext_lazy("Type a city, such as Berlin, and choose one of the names."),
     )
     has_local_quota = forms.BooleanField(
-        required=False, label="Reset the messages of the day at midnight in this time zone, not UTC"
+        required=False,
+        label=gettext_lazy("Reset the messages of the day at midnight in this time zone, not UTC"),
     )
 
     def clean_time_zone(self) -> str:
         name = time_zones.find_name(self.cleaned_data["time_zone"])
         if name is None:
-            raise forms.ValidationError(time_zones.NO_SUCH_ZONE)
+            raise forms.ValidationError(_(time_zones.NO_SUCH_ZONE))
         return name
 
 
@@ -105,7 +115,7 @@ def _page(request: HttpRequest, member: Member, **context: Any) -> HttpResponse:
         "role_words": [(role.label, what) for role, what in ROLES.items()],
         "now": timezone.now(),
     }
-    return render_page(request, member, "team.html", title="Team", **rows | context)
+    return render_page(request, member, "team.html", title=_("Team"), **rows | context)
 
 
 @member_page(needs=Role.OWNER)
@@ -143,14 +153,18 @@ def invite_again(request: HttpRequest, member: Member, invitation_id: int) -> Ht
 def _deliver(request: HttpRequest, member: Member, sent: services.SentInvitation) -> HttpResponse:
     email = sent.record.email
     if not has_mail_server():
-        messages.success(request, f"{email} has been invited.")
+        messages.success(request, _("%(email)s has been invited.") % {"email": email})
         # Shown only in this response, because a redirect would have to store it in the session.
         link = mail.invitation_link(request, sent.secret)
         return _page(request, member, new_link=link, new_link_email=email)
     if mail.send_invitation(request, sent.record, sent.secret):
-        messages.success(request, f"The invitation is on its way to {email}.")
+        messages.success(
+            request, _("The invitation is on its way to %(email)s.") % {"email": email}
+        )
     else:
-        text = f"The e-mail to {email} could not be sent. Check the address, or try again later."
+        text = _(
+            "The e-mail to %(email)s could not be sent. Check the address, or try again later."
+        ) % {"email": email}
         messages.error(request, text)
     return redirect(member.url("team"))
 
@@ -161,7 +175,9 @@ def withdraw(request: HttpRequest, member: Member, invitation_id: int) -> HttpRe
     """Withdraw an invitation."""
     invitation = _get_invitation(member, invitation_id)
     services.withdraw_invitation(invitation=invitation, actor=member.actor)
-    messages.success(request, f"The invitation for {invitation.email} has been withdrawn.")
+    messages.success(
+        request, _("The invitation for %(email)s has been withdrawn.") % {"email": invitation.email}
+    )
     return redirect(member.url("team"))
 
 
@@ -179,11 +195,11 @@ def change_role(request: HttpRequest, member: Member, membership_id: int) -> Htt
     membership = _get_membership(member, membership_id)
     form = RoleForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "There is no such role.")
+        messages.error(request, _("There is no such role."))
         return redirect(member.url("team"))
     role = Role(form.cleaned_data["role"])
     action = partial(services.change_role, membership=membership, role=role, actor=member.actor)
-    done = f"{membership.user.email} is now {role.label.lower()}."
+    done = _IS_NOW[role] % {"email": membership.user.email}
     return _try(request, member, action, done)
 
 
@@ -192,7 +208,7 @@ def change_role(request: HttpRequest, member: Member, membership_id: int) -> Htt
 def remove(request: HttpRequest, member: Member, membership_id: int) -> HttpResponse:
     """Remove a member from the account."""
     membership = _get_membership(member, membership_id)
-    done = f"{membership.user.email} is no longer in this account."
+    done = _("%(email)s is no longer in this account.") % {"email": membership.user.email}
     return _remove(request, member, membership, done)
 
 
@@ -204,7 +220,8 @@ def leave(request: HttpRequest, member: Member) -> HttpResponse:
     if own is None:
         raise Http404
     own.account, own.user = member.account, member.user
-    return _remove(request, member, own, f"You have left {member.account.name}.")
+    done = _("You have left %(account)s.") % {"account": member.account.name}
+    return _remove(request, member, own, done)
 
 
 def _remove(
@@ -250,7 +267,7 @@ def rename(request: HttpRequest, member: Member) -> HttpResponse:
         return _page(request, member, name_form=form)
     name = form.cleaned_data["name"]
     services.rename_account(account=member.account, name=name, actor=member.actor)
-    messages.success(request, f"The account is now called {name}.")
+    messages.success(request, _("The account is now called %(name)s.") % {"name": name})
     return redirect(member.url("team"))
 
 
@@ -269,7 +286,8 @@ def change_time_zone(request: HttpRequest, member: Member) -> HttpResponse:
     if form.errors:
         return _page(request, member, zone_form=form)
     zone = form.cleaned_data["time_zone"]
-    messages.success(request, f"The days of {member.account.name} now follow {zone}.")
+    words = _("The days of %(account)s now follow %(zone)s.")
+    messages.success(request, words % {"account": member.account.name, "zone": zone})
     return redirect(member.url("team"))
 
 
@@ -277,9 +295,9 @@ def _list_waiting(account: Account, now: datetime) -> list[tuple[str, Turn]]:
     """Return which limits still count by an earlier time zone, and until when."""
     calendar = account.calendar
     counts = {
-        "Spend caps of the day": calendar.day,
-        "Spend caps of the month": calendar.month,
-        "The messages of the day": calendar.quota_day,
+        _("Spend caps of the day"): calendar.day,
+        _("Spend caps of the month"): calendar.month,
+        _("The messages of the day"): calendar.quota_day,
     }
     return [(what, turn) for what, count in counts.items() if (turn := count.waiting(now))]
 
@@ -292,10 +310,11 @@ def second_factor(request: HttpRequest, member: Member) -> HttpResponse:
     services.require_second_factor(
         account=member.account, is_required=is_required, actor=member.actor
     )
-    said = (
-        "Every member now needs a second factor" if is_required else "A second factor is optional"
-    )
-    messages.success(request, f"{said} in {member.account.name}.")
+    if is_required:
+        words = _("Every member now needs a second factor in %(account)s.")
+    else:
+        words = _("A second factor is optional in %(account)s.")
+    messages.success(request, words % {"account": member.account.name})
     return redirect(member.url("team"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.archive import markdown
 from conversations.models import FailedRequest, Message
 from conversations.usage import outcomes
@@ -20,7 +20,7 @@ def describe(item: Message | FailedRequest) -> dict[str, Any]:
         "kind": "reply",
         "message": item,
         "html": markdown.render(item.content),
-        "credits": show_credits(item.charged_microcredits),
+        "credits": local_credits(item.charged_microcredits),
         "is_own_answer": outcomes.of_reply(item.provider_name) == outcomes.SAVED_REPLY,
         "prompt_url": console_url("prompt_version", item.channel_id, item.prompt_version)
         if item.prompt_version

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from common.pages.numbers import local_number
 from conversations.archive import transcripts
 from conversations.archive.transcripts import Search
 from conversations.usage import reports
@@ -36,16 +40,19 @@ def find_trials(scope: Scope) -> Trials:
     if words:
         return Trials(words, "conversations")
     report = reports.get_report(replace(scope, is_test=True), by_channel=False)
-    return Trials(_words(report.total.request_count, "request"), "usage")
+    count = report.total.request_count
+    words = ngettext("%(count)s request with test keys", "%(count)s requests with test keys", count)
+    return Trials(words % {"count": local_number(count)} if count else "", "usage")
 
 
 def describe_conversations(search: Search) -> str:
     """Return how many conversations with test keys a search would find, or '' if none."""
     count = transcripts.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
     if count > MOST_COUNTED:
-        return f"More than {MOST_COUNTED} conversations with test keys"
-    return _words(count, "conversation")
-
-
-def _words(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'} with test keys" if count else ""
+        return _("More than %(count)s conversations with test keys") % {"count": MOST_COUNTED}
+    if not count:
+        return ""
+    words = ngettext(
+        "%(count)s conversation with test keys", "%(count)s conversations with test keys", count
+    )
+    return words % {"count": local_number(count)}

@@ -14,6 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import charges as billing_charges
 from billing.balance import get_balance, get_runway
@@ -29,8 +31,9 @@ from common.days import (
     zone_of,
 )  # fmt: skip
 from common.db.plans import snapshot
-from common.money import format_credits, show_credits
+from common.money import format_credits
 from common.pages.durations import duration
+from common.pages.numbers import local_credits
 from common.pages.spreadsheets import lines
 from conversations.usage import reports
 from conversations.usage.reports import Line, Report, Scope
@@ -45,22 +48,34 @@ from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
 from dashboard.console.runway import pace_words
 from dashboard.console.trials import find_trials
-from dashboard.console.usage_words import changes_of, label_of, words_of_period_before
+from dashboard.console.usage_words import (
+    changes_of,
+    chart_titles,
+    label_of,
+    words_of_period_before,
+)
 
 # Models that have their own colour in a chart. The last colour is for all others together.
 MODELS_SHOWN = 4
 # Lines of channels. The filter finds the others.
 CHANNELS_SHOWN = 100
-RANGES = [("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("own", "Custom range")]
+RANGES = [
+    ("24h", gettext_lazy("24 hours")),
+    ("7d", gettext_lazy("7 days")),
+    ("30d", gettext_lazy("30 days")),
+    ("own", gettext_lazy("Custom range")),
+]
 _DAYS = {"7d": 7, "30d": 30}
 
 
 class UsageForm(FilterForm):
     """The filters of the page. Empty ones do not filter."""
 
-    range = forms.ChoiceField(required=False, choices=RANGES, label="Period")
-    model = forms.ChoiceField(required=False)
-    page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
+    range = forms.ChoiceField(required=False, choices=RANGES, label=gettext_lazy("Period"))
+    model = forms.ChoiceField(required=False, label=gettext_lazy("Model"))
+    page = forms.CharField(
+        required=False, max_length=2048, label=gettext_lazy("Page begins with"), strip=True
+    )
     field_order = ("range", "first", "last", "channel", "model", "page", "traffic")
 
     def __init__(
@@ -74,7 +89,7 @@ class UsageForm(FilterForm):
         if cleaned.get("range") == "own":
             for name in ("first", "last"):
                 if not cleaned.get(name) and name not in self.errors:
-                    self.add_error(name, "Choose a day.")
+                    self.add_error(name, _("Choose a day."))
         return cleaned
 
     @property
@@ -143,7 +158,7 @@ def _render_usage(
         request,
         member,
         "usage.html",
-        title="Usage",
+        title=_("Usage"),
         channel=channel,
         usage_url=url_within(member, channel, "usage"),
         pages_url=url_within(member, channel, "usage_pages"),
@@ -184,7 +199,9 @@ def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
     first, last = (str(day_of(moment, scope.zone)) for moment in ends)
     days = {"own": {"first": first, "last": last}}
     none = {"first": "", "last": ""}
-    return [(name, label, form.query(range=name, **days.get(name, none))) for name, label in RANGES]
+    return [
+        (name, str(label), form.query(range=name, **days.get(name, none))) for name, label in RANGES
+    ]
 
 
 @member_page()
@@ -213,7 +230,7 @@ def _render_top_pages(
         for line in pages.lines
     ]
     return render_page(
-        request, member, "usage_pages.html", title="Top pages", channel=channel,
+        request, member, "usage_pages.html", title=_("Top pages"), channel=channel,
         page_lines=linked, since=pages.since, query=form.query(),
         usage_url=url_within(member, channel, "usage"),
     )  # fmt: skip
@@ -232,9 +249,9 @@ def month(request: HttpRequest, member: Member) -> HttpResponse:
     runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
     left = start_of(following, zone) - now
     return render_page(
-        request, member, "usage_month.html", title="This month", spent=show_credits(spent),
+        request, member, "usage_month.html", title=_("This month"), spent=local_credits(spent),
         month=first, last_day=following - ONE_DAY, pace=pace_words(runway),
-        forecast=show_credits(_rounded(spent + runway.spent_microcredits * (left / runway.span))),
+        forecast=local_credits(_rounded(spent + runway.spent_microcredits * (left / runway.span))),
         has_pace=runway.spent_microcredits > 0,
     )  # fmt: skip
 
@@ -270,21 +287,20 @@ def _charts(
     by_model = partial(_by_model, scope, report, log)
     requests = [
         *by_model(lambda line: line.reply_count),
-        Series("Errors", [line.error_count for line in of], "gw-series-bad", errors),
+        Series(_("Errors"), [line.error_count for line in of], "gw-series-bad", errors),
     ]
     latency = [
-        Series("Median (p50)", [line.p50_ms for line in of], "gw-series-2", answered),
+        Series(_("Median (p50)"), [line.p50_ms for line in of], "gw-series-2", answered),
         Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
     ]
     charged = by_model(lambda line: line.charged_microcredits)
-    step = "hour" if scope.is_by_hour else "day"
-    by = f"by {step} ({scope.zone}); the table below has the figures"
+    titles = chart_titles(scope)
     bars, curve = charts.bar_chart, charts.line_chart
     return [
-        _chart("Requests", bars, times, requests, f"Requests by model, and errors, {by}", _count),
-        _chart("Credits", bars, times, charged, f"Credits charged by model {by}", _credits)
-        | {"flat": "No credits were charged in this period."},
-        _chart("Time to answer", curve, times, latency, f"Time to answer {by}", duration)
+        _chart(_("Requests"), bars, times, requests, titles["requests"], charts.show_whole),
+        _chart(_("Credits"), bars, times, charged, titles["credits"], _credits)
+        | {"flat": _("No credits were charged in this period.")},
+        _chart(_("Time to answer"), curve, times, latency, titles["latency"], duration)
         | {"flat": _flat_latency(report.total)},
     ]
 
@@ -306,7 +322,7 @@ def _by_model(
 
     series = [
         Series(
-            model_id or "Unknown model",
+            model_id or _("Unknown model"),
             [value(moment, model_id) for moment in moments],
             f"gw-series-{number}",
             [
@@ -321,7 +337,7 @@ def _by_model(
         for at, line in enumerate(report.times)
     ]
     if any(others):
-        series.append(Series("Other models", others, f"gw-series-{MODELS_SHOWN + 1}"))
+        series.append(Series(_("Other models"), others, f"gw-series-{MODELS_SHOWN + 1}"))
     return series
 
 
@@ -339,15 +355,13 @@ def _chart(
 
 
 def _flat_latency(total: Line) -> str:
-    return "Every answer took less than 1 ms." if total.reply_count else "Nothing was answered."
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+    if total.reply_count:
+        return _("Every answer took less than 1 ms.")
+    return _("Nothing was answered.")
 
 
 def _credits(microcredits: float) -> str:
-    return show_credits(round(microcredits))
+    return local_credits(round(microcredits))
 
 
 def _seconds(ms: int | None) -> float | None:

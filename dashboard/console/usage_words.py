@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from common.days import zone_of
+from common.pages import dates
+from common.pages.numbers import local_number
 from conversations.usage.reports import Line, Scope
 
 
@@ -15,7 +20,9 @@ def changes_of(now: Line, before: Line) -> dict[str, str]:
         "credits": change_words(now.charged_microcredits, before.charged_microcredits),
         "tokens": change_words(now.token_count, before.token_count),
         "latency": change_words(now.p50_ms or 0, before.p50_ms or 0),
-        "errors": f"{before.error_percent} before" if before.request_count else "",
+        "errors": _("%(percent)s before") % {"percent": before.error_percent}
+        if before.request_count
+        else "",
     }
 
 
@@ -25,23 +32,59 @@ def change_words(now: int, before: int) -> str:
         return ""
     per_cent = round((now - before) * 100 / before)
     if not per_cent:
-        return "as before"
+        return _("as before")
     # Beyond ten times as much, per cent say little.
     if now >= 10 * before:
-        return f"{now / before:,.0f} times as before"
+        return _("%(count)s times as before") % {"count": local_number(round(now / before))}
     return f"{per_cent:+d} %".replace("-", "\N{MINUS SIGN}")
 
 
 def words_of_period_before(scope: Scope, now: datetime) -> str:
     """Name the period that the figures are compared with."""
     if scope.is_by_hour:
-        return "the 24 hours before"
+        return _("the 24 hours before")
     days = len(scope.times())
-    name = f"the {days} days before" if days > 1 else "the day before"
-    return f"{name}, up to the same time" if now < scope.ends_at else name
+    if now < scope.ends_at:
+        return ngettext(
+            "the day before, up to the same time",
+            "the %(days)s days before, up to the same time",
+            days,
+        ) % {"days": days}
+    return ngettext("the day before", "the %(days)s days before", days) % {"days": days}
 
 
 def label_of(scope: Scope, line: Line) -> str:
     """Return the short name of an hour or a day of a scope."""
     local = line.key.astimezone(zone_of(scope.zone))
-    return f"{local:%H:%M}" if scope.is_by_hour else f"{local.day} {local:%b}"
+    return f"{local:%H:%M}" if scope.is_by_hour else dates.show(local, "j M")
+
+
+def chart_titles(scope: Scope) -> dict[str, str]:
+    """Return what the charts of requests, credits and latency say to screen readers."""
+    return _titles_by_hour(scope.zone) if scope.is_by_hour else _titles_by_day(scope.zone)
+
+
+def _titles_by_hour(zone: str) -> dict[str, str]:
+    named = {"zone": zone}
+    return {
+        "requests": _(
+            "Requests by model, and errors, by hour (%(zone)s); the table below has the figures"
+        )
+        % named,
+        "credits": _("Credits charged by model by hour (%(zone)s); the table below has the figures")
+        % named,
+        "latency": _("Time to answer by hour (%(zone)s); the table below has the figures") % named,
+    }
+
+
+def _titles_by_day(zone: str) -> dict[str, str]:
+    named = {"zone": zone}
+    return {
+        "requests": _(
+            "Requests by model, and errors, by day (%(zone)s); the table below has the figures"
+        )
+        % named,
+        "credits": _("Credits charged by model by day (%(zone)s); the table below has the figures")
+        % named,
+        "latency": _("Time to answer by day (%(zone)s); the table below has the figures") % named,
+    }

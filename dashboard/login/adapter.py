@@ -24,6 +24,8 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import daily_counts, team
 from channels.models import User
@@ -36,6 +38,7 @@ from dashboard.public_address import with_public_links
 
 logger = logging.getLogger("gateway.accounts")
 
+WRONG_CODE = gettext_lazy("The code is wrong. Codes change every 30 seconds: try the next one.")
 # The most links a mailbox gets in a day. Strangers can request such links for any address.
 LINKS_PER_DAY = 10
 _LINKS = frozenset(
@@ -67,14 +70,16 @@ class AccountAdapter(DefaultAccountAdapter):
     """The gateway's behaviour for log-in and sign-up."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
-        "account_inactive": "This login is disabled.",
-        "email_password_mismatch": "The e-mail address or password is wrong.",
-        "too_many_login_attempts": "Too many attempts. Wait five minutes, then try again.",
-        "email_taken": "Someone has already signed up with this e-mail address.",
-        "duplicate_email": "This is already your e-mail address.",
-        "incorrect_password": "The password is wrong.",
-        "enter_current_password": "This is not your current password.",
-        "incorrect_code": "The code is wrong. Codes change every 30 seconds: try the next one.",
+        "account_inactive": gettext_lazy("This login is disabled."),
+        "email_password_mismatch": gettext_lazy("The e-mail address or password is wrong."),
+        "too_many_login_attempts": gettext_lazy(
+            "Too many attempts. Wait five minutes, then try again."
+        ),
+        "email_taken": gettext_lazy("Someone has already signed up with this e-mail address."),
+        "duplicate_email": gettext_lazy("This is already your e-mail address."),
+        "incorrect_password": gettext_lazy("The password is wrong."),
+        "enter_current_password": gettext_lazy("This is not your current password."),
+        "incorrect_code": WRONG_CODE,
     }
 
     # --- Sign-up ---
@@ -104,8 +109,8 @@ class AccountAdapter(DefaultAccountAdapter):
         """Mark an address as verified. The first one after sign-up earns the sign-up credits."""
         user = email_address.user
         if _is_another_users(email_address):
-            text = f"{email_address.email} belongs to another login and cannot be confirmed."
-            messages.error(request, text)
+            text = _("%(email)s belongs to another login and cannot be confirmed.")
+            messages.error(request, text % {"email": email_address.email})
             return False
         if user.last_login is not None:
             return bool(super().confirm_email(request, email_address))
@@ -160,9 +165,9 @@ class AccountAdapter(DefaultAccountAdapter):
         """Put the passkey first for a person who has a passkey but neither password nor app."""
         found: list[dict[str, str]] = super().get_reauthentication_methods(user)
         words = {
-            "reauthenticate": "Use your password",
-            "mfa_reauthenticate": "Use a code",
-            "mfa_reauthenticate:webauthn": "Use a passkey or security key",
+            "reauthenticate": _("Use your password"),
+            "mfa_reauthenticate": _("Use a code"),
+            "mfa_reauthenticate:webauthn": _("Use a passkey or security key"),
         }
         found = [one | {"description": words[one["id"]]} for one in found]
         is_code_first = bool(found) and found[0]["id"] == "mfa_reauthenticate"
@@ -205,8 +210,11 @@ class AccountAdapter(DefaultAccountAdapter):
         ):
             logger.warning("accounts.mail.limited", extra={"mail": template_prefix})
             # Every address gets the same message, whether or not somebody has signed up with it.
-            text = "We sent many e-mails to this address today. Check your spam folder. Tomorrow "
-            messages.error(current.request, f"{text}you can ask for another.")
+            text = _(
+                "We sent many e-mails to this address today. Check your spam folder. Tomorrow "
+                "you can ask for another."
+            )
+            messages.error(current.request, text)
             return
         person = context.get("user")
         language = person.language if isinstance(person, User) else ""
@@ -219,7 +227,7 @@ class AccountAdapter(DefaultAccountAdapter):
             # Log only the kind of error: some servers quote the e-mail, which may contain a link.
             reason = {"mail": template_prefix, "reason": type(error).__name__}
             logger.warning("accounts.mail.not_sent", extra=reason)
-            text = "We could not send the e-mail. To get a link, try again in a few minutes."
+            text = _("We could not send the e-mail. To get a link, try again in a few minutes.")
             messages.error(current.request, text)
 
     # --- Counting attempts ---
@@ -253,7 +261,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
     """Encrypts second-factor secrets with the key ring of the API keys, each bound to its row."""
 
     error_messages = DefaultMFAAdapter.error_messages | {
-        "incorrect_code": "The code is wrong. Codes change every 30 seconds: try the next one.",
+        "incorrect_code": WRONG_CODE,
     }
 
     def encrypt(self, text: str) -> str:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from channels import person_mails
 from channels.models import KnownDevice, User
-from common import crypto
+from common import crypto, languages
 from common.addresses import counted_as
 from common.floods import client_address
 from dashboard.login.sessions import device_of
@@ -31,7 +31,10 @@ def note_log_in(request: HttpRequest, user: User) -> None:
     A person's very first log-in is no news.
     """
     now, address = timezone.now(), client_address(request)
-    device = device_of(request.headers.get("User-Agent", ""))
+    user_agent = request.headers.get("User-Agent", "")
+    # The digest is of the English name, whatever language the person reads.
+    with languages.speaking("en"):
+        device = device_of(user_agent)
     forget_unused(now=now, user=user)
     known = KnownDevice.objects.filter(user=user)
     # Also under earlier peppers, so that no device is new because of a rotation.
@@ -43,6 +46,8 @@ def note_log_in(request: HttpRequest, user: User) -> None:
         [KnownDevice(user=user, digest=digests[0], last_login_at=now)], ignore_conflicts=True
     )
     if not is_first:
+        with languages.speaking(user.language):
+            device = device_of(user_agent)
         person_mails.tell_of_device(user=user, device=device, address=address)
 
 

@@ -21,6 +21,7 @@ from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
     AuthenticateWebAuthnForm,
+    EditWebAuthnForm,
     LoginWebAuthnForm,
     ReauthenticateWebAuthnForm,
 )
@@ -28,18 +29,20 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_lazy as _
 
 from channels import daily_counts
 from channels.models import User
 from dashboard.login import events, factor_secrets, pending
 
-ABOUT_PASSWORDS = "At least 8 characters, not only digits, and not a common password."
+ABOUT_PASSWORDS = _("At least 8 characters, not only digits, and not a common password.")
 _LABELS = {
-    "login": "E-mail address",
-    "email": "E-mail address",
-    "remember": "Keep me logged in on this computer",
-    "oldpassword": "Current password",
-    "password2": "New password again",
+    "login": _("E-mail address"),
+    "email": _("E-mail address"),
+    "remember": _("Keep me logged in on this computer"),
+    "oldpassword": _("Current password"),
+    "password2": _("New password again"),
+    "name": _("Name"),
 }
 
 
@@ -54,7 +57,7 @@ class _OurWords:
             if name == "password1":
                 field.help_text = ABOUT_PASSWORDS
             if isinstance(field, SetPasswordField):
-                field.label = "New password"
+                field.label = _("New password")
 
 
 class LogInForm(_OurWords, forms.LoginForm):
@@ -70,7 +73,7 @@ class ChangeEmailForm(_OurWords, forms.AddEmailForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["email"].label = "New e-mail address"
+        self.fields["email"].label = _("New e-mail address")
 
 
 class ChangePasswordForm(_OurWords, forms.ChangePasswordForm):
@@ -117,7 +120,7 @@ class SignUpForm(_OurWords, forms.SignupForm):
             # A disabled field keeps its initial value, whatever the client posts.
             email.disabled, email.initial = True, invitation.email.lower()
             self.initial["email"] = email.initial
-            email.help_text = "The address your invitation was sent to."
+            email.help_text = _("The address your invitation was sent to.")
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
         """Create the user. If the address is taken, give the same answer as if it were free."""
@@ -249,5 +252,9 @@ class AddPasskeyForm(_OurWords, AddWebAuthnForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         passkey = self.fields["passwordless"]
-        passkey.label, passkey.initial = "Log in with it alone, without a password", True
-        passkey.help_text = "It then asks for your fingerprint, face or PIN. That is a passkey."
+        passkey.label, passkey.initial = _("Log in with it alone, without a password"), True
+        passkey.help_text = _("It then asks for your fingerprint, face or PIN. That is a passkey.")
+
+
+class RenamePasskeyForm(_OurWords, EditWebAuthnForm):
+    """A new name for a passkey or security key."""

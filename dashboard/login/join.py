@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from channels import team
@@ -76,7 +77,8 @@ def decline(request: HttpRequest) -> HttpResponseRedirect:
     user = _user_of(request)
     invitation = _find_own(request, user)
     team.decline_invitation(invitation=invitation, actor=events.actor_of(request, user))
-    messages.success(request, f"You declined the invitation to {invitation.account.name}.")
+    text = _("You declined the invitation to %(account)s.")
+    messages.success(request, text % {"account": invitation.account.name})
     return redirect("join" if team.list_invitations_to(user) else "console:index")
 
 

@@ -10,8 +10,10 @@ from django.core.mail import EmailMessage
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from channels.models import Invitation, User
+from channels.person_mails import ROLES
 from common import languages
 from common.text import one_line
 from dashboard.public_address import site_url
@@ -48,9 +50,11 @@ def _write(request: HttpRequest, invitation: Invitation, secret: str) -> tuple[s
         "emails/invitation.txt",
         {
             "invitation": invitation,
+            "role": ROLES[invitation.role],
             "account": account,
             "link": invitation_link(request, secret),
             "site_name": settings.SITE_NAME,
         },
     )
-    return f"{settings.SITE_NAME}: you are invited to {account}", text
+    named = {"site": settings.SITE_NAME, "account": account}
+    return _("%(site)s: you are invited to %(account)s") % named, text

@@ -7,6 +7,7 @@ from allauth.account.stages import EmailVerificationStage, LoginStageController
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from common.pages.requests import post_only
 
@@ -19,10 +20,12 @@ def send_again(request: HttpRequest) -> HttpResponseRedirect:
     """
     stage = LoginStageController.enter(request, EmailVerificationStage.key)
     if stage is None:
-        messages.info(request, "Log in, and we send you another link.")
+        messages.info(request, _("Log in, and we send you another link."))
         return redirect("account_login")
     if send_verification_email_at_login(request, stage.login):
-        messages.success(request, "We are sending another e-mail.")
+        messages.success(request, _("We are sending another e-mail."))
     else:
-        messages.warning(request, "We sent an e-mail a moment ago. Wait a minute, then try again.")
+        messages.warning(
+            request, _("We sent an e-mail a moment ago. Wait a minute, then try again.")
+        )
     return redirect("account_email_verification_sent")

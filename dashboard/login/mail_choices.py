@@ -10,6 +10,8 @@ from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -26,20 +28,24 @@ class MailForm(LabelledForm):
 
     mails_new_devices = forms.BooleanField(
         required=False,
-        label="A log-in from a new device",
-        help_text="When somebody logs in as you from a browser or network that you have not used "
-        "in 90 days.",
+        label=gettext_lazy("A log-in from a new device"),
+        help_text=gettext_lazy(
+            "When somebody logs in as you from a browser or network that you have not used "
+            "in 90 days."
+        ),
     )
     mails_new_keys = forms.BooleanField(
         required=False,
-        label="A new key",
-        help_text="When somebody creates an API key or an account key in an account that you own, "
-        "and when you create one yourself.",
+        label=gettext_lazy("A new key"),
+        help_text=gettext_lazy(
+            "When somebody creates an API key or an account key in an account that you own, "
+            "and when you create one yourself."
+        ),
     )
     mails_new_members = forms.BooleanField(
         required=False,
-        label="A new member",
-        help_text="When somebody accepts an invitation to an account that you own.",
+        label=gettext_lazy("A new member"),
+        help_text=gettext_lazy("When somebody accepts an invitation to an account that you own."),
     )
     mails_digests = forms.BooleanField(
         required=False,
@@ -73,7 +79,7 @@ def choose_mails(request: HttpRequest) -> HttpResponse:
     form = MailForm(typed, user=user, initial=before)
     if form.is_valid():
         _save(request, user, before, form.cleaned_data)
-        messages.success(request, "Saved.")
+        messages.success(request, _("Saved."))
         return redirect("account_mails")
     return render(
         request,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from channels import team
 from channels.errors import TeamRefusal
@@ -51,5 +52,6 @@ def accept(
         return redirect("join")
     request.session[ACCOUNT_SESSION_KEY] = membership.account_id
     events.log("member.joined", request, user, account_id=membership.account_id)
-    messages.success(request, f"You are now a member of {membership.account.name}.")
+    text = _("You are now a member of %(account)s.")
+    messages.success(request, text % {"account": membership.account.name})
     return redirect("console:index")

@@ -13,6 +13,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.translation import gettext as _
 
 from channels.models import User
 from common.clock import HONEST_SKEW
@@ -52,7 +53,8 @@ def ask_again(request: HttpRequest) -> HttpResponse:
     if wants_json(request):
         return lead_script(url)
     if request.method == "POST":
-        messages.info(request, "Nothing has changed yet. Confirm it is you, then submit again.")
+        text = _("Nothing has changed yet. Confirm it is you, then submit again.")
+        messages.info(request, text)
     return HttpResponseRedirect(url)
 
 

@@ -16,10 +16,12 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from channels.models import LoginSession, User
+from common import languages
 from common.pages.requests import post_only
 from dashboard.login import events
 from dashboard.login.store import end_of
@@ -44,14 +46,20 @@ class OpenSession:
 
 
 def device_of(user_agent: str) -> str:
-    """Return a name for the browser that a person recognizes.
+    """Return a name for the browser that a person recognizes, in the active language.
+
+    What is stored is in English.
 
     >>> device_of("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
     'Firefox on Linux'
     """
-    browser = _first_in(user_agent, _BROWSERS) or "A browser"
+    browser = _first_in(user_agent, _BROWSERS)
     system = _first_in(user_agent, _SYSTEMS)
-    return f"{browser} on {system}" if system else browser
+    if not system:
+        return browser or _("A browser")
+    if not browser:
+        return _("A browser on %(system)s") % {"system": system}
+    return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
 
 
 def _first_in(user_agent: str, names: tuple[str, ...]) -> str:
@@ -119,9 +127,11 @@ def end_session(request: HttpRequest) -> HttpResponseBase:
     if row.session_key == request.session.session_key:
         return log_out(request)
     row.delete()
-    device = device_of(row.user_agent)
+    with languages.speaking("en"):
+        device = device_of(row.user_agent)
     events.record("session.ended", request, user, device=device, at=row.address)
-    messages.success(request, f"{device} has been logged out.")
+    text = _("%(device)s has been logged out.") % {"device": device_of(row.user_agent)}
+    messages.success(request, text)
     return redirect("account_sessions")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from billing import grants
 from billing.errors import ReferenceReused
@@ -38,7 +40,7 @@ def name_for(email: str) -> str:
     local = email.partition("@")[0].partition("+")[0]
     words = local.replace(".", " ").replace("_", " ").replace("-", " ").split()
     name = " ".join(word[:1].upper() + word[1:] for word in words) or email
-    return f"{name}'s account"
+    return _("%(name)s's account") % {"name": name}
 
 
 def grant_credits(user: User) -> None:
@@ -50,7 +52,7 @@ def grant_credits(user: User) -> None:
         grants.grant_credits(
             account=account,
             amount_microcredits=settings.SIGNUP_CREDITS * MICROCREDITS_PER_CREDIT,
-            reason="Welcome: credits for signing up",
+            reason=gettext_noop("Welcome: credits for signing up"),
             actor="sign-up",
             reference=REFERENCE,
             category=CreditGrant.Category.PROMOTION,

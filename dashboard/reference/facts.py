@@ -7,8 +7,11 @@ dashboard/tests/test_docs_page.py compares them with the code.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy
 
 from billing.errors import CreditsExhausted, DailyQuotaReached, SpendCapReached
 from billing.throttling import MANAGE_REQUESTS_PER_MINUTE, READ_FACTOR
@@ -23,14 +26,17 @@ from conversations.api.openai import CompletionsView
 from conversations.chat import streaming
 from conversations.chat.simulation import SIMULATED_RETRY_AFTER_SECONDS
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
     """An error code: when it occurs and what a caller should do."""
 
     error: type[ApiError]
-    meaning: str
-    action: str
+    meaning: StrOrPromise
+    action: StrOrPromise
     # True if only /v1 has it, not /api/chat and the other endpoints.
     is_v1_only: bool = False
 
@@ -51,114 +57,134 @@ class ErrorRow:
 ERRORS = (
     ErrorRow(
         common.InvalidRequest,
-        "The body is not a JSON object, or a field is missing, too long or of the wrong type.",
-        "Fix the request: fields says what is wrong. The same request fails again.",
+        gettext_lazy(
+            "The body is not a JSON object, or a field is missing, too long or of the wrong type."
+        ),
+        gettext_lazy("Fix the request: fields says what is wrong. The same request fails again."),
     ),
     ErrorRow(
         conversations.ContextLengthExceeded,
-        "The messages cannot fit the model's context window.",
-        "Send fewer or shorter messages.",
+        gettext_lazy("The messages cannot fit the model's context window."),
+        gettext_lazy("Send fewer or shorter messages."),
         is_v1_only=True,
     ),
-    ErrorRow(common.MissingApiKey, "No key was sent.", "Send X-API-Key."),
+    ErrorRow(
+        common.MissingApiKey, gettext_lazy("No key was sent."), gettext_lazy("Send X-API-Key.")
+    ),
     ErrorRow(
         common.InvalidApiKey,
-        "The key is wrong, malformed, expired or revoked.",
-        "Check that you copied all of it, or create a new one in the dashboard.",
+        gettext_lazy("The key is wrong, malformed, expired or revoked."),
+        gettext_lazy("Check that you copied all of it, or create a new one in the dashboard."),
     ),
     ErrorRow(
         common.SiteDisabled,
-        "The channel or its account is switched off.",
-        "Ask the channel's owner. Show the visitor your own text until then.",
+        gettext_lazy("The channel or its account is switched off."),
+        gettext_lazy("Ask the channel's owner. Show the visitor your own text until then."),
     ),
     ErrorRow(
         common.NotAllowed,
-        "The key may not be used from this address, or not for this model.",
-        "Ask the channel's owner, who restricted the key. A retry gets the same answer.",
+        gettext_lazy("The key may not be used from this address, or not for this model."),
+        gettext_lazy(
+            "Ask the channel's owner, who restricted the key. A retry gets the same answer."
+        ),
     ),
     ErrorRow(
         SpendCapReached,
-        "The channel's or the key's spend cap leaves too little for the message.",
-        "Wait until resets_at, or ask the owner to raise the cap.",
+        gettext_lazy("The channel's or the key's spend cap leaves too little for the message."),
+        gettext_lazy("Wait until resets_at, or ask the owner to raise the cap."),
     ),
     ErrorRow(
         CreditsExhausted,
-        "The account's credits cannot pay for the message.",
-        "Ask the owner for credits. History and test keys still work.",
+        gettext_lazy("The account's credits cannot pay for the message."),
+        gettext_lazy("Ask the owner for credits. History and test keys still work."),
     ),
-    ErrorRow(common.NotFound, "There is nothing at this address.", "Check the path."),
+    ErrorRow(
+        common.NotFound,
+        gettext_lazy("There is nothing at this address."),
+        gettext_lazy("Check the path."),
+    ),
     ErrorRow(
         conversations.ModelNotFound,
-        "The channel may not use this model.",
-        "Choose a model that GET /v1/models lists.",
+        gettext_lazy("The channel may not use this model."),
+        gettext_lazy("Choose a model that GET /v1/models lists."),
         is_v1_only=True,
     ),
     ErrorRow(
         common.MethodNotAllowed,
-        "The address does not accept this method.",
-        "Use a method that the Allow header lists.",
+        gettext_lazy("The address does not accept this method."),
+        gettext_lazy("Use a method that the Allow header lists."),
     ),
     ErrorRow(
         conversations.SessionBusy,
-        "Earlier messages of this session are still being answered.",
-        "Wait for Retry-After, then try again.",
+        gettext_lazy("Earlier messages of this session are still being answered."),
+        gettext_lazy("Wait for Retry-After, then try again."),
     ),
     ErrorRow(
         conversations.RequestInProgress,
-        "The first request with this Idempotency-Key is still running.",
-        "Wait for Retry-After, then send the same request again to get its answer.",
+        gettext_lazy("The first request with this Idempotency-Key is still running."),
+        gettext_lazy("Wait for Retry-After, then send the same request again to get its answer."),
     ),
     ErrorRow(
         conversations.ChangeInProgress,
-        "An earlier change of the account's time zone is just taking effect (management API).",
-        "Wait for Retry-After, then try again.",
+        gettext_lazy(
+            "An earlier change of the account's time zone is just taking effect (management API)."
+        ),
+        gettext_lazy("Wait for Retry-After, then try again."),
     ),
     ErrorRow(
         common.LengthRequired,
-        "The request does not declare the length of its body.",
-        "Send Content-Length, or the body in chunks.",
+        gettext_lazy("The request does not declare the length of its body."),
+        gettext_lazy("Send Content-Length, or the body in chunks."),
     ),
-    ErrorRow(common.PayloadTooLarge, "The body is too large.", "Send a smaller body."),
+    ErrorRow(
+        common.PayloadTooLarge,
+        gettext_lazy("The body is too large."),
+        gettext_lazy("Send a smaller body."),
+    ),
     ErrorRow(
         common.UnsupportedMediaType,
-        "The body is not declared as JSON.",
-        "Send Content-Type: application/json.",
+        gettext_lazy("The body is not declared as JSON."),
+        gettext_lazy("Send Content-Type: application/json."),
     ),
     ErrorRow(
         conversations.IdempotencyKeyReused,
-        "The Idempotency-Key was already used with another body.",
-        "Use a new key for a new message.",
+        gettext_lazy("The Idempotency-Key was already used with another body."),
+        gettext_lazy("Use a new key for a new message."),
     ),
     ErrorRow(
         conversations.ContentFiltered,
-        "The AI provider declined to answer this message. Nothing was charged.",
-        "Tell the visitor. The same message will be declined again.",
+        gettext_lazy("The AI provider declined to answer this message. Nothing was charged."),
+        gettext_lazy("Tell the visitor. The same message will be declined again."),
     ),
     ErrorRow(
         common.RateLimited,
-        "The channel sent more requests than it may in a minute.",
-        "Wait for Retry-After, then try again.",
+        gettext_lazy("The channel sent more requests than it may in a minute."),
+        gettext_lazy("Wait for Retry-After, then try again."),
     ),
     ErrorRow(
         DailyQuotaReached,
-        "The channel's messages for this day are used up.",
-        "Wait for Retry-After (until 00:00 UTC, or 00:00 in the account's time zone), or ask the "
-        "owner for more.",
+        gettext_lazy("The channel's messages for this day are used up."),
+        gettext_lazy(
+            "Wait for Retry-After (until 00:00 UTC, or 00:00 in the account's time zone), or ask "
+            "the owner for more."
+        ),
     ),
     ErrorRow(
         ApiError,
-        "The gateway itself failed.",
-        "Report the request id. Retrying with an Idempotency-Key is safe.",
+        gettext_lazy("The gateway itself failed."),
+        gettext_lazy("Report the request id. Retrying with an Idempotency-Key is safe."),
     ),
     ErrorRow(
         conversations.ProviderFailed,
-        "The AI provider failed on every route. Nothing was charged.",
-        "Try again, unless X-Should-Retry: false says that the request itself was refused.",
+        gettext_lazy("The AI provider failed on every route. Nothing was charged."),
+        gettext_lazy(
+            "Try again, unless X-Should-Retry: false says that the request itself was refused."
+        ),
     ),
     ErrorRow(
         common.Overloaded,
-        "The gateway is overloaded, or it cannot reach its database.",
-        "Wait for Retry-After, then try again.",
+        gettext_lazy("The gateway is overloaded, or it cannot reach its database."),
+        gettext_lazy("Wait for Retry-After, then try again."),
     ),
 )
 
@@ -173,16 +199,21 @@ def all_codes() -> set[tuple[str, int]]:
 
 
 # The values of X-Simulate that a test key may send, and the result of each.
-SIMULATIONS = {
-    "rate_limited": f"429, with Retry-After {SIMULATED_RETRY_AFTER_SECONDS}.",
-    "daily_quota_reached": "429, with Retry-After up to the end of the quota's day.",
-    "spend_cap_reached": "403, with resets_at at the end of the account's day.",
-    "credits_exhausted": "403 (402 under /v1).",
+SIMULATIONS: dict[str, StrOrPromise] = {
+    "rate_limited": format_lazy(
+        gettext_lazy("429, with Retry-After {seconds}."), seconds=SIMULATED_RETRY_AFTER_SECONDS
+    ),
+    "daily_quota_reached": gettext_lazy("429, with Retry-After up to the end of the quota's day."),
+    "spend_cap_reached": gettext_lazy("403, with resets_at at the end of the account's day."),
+    "credits_exhausted": gettext_lazy("403 (402 under /v1)."),
     "site_disabled": "403.",
-    "provider_error": "500 (502 under /v1): every route failed.",
-    "slow": f"The normal answer, after {SLOW_SECONDS:g} seconds.",
-    "midstream_error": (
-        f"A stream breaks off after {PIECES_BEFORE_BREAK} pieces; without stream, provider_error."
+    "provider_error": gettext_lazy("500 (502 under /v1): every route failed."),
+    "slow": format_lazy(
+        gettext_lazy("The normal answer, after {seconds} seconds."), seconds=f"{SLOW_SECONDS:g}"
+    ),
+    "midstream_error": format_lazy(
+        gettext_lazy("A stream breaks off after {count} pieces; without stream, provider_error."),
+        count=PIECES_BEFORE_BREAK,
     ),
 }
 
@@ -193,23 +224,35 @@ class Endpoint:
 
     method: str
     path: str
-    does: str
+    does: StrOrPromise
     # The part of the page that explains it.
     anchor: str
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/api/chat", "Send a visitor's message, get an AI reply", "chat"),
-    Endpoint("GET", "/api/history", "Read a session, oldest message first", "history"),
-    Endpoint("DELETE", "/api/history", "Erase a session's text for good", "history"),
-    Endpoint("GET", "/api/usage", "Get usage and charges for a period", "usage"),
-    Endpoint("GET", "/api/usage/{reference}", "Get what one request cost, and why", "usage"),
-    Endpoint("GET", "/api/models", "List the models to choose from, with prices", "models"),
-    Endpoint("GET", "/api/key", "Describe this key and what is left of its limits", "key"),
-    Endpoint("POST", "/v1/chat/completions", "Complete a chat, as OpenAI does", "openai"),
-    Endpoint("POST", "/v1/responses", "Create a response, as OpenAI does", "openai"),
-    Endpoint("GET", "/v1/models", "List the models, as OpenAI does", "openai"),
-    Endpoint("GET", "/v1/models/{model_id}", "Get one of these models", "openai"),
+    Endpoint(
+        "POST", "/api/chat", gettext_lazy("Send a visitor's message, get an AI reply"), "chat"
+    ),
+    Endpoint(
+        "GET", "/api/history", gettext_lazy("Read a session, oldest message first"), "history"
+    ),
+    Endpoint("DELETE", "/api/history", gettext_lazy("Erase a session's text for good"), "history"),
+    Endpoint("GET", "/api/usage", gettext_lazy("Get usage and charges for a period"), "usage"),
+    Endpoint(
+        "GET", "/api/usage/{reference}", gettext_lazy("Get what one request cost, and why"), "usage"
+    ),
+    Endpoint(
+        "GET", "/api/models", gettext_lazy("List the models to choose from, with prices"), "models"
+    ),
+    Endpoint(
+        "GET", "/api/key", gettext_lazy("Describe this key and what is left of its limits"), "key"
+    ),
+    Endpoint(
+        "POST", "/v1/chat/completions", gettext_lazy("Complete a chat, as OpenAI does"), "openai"
+    ),
+    Endpoint("POST", "/v1/responses", gettext_lazy("Create a response, as OpenAI does"), "openai"),
+    Endpoint("GET", "/v1/models", gettext_lazy("List the models, as OpenAI does"), "openai"),
+    Endpoint("GET", "/v1/models/{model_id}", gettext_lazy("Get one of these models"), "openai"),
 )
 # The summaries are those of the OpenAPI document.
 MANAGE_ENDPOINTS = tuple(

@@ -9,12 +9,14 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import totals
 from channels import breaker, provider_lists, route_tests
 from channels.models import Account, RouteHealth
 from common.days import UTC_NAME, day_of, last_days
-from common.money import show_credits
+from common.pages.dates import show as show_date
+from common.pages.numbers import local_credits
 from conversations.usage import installation
 from conversations.usage.reports import Line
 from conversations.usage.rows import Coverage, cover_everything
@@ -41,7 +43,7 @@ def activity(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "activity.html",
-        title="Activity",
+        title=_("Activity"),
         now=now,
         days=DAYS,
         unsummed_since=unsummed_since,
@@ -85,27 +87,29 @@ def _figures(request: HttpRequest, coverage: Coverage, now: datetime) -> dict[st
 def draw_days(days: list[Line], zone: str = UTC_NAME) -> list[dict[str, Any]]:
     """Return the charts of requests and credits by day. Today, the last day, is not over."""
     dates = [day_of(line.key, zone) for line in days]
-    times = Times([f"{one.day} {one:%b}" for one in dates], is_running=True)
+    times = Times([show_date(one, "j M") for one in dates], is_running=True)
     requests = [
-        Series("Answered", [line.reply_count for line in days]),
-        Series("Errors", [line.error_count for line in days], "gw-series-bad"),
+        Series(_("Answered"), [line.reply_count for line in days]),
+        Series(_("Errors"), [line.error_count for line in days], "gw-series-bad"),
     ]
-    charged = [Series("Credits", [line.charged_microcredits for line in days], "gw-series-2")]
+    charged = [Series(_("Credits"), [line.charged_microcredits for line in days], "gw-series-2")]
     return [
         {
-            "title": "Requests",
+            "title": _("Requests"),
             "legend": charts.legend(requests),
             "is_flat": not any(line.request_count for line in days),
-            "drawing": charts.bar_chart(times, requests, title=f"Requests by day ({zone})"),
+            "drawing": charts.bar_chart(
+                times, requests, title=_("Requests by day (%(zone)s)") % {"zone": zone}
+            ),
         },
         {
-            "title": "Credits charged",
+            "title": _("Credits charged"),
             "is_flat": not any(line.charged_microcredits for line in days),
             "drawing": charts.bar_chart(
                 times,
                 charged,
-                title=f"Credits charged by day ({zone})",
-                show=lambda value: show_credits(round(value)),
+                title=_("Credits charged by day (%(zone)s)") % {"zone": zone},
+                show=lambda value: local_credits(round(value)),
             ),
         },
     ]
@@ -134,7 +138,7 @@ def providers(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "providers_state.html",
-        title="Providers",
+        title=_("Providers"),
         providers=[
             {"name": source.name, "failing_count": counts[source.name]}
             for source in provider_lists.list_sources()

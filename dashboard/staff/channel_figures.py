@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from channels import usable_keys
 from channels.models import Channel
 from common.days import UTC_NAME
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.usage.activity import Activity, last_used, list_activity
 from dashboard.charts import week_sparkline
 
@@ -36,7 +36,7 @@ class ChannelFigures:
 
     @property
     def credits_today(self) -> str:
-        return show_credits(self.activity.charged_today_microcredits)
+        return local_credits(self.activity.charged_today_microcredits)
 
     @property
     def chart(self) -> SafeString:

@@ -10,6 +10,8 @@ from django import forms
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import redemptions
 from common.pages.forms import CreditsField, DayField, LabelledForm
@@ -21,37 +23,44 @@ class CodesForm(LabelledForm):
 
     token = forms.UUIDField(widget=forms.HiddenInput)
     count = forms.IntegerField(
-        label="How many codes", min_value=1, max_value=redemptions.MOST_AT_ONCE, initial=1
+        label=gettext_lazy("How many codes"),
+        min_value=1,
+        max_value=redemptions.MOST_AT_ONCE,
+        initial=1,
     )
-    amount = CreditsField(least=1, label="Credits per redemption")
+    amount = CreditsField(least=1, label=gettext_lazy("Credits per redemption"))
     max_redemptions = forms.IntegerField(
-        label="Redemptions per code",
+        label=gettext_lazy("Redemptions per code"),
         min_value=1,
         max_value=1_000_000,
         initial=1,
-        help_text="How many accounts can redeem a code. Each account can redeem it once.",
+        help_text=gettext_lazy(
+            "How many accounts can redeem a code. Each account can redeem it once."
+        ),
     )
     last_day = DayField(
-        label="Last day to redeem",
+        label=gettext_lazy("Last day to redeem"),
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="UTC. Leave empty for no end.",
+        help_text=gettext_lazy("UTC. Leave empty for no end."),
     )
     credits_last_days = forms.IntegerField(
-        label="Credits last (days)",
+        label=gettext_lazy("Credits last (days)"),
         required=False,
         min_value=1,
         max_value=3_660,
-        help_text="Counted from the redemption. Leave empty for no end.",
+        help_text=gettext_lazy("Counted from the redemption. Leave empty for no end."),
     )
     note = forms.CharField(
-        label="Note", max_length=150, help_text="What the codes are for. Only staff see this."
+        label=gettext_lazy("Note"),
+        max_length=150,
+        help_text=gettext_lazy("What the codes are for. Only staff see this."),
     )
 
     def clean_last_day(self) -> Any:
         last_day = self.cleaned_data["last_day"]
         if last_day is not None and last_day < timezone.now().date():
-            raise forms.ValidationError("This day is over. Choose today or a later day.")
+            raise forms.ValidationError(_("This day is over. Choose today or a later day."))
         return last_day
 
 
@@ -63,7 +72,7 @@ def make(request: HttpRequest) -> HttpResponseBase:
     form = CodesForm(request.POST if request.method == "POST" else None, initial=fresh)
     if request.method != "POST" or not form.is_valid():
         status = 422 if request.method == "POST" else 200
-        title = "Create redemption codes"
+        title = _("Create redemption codes")
         return render_staff_page(request, "make_codes.html", title=title, status=status, form=form)
     data = form.cleaned_data
     last_day = data["last_day"]
@@ -82,7 +91,7 @@ def make(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "codes_made.html",
-        title="New redemption codes",
+        title=_("New redemption codes"),
         count=len(made),
         text="\n".join(code.code for code in made),
         list_url=staff_url("billing_redemptioncode_changelist"),

@@ -12,14 +12,16 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import charges, credit_requests
 from billing.balance import get_balance, get_runway
 from billing.errors import ReferenceReused, RequestDecided
 from billing.models import MAX_REASON, CreditRequest
 from common.days import last_days
-from common.money import show_credits
 from common.pages.forms import CreditsField, LabelledForm
+from common.pages.numbers import local_credits
 from common.pages.requests import post_only
 from dashboard.console.credit_requests import STATE_BADGES
 from dashboard.console.runway import runway_words
@@ -37,17 +39,24 @@ DECIDES = "billing.change_creditrequest"
 class DecisionForm(LabelledForm):
     """Approve or decline, by the button that sends the form."""
 
-    decision = forms.ChoiceField(choices=[("approve", "Approve"), ("decline", "Decline")])
-    amount = CreditsField(least=1, label="Credits to add", help_text="May differ from the request.")
+    decision = forms.ChoiceField(
+        choices=[("approve", gettext_lazy("Approve")), ("decline", gettext_lazy("Decline"))]
+    )
+    amount = CreditsField(
+        least=1,
+        label=gettext_lazy("Credits to add"),
+        help_text=gettext_lazy("May differ from the request."),
+    )
     category = forms.ChoiceField(
-        choices=[(one.value, one.label) for one in credit_requests.CATEGORIES]
+        label=gettext_lazy("Category"),
+        choices=[(one.value, one.label) for one in credit_requests.CATEGORIES],
     )
     reason = forms.CharField(
         required=False,
         max_length=MAX_REASON,
-        label="Reason",
+        label=gettext_lazy("Reason"),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members read it. Needed to decline.",
+        help_text=gettext_lazy("The account's members read it. Needed to decline."),
     )
 
     def __init__(self, request: CreditRequest, data: Any = None) -> None:
@@ -61,9 +70,9 @@ class DecisionForm(LabelledForm):
         data: dict[str, Any] = super().clean() or {}
         decision = data.get("decision")
         if decision is None:
-            raise forms.ValidationError("Choose “Approve” or “Decline”.")
+            raise forms.ValidationError(_("Choose “Approve” or “Decline”."))
         if decision == "decline" and not data.get("reason") and "reason" not in self.errors:
-            self.add_error("reason", "Say why, so that the owner knows what to do.")
+            self.add_error("reason", _("Say why, so that the owner knows what to do."))
         return data
 
 
@@ -85,7 +94,7 @@ def _render(
     return render_staff_page(
         request,
         "credit_requests.html",
-        title="Credit requests",
+        title=_("Credit requests"),
         status=422 if refused else 200,
         open_count=credit_requests.count_open(),
         rows=[
@@ -108,8 +117,8 @@ def _amounts(one: CreditRequest) -> dict[str, Any]:
     granted = one.granted_microcredits
     return {
         "request": one,
-        "amount": show_credits(one.amount_microcredits),
-        "granted": show_credits(granted) if granted else "",
+        "amount": local_credits(one.amount_microcredits),
+        "granted": local_credits(granted) if granted else "",
     }
 
 
@@ -121,9 +130,9 @@ def _describe(one: CreditRequest, now: datetime) -> dict[str, Any]:
     starts_at, ends_at = last_days(now, SPENT_DAYS)
     spent = charges.sum_charges(account_id=account_id, starts_at=starts_at, ends_at=ends_at)
     return _amounts(one) | {
-        "available": show_credits(balance.available),
-        "balance": show_credits(balance.balance),
-        "spent": show_credits(spent),
+        "available": local_credits(balance.available),
+        "balance": local_credits(balance.balance),
+        "spent": local_credits(spent),
         "runway": runway_words(balance, runway, now),
         "account_url": staff_url("channels_account_change", account_id),
     }
@@ -143,8 +152,11 @@ def decide(request: HttpRequest, request_id: int) -> HttpResponseBase:
         except ReferenceReused:
             form.add_error(
                 None,
-                f"The ledger already has the reference “{asked.reference}”, booked by hand. "
-                "Decline this request, and book what is missing at the credits desk.",
+                _(
+                    "The ledger already has the reference “%(reference)s”, booked by hand. Decline "
+                    "this request, and book what is missing at the credits desk."
+                )
+                % {"reference": asked.reference},
             )
         else:
             return redirect(staff_url("credit_requests"))
@@ -157,9 +169,11 @@ def _decide(request: HttpRequest, asked: CreditRequest, data: dict[str, Any]) ->
     name, actor = asked.account.name, actor_of(request)
     if data["decision"] == "decline":
         credit_requests.decline(request=asked, reason=data["reason"], actor=actor)
-        return f"Declined the request of {name}."
+        return _("Declined the request of %(account)s.") % {"account": name}
     if not request.user.has_perm(GIVES_CREDITS):
-        raise PermissionDenied(f"Approving needs the permission {GIVES_CREDITS}.")
+        raise PermissionDenied(
+            _("Approving needs the permission %(name)s.") % {"name": GIVES_CREDITS}
+        )
     credit_requests.approve(
         request=asked,
         amount_microcredits=data["amount"],
@@ -167,4 +181,7 @@ def _decide(request: HttpRequest, asked: CreditRequest, data: dict[str, Any]) ->
         actor=actor,
         category=data["category"],
     )
-    return f"Added {show_credits(data['amount'])} credits to {name}."
+    return _("Added %(amount)s credits to %(account)s.") % {
+        "amount": local_credits(data["amount"]),
+        "account": name,
+    }

@@ -13,17 +13,20 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from billing import bookings
 from billing.bookings import Booking, Outcome
 from billing.models import MAX_REASON, CreditGrant, LedgerEntry
 from channels.models import Account
-from common.money import MAX_MICROCREDITS, show_credits
+from common.money import MAX_MICROCREDITS
 from common.pages.forms import CreditsField, DayField, LabelledForm
+from common.pages.numbers import local_credits
 from dashboard.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 MOST_ACCOUNTS = 500
-DEEDS = {"add": "Add", "deduct": "Deduct", "correct": "Correct"}
+DEEDS = ("add", "deduct", "correct")
 _REFUSALS_SAID = 10
 
 
@@ -33,56 +36,60 @@ class BookingForm(LabelledForm):
     accounts = forms.CharField(widget=forms.HiddenInput, max_length=20_000)
     token = forms.UUIDField(widget=forms.HiddenInput)
     deed = forms.ChoiceField(
-        label="What to do",
+        label=gettext_lazy("What to do"),
         choices=[
-            ("add", "Add credits"),
-            ("deduct", "Deduct credits"),
-            ("correct", "Correct: add, or deduct with a minus sign"),
+            ("add", gettext_lazy("Add credits")),
+            ("deduct", gettext_lazy("Deduct credits")),
+            ("correct", gettext_lazy("Correct: add, or deduct with a minus sign")),
         ],
     )
     amount = CreditsField(
         least=-MAX_MICROCREDITS,
-        label="Amount in credits",
-        help_text="Up to six decimals, such as 250 or 0.5.",
+        label=gettext_lazy("Amount in credits"),
+        help_text=gettext_lazy("Up to six decimals, such as 250 or 0.5."),
     )
     category = forms.ChoiceField(
-        label="Category",
+        label=gettext_lazy("Category"),
         choices=CreditGrant.Category.choices,
-        help_text="For added credits only. A deduction or correction is always an adjustment.",
+        help_text=gettext_lazy(
+            "For added credits only. A deduction or correction is always an adjustment."
+        ),
     )
     last_day = DayField(
-        label="Last day",
+        label=gettext_lazy("Last day"),
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="The last day (UTC) to spend a purchase or promotion. Leave empty for no end.",
+        help_text=gettext_lazy(
+            "The last day (UTC) to spend a purchase or promotion. Leave empty for no end."
+        ),
     )
     reason = forms.CharField(
-        label="Reason",
+        label=gettext_lazy("Reason"),
         max_length=MAX_REASON,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members see this in their ledger.",
+        help_text=gettext_lazy("The account's members see this in their ledger."),
     )
 
     def clean_accounts(self) -> list[Account]:
         accounts = find_accounts(self.cleaned_data["accounts"])
         if not accounts:
-            raise forms.ValidationError("First select accounts in the list of accounts.")
+            raise forms.ValidationError(_("First select accounts in the list of accounts."))
         return accounts
 
     def clean_last_day(self) -> Any:
         last_day = self.cleaned_data["last_day"]
         if last_day is not None and last_day < timezone.now().date():
-            raise forms.ValidationError("This day is over. Choose today or a later day.")
+            raise forms.ValidationError(_("This day is over. Choose today or a later day."))
         return last_day
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         amount, deed = data.get("amount"), data.get("deed")
         if amount == 0 or (deed != "correct" and (amount or 0) < 0):
-            self.add_error("amount", "Must be more than 0.")
+            self.add_error("amount", _("Must be more than 0."))
         is_adjustment = deed != "add" or data.get("category") == CreditGrant.Category.ADJUSTMENT
         if is_adjustment and data.get("last_day"):
-            self.add_error("last_day", "Only a purchase or a promotion can have an end.")
+            self.add_error("last_day", _("Only a purchase or a promotion can have an end."))
         return data
 
     def booking(self) -> Booking:
@@ -138,7 +145,7 @@ def _why_refused(rows: list[bookings.Preview]) -> str:
     return (
         rows[0].refusal
         if len(rows) == 1
-        else "None of these accounts has that many credits available."
+        else _("None of these accounts has that many credits available.")
     )
 
 
@@ -160,7 +167,7 @@ def _ask(request: HttpRequest, form: BookingForm, status: int = 200) -> HttpResp
     return render_staff_page(
         request,
         "credits_desk.html",
-        title="Credits desk",
+        title=_("Credits desk"),
         status=status,
         form=form,
         rows=rows,
@@ -176,14 +183,14 @@ def _show_preview(
     return render_staff_page(
         request,
         "credits_preview.html",
-        title="Check before booking",
+        title=_("Check before booking"),
         form=form,
         booking=booking,
-        category=CreditGrant.Category(booking.category).label,
+        category=str(CreditGrant.Category(booking.category).label),
         rows=[_describe(row) for row in rows],
         booked_count=len(booked),
         refused_count=len(rows) - len(booked),
-        total=show_credits(booking.change_microcredits * len(booked)),
+        total=local_credits(booking.change_microcredits * len(booked)),
         change=_signed(booking.change_microcredits),
     )
 
@@ -191,17 +198,17 @@ def _show_preview(
 def _describe(row: bookings.Preview) -> dict[str, Any]:
     return {
         "account": row.account,
-        "balance": show_credits(row.balance),
-        "available": show_credits(row.available),
+        "balance": local_credits(row.balance),
+        "available": local_credits(row.available),
         "change": _signed(row.change),
-        "balance_after": show_credits(row.balance_after),
-        "available_after": show_credits(row.available_after),
+        "balance_after": local_credits(row.balance_after),
+        "available_after": local_credits(row.available_after),
         "refusal": row.refusal,
     }
 
 
 def _signed(microcredits: int) -> str:
-    return f"{'+' if microcredits > 0 else ''}{show_credits(microcredits)}"
+    return f"{'+' if microcredits > 0 else ''}{local_credits(microcredits)}"
 
 
 def _reference(token: uuid.UUID) -> str:
@@ -230,19 +237,26 @@ def _say(request: HttpRequest, outcomes: list[Outcome]) -> None:
     earlier = [one for one in outcomes if one.entry and not one.is_new]
     refused = [one for one in outcomes if one.entry is None]
     if new:
-        messages.success(request, f"Booked on {_accounts(len(new))}.")
+        said = ngettext("Booked on %(count)s account.", "Booked on %(count)s accounts.", len(new))
+        messages.success(request, said % {"count": len(new)})
     if earlier:
-        said = f"This form was already booked on {_accounts(len(earlier))}: nothing was added."
-        messages.info(request, said)
+        said = ngettext(
+            "This form was already booked on %(count)s account: nothing was added.",
+            "This form was already booked on %(count)s accounts: nothing was added.",
+            len(earlier),
+        )
+        messages.info(request, said % {"count": len(earlier)})
     for one in refused[:_REFUSALS_SAID]:
-        messages.error(request, f"Not booked on {one.account.name}: {one.refusal}")
+        said = _("Not booked on %(account)s: %(why)s")
+        messages.error(request, said % {"account": one.account.name, "why": one.refusal})
     if len(refused) > _REFUSALS_SAID:
         more = len(refused) - _REFUSALS_SAID
-        messages.error(request, f"Not booked on {_accounts(more)} more, for the same reasons.")
-
-
-def _accounts(count: int) -> str:
-    return "1 account" if count == 1 else f"{count} accounts"
+        said = ngettext(
+            "Not booked on %(count)s account more, for the same reasons.",
+            "Not booked on %(count)s accounts more, for the same reasons.",
+            more,
+        )
+        messages.error(request, said % {"count": more})
 
 
 @staff_page("billing.view_ledgerentry", "channels.view_account")
@@ -258,12 +272,12 @@ def booked(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "credits_booked.html",
-        title="What was booked",
+        title=_("What was booked"),
         rows=rows,
         booked_count=len(by_account),
     )
 
 
 def _describe_booked(account: Account, entry: LedgerEntry | None) -> dict[str, Any]:
-    after = show_credits(entry.balance_after_microcredits) if entry else ""
+    after = local_credits(entry.balance_after_microcredits) if entry else ""
     return {"account": account, "entry": entry, "balance_after": after}

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import credit_requests
 from billing.account_statement import Filter, filter_entries, signed_microcredits
@@ -20,7 +21,7 @@ from billing.balance import get_balance, get_runway
 from billing.models import CreditRequest
 from channels.models import Account, AccountKey, Channel, Membership
 from common.days import last_days
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.usage import reports
 from conversations.usage.reports import Scope
 from dashboard.console.access import STAFF_VIEW_PERMISSIONS
@@ -90,8 +91,8 @@ def _balance(account: Account, now: datetime) -> dict[str, Any]:
     runway = get_runway(account_id=account.id, balance=balance, now=now, zone=zone)
     return {
         "balance": balance,
-        "available": show_credits(balance.available),
-        "held": show_credits(balance.held),
+        "available": local_credits(balance.available),
+        "held": local_credits(balance.held),
         "runway": runway_words(balance, runway, now, zone),
     }
 
@@ -103,8 +104,8 @@ def _latest_entries(account: Account) -> list[dict[str, Any]]:
         {
             "entry": entry,
             "is_added": change > 0,
-            "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
-            "balance_after": show_credits(entry.balance_after_microcredits),
+            "change": f"{'+' if change > 0 else ''}{local_credits(change)}",
+            "balance_after": local_credits(entry.balance_after_microcredits),
         }
         for entry, change in changes
     ]
@@ -113,8 +114,8 @@ def _latest_entries(account: Account) -> list[dict[str, Any]]:
 def _describe_request(one: CreditRequest) -> dict[str, Any]:
     return {
         "request": one,
-        "amount": show_credits(one.amount_microcredits),
-        "granted": show_credits(one.granted_microcredits) if one.granted_microcredits else "",
+        "amount": local_credits(one.amount_microcredits),
+        "granted": local_credits(one.granted_microcredits) if one.granted_microcredits else "",
         "badge": STATE_BADGES.get(CreditRequest.State(one.state), ""),
     }
 
@@ -123,21 +124,21 @@ def _links(request: HttpRequest, account: Account) -> list[dict[str, str]]:
     """Return the pages that this staff member can go on to."""
     audit = f"{staff_url('channels_auditentry_changelist')}?account__id__exact={account.id}"
     pages = (
-        ("Account settings", "settings", staff_url("channels_account_change", account.id), ()),
-        ("Add credits", "add", desk_url([account.id], "add"), ("billing.add_ledgerentry",)),
+        (_("Account settings"), "settings", staff_url("channels_account_change", account.id), ()),
+        (_("Add credits"), "add", desk_url([account.id], "add"), ("billing.add_ledgerentry",)),
         (
-            "Explain balance",
+            _("Explain balance"),
             "receipt_long",
             staff_url("timeline", account.id),
             ("billing.view_ledgerentry",),
         ),
         (
-            "View as owner",
+            _("View as owner"),
             "visibility",
             staff_url("view_as_owner", account.id),
             STAFF_VIEW_PERMISSIONS,
         ),
-        ("Audit log", "history", audit, ("channels.view_auditentry",)),
+        (_("Audit log"), "history", audit, ("channels.view_auditentry",)),
     )
     return [
         {"title": title, "icon": icon, "url": url}
@@ -166,7 +167,7 @@ def customer_channels(request: HttpRequest, account_id: int) -> HttpResponseBase
     return render_staff_page(
         request,
         "customer_channels.html",
-        title=f"Channels of {account.name}",
+        title=_("Channels of %(account)s") % {"account": account.name},
         account=account,
         rows=list(zip(channels, figures, strict=True)),
         with_activity=with_activity,

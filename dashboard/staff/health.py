@@ -18,21 +18,24 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import totals
 from billing.models import VerificationRun
 from channels import breaker, route_tests
+from channels.admin.catalogue import words_of_breaker
 from channels.models import RouteHealth
+from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from conversations.usage import pulse
 from dashboard.staff.pages import render_staff_page, staff_page, staff_url
 
+VERIFY_BY_HAND = ".venv/bin/python manage.py verifyledger"
 RUNS_SHOWN = 7
 DIFFERENCES_SHOWN = 20
 ROUTES_SHOWN = 50
 # The most entries and messages that are verified within the request, in about a second.
 PROVEN_AT_ONCE = 50_000
-HOW_TO_VERIFY = "Run `.venv/bin/python manage.py verifyledger` on the server instead."
 
 
 @staff_page("billing.view_verificationrun")
@@ -47,10 +50,10 @@ def health(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "health.html",
-        title="System health",
+        title=_("System health"),
         probes=[
-            _probe("Database", connection.vendor, _ask_database),
-            _probe("Cache", "Redis" if settings.REDIS_URL else "this process", _ask_cache),
+            _probe(_("Database"), connection.vendor, _ask_database),
+            _probe(_("Cache"), "Redis" if settings.REDIS_URL else _("this process"), _ask_cache),
         ],
         runs=runs,
         differences=runs[0].details[:DIFFERENCES_SHOWN] if runs else [],
@@ -73,7 +76,11 @@ def _probe(name: str, kind: str, ask: Callable[[], object]) -> dict[str, Any]:
         ask()
     except Exception as error:  # noqa: BLE001  # of whichever kind: it is what the page is for
         return {"name": name, "kind": kind, "error": type(error).__name__}
-    return {"name": name, "kind": kind, "ms": f"{(time.perf_counter() - started) * 1000:.2f}"}
+    return {
+        "name": name,
+        "kind": kind,
+        "ms": local_number((time.perf_counter() - started) * 1000, 2),
+    }
 
 
 def _ask_database() -> None:
@@ -88,7 +95,8 @@ def _ask_cache() -> None:
 def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
     return {
         "row": row,
-        "state": breaker.state_of(row, now=now),
+        "state": (state := breaker.state_of(row, now=now)),
+        "state_words": words_of_breaker(state),
         "words": route_tests.explain(row.reason),
         "failures": row.failure_count + row.stream_failure_count,
     }
@@ -96,7 +104,7 @@ def _describe_route(row: RouteHealth, now: datetime) -> dict[str, Any]:
 
 def _versions() -> list[tuple[str, str]]:
     return [
-        ("AI gateway", settings.VERSION),
+        (_("AI gateway"), settings.VERSION),
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
         ("Unfold", version("django-unfold")),
@@ -117,13 +125,20 @@ def verify(request: HttpRequest) -> HttpResponseBase:
 
     if worker.find_workers():
         worker.queue_verification()
-        messages.success(request, "A worker is verifying the ledger. Reload this page in a moment.")
+        messages.success(
+            request, _("A worker is verifying the ledger. Reload this page in a moment.")
+        )
     elif totals.count_what_is_proven() > PROVEN_AT_ONCE:
-        messages.error(request, f"No worker answers, and the ledger is too large. {HOW_TO_VERIFY}")
+        said = _(
+            "No worker answers, and the ledger is too large. Run `%(command)s` on the server "
+            "instead."
+        )
+        messages.error(request, said % {"command": VERIFY_BY_HAND})
     elif difference_count := worker.verify_here():
-        messages.error(request, f"The ledger has {difference_count:,} differences.")
+        said = _("The ledger has %(count)s differences.")
+        messages.error(request, said % {"count": local_number(difference_count)})
     else:
-        messages.success(request, "The ledger has no differences.")
+        messages.success(request, _("The ledger has no differences."))
     return redirect(staff_url("health"))
 
 
@@ -136,7 +151,7 @@ def workers(request: HttpRequest) -> HttpResponseBase:
 
     names = worker.find_workers()
     if names:
-        messages.success(request, f"Answering: {', '.join(names)}.")
+        messages.success(request, _("Answering: %(names)s.") % {"names": ", ".join(names)})
     else:
-        messages.error(request, "No worker answers. Start one with `make worker`.")
+        messages.error(request, _("No worker answers. Start one with `make worker`."))
     return redirect(staff_url("health"))

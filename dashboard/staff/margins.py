@@ -12,14 +12,17 @@ from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import totals
 from channels.cost_prices import FREE_PROVIDERS
 from channels.models import LanguageModel
 from common.currency import exact_amount, show_amount
 from common.days import ONE_DAY, day_of, first_of_month, start_of
-from common.money import format_credits, show_credits
+from common.money import format_credits
 from common.pages.forms import DayField, PlainForm
+from common.pages.numbers import in_local_signs, local_credits
 from common.pages.spreadsheets import lines
 from conversations.usage import margins as usage_margins
 from conversations.usage import provider_days
@@ -33,11 +36,11 @@ SEES_MARGINS = "channels.view_margins"
 MOST_DAYS = 366
 _DAY = forms.DateInput(attrs={"type": "date"})
 RANGES = [
-    ("7d", "7 days"),
-    ("30d", "30 days"),
-    ("month", "This month"),
-    ("before", "Last month"),
-    ("own", "Custom range"),
+    ("7d", gettext_lazy("7 days")),
+    ("30d", gettext_lazy("30 days")),
+    ("month", gettext_lazy("This month")),
+    ("before", gettext_lazy("Last month")),
+    ("own", gettext_lazy("Custom range")),
 ]
 _DAYS = {"7d": 7, "30d": 30}
 
@@ -45,9 +48,9 @@ _DAYS = {"7d": 7, "30d": 30}
 class MarginsForm(PlainForm):
     """Which days to show. An invalid choice shows the last 30 days."""
 
-    range = forms.ChoiceField(required=False, choices=RANGES, label="Period")
-    first = DayField(required=False, label="From (UTC)", widget=_DAY)
-    last = DayField(required=False, label="To, included (UTC)", widget=_DAY)
+    range = forms.ChoiceField(required=False, choices=RANGES, label=gettext_lazy("Period"))
+    first = DayField(required=False, label=gettext_lazy("From (UTC)"), widget=_DAY)
+    last = DayField(required=False, label=gettext_lazy("To, included (UTC)"), widget=_DAY)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -56,11 +59,14 @@ class MarginsForm(PlainForm):
         first, last = cleaned.get("first"), cleaned.get("last")
         for name in ("first", "last"):
             if not cleaned.get(name) and name not in self.errors:
-                self.add_error(name, "Choose a day.")
+                self.add_error(name, _("Choose a day."))
         if first and last and last < first:
-            self.add_error("last", "The last day is before the first: choose a later one.")
+            self.add_error("last", _("The last day is before the first: choose a later one."))
         elif first and last and (last - first).days >= MOST_DAYS:
-            self.add_error("last", f"At most {MOST_DAYS} days at once: choose a shorter range.")
+            self.add_error(
+                "last",
+                _("At most %(most)s days at once: choose a shorter range.") % {"most": MOST_DAYS},
+            )
         return cleaned
 
     @property
@@ -92,7 +98,7 @@ def margins(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "margins.html",
-        title="Margins",
+        title=_("Margins"),
         form=form,
         currency=settings.CURRENCY,
         first=first,
@@ -104,13 +110,15 @@ def margins(request: HttpRequest) -> HttpResponseBase:
         total=_describe(found.total),
         tables=[
             (
-                "Providers",
+                _("Providers"),
                 "provider",
+                _("Provider"),
                 [_describe(one, one.provider_name) for one in found.providers],
             ),
             (
-                "Models",
+                _("Models"),
                 "model",
+                _("Model"),
                 [_describe(one, names.get(one.model_id, one.model_id)) for one in found.models],
             ),
         ],
@@ -146,7 +154,8 @@ def _ranges(first: date, last: date) -> list[tuple[str, str, str]]:
     """Return each period with its query. A custom one starts with the days shown now."""
     days = {"own": {"first": str(first), "last": str(last)}}
     return [
-        (name, label, urlencode({"range": name} | days.get(name, {}))) for name, label in RANGES
+        (name, str(label), urlencode({"range": name} | days.get(name, {})))
+        for name, label in RANGES
     ]
 
 
@@ -154,20 +163,22 @@ def _describe(line: MarginLine, name: str = "") -> dict[str, Any]:
     """Return a line's figures in words. What is unknown is '', and never 0."""
     return {
         "line": line,
-        "name": name or "Unknown",
+        "name": name or _("Unknown"),
         "is_free": line.provider_name in FREE_PROVIDERS,
-        "credits": show_credits(line.charged_microcredits),
+        "credits": local_credits(line.charged_microcredits),
         "revenue": _shown(line.revenue_picos),
         "cost": _shown(line.cost_picos),
         "margin": _shown(line.margin_picos),
         "is_loss": (line.margin_picos or 0) < 0,
-        "percent": "" if line.margin_percent is None else f"{line.margin_percent} %",
+        "percent": ""
+        if line.margin_percent is None
+        else in_local_signs(f"{line.margin_percent} %"),
         "is_partly_priced": 0 < line.without_cost_count < line.request_count,
     }
 
 
 def _shown(picos: int | None) -> str:
-    return "" if picos is None else show_amount(picos)
+    return "" if picos is None else in_local_signs(show_amount(picos))
 
 
 def _without_cost(

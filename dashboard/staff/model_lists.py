@@ -11,10 +11,12 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import model_moves, provider_lists
 from channels.models import Channel, LanguageModel
 from common.pages.admin import can_hold
+from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from dashboard.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
@@ -30,7 +32,7 @@ def model_lists(request: HttpRequest) -> HttpResponseBase:
     return render_staff_page(
         request,
         "model_lists.html",
-        title="Model lists",
+        title=_("Model lists"),
         providers=provider_lists.compare(),
         retiring=_list_retiring() if may_see_models else None,
     )
@@ -67,11 +69,11 @@ def fetch_lists(request: HttpRequest) -> HttpResponseBase:
     failed = {one: reason for one, reason in found.items() if reason}
     fetched = [one for one in found if one not in failed]
     if fetched:
-        messages.success(request, f"Fetched: {', '.join(fetched)}.")
+        messages.success(request, _("Fetched: %(names)s.") % {"names": ", ".join(fetched)})
     for one, reason in failed.items():
         messages.error(request, f"{one}: {provider_lists.explain(reason)}")
     if not found:
-        messages.info(request, "No provider is set up, so there is no list to fetch.")
+        messages.info(request, _("No provider is set up, so there is no list to fetch."))
     return redirect(staff_url("model_lists"))
 
 
@@ -84,17 +86,19 @@ def move_models_back(request: HttpRequest) -> HttpResponseBase:
         raise Http404
     model = get_object_or_404(LanguageModel, pk=model_pk)
     if not model.is_enabled:
-        messages.error(
-            request, f"Nothing was changed: {model} is switched off. Switch it on first."
-        )
+        said = _("Nothing was changed: %(model)s is switched off. Switch it on first.")
+        messages.error(request, said % {"model": model})
         return redirect(staff_url("model_lists"))
     deadline = time.monotonic() + DEADLINE_SECONDS
     moved, kept = model_moves.move_all_back(model=model, actor=actor_of(request), deadline=deadline)
-    messages.success(request, f"Channels that use {model} again: {moved:,}.")
+    said = _("Channels that use %(model)s again: %(count)s.")
+    messages.success(request, said % {"model": model, "count": local_number(moved)})
     if kept:
-        messages.warning(request, f"Channels whose plan no longer allows {model}: {kept:,}.")
+        said = _("Channels whose plan no longer allows %(model)s: %(count)s.")
+        messages.warning(request, said % {"model": model, "count": local_number(kept)})
     if left := model_moves.list_moves(model).count() - kept:
-        messages.warning(request, f"Channels still to move back: {left:,}. Move them back again.")
+        said = _("Channels still to move back: %(count)s. Move them back again.")
+        messages.warning(request, said % {"count": local_number(left)})
     return redirect(staff_url("model_lists"))
 
 

@@ -80,7 +80,7 @@ def find_place(label: str) -> tuple[StrOrPromise, StrOrPromise] | None:
     for group, *models in _GROUPS:
         for name, title, _icon in models:
             if name == label:
-                return group, title
+                return str(group), str(title)
     return None
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import credit_requests, totals
 from billing.models import VerificationRun
 from channels import provider_lists
 from channels.models import Account, RouteHealth
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from dashboard import mail_state
 from dashboard.mail_state import has_mail_server
 from dashboard.staff.activity import PROVIDERS_STATE
@@ -60,15 +62,21 @@ def describe(request: HttpRequest) -> dict[str, Any]:
 def _money_cards(request: HttpRequest) -> list[dict[str, str]]:
     books = totals.sum_books()
     figures: tuple[tuple[str, int, str, str, dict[str, str]], ...] = (
-        ("Issued", books.issued, "credits ever granted", "creditgrant", {}),
-        ("On accounts", books.balance, "not yet spent", "creditaccount", {}),
-        ("Held", books.held, "for replies in progress", "hold", {"state__exact": "held"}),
-        ("Spent", books.spent, "charged or deducted", "ledgerentry", {"kind__exact": "charge"}),
+        (_("Issued"), books.issued, _("credits ever granted"), "creditgrant", {}),
+        (_("On accounts"), books.balance, _("not yet spent"), "creditaccount", {}),
+        (_("Held"), books.held, _("for replies in progress"), "hold", {"state__exact": "held"}),
+        (
+            _("Spent"),
+            books.spent,
+            _("charged or deducted"),
+            "ledgerentry",
+            {"kind__exact": "charge"},
+        ),
     )
     return [
         {
             "label": label,
-            "value": show_credits(amount),
+            "value": local_credits(amount),
             "note": note,
             "url": rows_url(request, "billing", model, **filters),
         }
@@ -79,31 +87,46 @@ def _money_cards(request: HttpRequest) -> list[dict[str, str]]:
 # Title, icon, URL name, and the permissions it needs. Of links with the same title, the first
 # permitted one is shown.
 _LINKS = (
-    ("Accounts and balances", "domain", "channels_account_changelist", ("channels.view_account",)),
-    ("Credit requests", "inbox", "credit_requests", ("billing.view_creditrequest",)),
     (
-        "Redemption codes",
+        gettext_lazy("Accounts and balances"),
+        "domain",
+        "channels_account_changelist",
+        ("channels.view_account",),
+    ),
+    (gettext_lazy("Credit requests"), "inbox", "credit_requests", ("billing.view_creditrequest",)),
+    (
+        gettext_lazy("Redemption codes"),
         "confirmation_number",
         "billing_redemptioncode_changelist",
         ("billing.view_redemptioncode",),
     ),
     (
-        "Redemption codes",
+        gettext_lazy("Redemption codes"),
         "confirmation_number",
         "make_codes",
         ("billing.add_redemptioncode", "billing.add_ledgerentry"),
     ),
     (
-        "Models and prices",
+        gettext_lazy("Models and prices"),
         "sell",
         "channels_languagemodel_changelist",
         ("channels.view_languagemodel",),
     ),
-    ("Providers", "cloud", "channels_provider_changelist", ("channels.view_provider",)),
-    ("Margins", "percent", "margins", ("channels.view_margins",)),
-    ("Test a route", "alt_route", "channels_route_changelist", ("channels.view_route",)),
-    ("Model lists", "checklist", "model_lists", ("channels.view_route",)),
-    ("System health", "monitor_heart", "health", ("billing.view_verificationrun",)),
+    (
+        gettext_lazy("Providers"),
+        "cloud",
+        "channels_provider_changelist",
+        ("channels.view_provider",),
+    ),
+    (gettext_lazy("Margins"), "percent", "margins", ("channels.view_margins",)),
+    (
+        gettext_lazy("Test a route"),
+        "alt_route",
+        "channels_route_changelist",
+        ("channels.view_route",),
+    ),
+    (gettext_lazy("Model lists"), "checklist", "model_lists", ("channels.view_route",)),
+    (gettext_lazy("System health"), "monitor_heart", "health", ("billing.view_verificationrun",)),
 )
 
 
@@ -111,5 +134,7 @@ def _links(request: HttpRequest) -> list[dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for title, icon, name, permissions in _LINKS:
         if request.user.has_perms(permissions):
-            found.setdefault(title, {"title": title, "icon": icon, "url": staff_url(name)})
+            found.setdefault(
+                str(title), {"title": str(title), "icon": icon, "url": staff_url(name)}
+            )
     return list(found.values())

@@ -10,6 +10,8 @@ from django import forms
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import audit
 from channels.models import Account
@@ -22,10 +24,11 @@ class VisitForm(LabelledForm):
     """An optional reason why a staff member looks at an account."""
 
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The account's members see this in their audit log.",
+        help_text=gettext_lazy("The account's members see this in their audit log."),
     )
 
 
@@ -38,7 +41,7 @@ def start(request: HttpRequest, account_id: int) -> HttpResponseBase:
         return render_staff_page(
             request,
             "view_as_owner.html",
-            title=f"View {account.name} as its owner sees it",
+            title=_("View %(account)s as its owner sees it") % {"account": account.name},
             status=422 if form.is_bound else 200,
             account=account,
             form=form,

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from channels.audit import Actor
 from channels.models import User
@@ -28,7 +29,8 @@ def staff_page(*permissions: str) -> Callable[[View], View]:
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.has_perms(permissions):
-                raise PermissionDenied(f"This needs the permission {' and '.join(permissions)}.")
+                names = _(" and ").join(permissions)
+                raise PermissionDenied(_("This needs the permission %(names)s.") % {"names": names})
             return view(request, *args, **kwargs)
 
         page.needs_permissions = permissions  # type: ignore[attr-defined]

@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import provider_setup
 from channels.models import LanguageModel, Provider, Route
@@ -26,44 +28,56 @@ LONGEST_KEY = 1_000
 class ProviderSetupForm(LabelledForm):
     """A provider, its key, and optionally a model of the gateway that it serves."""
 
-    name = forms.SlugField(max_length=50, help_text="Callers see it in X-Gateway-Provider.")
+    name = forms.SlugField(
+        label=gettext_lazy("Name"),
+        max_length=50,
+        help_text=gettext_lazy("Callers see it in X-Gateway-Provider."),
+    )
     base_url = forms.CharField(
-        max_length=200, label="Address", help_text=Provider._meta.get_field("base_url").help_text
+        max_length=200,
+        label=gettext_lazy("Address"),
+        help_text=Provider._meta.get_field("base_url").help_text,
     )
     key = forms.CharField(
         required=False,
         max_length=LONGEST_KEY,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        label="API key",
-        help_text="Stored encrypted and never shown again. Leave empty if the provider needs none.",
+        label=gettext_lazy("API key"),
+        help_text=gettext_lazy(
+            "Stored encrypted and never shown again. Leave empty if the provider needs none."
+        ),
     )
     provider_model = forms.CharField(
         required=False,
         max_length=200,
-        label="Model to test",
+        label=gettext_lazy("Model to test"),
         widget=forms.TextInput(attrs={"autocomplete": "off", "list": "gw-served"}),
-        help_text="Its name at the provider. Leave empty to fetch the list of models first.",
+        help_text=gettext_lazy(
+            "Its name at the provider. Leave empty to fetch the list of models first."
+        ),
     )
     serves = forms.ChoiceField(
         required=False,
-        label="Use it for",
-        help_text="Adds a route: the gateway asks the model named above, after all other routes.",
+        label=gettext_lazy("Use it for"),
+        help_text=gettext_lazy(
+            "Adds a route: the gateway asks the model named above, after all other routes."
+        ),
     )
     tested = forms.CharField(required=False, widget=forms.HiddenInput)
-    skips_test = forms.BooleanField(required=False, label="Save without a test")
+    skips_test = forms.BooleanField(required=False, label=gettext_lazy("Save without a test"))
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         enabled = LanguageModel.objects.filter(is_enabled=True)
         self._models = {str(model.pk): model for model in enabled}
         names = [(pk, model.name) for pk, model in self._models.items()]
-        self.fields["serves"].choices = [("", "No model yet"), *names]  # type: ignore[attr-defined]
+        self.fields["serves"].choices = [("", _("No model yet")), *names]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         data["serves"] = self._models.get(data.get("serves", ""))
         if data["serves"] and not data.get("provider_model"):
-            self.add_error("provider_model", "Name the model that the gateway should ask.")
+            self.add_error("provider_model", _("Name the model that the gateway should ask."))
         if data.get("name") and data.get("base_url"):
             self._find_provider(data)
         return data
@@ -76,7 +90,11 @@ class ProviderSetupForm(LabelledForm):
         self.provider = Provider(name=data["name"], base_url=data["base_url"])
         known = Provider.objects.filter(name=data["name"]).first()
         if known and known.base_url != data["base_url"]:
-            self.add_error("name", f"{known.name} exists, with the address {known.base_url}.")
+            self.add_error(
+                "name",
+                _("%(name)s exists, with the address %(address)s.")
+                % {"name": known.name, "address": known.base_url},
+            )
         elif known:
             self.provider = known
         try:
@@ -96,7 +114,7 @@ class ProviderSetupForm(LabelledForm):
 def set_up(request: HttpRequest) -> HttpResponseBase:
     """Show the choice or the form. On POST, test what was entered, or save it."""
     if not request.user.is_superuser:
-        raise PermissionDenied("Only superusers decide where visitors' texts and keys go.")
+        raise PermissionDenied(_("Only superusers decide where visitors' texts and keys go."))
     preset = PRESETS.get(request.GET.get("preset", ""))
     if request.method != "POST":
         return _render(request, preset, ProviderSetupForm(initial=_initial(preset)))
@@ -111,7 +129,9 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
         )
         return _render(request, preset, form, trial=trial, proof=form.proof(request))
     if not (data["skips_test"] or constant_time_compare(data["tested"], form.proof(request))):
-        form.add_error(None, "Test this first: something changed since the last test, or none ran.")
+        form.add_error(
+            None, _("Test this first: something changed since the last test, or none ran.")
+        )
         return _render(request, preset, form, status=422)
     return _save(request, form)
 
@@ -135,7 +155,7 @@ def _render(
     return render_staff_page(
         request,
         "provider_wizard.html",
-        title="Set up a provider",
+        title=_("Set up a provider"),
         status=status,
         presets=[{"preset": one, "is_known": one.name in set(names)} for one in PRESETS.values()],
         chosen=preset,
@@ -157,6 +177,8 @@ def _save(request: HttpRequest, form: ProviderSetupForm) -> HttpResponseBase:
         provider_model=data["provider_model"],
         actor=actor_of(request),
     )
-    served = f" It serves {data['serves'].name}." if data["serves"] else ""
-    messages.success(request, f"{form.provider.name} is set up.{served}")
+    said = _("%(provider)s is set up.") % {"provider": form.provider.name}
+    if data["serves"]:
+        said += " " + _("It serves %(model)s.") % {"model": data["serves"].name}
+    messages.success(request, said)
     return redirect(staff_url("channels_provider_changelist"))

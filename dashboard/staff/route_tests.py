@@ -8,9 +8,10 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from channels import breaker, probes, route_tests, routes
-from channels.admin.catalogue import environment_address
+from channels.admin.catalogue import environment_address, words_of_breaker
 from channels.models import LanguageModel, Provider, Route, RouteHealth
 from channels.route_tests import Result
 from dashboard.staff.pages import render_staff_page, staff_page, staff_url
@@ -46,7 +47,7 @@ def _render(
     return render_staff_page(
         request,
         "test_route.html",
-        title="Test a route",
+        title=_("Test a route"),
         route=route,
         result=result,
         question=probes.QUESTION,
@@ -61,4 +62,4 @@ def describe_breaker(route: Route) -> str:
     health = RouteHealth.objects.filter(
         provider_name=route.provider.name, provider_model=route.provider_model
     ).first()
-    return breaker.state_of(health, now=timezone.now()) if health else "closed"
+    return words_of_breaker(breaker.state_of(health, now=timezone.now()) if health else "closed")

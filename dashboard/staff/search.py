@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db.models import Case, When
 from django.http import HttpRequest, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import search
 from channels.models import Account, Channel
@@ -19,7 +21,7 @@ from dashboard.staff.pages import staff_url
 # Title, icon, URL name, and the permissions that the page needs.
 _COMMANDS = (
     (
-        "Create redemption codes",
+        gettext_lazy("Create redemption codes"),
         "confirmation_number",
         "make_codes",
         ("billing.add_redemptioncode", "billing.add_ledgerentry"),
@@ -36,7 +38,7 @@ def answer(request: HttpRequest) -> JsonResponse:
     term = read_term(request, "s")
     fixed = palette.pages_of(navigation.sidebar(request))
     fixed += [
-        palette.command(title, icon, f"admin:{name}")
+        palette.command(str(title), icon, f"admin:{name}")
         for title, icon, name, permissions in _COMMANDS
         if request.user.has_perms(permissions)
     ]
@@ -54,13 +56,13 @@ def _rows(request: HttpRequest, term: str) -> list[Result]:
     if request.user.has_perm("channels.view_account"):
         accounts = Account.objects.filter(search.accounts_matching(term)).order_by(*order)
         found += [
-            Result("Accounts", one.name, "domain", staff_url("customer", one.pk))
+            Result(_("Accounts"), one.name, "domain", staff_url("customer", one.pk))
             for one in accounts[: palette.MOST_ROWS]
         ]
     if request.user.has_perm("channels.view_channel"):
         channels = Channel.objects.filter(search.channels_matching(term)).order_by(*order)
         found += [
-            _row(one, "Channels", "hub", f"Channel of {one.account}")
+            _row(one, _("Channels"), "hub", _("Channel of %(account)s") % {"account": one.account})
             for one in channels.select_related("account")[: palette.MOST_ROWS]
         ]
     return found
@@ -80,11 +82,11 @@ def _requests(request: HttpRequest, reference: str) -> list[Result]:
     )
     return [
         Result(
-            "Requests",
+            _("Requests"),
             entry.row.request_id or reference,
             "receipt_long",
             staff_url(f"conversations_{entry.row._meta.model_name}_change", entry.row.pk),
-            f"Request of {entry.row.channel}",
+            _("Request of %(channel)s") % {"channel": entry.row.channel},
         )
         for entry in entries
         if request.user.has_perm(f"conversations.view_{entry.row._meta.model_name}")

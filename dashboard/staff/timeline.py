@@ -9,16 +9,24 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import account_statement
 from billing.account_statement import Filter, signed_microcredits
 from billing.balance import get_balance
-from billing.models import Hold, LedgerEntry
+from billing.models import CreditGrant, Hold, LedgerEntry
 from channels.models import Account
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.models import Message
 from dashboard.staff.credits_desk import desk_url
 from dashboard.staff.pages import render_staff_page, staff_page, staff_url
+
+_CATEGORIES = {
+    CreditGrant.Category.PURCHASE: gettext_lazy("purchase"),
+    CreditGrant.Category.PROMOTION: gettext_lazy("promotion"),
+    CreditGrant.Category.ADJUSTMENT: gettext_lazy("adjustment"),
+}
 
 
 @staff_page("billing.view_ledgerentry", "channels.view_account")
@@ -33,10 +41,10 @@ def timeline(request: HttpRequest, account_id: int) -> HttpResponseBase:
     return render_staff_page(
         request,
         "timeline.html",
-        title=f"Balance of {account.name}",
+        title=_("Balance of %(account)s") % {"account": account.name},
         account=account,
         figures={
-            name: show_credits(value)
+            name: local_credits(value)
             for name, value in (
                 ("balance", balance.balance),
                 ("held", balance.held),
@@ -65,11 +73,15 @@ def _before(request: HttpRequest) -> int | None:
 
 
 def _links(request: HttpRequest, account: Account) -> list[dict[str, str]]:
-    links = [{"title": "Account", "url": staff_url("channels_account_change", account.id)}]
+    links = [{"title": _("Account"), "url": staff_url("channels_account_change", account.id)}]
     if request.user.has_perm("billing.add_ledgerentry"):
         links += [
             {"title": title, "url": desk_url([account.id], deed)}
-            for deed, title in (("add", "Add"), ("deduct", "Deduct"), ("correct", "Correct"))
+            for deed, title in (
+                ("add", _("Add")),
+                ("deduct", _("Deduct")),
+                ("correct", _("Correct")),
+            )
         ]
     return links
 
@@ -100,11 +112,11 @@ def _describe(entry: LedgerEntry, reply: Message | None, category: str | None) -
     change = signed_microcredits(entry)
     return {
         "entry": entry,
-        "change": f"{'+' if change > 0 else ''}{show_credits(change)}",
+        "change": f"{'+' if change > 0 else ''}{local_credits(change)}",
         "is_added": change > 0,
-        "amount": show_credits(entry.amount_microcredits),
-        "balance_after": show_credits(entry.balance_after_microcredits),
-        "category": category,
+        "amount": local_credits(entry.amount_microcredits),
+        "balance_after": local_credits(entry.balance_after_microcredits),
+        "category": str(_CATEGORIES[CreditGrant.Category(category)]) if category else "",
         "reply": reply,
         "reply_url": staff_url("conversations_message_change", reply.id) if reply else "",
     }
@@ -113,16 +125,16 @@ def _describe(entry: LedgerEntry, reply: Message | None, category: str | None) -
 def _describe_day(day: account_statement.DaySum) -> dict[str, Any]:
     return {
         "day": day.day,
-        "added": show_credits(day.added),
-        "taken": show_credits(day.taken),
-        "net": show_credits(day.added - day.taken),
+        "added": local_credits(day.added),
+        "taken": local_credits(day.taken),
+        "net": local_credits(day.added - day.taken),
     }
 
 
 def _describe_hold(hold: Hold, now: Any) -> dict[str, Any]:
     return {
         "hold": hold,
-        "amount": show_credits(hold.amount_microcredits),
+        "amount": local_credits(hold.amount_microcredits),
         "is_overdue": hold.expires_at <= now,
     }
 
@@ -130,7 +142,7 @@ def _describe_hold(hold: Hold, now: Any) -> dict[str, Any]:
 def _describe_grant(one: account_statement.GrantLeft) -> dict[str, Any]:
     return {
         "grant": one.grant,
-        "amount": show_credits(one.grant.amount_microcredits),
-        "left": show_credits(one.left_microcredits),
+        "amount": local_credits(one.grant.amount_microcredits),
+        "left": local_credits(one.left_microcredits),
         "is_over": one.is_over,
     }

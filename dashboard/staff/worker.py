@@ -13,12 +13,34 @@ from celery import Celery
 from celery.exceptions import CeleryError
 from django.conf import settings
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from kombu.exceptions import KombuError, OperationalError
 
 from common import heartbeat
 
 TIMEOUT_SECONDS = 1.0
 VERIFY_LEDGER = "gateway.tasks.verify_ledger"
+# The names in the schedule (gateway/celery.py), for translators.
+NAMES = (
+    _("report that the worker is alive"),
+    _("expire holds"),
+    _("warn about low balances"),
+    _("alert of spend caps"),
+    _("mail about credit requests"),
+    _("send the e-mails that people chose"),
+    _("tell of outages"),
+    _("write daily digests"),
+    _("report broken routes"),
+    _("retire models"),
+    _("grant monthly credits"),
+    _("verify the ledger"),
+    _("delete expired logins"),
+    _("fetch model lists"),
+    _("roll up usage"),
+    _("correct rollups"),
+    _("expire sessions"),
+)
 
 # By its setting, because the project imports this package.
 app: Celery = import_string(settings.CELERY_APPLICATION)
@@ -34,7 +56,7 @@ def describe(now: datetime) -> dict[str, Any]:
         "worker_seen_at": seen_at,
         "is_worker_alive": heartbeat.is_worker_alive(seen_at, now=now),
         "schedule": [
-            {"name": name, "every": _every(entry["schedule"])}
+            {"name": gettext(name), "every": _every(entry["schedule"])}
             for name, entry in app.conf.beat_schedule.items()
         ],
     }
@@ -65,5 +87,7 @@ def verify_here() -> int:
 def _every(schedule: Any) -> str:
     if not isinstance(schedule, int | float):
         (hour,), (minute,) = schedule.hour, schedule.minute
-        return f"daily at {hour:02}:{minute:02} UTC"
-    return f"every {int(schedule)} s" if schedule < 120 else f"every {int(schedule // 60)} min"
+        return gettext("daily at %(time)s UTC") % {"time": f"{hour:02}:{minute:02}"}
+    if schedule < 120:
+        return gettext("every %(count)s s") % {"count": int(schedule)}
+    return gettext("every %(count)s min") % {"count": int(schedule // 60)}

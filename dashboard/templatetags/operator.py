@@ -6,6 +6,7 @@ from django import template
 from django.conf import settings
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from common.contact import parse_contact
 
@@ -15,11 +16,15 @@ register = template.Library()
 @register.simple_tag
 def the_operator() -> str:
     """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set."""
+    operator = pgettext("whom to ask, or to contact", "the operator")
     contact = parse_contact(settings.OPERATOR_CONTACT)
     if contact is None:
-        return _("the operator")
+        return operator
     return format_html(
-        '{} (<a class="gw-link" href="{}">{}</a>)', _("the operator"), contact.href, contact.text
+        '{} (<a class="gw-link" href="{}">{}</a>)',
+        pgettext("whom to ask, or to contact", "the operator"),
+        contact.href,
+        contact.text,
     )
 
 

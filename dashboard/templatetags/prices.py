@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from django import template
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels.models import LanguageModel
 from common.pages.numbers import local_credits
@@ -11,16 +15,30 @@ register = template.Library()
 register.filter("credits", local_credits)
 
 
+# What 1,000 tokens of each kind cost (LanguageModel.token_prices).
+_TOKENS = {
+    "input": gettext_lazy("%(amount)s per 1,000 input tokens"),
+    "cached input": gettext_lazy("%(amount)s per 1,000 cached input tokens"),
+    "output": gettext_lazy("%(amount)s per 1,000 output tokens"),
+}
+
+
 @register.filter
 def price_of_reply(model: LanguageModel) -> str:
     """Return what a reply of a model costs, in words."""
     flat = model.price_per_reply_microcredits
     # A flat amount of zero is not mentioned if tokens cost something.
     tokens = [
-        f"{local_credits(price)} per 1,000 {kind} tokens" for kind, price in model.token_prices()
+        str(_TOKENS[kind]) % {"amount": local_credits(price)}
+        for kind, price in model.token_prices()
     ]
     if not (flat or tokens):
-        return "nothing"
+        return _("nothing")
     amount = local_credits(flat)
-    parts = [f"{amount} credit{'' if amount == '1' else 's'} per reply"] if flat else []
-    return " and ".join(parts + tokens) + ("" if flat else " (in credits)")
+    words = _("%(amount)s credit per reply") if amount == "1" else _("%(amount)s credits per reply")
+    parts = [words % {"amount": amount}] if flat else []
+    price = reduce(
+        lambda first, more: _("%(first)s and %(more)s") % {"first": first, "more": more},
+        parts + tokens,
+    )
+    return price if flat else _("%(price)s (in credits)") % {"price": price}

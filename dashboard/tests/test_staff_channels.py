@@ -64,7 +64,7 @@ def test_a_channel_of_a_disabled_account_is_not_shown_as_on(
         is_enabled=False
     )
     found = admin_client.get(PAGE).context["cl"]
-    states = {row.account.name: found.model_admin.state(row) for row in found.result_list}
+    states = {row.account.name: found.model_admin.state(row)[1] for row in found.result_list}
     assert states == {
         "owner@example.com": "On",
         "stranger@example.com": "Account off",

@@ -66,6 +66,7 @@ SAME = frozenset(
         "Windows",
         "ID",
         "Ctrl",
+        "XXXX",
     ]
 )
 # Attributes that people see or hear.
@@ -257,5 +258,7 @@ def data_pattern(more: Iterable[str] = ()) -> re.Pattern[str]:
     whole = {text for text in texts if len(text) > 2}
     # A list may show a text's first line, or its words on one line.
     whole |= {" ".join(text.split()) for text in whole} | {text.split("\n")[0] for text in whole}
+    # The title of a row's page begins with a capital.
+    whole |= {text[:1].upper() + text[1:] for text in whole}
     found = sorted((text for text in whole if len(text) > 2), key=len, reverse=True)
     return re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in found))

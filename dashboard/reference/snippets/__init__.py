@@ -10,6 +10,9 @@ import json
 import shlex
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets import curl, javascript, openai, php, python
 from dashboard.reference.snippets.form import Form
 
@@ -45,10 +48,10 @@ def list_languages(*, base_url: str, key: str = KEY_PLACEHOLDER, model: str) -> 
         text = form.text.strip("\n") + "\n"
         for name, value in (("BASE_URL", base_url), ("API_KEY", key), ("MODEL", model)):
             text = text.replace(f"«{name}»", value)
-        return Snippet(form.id, form.title, form.note, form.file_name, text)
+        return Snippet(form.id, _(form.title), _(form.note), form.file_name, text)
 
     return [
-        Language(id_, title, note, tuple(fill(form) for form in forms))
+        Language(id_, _(title), _(note), tuple(fill(form) for form in forms))
         for id_, title, note, forms in _LANGUAGES
     ]
 
@@ -81,10 +84,15 @@ def curl_for(
 
 # Id, title, requirements, snippets.
 _LANGUAGES: tuple[tuple[str, str, str, tuple[Form, ...]], ...] = (
-    ("curl", "cURL", "For a terminal, to try things out.", curl.CURL),
-    ("javascript", "JavaScript", "Node 18 or newer; nothing to install.", javascript.JAVASCRIPT),
+    ("curl", "cURL", gettext_noop("For a terminal, to try things out."), curl.CURL),
+    (
+        "javascript",
+        "JavaScript",
+        gettext_noop("Node 18 or newer; nothing to install."),
+        javascript.JAVASCRIPT,
+    ),
     ("python", "Python", "pip install requests", python.PYTHON),
-    ("php", "PHP", "PHP 8 with the curl extension.", php.PHP),
+    ("php", "PHP", gettext_noop("PHP 8 with the curl extension."), php.PHP),
     ("openai-python", "OpenAI SDK, Python", "pip install openai", openai.PYTHON),
     ("openai-node", "OpenAI SDK, Node", "npm install openai", openai.NODE),
 )

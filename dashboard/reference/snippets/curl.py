@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets.form import Form
 
 CURL = (
     Form(
         "chat",
-        "Ask",
+        gettext_noop("Ask"),
         "chat.sh",
-        "One message, one answer. Messages with the same session_id form one conversation.",
+        gettext_noop(
+            "One message, one answer. Messages with the same session_id form one conversation."
+        ),
         r"""
 curl -sS «BASE_URL»/api/chat \
   -H 'X-API-Key: «API_KEY»' \
@@ -23,9 +27,9 @@ curl -sS «BASE_URL»/api/chat \
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "stream.sh",
-        "The answer as server-sent events: delta events, then one done or one error.",
+        gettext_noop("The answer as server-sent events: delta events, then one done or one error."),
         r"""
 curl -sSN «BASE_URL»/api/chat \
   -H 'X-API-Key: «API_KEY»' \
@@ -35,9 +39,11 @@ curl -sSN «BASE_URL»/api/chat \
     ),
     Form(
         "retry",
-        "Retry safely",
+        gettext_noop("Retry safely"),
         "retry.sh",
-        "The same Idempotency-Key and body get the same answer for 24 hours, charged once.",
+        gettext_noop(
+            "The same Idempotency-Key and body get the same answer for 24 hours, charged once."
+        ),
         r"""
 # --retry tries again after 408, 429, 500, 502, 503 and 504, and waits for Retry-After.
 curl -sS --retry 3 --max-time 90 «BASE_URL»/api/chat \
@@ -49,9 +55,9 @@ curl -sS --retry 3 --max-time 90 «BASE_URL»/api/chat \
     ),
     Form(
         "history",
-        "Read and erase a conversation",
+        gettext_noop("Read and erase a conversation"),
         "history.sh",
-        "Costs nothing. Erased text is gone for good.",
+        gettext_noop("Costs nothing. Erased text is gone for good."),
         r"""
 # Everything said in this session, oldest first.
 curl -sS '«BASE_URL»/api/history?session_id=visitor-1' -H 'X-API-Key: «API_KEY»'
@@ -62,9 +68,11 @@ curl -sS -X DELETE '«BASE_URL»/api/history?session_id=visitor-1' -H 'X-API-Key
     ),
     Form(
         "errors",
-        "See an error",
+        gettext_noop("See an error"),
         "errors.sh",
-        "With a test key, X-Simulate returns any error. With a live key, it is ignored.",
+        gettext_noop(
+            "With a test key, X-Simulate returns any error. With a live key, it is ignored."
+        ),
         r"""
 # -i shows the status, Retry-After and X-Request-Id before the body.
 curl -sSi «BASE_URL»/api/chat \

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets.form import Form
 
 JAVASCRIPT = (
     Form(
         "chat",
-        "Ask, with retries and errors",
+        gettext_noop("Ask, with retries and errors"),
         "chat.mjs",
-        "Every try sends the same Idempotency-Key, so a message is charged once.",
+        gettext_noop("Every try sends the same Idempotency-Key, so a message is charged once."),
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 import { randomUUID } from "node:crypto";
@@ -56,9 +58,11 @@ console.log(await ask("Tell me more.", sessionId, page));
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "stream.mjs",
-        "A failure before the first word is a plain JSON error; later it is an error event.",
+        gettext_noop(
+            "A failure before the first word is a plain JSON error; later it is an error event."
+        ),
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 import { randomUUID } from "node:crypto";
@@ -95,9 +99,9 @@ for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
     ),
     Form(
         "history",
-        "Read and erase a conversation",
+        gettext_noop("Read and erase a conversation"),
         "history.mjs",
-        "Costs nothing. Erased text is gone for good.",
+        gettext_noop("Costs nothing. Erased text is gone for good."),
         r"""
 // Runs in your backend (Node 18 or newer), never in a page.
 const url = `«BASE_URL»/api/history?session_id=${encodeURIComponent("visitor-1")}`;

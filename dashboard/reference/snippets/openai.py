@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets.form import Form
 
 PYTHON = (
     Form(
         "chat",
-        "Ask",
+        gettext_noop("Ask"),
         "openai_chat.py",
-        "Send the whole conversation each time: /v1 remembers nothing.",
+        gettext_noop("Send the whole conversation each time: /v1 remembers nothing."),
         r"""
 import uuid
 
@@ -33,9 +35,9 @@ print(completion.usage.total_tokens, "tokens")
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "openai_stream.py",
-        "A stream that breaks off raises APIError and costs nothing.",
+        gettext_noop("A stream that breaks off raises APIError and costs nothing."),
         r"""
 import openai
 
@@ -59,9 +61,9 @@ print()
 NODE = (
     Form(
         "chat",
-        "Ask",
+        gettext_noop("Ask"),
         "openai_chat.mjs",
-        "Send the whole conversation each time: /v1 remembers nothing.",
+        gettext_noop("Send the whole conversation each time: /v1 remembers nothing."),
         r"""
 // Runs in your backend, never in a page.
 import { randomUUID } from "node:crypto";
@@ -89,9 +91,9 @@ try {
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "openai_stream.mjs",
-        "A stream that breaks off throws APIError and costs nothing.",
+        gettext_noop("A stream that breaks off throws APIError and costs nothing."),
         r"""
 // Runs in your backend, never in a page.
 import OpenAI from "openai";

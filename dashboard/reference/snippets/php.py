@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets.form import Form
 
 PHP = (
     Form(
         "chat",
-        "Ask, with retries and errors",
+        gettext_noop("Ask, with retries and errors"),
         "chat.php",
-        "Every try sends the same Idempotency-Key, so a message is charged once.",
+        gettext_noop("Every try sends the same Idempotency-Key, so a message is charged once."),
         r"""
 <?php
 // PHP 8 with the curl extension.
@@ -70,9 +72,11 @@ echo ask('Tell me more.', $sessionId, $page), "\n";
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "stream.php",
-        "A failure before the first word is a plain JSON error; later it is an error event.",
+        gettext_noop(
+            "A failure before the first word is a plain JSON error; later it is an error event."
+        ),
         r"""
 <?php
 // PHP 8 with the curl extension.
@@ -122,9 +126,9 @@ if ($status !== 200) {
     ),
     Form(
         "history",
-        "Read and erase a conversation",
+        gettext_noop("Read and erase a conversation"),
         "history.php",
-        "Costs nothing. Erased text is gone for good.",
+        gettext_noop("Costs nothing. Erased text is gone for good."),
         r"""
 <?php
 // PHP 8 with the curl extension.

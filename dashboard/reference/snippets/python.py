@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop
+
 from dashboard.reference.snippets.form import Form
 
 PYTHON = (
     Form(
         "chat",
-        "Ask, with retries and errors",
+        gettext_noop("Ask, with retries and errors"),
         "chat.py",
-        "Every try sends the same Idempotency-Key, so a message is charged once.",
+        gettext_noop("Every try sends the same Idempotency-Key, so a message is charged once."),
         r"""
 import time
 import uuid
@@ -53,9 +55,11 @@ print(ask("Tell me more.", session_id, page))
     ),
     Form(
         "stream",
-        "Stream the answer",
+        gettext_noop("Stream the answer"),
         "stream.py",
-        "A failure before the first word is a plain JSON error; later it is an error event.",
+        gettext_noop(
+            "A failure before the first word is a plain JSON error; later it is an error event."
+        ),
         r"""
 import json
 import uuid
@@ -94,9 +98,9 @@ with requests.post(
     ),
     Form(
         "history",
-        "Read and erase a conversation",
+        gettext_noop("Read and erase a conversation"),
         "history.py",
-        "Costs nothing. Erased text is gone for good.",
+        gettext_noop("Costs nothing. Erased text is gone for good."),
         r"""
 import requests
 

@@ -2,6 +2,8 @@
 (function () {
   "use strict";
 
+  const { gettext } = window.gateway;
+
   // Over plain http only on localhost, and never for a bare IP address.
   const isIpAddress = /^[\d.]+$|^\[/.test(location.hostname);
   const hasPasskeys = Boolean(window.PublicKeyCredential) && !isIpAddress;
@@ -9,13 +11,13 @@
   for (const part of document.querySelectorAll("[data-no-passkeys]")) part.hidden = hasPasskeys;
 
   const words = {
-    NotAllowedError: "The browser did not get a passkey. Try again and choose one.",
-    InvalidStateError: "This key has already been added.",
-    SecurityError: "Passkeys do not work at this address. Use HTTPS, or http://localhost.",
+    NotAllowedError: gettext("The browser did not get a passkey. Try again and choose one."),
+    InvalidStateError: gettext("This key has already been added."),
+    SecurityError: gettext("Passkeys do not work at this address. Use HTTPS, or http://localhost."),
   };
   document.addEventListener("allauth.error", (event) => {
     event.preventDefault();
     const error = event.detail.exception || {};
-    window.gateway.toast(words[error.name] || "The passkey did not work here. Try again, or use your password.");
+    window.gateway.toast(words[error.name] || gettext("The passkey did not work here. Try again, or use your password."));
   });
 })();

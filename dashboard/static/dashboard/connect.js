@@ -2,6 +2,7 @@
 (function () {
   "use strict";
 
+  const { gettext, interpolate } = window.gateway;
   const PLACEHOLDER = "YOUR_API_KEY";
 
   function fill(key) {
@@ -10,7 +11,7 @@
 
   function show(button, isShown) {
     button.setAttribute("aria-pressed", String(isShown));
-    button.querySelector("[data-label]").textContent = isShown ? "Hide in the code" : "Show in the code";
+    button.querySelector("[data-label]").textContent = isShown ? gettext("Hide in the code") : gettext("Show in the code");
   }
 
   // data-reveal="url": asks for the key only now, and keeps it only in the snippets.
@@ -27,7 +28,7 @@
       const { key } = await gateway.post(button.dataset.reveal, { next: location.pathname });
       fill(key);
       show(button, true);
-      gateway.toast("The code below now contains the key.");
+      gateway.toast(gettext("The code below now contains the key."));
     } catch (error) {
       gateway.tell(error);
     } finally {
@@ -47,8 +48,8 @@
   function timing(result) {
     const box = document.createElement("div");
     box.className = "gw-timing";
-    const parts = [["Provider", Math.min(result.provider_ms, result.latency_ms)]];
-    parts.push(["Gateway", result.latency_ms - parts[0][1]]);
+    const parts = [[gettext("Provider"), Math.min(result.provider_ms, result.latency_ms)]];
+    parts.push([gettext("Gateway"), result.latency_ms - parts[0][1]]);
     const bar = document.createElement("div");
     bar.className = "gw-timing-bar";
     bar.setAttribute("aria-hidden", "true");
@@ -95,17 +96,17 @@
     box.className = `gw-alert ${isGood ? "gw-alert-ok" : "gw-alert-bad"}`;
     const list = document.createElement("dl");
     list.className = "gw-kv";
-    list.append(...line("Status", isGood ? "200: the key works" : `${result.status} ${result.code}`));
-    if (!isGood) list.append(...line("Because", result.error));
-    if (result.retry_after) list.append(...line("Try again in", gateway.wait(result.retry_after)));
-    list.append(...line("Time", gateway.duration(result.latency_ms)));
+    list.append(...line(gettext("Status"), isGood ? gettext("200: the key works") : `${result.status} ${result.code}`));
+    if (!isGood) list.append(...line(gettext("Because"), result.error));
+    if (result.retry_after) list.append(...line(gettext("Try again in"), gateway.wait(result.retry_after)));
+    list.append(...line(gettext("Time"), gateway.duration(result.latency_ms)));
     if (isGood) {
-      list.append(...line("Tokens", `${result.usage.prompt_tokens} in, ${result.usage.completion_tokens} out`));
-      list.append(...line("Credits", `${gateway.credits(result.credits.charged)} charged, ${gateway.credits(result.credits.remaining)} left`));
-      list.append(...line("Provider", result.provider));
-      list.append(...line("Reply", result.reply));
+      list.append(...line(gettext("Tokens"), interpolate(gettext("%(input)s in, %(output)s out"), { input: result.usage.prompt_tokens, output: result.usage.completion_tokens })));
+      list.append(...line(gettext("Credits"), interpolate(gettext("%(charged)s charged, %(left)s left"), { charged: gateway.credits(result.credits.charged), left: gateway.credits(result.credits.remaining) })));
+      list.append(...line(gettext("Provider"), result.provider));
+      list.append(...line(gettext("Reply"), result.reply));
     }
-    list.append(...line("Request id", result.request_id));
+    list.append(...line(gettext("Request id"), result.request_id));
     if (isGood) box.append(timing(result));
     box.append(list);
     return box;
@@ -120,7 +121,7 @@
     const button = form.querySelector("button:not([type=button])");
     const busy = document.createElement("span");
     busy.className = "gw-busy";
-    busy.setAttribute("aria-label", "Asking");
+    busy.setAttribute("aria-label", gettext("Asking"));
     target.replaceChildren(busy);
     button.disabled = true;
     const dialog = form.closest("dialog");

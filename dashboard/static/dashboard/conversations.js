@@ -3,6 +3,7 @@
 (function () {
   "use strict";
 
+  const { gettext, interpolate } = window.gateway;
   const panes = document.querySelector("[data-panes]");
   if (!panes) return;
   const wide = window.matchMedia("(min-width: 1024px)"); // as conversations.css has it
@@ -50,7 +51,7 @@
       await load(url, "transcript");
     } catch (error) {
       before.removeAttribute("aria-busy");
-      gateway.toast("The gateway could not be reached. Try again in a moment.");
+      gateway.toast(gettext("The gateway could not be reached. Try again in a moment."));
       return;
     }
     if (latest !== new URL(url).pathname) return; // somebody has opened another one meanwhile
@@ -58,7 +59,7 @@
     if (transcript() === before) location.assign(url);
     const title = transcript().querySelector("[data-title]");
     panes.classList.toggle("gw-panes-open", Boolean(title));
-    opened.textContent = title ? `Opened “${title.textContent}”.` : "";
+    opened.textContent = title ? interpolate(gettext("Opened “%(title)s”."), { title: title.textContent }) : "";
     mark();
   }
 

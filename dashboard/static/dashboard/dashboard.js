@@ -53,10 +53,10 @@
     }
   }
 
-  const LOGGED_OUT = "You are logged out. Nothing was changed.";
+  const LOGGED_OUT = gettext("You are logged out. Nothing was changed.");
   const BECAUSE = {
-    403: "Your login has changed or is no longer allowed to do this. Reload the page.",
-    404: "This no longer exists. Reload the page.",
+    403: gettext("Your login has changed or is no longer allowed to do this. Reload the page."),
+    404: gettext("This no longer exists. Reload the page."),
   };
 
   // Sends a form's fields and returns the response. Only a log-in that has ended redirects a
@@ -73,7 +73,7 @@
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Refusal("The gateway could not be reached. Try again in a moment.");
+      throw new Refusal(gettext("The gateway could not be reached. Try again in a moment."));
     }
     if (response.type === "opaqueredirect" || response.status === 401) {
       throw new Refusal(LOGGED_OUT, { isLoggedOut: true });
@@ -91,15 +91,16 @@
       throw new Refusal("", { isLeaving: true });
     }
     if (response.ok && answer) return answer;
-    const words = BECAUSE[response.status] || `The gateway could not do this (status ${response.status}). Try again.`;
+    const other = gettext("The gateway could not do this (status %(status)s). Try again.");
+    const words = BECAUSE[response.status] || interpolate(other, { status: response.status });
     throw new Refusal((answer && answer.error) || words);
   }
 
   // Says why a request was refused.
   function tell(error) {
     if (error.isLeaving) return;
-    if (error.isLoggedOut) toast(error.message, { href: location.pathname + location.search, text: "Log in again" });
-    else toast(error instanceof Refusal ? error.message : "Something broke. Reload the page and try again.");
+    if (error.isLoggedOut) toast(error.message, { href: location.pathname + location.search, text: gettext("Log in again") });
+    else toast(error instanceof Refusal ? error.message : gettext("Something broke. Reload the page and try again."));
   }
 
   // Parts of a page that refresh themselves stay as they are once the log-in has ended.
@@ -113,7 +114,7 @@
     if (!xhr.responseURL || new URL(xhr.responseURL).pathname === asked) return;
     event.detail.shouldSwap = false;
     isLoggedOut = true;
-    tell(new Refusal("You are logged out.", { isLoggedOut: true }));
+    tell(new Refusal(gettext("You are logged out."), { isLoggedOut: true }));
   });
 
   async function copy(text) {
@@ -132,28 +133,33 @@
     area.remove();
   }
 
+  // Numbers as the page's language writes them.
+  const language = document.documentElement.lang || "en";
+
   // Writes an amount of the API ("1234.500000") as pages do: 1,234.5.
   function credits(text) {
-    return Number(text).toLocaleString("en", { maximumFractionDigits: 6 });
+    return Number(text).toLocaleString(language, { maximumFractionDigits: 6 });
   }
 
   // Writes seconds to wait in hours and minutes: 80016 is "22 h 14 min".
   function wait(seconds) {
-    if (seconds < 120) return `${seconds} s`;
+    if (seconds < 120) return interpolate(gettext("%(seconds)s s"), { seconds });
     const minutes = Math.ceil(seconds / 60);
-    return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+    if (minutes < 120) return interpolate(gettext("%(minutes)s min"), { minutes });
+    const named = { hours: Math.floor(minutes / 60), minutes: minutes % 60 };
+    return interpolate(gettext("%(hours)s h %(minutes)s min"), named);
   }
 
   // Writes three digits, as common/pages/durations.py does.
   function duration(milliseconds) {
     const ms = Math.round(milliseconds);
-    if (!ms) return "under 1 ms";
+    if (!ms) return gettext("under 1 ms");
     if (ms < 1000) return `${ms} ms`;
     const digits = ms < 10000 ? 2 : ms < 100000 ? 1 : 0;
-    return `${(ms / 1000).toLocaleString("en", { maximumFractionDigits: digits })} s`;
+    return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: digits })} s`;
   }
 
-  window.gateway = { gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake };
+  window.gateway = { language, gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake };
 
   // unfold copies the name of a chosen file into a text field, which its own forms have and ours lack.
   document.addEventListener("change", (event) => {
@@ -166,7 +172,7 @@
     if (copier) {
       const source = copier.dataset.copyFrom && document.querySelector(copier.dataset.copyFrom);
       await copy(source ? source.textContent.trim() : copier.dataset.copy);
-      toast(copier.dataset.copied || "Copied.");
+      toast(copier.dataset.copied || gettext("Copied."));
       return;
     }
     // data-dialog="#id" opens a <dialog>; data-close closes the one around it.
@@ -253,8 +259,8 @@
   // data-count="#id": shows in the element how many characters a text field has.
   function count(field) {
     const target = document.querySelector(field.dataset.count);
-    const most = field.maxLength > 0 ? ` / ${field.maxLength.toLocaleString("en")}` : "";
-    target.textContent = `${[...field.value].length.toLocaleString("en")}${most}`;
+    const most = field.maxLength > 0 ? ` / ${field.maxLength.toLocaleString(language)}` : "";
+    target.textContent = `${[...field.value].length.toLocaleString(language)}${most}`;
   }
   document.addEventListener("input", (event) => {
     if (event.target.dataset && event.target.dataset.count) count(event.target);

@@ -10,6 +10,7 @@
 (function () {
   "use strict";
 
+  const { gettext } = window.gateway;
   const PREFIX = "gateway.draft:";
   const NEVER = ["password", "file", "submit", "button"];
 
@@ -88,11 +89,11 @@
     box.className = "gw-alert gw-alert-warn gw-row-between";
     box.setAttribute("role", "status");
     const words = document.createElement("span");
-    words.textContent = "Your unsaved changes are back in this form. They are not saved yet.";
+    words.textContent = gettext("Your unsaved changes are back in this form. They are not saved yet.");
     const button = document.createElement("button");
     button.type = "button";
     button.className = "gw-btn gw-btn-small";
-    button.textContent = "Discard changes";
+    button.textContent = gettext("Discard changes");
     button.addEventListener("click", () => {
       forget(form);
       location.assign(location.pathname + location.search);

@@ -2,6 +2,7 @@
 (function () {
   "use strict";
 
+  const { gettext, interpolate } = window.gateway;
   const form = document.querySelector("[data-playground]");
   if (!form) return;
   const root = form.parentElement;
@@ -66,8 +67,9 @@
 
   function label() {
     const pays = mode() === "live";
-    const send = compare.checked ? "Send twice" : "Send";
-    sendButton.lastChild.textContent = pays ? `${send} and pay` : send;
+    const free = compare.checked ? gettext("Send twice") : gettext("Send");
+    const paid = compare.checked ? gettext("Send twice and pay") : gettext("Send and pay");
+    sendButton.lastChild.textContent = pays ? paid : free;
     find("untried").hidden = compare.checked || !isDraftChanged();
   }
 
@@ -111,11 +113,11 @@
   function curlOf(text) {
     if (!text) return null;
     const box = element("details", "gw-playground-curl");
-    box.append(element("summary", "gw-link", "As cURL"));
+    box.append(element("summary", "gw-link", gettext("As cURL")));
     const code = element("div", "gw-code");
     const pre = element("pre", "", text);
     pre.tabIndex = 0;
-    const button = element("button", "gw-btn gw-btn-small gw-copy", "Copy");
+    const button = element("button", "gw-btn gw-btn-small gw-copy", gettext("Copy"));
     button.type = "button";
     button.dataset.copy = text;
     code.append(pre, button);
@@ -124,16 +126,16 @@
   }
 
   function problem(answer, status, curl, into = chat) {
-    const item = say("bad", answer.error || "Something broke. Reload the page and try again.", into);
+    const item = say("bad", answer.error || gettext("Something broke. Reload the page and try again."), into);
     const fields = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
     if (fields.length) item.append(element("p", "", fields.join("\n")));
-    if (answer.fallback_reply) item.append(element("p", "gw-soft", `Your visitor reads: ${answer.fallback_reply}`));
+    if (answer.fallback_reply) item.append(element("p", "gw-soft", interpolate(gettext("Your visitor reads: %(text)s"), { text: answer.fallback_reply })));
     note([
       answer.code && element("code", "gw-mono", answer.code),
-      status ? `status ${status}` : answer.code && "after the answer had begun",
-      answer.retry_after && `try again in ${gateway.wait(answer.retry_after)}`,
+      status ? interpolate(gettext("status %(status)s"), { status }) : answer.code && gettext("after the answer had begun"),
+      answer.retry_after && interpolate(gettext("try again in %(time)s"), { time: gateway.wait(answer.retry_after) }),
       // If the database was lost during a commit, it may have stored the turn and its charge.
-      answer.code && answer.code !== "overloaded" && "nothing charged",
+      answer.code && answer.code !== "overloaded" && gettext("nothing charged"),
       answer.request_id && element("span", "gw-mono", answer.request_id),
       curlOf(curl || answer.curl),
     ], into);
@@ -167,7 +169,7 @@
   async function refused(response, into) {
     const kind = response.headers.get("Content-Type") || "";
     if (kind.includes("json")) return problem(await response.json(), response.status, "", into);
-    if (response.status === 403) return problem({ error: "Your login is no longer allowed to do this. Reload the page." }, 403, "", into);
+    if (response.status === 403) return problem({ error: gettext("Your login is no longer allowed to do this. Reload the page.") }, 403, "", into);
     return problem({}, response.status, "", into);
   }
 
@@ -175,7 +177,7 @@
     busy = new AbortController();
     const published = { message, conversation, mode: mode(), simulate: simulate.value };
     if (!compare.checked) return ask(form.action, published, chat);
-    const [left, right] = sides(["Published", "Draft"]);
+    const [left, right] = sides([gettext("Published"), gettext("Draft")]);
     const tried = { message, mode: mode(), turns: JSON.stringify(draftTurns.slice(-50)), ...draftFields() };
     const asked = [ask(form.action, published, left), ask(draft.dataset.ask, tried, right)];
     const [first, second] = await Promise.allSettled(asked);
@@ -219,10 +221,10 @@
         hasEnded = true;
         reply = data.reply;
         note([
-          `first word after ${gateway.duration(firstAfter)}, all after ${gateway.duration(performance.now() - started)}`,
-          `tokens: ${data.usage.prompt_tokens} in, ${data.usage.completion_tokens} out${data.usage.estimated ? " (estimated)" : ""}`,
-          `credits: ${gateway.credits(data.credits.charged)} charged, ${gateway.credits(data.credits.remaining)} left`,
-          `by ${response.headers.get("X-Gateway-Provider") || "?"}`,
+          interpolate(gettext("first word after %(first)s, all after %(all)s"), { first: gateway.duration(firstAfter), all: gateway.duration(performance.now() - started) }),
+          interpolate(data.usage.estimated ? gettext("tokens: %(input)s in, %(output)s out (estimated)") : gettext("tokens: %(input)s in, %(output)s out"), { input: data.usage.prompt_tokens, output: data.usage.completion_tokens }),
+          interpolate(gettext("credits: %(charged)s charged, %(left)s left"), { charged: gateway.credits(data.credits.charged), left: gateway.credits(data.credits.remaining) }),
+          interpolate(gettext("by %(provider)s"), { provider: response.headers.get("X-Gateway-Provider") || "?" }),
           element("span", "gw-mono", response.headers.get("X-Request-Id") || ""),
           curlOf(curl),
         ], into);
@@ -232,7 +234,7 @@
         problem(data, 0, curl, into);
       }
     });
-    const lost = into.getAttribute("aria-label") === "Draft" ? "The connection was lost." : "The connection was lost. The answer is saved: see Conversations.";
+    const lost = url === draft.dataset.ask ? gettext("The connection was lost.") : gettext("The connection was lost. The answer is saved: see Conversations.");
     if (!hasEnded) problem({ error: lost }, 0, "", into);
     return reply;
   }
@@ -260,7 +262,7 @@
           field.dispatchEvent(new Event("input", { bubbles: true }));
           gateway.tell(error);
         } else {
-          problem({ error: "The gateway could not be reached, or the connection was lost." }, 0);
+          problem({ error: gettext("The gateway could not be reached, or the connection was lost.") }, 0);
         }
       }
     } finally {

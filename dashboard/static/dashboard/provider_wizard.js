@@ -11,7 +11,7 @@
     const body = new FormData(form, button);
     button.disabled = true;
     const response = await fetch(location.href, { method: "POST", body });
-    if (!response.ok || response.redirected) throw new Error("not the page itself");
+    if (!response.ok || response.redirected) throw new Error("redirected");
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     document.getElementById("gw-trial").replaceWith(page.getElementById("gw-trial"));
     form.querySelector("[name=test]").focus();

@@ -2,6 +2,7 @@
 (function () {
   "use strict";
 
+  const { gettext, interpolate } = window.gateway;
   const section = document.querySelector("[data-rehearsal]");
   const draft = document.querySelector("[data-draft]");
   if (!section || !draft) return;
@@ -25,7 +26,7 @@
 
   async function problemOf(response) {
     const kind = response.headers.get("Content-Type") || "";
-    if (!kind.includes("json")) return "Something broke. Reload the page and try again.";
+    if (!kind.includes("json")) return gettext("Something broke. Reload the page and try again.");
     const answer = await response.json();
     const wrong = Object.entries(answer.fields || {}).map(([name, what]) => `${name}: ${what}`);
     return [answer.error, ...wrong].join(" ");
@@ -43,14 +44,15 @@
     questions = found.questions;
     const rows = questions.map((one) => {
       const row = document.createElement("tr");
-      row.append(cell("Question", one.question), cell("Answer visitors got", one.reply), cell("Answer of the draft", "–"));
+      row.append(cell(gettext("Question"), one.question), cell(gettext("Answer visitors got"), one.reply), cell(gettext("Answer of the draft"), "–"));
       return row;
     });
     table.querySelector("tbody").replaceChildren(...rows);
     rehearse.hidden = table.hidden = !questions.length;
     const price = gateway.credits(found.highest);
-    rehearse.textContent = `Rehearse for at most ${price} credit${price === "1" ? "" : "s"}`;
-    progress.textContent = questions.length ? `${questions.length} of the latest questions. Nothing was asked yet.` : "Visitors have not asked anything yet, or the text is no longer kept.";
+    const words = price === "1" ? gettext("Rehearse for at most %(price)s credit") : gettext("Rehearse for at most %(price)s credits");
+    rehearse.textContent = interpolate(words, { price });
+    progress.textContent = questions.length ? interpolate(gettext("%(count)s of the latest questions. Nothing was asked yet."), { count: questions.length }) : gettext("Visitors have not asked anything yet, or the text is no longer kept.");
   }
 
   // Shows the draft's answer to a question. Returns the credits it cost.
@@ -74,7 +76,7 @@
   }
 
   async function run() {
-    const cells = [...table.querySelectorAll("tbody tr")].map((row) => row.lastElementChild);
+    const cells = [...table.querySelectorAll("tbody > tr")].map((row) => row.lastElementChild);
     let [asked, charged] = [0, 0];
     isStopped = false;
     rehearse.hidden = show.hidden = true;
@@ -84,11 +86,12 @@
     try {
       for (const question of questions) {
         if (isStopped) break;
-        progress.textContent = `Asking ${asked + 1} of ${questions.length}…`;
+        progress.textContent = interpolate(gettext("Asking %(number)s of %(all)s…"), { number: asked + 1, all: questions.length });
         charged += await ask(question, cells[asked]);
         asked += 1;
       }
-      progress.textContent = `${isStopped && asked < questions.length ? "Stopped" : "Done"}: ${asked} of ${questions.length} asked, ${gateway.credits(String(charged))} credits charged.`;
+      const words = isStopped && asked < questions.length ? gettext("Stopped: %(count)s of %(all)s asked, %(credits)s credits charged.") : gettext("Done: %(count)s of %(all)s asked, %(credits)s credits charged.");
+      progress.textContent = interpolate(words, { count: asked, all: questions.length, credits: gateway.credits(String(charged)) });
     } finally {
       stop.hidden = true;
       show.hidden = false;
@@ -101,7 +104,7 @@
       await work();
     } catch (error) {
       if (error.isLoggedOut) gateway.tell(error);
-      else progress.textContent = "The gateway could not be reached, or the connection was lost.";
+      else progress.textContent = gettext("The gateway could not be reached, or the connection was lost.");
     }
   }
 

@@ -3,12 +3,14 @@
 (function () {
   "use strict";
 
+  const { gettext } = window.gateway;
+
   // On a channel's pages, a badge beside its name says the state too.
   function showState(isOn) {
     for (const badge of document.querySelectorAll("[data-switch-state]")) {
       badge.classList.toggle("gw-badge-ok", isOn);
       badge.classList.toggle("gw-badge-bad", !isOn);
-      badge.lastElementChild.textContent = isOn ? "On" : "Off";
+      badge.lastElementChild.textContent = isOn ? gettext("On") : gettext("Off");
     }
   }
 
@@ -26,7 +28,8 @@
         button.setAttribute("aria-checked", String(answer.is_enabled));
         button.value = answer.is_enabled ? "off" : "on";
         showState(answer.is_enabled);
-        gateway.toast(answer.is_enabled ? "Switched on." : "Switched off. The next call is refused.");
+        const off = gettext("Switched off. The next call is refused.");
+        gateway.toast(answer.is_enabled ? gettext("Switched on.") : off);
       } catch (error) {
         gateway.tell(error);
       } finally {

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from channels import audit, fixed_answers, limits
 from channels.audit import Actor
 from channels.errors import ChannelChanged
 from channels.models import LONGEST_QUESTION, LONGEST_SAVED_REPLY, Channel, FixedAnswer, Wording
+from common.pages.numbers import local_number
 from common.text import normalize_question
 
 MOST_BYTES = 1024 * 1024
@@ -104,28 +106,27 @@ def read_rows(content: bytes) -> tuple[list[Row], list[Flaw]]:
     for number, (line, cells) in enumerate(_records(text, delimiter, flaws)):
         if number == 0 or not any(cell.strip() for cell in cells):
             continue
-        row, words = _row_of(line + lines_before, names, cells)
-        flaws += [Flaw(line + lines_before, one) for one in words]
+        row, wrong = _row_of(line + lines_before, names, cells)
+        flaws += [Flaw(line + lines_before, one) for one in wrong]
         if row is not None:
             rows.append(row)
         if len(rows) > MOST_ROWS:
-            raise UnreadableFile(
-                f"The file has more than {MOST_ROWS:,} rows. Split it into several files."
-            )
+            words = _("The file has more than %(most)s rows. Split it into several files.")
+            raise UnreadableFile(words % {"most": local_number(MOST_ROWS)})
     if not rows and not flaws:
-        raise UnreadableFile("The file has no rows below the names of its columns.")
+        raise UnreadableFile(_("The file has no rows below the names of its columns."))
     return rows, flaws
 
 
 def _decode(content: bytes) -> str:
     if len(content) > MOST_BYTES:
-        raise UnreadableFile("The file is larger than 1 MB. Split it into several files.")
+        raise UnreadableFile(_("The file is larger than 1 MB. Split it into several files."))
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         return content.decode(encoding)
     except UnicodeDecodeError:
         raise UnreadableFile(
-            "The file is not UTF-8 text. In Excel, save it as “CSV UTF-8 (Comma delimited)”."
+            _("The file is not UTF-8 text. In Excel, save it as “CSV UTF-8 (Comma delimited)”.")
         ) from None
 
 
@@ -142,17 +143,20 @@ def _read_header(text: str, separator: str) -> tuple[str, list[str]]:
             break
     else:
         raise UnreadableFile(
-            "The first line must name the columns: question, answer, and a wording column for each "
-            "other way to ask."
+            _(
+                "The first line must name the columns: question, answer, and a wording column for "
+                "each other way to ask."
+            )
         )
     for name in found:
         if name and name not in (QUESTION, ANSWER) and not name.startswith(WORDING):
-            raise UnreadableFile(
-                f"There is no column “{name[:60]}”. The columns are question, answer, and any "
-                "number whose name begins with wording."
+            words = _(
+                "There is no column “%(name)s”. The columns are question, answer, and any number "
+                "whose name begins with wording."
             )
+            raise UnreadableFile(words % {"name": name[:60]})
         if name in (QUESTION, ANSWER) and found.count(name) > 1:
-            raise UnreadableFile(f"The column “{name}” is there twice.")
+            raise UnreadableFile(_("The column “%(name)s” is there twice.") % {"name": name})
     return delimiter, [WORDING if name.startswith(WORDING) else name for name in found]
 
 
@@ -164,9 +168,8 @@ def _records(text: str, delimiter: str, flaws: list[Flaw]) -> Iterator[tuple[int
         try:
             cells = next(reader, None)
         except csv.Error:
-            flaws.append(
-                Flaw(line, "The quotation marks do not match, so the file is not read further.")
-            )
+            words = _("The quotation marks do not match, so the file is not read further.")
+            flaws.append(Flaw(line, words))
             return
         if cells is None:
             return
@@ -176,12 +179,12 @@ def _records(text: str, delimiter: str, flaws: list[Flaw]) -> Iterator[tuple[int
 def _row_of(line: int, names: list[str], cells: list[str]) -> tuple[Row | None, list[str]]:
     """Return a row, or what is wrong with it."""
     if any(cell.strip() for cell in cells[len(names) :]):
-        return None, ["The row has more cells than the first line has columns."]
+        return None, [_("The row has more cells than the first line has columns.")]
     if any("\x00" in cell for cell in cells):
-        return None, ["Remove the NUL character: it cannot be stored."]
+        return None, [_("Remove the NUL character: it cannot be stored.")]
     plain = [(name, _plain(unguard(cell))) for name, cell in zip(names, cells, strict=False)]
     if any(cell for name, cell in plain if not name):
-        return None, ["A cell is in a column without a name."]
+        return None, [_("A cell is in a column without a name.")]
     found = {QUESTION: "", ANSWER: ""} | dict(plain)
     texts = fixed_answers.distinct_wordings(
         found[QUESTION], [cell for name, cell in plain if name == WORDING]
@@ -194,10 +197,16 @@ def _row_of(line: int, names: list[str], cells: list[str]) -> tuple[Row | None, 
 
 
 def _flaws_of_text(name: str, text: str, most: int) -> list[str]:
+    is_question = name == QUESTION
     if not text:
-        return [f"The {name} is empty."]
+        return [_("The question is empty.") if is_question else _("The answer is empty.")]
     if len(text) > most:
-        return [f"The {name} has {len(text):,} characters. Use at most {most:,}."]
+        words = (
+            _("The question has %(count)s characters. Use at most %(most)s.")
+            if is_question
+            else _("The answer has %(count)s characters. Use at most %(most)s.")
+        )
+        return [words % {"count": local_number(len(text)), "most": local_number(most)}]
     return []
 
 
@@ -224,7 +233,8 @@ def plan_rows(channel: Channel, rows: Sequence[Row], flaws: Sequence[Flaw] = ())
     plan = Plan(flaws=list(flaws))
     targets, doubles = _find_targets(rows, stored)
     for double in doubles:
-        plan.flaws.append(Flaw(double.line, "An earlier line changes the same saved reply."))
+        words = _("An earlier line changes the same saved reply.")
+        plan.flaws.append(Flaw(double.line, words))
     for row in rows:
         target = targets.get(row)
         if target is None:
@@ -295,7 +305,8 @@ def _find_conflicts(plan: Plan, rows: Sequence[Row], staying: Sequence[FixedAnsw
                 words = fixed_answers.words_of_duplicate(text, taken[normalized])
                 plan.flaws.append(Flaw(row.line, words))
             elif normalized in lines:
-                words = f"“{text}” is already on line {lines[normalized]}."
+                named = {"text": text, "line": lines[normalized]}
+                words = _("“%(text)s” is already on line %(line)s.") % named
                 plan.flaws.append(Flaw(row.line, words))
             else:
                 lines[normalized] = row.line

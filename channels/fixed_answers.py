@@ -10,11 +10,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from channels import audit, limits
 from channels.audit import Actor
 from channels.errors import ChannelChanged
 from channels.models import LONGEST_QUESTION, Channel, FixedAnswer, Wording
+from common.pages.numbers import local_number
 from common.text import normalize_question
 
 # Of one reply, its question among them.
@@ -184,27 +186,28 @@ def list_flaws(texts: Sequence[str]) -> dict[str, list[str]]:
     flaws: dict[str, list[str]] = {}
     question, *others = texts
     if not normalize_question(question):
-        flaws["question"] = ["Needs at least one letter or digit."]
+        flaws["question"] = [_("Needs at least one letter or digit.")]
     words = []
     for text in others:
         shown = text if len(text) <= 60 else f"{text[:60]}…"
         if not normalize_question(text):
-            words.append(f"“{shown}” needs at least one letter or digit.")
+            words.append(_("“%(text)s” needs at least one letter or digit.") % {"text": shown})
         elif len(text) > LONGEST_QUESTION:
-            words.append(
-                f"“{shown}” has {len(text):,} characters. Use at most {LONGEST_QUESTION:,}."
-            )
+            named = {"text": shown, "count": local_number(len(text))}
+            named["most"] = local_number(LONGEST_QUESTION)
+            words.append(_("“%(text)s” has %(count)s characters. Use at most %(most)s.") % named)
     if len(texts) > MOST_WORDINGS:
-        words.append(
-            f"A reply has at most {MOST_WORDINGS} wordings, its question among them; these are "
-            f"{len(texts):,}."
+        text = _(
+            "A reply has at most %(most)s wordings, its question among them; these are %(count)s."
         )
+        words.append(text % {"most": MOST_WORDINGS, "count": local_number(len(texts))})
     return flaws | ({"wordings": words} if words else {})
 
 
 def words_of_duplicate(text: str, owner: str) -> str:
     """Return the sentence for a wording that another reply has."""
-    return f"The saved reply “{owner}” already answers “{text}”."
+    words = _("The saved reply “%(owner)s” already answers “%(text)s”.")
+    return words % {"owner": owner, "text": text}
 
 
 def _check_wordings(fixed_answer: FixedAnswer, texts: Sequence[str]) -> None:

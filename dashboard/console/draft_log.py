@@ -12,10 +12,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing.models import LedgerEntry
 from channels.models import Account
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from conversations.models import DraftReply
 from conversations.usage import outcomes
 from dashboard.console.access import Member, member_page
@@ -29,7 +31,9 @@ DRAFTS_ON_A_PAGE = 50
 class DraftsForm(MomentsForm):
     """The filters of the page. Empty ones do not filter."""
 
-    q = forms.CharField(required=False, max_length=200, label="Request id", strip=True)
+    q = forms.CharField(
+        required=False, max_length=200, label=gettext_lazy("Request id"), strip=True
+    )
     field_order = ("q", "since", "until", "channel", "traffic")
 
 
@@ -52,7 +56,7 @@ def drafts(request: HttpRequest, member: Member) -> HttpResponse:
         request,
         member,
         "drafts.html",
-        title="Playground drafts",
+        title=_("Playground drafts"),
         form=form,
         page=page,
         rows=[_describe(member, form, draft, sequences.get(draft.id)) for draft in page],
@@ -94,7 +98,7 @@ def _describe(
         "outcome": name,
         "badge": badge,
         "channel_name": form.channel_names.get(draft.channel_id, ""),
-        "credits": show_credits(draft.charged_microcredits),
+        "credits": local_credits(draft.charged_microcredits),
         "ledger_url": member.url("credits") + place if place else "",
     }
 

@@ -11,12 +11,14 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
 
 from channels import fixed_answer_files as files
 from channels import fixed_answers, limits
 from channels.errors import ChannelChanged, PlanLimitReached
 from channels.fixed_answer_files import Plan, Row, UnreadableFile
 from channels.models import LONGEST_QUESTION, LONGEST_SAVED_REPLY, Channel
+from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from common.pages.spreadsheets import csv_response
 from dashboard.console.access import Member, Role, channel_page
@@ -73,7 +75,7 @@ def upload_answers(request: HttpRequest, member: Member, channel: Channel) -> Ht
         return _render(request, member, channel)
     uploaded = request.FILES.get("file")
     if uploaded is None:
-        return _render(request, member, channel, error="Choose a file.", status=422)
+        return _render(request, member, channel, error=_("Choose a file."), status=422)
     return _preview(request, member, channel, uploaded.read(files.MOST_BYTES + 1))
 
 
@@ -104,7 +106,7 @@ def _render(
         request,
         member,
         "fixed_answer_file.html",
-        title="Upload saved replies",
+        title=_("Upload saved replies"),
         channel=channel,
         plan=plan,
         new=plan.new[:ROWS_SHOWN] if plan else [],
@@ -132,7 +134,7 @@ def save_answers(request: HttpRequest, member: Member, channel: Channel) -> Http
         )
         rows = _rows_without_flaws(content)
     except (binascii.Error, ValueError, UnreadableFile):
-        words = "The form is damaged. Choose the file again."
+        words = _("The form is damaged. Choose the file again.")
         return _render(request, member, channel, error=words, status=422)
     try:
         plan = files.save_rows(
@@ -142,13 +144,14 @@ def save_answers(request: HttpRequest, member: Member, channel: Channel) -> Http
             actor=member.actor,
         )
     except ChannelChanged:
-        words = "Nothing was saved, because saved replies have changed since. Check the file again."
+        words = _(
+            "Nothing was saved, because saved replies have changed since. Check the file again."
+        )
         return _preview(request, member, channel, content, error=words)
     except PlanLimitReached as refusal:
         return _preview(request, member, channel, content, error=refusal.sentence)
-    messages.success(
-        request, f"Saved: {len(plan.new):,} new and {len(plan.changed):,} changed replies."
-    )
+    counts = {"new": local_number(len(plan.new)), "changed": local_number(len(plan.changed))}
+    messages.success(request, _("Saved: %(new)s new and %(changed)s changed replies.") % counts)
     return redirect("console:fixed_answers", channel.id)
 
 

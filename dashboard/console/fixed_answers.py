@@ -14,6 +14,9 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import fixed_answers as services
 from channels import limits
@@ -37,19 +40,28 @@ class FixedAnswerForm(PlainForm):
     """A question, other ways to ask it, and the answer."""
 
     question = forms.CharField(
+        label=gettext_lazy("Question"),
         max_length=LONGEST_QUESTION,
-        help_text="As a visitor would type it. Case, accents, punctuation and extra spaces do not "
-        "matter; all the words do.",
+        help_text=gettext_lazy(
+            "As a visitor would type it. Case, accents, punctuation and extra spaces do not "
+            "matter; all the words do."
+        ),
     )
     wordings = PlainText(
-        label="Other wordings",
+        label=gettext_lazy("Other wordings"),
         required=False,
         max_length=(LONGEST_QUESTION + 1) * services.MOST_WORDINGS,
         widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
-        help_text="One on each line. Each gets the same answer. A reply has at most "
-        f"{services.MOST_WORDINGS} wordings, its question among them.",
+        help_text=format_lazy(
+            gettext_lazy(
+                "One on each line. Each gets the same answer. A reply has at most {most} wordings, "
+                "its question among them."
+            ),
+            most=services.MOST_WORDINGS,
+        ),
     )
     answer = PlainText(
+        label=gettext_lazy("Answer"),
         max_length=LONGEST_SAVED_REPLY,
         widget=forms.Textarea(attrs={"rows": 4, "dir": "auto", "data-count": "#answer-count"}),
     )
@@ -90,7 +102,7 @@ def add_answer(request: HttpRequest, member: Member, channel: Channel) -> HttpRe
         except ValidationError as error:
             add_errors(form, error)
         else:
-            messages.success(request, "Added. The next visitor who asks this gets the reply.")
+            messages.success(request, _("Added. The next visitor who asks this gets the reply."))
             return redirect("console:fixed_answers", channel.id)
     return _render_list(request, member, channel, form, status=422)
 
@@ -115,7 +127,7 @@ def _render_list(
         request,
         member,
         "fixed_answers.html",
-        title="Saved replies",
+        title=_("Saved replies"),
         channel=channel,
         form=form,
         page=page,
@@ -181,7 +193,7 @@ def edit_answer(
     except ValidationError as error:
         add_errors(form, error)
         return _render_one(request, member, channel, answer_id, form, status=422)
-    messages.success(request, "Saved. The next visitor who asks this gets the reply.")
+    messages.success(request, _("Saved. The next visitor who asks this gets the reply."))
     return redirect("console:fixed_answers", channel.id)
 
 
@@ -216,7 +228,7 @@ def _render_one(
         request,
         member,
         "fixed_answer.html",
-        title="Saved reply",
+        title=_("Saved reply"),
         channel=channel,
         form=form,
         differences=differences,
@@ -233,7 +245,8 @@ def delete_answer(
     """Delete a saved reply."""
     stored = _get_answer(channel, answer_id)
     services.delete_fixed_answer(fixed_answer=stored, actor=member.actor)
-    messages.success(request, f"Deleted: “{stored.question}”. The AI answers this question again.")
+    words = _("Deleted: “%(question)s”. The AI answers this question again.")
+    messages.success(request, words % {"question": stored.question})
     return redirect("console:fixed_answers", channel.id)
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import adaptation, catalogue, channel_changes, model_ends
 from channels.models import (
@@ -20,29 +23,31 @@ from channels.models import (
 )
 from channels.models.channel import check_stop_words
 from common.pages.forms import PlainForm
+from common.pages.numbers import in_local_signs, local_number
 from dashboard.console.channel_forms import PlainText, PricedModelField
 
 # The fields of a channel that the form changes.
 FIELDS = ("system_prompt", *ANSWER_SETTINGS)
 # Those that a draft in the playground changes.
 DRAFT_FIELDS = ("system_prompt", "model")
-# The fields that a provider may refuse, by the protocol's names, and what they are in a sentence.
+# The fields that a provider may refuse, by the protocol's names, and what is said of them.
 _IGNORABLE = {
-    "temperature": ("temperature", "the temperature"),
-    "stop": ("stop_words", "stop words"),
+    "temperature": ("temperature", gettext_lazy("%(model)s ignores the temperature.")),
+    "stop": ("stop_words", gettext_lazy("%(model)s ignores stop words.")),
 }
 
 
 def prompt_field() -> PlainText:
     """Return a field for a system prompt."""
     return PlainText(
-        label="System prompt",
+        label=gettext_lazy("System prompt"),
         required=False,
         # White space at either end is the owner's choice.
         strip=False,
         max_length=MAX_SYSTEM_PROMPT_CHARACTERS,
-        help_text="What the AI reads before every conversation: who it is, what it knows, "
-        "how it answers.",
+        help_text=gettext_lazy(
+            "What the AI reads before every conversation: who it is, what it knows, how it answers."
+        ),
         widget=forms.Textarea(attrs={"rows": 18, "dir": "auto", "data-count": "#prompt-count"}),
     )
 
@@ -53,38 +58,49 @@ class PromptForm(PlainForm):
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     system_prompt = prompt_field()
     temperature = forms.DecimalField(
+        label=gettext_lazy("Temperature"),
         required=False,
         min_value=0,
         max_value=2,
         max_digits=3,
         decimal_places=2,
-        help_text="From 0, the most predictable, to 2. Leave empty to let the provider decide.",
+        help_text=gettext_lazy(
+            "From 0, the most predictable, to 2. Leave empty to let the provider decide."
+        ),
     )
     max_answer_tokens = forms.IntegerField(
-        label="Longest answer, in tokens",
+        label=gettext_lazy("Longest answer, in tokens"),
         required=False,
         min_value=SHORTEST_ANSWER_TOKENS,
         max_value=2_147_483_647,
     )
     stop_words = PlainText(
-        label="Stop words",
+        label=gettext_lazy("Stop words"),
         required=False,
         max_length=2_000,
-        help_text=f"One on each line, at most {MOST_STOP_WORDS} of {LONGEST_STOP_WORD} characters. "
-        "An answer ends before the first of them.",
+        help_text=format_lazy(
+            gettext_lazy(
+                "One on each line, at most {most} of {longest} characters. An answer ends before "
+                "the first of them."
+            ),
+            most=MOST_STOP_WORDS,
+            longest=LONGEST_STOP_WORD,
+        ),
         widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
     )
     fallback_model = PricedModelField(
-        label="Fallback model",
+        label=gettext_lazy("Fallback model"),
         required=False,
-        empty_label="None",
-        error_messages={"invalid_choice": "Choose one of the models shown here, or none."},
+        empty_label=gettext_lazy("None"),
+        error_messages={
+            "invalid_choice": gettext_lazy("Choose one of the models shown here, or none.")
+        },
     )
     prompt_note = forms.CharField(
-        label="Note for this version",
+        label=gettext_lazy("Note for this version"),
         required=False,
         max_length=200,
-        help_text="What you changed and why. Only your team sees this.",
+        help_text=gettext_lazy("What you changed and why. Only your team sees this."),
     )
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
@@ -95,22 +111,26 @@ class PromptForm(PlainForm):
         ids = [*offered.values_list("pk", flat=True), channel.fallback_model_id or 0]
         fallback = self.fields["fallback_model"]
         fallback.queryset = LanguageModel.objects.filter(pk__in=ids)  # type: ignore[attr-defined]
-        fallback.help_text = (
-            f"Answers a visitor if every provider of {model} fails. A message then needs credits "
+        help_text = _(
+            "Answers a visitor if every provider of %(model)s fails. A message then needs credits "
             "for the more expensive of the two models, and is charged as the one that answered."
         )
+        fallback.help_text = help_text % {"model": model}
         if chosen := channel.fallback_model:
             today, plan = timezone.now().date(), channel.account.plan
             if words := model_ends.words_of_end(chosen, today=today, plan=plan):
                 fallback.help_text += f" {chosen}: {words}."
-        self.fields["max_answer_tokens"].help_text = (
-            f"{model} answers with at most {model.max_output_tokens:,}. Where tokens have a price, "
-            "a shorter answer also needs fewer credits at hand."
+        help_text = _(
+            "%(model)s answers with at most %(most)s. Where tokens have a price, a shorter answer "
+            "also needs fewer credits at hand."
         )
+        most = local_number(model.max_output_tokens)
+        self.fields["max_answer_tokens"].help_text = help_text % {"model": model, "most": most}
         for one in filter(None, (model, channel.fallback_model)):
             for name in adaptation.list_ignored(one):
-                field, words = _IGNORABLE[name]
-                self.fields[field].help_text += f" {one} ignores {words}."
+                name_of_field, said = _IGNORABLE[name]
+                field = self.fields[name_of_field]
+                field.help_text = f"{field.help_text} {said % {'model': one}}"
 
     @classmethod
     def filled(cls, channel: Channel) -> PromptForm:
@@ -147,10 +167,11 @@ class DraftForm(PlainForm):
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     system_prompt = prompt_field()
     model = PricedModelField(
+        label=gettext_lazy("Model"),
         empty_label=None,
         error_messages={
-            "required": "Choose a model.",
-            "invalid_choice": "Choose one of the models shown here.",
+            "required": gettext_lazy("Choose a model."),
+            "invalid_choice": gettext_lazy("Choose one of the models shown here."),
         },
     )
 
@@ -174,10 +195,15 @@ def words_of_settings(settings: Channel | PromptVersion) -> str:
     """Return answer settings in words, one on each line. Those that are not set have no line."""
     longest, words = settings.max_answer_tokens, settings.stop_words or ()
     temperature = settings.temperature
-    lines = [
-        "" if temperature is None else f"Temperature: {temperature.normalize():f}",
-        f"Longest answer: {longest:,} tokens" if longest else "",
-        f"Stop words: {', '.join(f'“{word}”' for word in words)}" if words else "",
-        f"Fallback model: {settings.fallback_model}" if settings.fallback_model else "",
-    ]
-    return "\n".join(filter(None, lines))
+    lines = []
+    if temperature is not None:
+        shown = in_local_signs(f"{temperature.normalize():f}")
+        lines.append(_("Temperature: %(temperature)s") % {"temperature": shown})
+    if longest:
+        lines.append(_("Longest answer: %(count)s tokens") % {"count": local_number(longest)})
+    if words:
+        quoted = ", ".join(_("“%(word)s”") % {"word": word} for word in words)
+        lines.append(_("Stop words: %(words)s") % {"words": quoted})
+    if settings.fallback_model:
+        lines.append(_("Fallback model: %(model)s") % {"model": settings.fallback_model})
+    return "\n".join(lines)

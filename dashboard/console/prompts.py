@@ -10,6 +10,7 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
 
 from channels import channel_changes, diffs, model_moves
 from channels.diffs import DiffLine
@@ -53,7 +54,7 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
     if not form.is_valid():
         return _render(request, member, channel, form, status=422)
     if all(getattr(channel, name) == value for name, value in form.changes().items()):
-        messages.info(request, "Nothing changed, so there is no new version.")
+        messages.info(request, _("Nothing changed, so there is no new version."))
         return redirect("console:prompt", channel.id)
     try:
         saved = channel_changes.update_channel(
@@ -68,7 +69,8 @@ def save_prompt(request: HttpRequest, member: Member, channel: Channel) -> HttpR
     except ValidationError as error:
         add_errors(form, error)
         return _render(request, member, channel, form, status=422)
-    messages.success(request, f"Saved as version {saved.prompt_version}. The next message uses it.")
+    words = _("Saved as version %(number)s. The next message uses it.")
+    messages.success(request, words % {"number": saved.prompt_version})
     return redirect("console:prompt", channel.id)
 
 
@@ -116,7 +118,7 @@ def _render(
         request,
         member,
         "prompts.html",
-        title="Prompt",
+        title=_("Prompt"),
         channel=channel,
         form=form,
         page=page,
@@ -156,7 +158,7 @@ def prompt_version(
         request,
         member,
         "prompt_version.html",
-        title=f"Prompt, version {number}",
+        title=_("Prompt, version %(number)s") % {"number": number},
         channel=channel,
         version=version,
         tokens=estimate_tokens(version.text),
@@ -191,10 +193,11 @@ def restore_prompt(
         messages.error(request, " ".join(refusal.messages))
         return redirect("console:prompt", channel.id)
     if saved.prompt_version == channel.prompt_version:
-        messages.info(request, f"The prompt is already the same as version {number}.")
+        words = _("The prompt is already the same as version %(number)s.")
+        messages.info(request, words % {"number": number})
     else:
-        words = f"Version {number} is current again, as version {saved.prompt_version}."
-        messages.success(request, words)
+        words = _("Version %(number)s is current again, as version %(latest)s.")
+        messages.success(request, words % {"number": number, "latest": saved.prompt_version})
     return redirect("console:prompt", channel.id)
 
 

@@ -14,12 +14,15 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels.models import Account, ApiKey, Channel
 from common.days import day_of
 from common.db.plans import snapshot
-from common.money import format_credits, show_credits
+from common.money import format_credits
 from common.pages.forms import LongSelect
+from common.pages.numbers import local_credits
 from common.pages.spreadsheets import lines
 from conversations.usage import request_log, request_tally
 from conversations.usage.reports import Scope
@@ -43,20 +46,30 @@ DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "
 class RequestsForm(MomentsForm):
     """The filters of the log. Empty ones do not filter."""
 
-    q = forms.CharField(required=False, max_length=200, label="Request or message id", strip=True)
-    outcome = forms.ChoiceField(required=False)
-    code = forms.ChoiceField(required=False, label="Error code")
-    model = forms.ChoiceField(required=False)
-    key = forms.ChoiceField(required=False, widget=LongSelect)
+    q = forms.CharField(
+        required=False, max_length=200, label=gettext_lazy("Request or message id"), strip=True
+    )
+    outcome = forms.ChoiceField(required=False, label=gettext_lazy("Outcome"))
+    code = forms.ChoiceField(required=False, label=gettext_lazy("Error code"))
+    model = forms.ChoiceField(required=False, label=gettext_lazy("Model"))
+    key = forms.ChoiceField(required=False, label=gettext_lazy("Key"), widget=LongSelect)
     conversation = forms.IntegerField(
-        required=False, min_value=1, max_value=2**63 - 1, label="Number of a conversation"
+        required=False,
+        min_value=1,
+        max_value=2**63 - 1,
+        label=gettext_lazy("Number of a conversation"),
     )
     slower = forms.IntegerField(
-        required=False, min_value=0, max_value=10_000_000, label="Took at least (ms)"
+        required=False,
+        min_value=0,
+        max_value=10_000_000,
+        label=gettext_lazy("Took at least (ms)"),
     )
-    page = forms.CharField(required=False, max_length=2048, label="Page begins with", strip=True)
+    page = forms.CharField(
+        required=False, max_length=2048, label=gettext_lazy("Page begins with"), strip=True
+    )
     # Links from figures of one page set it.
-    whole_page = forms.BooleanField(required=False, label="The whole page address")
+    whole_page = forms.BooleanField(required=False, label=gettext_lazy("The whole page address"))
     field_order = (
         "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key",
         "conversation", "slower", "page", "whole_page",
@@ -72,10 +85,10 @@ class RequestsForm(MomentsForm):
             most=MOST_CODE_CHARACTERS,
         )
         choices = {
-            "outcome": [("", "All outcomes"), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
-            "code": [("", "All codes"), *codes],
+            "outcome": [("", _("All outcomes")), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
+            "code": [("", _("All codes")), *codes],
             "model": model_choices(data.get("model", "")),
-            "key": [("", "All keys"), *((str(pk), name) for pk, name in self.key_names.items())],
+            "key": [("", _("All keys")), *((str(pk), name) for pk, name in self.key_names.items())],
         }
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
@@ -158,7 +171,7 @@ def _render_log(
         request,
         member,
         "requests.html",
-        title="Requests",
+        title=_("Requests"),
         channel=channel,
         form=form,
         chosen=chosen,
@@ -214,7 +227,7 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
         "url": member.url(DETAILS[entry.kind], row.pk),
         "channel_name": form.channel_names.get(row.channel_id, ""),
         "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
-        "credits": show_credits(entry.reply.charged_microcredits) if entry.reply else "0",
+        "credits": local_credits(entry.reply.charged_microcredits) if entry.reply else "0",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy
 
 from channels import catalogue
 from dashboard.public_address import site_url
@@ -11,23 +12,23 @@ from dashboard.reference import facts, snippets
 
 # Anchor and title of each part of the page, in order.
 PARTS = (
-    ("start", "Quick start"),
-    ("authentication", "Authentication"),
-    ("chat", "Send a message"),
-    ("streaming", "Streaming"),
-    ("sessions", "Sessions"),
-    ("idempotency", "Retries and idempotency"),
-    ("history", "History"),
-    ("usage", "Usage"),
-    ("models", "Models"),
-    ("key", "Key"),
-    ("openai", "OpenAI-compatible"),
-    ("headers", "Headers"),
-    ("limits", "Limits and credits"),
-    ("errors", "Errors"),
-    ("testing", "Test keys"),
-    ("manage", "Management API"),
-    ("endpoints", "All endpoints"),
+    ("start", gettext_lazy("Quick start")),
+    ("authentication", gettext_lazy("Authentication")),
+    ("chat", gettext_lazy("Send a message")),
+    ("streaming", gettext_lazy("Streaming")),
+    ("sessions", gettext_lazy("Sessions")),
+    ("idempotency", gettext_lazy("Retries and idempotency")),
+    ("history", gettext_lazy("History")),
+    ("usage", gettext_lazy("Usage")),
+    ("models", gettext_lazy("Models")),
+    ("key", gettext_lazy("Key")),
+    ("openai", gettext_lazy("OpenAI-compatible")),
+    ("headers", gettext_lazy("Headers")),
+    ("limits", gettext_lazy("Limits and credits")),
+    ("errors", gettext_lazy("Errors")),
+    ("testing", gettext_lazy("Test keys")),
+    ("manage", gettext_lazy("Management API")),
+    ("endpoints", gettext_lazy("All endpoints")),
 )
 
 

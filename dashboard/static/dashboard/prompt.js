@@ -7,6 +7,7 @@
 (function () {
   "use strict";
 
+  const { language, gettext, ngettext, interpolate } = window.gateway;
   // Both count as common/tokens.py does. A test compares them.
   const CHARACTERS_PER_TOKEN = 4;
   const TEMPLATE_TOKENS_PER_MESSAGE = 5;
@@ -22,11 +23,12 @@
   function show() {
     for (const one of document.querySelectorAll("[data-tokens]")) {
       const tokens = estimate(document.querySelector(one.dataset.tokens).value);
-      one.textContent = `about ${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}`;
+      const words = ngettext("about %(count)s token", "about %(count)s tokens", tokens);
+      one.textContent = interpolate(words, { count: tokens.toLocaleString(language) });
     }
     for (const one of document.querySelectorAll("[data-most-tokens]")) {
       const tokens = most(document.querySelector(one.dataset.mostTokens).value);
-      one.textContent = `up to ${tokens.toLocaleString("en")}`;
+      one.textContent = interpolate(gettext("up to %(count)s"), { count: tokens.toLocaleString(language) });
     }
   }
 
@@ -45,7 +47,7 @@
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const found = response.ok && page.getElementById("prompt-changes");
       if (found) document.getElementById("prompt-changes").replaceChildren(...found.childNodes);
-      else gateway.toast("The text could not be compared. Save it to see why.");
+      else gateway.toast(gettext("The text could not be compared. Save it to see why."));
     } catch (error) {
       gateway.tell(error);
     }

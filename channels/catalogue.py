@@ -31,8 +31,9 @@ def _find(model_id: str, models: list[LanguageModel]) -> LanguageModel:
     for model in models:
         if model_id in ("", model.model_id):
             return model
-    known = ", ".join(model.model_id for model in models) or "none is enabled"
-    raise UnknownModel(f"There is no model '{model_id}'. The models are: {known}.")
+    known = ", ".join(model.model_id for model in models) or _("none is enabled")
+    text = _("There is no model '%(model)s'. The models are: %(models)s.")
+    raise UnknownModel(text % {"model": model_id, "models": known})
 
 
 def set_price(*, model_id: str, **prices: int | None) -> LanguageModel:

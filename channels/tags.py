@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Concat
+from django.utils.translation import gettext as _
 
 from channels import channel_changes, limits
 from channels.audit import Actor
@@ -43,7 +44,7 @@ def change_tag(
     check_tags(tag)
     wanted = read_tags(tag)
     if len(wanted) != 1:
-        raise ValidationError("Enter one tag." if wanted else "Enter a tag.")
+        raise ValidationError(_("Enter one tag.") if wanted else _("Enter a tag."))
     # Nobody else changes the channels' tags until these are written.
     limits.lock_account(account_id)
     changed = 0

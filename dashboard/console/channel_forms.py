@@ -7,6 +7,9 @@ from typing import Any
 
 from django import forms
 from django.core.validators import URLValidator
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import catalogue
 from channels.diffs import DiffLine, diff_lines
@@ -14,8 +17,8 @@ from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
 from channels.models import Account, Channel, LanguageModel
 from channels.models.tags import MOST_TAGS, read_tags, write_tags
 from common.ids import uuid7
-from common.money import show_credits
 from common.pages.forms import PlainForm
+from common.pages.numbers import local_credits, local_number
 
 
 class PlainText(forms.CharField):
@@ -61,6 +64,14 @@ def _compare(label: str, theirs: str, yours: str) -> Difference:
     )
 
 
+# What 1,000 tokens of each kind cost (LanguageModel.token_prices).
+_PRICES = {
+    "input": gettext_lazy("%(amount)s per 1,000 input tokens"),
+    "cached input": gettext_lazy("%(amount)s per 1,000 cached input tokens"),
+    "output": gettext_lazy("%(amount)s per 1,000 output tokens"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOption:
     """A model as the picker shows it."""
@@ -73,10 +84,10 @@ class ModelOption:
     def price(self) -> str:
         """What a reply costs, in credits."""
         flat = self.model.price_per_reply_microcredits
-        words = [f"{show_credits(flat)} a reply"] if flat else []
+        words = [_("%(amount)s a reply") % {"amount": local_credits(flat)}] if flat else []
         for kind, price in self.model.token_prices():
-            words.append(f"{show_credits(price)} per 1,000 {kind} tokens")
-        return " + ".join(words) or "free"
+            words.append(str(_PRICES[kind]) % {"amount": local_credits(price)})
+        return " + ".join(words) or _("free")
 
 
 class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
@@ -85,10 +96,11 @@ class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic i
     def __init__(self) -> None:
         super().__init__(
             LanguageModel.objects.none(),
+            label=gettext_lazy("Model"),
             to_field_name="model_id",
             error_messages={
-                "required": "Choose a model.",
-                "invalid_choice": "Choose one of the models shown here.",
+                "required": gettext_lazy("Choose a model."),
+                "invalid_choice": gettext_lazy("Choose one of the models shown here."),
             },
         )
 
@@ -132,16 +144,18 @@ class SiteAddressField(forms.CharField):
     default_validators = [
         URLValidator(
             schemes=["http", "https"],
-            message="Enter a web address such as https://shop.example.com",
+            message=gettext_lazy("Enter a web address such as https://shop.example.com"),
         )
     ]
 
     def __init__(self) -> None:
         super().__init__(
-            label="Site address",
+            label=gettext_lazy("Site address"),
             required=False,
             max_length=200,
-            help_text="The site that uses the channel, such as https://shop.example.com",
+            help_text=gettext_lazy(
+                "The site that uses the channel, such as https://shop.example.com"
+            ),
             widget=forms.TextInput(attrs={"inputmode": "url", "placeholder": "https://"}),
         )
 
@@ -155,9 +169,15 @@ class TagsField(forms.CharField):
 
     def __init__(self) -> None:
         super().__init__(
+            label=gettext_lazy("Tags"),
             required=False,
-            help_text=f"With commas between them, at most {MOST_TAGS}. The list of channels can be "
-            "filtered by them.",
+            help_text=format_lazy(
+                gettext_lazy(
+                    "With commas between them, at most {most}. The list of channels can be "
+                    "filtered by them."
+                ),
+                most=MOST_TAGS,
+            ),
         )
 
     def to_python(self, value: Any) -> str:
@@ -170,8 +190,11 @@ class NewChannelForm(ModelPicker, PlainForm):
     # The id of the new channel, so that submitting the form twice creates one channel.
     id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(
+        label=gettext_lazy("Name"),
         max_length=120,
-        help_text="The channel's name in this dashboard. Callers and visitors do not see it.",
+        help_text=gettext_lazy(
+            "The channel's name in this dashboard. Callers and visitors do not see it."
+        ),
     )
     site_url = SiteAddressField()
     model = ModelField()
@@ -191,12 +214,16 @@ class SettingsForm(ModelPicker, PlainForm):
     """A channel's settings except its prompt. `digest` is that of the values it was filled with."""
 
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
-    name = forms.CharField(max_length=120)
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=120)
     site_url = SiteAddressField()
     tags = TagsField()
     model = ModelField()
-    requests_per_minute = forms.IntegerField(min_value=1, max_value=100_000)
-    daily_quota = forms.IntegerField(label="Messages per day", min_value=1, max_value=2_147_483_647)
+    requests_per_minute = forms.IntegerField(
+        label=gettext_lazy("Requests per minute"), min_value=1, max_value=100_000
+    )
+    daily_quota = forms.IntegerField(
+        label=gettext_lazy("Messages per day"), min_value=1, max_value=2_147_483_647
+    )
 
     FIELDS = (
         "name",
@@ -213,21 +240,28 @@ class SettingsForm(ModelPicker, PlainForm):
         self.channel = channel
         self.offer(channel.account, channel.model)
         for code, title, when in CAUSES:
-            self.fields[f"reply_{code}"] = _reply_field(str(title), f"{when} Code: {code}")
+            self.fields[f"reply_{code}"] = _reply_field(
+                str(title), _("%(when)s Code: %(code)s") % {"when": when, "code": code}
+            )
         self._say_limits()
 
     def _say_limits(self) -> None:
         """State the plan's limits, which may be tighter than the channel's."""
         plan = self.channel.account.plan
         limits = {
-            "requests_per_minute": "requests per minute",
-            "daily_quota": "messages per day for each channel",
+            "requests_per_minute": _(
+                "The plan %(plan)s allows %(most)s requests per minute; the lower number applies."
+            ),
+            "daily_quota": _(
+                "The plan %(plan)s allows %(most)s messages per day for each channel; the lower "
+                "number applies."
+            ),
         }
-        for name, unit in limits.items():
+        for name, words in limits.items():
             most = getattr(plan, name, None)
             if plan is not None and most is not None:
-                words = f"The plan {plan.name} allows {most:,} {unit}; the lower number applies."
-                self.fields[name].help_text = words
+                named = {"plan": plan.name, "most": local_number(most)}
+                self.fields[name].help_text = words % named
 
     def reply_fields(self) -> list[forms.BoundField]:
         return [self[f"reply_{code}"] for code in CODES]

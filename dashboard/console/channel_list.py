@@ -19,13 +19,15 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from channels import channel_changes, tags, usable_keys
 from channels.models import ApiKey, Channel
 from channels.models.tags import LONGEST_TAG, fold_tag, read_tags
 from channels.search import named_like
 from common.days import day_of, last_days, start_of
-from common.money import show_credits
+from common.pages.numbers import local_credits
 from common.pages.requests import post_only, read_term
 from conversations.models import FailedRequest
 from conversations.usage.activity import Activity, last_used, list_activity
@@ -39,8 +41,28 @@ from dashboard.console.request_links import log_links
 CHANNELS_PER_PAGE = 24
 # So many fit on a screen as cards. More are easier to compare in a table.
 MOST_CARDS = 6
-SORTS = {"recent": "Recently used", "name": "Name"}
-STATES = {"": "All", "on": "On", "off": "Off", "errors": "Errors today"}
+SORTS = {"recent": gettext_lazy("Recently used"), "name": gettext_lazy("Name")}
+STATES = {
+    "": gettext_lazy("All"),
+    "on": gettext_lazy("On"),
+    "off": gettext_lazy("Off"),
+    "errors": gettext_lazy("Errors today"),
+}
+# What a change of several channels says afterwards.
+_DONE = {
+    "on": ngettext_lazy(
+        "Switched on: %(count)s channel.", "Switched on: %(count)s channels.", "count"
+    ),
+    "off": ngettext_lazy(
+        "Switched off: %(count)s channel.", "Switched off: %(count)s channels.", "count"
+    ),
+    "add": ngettext_lazy(
+        "Tag added: %(count)s channel.", "Tag added: %(count)s channels.", "count"
+    ),
+    "remove": ngettext_lazy(
+        "Tag removed: %(count)s channel.", "Tag removed: %(count)s channels.", "count"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,7 @@ class Card:
 
     @cached_property
     def credits_today(self) -> str:
-        return show_credits(self.activity.charged_today_microcredits)
+        return local_credits(self.activity.charged_today_microcredits)
 
     @cached_property
     def chart(self) -> SafeString:
@@ -117,7 +139,7 @@ class Listing:
 def channels(request: HttpRequest, member: Member) -> HttpResponse:
     """List the account's channels."""
     listed = list_context(request, member, timezone.now(), list_url=member.url("channels"))
-    return render_page(request, member, "channel_list.html", title="Channels", **listed)
+    return render_page(request, member, "channel_list.html", title=_("Channels"), **listed)
 
 
 def list_context(
@@ -216,7 +238,7 @@ def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
     """Switch a channel on or off, as the form says. Repeating it changes nothing."""
     wanted = request.POST.get("is_enabled")
     if wanted not in ("on", "off"):
-        return HttpResponse("is_enabled must be “on” or “off”.", status=400)
+        return HttpResponse(_("is_enabled must be “on” or “off”."), status=400)
     channel = channel_changes.update_channel(
         channel_id=str(channel.id), actor=member.actor, is_enabled=wanted == "on"
     )
@@ -234,14 +256,14 @@ def switch_channels(request: HttpRequest, member: Member) -> HttpResponse:
     """Switch the chosen channels on or off. Raises Http404 unless all are the account's."""
     wanted = request.POST.get("is_enabled")
     if wanted not in ("on", "off"):
-        return HttpResponse("is_enabled must be “on” or “off”.", status=400)
+        return HttpResponse(_("is_enabled must be “on” or “off”."), status=400)
     found = _chosen(request, member)
     changed = list(found.filter(is_enabled=wanted == "off").values_list("id", flat=True))
     for channel_id in changed:
         channel_changes.update_channel(
             channel_id=str(channel_id), actor=member.actor, is_enabled=wanted == "on"
         )
-    return _lead_back(request, member, f"Switched {wanted}", len(changed))
+    return _lead_back(request, member, wanted, len(changed))
 
 
 @member_page(needs=Role.EDITOR)
@@ -250,7 +272,7 @@ def tag_channels(request: HttpRequest, member: Member) -> HttpResponse:
     """Add or remove a tag of the chosen channels. Raises Http404 unless all are the account's."""
     wanted = request.POST.get("change")
     if wanted not in ("add", "remove"):
-        return HttpResponse("change must be “add” or “remove”.", status=400)
+        return HttpResponse(_("change must be “add” or “remove”."), status=400)
     ids = list(_chosen(request, member).values_list("id", flat=True))
     try:
         count = tags.change_tag(
@@ -261,9 +283,10 @@ def tag_channels(request: HttpRequest, member: Member) -> HttpResponse:
             actor=member.actor,
         )
     except ValidationError as error:
-        messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
+        words = _("Nothing was changed. %(reasons)s")
+        messages.error(request, words % {"reasons": " ".join(error.messages)})
         return redirect(_back_url(request, member))
-    return _lead_back(request, member, "Tag added" if wanted == "add" else "Tag removed", count)
+    return _lead_back(request, member, wanted, count)
 
 
 def _chosen(request: HttpRequest, member: Member) -> QuerySet[Channel]:
@@ -279,8 +302,8 @@ def _chosen(request: HttpRequest, member: Member) -> QuerySet[Channel]:
 
 
 def _lead_back(request: HttpRequest, member: Member, done: str, count: int) -> HttpResponse:
-    words = f"{done}: {count} channel{'' if count == 1 else 's'}."
-    messages.success(request, words if count else "Nothing to change.")
+    words = _DONE[done] % {"count": count} if count else _("Nothing to change.")
+    messages.success(request, words)
     return redirect(_back_url(request, member))
 
 

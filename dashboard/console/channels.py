@@ -12,11 +12,14 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from channels import api_keys, channel_changes, model_moves, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
 from common.ids import uuid7
+from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from conversations.archive import retirement
 from dashboard.console.access import Member, Role, channel_page, member_page
@@ -47,7 +50,9 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
     try:
         channel, issued = _create(member, form.cleaned_data)
     except MadeBefore:
-        messages.info(request, "This form was already submitted. Here is the channel it created.")
+        messages.info(
+            request, _("This form was already submitted. Here is the channel it created.")
+        )
         return redirect("console:start", form.cleaned_data["id"])
     except ValidationError as error:
         add_errors(form, error)
@@ -74,7 +79,7 @@ def _render_new(
     request: HttpRequest, member: Member, form: NewChannelForm, *, status: int = 200
 ) -> HttpResponse:
     return render_page(
-        request, member, "channel_new.html", title="New channel", form=form, status=status
+        request, member, "channel_new.html", title=_("New channel"), form=form, status=status
     )
 
 
@@ -112,7 +117,7 @@ def save_channel(request: HttpRequest, member: Member, channel: Channel) -> Http
     except ValidationError as error:
         add_errors(form, error)
         return _render_settings(request, member, channel, form, status=422)
-    messages.success(request, "Saved. Changes apply to the next request.")
+    messages.success(request, _("Saved. Changes apply to the next request."))
     return redirect("console:channel", channel.id)
 
 
@@ -141,11 +146,16 @@ def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry
     """Say who saved in between, as far as the audit log knows."""
     entries = AuditEntry.objects.filter(account_id=channel.account_id, channel=channel)
     last = entries.filter(action=action, **entry).order_by("-id").first()
-    who = f"{last.actor_name} saved it at {last.created_at:%H:%M} UTC" if last else "It was saved"
-    return (
-        f"Nothing was saved, because someone changed this after you opened the page: {who}. "
-        "Your input is still here. Save again to replace their version with it."
+    if last is None:
+        return _(
+            "Nothing was saved, because someone changed this after you opened the page: It was "
+            "saved. Your input is still here. Save again to replace their version with it."
+        )
+    words = _(
+        "Nothing was saved, because someone changed this after you opened the page: %(name)s saved "
+        "it at %(time)s UTC. Your input is still here. Save again to replace their version with it."
     )
+    return words % {"name": last.actor_name, "time": f"{last.created_at:%H:%M}"}
 
 
 def _render_settings(
@@ -164,7 +174,7 @@ def _render_settings(
         request,
         member,
         "channels.html",
-        title="Settings",
+        title=_("Settings"),
         channel=channel,
         form=form,
         members=people[:MOST_MEMBERS],
@@ -190,14 +200,18 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
         model_moves.move_back(move=move, actor=member.actor)
     except ChannelChanged:
         messages.info(
-            request, "Nothing was changed: the channel no longer uses the model it was moved to."
+            request, _("Nothing was changed: the channel no longer uses the model it was moved to.")
         )
     except ValidationError as error:
-        messages.error(request, f"Nothing was changed. {' '.join(error.messages)}")
+        words = _("Nothing was changed. %(reasons)s")
+        messages.error(request, words % {"reasons": " ".join(error.messages)})
     else:
-        role = " as its fallback model" if is_fallback else ""
-        words = f"The channel uses {move.left} again{role}, from the next request on."
-        messages.success(request, words)
+        words = _("The channel uses %(model)s again, from the next request on.")
+        if is_fallback:
+            words = _(
+                "The channel uses %(model)s again as its fallback model, from the next request on."
+            )
+        messages.success(request, words % {"model": move.left})
     return redirect("console:prompt" if is_fallback else "console:channel", channel.id)
 
 
@@ -216,11 +230,12 @@ def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) ->
             channel=channel, id=copy_id, actor=member.actor
         )
     except MadeBefore:
-        messages.info(request, "This copy was already made. Here it is.")
+        messages.info(request, _("This copy was already made. Here it is."))
         return redirect("console:start", copy_id)
     except (UnknownModel, ValidationError) as error:
         reasons = error.messages if isinstance(error, ValidationError) else [str(error)]
-        messages.error(request, f"Nothing was copied. {' '.join(reasons)}")
+        words = _("Nothing was copied. %(reasons)s")
+        messages.error(request, words % {"reasons": " ".join(reasons)})
         return redirect("console:channel", channel.id)
     return render_start(request, member, copy, fresh=tuple(issued))
 
@@ -231,7 +246,7 @@ def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) ->
 def _is_confirmed(request: HttpRequest, channel: Channel) -> bool:
     if request.POST.get("confirmation", "").strip() == channel.name.strip():
         return True
-    messages.error(request, "Nothing was changed: the name you typed is not the channel's name.")
+    messages.error(request, _("Nothing was changed: the name you typed is not the channel's name."))
     return False
 
 
@@ -245,10 +260,11 @@ def delete_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         retirement.delete_channel(channel=channel, actor=member.actor)
     except ChannelInUse:
         messages.error(
-            request, "The channel has received messages, so it cannot be deleted. Retire it."
+            request, _("The channel has received messages, so it cannot be deleted. Retire it.")
         )
         return redirect("console:channel", channel.id)
-    messages.success(request, f"The channel “{channel.name}” has been deleted.")
+    words = _("The channel “%(name)s” has been deleted.")
+    messages.success(request, words % {"name": channel.name})
     return redirect(member.url("index"))
 
 
@@ -258,9 +274,12 @@ def retire(request: HttpRequest, member: Member, channel: Channel) -> HttpRespon
     """Disable the channel, revoke all its keys, and erase all its transcripts."""
     if _is_confirmed(request, channel):
         erased = retirement.retire_channel(channel=channel, actor=member.actor)
-        messages.success(
-            request, f"Retired: switched off, all keys revoked, {erased:,} messages erased."
+        words = ngettext(
+            "Retired: switched off, all keys revoked, %(count)s message erased.",
+            "Retired: switched off, all keys revoked, %(count)s messages erased.",
+            erased,
         )
+        messages.success(request, words % {"count": local_number(erased)})
     return redirect("console:channel", channel.id)
 
 

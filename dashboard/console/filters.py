@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels.models import Account, Channel, LanguageModel
 from common.days import last_days
@@ -26,12 +28,14 @@ class FilterForm(PlainForm):
     In a tab of a channel, the channel is fixed: the form ignores any other, and does not show it.
     """
 
-    channel = forms.ChoiceField(required=False, widget=LongSelect)
+    channel = forms.ChoiceField(label=gettext_lazy("Channel"), required=False, widget=LongSelect)
     traffic = forms.ChoiceField(
-        required=False, choices=[("live", "Live"), ("test", "Test keys")], label="Traffic"
+        required=False,
+        choices=[("live", gettext_lazy("Live")), ("test", gettext_lazy("Test keys"))],
+        label=gettext_lazy("Traffic"),
     )
-    first = DayField(required=False, label="From ({zone})", widget=DAY)
-    last = DayField(required=False, label="To, included ({zone})", widget=DAY)
+    first = DayField(required=False, label=gettext_lazy("From ({zone})"), widget=DAY)
+    last = DayField(required=False, label=gettext_lazy("To, included ({zone})"), widget=DAY)
 
     def __init__(
         self, data: QueryDict, *, account: Account, channel: Channel | None = None
@@ -47,7 +51,7 @@ class FilterForm(PlainForm):
             channels = channels.filter(id=channel.id)
         self.channel_names = self.read_channels(channels)
         choices = [(str(pk), name) for pk, name in self.channel_names.items()]
-        self.fields["channel"].choices = [("", "All channels"), *choices]  # type: ignore[attr-defined]
+        self.fields["channel"].choices = [("", _("All channels")), *choices]  # type: ignore[attr-defined]
         if channel is not None:
             self.initial["channel"] = str(channel.id)  # so it does not count as a chosen filter
             self.fields["channel"].widget = forms.HiddenInput()
@@ -60,9 +64,10 @@ class FilterForm(PlainForm):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         first, last = cleaned.get("first"), cleaned.get("last")
         if first and last and last < first:
-            self.add_error("last", "The last day is before the first: choose a later one.")
+            self.add_error("last", _("The last day is before the first: choose a later one."))
         elif first and last and (last - first).days >= MOST_DAYS:
-            self.add_error("last", f"At most {MOST_DAYS} days at once: choose a shorter range.")
+            words = _("At most %(most)s days at once: choose a shorter range.")
+            self.add_error("last", words % {"most": MOST_DAYS})
         return cleaned
 
     def value(self, name: str) -> Any:
@@ -89,16 +94,17 @@ class MomentsForm(FilterForm):
 
     first = None  # type: ignore[assignment]
     last = None  # type: ignore[assignment]
-    since = MomentField(required=False, label="From ({zone})")
-    until = MomentField(required=False, label="Until ({zone})")
+    since = MomentField(required=False, label=gettext_lazy("From ({zone})"))
+    until = MomentField(required=False, label=gettext_lazy("Until ({zone})"))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         since, until = cleaned.get("since"), cleaned.get("until")
         if since and until and until <= since:
-            self.add_error("until", "This is not after the start: choose a later time.")
+            self.add_error("until", _("This is not after the start: choose a later time."))
         elif since and until and until - since > timedelta(days=MOST_DAYS):
-            self.add_error("until", f"At most {MOST_DAYS} days at once: choose an earlier time.")
+            words = _("At most %(most)s days at once: choose an earlier time.")
+            self.add_error("until", words % {"most": MOST_DAYS})
         return cleaned
 
     def period(self, now: datetime) -> tuple[datetime, datetime]:
@@ -115,8 +121,9 @@ class MomentsForm(FilterForm):
 def set_zone(form: forms.Form, zone: str) -> None:
     """Name the zone in labels that have a place for it, and read times in that zone."""
     for field in form.fields.values():
-        if field.label and "{zone}" in field.label:
-            field.label = str(field.label).format(zone=zone)
+        label = str(field.label or "")
+        if "{zone}" in label:
+            field.label = label.replace("{zone}", zone)
         if isinstance(field, MomentField):
             field.zone = zone
 
@@ -135,4 +142,4 @@ def with_chosen(names: dict[str, str], chosen: str, *, most: int) -> list[tuple[
 def model_choices(chosen: str) -> list[tuple[str, str]]:
     """Return the models to filter by."""
     models = dict(LanguageModel.objects.values_list("model_id", "name"))
-    return [("", "All models"), *with_chosen(models, chosen, most=MOST_MODEL_CHARACTERS)]
+    return [("", _("All models")), *with_chosen(models, chosen, most=MOST_MODEL_CHARACTERS)]

@@ -17,6 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import api_keys, catalogue
 from channels.errors import ChannelChanged, ExcludesLatestCaller, KeyNotActive, MadeBefore
@@ -46,28 +48,34 @@ class KeyForm(PlainForm):
     """The terms that an owner sets for a key. The services check them (channels/key_terms.py)."""
 
     name = forms.CharField(
+        label=gettext_lazy("Name"),
         required=False,
         max_length=LONGEST_NAME,
-        help_text="What uses the key, such as “Checkout, production”. GET /api/key shows it to "
-        "callers.",
+        help_text=gettext_lazy(
+            "What uses the key, such as “Checkout, production”. GET /api/key shows it to callers."
+        ),
     )
     expires_at = DayField(
-        label="Works through",
+        label=gettext_lazy("Works through"),
         required=False,
-        help_text="The last day the key works, in UTC. Leave empty to keep it until you revoke it.",
+        help_text=gettext_lazy(
+            "The last day the key works, in UTC. Leave empty to keep it until you revoke it."
+        ),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     allowed_addresses = RangesField(
-        label="Allowed addresses",
+        label=gettext_lazy("Allowed addresses"),
         required=False,
         max_length=5_000,
         widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
     )
     allowed_models = forms.MultipleChoiceField(
-        label="Allowed models",
+        label=gettext_lazy("Allowed models"),
         required=False,
         error_messages={
-            "invalid_choice": "There is no model “%(value).80s”. Choose among those shown here."
+            "invalid_choice": gettext_lazy(
+                "There is no model “%(value).80s”. Choose among those shown here."
+            )
         },
         widget=forms.CheckboxSelectMultiple,
     )
@@ -83,10 +91,11 @@ class KeyForm(PlainForm):
             offered.setdefault(one, one)
         field = self.fields["allowed_models"]
         field.choices = list(offered.items())  # type: ignore[attr-defined]
-        field.help_text = (
-            "If you choose none, every model is allowed. The channel uses "
-            f"{channel.model.name}; if you leave that out, POST /api/chat refuses this key."
+        words = _(
+            "If you choose none, every model is allowed. The channel uses %(model)s; if you leave "
+            "that out, POST /api/chat refuses this key."
         )
+        field.help_text = words % {"model": channel.model.name}
 
     def terms(self) -> KeyTerms:
         """Return the terms of a valid form."""
@@ -105,13 +114,14 @@ class NewKeyForm(KeyForm):
 
     key_id = forms.UUIDField(widget=forms.HiddenInput)
     mode = forms.ChoiceField(
-        label="Kind",
+        label=gettext_lazy("Kind"),
         choices=[
-            (ApiKey.Mode.LIVE, "Live: reaches the model, spends credits"),
-            (ApiKey.Mode.TEST, "Test: demo answers, free"),
+            (ApiKey.Mode.LIVE, gettext_lazy("Live: reaches the model, spends credits")),
+            (ApiKey.Mode.TEST, gettext_lazy("Test: demo answers, free")),
         ],
         error_messages=dict.fromkeys(
-            ("required", "invalid_choice"), "Choose whether the key is a live or a test key."
+            ("required", "invalid_choice"),
+            gettext_lazy("Choose whether the key is a live or a test key."),
         ),
     )
 
@@ -122,7 +132,7 @@ class EditKeyForm(KeyForm):
     digest = forms.CharField(widget=forms.HiddenInput, max_length=64)
     # Shown once the ranges exclude the latest caller.
     confirmed = forms.BooleanField(
-        label="Exclude that address", required=False, widget=forms.HiddenInput
+        label=gettext_lazy("Exclude that address"), required=False, widget=forms.HiddenInput
     )
 
     @classmethod
@@ -139,12 +149,12 @@ class EditKeyForm(KeyForm):
 
     def ask_to_exclude(self, refusal: ExcludesLatestCaller) -> None:
         """Show a box to tick beside the ranges that exclude the latest caller."""
-        self.add_error(
-            "allowed_addresses",
-            f"Nothing was saved: the latest request with this key came from {refusal.address} "
-            f"({naturaltime(refusal.used_at)}), which these ranges exclude. Add a range for it, "
-            "or tick the box below and save again.",
+        words = _(
+            "Nothing was saved: the latest request with this key came from %(address)s (%(ago)s), "
+            "which these ranges exclude. Add a range for it, or tick the box below and save again."
         )
+        named = {"address": refusal.address, "ago": naturaltime(refusal.used_at)}
+        self.add_error("allowed_addresses", words % named)
         self.fields["confirmed"].widget = forms.CheckboxInput()
 
 
@@ -158,18 +168,19 @@ def _end_of(day: Any) -> datetime:
 
 
 def _help_with_ranges(request: HttpRequest) -> str:
-    words = (
-        f"One range on each line, at most {MOST_RANGES}, such as 203.0.113.0/24, 203.0.113.7 or "
+    words = _(
+        "One range on each line, at most %(most)s, such as 203.0.113.0/24, 203.0.113.7 or "
         "2001:db8::/32. Leave empty to allow every address."
-    )
+    ) % {"most": MOST_RANGES}
     peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     if settings.TRUSTED_PROXY_COUNT or (peer and is_public_address(peer)):
         return words
-    return (
-        f"{words} This gateway sees you as {peer or 'an unknown address'}, which is not public, "
-        "and trusts no proxy. If it runs behind one, all callers look alike, and ranges let in "
-        "everybody or nobody. The operator can set TRUSTED_PROXY_COUNT."
+    warning = _(
+        "This gateway sees you as %(address)s, which is not public, and trusts no proxy. If it "
+        "runs behind one, all callers look alike, and ranges let in everybody or nobody. The "
+        "operator can set TRUSTED_PROXY_COUNT."
     )
+    return f"{words} {warning % {'address': peer or _('an unknown address')}}"
 
 
 # --- A new key ------------------------------------------------------------------------------------
@@ -196,7 +207,7 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
             actor=member.actor,
         )
     except MadeBefore:
-        messages.info(request, "This form was already submitted. Its key is in the list.")
+        messages.info(request, _("This form was already submitted. Its key is in the list."))
         return redirect("console:keys", channel.id)
     except ValidationError as error:  # also PlanLimitReached
         add_errors(form, error)
@@ -207,11 +218,8 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
 
 def _warn_of_model(request: HttpRequest, channel: Channel, terms: KeyTerms) -> None:
     if terms.allowed_models and channel.model.model_id not in terms.allowed_models:
-        messages.warning(
-            request,
-            f"POST /api/chat refuses this key: it may not use {channel.model.name}, the channel's "
-            "model.",
-        )
+        words = _("POST /api/chat refuses this key: it may not use %(model)s, the channel's model.")
+        messages.warning(request, words % {"model": channel.model.name})
 
 
 def _render(
@@ -228,7 +236,7 @@ def _render(
         request,
         member,
         "key_form.html",
-        title="Keys",
+        title=_("Keys"),
         channel=channel,
         form=form,
         key=key,
@@ -273,13 +281,14 @@ def edit_key(
     except ValidationError as error:
         add_errors(form, error)
         return _render(request, member, channel, form, key=key, status=422)
-    messages.success(request, "Saved. Changes apply to the next request.")
+    messages.success(request, _("Saved. Changes apply to the next request."))
     _warn_of_model(request, channel, form.terms())
     return redirect("console:keys", channel.id)
 
 
 def _tell_ended(request: HttpRequest, channel: Channel, key: ApiKey) -> HttpResponse:
-    messages.error(request, f"{key.masked} no longer works, so it cannot be changed.")
+    words = _("%(key)s no longer works, so it cannot be changed.")
+    messages.error(request, words % {"key": key.masked})
     return redirect("console:keys", channel.id)
 
 

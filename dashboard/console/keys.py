@@ -12,6 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from channels import api_keys, key_terms, key_uses
 from channels.api_keys import IssuedKey
@@ -26,10 +28,10 @@ from dashboard.console.pages import render_page
 
 KEYS_PER_PAGE = 50
 OVERLAPS = {
-    "0": "at once",
-    "3600": "after 1 hour",
-    "86400": "after 24 hours",
-    "604800": "after 7 days",
+    "0": gettext_lazy("at once"),
+    "3600": gettext_lazy("after 1 hour"),
+    "86400": gettext_lazy("after 24 hours"),
+    "604800": gettext_lazy("after 7 days"),
 }
 
 
@@ -102,7 +104,7 @@ def render_keys(
         request,
         member,
         "keys.html",
-        title="Keys",
+        title=_("Keys"),
         channel=channel,
         # A new channel's keys are shown at the URL of the form that created it.
         channel_tabs=channel_tabs(request, channel, active="keys"),
@@ -134,14 +136,14 @@ def show_key(
     """Return a key's clear text. The gate only lets people pass after a recent log-in."""
     key = get_key(channel, key_id)
     if not key_row(key, timezone.now()).works:
-        return _json({"error": "This key no longer works, so it is not shown."}, 409)
+        return _json({"error": _("This key no longer works, so it is not shown.")}, 409)
     try:
         clear = api_keys.show_api_key(
             api_key=key, actor=member.actor, is_copy=bool(request.POST.get("copy"))
         )
     except DecryptionError:
         return _json(
-            {"error": "The key cannot be decrypted. The operator must restore ENCRYPTION_KEYS."},
+            {"error": _("The key cannot be decrypted. The operator must restore ENCRYPTION_KEYS.")},
             500,
         )
     return _json({"key": clear})
@@ -173,14 +175,15 @@ def rotate_key(
     key = get_key(channel, key_id)
     overlap = request.POST.get("overlap", "")
     if overlap not in OVERLAPS:
-        messages.error(request, "Choose when the old key stops working.")
+        messages.error(request, _("Choose when the old key stops working."))
         return redirect("console:keys", channel.id)
     try:
         issued = api_keys.rotate_api_key(
             api_key=key, overlap=timedelta(seconds=int(overlap)), actor=member.actor
         )
     except KeyNotActive:
-        messages.error(request, f"{key.masked} was already rotated or revoked.")
+        words = _("%(key)s was already rotated or revoked.")
+        messages.error(request, words % {"key": key.masked})
         return redirect("console:keys", channel.id)
     except PlanLimitReached as refusal:
         messages.error(request, refusal.sentence)
@@ -196,7 +199,8 @@ def revoke_key(
     """Revoke a key now. Revoking it again changes nothing."""
     key = get_key(channel, key_id)
     api_keys.revoke_api_key(api_key=key, actor=member.actor)
-    messages.success(request, f"{key.masked} has been revoked. The next call with it is refused.")
+    words = _("%(key)s has been revoked. The next call with it is refused.")
+    messages.success(request, words % {"key": key.masked})
     return redirect("console:keys", channel.id)
 
 

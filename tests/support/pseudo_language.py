@@ -83,7 +83,7 @@ BLOCKS = (
     "label", "dt", "dd", "title", "summary", "legend", "nav", "header", "main", "form", "caption",
 )  # fmt: skip
 _NOT_WORDS = re.compile(
-    r"https?://\S+|\S+@[\w.-]+|[\w./-]*/[\w./-]+|[\w-]+_[\w_-]+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b"
+    r"https?://\S*|\S+@[\w.-]+|[\w./-]*/[\w./-]+|[\w-]+_[\w_-]+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b"
     r"|\b\w*\d\w*\b|\b[a-z]+\.[a-z.]+\b|…\w*|\w*…"
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")

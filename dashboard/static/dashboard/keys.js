@@ -3,6 +3,7 @@
 (function () {
   "use strict";
 
+  const { gettext } = window.gateway;
   const SHOWN_MS = 60_000;
 
   // A link to #rotate-… opens that dialog.
@@ -43,9 +44,9 @@
     const key = await fetchKey(box, true);
     try {
       await gateway.copy(key);
-      gateway.toast("Copied. Keep the key in your backend.");
+      gateway.toast(gettext("Copied. Keep the key in your backend."));
     } catch (error) {
-      gateway.toast("The browser does not allow copying here. Reveal the key and copy it by hand.");
+      gateway.toast(gettext("The browser does not allow copying here. Reveal the key and copy it by hand."));
     }
   }
 

@@ -14,6 +14,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Asking %(number)s of %(all)s…": "%(number)s von %(all)s wird gefragt …",
  "Because": "Grund",
  "Copied.": "Kopiert.",
+ "Copied. Keep the key in your backend.": "Kopiert. Bewahren Sie den Schlüssel in Ihrem Backend auf.",
  "Copy": "Kopieren",
  "Credits": "Credits",
  "Discard changes": "Änderungen verwerfen",
@@ -45,6 +46,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Switched off. The next call is refused.": "Ausgeschaltet. Die nächste Anfrage wird abgelehnt.",
  "Switched on.": "Eingeschaltet.",
  "The browser did not get a passkey. Try again and choose one.": "Der Browser hat keinen Passkey bekommen. Versuchen Sie es noch einmal und wählen Sie einen.",
+ "The browser does not allow copying here. Reveal the key and copy it by hand.": "Der Browser erlaubt hier kein Kopieren. Zeigen Sie den Schlüssel an und kopieren Sie ihn von Hand.",
  "The code below now contains the key.": "Der Code unten enthält jetzt den Schlüssel.",
  "The connection was lost.": "Die Verbindung ist abgebrochen.",
  "The connection was lost. The answer is saved: see Conversations.": "Die Verbindung ist abgebrochen. Die Antwort ist gespeichert: siehe Gespräche.",
@@ -53,6 +55,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "The gateway could not do this (status %(status)s). Try again.": "Das Gateway konnte das nicht tun (Status %(status)s). Versuchen Sie es noch einmal.",
  "The passkey did not work here. Try again, or use your password.": "Der Passkey hat hier nicht funktioniert. Versuchen Sie es noch einmal, oder verwenden Sie Ihr Passwort.",
  "The search failed. Try again.": "Die Suche ist fehlgeschlagen. Versuchen Sie es noch einmal.",
+ "The text could not be compared. Save it to see why.": "Der Text konnte nicht verglichen werden. Speichern Sie ihn, um den Grund zu sehen.",
  "This key has already been added.": "Dieser Schlüssel wurde bereits hinzugefügt.",
  "This no longer exists. Reload the page.": "Das gibt es nicht mehr. Laden Sie die Seite neu.",
  "Time": "Zeit",
@@ -66,6 +69,10 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Your login is no longer allowed to do this. Reload the page.": "Ihre Anmeldung darf das nicht mehr. Laden Sie die Seite neu.",
  "Your unsaved changes are back in this form. They are not saved yet.": "Ihre ungespeicherten Änderungen sind wieder in diesem Formular. Sie sind noch nicht gespeichert.",
  "Your visitor reads: %(text)s": "Ihr Besucher liest: %(text)s",
+ "about %(count)s token": [
+  "etwa %(count)s Token",
+  "etwa %(count)s Token"
+ ],
  "after the answer had begun": "nachdem die Antwort begonnen hatte",
  "by %(provider)s": "von %(provider)s",
  "credits: %(charged)s charged, %(left)s left": "Credits: %(charged)s berechnet, %(left)s übrig",
@@ -75,5 +82,6 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "tokens: %(input)s in, %(output)s out": "Token: %(input)s ein, %(output)s aus",
  "tokens: %(input)s in, %(output)s out (estimated)": "Token: %(input)s ein, %(output)s aus (geschätzt)",
  "try again in %(time)s": "erneut versuchen in %(time)s",
- "under 1 ms": "unter 1 ms"
+ "under 1 ms": "unter 1 ms",
+ "up to %(count)s": "bis zu %(count)s"
 } };

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -28,7 +29,7 @@ class KeyView(ApiView):
 
     @describe(
         operation_id="key",
-        summary="Describe this key and what is left of its limits",
+        summary=gettext_noop("Describe this key and what is left of its limits"),
         responses={200: serializers.KeySchema} | errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:
@@ -98,7 +99,7 @@ class ModelsView(ApiView):
 
     @describe(
         operation_id="models",
-        summary="List the models to choose from",
+        summary=gettext_noop("List the models to choose from"),
         responses={200: serializers.ModelsSchema} | errors(401, 403, 405, 429, 500, 503),
     )
     def get(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,7 +36,7 @@ class CompletionsView(AskingView):
 
     @describe(
         operation_id="create_chat_completion",
-        summary="Complete a chat, as OpenAI does",
+        summary=gettext_noop("Complete a chat, as OpenAI does"),
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=openai_schemas.CompletionRequestSchema,
         responses={
@@ -69,7 +70,7 @@ class ModelsView(ApiView):
 
     @describe(
         operation_id="list_openai_models",
-        summary="List the models, as OpenAI does",
+        summary=gettext_noop("List the models, as OpenAI does"),
         responses={200: openai_schemas.OpenAiModelListSchema}
         | openai_errors(401, 403, 405, 429, 500, 503),
     )
@@ -89,7 +90,7 @@ class ModelView(ApiView):
 
     @describe(
         operation_id="get_openai_model",
-        summary="Get one of the models",
+        summary=gettext_noop("Get one of the models"),
         parameters=[
             OpenApiParameter(
                 "model_id", str, OpenApiParameter.PATH, description="May contain `/` and `:`."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_noop
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 
@@ -28,7 +29,7 @@ class ResponsesView(AskingView):
 
     @describe(
         operation_id="create_response",
-        summary="Create a response, as OpenAI does, without storing it",
+        summary=gettext_noop("Create a response, as OpenAI does, without storing it"),
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=openai_schemas.ResponseRequestSchema,
         responses={

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -92,7 +93,7 @@ class UsageView(ApiView):
 
     @describe(
         operation_id="usage",
-        summary="Get usage and charges for a period",
+        summary=gettext_noop("Get usage and charges for a period"),
         parameters=[
             OpenApiParameter("from", date, description="The first UTC day; default: 30 days ago."),
             OpenApiParameter("to", date, description="The last UTC day, included; default: today."),
@@ -122,7 +123,7 @@ class ReceiptView(ApiView):
 
     @describe(
         operation_id="receipt",
-        summary="Get what one request cost, and why",
+        summary=gettext_noop("Get what one request cost, and why"),
         parameters=[
             OpenApiParameter(
                 "reference",

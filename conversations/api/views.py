@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -85,7 +86,7 @@ class ChatView(AskingView):
 
     @describe(
         operation_id="chat",
-        summary="Send a visitor's message, get an AI reply",
+        summary=gettext_noop("Send a visitor's message, get an AI reply"),
         parameters=[IDEMPOTENCY_KEY, SIMULATE],
         request=serializers.ChatRequestSchema,
         responses={
@@ -137,7 +138,7 @@ class HistoryView(ApiView):
 
     @describe(
         operation_id="history",
-        summary="Read a session, oldest message first",
+        summary=gettext_noop("Read a session, oldest message first"),
         parameters=[SESSION_ID, LIMIT, BEFORE],
         responses={200: serializers.HistorySchema} | errors(400, 401, 403, 405, 429, 500, 503),
     )
@@ -158,7 +159,7 @@ class HistoryView(ApiView):
 
     @describe(
         operation_id="erase_history",
-        summary="Erase a session's text for good",
+        summary=gettext_noop("Erase a session's text for good"),
         parameters=[SESSION_ID],
         responses={204: OpenApiResponse(description="Erased, or there was nothing to erase.")}
         | errors(400, 401, 403, 405, 429, 500, 503),

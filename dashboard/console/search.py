@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 
 from channels.models import Channel
 from channels.search import named_like
@@ -72,11 +73,11 @@ def _commands(request: HttpRequest, member: Member) -> list[Result]:
     account_id = member.account.id
     found = []
     if member.can_edit:
-        found.append(palette.command("New channel", "add", "console:new_channel", account_id))
+        found.append(palette.command(_("New channel"), "add", "console:new_channel", account_id))
     if member.is_owner:
         found += [
-            palette.command("Redeem a code", "redeem", "console:credits", account_id),
-            palette.command("Ask for credits", "inbox", "console:credits", account_id),
-            palette.command("Invite somebody", "person_add", "console:team", account_id),
+            palette.command(_("Redeem a code"), "redeem", "console:credits", account_id),
+            palette.command(_("Ask for credits"), "inbox", "console:credits", account_id),
+            palette.command(_("Invite somebody"), "person_add", "console:team", account_id),
         ]
     return found + palette.personal_commands(request)

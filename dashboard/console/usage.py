@@ -269,7 +269,7 @@ def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
     label = form.channel_names.get(line.key, "?") if name == "channel" else line.key
     return {
         "line": line,
-        "label": label or "(unknown)",
+        "label": label or _("(unknown)"),
         "query": form.query(**{name: str(line.key)}),
     }
 

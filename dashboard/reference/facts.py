@@ -259,7 +259,7 @@ MANAGE_ENDPOINTS = tuple(
     Endpoint(
         method.upper(),
         f"/api/manage/{route}",
-        getattr(view, method).described["summary"],
+        gettext_lazy(getattr(view, method).described["summary"]),
         "manage",
     )
     for route, view in ROUTES.items()

@@ -205,6 +205,9 @@ def untranslated_in_text(text: str, data: re.Pattern[str] | None) -> list[str]:
 
 def untranslated_in_json(value: Any, data: re.Pattern[str] | None) -> list[str]:
     """Return every string of a script's data that reads like a text and is outside the marks."""
+    if isinstance(value, dict) and "code" in value and "error" in value:
+        # An error of the API: its sentence is English, what is wrong with a field is a page's.
+        value = value.get("fields", {})
     return [
         f"json: {text}"
         for text in _strings(value)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,7 +27,7 @@ class AccountView(ManageView):
 
     @describe(
         operation_id="manage_get_account",
-        summary="Get the account's name and time zone",
+        summary=gettext_noop("Get the account's name and time zone"),
         responses={200: schemas.AccountSchema} | errors(),
     )
     def get(self, request: Request) -> Response:
@@ -34,7 +35,7 @@ class AccountView(ManageView):
 
     @describe(
         operation_id="manage_update_account",
-        summary="Change the time zone of the account's days",
+        summary=gettext_noop("Change the time zone of the account's days"),
         request=schemas.AccountChangesSchema,
         responses={200: schemas.AccountSchema} | errors(400, 409, 411, 413, 415),
     )

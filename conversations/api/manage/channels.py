@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -34,7 +35,7 @@ class ChannelsView(ManageView):
 
     @describe(
         operation_id="manage_list_channels",
-        summary="List the account's channels, oldest first",
+        summary=gettext_noop("List the account's channels, oldest first"),
         parameters=[schemas.LIMIT, schemas.CURSOR, schemas.EXTERNAL_ID],
         responses={200: schemas.ChannelPageSchema} | errors(400),
     )
@@ -48,7 +49,7 @@ class ChannelsView(ManageView):
 
     @describe(
         operation_id="manage_create_channel",
-        summary="Create a channel",
+        summary=gettext_noop("Create a channel"),
         parameters=[schemas.IDEMPOTENCY_KEY],
         request=schemas.NewChannelSchema,
         responses={201: schemas.ChannelSchema} | errors(400, 409, 411, 413, 415, 422),
@@ -74,7 +75,7 @@ class ChannelView(ManageView):
 
     @describe(
         operation_id="manage_get_channel",
-        summary="Get a channel",
+        summary=gettext_noop("Get a channel"),
         parameters=[schemas.CHANNEL_ID],
         responses={200: schemas.ChannelSchema} | errors(404),
     )
@@ -84,7 +85,7 @@ class ChannelView(ManageView):
 
     @describe(
         operation_id="manage_update_channel",
-        summary="Change a channel's settings",
+        summary=gettext_noop("Change a channel's settings"),
         parameters=[schemas.CHANNEL_ID],
         request=schemas.ChannelChangesSchema,
         responses={200: schemas.ChannelSchema} | errors(400, 404, 411, 413, 415),
@@ -103,7 +104,7 @@ class ChannelView(ManageView):
 
     @describe(
         operation_id="manage_delete_channel",
-        summary="Delete a channel that never received a message",
+        summary=gettext_noop("Delete a channel that never received a message"),
         parameters=[schemas.CHANNEL_ID],
         responses={204: None} | errors(400, 404),
     )
@@ -118,7 +119,9 @@ class RetireView(ManageView):
 
     @describe(
         operation_id="manage_retire_channel",
-        summary="Retire a channel: switch it off, revoke its keys, erase its transcripts",
+        summary=gettext_noop(
+            "Retire a channel: switch it off, revoke its keys, erase its transcripts"
+        ),
         parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
         request=None,
         responses={200: schemas.RetiredChannelSchema} | errors(404, 409, 411, 422),

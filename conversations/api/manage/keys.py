@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -33,7 +34,7 @@ class KeysView(ManageView):
 
     @describe(
         operation_id="manage_list_keys",
-        summary="List a channel's keys, newest first, masked",
+        summary=gettext_noop("List a channel's keys, newest first, masked"),
         parameters=[schemas.CHANNEL_ID, schemas.LIMIT, schemas.CURSOR],
         responses={200: schemas.KeyPageSchema} | errors(400, 404),
     )
@@ -44,7 +45,7 @@ class KeysView(ManageView):
 
     @describe(
         operation_id="manage_create_key",
-        summary="Create a key for a channel; only this answer shows it",
+        summary=gettext_noop("Create a key for a channel; only this answer shows it"),
         parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
         request=schemas.NewKeySchema,
         responses={201: schemas.IssuedKeySchema} | errors(400, 404, 409, 411, 413, 415, 422),
@@ -74,7 +75,7 @@ class KeyView(ManageView):
 
     @describe(
         operation_id="manage_get_key",
-        summary="Get a key, masked",
+        summary=gettext_noop("Get a key, masked"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
         responses={200: schemas.ChannelKeySchema} | errors(404),
     )
@@ -84,7 +85,7 @@ class KeyView(ManageView):
 
     @describe(
         operation_id="manage_update_key",
-        summary="Change a key's name, end, and where and for what it works",
+        summary=gettext_noop("Change a key's name, end, and where and for what it works"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
         request=schemas.KeyChangesSchema,
         responses={200: schemas.ChannelKeySchema} | errors(400, 404, 411, 413, 415),
@@ -114,7 +115,7 @@ class RotateView(ManageView):
 
     @describe(
         operation_id="manage_rotate_key",
-        summary="Create a key's successor; the old key ends after the overlap",
+        summary=gettext_noop("Create a key's successor; the old key ends after the overlap"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID, schemas.IDEMPOTENCY_KEY],
         request=schemas.RotationSchema,
         responses={201: schemas.IssuedKeySchema} | errors(400, 404, 409, 411, 413, 415, 422),
@@ -143,7 +144,7 @@ class RevokeView(ManageView):
 
     @describe(
         operation_id="manage_revoke_key",
-        summary="Revoke a key at once",
+        summary=gettext_noop("Revoke a key at once"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID, schemas.IDEMPOTENCY_KEY],
         request=None,
         responses={200: schemas.ChannelKeySchema} | errors(404, 409, 411, 422),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -31,7 +32,7 @@ class PromptVersionsView(ManageView):
 
     @describe(
         operation_id="manage_list_prompt_versions",
-        summary="List a channel's prompt versions, newest first, without their texts",
+        summary=gettext_noop("List a channel's prompt versions, newest first, without their texts"),
         parameters=[schemas.CHANNEL_ID, schemas.LIMIT, schemas.CURSOR],
         responses={200: schemas.PromptVersionPageSchema} | errors(400, 404),
     )
@@ -42,7 +43,7 @@ class PromptVersionsView(ManageView):
 
     @describe(
         operation_id="manage_publish_prompt",
-        summary="Publish a prompt, or how the model answers, as the next version",
+        summary=gettext_noop("Publish a prompt, or how the model answers, as the next version"),
         parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
         request=schemas.NewPromptVersionSchema,
         responses={
@@ -78,7 +79,7 @@ class PromptVersionView(ManageView):
 
     @describe(
         operation_id="manage_get_prompt_version",
-        summary="Get one version of a prompt, with its text",
+        summary=gettext_noop("Get one version of a prompt, with its text"),
         parameters=[schemas.CHANNEL_ID, schemas.PROMPT_NUMBER],
         responses={200: schemas.PromptVersionSchema} | errors(404),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,7 +27,7 @@ class SavedRepliesView(ManageView):
 
     @describe(
         operation_id="manage_list_saved_replies",
-        summary="List a channel's saved replies, oldest first",
+        summary=gettext_noop("List a channel's saved replies, oldest first"),
         parameters=[schemas.CHANNEL_ID, schemas.LIMIT, schemas.CURSOR],
         responses={200: schemas.SavedReplyPageSchema} | errors(400, 404),
     )
@@ -36,7 +37,7 @@ class SavedRepliesView(ManageView):
 
     @describe(
         operation_id="manage_create_saved_reply",
-        summary="Add a saved reply",
+        summary=gettext_noop("Add a saved reply"),
         parameters=[schemas.CHANNEL_ID, schemas.IDEMPOTENCY_KEY],
         request=schemas.NewSavedReplySchema,
         responses={200: schemas.SavedReplySchema, 201: schemas.SavedReplySchema}
@@ -69,7 +70,7 @@ class SavedReplyView(ManageView):
 
     @describe(
         operation_id="manage_get_saved_reply",
-        summary="Get a saved reply",
+        summary=gettext_noop("Get a saved reply"),
         parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
         responses={200: schemas.SavedReplySchema} | errors(404),
     )
@@ -79,7 +80,7 @@ class SavedReplyView(ManageView):
 
     @describe(
         operation_id="manage_update_saved_reply",
-        summary="Change a saved reply",
+        summary=gettext_noop("Change a saved reply"),
         parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
         request=schemas.SavedReplyChangesSchema,
         responses={200: schemas.SavedReplySchema} | errors(400, 404, 411, 413, 415),
@@ -106,7 +107,7 @@ class SavedReplyView(ManageView):
 
     @describe(
         operation_id="manage_delete_saved_reply",
-        summary="Delete a saved reply",
+        summary=gettext_noop("Delete a saved reply"),
         parameters=[schemas.CHANNEL_ID, schemas.REPLY_ID],
         responses={204: None} | errors(404),
     )

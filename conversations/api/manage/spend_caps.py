@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -27,7 +28,7 @@ class ChannelCapView(ManageView):
 
     @describe(
         operation_id="manage_get_channel_cap",
-        summary="Get a channel's spend cap, and what is spent of it",
+        summary=gettext_noop("Get a channel's spend cap, and what is spent of it"),
         parameters=[schemas.CHANNEL_ID],
         responses={200: schemas.CapSchema} | errors(404),
     )
@@ -37,7 +38,7 @@ class ChannelCapView(ManageView):
 
     @describe(
         operation_id="manage_set_channel_cap",
-        summary="Set a channel's spend cap",
+        summary=gettext_noop("Set a channel's spend cap"),
         parameters=[schemas.CHANNEL_ID],
         request=schemas.CapLimitsSchema,
         responses={200: schemas.CapSchema} | errors(400, 404, 411, 413, 415),
@@ -52,7 +53,7 @@ class KeyCapView(ManageView):
 
     @describe(
         operation_id="manage_get_key_cap",
-        summary="Get a key's spend cap, and what is spent of it",
+        summary=gettext_noop("Get a key's spend cap, and what is spent of it"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
         responses={200: schemas.CapSchema} | errors(404),
     )
@@ -62,7 +63,7 @@ class KeyCapView(ManageView):
 
     @describe(
         operation_id="manage_set_key_cap",
-        summary="Set a live key's spend cap",
+        summary=gettext_noop("Set a live key's spend cap"),
         parameters=[schemas.CHANNEL_ID, schemas.KEY_ID],
         request=schemas.CapLimitsSchema,
         responses={200: schemas.CapSchema} | errors(400, 404, 411, 413, 415),

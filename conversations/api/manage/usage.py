@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -23,7 +24,7 @@ class AccountUsageView(ManageView):
 
     @describe(
         operation_id="manage_usage",
-        summary="Get the account's live usage and charges for a period",
+        summary=gettext_noop("Get the account's live usage and charges for a period"),
         parameters=schemas.USAGE,
         responses={200: schemas.ManagedUsageSchema} | errors(400),
     )
@@ -36,7 +37,7 @@ class ChannelUsageView(ManageView):
 
     @describe(
         operation_id="manage_channel_usage",
-        summary="Get a channel's live usage and charges for a period",
+        summary=gettext_noop("Get a channel's live usage and charges for a period"),
         parameters=[schemas.CHANNEL_ID, *schemas.USAGE],
         responses={200: schemas.ManagedUsageSchema} | errors(400, 404),
     )

@@ -371,8 +371,8 @@ SILENCED_SYSTEM_CHECKS = [
 
 LANGUAGE_CODE = "en"
 # The languages that people can choose, each by its own name. One joins when its catalogue is
-# complete (docs/languages.md); `("de", "Deutsch")` is in work.
-LANGUAGES = [("en", "English")]
+# complete (docs/languages.md).
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LOCALE_PATHS = [BASE_DIR / "dashboard" / "locale"]
 # The choice in this browser. The person's own is stored with them and becomes this at log-in.
 LANGUAGE_COOKIE_NAME = "language"

@@ -18,6 +18,10 @@ SAME = frozenset(
     [
         "AI",
         "API",
+        "OpenAPI",
+        "Simulate",
+        "overloaded",
+        "slow",
         "APIs",
         "UTC",
         "URL",

@@ -84,6 +84,7 @@ def measure(client: Any, path: str, rounds: int) -> Cost:
     from django.db import connection  # the settings come first
     from django.test.utils import CaptureQueriesContext
 
+    # The settings come first.
     from common import db
 
     status = client.get(path).status_code
@@ -107,6 +108,7 @@ def pages() -> Iterator[tuple[Any, str]]:
     """Yield each page with the browser of somebody who may see it."""
     from django.db.models import Count  # the settings come first
 
+    # The settings come first.
     from channels.models import Account, Membership, User
 
     largest = Account.objects.annotate(count=Count("channels")).order_by("-count", "id")[0]
@@ -142,6 +144,7 @@ def ids_of(account: Any) -> dict[str, Any]:
     """Return values for the ids in the addresses, of rows that belong to the account."""
     from django.utils import timezone  # the settings come first
 
+    # The settings come first.
     from channels.models import AccountKey, ApiKey, FixedAnswer
     from conversations.models import FailedRequest, Message, ReplayedRequest
 

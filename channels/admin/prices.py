@@ -45,7 +45,8 @@ class MoneyField(CreditsField):
         try:
             return super().clean(value)
         except forms.ValidationError as error:
-            if error.code == "required":
+            # One of several errors, such as those of validators, has no code.
+            if getattr(error, "code", "") == "required":
                 raise
             words = _("Enter an amount such as 0.15, with at most six decimals, up to 1,000,000.")
             raise forms.ValidationError(words) from None

@@ -11,7 +11,7 @@ from django.forms.utils import flatatt
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -125,9 +125,13 @@ class LongSelect(forms.Select):
         chosen = set(self.format_value(value))
         options = format_html_join(
             "",
-            '<option value="{}"{}>{}</option>',
+            "{}",
             (
-                (one, mark_safe(" selected") if str(one) in chosen else "", label)
+                (
+                    format_html('<option value="{}" selected>{}</option>', one, label)
+                    if str(one) in chosen
+                    else format_html('<option value="{}">{}</option>', one, label),
+                )
                 for one, label in self.choices
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_nothing_is_asked_after_a_first_step_without_a_row() -> None:
     assert len(captured) == 1
 
 
+@pytest.fixture
+def _commits_wait() -> Iterator[None]:
+    """Let commits wait for the disk, as on a production server; those of tests do not."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit TO on")
+    yield
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("RESET synchronous_commit")
+
+
+@pytest.mark.usefixtures("_commits_wait")
 def test_what_need_not_wait_for_the_disk_leaves_later_transactions_as_they_were() -> None:
     steps = Steps(RENAMED, result="SELECT new_name FROM renamed", awaits_disk=False)
     with transaction.atomic():

@@ -31,14 +31,12 @@ _GROUPS = (
         ("billing.creditrequest", _("Credit requests"), "inbox"),
         ("billing.redemptioncode", _("Redemption codes"), "confirmation_number"),
         ("channels.plan", _("Plans"), "workspace_premium"),
-        ("channels.creditprice", _("Credit prices"), "sell"),
     ),
     (
         _("Models"),
         ("channels.languagemodel", _("Models and prices"), "neurology"),
         ("channels.provider", _("Providers"), "cloud"),
         ("channels.route", _("Routes"), "alt_route"),
-        ("channels.costprice", _("Cost prices"), "payments"),
     ),
     (
         _("Conversations"),
@@ -62,6 +60,8 @@ _GROUPS = (
         ("channels.fixedanswer", _("Saved replies"), "quickreply"),
         ("channels.promptversion", _("Prompt versions"), "edit_note"),
         ("channels.routehealth", _("Route health"), "ecg_heart"),
+        ("channels.creditprice", _("Credit prices"), "sell"),
+        ("channels.costprice", _("Cost prices"), "payments"),
         ("billing.hold", _("Holds"), "hourglass_top"),
         ("billing.dailyusage", _("Daily usage"), "calendar_month"),
         ("billing.spendcap", _("Spend caps"), "savings"),

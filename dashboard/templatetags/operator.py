@@ -33,4 +33,6 @@ def need_help() -> str:
     """Return a paragraph for an error page, or nothing if nobody has said whom to ask."""
     if not settings.OPERATOR_CONTACT:
         return ""
-    return format_html("<p>{}</p>", format_html(_("Need help? Contact {}."), the_operator()))
+    place = "%(operator)s"
+    before, _place, after = _("Need help? Contact %(operator)s.").partition(place)
+    return format_html("<p>{}{}{}</p>", before, the_operator(), after)

@@ -56,7 +56,7 @@ def test_it_says_which_parameters_callers_may_send(
     assert "PROVIDER_ALLOWED_PARAMETERS" not in text_of(admin_client.get(page))
     settings.PROVIDER_ALLOWED_PARAMETERS = ["mirostat", "repeat_last_n"]
     text = text_of(admin_client.get(page))
-    assert "mirostat</code>, <code" in text
+    assert "mirostat, repeat_last_n</code>" in text
     assert "PROVIDER_ALLOWED_PARAMETERS" in text
 
 

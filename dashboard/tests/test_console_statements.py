@@ -176,8 +176,8 @@ def test_the_credits_page_leads_there(spring: Site) -> None:
 
 def test_pages_take_few_queries(spring: Site, django_assert_max_num_queries: Any) -> None:
     client = owner_client(spring)
-    # One of them plans for values. In production, BEGIN says what was a statement before.
+    # One of them plans for values. In production, BEGIN replaces another.
     with django_assert_max_num_queries(13):
         client.get(account_page(spring, "statements/"))
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         client.get(account_page(spring, "statements/2026-04/"))

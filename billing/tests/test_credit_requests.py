@@ -90,6 +90,14 @@ def test_an_approved_request_grants_its_amount_once(site: Site) -> None:
     assert not list(find_differences())
 
 
+@pytest.mark.parametrize(("decide", "said"), [("approve", "approved"), ("decline", "declined")])
+def test_a_decision_outlives_whoever_made_it(site: Site, decide: str, said: str) -> None:
+    request = {"approve": approve, "decline": decline}[decide](ask(site))
+    CreditRequest.objects.update(decided_by=None)
+    with pytest.raises(RequestDecided, match=f"^This request was already {said}. Nothing"):
+        approve(request)
+
+
 def test_staff_may_approve_another_amount_than_asked(site: Site) -> None:
     request = approve(ask(site), 20 * CREDIT, category="promotion")
     assert request.granted_microcredits == 20 * CREDIT

@@ -82,6 +82,7 @@ def test_sessions_are_listed_with_device_and_address(anna: User) -> None:
         (FIREFOX, "Firefox on Linux"),
         ("Mozilla/5.0 (Windows NT 10.0) Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
         ("Mozilla/5.0 (Linux; Android 16) Chrome/140.0 Mobile Safari/537.36", "Chrome on Android"),
+        ("Lynx on Linux", "A browser on Linux"),
         ("", "A browser"),
         ("<script>alert(1)</script>", "A browser"),
     ],

@@ -92,7 +92,7 @@ def test_an_approved_request_grants_its_amount_once(site: Site) -> None:
 
 @pytest.mark.parametrize(("decide", "said"), [("approve", "approved"), ("decline", "declined")])
 def test_a_decision_outlives_whoever_made_it(site: Site, decide: str, said: str) -> None:
-    request = {"approve": approve, "decline": decline}[decide](ask(site))
+    request = approve(ask(site)) if decide == "approve" else decline(ask(site))
     CreditRequest.objects.update(decided_by=None)
     with pytest.raises(RequestDecided, match=f"^This request was already {said}. Nothing"):
         approve(request)

@@ -103,16 +103,18 @@ def read_rows(content: bytes) -> tuple[list[Row], list[Flaw]]:
     delimiter, names = _read_header(text, hint[1] if hint else "")
     rows: list[Row] = []
     flaws: list[Flaw] = []
+    count = 0
     for number, (line, cells) in enumerate(_records(text, delimiter, flaws)):
         if number == 0 or not any(cell.strip() for cell in cells):
             continue
+        count += 1
+        if count > MOST_ROWS:
+            words = _("The file has more than %(most)s rows. Split it into several files.")
+            raise UnreadableFile(words % {"most": local_number(MOST_ROWS)})
         row, wrong = _row_of(line + lines_before, names, cells)
         flaws += [Flaw(line + lines_before, one) for one in wrong]
         if row is not None:
             rows.append(row)
-        if len(rows) > MOST_ROWS:
-            words = _("The file has more than %(most)s rows. Split it into several files.")
-            raise UnreadableFile(words % {"most": local_number(MOST_ROWS)})
     if not rows and not flaws:
         raise UnreadableFile(_("The file has no rows below the names of its columns."))
     return rows, flaws

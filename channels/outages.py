@@ -1,7 +1,8 @@
 """E-mails to staff who chose them: a provider is down, and it is back.
 
 A periodic task compares the routes' health with the outages that people know of. It writes the
-lines of the e-mails in the transaction that creates or deletes an outage's row: each is told once.
+lines of the e-mails in the transaction that creates or deletes an outage's row, so staff hear of
+each once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The daily digest for owners who chose it: an account's yesterday, in the account's own days.
 
-A periodic task writes the lines of each e-mail in the transaction that records whose day is told,
-so each owner gets each day at most once, however many workers run. person_mails.py sends them.
+A periodic task writes the lines of each e-mail in the transaction that records its day, so each
+owner gets each day at most once, however many workers run. person_mails.py sends them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from conversations.usage import reports
 from conversations.usage.reports import Scope
 from conversations.usage.rows import cover_account
 
-# How long after its midnight an account's day is told: in the morning, when its hours are added up.
+# A worker writes a day's digest this long after its end: in the morning, with all hours added up.
 TOLD_AFTER = timedelta(hours=6)
 # Spend caps that a digest names.
 MOST_CAPS = 5

@@ -1,4 +1,4 @@
-"""Outages that staff are told of, daily digests, and the choice of both."""
+"""Outages that staff hear of, daily digests, and the choice of both."""
 
 from django.db import migrations, models
 

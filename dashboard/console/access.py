@@ -27,10 +27,10 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from channels.audit import Actor
 from channels.models import Account, CatalogueVersion, Channel, Membership, User
+from channels.person_mails import ROLES
 from common.clock import HONEST_SKEW
 from common.floods import client_address
 from dashboard.login.pending import ACCOUNT_SESSION_KEY
@@ -38,12 +38,6 @@ from dashboard.login.pending import ACCOUNT_SESSION_KEY
 Role = Membership.Role
 # Each role may do everything that the roles before it may.
 _RANKS = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
-# As they stand within a sentence.
-_NAMES = {
-    Role.VIEWER: gettext_lazy("viewer"),
-    Role.EDITOR: gettext_lazy("editor"),
-    Role.OWNER: gettext_lazy("owner"),
-}
 STAFF_VIEW_SESSION_KEY = "console_staff_view_account_id"
 _STAFF_VIEW_BEGAN_KEY = "console_staff_view_began_at"  # seconds since 1970
 STAFF_VIEW_LASTS = timedelta(minutes=60)
@@ -193,7 +187,7 @@ def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -
                 "This needs the role “%(needed)s”; yours is “%(own)s”. An owner of the account can "
                 "change that."
             )
-            % {"needed": _NAMES[needs], "own": _NAMES[member.role]}
+            % {"needed": ROLES[needs], "own": ROLES[member.role]}
         )
 
 

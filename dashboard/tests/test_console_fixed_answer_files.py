@@ -211,8 +211,9 @@ def test_a_renamed_question_is_found_by_its_other_wording(site: Site) -> None:
         ("question,answer\nCafé?,x\n".encode("latin-1"), "not UTF-8 text"),
         (b"question,answer\n" + b"x" * 1024 * 1024, "larger than 1 MB"),
         (b"question,answer\n" + b"x,y\n" * 5_001, "more than 5,000 rows"),
+        (b"question,answer\n" + b"x,\n" * 5_001, "more than 5,000 rows"),
     ],
-    ids=["empty", "names", "rows", "unknown", "twice", "latin-1", "large", "many"],
+    ids=["empty", "names", "rows", "unknown", "twice", "latin-1", "large", "many", "all wrong"],
 )
 def test_an_unreadable_file_says_why(site: Site, content: bytes, words: str) -> None:
     response = upload(site, content)

@@ -88,7 +88,7 @@ def test_an_account_spells_a_tag_in_one_way(
     save_tags(owner, site, "new, shöp")
     assert tags_of(site.channel.id) == "new, Shöp"
     assert tags.list_tags(site.account_id) == ["new", "Shöp"]
-    # The only channel with it may spell it anew.
+    # The only channel with it may spell it differently.
     save_tags(owner, site, "NEW, Shöp")
     assert tags_of(site.channel.id) == "NEW, Shöp"
 

@@ -17,6 +17,7 @@ _FORMATS = {
     "j F": pgettext_lazy("date format", "j F"),
     "F Y": pgettext_lazy("date format", "F Y"),
     "j M, H:i": pgettext_lazy("date format", "j M, H:i"),
+    "j M, H:i:s": pgettext_lazy("date format", "j M, H:i:s"),
     "j M Y, H:i": pgettext_lazy("date format", "j M Y, H:i"),
     "j M Y, H:i:s": pgettext_lazy("date format", "j M Y, H:i:s"),
     "j F Y, H:i": pgettext_lazy("date format", "j F Y, H:i"),

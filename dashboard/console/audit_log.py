@@ -132,7 +132,11 @@ def describe(entry: AuditEntry) -> dict[str, Any]:
         "entry": entry,
         "words": words_of(entry.action),
         "changes": [
-            (words_of_field(field), _shown(before), _shown(after))
+            (
+                words_of_field(field),
+                _shown(before) if before not in (None, "") else "",
+                _shown(after),
+            )
             for field, (before, after) in entry.changes.items()
         ],
     }

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.db.models import QuerySet
+from django.forms.boundfield import BoundField
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -43,6 +44,9 @@ MOST_CODE_CHARACTERS = 50
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
 
 
+_USUAL = ("q", "since", "until", "channel", "outcome")
+
+
 class RequestsForm(MomentsForm):
     """The filters of the log. Empty ones do not filter."""
 
@@ -57,7 +61,7 @@ class RequestsForm(MomentsForm):
         required=False,
         min_value=1,
         max_value=2**63 - 1,
-        label=gettext_lazy("Number of a conversation"),
+        label=gettext_lazy("Conversation number"),
     )
     slower = forms.IntegerField(
         required=False,
@@ -106,6 +110,24 @@ class RequestsForm(MomentsForm):
                 key = ApiKey(key_prefix=prefix, key_last_four=last_four)
                 self.key_names[key_id] = f"{key.masked} ({name})"
         return names
+
+    @property
+    def usual_fields(self) -> list[BoundField]:
+        """The filters that most people need."""
+        return [field for field in self if field.name in _USUAL]
+
+    @property
+    def other_fields(self) -> list[BoundField]:
+        """The filters that the page folds away."""
+        return [field for field in self if field.name not in _USUAL]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether one of the other filters is in use or wrong."""
+        return any(
+            field.errors or self.value(field.name) not in (None, "live")
+            for field in self.other_fields
+        )
 
     @property
     def reference(self) -> str:
@@ -221,6 +243,7 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
     return {
         "entry": entry,
         "row": row,
+        "short_id": _shortened(row.request_id),
         "reply": entry.reply,
         "outcome": name,
         "badge": badge,
@@ -229,6 +252,11 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
         "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
         "credits": local_credits(entry.reply.charged_microcredits) if entry.reply else "0",
     }
+
+
+def _shortened(request_id: str) -> str:
+    """Return the id's beginning and end: people compare them, and copy the whole."""
+    return request_id if len(request_id) <= 16 else f"{request_id[:8]}…{request_id[-4:]}"
 
 
 # --- Downloads ----------------------------------------------------------------------------------

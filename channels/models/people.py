@@ -98,7 +98,7 @@ class Account(models.Model):
     plan = models.ForeignKey("Plan", models.PROTECT, null=True, blank=True, related_name="accounts")
     is_enabled = models.BooleanField(_("enabled"), default=True)
     # Members without a second factor must set one up before they can do anything else.
-    requires_second_factor = models.BooleanField(default=False)
+    requires_second_factor = models.BooleanField(default=False, db_default=False)
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
     # The zone of the account's days and months: an IANA name.
     time_zone = models.CharField(max_length=64, default=UTC_NAME, db_default=UTC_NAME)

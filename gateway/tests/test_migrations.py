@@ -22,7 +22,7 @@ TAKEN_AWAY = (
     migrations.DeleteModel,
     migrations.RenameModel,
 )
-# Before the first release.
+# From before the first release. 0039 gives the second a default.
 EARLIER = {
     "billing.0008 RenameField redemptioncode.code",
     "channels.0009 AddField account.requires_second_factor",

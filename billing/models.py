@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, AccountKey, ApiKey, Channel, User
 from common.ids import uuid7
+from common.pages import dates
 
 MAX_REASON = 200
 MAX_REFERENCE = 100
@@ -329,7 +330,7 @@ class VerificationRun(models.Model):
     def __str__(self) -> str:
         return gettext("%(count)s differences at %(time)s") % {
             "count": self.difference_count,
-            "time": f"{self.started_at:%Y-%m-%d %H:%M}",
+            "time": dates.show(self.started_at, "j M Y, H:i"),
         }
 
 

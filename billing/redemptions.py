@@ -21,6 +21,7 @@ from channels.models import Account
 from channels.sealing import SealedColumn
 from common import floods
 from common.money import show_credits
+from common.pages import dates
 
 CODES = SealedColumn(
     "redemption codes",
@@ -190,5 +191,5 @@ def _why_closed(code: RedemptionCode, now: datetime) -> str:
         return _("This code is switched off.")
     if code.valid_until is not None and code.valid_until <= now:
         text = _("This code expired at %(time)s UTC.")
-        return text % {"time": f"{code.valid_until:%Y-%m-%d %H:%M}"}
+        return text % {"time": dates.show(code.valid_until, "j M Y, H:i")}
     return _("This code has no redemptions left.")

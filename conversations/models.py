@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, Channel, User
 from common.ids import uuid7
+from common.pages import dates
 
 
 class ChatSession(models.Model):
@@ -239,7 +240,7 @@ class FailedRequest(models.Model):
     def __str__(self) -> str:
         return gettext("%(name)s at %(time)s") % {
             "name": self.error_code,
-            "time": f"{self.created_at:%Y-%m-%d %H:%M}",
+            "time": dates.show(self.created_at, "j M Y, H:i"),
         }
 
 
@@ -272,7 +273,7 @@ class ReplayedRequest(models.Model):
     def __str__(self) -> str:
         return gettext("%(name)s at %(time)s") % {
             "name": self.request_id,
-            "time": f"{self.created_at:%Y-%m-%d %H:%M}",
+            "time": dates.show(self.created_at, "j M Y, H:i"),
         }
 
 

@@ -1,4 +1,7 @@
-"""Dates in an order that sorts. Every time is in UTC and says so."""
+"""Dates in Django's own pages as everywhere else. Every time is in UTC and says so.
 
-DATETIME_FORMAT = r"Y-m-d H:i:s \U\T\C"
-DATE_FORMAT = "Y-m-d"
+Browsers' date fields need ISO dates, which DATE_INPUT_FORMATS begins with.
+"""
+
+DATETIME_FORMAT = r"j M Y, H:i:s \U\T\C"
+DATE_FORMAT = "j M Y"

@@ -134,6 +134,7 @@ def test_what_loads_later_leaves_the_browser_tab_its_title(
     ApiClient(open_site.api_key).chat("Hello!", metadata={"url": "https://shop.example/"})
     watched = enter(visitor, open_site)
     page = watched.open("/usage/")
+    page.get_by_role("tab", name="Top pages").click()
     expect(page.get_by_role("heading", name="Top pages")).to_be_visible()
     expect(page).to_have_title(re.compile("Usage"))
     watched.assert_clean()

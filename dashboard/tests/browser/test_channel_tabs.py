@@ -216,6 +216,7 @@ def test_figures_and_conversations_of_a_channel_stay_in_its_tabs(
     current = tabs.locator("[aria-current=page]")
     expect(current).to_have_text(re.compile("Usage"))
     expect(current).to_be_in_viewport(ratio=0.9)
+    page.get_by_role("tab", name="Top pages").click()
     expect(page.get_by_role("heading", name="Top pages")).to_be_visible()
     expect(page.get_by_text("https://b.example/")).to_have_count(0)
     page.get_by_role("link", name="24 hours").click()

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from channels.models import Account, AuditEntry, User
 from channels.tests.factories import Site
-from dashboard.login import gate
+from dashboard.login import backend, gate
 from dashboard.tests.test_accounts import SECRET
 from dashboard.tests.test_asking_again import address_of, pages
 from tests.support.clients import ApiClient, log_in, member_client, owner_client, owner_of
@@ -120,3 +120,20 @@ def test_of_the_staff_the_setting_asks(site: Site, settings: Any) -> None:
     TOTP.activate(boss, SECRET)
     assert client.get("/admin/").status_code == 200
     assert owner_client(site).get("/").status_code == 200
+
+
+def test_a_person_is_loaded_whole_in_one_query(
+    strict: Site, django_assert_num_queries: Any
+) -> None:
+    owner, loads = owner_of(strict), backend.PersonBackend()
+    TOTP.activate(owner, SECRET)
+    with django_assert_num_queries(1):
+        loaded: Any = loads.get_user(owner.pk)
+        assert (loaded.email, loaded.date_joined) == (owner.email, owner.date_joined)
+        assert loaded.has_second_factor
+        assert loaded.account_wants_factor
+    # Neither the person without accounts nor nobody is mistaken for the one before.
+    other: Any = loads.get_user(User.objects.create_user("other@example.com").pk)
+    assert not other.has_second_factor
+    assert not other.account_wants_factor
+    assert loads.get_user(10**9) is None

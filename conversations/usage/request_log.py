@@ -147,7 +147,7 @@ def _windows(
 
 # --- Finding ------------------------------------------------------------------------------------
 
-# Reads the newest requests of each channel, then the newest of these, as transcripts.py does for
+# Reads the newest requests of each channel, then the newest of these, as sessions.py does for
 # sessions, and for the same reason.
 _NEWEST = """
 SELECT {kind} AS kind, m.created_at, CAST(m.id AS text) AS pk, m.id

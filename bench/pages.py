@@ -218,7 +218,7 @@ def paths_of_lists(person: Any) -> Iterator[str]:
         for one in shown.filter_specs:
             for choice in list(one.choices(shown))[1 : 1 + CHOICES_OF_A_FILTER]:
                 if "query_string" in choice:
-                    yield path + choice["query_string"]
+                    yield f"{path}{choice['query_string']}"
         if of_model.get_search_fields(request):
             yield from (f"{path}?q=shop", f"{path}?q=nothing-has-this-name")
         if shown.multi_page:

@@ -128,22 +128,23 @@ def _read(
 # `bound` holds a moment and the numbers around it: entries before `low` are earlier, entries from
 # `high` on are not. Only those between are compared by their times.
 _BOUNDS = "WITH bound(place, moment, low, high) AS (VALUES {rows})"
+# In place of a kind: the balance at a moment.
+_BALANCE = "balance"
 _CHANGE = """
 CASE 'customer' WHEN e.credit THEN e.amount_microcredits
                 WHEN e.debit THEN -e.amount_microcredits ELSE 0 END
 """
 _BALANCES = f"""
-{_BOUNDS}
-SELECT COALESCE((SELECT e.balance_after_microcredits FROM billing_ledgerentry e
+SELECT bound.place, '{_BALANCE}' AS kind,
+       COALESCE((SELECT e.balance_after_microcredits FROM billing_ledgerentry e
                   WHERE e.credit_account_id = %(account)s AND e.sequence = bound.low - 1), 0)
      + COALESCE((SELECT SUM({_CHANGE}) FROM billing_ledgerentry e
                   WHERE e.credit_account_id = %(account)s AND e.created_at < bound.moment
                     AND e.sequence >= bound.low AND e.sequence < bound.high), 0)
-  FROM bound ORDER BY bound.place
+  FROM bound
 """  # noqa: S608  # our own words alone
 # The kinds are literals, so that a planner sees that the index without charges applies.
 _OTHERWISE = f"""
-{_BOUNDS}
 SELECT starts.place, e.kind, SUM({_CHANGE})
   FROM bound starts
   JOIN bound ends ON ends.place = starts.place + 1
@@ -173,11 +174,11 @@ def sum_periods(*, account_id: int, moments: Sequence[datetime]) -> list[Sums]:
         f"({place}, %(moment{place})s, %(low{place})s, %(high{place})s)"
         for place in range(len(moments))
     )
-    balances = [int(row[0]) for row in db.fetch_rows(_BALANCES.format(rows=rows), params)]
+    statement = f"{_BOUNDS} {_BALANCES} UNION ALL {_OTHERWISE}".format(rows=rows)
     changes: dict[tuple[int, str], int] = {
-        (place, kind): int(change)
-        for place, kind, change in db.fetch_rows(_OTHERWISE.format(rows=rows), params)
+        (place, kind): int(change) for place, kind, change in db.fetch_rows(statement, params)
     }
+    balances = [changes[place, _BALANCE] for place in range(len(moments))]
     return [
         _add_up(opening, closing, place, changes, (lows[place], highs[place + 1]))
         for place, (opening, closing) in enumerate(pairwise(balances))

@@ -216,20 +216,17 @@ def test_takes_few_statements_and_reads_no_charges_between() -> None:
     with CaptureQueriesContext(connection) as captured, snapshot():
         statements.sum_periods(account_id=account_id, moments=moments)
     selects = [one["sql"] for one in captured if "billing_ledgerentry" in one["sql"]]
-    assert len(selects) == 3
+    assert len(selects) == 2
     explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # A third of this small ledger is not charges, so reading all of it would be cheaper.
             cursor.execute("SET LOCAL enable_seqscan = off")
-        plans = []
-        for select in selects[1:]:
-            cursor.execute(explain + select)
-            plans.append(str(cursor.fetchall()))
-    for plan in plans:
-        assert "Seq Scan on billing_ledgerentry" not in plan
-        assert "SCAN e" not in plan
-    assert "billing_ledgerentry_no_charges" in plans[1]
+        cursor.execute(explain + selects[1])
+        plan = str(cursor.fetchall())
+    assert "Seq Scan on billing_ledgerentry" not in plan
+    assert "SCAN e" not in plan
+    assert "billing_ledgerentry_no_charges" in plan
 
 
 # --- Months ---------------------------------------------------------------------------------------

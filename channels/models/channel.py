@@ -288,7 +288,12 @@ class ApiKey(models.Model):
     @property
     def masked(self) -> str:
         """The key as it may be shown anywhere: `amgai_…x7Qf`."""
-        return f"{self.key_prefix}…{self.key_last_four}"
+        return mask_key(self.key_prefix, self.key_last_four)
+
+
+def mask_key(prefix: str, last_four: str) -> str:
+    """Return a key as it may be shown, from its columns. Lists of thousands need no ApiKey."""
+    return f"{prefix}…{last_four}"
 
 
 class KeyUse(models.Model):

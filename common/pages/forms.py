@@ -125,13 +125,9 @@ class LongSelect(forms.Select):
         chosen = set(self.format_value(value))
         options = format_html_join(
             "",
-            "{}",
+            '<option value="{}"{}>{}</option>',
             (
-                (
-                    format_html('<option value="{}" selected>{}</option>', one, label)
-                    if str(one) in chosen
-                    else format_html('<option value="{}">{}</option>', one, label),
-                )
+                (one, " selected" if str(one) in chosen else "", label)
                 for one, label in self.choices
             ),
         )

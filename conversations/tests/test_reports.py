@@ -11,7 +11,7 @@ import pytest
 
 from channels.tests.factories import Site, make_site
 from conversations.models import FailedRequest, Message
-from conversations.usage import reports
+from conversations.usage import reports, top_pages
 from conversations.usage.reports import Scope
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
@@ -123,7 +123,7 @@ def test_pages_are_those_of_the_visitors_messages(site: Site, provider: FakeProv
     api.chat(metadata={"url": "https://s.example/a"})
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     scope = Scope(site.account_id, today - timedelta(days=1), today + timedelta(days=2))
-    top = reports.list_top_pages(scope)
+    top = top_pages.list_top_pages(scope)
     pages = [(one.key, one.reply_count, one.error_count) for one in top.lines]
     assert top.since is None
     assert pages == [("https://s.example/a", 2, 1), ("https://s.example/b?100%", 1, 0)]
@@ -134,17 +134,17 @@ def test_pages_are_those_of_the_visitors_messages(site: Site, provider: FakeProv
 def test_top_pages_of_very_many_replies_are_those_of_the_latest(
     site: Site, provider: FakeProvider, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "REPLIES_READ_FOR_PAGES", 2)
+    monkeypatch.setattr(top_pages, "REPLIES_READ_FOR_PAGES", 2)
     api = ApiClient(site.api_key)
     for page in ("old", "old", "old", "a", "a", "b"):
         api.chat(metadata={"url": f"https://s.example/{page}"})
         clock.shift(24 * 3600 * (page == "old"))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     scope = Scope(site.account_id, today - timedelta(days=6), today + timedelta(days=1))
-    top = reports.list_top_pages(scope)
+    top = top_pages.list_top_pages(scope)
     assert top.since == datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     assert [(one.key[-1], one.reply_count) for one in top.lines] == [("a", 2), ("b", 1)]
-    whole = reports.list_top_pages(replace(scope, page_url="https://s.example/o"))
+    whole = top_pages.list_top_pages(replace(scope, page_url="https://s.example/o"))
     assert (whole.since, whole.lines[0].reply_count) == (None, 3)
 
 

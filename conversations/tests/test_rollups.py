@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from channels.tests.factories import Site, make_site
 from common import db
 from conversations.models import FailedRequest, Message, RollupProgress, UsageRollup
-from conversations.usage import receipts, reports, rollup
+from conversations.usage import receipts, reports, rollup, top_pages
 from conversations.usage import rows as usage_rows
 from conversations.usage.activity import list_activity
 from conversations.usage.receipts import Period
@@ -82,7 +82,7 @@ def all_figures(site: Site) -> Iterator[Any]:
         yield reports.get_report(replace(scope, is_test=True))
         yield reports.get_report(replace(scope, model_id="large"))
         yield reports.get_report(replace(scope, channel_id=site.channel.id))
-        yield reports.list_top_pages(scope)
+        yield top_pages.list_top_pages(scope)
     activity = list_activity(channel_ids=[site.channel.id], now=NOW)
     yield activity
     period = Period(date(2026, 3, 31), date(2026, 4, 5))

@@ -31,6 +31,7 @@ REQUESTS_A_READ = 500  # in an export
 FOUND_BY_REFERENCE = 50
 # How many requests are read at a time for a filter that the tally does not support.
 FIRST_LOOKED_AT, LOOKED_AT_ONCE = 1_000, 20_000
+WINDOWS_GROW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _windows(
 ) -> Iterator[tuple[datetime, bool]]:
     """Yield the start of each window to read, latest first, and whether to stop after it.
 
-    Each window contains twice as many requests as the one before.
+    Each window contains many times more requests than the one before, so that there are few.
     """
     left = [one for one in tally.starts if not after or one[0] <= after.created_at]
     partly = 2 if after else 0
@@ -142,12 +143,12 @@ def _windows(
         if is_end or seen >= wanted:
             is_cut = chosen.needs_messages and looked_at >= LOOKED_AT_ONCE and not is_end
             yield max(moment, chosen.starts_at), is_cut
-            wanted, seen = wanted * 2, 0
+            wanted, seen = wanted * WINDOWS_GROW, 0
 
 
 # --- Finding ------------------------------------------------------------------------------------
 
-# Reads the newest requests of each channel, then the newest of these, as transcripts.py does for
+# Reads the newest requests of each channel, then the newest of these, as sessions.py does for
 # sessions, and for the same reason.
 _NEWEST = """
 SELECT {kind} AS kind, m.created_at, CAST(m.id AS text) AS pk, m.id

@@ -63,8 +63,8 @@ def tally_requests(chosen: RequestFilter) -> Tally:
         for is_replay, starts_at, error_code, *figures in _sums(chosen, coverage, channels):
             moment = db.time_value(starts_at)
             if is_replay:
-                replay_count += figures[0]
-                starts[moment] += figures[0]
+                replay_count += int(figures[0])
+                starts[moment] += int(figures[0])
             elif chosen.has_row(error_code):
                 line = reports.row_line(error_code, *figures)
                 total.add(line)
@@ -99,11 +99,15 @@ _SUMS = {
 
 def _count_each(chosen: RequestFilter, channels: dict[str, Any]) -> Line:
     total = Line("total")
-    for kind, counted in _SUMS.items():
-        if chosen.has_kind(kind):
-            of_kind = source(chosen, kind, db.among("m.channel_id", "channels"))
-            row = db.fetch_row(f"SELECT {counted} FROM {of_kind}", chosen.params() | channels)  # noqa: S608
-            count, tokens_in, tokens_out, charged = (int(figure or 0) for figure in row or ())
-            counts = (count, 0) if kind == Kind.REPLY else (0, count)
-            total.add(Line(kind, *counts, tokens_in, tokens_out, charged))
+    among = db.among("m.channel_id", "channels")
+    selects = [
+        f"SELECT {int(kind)}, {counted} FROM {source(chosen, kind, among)}"  # noqa: S608  # our own
+        for kind, counted in _SUMS.items()
+        if chosen.has_kind(kind)
+    ]
+    statement = " UNION ALL ".join(selects)
+    for kind, *figures in db.fetch_rows(statement, chosen.params() | channels) if selects else ():
+        count, tokens_in, tokens_out, charged = (int(figure or 0) for figure in figures)
+        counts = (count, 0) if kind == Kind.REPLY else (0, count)
+        total.add(Line(kind, *counts, tokens_in, tokens_out, charged))
     return total

@@ -36,7 +36,8 @@ from common import db
 from common.money import format_credits
 from common.pages.spreadsheets import lines
 from common.text import one_line
-from conversations.archive.transcripts import Search, iterate_transcripts
+from conversations.archive.sessions import Search
+from conversations.archive.transcripts import iterate_transcripts
 from conversations.usage.request_filter import RequestFilter
 from dashboard.console import audit_log, conversation_files, ledger, requests, statements
 

@@ -22,8 +22,8 @@ from common.days import end_of, start_of
 from common.pages.forms import PlainForm
 from common.pages.numbers import local_number
 from common.pages.requests import post_only
-from conversations.archive import feedback, retention, transcripts
-from conversations.archive.transcripts import Place, Search
+from conversations.archive import feedback, retention, sessions, transcripts
+from conversations.archive.sessions import Place, Search
 from conversations.models import ChatSession, Feedback, Message
 from conversations.usage.reports import Scope
 from dashboard.console import conversation_files, trials
@@ -99,7 +99,7 @@ def _render_list(
     search = form.search(member.account)
     note_reading(member, "first lines of conversations", channel=channel)
     after = Place.parse(request.GET.get("after", ""))
-    page = transcripts.list_sessions(search, after=after)
+    page = sessions.list_sessions(search, after=after)
     return render_page(
         request,
         member,
@@ -118,7 +118,7 @@ def _render_list(
         is_first=after is None,
         # A text search is too expensive to repeat every few seconds.
         is_live=after is None and not search.looks_inside,
-        scanned=transcripts.SCANNED_AT_ONCE,
+        scanned=sessions.SCANNED_AT_ONCE,
         test_traffic=_test_traffic(search) if not page.rows else "",
         test_url=f"?{form.query(traffic='test')}",
         has_filters=_has_filters(request, channel),
@@ -273,8 +273,8 @@ def export_all(request: HttpRequest, member: Member, kind: str) -> HttpResponseB
     if not form.is_valid():
         raise Http404
     note_reading(member, f"all conversations, as {kind}")
-    sessions = transcripts.iterate_transcripts(form.search(member.account))
-    return conversation_files.answer(sessions, name="conversations", kind=kind)
+    found = transcripts.iterate_transcripts(form.search(member.account))
+    return conversation_files.answer(found, name="conversations", kind=kind)
 
 
 @member_page()
@@ -284,8 +284,8 @@ def export_one(
     """Send one session as a file."""
     session = _get_session(member, session_pk)
     note_reading(member, f"conversation {session.session_id}, as {kind}", channel=session.channel)
-    sessions = transcripts.with_messages([session])
-    return conversation_files.answer(sessions, name=f"conversation-{session_pk}", kind=kind)
+    found = transcripts.with_messages([session])
+    return conversation_files.answer(found, name=f"conversation-{session_pk}", kind=kind)
 
 
 urlpatterns = [

@@ -18,7 +18,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from channels.models import Account, ApiKey, Channel
+from channels.models import Account, Channel
+from channels.models.channel import mask_key
 from common.days import day_of
 from common.db.plans import snapshot
 from common.money import format_credits
@@ -107,8 +108,7 @@ class RequestsForm(MomentsForm):
         for channel_id, name, key_id, prefix, last_four in rows:
             names[channel_id] = name
             if key_id is not None:
-                key = ApiKey(key_prefix=prefix, key_last_four=last_four)
-                self.key_names[key_id] = f"{key.masked} ({name})"
+                self.key_names[key_id] = f"{mask_key(prefix, last_four)} ({name})"
         return names
 
     @property

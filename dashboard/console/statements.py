@@ -150,7 +150,9 @@ def _read(account: Account, text: str) -> MonthlyFigures:
         )
         if statement is None:
             raise Http404
-        report = reports.get_report(Scope(account_id, starts_at, ends_at, zone=zone))
+        report = reports.get_report(
+            Scope(account_id, starts_at, ends_at, zone=zone), with_durations=False
+        )
     return MonthlyFigures(statement, report, balance)
 
 

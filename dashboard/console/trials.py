@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from common.pages.numbers import local_number
-from conversations.archive import transcripts
-from conversations.archive.transcripts import Search
+from conversations.archive import sessions
+from conversations.archive.sessions import Search
 from conversations.usage import reports
 from conversations.usage.reports import Scope
 
@@ -47,7 +47,7 @@ def find_trials(scope: Scope) -> Trials:
 
 def describe_conversations(search: Search) -> str:
     """Return how many conversations with test keys a search would find, or '' if none."""
-    count = transcripts.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
+    count = sessions.count_sessions(replace(search, is_test=True), most=MOST_COUNTED + 1)
     if count > MOST_COUNTED:
         return _("More than %(count)s conversations with test keys") % {"count": MOST_COUNTED}
     if not count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,14 +32,12 @@ from common.days import (
 )  # fmt: skip
 from common.db.plans import snapshot
 from common.money import format_credits
-from common.pages.durations import duration
 from common.pages.numbers import local_credits
 from common.pages.spreadsheets import lines
 from conversations.usage import reports
-from conversations.usage.reports import Line, Report, Scope
+from conversations.usage import top_pages as top_pages_of
+from conversations.usage.reports import Line, Scope
 from conversations.usage.rows import cover_account
-from dashboard import charts
-from dashboard.charts import Series, Times
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import FilterForm, model_choices
@@ -48,15 +46,12 @@ from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
 from dashboard.console.runway import pace_words
 from dashboard.console.trials import find_trials
+from dashboard.console.usage_charts import draw_charts
 from dashboard.console.usage_words import (
     changes_of,
-    chart_titles,
-    label_of,
     words_of_period_before,
 )
 
-# Models that have their own colour in a chart. The last colour is for all others together.
-MODELS_SHOWN = 4
 # Lines of channels. The filter finds the others.
 CHANNELS_SHOWN = 100
 RANGES = [
@@ -173,7 +168,7 @@ def _render_usage(
         changes=changes_of(report.total, before),
         period_before=words_of_period_before(scope, now),
         lines=[{"line": line, "links": log(scope.part(line.key))} for line in report.times],
-        charts=_charts(scope, report, log, now) if report.total.request_count else [],
+        charts=draw_charts(scope, report, log, now) if report.total.request_count else [],
         channel_lines=[
             _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
             for line in report.channels[:CHANNELS_SHOWN]
@@ -222,7 +217,7 @@ def _render_top_pages(
     form = UsageForm(request.GET, account=member.account, channel=channel)
     form.is_valid()
     scope = form.scope(member.account)
-    pages = reports.list_top_pages(scope)
+    pages = top_pages_of.list_top_pages(scope)
     counted = replace(scope, starts_at=pages.since or scope.starts_at)
     log = partial(log_links, member, tab_of=channel, is_whole_page=True)
     linked = [
@@ -272,96 +267,6 @@ def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
         "label": label or _("(unknown)"),
         "query": form.query(**{name: str(line.key)}),
     }
-
-
-def _charts(
-    scope: Scope, report: Report, log: Callable[[Scope], dict[str, str]], now: datetime
-) -> list[dict[str, Any]]:
-    of = report.times
-    links = [log(scope.part(line.key)) for line in of]
-    answered = [link["answered"] for link in links]
-    errors = [link["errors"] for link in links]
-    is_running = scope.starts_at <= now < scope.ends_at
-    labels = [label_of(scope, line) for line in of]
-    times = Times(labels, [link["all"] for link in links], is_running)
-    by_model = partial(_by_model, scope, report, log)
-    requests = [
-        *by_model(lambda line: line.reply_count),
-        Series(_("Errors"), [line.error_count for line in of], "gw-series-bad", errors),
-    ]
-    latency = [
-        Series(_("Median (p50)"), [line.p50_ms for line in of], "gw-series-2", answered),
-        Series("p95", [line.p95_ms for line in of], "gw-series-3", answered),
-    ]
-    charged = by_model(lambda line: line.charged_microcredits)
-    titles = chart_titles(scope)
-    bars, curve = charts.bar_chart, charts.line_chart
-    return [
-        _chart(_("Requests"), bars, times, requests, titles["requests"], charts.show_whole),
-        _chart(_("Credits"), bars, times, charged, titles["credits"], _credits)
-        | {"flat": _("No credits were charged in this period.")},
-        _chart(_("Time to answer"), curve, times, latency, titles["latency"], duration)
-        | {"flat": _flat_latency(report.total)},
-    ]
-
-
-def _by_model(
-    scope: Scope,
-    report: Report,
-    log: Callable[[Scope], dict[str, str]],
-    figure: Callable[[Line], int],
-) -> list[Series]:
-    """Return a figure of each large model by time, and that of all others together."""
-    largest = sorted(report.models, key=figure, reverse=True)
-    shown = [line.key for line in largest[:MODELS_SHOWN] if figure(line)]
-    moments = [line.key for line in report.times]
-
-    def value(moment: datetime, model_id: str) -> int:
-        share = report.shares.get((moment, model_id))
-        return figure(share) if share else 0
-
-    series = [
-        Series(
-            model_id or _("Unknown model"),
-            [value(moment, model_id) for moment in moments],
-            f"gw-series-{number}",
-            [
-                log(replace(scope.part(moment), model_id=model_id or scope.model_id))["answered"]
-                for moment in moments
-            ],
-        )
-        for number, model_id in enumerate(shown, start=1)
-    ]
-    others = [
-        figure(line) - sum(one.values[at] or 0 for one in series)
-        for at, line in enumerate(report.times)
-    ]
-    if any(others):
-        series.append(Series(_("Other models"), others, f"gw-series-{MODELS_SHOWN + 1}"))
-    return series
-
-
-def _chart(
-    title: str,
-    draw: Any,
-    times: Times,
-    series: list[Series],
-    description: str,
-    show: Callable[[float], str],
-) -> dict[str, Any]:
-    drawn = draw(times, series, title=description, show=show)
-    is_flat = not any(value for one in series for value in one.values)
-    return {"title": title, "drawing": drawn, "legend": charts.legend(series), "is_flat": is_flat}
-
-
-def _flat_latency(total: Line) -> str:
-    if total.reply_count:
-        return _("Every answer took less than 1 ms.")
-    return _("Nothing was answered.")
-
-
-def _credits(microcredits: float) -> str:
-    return local_credits(round(microcredits))
 
 
 def _seconds(ms: int | None) -> float | None:

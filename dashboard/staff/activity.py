@@ -15,6 +15,7 @@ from billing import totals
 from channels import breaker, provider_lists, route_tests
 from channels.models import Account, RouteHealth
 from common.days import UTC_NAME, day_of, last_days
+from common.db.plans import planned_for_values
 from common.pages.dates import show as show_date
 from common.pages.numbers import local_credits
 from conversations.usage import installation
@@ -39,7 +40,8 @@ def activity(request: HttpRequest) -> HttpResponseBase:
     now = timezone.now()
     coverage = cover_everything()
     unsummed_since = _unread_since(coverage, now)
-    figures = {} if unsummed_since else _figures(request, coverage, now)
+    with planned_for_values():
+        figures = {} if unsummed_since else _figures(request, coverage, now)
     return render_staff_page(
         request,
         "activity.html",

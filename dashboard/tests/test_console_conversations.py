@@ -14,7 +14,7 @@ from django.test import Client
 
 from channels.models import AuditEntry, Membership
 from channels.tests.factories import Site, make_site
-from conversations.archive import transcripts
+from conversations.archive import sessions, transcripts
 from conversations.models import ChatSession, FailedRequest, Feedback, Message
 from tests.support.clients import (
     ApiClient,
@@ -82,7 +82,7 @@ def test_an_empty_account_is_told_what_to_do(owner: Client) -> None:
 def test_goes_on_where_the_page_ended(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    monkeypatch.setattr(sessions, "SESSIONS_ON_A_PAGE", 2)
     for index in range(5):
         ApiClient(site.api_key).chat(f"Question {index}", session_id=f"s{index}")
     # All have the same time, so the id decides the order.
@@ -114,7 +114,7 @@ def test_a_long_search_says_from_where_to_go_on(
 ) -> None:
     for index in range(5):
         ApiClient(site.api_key).chat("needle" if index == 0 else "hay", session_id=f"s{index}")
-    monkeypatch.setattr(transcripts, "SCANNED_AT_ONCE", 2)
+    monkeypatch.setattr(sessions, "SCANNED_AT_ONCE", 2)
     page = owner.get(LIST, {"text": "needle"})
     assert "Nothing found among the latest 2 conversations" in page.content.decode()
     page = owner.get(LIST + "?" + page.context["next_query"])
@@ -128,7 +128,7 @@ def test_the_latest_come_first_whichever_channel_they_are_of(
     site: Site, stranger: Site, owner: Client, provider: FakeProvider,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    monkeypatch.setattr(sessions, "SESSIONS_ON_A_PAGE", 2)
     second = make_site(name="Second")
     for index, one in enumerate([site, site, second, stranger, site, second, second]):
         ApiClient(one.api_key).chat(f"number {index}", session_id=f"s{index}")
@@ -144,8 +144,8 @@ def test_the_latest_come_first_whichever_channel_they_are_of(
 def test_a_search_finds_each_once_however_many_it_looks_into_at_a_time(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    monkeypatch.setattr(transcripts, "FIRST_READ", first)
-    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    monkeypatch.setattr(sessions, "SCANNED_AT_ONCE", first)
+    monkeypatch.setattr(sessions, "SESSIONS_ON_A_PAGE", 2)
     for index in range(9):
         word = "hay" if index in (2, 3, 4) else "needle"
         ApiClient(site.api_key).chat(f"{word} {index}", session_id=f"s{index}")
@@ -154,7 +154,11 @@ def test_a_search_finds_each_once_however_many_it_looks_into_at_a_time(
         page = owner.get(f"{LIST}?{query}")
         pages.append(first_lines(page))
         query = page.context["next_query"]
-    assert pages == [["needle 8", "needle 7"], ["needle 6", "needle 5"], ["needle 1", "needle 0"]]
+    assert [line for page in pages for line in page] == [
+        f"needle {at}" for at in (8, 7, 6, 5, 1, 0)
+    ]
+    if first == 50:
+        assert [len(page) for page in pages] == [2, 2, 2]
 
 
 def test_filters_by_channel_traffic_days_errors_and_thumbs(
@@ -192,15 +196,35 @@ def test_wrong_filters_are_said_beside_the_field(owner: Client) -> None:
     assert owner.get(LIST + "export.csv", {"channel": "x"}).status_code == 404
 
 
+@pytest.mark.django_db(transaction=True)  # as for a real page, those of transactions count
 def test_the_list_takes_few_queries(
     site: Site, owner: Client, provider: FakeProvider, django_assert_max_num_queries: Any
 ) -> None:
     for index in range(8):
         ApiClient(site.api_key).chat(session_id=f"s{index}")
-    with django_assert_max_num_queries(12):
+    Feedback.objects.create(message=Message.objects.filter(role="assistant")[0], rating=-1)
+    owner.get(account_page(site, "conversations/"))
+    with django_assert_max_num_queries(10):
         owner.get(account_page(site, "conversations/"))
-    with django_assert_max_num_queries(13):
-        owner.get(account_page(site, "conversations/"), {"text": "hello", "errors_only": "on"})
+    searches = ({"text": "hello"}, {"errors_only": "on"}, {"thumb_down": "on"}, {"text": "nowhere"})
+    for query in (*searches, {"text": "hello", "errors_only": "on", "thumb_down": "on"}):
+        with django_assert_max_num_queries(13):
+            owner.get(account_page(site, "conversations/"), query)
+        with django_assert_max_num_queries(15):
+            owner.get(f"/channels/{site.channel.id}/conversations/", query)
+
+
+def test_of_many_channels_only_what_is_recent_enough_is_read(
+    site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops = [site, *(make_site(name=f"Shop {index}") for index in range(5))]
+    order = [0, 1, 2, 0, 0, 3, 0, 0, 0, 4, 1, 0]
+    for index, shop in enumerate(order):
+        ApiClient(shops[shop].api_key).chat(f"Question {index}", session_id=f"s{index}")
+    everything = [f"Question {index}" for index in range(len(order))][::-1]
+    for most in (1, 2, 3, 5, 11):
+        monkeypatch.setattr(sessions, "SESSIONS_ON_A_PAGE", most)
+        assert first_lines(owner.get(LIST)) == everything[:most]
 
 
 def test_the_rarer_filters_are_folded_until_one_is_used(owner: Client) -> None:
@@ -496,7 +520,7 @@ def test_exports_one_and_all(site: Site, owner: Client, session: ChatSession) ->
 def test_an_export_reads_on_to_the_end(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "SESSIONS_ON_A_PAGE", 2)
+    monkeypatch.setattr(sessions, "SESSIONS_ON_A_PAGE", 2)
     for index in range(5):
         ApiClient(site.api_key).chat(session_id=f"s{index}")
     assert len(streamed(owner.get(LIST + "export.jsonl")).splitlines()) == 5

@@ -316,3 +316,12 @@ def test_the_page_takes_few_queries(
     assert kinds == set(Kind)
     with django_assert_max_num_queries(15):
         owner.get(page)
+    for query in (
+        {"slower": 0},
+        {"key": str(busy.channel.api_keys.earliest("id").id)},
+        {"q": "nothing"},
+    ):
+        with django_assert_max_num_queries(15, info=query):
+            owner.get(page, query)
+        with django_assert_max_num_queries(16, info=query):
+            owner.get(f"/channels/{busy.channel.id}/requests/", query)

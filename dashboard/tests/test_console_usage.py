@@ -21,7 +21,7 @@ from conversations.models import FailedRequest, Message
 from conversations.usage import reports
 from dashboard import charts
 from dashboard.charts import Series, Times
-from dashboard.console import usage, usage_words
+from dashboard.console import usage, usage_charts, usage_words
 from tests.support.clients import ApiClient, account_page, log_in
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.threads import run_in_threads
@@ -271,7 +271,7 @@ def test_bars_are_stacked_by_model_and_add_up(
         newest = Message.objects.filter(request_model=site.channel.model.model_id)
         newest.update(request_model=model_id)
     page = owner.get("/usage/")
-    series = usage._by_model(
+    series = usage_charts._by_model(
         page.context["scope"],
         page.context["report"],
         lambda scope: {"answered": scope.model_id},

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from channels.models import Account, Channel, User
+from conversations.models import UsageRollup
 from dashboard.console.channel_list import MOST_CARDS
 from dashboard.tests.browser import every_page
 from dashboard.tests.browser.visitors import NewVisitor, Watched, misfits, serious_findings
@@ -83,3 +84,25 @@ def test_the_staffs_lists_and_rows_fit(tenant: Tenant, visitor: NewVisitor) -> N
         page.set_viewport_size({"width": 1440, "height": 900})
         found += [f"{path} at 1440 px: {one}" for one in misfits(page)]
     assert found == []
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_large_figures_stay_on_one_line(tenant: Tenant, visitor: NewVisitor, language: str) -> None:
+    UsageRollup.objects.update(
+        request_count=1_234_567, input_tokens=127_000, output_tokens=83_800,
+        charged_microcredits=9_876_543_210_000,
+    )  # fmt: skip
+    owner = enter_german(visitor(), tenant.people["owner"])
+    cookie: Any = {"name": "language", "value": language, "url": owner.base_url}
+    owner.page.context.add_cookies([cookie])
+    page = owner.open(f"/a/{tenant.account.pk}/usage/")
+    expect(page.get_by_text("127 k").first).to_be_visible()
+    for width in (1440, 1024, 768, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert misfits(page) == [], width
+        heights = page.locator(".gw-stat-value > .gw-plain-link").evaluate_all(
+            "links => links.map((one) => one.offsetHeight)"
+        )
+        # The largest type is 28 px.
+        assert heights
+        assert max(heights) < 50, width

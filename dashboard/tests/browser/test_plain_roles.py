@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -88,7 +89,7 @@ def test_a_viewer_reads_and_finds_nothing_to_change(site: Site, reader: NewReade
         page = viewer.open(path)
         expect(page.locator("main")).to_be_visible()
         expect(page.get_by_role("button", name=words).locator("visible=true")).to_have_count(0)
-    viewer.open(page_of(site, "keys/new/"))
+    page = viewer.open(page_of(site, "keys/new/"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
 
 
@@ -97,6 +98,7 @@ def test_staff_decide_on_a_request(site: Site, reader: NewReader) -> None:
         account=site.channel.account,
         amount_microcredits=40 * CREDIT,
         note="For the sale",
+        token=uuid.uuid4(),
         actor=Actor("owner@example.com", User.objects.get(email="owner@example.com")),
     )
     page = without_scripts(reader, "boss@example.com").open("/admin/credits/requests/")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from channels.models import Account, Channel, User
-from conversations.models import UsageRollup
+from conversations.models import Message
 from dashboard.console.channel_list import MOST_CARDS
 from dashboard.tests.browser import every_page
 from dashboard.tests.browser.visitors import NewVisitor, Watched, misfits, serious_findings
@@ -88,10 +88,8 @@ def test_the_staffs_lists_and_rows_fit(tenant: Tenant, visitor: NewVisitor) -> N
 
 @pytest.mark.parametrize("language", ["de", "en"])
 def test_large_figures_stay_on_one_line(tenant: Tenant, visitor: NewVisitor, language: str) -> None:
-    UsageRollup.objects.update(
-        request_count=1_234_567, input_tokens=127_000, output_tokens=83_800,
-        charged_microcredits=9_876_543_210_000,
-    )  # fmt: skip
+    # Two replies.
+    Message.objects.filter(role="assistant").update(input_tokens=63_500, output_tokens=41_900)
     owner = enter_german(visitor(), tenant.people["owner"])
     cookie: Any = {"name": "language", "value": language, "url": owner.base_url}
     owner.page.context.add_cookies([cookie])

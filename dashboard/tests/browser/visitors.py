@@ -93,7 +93,8 @@ _MISFITS = r"""() => {
   const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (over > 0) found.push(`scrolls sideways by ${over} px`);
   const isSeen = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-  for (const one of document.querySelectorAll("button, summary, .gw-btn, .gw-badge, .gw-tab")) {
+  const controls = "button, summary, .gw-btn, .gw-badge, .gw-tab, #result_list td";
+  for (const one of document.querySelectorAll(controls)) {
     if (one.clientWidth > 2 && one.scrollWidth > one.clientWidth + 1 && isSeen(one)) {
       found.push(`“${one.textContent.trim()}” is cut off`);
     }

@@ -102,10 +102,10 @@ def duplicate_channel(
 ) -> tuple[Channel, list[api_keys.IssuedKey]]:
     """Create a channel with the same settings, prompt, and saved replies, and keys of its own.
 
-    Spend caps and the id that a program gave stay with the original. Raises what
-    create_channel_with_keys raises.
+    “Copy of” in its name is in the language of the person who asks. Spend caps and the id that a
+    program gave stay with the original. Raises what create_channel_with_keys raises.
     """
-    name = f"Copy of {channel.name}"
+    name = _("Copy of %(name)s") % {"name": channel.name}
     copy, issued = create_channel_with_keys(
         account=channel.account,
         id=id,

@@ -13,7 +13,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import TabularInline
@@ -25,7 +24,7 @@ from channels import search
 from channels.admin.auditing import BOOK_CREDITS, AuditedAdmin
 from channels.admin.channel import ChannelAdmin
 from channels.models import Account, Channel, Membership
-from common.pages import dates
+from common.pages import dates, durations
 from common.pages.admin import PlainWords, SuperuserWrites, number_from_path
 from common.pages.numbers import local_credits, local_number
 from dashboard.console.access import STAFF_VIEW_PERMISSIONS
@@ -355,7 +354,7 @@ class ChannelOverviewAdmin(ChannelAdmin):
             '<time datetime="{}" title="{} UTC">{}</time>',
             used_at.isoformat(),
             f"{used_at:%Y-%m-%d %H:%M}",
-            _("%(time)s ago") % {"time": timesince(used_at, depth=1)},
+            durations.ago(used_at, timezone.now()),
         )
 
     @display(

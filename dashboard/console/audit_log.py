@@ -27,7 +27,7 @@ from common.pages.forms import DayField, PlainForm
 from common.pages.requests import read_term
 from common.pages.spreadsheets import lines
 from dashboard.console.access import Member, member_page
-from dashboard.console.audit_words import words_of, words_of_field
+from dashboard.console.audit_words import words_of, words_of_field, words_of_value
 from dashboard.console.downloads import download
 from dashboard.console.filters import DAY, set_zone
 from dashboard.console.pages import render_page
@@ -134,20 +134,20 @@ def describe(entry: AuditEntry) -> dict[str, Any]:
         "changes": [
             (
                 words_of_field(field),
-                _shown(before) if before not in (None, "") else "",
-                _shown(after),
+                _shown(field, before) if before not in (None, "") else "",
+                _shown(field, after),
             )
             for field, (before, after) in entry.changes.items()
         ],
     }
 
 
-def _shown(value: Any) -> str:
+def _shown(field: str, value: Any) -> str:
     if value is None or value == "":
         return _("nothing")
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    return _moment(value) or str(value)
+    return _moment(value) or words_of_value(field, value)
 
 
 def _moment(value: Any) -> str:

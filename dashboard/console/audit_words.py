@@ -5,7 +5,16 @@ Entries are stored with codes. Their words are formed from the codes in English,
 
 from __future__ import annotations
 
-from django.utils.translation import gettext, gettext_noop
+import re
+from typing import TYPE_CHECKING, Any
+
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
+
+from channels.models import ApiKey, Membership
+from common.pages.numbers import in_local_signs
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 # The code has an older name for saved replies. The service and the admin spell it differently.
 _SAVED_REPLY = ("fixed_answer", "fixedanswer")
@@ -129,9 +138,52 @@ _FIELDS = (
     gettext_noop("time zone"),
     gettext_noop("turns"),
     gettext_noop("amount"),
+    gettext_noop("at"),
+    gettext_noop("by"),
+    gettext_noop("device"),
     gettext_noop("email"),
+    gettext_noop("mails digests"),
+    gettext_noop("mails new devices"),
+    gettext_noop("mails new keys"),
+    gettext_noop("mails new members"),
+    gettext_noop("mails outages"),
+    gettext_noop("sessions"),
+    gettext_noop("to"),
     gettext_noop("user"),
+    gettext_noop("warn below"),
 )
+_WAYS: dict[str, StrOrPromise] = {
+    "code": gettext_lazy("Code"),
+    "mfa": gettext_lazy("Second factor"),
+    "passkey": gettext_lazy("Passkey"),
+    "password": gettext_lazy("Password"),
+    "recovery": gettext_lazy("Recovery codes"),
+    "recovery_codes": gettext_lazy("Recovery codes"),
+    "totp": gettext_lazy("Authenticator app"),
+    "webauthn": gettext_lazy("Passkey"),
+}
+_SWITCH: dict[str, StrOrPromise] = {"on": gettext_lazy("On"), "off": gettext_lazy("Off")}
+_AMOUNT: dict[str, StrOrPromise] = {"no limit": gettext_lazy("No limit")}
+# The fields whose values are the gateway's codes or amounts. In others, people may have written the
+# same words.
+_VALUES: dict[str, dict[str, StrOrPromise]] = {
+    "amount": _AMOUNT,
+    "balance": _AMOUNT,
+    "by": _WAYS,
+    "credits a day": _AMOUNT,
+    "credits a month": _AMOUNT,
+    "factor": _WAYS,
+    "mails_digests": _SWITCH,
+    "mails_new_devices": _SWITCH,
+    "mails_new_keys": _SWITCH,
+    "mails_new_members": _SWITCH,
+    "mails_outages": _SWITCH,
+    "mode": dict(ApiKey.Mode.choices),
+    "role": dict(Membership.Role.choices),
+    "temperature": _AMOUNT,
+    "warn below": _AMOUNT,
+}
+_NUMBER = re.compile(r"-?[0-9,]+(\.[0-9]+)?")
 
 
 def words_of(action: str) -> str:
@@ -144,6 +196,16 @@ def words_of(action: str) -> str:
 def words_of_field(field: str) -> str:
     """Return “fallback model” for fallback_model."""
     return _translated(field.replace("_", " "))
+
+
+def words_of_value(field: str, value: Any) -> str:
+    """Return “Editor” for the role `editor`. A log-in by two ways names both."""
+    known, text = _VALUES.get(field), str(value)
+    if known is None:
+        return text
+    if known is _AMOUNT and _NUMBER.fullmatch(text):
+        return in_local_signs(text)
+    return ", ".join(str(known.get(one, one)) for one in text.split(", "))
 
 
 def _translated(words: str) -> str:

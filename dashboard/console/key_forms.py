@@ -11,7 +11,6 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -25,6 +24,7 @@ from channels.errors import ChannelChanged, ExcludesLatestCaller, KeyNotActive, 
 from channels.key_terms import LONGEST_NAME, MOST_RANGES, KeyTerms
 from channels.models import ApiKey, Channel
 from common.addresses import is_public_address, parse_address
+from common.pages import durations
 from common.pages.forms import DayField, PlainForm
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channel_forms import Difference, PlainText, list_differences
@@ -153,7 +153,7 @@ class EditKeyForm(KeyForm):
             "Nothing was saved: the latest request with this key came from %(address)s (%(ago)s), "
             "which these ranges exclude. Add a range for it, or tick the box below and save again."
         )
-        named = {"address": refusal.address, "ago": naturaltime(refusal.used_at)}
+        named = {"address": refusal.address, "ago": durations.ago(refusal.used_at, timezone.now())}
         self.add_error("allowed_addresses", words % named)
         self.fields["confirmed"].widget = forms.CheckboxInput()
 

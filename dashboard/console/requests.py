@@ -35,6 +35,7 @@ from dashboard.console import draft_log
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
 from dashboard.console.filters import MomentsForm, model_choices, with_chosen
+from dashboard.console.navigation import url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import OUTCOMES
 from dashboard.console.trials import find_trials
@@ -195,6 +196,7 @@ def _render_log(
         "requests.html",
         title=_("Requests"),
         channel=channel,
+        log_url=url_within(member, channel, "requests"),
         form=form,
         chosen=chosen,
         tally=tally,

@@ -21,6 +21,8 @@ def languages_offered(request: HttpRequest) -> dict[str, Any]:
     offered = languages.offered()
     language = languages.current()
     return {
+        # A token sets a cookie, so it is only for browsers in which somebody may be logged in.
+        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,
         "site_languages": list(offered.items()) if len(offered) > 1 else [],
         "page_language": language,
         # English is written in the scripts themselves.

@@ -17,6 +17,12 @@ register.filter(duration)
 
 
 @register.filter
+def ago_words(moment: datetime) -> str:
+    """Return how long ago a moment was, without its exact time."""
+    return durations.ago(timezone.localtime(moment), timezone.now())
+
+
+@register.filter
 def ago(moment: datetime) -> SafeString:
     """Return how long ago a moment was. Its title has the exact time, in the page's time zone."""
     local = timezone.localtime(moment)

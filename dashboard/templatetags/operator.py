@@ -14,15 +14,19 @@ register = template.Library()
 
 
 @register.simple_tag
-def the_operator() -> str:
-    """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set."""
-    operator = pgettext("whom to ask, or to contact", "the operator")
+def the_operator(*, is_subject: bool = False) -> str:
+    """Return “the operator”, followed by a link to OPERATOR_CONTACT if that is set.
+
+    Some languages need another form where the operator is the subject of the sentence.
+    """
+    asked = pgettext("whom to ask, or to contact", "the operator")
+    operator = pgettext("who does something", "the operator") if is_subject else asked
     contact = parse_contact(settings.OPERATOR_CONTACT)
     if contact is None:
         return operator
     return format_html(
         '{} (<a class="gw-link" href="{}">{}</a>)',
-        pgettext("whom to ask, or to contact", "the operator"),
+        operator,
         contact.href,
         contact.text,
     )

@@ -6,7 +6,7 @@ from functools import reduce
 
 from django import template
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from channels.models import LanguageModel
 from common.pages.numbers import local_credits
@@ -14,13 +14,26 @@ from common.pages.numbers import local_credits
 register = template.Library()
 register.filter("credits", local_credits)
 
-
+# The purposes of the models that come with the gateway. Operators change them as they like.
+_PURPOSES = {
+    gettext_noop("General purpose, reasoning"),
+    gettext_noop("Complex tasks, code generation"),
+    gettext_noop("Large context tasks"),
+    gettext_noop("Fast responses, coding"),
+    gettext_noop("Lightweight, fast tasks"),
+}
 # What 1,000 tokens of each kind cost (LanguageModel.token_prices).
 _TOKENS = {
     "input": gettext_lazy("%(amount)s per 1,000 input tokens"),
     "cached input": gettext_lazy("%(amount)s per 1,000 cached input tokens"),
     "output": gettext_lazy("%(amount)s per 1,000 output tokens"),
 }
+
+
+@register.filter
+def purpose(words: str) -> str:
+    """Return what a model is best for, in the reader's language if the gateway wrote it."""
+    return _(words) if words in _PURPOSES else words
 
 
 @register.filter

@@ -15,11 +15,11 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def page_trail(context: RequestContext) -> list[dict[str, Any]]:
-    """Return the parts of the title: group and list, or list and row. Empty without a model."""
+    """Return the parts of the title: group and list, list and row, or the page's own title."""
     opts = context.get("opts")
     place = navigation.find_place(opts.label_lower) if opts else None
     if opts is None or place is None:
-        return []
+        return [{"title": context.get("content_title") or context.get("title") or ""}]
     group, name = place
     link = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
     listed = {"title": name, "link": link}

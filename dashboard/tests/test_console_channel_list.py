@@ -16,7 +16,7 @@ from channels.models import Account, ApiKey, AuditEntry, Channel, FixedAnswer, W
 from channels.tests.factories import Site
 from conversations.models import FailedRequest
 from dashboard.console.channel_list import CHANNELS_PER_PAGE, MOST_CARDS
-from tests.support.clients import ApiClient, account_page, member_client, page_of
+from tests.support.clients import ApiClient, account_page, member_client, owner_client, page_of
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db
@@ -171,6 +171,12 @@ def test_a_copy_has_settings_prompt_and_replies_and_keys_of_its_own(
     again = copy(owner, original, copy_id)
     assert again["Location"] == reverse("console:start", args=[copy_id])
     assert Channel.objects.filter(account_id=site.account_id).count() == 2
+
+
+def test_a_copy_is_named_in_the_language_of_whoever_makes_it(site: Site) -> None:
+    owner = owner_client(site, headers={"Accept-Language": "de"})
+    copy(owner, site.channel, uuid.uuid4())
+    assert Channel.objects.filter(name="Kopie von Shop").exists()
 
 
 def _digests(channel: Channel) -> list[str]:

@@ -202,7 +202,7 @@ def test_excluding_the_latest_caller_asks_first(site: Site, clock: Any) -> None:
     response = edit(site, client, allowed_addresses="203.0.113.0/24")
     assert response.status_code == 422
     page = text_of(response)
-    assert "came from 198.51.100.7 (3 minutes ago)" in page
+    assert "came from 198.51.100.7 (3 min ago)" in page
     assert 'type="checkbox" name="confirmed"' in page
     assert live(site).allowed_addresses == ""
     assert edit(site, client, allowed_addresses="203.0.113.0/24", confirmed="on").status_code == 302
@@ -246,7 +246,7 @@ def test_the_list_tells_the_last_use_and_the_week(site: Site, clock: Any) -> Non
     use(site, address="198.51.100.7", agent="<b>curl</b>")
     clock.shift(timedelta(minutes=3))
     page = list_page(site)
-    assert ">3 minutes ago<" in page
+    assert ">3 min ago<" in page
     assert "2 requests in 7 days" in page
     assert "7 Apr 2026, 12:00 UTC from 198.51.100.7 with &lt;b&gt;curl&lt;/b&gt;" in page
     for client in (member_client(site, "viewer"), staff_guest(site)):
@@ -265,7 +265,7 @@ def test_a_rotated_key_is_safe_to_retire_once_it_was_quiet_for_a_day(
     page = list_page(site)
     assert "Still in use" in page
     assert "3 requests in the last 24 h, last" in page
-    assert "3 minutes ago</time> from 203.0.113.7" in page
+    assert "3 min ago</time> from 203.0.113.7" in page
     clock.shift(timedelta(hours=23, minutes=56))
     assert "Still in use" in list_page(site)
     assert "Safe to retire" not in list_page(site)

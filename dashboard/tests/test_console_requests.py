@@ -22,6 +22,7 @@ from tests.support.clients import (
     account_page,
     member_client,
     owner_client,
+    page_of,
     staff_client,
     staff_guest,
     text_of,
@@ -151,6 +152,14 @@ def test_an_empty_log_says_what_to_do(owner: Client, site: Site) -> None:
     assert "No request matches" in text_of(owner.get(f"{LIST}?outcome=failed"))
     ApiClient(site.test_key).chat()
     assert "1 conversation with test keys" in text_of(owner.get(LIST))
+
+
+def test_an_empty_tab_of_a_channel_speaks_of_the_channel(owner: Client, site: Site) -> None:
+    tab = page_of(site, "requests/")
+    assert "No requests in the last 7 days" in text_of(owner.get(tab))
+    page = text_of(owner.get(f"{tab}?outcome=failed"))
+    assert "No request matches" in page
+    assert f'<a class="gw-btn" href="{tab}">Clear filters</a>' in page
 
 
 def test_an_id_is_found_whatever_its_age_and_key(site: Site, owner: Client) -> None:

@@ -97,6 +97,29 @@ def test_a_choice_needs_the_forms_secret(owner: User) -> None:
     assert client.post("/accounts/language/", {"language": "de"}).status_code == 403
 
 
+def test_a_stranger_chooses_without_a_token_on_our_pages_alone(owner: User) -> None:
+    """Who only reads gets no cookie, so their form has no token; browsers say where it is."""
+    stranger = Client(enforce_csrf_checks=True)
+    for path in ("/docs/", "/", "/nothing/"):
+        assert not stranger.get(path).cookies
+    here, form = "http://testserver", {"language": "de", "next": "/docs/"}
+    chosen = stranger.post("/accounts/language/", form, headers={"Origin": here})
+    assert chosen["Location"] == "/docs/"
+    assert set(stranger.cookies) == {"language"}
+    assert language_of(stranger.get("/docs/")) == "de"
+    for elsewhere in ("https://evil.test", "null", "http://testserver.evil.test", ""):
+        answer = stranger.post("/accounts/language/", form, headers={"Origin": elsewhere})
+        assert answer.status_code == 403
+    # Whoever is logged in needs the token, since the choice is kept with them.
+    somebody = Client(enforce_csrf_checks=True)
+    somebody.force_login(owner)
+    answer = somebody.post("/accounts/language/", form, headers={"Origin": here})
+    assert answer.status_code == 403
+    token = somebody.get("/docs/").cookies["csrftoken"].value
+    form["csrfmiddlewaretoken"] = token
+    assert somebody.post("/accounts/language/", form).status_code == 302
+
+
 def test_every_page_offers_the_choice(owner: User, client: Client) -> None:
     boss = User.objects.create_superuser("boss@example.com")
     for page in (

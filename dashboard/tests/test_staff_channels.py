@@ -49,7 +49,7 @@ def test_each_channel_says_what_it_does(
     assert (other.requests_today, other.activity.requests_by_day[-2]) == (0, 3)
     assert own.most_a_day == other.most_a_day == 3
     assert own.masked_key.endswith(site.api_key[-4:])
-    for words in (own.masked_key, "1 hour ago", reverse("admin:customer", args=[site.account_id])):
+    for words in (own.masked_key, "1 h ago", reverse("admin:customer", args=[site.account_id])):
         assert words in text
     for hidden in (site.api_key, "requests per minute", "daily quota"):
         assert hidden not in text.lower()

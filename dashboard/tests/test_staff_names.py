@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +13,19 @@ from django.utils import translation
 from django.utils.translation import trans_real
 
 from billing.models import LedgerEntry
-from channels.models import AuditEntry, FixedAnswer, LanguageModel, Provider, Route
+from channels.models import (
+    Account,
+    AuditEntry,
+    Channel,
+    FixedAnswer,
+    LanguageModel,
+    Provider,
+    Route,
+)
+from channels.tests.factories import Site
 from dashboard.staff import worker
 from tests.support import pseudo_language
+from tests.support.clients import text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -58,3 +69,23 @@ def test_the_audit_log_stores_english(admin_client: Client, marked: None) -> Non
 
 def test_every_scheduled_task_has_a_name_for_translators() -> None:
     assert set(worker.app.conf.beat_schedule) == set(worker.NAMES)
+
+
+# --- Names that people gave ---------------------------------------------------------------------
+
+
+def test_the_frame_never_changes_a_name(site: Site, admin_client: Client) -> None:
+    Account.objects.filter(id=site.account_id).update(name="anna's shop")
+    Channel.objects.filter(id=site.channel.id).update(name="éclair")
+    account, channel = f"channels/account/{site.account_id}", f"channels/channel/{site.channel.id}"
+    for path, name in (
+        (f"/admin/{account}/change/", "anna's shop"),
+        (f"/admin/{account}/history/", "anna's shop"),
+        (f"/admin/accounts/{site.account_id}/", "anna's shop"),
+        (f"/admin/{channel}/change/", "éclair"),
+        (f"/admin/{channel}/history/", "éclair"),
+    ):
+        page = html.unescape(text_of(admin_client.get(path)))
+        title = page.partition("gw-topbar-title")[2].partition("</h1>")[0]
+        assert f"> {name} <" in title, path
+        assert name.capitalize() not in page

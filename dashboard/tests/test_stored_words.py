@@ -87,3 +87,18 @@ def test_actions_and_fields_are_translated(marked: None) -> None:
     assert audit_words.words_of("fixed_answer.added") == "⟦Saved reply added⟧"
     assert audit_words.words_of_field("fallback_model") == "⟦fallback model⟧"
     assert audit_words.words_of("") == ""
+
+
+def test_values_that_are_codes_are_translated_and_others_are_not(marked: None) -> None:
+    for field, value, words in (
+        ("role", "editor", "⟦Editor⟧"),
+        ("mode", "test", "⟦Test⟧"),
+        ("by", "password, totp", "⟦Password⟧, ⟦Authenticator app⟧"),
+        ("mails_outages", "off", "⟦Off⟧"),
+        ("credits a day", "no limit", "⟦No limit⟧"),
+        ("balance", "-1,234.5", "-1.234,5"),
+        ("name", "editor", "editor"),
+        ("name", "1,234.5", "1,234.5"),
+        ("role", "agent", "agent"),
+    ):
+        assert audit_words.words_of_value(field, value) == words

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from dashboard.tests.browser.visitors import NewVisitor, Watched
+from dashboard.tests.browser.visitors import NewReader, NewVisitor, Watched
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,3 +68,24 @@ def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
         context.close()
     for watched in everybody:
         watched.assert_clean()
+
+
+@pytest.fixture
+def reader(browser: Browser, live_server: Any) -> Iterator[NewReader]:
+    """Return a function that opens a new browser, with or without scripts, and may log in."""
+    contexts = []
+
+    def read(email: str = "", *, has_scripts: bool, width: int = 1440) -> Watched:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=has_scripts
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        watched = Watched(context.new_page(), live_server.url)
+        if email:
+            watched.log_in(email)
+        return watched
+
+    yield read
+    for context in contexts:
+        context.close()

@@ -126,6 +126,9 @@ def test_a_phone_shows_the_list_then_the_transcript(visitor: NewVisitor, site: S
     link(page, "invoice").click()
     expect(title(page)).to_have_text("Can I pay by invoice?")
     expect(page.locator("#talks")).to_be_hidden()
+    # The page's own title is only for those who cannot see.
+    head = page.locator(".gw-page-head")
+    assert head.evaluate("head => head.offsetHeight + head.offsetWidth") <= 2
     page.get_by_role("link", name="All conversations").click()
     expect(page.locator("[data-talk]")).to_have_count(2)
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("pa")

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from channels.models import Account, Channel, Membership, User
 from channels.tests.factories import Site
 from conversations.models import Feedback
 from dashboard.tests.browser.test_journeys import person, site_with_people
-from dashboard.tests.browser.visitors import Watched
+from dashboard.tests.browser.visitors import NewReader
 from tests.support.clients import ApiClient, account_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-NewReader = Callable[..., Watched]
-
-
-@pytest.fixture
-def reader(browser: Browser, live_server: Any) -> Iterator[NewReader]:
-    """Return a function that logs somebody in, in a browser of their own."""
-    contexts = []
-
-    def read(email: str, *, has_scripts: bool, width: int = 1440) -> Watched:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=has_scripts
-        )
-        contexts.append(context)
-        watched = Watched(context.new_page(), live_server.url)
-        watched.log_in(email)
-        return watched
-
-    yield read
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture

@@ -9,18 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib import admin
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from billing.models import CreditRequest
-from channels.models import Route, User
-from dashboard.staff import urls as staff_urls
+from channels.models import User
+from dashboard.tests.browser import every_page
 from dashboard.tests.browser.visitors import NewVisitor, Watched
-from dashboard.tests.test_strangers import IDS, Tenant, address_of
+from dashboard.tests.test_strangers import Tenant
 from gateway.tests.test_hostile_text import MARK, make_hostile_tenant
-from gateway.tests.test_policies import CONSOLE
-from tests.support.clients import log_in
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -52,10 +48,7 @@ def tenant(provider: FakeProvider, transactional_db: None) -> Tenant:
 
 def enter(visitor: NewVisitor, user: User, **more: Any) -> Watched:
     """Open a browser in which somebody has just logged in, and watch for hostile text that runs."""
-    watched = visitor(**more)
-    session = log_in(user).cookies["sessionid"].value
-    cookie: Any = {"name": "sessionid", "value": session, "url": watched.base_url}
-    watched.page.context.add_cookies([cookie])
+    watched = every_page.enter(visitor(**more), user)
     watched.page.add_init_script(f"window.{MARK} = () => console.error('the hostile text runs')")
     return watched
 
@@ -82,29 +75,7 @@ LOOKS = [(1440, "light"), (390, "dark")]
 def test_every_page_of_the_staff_obeys_it(
     tenant: Tenant, visitor: NewVisitor, width: int, look: str
 ) -> None:
-    paths = ["/admin/", "/admin/password_change/"]
-    for model in admin.site._registry:
-        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-        row = model._base_manager.all()[0]
-        pk = row.pk
-        registered = admin.site._registry[model]
-        paths += [base, *(f"{base}{pk}/{page}/" for page in ("change", "history"))]
-        request: Any = type("Request", (), {"user": User(is_superuser=True, is_active=True)})
-        if registered.has_add_permission(request):
-            paths.append(f"{base}add/")
-        if registered.has_delete_permission(request, row):
-            paths.append(f"{base}{pk}/delete/")
-    paths.append(f"/admin/channels/user/{tenant.people['owner'].pk}/password/")
-    values = {"account_id": tenant.account.pk, "route_id": Route.objects.all()[0].pk}
-    values |= {"request_id": CreditRequest.objects.all()[0].pk}
-    # Forms, what exists only with PROVIDER_BASE_URL, and a download.
-    left_out = {"verify_now", "ask_workers", "test_environment", "margins_csv"}
-    paths += [
-        "/admin" + address_of(page, values)
-        for page in staff_urls.urlpatterns
-        if page.name not in left_out
-    ]
-    paths.append(f"/admin/credits/book/?accounts={tenant.account.pk}&deed=add")
+    paths = every_page.own_pages_of_staff(tenant) + every_page.rows_of_staff(tenant)
     open_all(enter(visitor, boss(), width=width, look=look), paths)
 
 
@@ -113,25 +84,11 @@ def test_every_page_of_an_owner_obeys_it(
     tenant: Tenant, visitor: NewVisitor, width: int, look: str
 ) -> None:
     owner = tenant.people["owner"]
-    client, values = log_in(owner), {name: find(tenant) for name, (find, _) in IDS.items()}
-    paths = [address_of(page, values) for page in CONSOLE if page.name != "logout"]
-    paths += [
-        "/accounts/password/change/", "/accounts/email/", "/accounts/2fa/",
-        "/accounts/2fa/webauthn/", "/accounts/2fa/recovery-codes/",
-        "/accounts/2fa/totp/deactivate/", "/accounts/reauthenticate/", "/docs/",
-        "/accounts/logout/",
-    ]  # fmt: skip
-    shown = [path for path in paths if _is_page(client.get(path))]
-    assert len(shown) > 20
+    shown = every_page.pages_of_owner(tenant)
     open_all(enter(visitor, owner, width=width, look=look), shown)
     # The owner's passkey is made up. A person without one can add one.
     setting_up = ["/accounts/2fa/webauthn/add/", "/accounts/2fa/totp/activate/"]
     open_all(enter(visitor, tenant.people["editor"], width=width, look=look), setting_up)
-
-
-def _is_page(response: Any) -> bool:
-    is_html = response.get("Content-Type", "").startswith("text/html")
-    return response.status_code == 200 and is_html and not response.get("Content-Disposition")
 
 
 @pytest.mark.parametrize(("width", "look"), LOOKS)

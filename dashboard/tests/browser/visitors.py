@@ -65,6 +65,7 @@ class Watched:
 
 
 NewVisitor = Callable[..., Watched]
+NewReader = Callable[..., Watched]
 
 
 def shoot(watched: Watched, name: str, *, width: int, look: str) -> None:
@@ -84,3 +85,37 @@ def serious_findings(page: Page) -> list[str]:
         for violation in Axe().run(page).response["violations"]
         if violation["impact"] in ("serious", "critical")
     ]
+
+
+# Text that is wider than its control, and figures that go on in the next line.
+_MISFITS = r"""() => {
+  const found = [];
+  const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  if (over > 0) found.push(`scrolls sideways by ${over} px`);
+  const isSeen = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  const controls = "button, summary, .gw-btn, .gw-badge, .gw-tab, #result_list td";
+  for (const one of document.querySelectorAll(controls)) {
+    if (one.clientWidth > 2 && one.scrollWidth > one.clientWidth + 1 && isSeen(one)) {
+      found.push(`“${one.textContent.trim()}” is cut off`);
+    }
+  }
+  for (const one of document.querySelectorAll(".gw-stat, .gw-figures dd, .gw-right")) {
+    const texts = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+    for (let text; (text = texts.nextNode());) {
+      for (const figure of text.data.matchAll(/\d[\d.,]*( (k|M|B|%|ms|s)\b)?/g)) {
+        const range = document.createRange();
+        range.setStart(text, figure.index);
+        range.setEnd(text, figure.index + figure[0].length);
+        const lines = new Set([...range.getClientRects()].map((line) => Math.round(line.top)));
+        if (lines.size > 1) found.push(`${figure[0]} breaks`);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+def misfits(page: Page) -> list[str]:
+    """Return what does not fit: sideways scroll, controls whose text is cut off, broken figures."""
+    found: list[str] = page.evaluate(_MISFITS)
+    return found

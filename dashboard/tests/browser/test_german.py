@@ -1,0 +1,106 @@
+"""Every page of owners and staff in German, whose words are longer, on a screen and on a phone.
+
+Nothing scrolls sideways, no text of a control is cut off, no figure breaks, and axe finds nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from channels.models import Account, Channel, User
+from conversations.models import Message
+from dashboard.console.channel_list import MOST_CARDS
+from dashboard.tests.browser import every_page
+from dashboard.tests.browser.visitors import NewVisitor, Watched, misfits, serious_findings
+from dashboard.tests.test_strangers import Tenant
+from gateway.tests.test_hostile_text import make_full_tenant
+from tests.support.fake_provider import FakeProvider
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+WIDTHS = [1440, 390]
+
+
+@pytest.fixture
+def tenant(provider: FakeProvider, transactional_db: None) -> Tenant:
+    """A tenant with a row of everything, and more channels than are shown as cards."""
+    one = make_full_tenant(provider)
+    Account.objects.filter(pk=one.account.pk).update(name="Grünkernbäckerei Müller")
+    for number in range(MOST_CARDS + 1):
+        Channel.objects.create(
+            account=one.account,
+            model=one.site.channel.model,
+            name=f"Bestellannahme der Straußenfarm Nord-Niedersachsen {number}",
+        )
+    return one
+
+
+def enter_german(watched: Watched, user: User) -> Watched:
+    every_page.enter(watched, user)
+    cookie: Any = {"name": "language", "value": "de", "url": watched.base_url}
+    watched.page.context.add_cookies([cookie])
+    return watched
+
+
+def open_german(watched: Watched, path: str) -> Page:
+    """Open a page in German, with what it fetches by itself."""
+    page = watched.open(path)
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    expect(page.locator("[hx-trigger=load]")).to_have_count(0)
+    return page
+
+
+def look_at(watched: Watched, paths: list[str]) -> None:
+    found = []
+    for path in paths:
+        page = open_german(watched, path)
+        found += [f"{path}: {one}" for one in misfits(page) + serious_findings(page)]
+    assert found == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_of_an_owner_fit(tenant: Tenant, visitor: NewVisitor, width: int) -> None:
+    owner = enter_german(visitor(width=width), tenant.people["owner"])
+    look_at(owner, every_page.pages_of_owner(tenant))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_staffs_own_pages_fit(tenant: Tenant, visitor: NewVisitor, width: int) -> None:
+    boss = User.objects.create_superuser("boss@example.com")
+    look_at(enter_german(visitor(width=width), boss), every_page.own_pages_of_staff(tenant))
+
+
+def test_the_staffs_lists_and_rows_fit(tenant: Tenant, visitor: NewVisitor) -> None:
+    """They are many and built alike: opened once, on a phone, then as wide as a screen."""
+    boss = enter_german(visitor(width=390), User.objects.create_superuser("boss@example.com"))
+    found = []
+    for path in every_page.rows_of_staff(tenant, more=False):
+        boss.page.set_viewport_size({"width": 390, "height": 900})
+        page = open_german(boss, path)
+        found += [f"{path}: {one}" for one in misfits(page) + serious_findings(page)]
+        page.set_viewport_size({"width": 1440, "height": 900})
+        found += [f"{path} at 1440 px: {one}" for one in misfits(page)]
+    assert found == []
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_large_figures_stay_on_one_line(tenant: Tenant, visitor: NewVisitor, language: str) -> None:
+    # Two replies.
+    Message.objects.filter(role="assistant").update(input_tokens=63_500, output_tokens=41_900)
+    owner = enter_german(visitor(), tenant.people["owner"])
+    cookie: Any = {"name": "language", "value": language, "url": owner.base_url}
+    owner.page.context.add_cookies([cookie])
+    page = owner.open(f"/a/{tenant.account.pk}/usage/")
+    expect(page.get_by_text("127 k").first).to_be_visible()
+    for width in (1440, 1024, 768, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert misfits(page) == [], width
+        heights = page.locator(".gw-stat-value > .gw-plain-link").evaluate_all(
+            "links => links.map((one) => one.offsetHeight)"
+        )
+        # The largest type is 28 px.
+        assert heights
+        assert max(heights) < 50, width

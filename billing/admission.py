@@ -1,6 +1,6 @@
 """Before a call: count it in the day's quota, and hold credits for its highest possible cost.
 
-This is one statement of guarded single-row steps (common/db/steps.py). It also opens what goes with
+This is one statement of guarded single-row steps (common/db). It also opens what goes with
 the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage, spend
 caps, credit account.
 """
@@ -18,7 +18,7 @@ from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
 from channels.callers import Caller
 from common import db
-from common.db.steps import Row, Step, Steps
+from common.db import Row, Step, Steps
 from common.errors import ApiError
 from common.ids import uuid7
 

@@ -32,7 +32,7 @@ from channels.calendars import Calendar, Span
 from channels.callers import Caller
 from channels.models import Account, ApiKey, Channel
 from common import db
-from common.db.steps import Returned, Step
+from common.db import Returned, Step
 from common.money import show_credits
 from common.pages.numbers import local_credits
 

@@ -20,7 +20,7 @@ from channels.key_terms import Network
 from channels.providers.base import Usage
 from channels.sealing import API_KEYS
 from common import db
-from common.db.steps import Returned, Step
+from common.db import Returned, Step
 
 
 @dataclass(frozen=True, slots=True)

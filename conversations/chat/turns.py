@@ -27,7 +27,7 @@ from billing.contract import LOOKED
 from channels.callers import Caller
 from common import db
 from common.clock import HONEST_SKEW
-from common.db.steps import Row, Step
+from common.db import Row, Step
 from conversations.chat.prompt import PastTurn
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn

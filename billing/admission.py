@@ -20,7 +20,6 @@ from channels.callers import Caller
 from common import db
 from common.db import Row, Step, Steps
 from common.errors import ApiError
-from common.ids import uuid7
 
 # Every use of credits goes through this condition: held credits and ended grants cannot be held.
 _CAN_PAY = """
@@ -200,7 +199,7 @@ def try_hold(
 ) -> Placement:
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
-    hold_id, day = uuid7(), caller.calendar.quota_day.span(now).first
+    hold_id, day = db.uuid7(), caller.calendar.quota_day.span(now).first
     params = {
         **opening.params,
         **spend_caps.params_of(caller, now),

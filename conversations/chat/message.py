@@ -15,7 +15,6 @@ from channels import routes
 from channels.callers import Caller
 from channels.providers.base import ProviderClient
 from common import db
-from common.ids import uuid7
 from conversations.chat import calls, turns
 from conversations.chat.answer import Asked
 from conversations.chat.calls import HeldCall
@@ -100,7 +99,7 @@ def _try_to_admit(
         "session": turn.session_pk,
         "lease_number": turn.lease_number,
         "position": turn.message_count,
-        "user_message": db.param(uuid7()),
+        "user_message": db.param(db.uuid7()),
         "user_text": incoming.message,
         "page_url": incoming.page_url,
         "page_title": incoming.page_title,

@@ -9,7 +9,6 @@ use this; they are in the database (billing/throttling.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from django.conf import settings
@@ -48,14 +47,8 @@ def count_failed_key(request: HttpRequest) -> None:
 
 def client_address(request: HttpRequest) -> str:
     """Return the caller's IP address as seen by the outermost trusted proxy; '' if unknown."""
-    return address_in(request.META.get("REMOTE_ADDR", ""), forwarded_in(request.META))
-
-
-def forwarded_in(meta: Mapping[str, str]) -> str:
-    """Return the header in which trusted proxies write the caller's address; '' without proxies."""
-    if not settings.TRUSTED_PROXY_COUNT:
-        return ""
-    return meta.get(f"HTTP_{settings.TRUSTED_PROXY_HEADER.upper().replace('-', '_')}", "")
+    forwarded = request.META.get(settings.TRUSTED_PROXY_META, "")
+    return address_in(request.META.get("REMOTE_ADDR", ""), forwarded)
 
 
 def address_in(peer: str, forwarded: str) -> str:

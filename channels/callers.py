@@ -18,8 +18,7 @@ from channels import calendars, key_terms
 from channels.calendars import Calendar
 from channels.key_terms import Network
 from channels.providers.base import Usage
-from channels.sealing import API_KEYS
-from common import db
+from common import crypto, db
 from common.db import Returned, Step
 
 
@@ -298,7 +297,7 @@ def params_of(key: str) -> dict[str, Any]:
 
     They include `digests` while a pepper is being rotated. Then the steps must be `by_many`.
     """
-    digests = API_KEYS.digests_of(key)
+    digests = crypto.digests(key)  # as API_KEYS in sealing.py stores them, without a prefix
     params = {"digest": digests[0], "now": db.param(timezone.now())}
     return params if len(digests) == 1 else params | {"digests": db.list_param(digests)}
 

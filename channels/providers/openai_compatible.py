@@ -16,8 +16,8 @@ from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
 from channels.providers.faults import Sent, error_of, unanswered
 from channels.providers.openai_stream import is_event_stream, read_stream, read_whole
+from channels.providers.tokens import read_usage
 from channels.providers.traits import PLAIN, Traits, adapted
-from channels.providers.usage import read_usage
 from common import http
 
 MAX_ANSWER_BYTES = 1024 * 1024

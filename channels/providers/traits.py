@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from channels.providers.base import ChatMessage, ChatRequest, text_of_content
-from common.tokens import fitting_tokens
+from channels.providers.tokens import fitting_tokens
 
 # Some servers accept only one system message, in front of all others. Some do not know the role.
 ONE_SYSTEM_MESSAGE = "one"

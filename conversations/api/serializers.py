@@ -16,7 +16,7 @@ from rest_framework import serializers
 
 from channels.callers import Caller
 from channels.providers.base import Delta
-from channels.providers.usage import describe_usage
+from channels.providers.tokens import describe_usage
 from common.api.rendering import error_body, to_api_error
 from common.errors import ApiError, InvalidRequest
 from common.logs import request_id_var

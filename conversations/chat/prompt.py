@@ -14,7 +14,7 @@ from typing import Any
 
 from channels.callers import ModelTerms
 from channels.providers.base import ChatMessage, ChatRequest, text_of_content, text_of_tool_call
-from common.tokens import estimate_tokens, fitting_tokens, most_tokens
+from channels.providers.tokens import estimate_tokens, fitting_tokens, most_tokens
 
 # The page is quoted as data between tags. Its text cannot contain them, because every angle bracket
 # in it is escaped.

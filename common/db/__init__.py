@@ -52,7 +52,7 @@ def is_postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[Row]:
+def fetch_rows(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows.
 
     On PostgreSQL this uses the driver's cursor, because Django's wrappers cost as much CPU as a

@@ -27,8 +27,7 @@ from typing import Any
 
 from bench.load import Plan, Requests
 from bench.stand import Stand
-from common.api.middleware import API_PREFIXES
-from server.slots import Slots
+from server.slots import API_PREFIXES, Slots
 from tests.harness.costs import backend_cpu_seconds
 
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
@@ -36,13 +35,13 @@ MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 # The stops that are timed, with the name under which each is called.
 STOPS = {
-    "request middleware": ("common.api.middleware:RequestMiddleware.__call__",),
+    "request middleware": ("common.api.base:RequestMiddleware.__call__",),
     "logging": (
-        "common.api.middleware:RequestMiddleware._log",
+        "common.api.base:RequestMiddleware._log",
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "routing": ("common.api.middleware:ApiMiddleware.__call__",),
+    "routing": ("common.api.base:ApiMiddleware.__call__",),
     "DRF": ("common.api.base:ApiView.dispatch",),
     "ChatView.post": ("conversations.api.chat:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),

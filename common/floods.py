@@ -37,7 +37,7 @@ def count_failed_key(request: HttpRequest) -> None:
         return
     if is_first_this_minute("api.keys.flooded", counted_as(address)):
         logger.warning("api.keys.flooded", extra={"address": address})
-    request.is_flood = True  # type: ignore[attr-defined]  # no access line (api/middleware.py)
+    request.is_flood = True  # type: ignore[attr-defined]  # no access line (api/base.py)
     raise RateLimited(
         "Your address sent too many requests with unknown keys. Wait a moment, then check "
         "the key in the dashboard.",

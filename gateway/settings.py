@@ -100,8 +100,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "common.api.middleware.RequestMiddleware",
-    "common.api.middleware.ApiMiddleware",
+    "common.api.base.RequestMiddleware",
+    "common.api.base.ApiMiddleware",
     # From here on only for pages.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

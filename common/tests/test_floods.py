@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from channels.authentication import generate_key as make_key
 from common import floods
-from common.api.middleware import keep_trusted_scheme
+from common.api.base import keep_trusted_scheme
 from common.cache import Outage
 from common.errors import RateLimited
 from tests.support.clients import ApiClient

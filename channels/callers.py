@@ -64,6 +64,11 @@ class ModelTerms:
         left = available_microcredits - self.price(Usage(input_tokens, 0))
         return max(0, left * 1000 // self.per_1k_output)
 
+    def room_for_answer(self, longest: int | None = None) -> int:
+        """Return the tokens kept for the answer: at most a quarter of the window, and `longest`."""
+        window = self.context_window_tokens
+        return min(self.max_output_tokens, window // 4, longest or window)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -109,7 +109,7 @@ def _fitted(request: ChatRequest, traits: Traits) -> ChatRequest:
     window = traits.context_window_tokens
     if window is None:
         return replace(request, max_output_tokens=room)
-    if not request.is_transparent:  # as in conversations/chat/prompt.py
+    if not request.is_transparent:  # as ModelTerms.room_for_answer
         room = min(room, window // 4)
     while request.turn_count and _size(request) > window - room:
         request = request.without_oldest_turn()

@@ -16,7 +16,7 @@ from billing import settlement as billing
 from billing.errors import CreditsExhausted
 from billing.holds import PlacedHold
 from channels.callers import Caller, find_caller
-from common.ids import uuid7
+from common.db import uuid7
 from conversations.models import ChatSession, Message
 
 CREDIT = 1_000_000

@@ -27,8 +27,7 @@ from typing import Any
 
 from bench.load import Plan, Requests
 from bench.stand import Stand
-from common.api.middleware import API_PREFIXES
-from server.slots import Slots
+from server.slots import API_PREFIXES, Slots
 from tests.harness.costs import backend_cpu_seconds
 
 MESSAGE = "What does the parcel to Norway cost, please? " * 22
@@ -36,26 +35,26 @@ MESSAGE = "What does the parcel to Norway cost, please? " * 22
 
 # The stops that are timed, with the name under which each is called.
 STOPS = {
-    "request middleware": ("common.api.middleware:RequestMiddleware.__call__",),
+    "request middleware": ("common.api.base:RequestMiddleware.__call__",),
     "logging": (
-        "common.api.middleware:RequestMiddleware._log",
+        "common.api.base:RequestMiddleware._log",
         "logging:StreamHandler.emit",
     ),
     "logging: JSON": ("common.logs:JsonFormatter.format",),
-    "routing": ("common.api.middleware:ApiMiddleware.__call__",),
+    "routing": ("common.api.base:ApiMiddleware.__call__",),
     "DRF": ("common.api.base:ApiView.dispatch",),
-    "ChatView.post": ("conversations.api.views:ChatView.post",),
+    "ChatView.post": ("conversations.api.chat:ChatView.post",),
     "authentication": ("channels.authentication:ApiKeyAuthentication.authenticate",),
     "authentication: find_and_count": ("billing.throttling:find_and_count",),
     "throttle": ("billing.throttling:ChatThrottle.allow_request",),
     "throttle: headers": ("billing.throttling:_state",),
     "parsing": (
-        "conversations.api.views:read_object",
-        "conversations.api.serializers:parse_chat_request",
+        "conversations.api.chat:read_object",
+        "conversations.api.chat:parse_chat_request",
     ),
     "rendering": (
-        "conversations.api.serializers:AskedChat.render",
-        "conversations.api.serializers:respond",
+        "conversations.api.chat:AskedChat.render",
+        "conversations.api.chat:respond",
     ),
     "answer": ("conversations.chat.answer:answer",),
     "admission": ("conversations.chat.message:_try_to_admit",),

@@ -30,8 +30,7 @@ from bench.load import Plan, Requests
 from bench.micro import one_request
 from bench.record import Figure, Kept
 from bench.stand import Stand
-from common.api.middleware import API_PREFIXES
-from server.slots import Slots
+from server.slots import API_PREFIXES, Slots
 from tests.harness.costs import backend_cpu_seconds
 from tests.harness.processes import BASE_DIR
 from tests.harness.rig import first_model

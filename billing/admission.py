@@ -1,6 +1,6 @@
 """Before a call: count it in the day's quota, and hold credits for its highest possible cost.
 
-This is one statement of guarded single-row steps (common/db/steps.py). It also opens what goes with
+This is one statement of guarded single-row steps (common/db). It also opens what goes with
 the call, such as a session's turn. Rows are locked in one order: what is opened, daily usage, spend
 caps, credit account.
 """
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from billing import holds, spend_caps
 from billing.contract import LOOKED
 from billing.errors import CreditsExhausted, DailyQuotaReached
 from billing.holds import PlacedHold
+from channels.calendars import Calendar
 from channels.callers import Caller
 from common import db
-from common.db.steps import Row, Step, Steps
+from common.db import Row, Step, Steps
 from common.errors import ApiError
-from common.ids import uuid7
 
 # Every use of credits goes through this condition: held credits and ended grants cannot be held.
 _CAN_PAY = """
@@ -29,7 +30,7 @@ account_id = %(account)s AND balance_microcredits - held_microcredits >= %(amoun
 """
 
 # Reads without a lock, so that a caller who has reached a limit writes nothing. The guards of the
-# later steps decide. {has_cap_room}: SQL of billing/spend_caps.py.
+# later steps decide. {has_cap_room}: see spend caps below.
 _LOOKED = f"""
 SELECT NOT EXISTS (SELECT 1 FROM billing_dailyusage
                     WHERE channel_id = %(channel)s AND is_test = %(is_test)s AND day = %(day)s
@@ -85,6 +86,50 @@ _CAPPED_VALUES = """,
 """
 
 
+# --- Spend caps ---------------------------------------------------------------------------------
+
+# A row is out of date unless its day is today or, by a clock ahead of this one, the day after. So
+# is one with another month: a month may end at another time than its last day, if the account's
+# time zone has changed.
+_CAP_HAS_ROOM = """
+s.day BETWEEN %(cap_day)s AND %(next_day)s AND s.month BETWEEN %(cap_month)s AND %(next_month)s
+   AND s.day_left_microcredits >= %(amount)s AND s.month_left_microcredits >= %(amount)s
+"""
+_OF_CALL = "billing_spendcap s WHERE s.id IN (%(channel)s, %(key)s)"
+
+# Whether there is no cap at all, and whether each one has room and is up to date.
+_HAS_NO_CAPS = """
+(%(amount)s = 0 OR NOT EXISTS (SELECT 1 FROM billing_spendcap WHERE channel_id = %(channel)s))
+"""
+_HAS_CAP_ROOM = f"NOT EXISTS (SELECT 1 FROM {_OF_CALL} AND NOT ({_CAP_HAS_ROOM}))"  # noqa: S608
+
+_TAKE = f"""
+UPDATE billing_spendcap AS s
+   SET day_left_microcredits = s.day_left_microcredits - %(amount)s,
+       month_left_microcredits = s.month_left_microcredits - %(amount)s
+ WHERE s.id = %({{scope}})s AND {_CAP_HAS_ROOM}
+   AND EXISTS (SELECT 1 FROM counted){{order}}
+RETURNING day, month
+"""  # noqa: S608  # built from constants only
+# Two steps, so that the channel's row is locked first. They take nothing unless the day counted.
+_TAKEN = (
+    Step("bychannel", ("day", "month"), _TAKE.format(scope="channel", order="")),
+    Step("bykey", ("day", "month"), _TAKE.format(scope="key", order=spend_caps.after("bychannel"))),
+    Step(
+        "took",
+        ("is_all",),
+        f"""
+SELECT (SELECT COUNT(*) FROM {_OF_CALL})
+       = (SELECT COUNT(*) FROM bychannel) + (SELECT COUNT(*) FROM bykey)
+""",  # noqa: S608  # built from constants only
+    ),
+)
+_ALL_TAKEN = "(SELECT is_all FROM took)"
+
+
+# --- Statements -----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Placing:
     """The statements that place a hold: for calls without spend caps, and for all calls.
@@ -104,8 +149,8 @@ def placing(step: Step | None = None, *, columns: str = "", source: str = "") ->
     name stops the start.
     """
     return Placing(
-        _placing(step, columns, source, spend_caps.HAS_NO_CAPS),
-        _placing(step, columns, source, spend_caps.HAS_ROOM, spend_caps.TAKEN),
+        _placing(step, columns, source, _HAS_NO_CAPS),
+        _placing(step, columns, source, _HAS_CAP_ROOM, _TAKEN),
     )
 
 
@@ -115,7 +160,7 @@ def _placing(
     opened = f"{step.name} WHERE TRUE" if step else _HAS_ROOM
     is_opened = f"EXISTS (SELECT 1 FROM {step.name})" if step else "TRUE"  # noqa: S608
     counted = _COUNTED.format(opened=opened, cap_changes=_CAP_CHANGES if taken else "0")
-    all_taken = spend_caps.ALL_TAKEN if taken else "TRUE"
+    all_taken = _ALL_TAKEN if taken else "TRUE"
     placed = _PLACED.format(
         columns=_CAPPED_COLUMNS if taken else "", values=_CAPPED_VALUES if taken else ""
     )
@@ -164,6 +209,56 @@ class Placement:
     opened: Sequence[Row] = ()
 
 
+# --- Placing --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """What a moment counts for: the day of the quota, and parameters of spend caps.
+
+    Valid from `starts_at` until before `ends_at`.
+    """
+
+    quota_day: date
+    params: Mapping[str, Any]
+    starts_at: datetime
+    ends_at: datetime
+
+
+@lru_cache(maxsize=4_096)
+def _latest_days(calendar: Calendar) -> list[_Days]:
+    """Return the days last computed for a calendar, in a list, because most calls need the same."""
+    return []
+
+
+def _days_of(calendar: Calendar, now: datetime) -> _Days:
+    """Return the days of a moment, computed once for each period of a calendar."""
+    latest = _latest_days(calendar)
+    for days in latest:
+        if days.starts_at <= now < days.ends_at:
+            return days
+    day, month, quota_day = (
+        count.span(now) for count in (calendar.day, calendar.month, calendar.quota_day)
+    )
+    params = {
+        "cap_day": day.first.isoformat(),
+        "next_day": day.next_first.isoformat(),
+        "cap_month": month.first.isoformat(),
+        "next_month": month.next_first.isoformat(),
+        "day": quota_day.first.isoformat(),
+    }
+    spans = (day, month, quota_day)
+    latest[:] = [
+        _Days(
+            quota_day.first,
+            params,
+            starts_at=max(span.starts_at for span in spans),
+            ends_at=min(span.ends_at for span in spans),
+        )
+    ]
+    return latest[0]
+
+
 def place_hold(
     *,
     caller: Caller,
@@ -200,15 +295,15 @@ def try_hold(
 ) -> Placement:
     """Do the same, and open what goes with it in the same statement. Raises nothing."""
     amount = 0 if caller.is_test else amount_microcredits
-    hold_id, day = uuid7(), caller.calendar.quota_day.span(now).first
+    hold_id, days = db.uuid7(), _days_of(caller.calendar, now)
     params = {
         **opening.params,
-        **spend_caps.params_of(caller, now),
+        **days.params,
         "hold": hold_id.hex,
         "account": caller.account_id,
         "channel": caller.channel_id.hex,
         "is_test": caller.is_test,
-        "day": day.isoformat(),
+        "key": caller.key_id and caller.key_id.hex,
         "quota": caller.daily_quota,
         "amount": amount,
         "request_id": request_id,
@@ -239,7 +334,7 @@ def try_hold(
         account_id=caller.account_id,
         channel_id=caller.channel_id,
         is_test=caller.is_test,
-        day=day,
+        day=days.quota_day,
         amount_microcredits=held,
         messages_today=messages_today,
         request_id=request_id,

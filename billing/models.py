@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, AccountKey, ApiKey, Channel, User
-from common.ids import uuid7
+from common.db import uuid7
 from common.pages import dates
 
 MAX_REASON = 200

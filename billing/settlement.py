@@ -1,7 +1,7 @@
 """After a call: capture its hold or absorb its loss. Also: what an account can spend.
 
 Each operation is a few guarded single-row statements that succeed or fail as one
-(common/db/steps.py). admission.py has what comes before a call. A guard is part of the UPDATE,
+(common/db). admission.py has what comes before a call. A guard is part of the UPDATE,
 never an earlier SELECT, so it holds however many requests race: PostgreSQL (READ COMMITTED) checks
 it again after waiting for the row, and SQLite has one writer at a time. Rows are locked in one
 order: hold, daily usage, spend caps, credit account.
@@ -23,7 +23,7 @@ from billing.holds import PlacedHold
 from billing.models import Book, Hold, LedgerEntry
 from common import db
 from common.clock import HONEST_SKEW
-from common.db.steps import Step, Steps
+from common.db import Step, Steps
 
 
 @dataclass(frozen=True, slots=True)

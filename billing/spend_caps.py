@@ -32,7 +32,7 @@ from channels.calendars import Calendar, Span
 from channels.callers import Caller
 from channels.models import Account, ApiKey, Channel
 from common import db
-from common.db.steps import Returned, Step
+from common.db import Returned, Step
 from common.money import show_credits
 from common.pages.numbers import local_credits
 
@@ -55,63 +55,12 @@ def period_of(calendar: Calendar, now: datetime) -> Period:
     return Period(calendar.day.span(now), calendar.month.span(now))
 
 
-# --- In the statements of a call ----------------------------------------------------------------
-
-# A row is out of date unless its day is today or, by a clock ahead of this one, the day after. So
-# is one with another month: a month may end at another time than its last day, if the account's
-# time zone has changed.
-_HAS_ROOM = """
-s.day BETWEEN %(cap_day)s AND %(next_day)s AND s.month BETWEEN %(cap_month)s AND %(next_month)s
-   AND s.day_left_microcredits >= %(amount)s AND s.month_left_microcredits >= %(amount)s
-"""
-_OF_CALL = "billing_spendcap s WHERE s.id IN (%(channel)s, %(key)s)"
-
-# Whether there is no cap at all, and whether each one has room and is up to date.
-HAS_NO_CAPS = """
-(%(amount)s = 0 OR NOT EXISTS (SELECT 1 FROM billing_spendcap WHERE channel_id = %(channel)s))
-"""
-HAS_ROOM = f"NOT EXISTS (SELECT 1 FROM {_OF_CALL} AND NOT ({_HAS_ROOM}))"  # noqa: S608
+# --- Giving back --------------------------------------------------------------------------------
 
 
 def after(step: str) -> str:
     """Return a condition that is always true, and makes PostgreSQL run that step first."""
     return f" AND (SELECT COUNT(*) FROM {step}) >= 0"  # noqa: S608  # our own names
-
-
-_TAKE = f"""
-UPDATE billing_spendcap AS s
-   SET day_left_microcredits = s.day_left_microcredits - %(amount)s,
-       month_left_microcredits = s.month_left_microcredits - %(amount)s
- WHERE s.id = %({{scope}})s AND {_HAS_ROOM}
-   AND EXISTS (SELECT 1 FROM counted){{order}}
-RETURNING day, month
-"""  # noqa: S608  # built from constants only
-# Two steps, so that the channel's row is locked first. They take nothing unless the day counted.
-TAKEN = (
-    Step("bychannel", ("day", "month"), _TAKE.format(scope="channel", order="")),
-    Step("bykey", ("day", "month"), _TAKE.format(scope="key", order=after("bychannel"))),
-    Step(
-        "took",
-        ("is_all",),
-        f"""
-SELECT (SELECT COUNT(*) FROM {_OF_CALL})
-       = (SELECT COUNT(*) FROM bychannel) + (SELECT COUNT(*) FROM bykey)
-""",  # noqa: S608  # built from constants only
-    ),
-)
-ALL_TAKEN = "(SELECT is_all FROM took)"
-
-
-def params_of(caller: Caller, now: datetime) -> dict[str, Any]:
-    """Return the parameters of the steps above, beside `channel` and `amount`."""
-    day, month = caller.calendar.day.span(now), caller.calendar.month.span(now)
-    return {
-        "key": caller.key_id and caller.key_id.hex,
-        "cap_day": day.first.isoformat(),
-        "next_day": day.next_first.isoformat(),
-        "cap_month": month.first.isoformat(),
-        "next_month": month.next_first.isoformat(),
-    }
 
 
 # {hold}: a source with a hold's columns. {by}: the column of what it took from this cap.

@@ -36,7 +36,7 @@ from channels.callers import CALLER, Caller
 from common import db
 from common.api.base import HeaderThrottle
 from common.clock import HONEST_SKEW
-from common.db.steps import Row, Step, Steps
+from common.db import Row, Step, Steps
 from common.errors import ApiError, RateLimited
 
 # Why a caller is refused before the request is counted, or None.

@@ -10,7 +10,7 @@ Periods never have the same date twice: the first period after a change has a la
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -61,26 +61,19 @@ class Count:
     zone: str = UTC_NAME
     turn: Turn | None = None
     is_monthly: bool = False
-    # The period last asked for, because calls ask for the running one again and again.
-    _latest: list[Span] = field(init=False, default_factory=list, compare=False, repr=False)
 
     def span(self, moment: datetime) -> Span:
         """Return the period that a moment is in."""
-        for span in self._latest:
-            if span.starts_at <= moment < span.ends_at:
-                return span
         turn = self.turn
-        if turn is None or moment >= turn.until:
+        if turn is None:
+            return self._plain(moment, self.zone)
+        if moment >= turn.until:
             span = self._plain(moment, self.zone)
-            if turn is not None:
-                span = replace(span, starts_at=max(span.starts_at, turn.until))
-        else:
-            span = self._plain(moment, turn.before)
-            if span.first < turn.last:
-                return span
-            span = Span(turn.last, turn.since, turn.until, self._first(turn.until, self.zone))
-        self._latest[:] = [span]
-        return span
+            return replace(span, starts_at=max(span.starts_at, turn.until))
+        span = self._plain(moment, turn.before)
+        if span.first < turn.last:
+            return span
+        return Span(turn.last, turn.since, turn.until, self._first(turn.until, self.zone))
 
     def changed(self, zone: str, *, now: datetime) -> Count:
         """Return the count after a change of zone. Raises ChangeIsNear."""

@@ -18,9 +18,8 @@ from channels import calendars, key_terms
 from channels.calendars import Calendar
 from channels.key_terms import Network
 from channels.providers.base import Usage
-from channels.sealing import API_KEYS
-from common import db
-from common.db.steps import Returned, Step
+from common import crypto, db
+from common.db import Returned, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,11 @@ class ModelTerms:
         """
         left = available_microcredits - self.price(Usage(input_tokens, 0))
         return max(0, left * 1000 // self.per_1k_output)
+
+    def room_for_answer(self, longest: int | None = None) -> int:
+        """Return the tokens kept for the answer: at most a quarter of the window, and `longest`."""
+        window = self.context_window_tokens
+        return min(self.max_output_tokens, window // 4, longest or window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +302,7 @@ def params_of(key: str) -> dict[str, Any]:
 
     They include `digests` while a pepper is being rotated. Then the steps must be `by_many`.
     """
-    digests = API_KEYS.digests_of(key)
+    digests = crypto.digests(key)  # as API_KEYS in sealing.py stores them, without a prefix
     params = {"digest": digests[0], "now": db.param(timezone.now())}
     return params if len(digests) == 1 else params | {"digests": db.list_param(digests)}
 

@@ -49,7 +49,7 @@ class ProviderError(Exception):
     `retry_after_seconds` is how long the provider asked the gateway to wait. `is_refusal` means
     that the provider would refuse the same request again. `said` is what callers may see of the
     error, or None if nothing was readable. `status` and `words` are only for lessons.py and
-    adaptation.py, because words may quote a request.
+    openai_compatible.py, because words may quote a request.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
@@ -25,7 +26,7 @@ from django.utils import timezone
 from channels.models import ApiKey, KeyHour, KeyUse
 from common import db
 from common.clock import HONEST_SKEW
-from common.floods import address_in, forwarded_in
+from common.floods import address_in
 from server import stopping
 
 logger = logging.getLogger("gateway.channels")
@@ -82,7 +83,7 @@ def note(key_id: uuid.UUID, meta: Mapping[str, Any]) -> None:
         found.counts[hour] = found.counts.get(hour, 0) + 1
         found.used_at = now
         found.peer = meta.get("REMOTE_ADDR", "")
-        found.forwarded = forwarded_in(meta)[-_LONGEST_FORWARDED:]
+        found.forwarded = meta.get(settings.TRUSTED_PROXY_META, "")[-_LONGEST_FORWARDED:]
         found.user_agent = meta.get("HTTP_USER_AGENT", "")[:_LONGEST_AGENT]
     if not _is_due.is_set():
         _is_due.set()

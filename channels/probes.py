@@ -21,7 +21,7 @@ from channels import adaptation, breaker
 from channels.breaker import Claim, Health
 from channels.errors import Fault, ProviderError
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
-from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.openai_compatible import OpenAiCompatibleProvider, ask
 from common.threads import Threads
 
 logger = logging.getLogger("gateway.channels")
@@ -109,4 +109,6 @@ def _ask(client: OpenAiCompatibleProvider, is_stream: bool, *, until: float) -> 
         first_token_by=until, stream_by=until, silence_seconds=settings.PROVIDER_STREAM_SILENCE
     )
     on_delta: OnDelta | None = (lambda _: None) if is_stream else None
-    return adaptation.ask(client, REQUEST, patience=patience, on_delta=on_delta)
+    completion, asked = ask(client, REQUEST, patience=patience, on_delta=on_delta)
+    adaptation.remember(asked, client.traits)
+    return completion

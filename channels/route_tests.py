@@ -18,7 +18,7 @@ from channels.errors import ProviderError
 from channels.models import Route
 from channels.probes import REQUEST
 from channels.providers.base import Completion, Patience
-from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.openai_compatible import OpenAiCompatibleProvider, ask
 from common import db
 
 DEADLINE_SECONDS = 10.0
@@ -110,7 +110,8 @@ def _ask(client: OpenAiCompatibleProvider) -> Result:
     patience = Patience(first_token_by=until, stream_by=until, silence_seconds=DEADLINE_SECONDS)
     completion, reason, is_permanent = None, "", False
     try:
-        completion = adaptation.ask(client, _REQUEST, patience=patience)
+        completion, asked = ask(client, _REQUEST, patience=patience)
+        adaptation.remember(asked, client.traits)
         adaptation.learn_of_thoughts(client, completion)
     except ProviderError as error:
         reason, is_permanent = error.reason, error.permanent

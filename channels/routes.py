@@ -21,7 +21,7 @@ from channels.models import FixedAnswer, Provider, Route
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience, ProviderClient
 from channels.providers.demo import DemoProvider
 from channels.providers.fixed import FixedAnswerProvider
-from channels.providers.openai_compatible import OpenAiCompatibleProvider
+from channels.providers.openai_compatible import OpenAiCompatibleProvider, ask
 from channels.providers.simulated import SimulatedProvider
 from channels.providers.traits import PLAIN, Traits
 from channels.sealing import PROVIDER_KEYS
@@ -170,12 +170,14 @@ class GuardedRoute:
                 raise ProviderError(BREAKER_OPEN)
             db.release_connection()
         try:
-            completion = adaptation.ask(self._client, request, patience=patience, on_delta=on_delta)
+            completion, client = ask(self._client, request, patience=patience, on_delta=on_delta)
         except ProviderError as error:
             # A timeout of a model that thinks in silence is no sign of an outage.
             if not (patience.is_long and error.reason == "timeout"):
                 self._note_failure(error, is_stream=is_stream, is_slow=patience.is_long)
             raise
+        if client is not self._client:
+            adaptation.remember(client, self._client.traits)
         # An empty answer or a refusal is evidence neither for nor against a route.
         if has_failed and (completion.text.strip() or completion.tool_calls):
             route = self.provider_name, self._client.provider_model

@@ -9,7 +9,6 @@ use this; they are in the database (billing/throttling.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from django.conf import settings
@@ -38,7 +37,7 @@ def count_failed_key(request: HttpRequest) -> None:
         return
     if is_first_this_minute("api.keys.flooded", counted_as(address)):
         logger.warning("api.keys.flooded", extra={"address": address})
-    request.is_flood = True  # type: ignore[attr-defined]  # no access line (api/middleware.py)
+    request.is_flood = True  # type: ignore[attr-defined]  # no access line (api/base.py)
     raise RateLimited(
         "Your address sent too many requests with unknown keys. Wait a moment, then check "
         "the key in the dashboard.",
@@ -48,14 +47,8 @@ def count_failed_key(request: HttpRequest) -> None:
 
 def client_address(request: HttpRequest) -> str:
     """Return the caller's IP address as seen by the outermost trusted proxy; '' if unknown."""
-    return address_in(request.META.get("REMOTE_ADDR", ""), forwarded_in(request.META))
-
-
-def forwarded_in(meta: Mapping[str, str]) -> str:
-    """Return the header in which trusted proxies write the caller's address; '' without proxies."""
-    if not settings.TRUSTED_PROXY_COUNT:
-        return ""
-    return meta.get(f"HTTP_{settings.TRUSTED_PROXY_HEADER.upper().replace('-', '_')}", "")
+    forwarded = request.META.get(settings.TRUSTED_PROXY_META, "")
+    return address_in(request.META.get("REMOTE_ADDR", ""), forwarded)
 
 
 def address_in(peer: str, forwarded: str) -> str:

@@ -7,9 +7,12 @@ import logging
 import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -81,3 +84,23 @@ class JsonFormatter(logging.Formatter):
             return text
         # This includes Unicode line breaks, which log readers may take for the end of a line.
         return _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text)
+
+
+# In a mailed link, the part after these prefixes is a secret, except on our own pages below.
+_SECRET_IN_PATH = re.compile(
+    r"^(/+join/|/+accounts/confirm-email/|/+accounts/password/reset/key/)"
+    r"(?!(?:accept|decline|log-out|done)/?$)[^/]+(/?)"
+)
+
+
+def path_for_log(request: HttpRequest) -> str:
+    """Return the path without the secret of a mailed link."""
+    # Applies to unresolved paths too: without its trailing slash, a link only redirects.
+    path = request.path
+    if found := _SECRET_IN_PATH.match(path):
+        path = f"{found[1]}…{found[2]}{path[found.end() :]}"
+    captured = request.resolver_match.kwargs if request.resolver_match else {}
+    for name in ("key", "secret"):
+        if value := captured.get(name):
+            path = path.replace(str(value), "…")
+    return path

@@ -16,7 +16,7 @@ from unfold.decorators import display
 from channels.admin.texts import TextAdmin
 from channels.models import Channel
 from common.days import day_of, start_of
-from common.ids import first_uuid7
+from common.db import first_uuid7
 from common.pages.admin import BigTableAdmin
 from common.pages.numbers import local_credits, local_number
 from conversations.models import (

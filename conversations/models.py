@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from channels.models import Account, Channel, User
-from common.ids import uuid7
+from common.db import uuid7
 from common.pages import dates
 
 

@@ -100,8 +100,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "common.api.middleware.RequestMiddleware",
-    "common.api.middleware.ApiMiddleware",
+    "common.api.base.RequestMiddleware",
+    "common.api.base.ApiMiddleware",
     # From here on only for pages.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -357,10 +357,11 @@ SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", False)
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
 # How many reverse proxies are in front. Only their X-Forwarded-* headers are trusted.
 TRUSTED_PROXY_COUNT = read_int("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
-# The header in which proxies write the client's address. WSGI does not distinguish hyphen and
-# underscore. So behind a proxy that passes X_Forwarded_For through, only a name without either is
-# safe from forgery.
-TRUSTED_PROXY_HEADER = read_text("TRUSTED_PROXY_HEADER", "X-Forwarded-For")
+# The header in which proxies write the client's address, by WSGI's name. WSGI does not distinguish
+# hyphen and underscore. So behind a proxy that passes X_Forwarded_For through, only a name without
+# either is safe from forgery.
+_PROXY_HEADER = read_text("TRUSTED_PROXY_HEADER", "X-Forwarded-For")
+TRUSTED_PROXY_META = f"HTTP_{_PROXY_HEADER.upper().replace('-', '_')}"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [

@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 django.setup(set_prefix=False)
 
 from channels import secret_checks  # noqa: E402  # needs the settings
-from server.handler import Handler  # noqa: E402  # needs the settings
+from common.api.base import Handler  # noqa: E402  # needs the settings
 
 application = Handler()
 checked = os.environ.get("GATEWAY_CHECKED")  # the launcher runs the checks before it forks

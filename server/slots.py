@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Probes are answered within a second, however busy the slots are.
 PROBE_PATHS = ("/healthz", "/readyz")
+API_PREFIXES = ("/api/", "/v1/")
 # The largest body of a page. The API has its own limits.
 PAGE_BODY_BYTES = 1024 * 1024
 # How long a request waits for a slot before the gateway answers 503.

@@ -23,10 +23,9 @@ from granian._futures import _new_cbscheduler
 from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
-from common.api.middleware import API_PREFIXES
 from server import stopping
 from server.config import Config
-from server.slots import Slots
+from server.slots import API_PREFIXES, Slots
 from server.supervisor import LISTENING, REPLACE_ME, stop_signals
 
 native: Any = _granian  # its stubs describe an older version

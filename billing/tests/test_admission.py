@@ -21,7 +21,7 @@ from billing.tests.test_settlement import differences, place
 from channels.callers import Caller
 from channels.models import Plan
 from channels.tests.factories import Site, make_site
-from common.db.steps import Step
+from common.db import Step
 from common.money import MICROCREDITS_PER_CREDIT
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from channels.models.catalogue import WEB_ADDRESS, LanguageModel, refuse_userinfo
 from channels.models.people import Account, User
 from channels.models.tags import LONGEST_TAGS, check_tags, fold_tag, read_tags, write_tags
-from common.ids import uuid7
+from common.db import uuid7
 from common.pages.numbers import local_number
 
 MAX_SYSTEM_PROMPT_CHARACTERS = 16_000

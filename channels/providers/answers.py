@@ -25,8 +25,8 @@ from channels.providers.contents import is_of_a_kind, read_content, text_of_thou
 from channels.providers.faults import FAILED_FINISHES, Sent, error_in, explains_silence
 from channels.providers.texts import Text, short_text, writable
 from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
+from channels.providers.tokens import read_usage
 from channels.providers.tool_calls import ToolCalls
-from channels.providers.usage import read_usage
 
 # The members that a transparent request gets besides text, refusal and tool calls.
 _PASSED_MEMBERS = (

@@ -12,7 +12,7 @@ from channels.providers.base import (
     Usage,
     text_of_content,
 )
-from common.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
+from channels.providers.tokens import CHARACTERS_PER_TOKEN, estimate_tokens
 
 # Visitors and owners read this. The staff pages explain how to connect a provider.
 REPLY = (

@@ -5,6 +5,8 @@ Protocol: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -14,11 +16,14 @@ import orjson
 from channels.errors import ProviderError
 from channels.providers.answers import AnswerReader
 from channels.providers.base import ChatRequest, Completion, OnDelta, Patience
-from channels.providers.faults import Sent, error_of, unanswered
+from channels.providers.faults import CONTEXT_LENGTH_EXCEEDED, Sent, error_of, unanswered
+from channels.providers.lessons import learn, without_named
 from channels.providers.openai_stream import is_event_stream, read_stream, read_whole
-from channels.providers.traits import PLAIN, Traits, adapted
-from channels.providers.usage import read_usage
+from channels.providers.tokens import read_usage
+from channels.providers.traits import PLAIN, Traits, adapted, arranged
 from common import http
+
+logger = logging.getLogger("gateway.channels")
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 16 * 1024 * 1024
@@ -150,6 +155,87 @@ class OpenAiCompatibleProvider:
         # avoids that, because it stays in memory for as long as the provider takes.
         return Sent(bytes(memoryview(payload)), self.provider_model, request.options.keys())
 
+
+# --- In the form that the route accepts ---------------------------------------------------------
+
+# The gateway retries only with a request that the refusal's lesson has changed, and never twice in
+# the same form. There are nine lessons (lessons.py), and real providers teach one to three in one
+# call. Or it retries without a setting of the channel, or with fewer turns of a long conversation:
+# half of them, then each time a quarter of the rest, so that six tries go from 2,000 turns to none.
+# It retries nothing else.
+MOST_TRIES = 10
+_FIRST_DIVISOR, _NEXT_DIVISOR = 2, 4
+# The gateway shortens an answer no further than this if the provider does not say what would fit.
+_SHORTEST_ANSWER_TOKENS = 64
+
+
+def ask(
+    client: OpenAiCompatibleProvider,
+    request: ChatRequest,
+    *,
+    patience: Patience,
+    on_delta: OnDelta | None = None,
+) -> tuple[Completion, OpenAiCompatibleProvider]:
+    """Return the answer to a request, in whatever form the provider accepts it, and its client.
+
+    If a provider refuses the form of a request and not its content, this tries again at once. That
+    costs only time, because providers charge for answers. The client that is returned has the form
+    that was accepted, which channels/adaptation.py stores.
+
+    Makes at most MOST_TRIES calls. Each call after the first needs a lesson that changes the
+    request, a setting of the channel that can be left out, or a conversation that can be shortened.
+    Raises the ProviderError of the last try, at once if it teaches nothing.
+    """
+    asked = request
+    tried: set[Traits] = set()
+    left = MOST_TRIES
+    while True:
+        left -= 1
+        try:
+            if on_delta is None:
+                completion = client.complete(request, patience=patience)
+            else:
+                completion = client.stream(request, patience=patience, on_delta=on_delta)
+        except ProviderError as error:
+            error.places = [place for _, place in arranged(request.messages, client.traits)]
+            if error.has_begun or not left or time.monotonic() >= patience.first_token_by:
+                raise
+            tried.add(client.traits)
+            traits = learn(error, request, client.traits, tried=tried)
+            if traits is not None:
+                client = client.with_traits(traits)
+                continue
+            lesser = without_named(error, request) or _shorter(error, request, asked)
+            if lesser is None:
+                raise
+            request = lesser
+            kept = {"turns_left": request.turn_count, "options": sorted(request.options)}
+            logger.info("provider.request.lessened", extra=kept)
+        else:
+            return completion, client
+
+
+def _shorter(error: ProviderError, request: ChatRequest, asked: ChatRequest) -> ChatRequest | None:
+    """Return the request with fewer turns, or then with less room, if its length may be at fault.
+
+    `asked` is the request before anything was left out. Token counts are estimates until a provider
+    reports its own, and every tokenizer differs. A refusal that the gateway does not recognize may
+    be about the length too, so it is worth one try.
+    """
+    has_tried_shorter = (request.turn_count, request.max_output_tokens) != (
+        asked.turn_count,
+        asked.max_output_tokens,
+    )
+    if error.reason == CONTEXT_LENGTH_EXCEEDED:
+        divisor = _NEXT_DIVISOR if has_tried_shorter else _FIRST_DIVISOR
+        return request.with_fewer_turns(divisor) or request.with_less_room(
+            _SHORTEST_ANSWER_TOKENS, divisor
+        )
+    is_unknown = error.status in (400, 422) and error.reason == f"status_{error.status}"
+    return request.with_fewer_turns() if is_unknown and not has_tried_shorter else None
+
+
+# --- Plain answers --------------------------------------------------------------------------------
 
 # The most common answer, one that is only a text, is read without the work for all others.
 _ANSWER_MEMBERS = frozenset({

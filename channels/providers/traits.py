@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from channels.providers.base import ChatMessage, ChatRequest, text_of_content
-from common.tokens import fitting_tokens
+from channels.providers.tokens import fitting_tokens
 
 # Some servers accept only one system message, in front of all others. Some do not know the role.
 ONE_SYSTEM_MESSAGE = "one"
@@ -109,7 +109,7 @@ def _fitted(request: ChatRequest, traits: Traits) -> ChatRequest:
     window = traits.context_window_tokens
     if window is None:
         return replace(request, max_output_tokens=room)
-    if not request.is_transparent:  # as in conversations/chat/prompt.py
+    if not request.is_transparent:  # as ModelTerms.room_for_answer
         room = min(room, window // 4)
     while request.turn_count and _size(request) > window - room:
         request = request.without_oldest_turn()

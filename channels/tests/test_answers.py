@@ -13,7 +13,7 @@ from channels.providers.base import ChatRequest, Completion, Delta, Usage, text_
 from channels.providers.faults import Sent
 from channels.providers.texts import parse_json
 from channels.providers.thinking import ThoughtFilter, UnopenedThoughtFilter
-from channels.providers.usage import read_usage
+from channels.providers.tokens import read_usage
 
 SENT = Sent(b"{}", "m")
 TRANSPARENT = ChatRequest([], 100, is_transparent=True)

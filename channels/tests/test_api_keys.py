@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from channels import api_keys, channel_changes
+from channels import api_keys, callers, channel_changes
 from channels.audit import COMMAND_LINE
 from channels.errors import KeyNotActive, MadeBefore
 from channels.models import ApiKey, Channel
+from channels.sealing import API_KEYS
 from channels.tests.factories import make_site
 from tests.support.threads import run_in_threads
 
@@ -32,6 +33,15 @@ def test_of_rotations_at_once_one_makes_a_key() -> None:
 
     assert len([issued for issued in run_in_threads(rotate, 6) if issued]) == 1
     assert ApiKey.objects.filter(mode="live").count() == 2
+
+
+@pytest.mark.django_db
+def test_a_key_is_stored_under_the_digest_that_its_look_up_computes() -> None:
+    site = make_site()
+    stored = ApiKey.objects.get(mode="live").key_digest
+    assert (
+        stored == API_KEYS.digests_of(site.api_key)[0] == callers.params_of(site.api_key)["digest"]
+    )
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ import pytest
 
 from channels.providers.base import ChatMessage, ChatRequest, Completion, Patience, Usage
 from channels.providers.demo import DemoProvider
-from common.tokens import estimate_tokens
+from channels.providers.tokens import estimate_tokens
 
 
 def ask(*said: str, is_test: bool = False) -> Completion:

@@ -14,9 +14,10 @@ from rest_framework.response import Response
 
 from common import errors
 from common.api import refusals
-from common.api.middleware import is_api_request, path_for_log
+from common.api.base import is_api_request
 from common.api.rendering import answer_error, to_api_error
 from common.errors import ApiError
+from common.logs import path_for_log
 
 logger = logging.getLogger("gateway.api")
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
 from django.template.loader import render_to_string
 
-from common.api.middleware import path_for_log
+from common.logs import path_for_log
 
 logger = logging.getLogger("gateway.pages")
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from channels.authentication import generate_key as make_key
 from common import floods
-from common.api.middleware import keep_trusted_scheme
+from common.api.base import keep_trusted_scheme
 from common.cache import Outage
 from common.errors import RateLimited
 from tests.support.clients import ApiClient
@@ -125,7 +125,7 @@ def test_the_address_is_the_one_a_trusted_proxy_saw(
 
 def test_the_header_can_have_a_name_that_cannot_be_forged(settings: Settings) -> None:
     # WSGI merges X-Forwarded-For and X_Forwarded_For into one name. Nothing else maps to this one.
-    settings.TRUSTED_PROXY_COUNT, settings.TRUSTED_PROXY_HEADER = 1, "Clientaddress"
+    settings.TRUSTED_PROXY_COUNT, settings.TRUSTED_PROXY_META = 1, "HTTP_CLIENTADDRESS"
     request = request_from("192.0.2.1", "6.6.6.6")
     request.META["HTTP_CLIENTADDRESS"] = "203.0.113.9"
     assert floods.client_address(request) == "203.0.113.9"

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any
 
-from common.ids import uuid7
+from common.db import uuid7
 
 COUNT = 20_000
 

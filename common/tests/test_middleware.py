@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from common.api.middleware import ApiMiddleware, RequestMiddleware, is_api_request
+from common.api.base import ApiMiddleware, RequestMiddleware, is_api_request
 from common.logs import JsonFormatter, request_id_var
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider

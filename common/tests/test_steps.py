@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from channels.models import Plan
-from common.db.steps import Returned, Step, Steps, UnknownColumn, UnknownStep
+from common.db import Returned, Step, Steps, UnknownColumn, UnknownStep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

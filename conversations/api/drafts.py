@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conversations.api.serializers import AskedChat
+from conversations.api.chat import AskedChat
 from conversations.chat.drafts import Drafted
 
 

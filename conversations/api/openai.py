@@ -18,10 +18,16 @@ from channels.callers import Caller, ModelTerms
 from common.api.base import ApiView
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from conversations.api import openai_schemas, serializers
+from conversations.api import openai_schemas
+from conversations.api.chat import (
+    IDEMPOTENCY_KEY,
+    SIMULATE,
+    AskingView,
+    read_request,
+    respond,
+)
 from conversations.api.openai_requests import parse_completion_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, AskingView, read_request
 from conversations.chat import answer
 from conversations.errors import ModelNotFound
 
@@ -56,9 +62,7 @@ class CompletionsView(AskingView):
         )
         if asked.is_stream:
             return stream_answer(caller, asked)
-        return serializers.respond(
-            answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
-        )
+        return respond(answer.answer(caller=caller, asked=asked, request_id=request_id_var.get()))
 
 
 class ModelsView(ApiView):

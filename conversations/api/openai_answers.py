@@ -13,9 +13,9 @@ import orjson
 
 from channels.callers import Caller
 from channels.providers.base import Completion, Delta
-from channels.providers.usage import describe_usage
+from channels.providers.tokens import describe_usage
 from common.api.openai_shape import openai_error
-from conversations.api.serializers import stream_error
+from conversations.api.chat import stream_error
 from conversations.chat.calls import Answer, Begun
 from conversations.chat.complete import Completing
 from conversations.usage.references import COMPLETION_PREFIX

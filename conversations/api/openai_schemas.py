@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from conversations.api.openai_requests import ROLES
 from conversations.api.parameters import PARAMETERS, passes
-from conversations.api.serializers import UsageSchema
+from conversations.api.schemas import UsageSchema
 
 OBJECT = "An object as OpenAI's API reference describes it."
 OF_ASSISTANTS = "Only in assistant messages, as the model returned it."

@@ -11,11 +11,17 @@ from billing.throttling import ChatThrottle, CountedKey
 from channels.authentication import ChannelIsEnabled, caller_of
 from common.api.openapi import describe, openai_errors
 from common.logs import request_id_var
-from conversations.api import openai_schemas, serializers
+from conversations.api import openai_schemas
+from conversations.api.chat import (
+    IDEMPOTENCY_KEY,
+    SIMULATE,
+    AskingView,
+    read_request,
+    respond,
+)
 from conversations.api.openai import CompletionsView
 from conversations.api.responses_requests import parse_response_request
 from conversations.api.streams import stream_answer
-from conversations.api.views import IDEMPOTENCY_KEY, SIMULATE, AskingView, read_request
 from conversations.chat import answer
 
 
@@ -48,6 +54,4 @@ class ResponsesView(AskingView):
         asked = parse_response_request(*read_request(request, caller, path="/v1/responses"))
         if asked.is_stream:
             return stream_answer(caller, asked)
-        return serializers.respond(
-            answer.answer(caller=caller, asked=asked, request_id=request_id_var.get())
-        )
+        return respond(answer.answer(caller=caller, asked=asked, request_id=request_id_var.get()))

@@ -23,10 +23,10 @@ from channels.providers.base import (
     text_of_reasoning,
 )
 from channels.providers.faults import is_cut, is_filtered
-from channels.providers.usage import describe_usage
+from channels.providers.tokens import describe_usage
 from common.api.openai_shape import openai_error
+from conversations.api.chat import stream_error
 from conversations.api.responses_input import REASONING_FIELD
-from conversations.api.serializers import stream_error
 from conversations.chat import streaming
 from conversations.chat.calls import Answer, Begun
 from conversations.chat.complete import Completing

@@ -1,7 +1,8 @@
 from django.urls import re_path
 
+from conversations.api.chat import ChatView
+from conversations.api.history import HistoryView
 from conversations.api.usage import ReceiptView, UsageView
-from conversations.api.views import ChatView, HistoryView
 
 urlpatterns = [
     re_path(r"^chat/?$", ChatView.as_view(), name="chat"),

@@ -19,7 +19,7 @@ from common.api.base import ApiView
 from common.api.openapi import describe, errors
 from common.days import UTC_NAME, day_of
 from common.errors import InvalidRequest, NotFound
-from conversations.api.serializers import UsageSchema
+from conversations.api.schemas import UsageSchema
 from conversations.usage import outcomes, receipts
 
 MOST_DAYS = 366

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Exists, OuterRef
 
 from channels.models import Channel
-from conversations.chat.prompt import PastTurn
+from conversations.chat.turns import PastTurn
 from conversations.models import ChatSession, Message
 
 # How many earlier turns go with a question.

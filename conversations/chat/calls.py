@@ -33,8 +33,8 @@ from channels.providers.base import (
     Usage,
     text_of_delta,
 )
+from channels.providers.tokens import estimate_tokens
 from common import db
-from common.tokens import estimate_tokens
 from conversations.chat import turns
 from conversations.chat.prompt import Prompt
 from conversations.chat.turns import Turn

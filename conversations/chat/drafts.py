@@ -15,8 +15,9 @@ from channels import routes
 from channels.callers import Caller
 from conversations.chat import calls
 from conversations.chat.calls import HeldCall
-from conversations.chat.message import Incoming
-from conversations.chat.prompt import Page, PastTurn, Prompt, build_prompt
+from conversations.chat.message import Incoming, Page, build_prompt
+from conversations.chat.prompt import Prompt
+from conversations.chat.turns import PastTurn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

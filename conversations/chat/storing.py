@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from billing.contract import RESOLVED
 from billing.settlement import Settling
-from common.db.steps import Step
+from common.db import Step
 
 # Returns no row if the session was erased while the provider answered, or if the turn lost its
 # lease. Then only the books are kept, outside the session, because another turn may have its place.

@@ -25,10 +25,10 @@ from billing import admission
 from billing.admission import Opening
 from billing.contract import LOOKED
 from channels.callers import Caller
+from channels.providers.tokens import fitting_tokens
 from common import db
 from common.clock import HONEST_SKEW
-from common.db.steps import Row, Step
-from conversations.chat.prompt import PastTurn
+from common.db import Row, Step
 from conversations.errors import SessionBusy
 from conversations.models import ChatSession, WaitingTurn
 from server import slots
@@ -261,6 +261,22 @@ def is_kept(turn: Turn) -> bool:
 
 
 # --- What was said before -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """One earlier exchange. `tokens` is its size in the window, if the provider counted it."""
+
+    user: str
+    assistant: str
+    tokens: int | None = None
+
+    def size(self) -> int:
+        """Return the tokens that the turn takes: counted if known, otherwise estimated."""
+        if self.tokens is not None:
+            return self.tokens
+        return fitting_tokens(self.user) + fitting_tokens(self.assistant)
+
 
 _FIND_OPEN_SESSION = """
 SELECT id, message_count FROM conversations_chatsession

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from channels.tests.factories import Site, make_site
-from conversations.chat.prompt import PastTurn, Prompt, build_prompt
-from conversations.chat.turns import MessageRow, latest_turns
+from conversations.chat.message import build_prompt
+from conversations.chat.prompt import Prompt
+from conversations.chat.turns import MessageRow, PastTurn, latest_turns
 from conversations.models import ChatSession
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply

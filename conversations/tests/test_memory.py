@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from channels.providers.base import ChatRequest
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.tests.factories import Site
-from server.handler import Handler
+from common.api.base import Handler
 from server.slots import close
 from tests.support.fake_provider import FakeProvider
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from billing import admission, contract, settlement
 from channels import callers
-from common.db.steps import Returned, Step, UnknownColumn, UnknownStep
+from common.db import Returned, Step, UnknownColumn, UnknownStep
 
 
 def start(module: str) -> None:

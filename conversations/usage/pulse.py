@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, QuerySet
 
-from common.ids import first_uuid7
+from common.db import first_uuid7
 from conversations.models import FailedRequest, Message
 
 # A reply has the id of its hold, which is created when the request begins: at most this much before

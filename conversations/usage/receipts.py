@@ -12,7 +12,7 @@ from typing import Any
 from billing.models import LedgerEntry
 from channels.callers import Caller
 from channels.providers.base import Usage
-from channels.providers.usage import describe_usage
+from channels.providers.tokens import describe_usage
 from common import db
 from common.days import UTC_NAME, day_of, end_of, start_of
 from common.money import format_credits

@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.models import CharField, QuerySet, UUIDField, Value
 
 from common import db
-from common.api.middleware import REQUEST_ID_PATTERN
+from common.api.base import REQUEST_ID_PATTERN
 from common.db.plans import planned_for_values
 from conversations.models import ChatSession, FailedRequest, Message, ReplayedRequest
 from conversations.usage import outcomes, sums

@@ -1,7 +1,7 @@
 """Asks a channel from the dashboard: as POST /api/chat does, but with a log-in, not a key.
 
 The same checks in the same order, and the same limits, holds, and charges
-(conversations/api/views.py).
+(conversations/api/chat.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from billing.throttling import ChatThrottle
 from channels.authentication import check_enabled, check_model
 from channels.callers import Caller
 from common.errors import ApiError
-from conversations.api import serializers
-from conversations.api.serializers import AskedChat
+from conversations.api.chat import AskedChat, parse_chat_request
 from conversations.chat.simulation import read_simulation
 
 # Refusals and known faults. Everything else is a crash and is logged as one.
@@ -43,4 +42,4 @@ def admit(
     ChatThrottle().admit(caller)
     behaviour = read_simulation(caller, simulate) if simulate else ""
     body = {"message": message, "session_id": session_id, "stream": is_stream}
-    return serializers.parse_chat_request(body, simulate=behaviour)
+    return parse_chat_request(body, simulate=behaviour)

@@ -16,7 +16,7 @@ from channels.diffs import DiffLine, diff_lines
 from channels.fallbacks import CAUSES, CODES, LONGEST_REPLY
 from channels.models import Account, Channel, LanguageModel
 from channels.models.tags import MOST_TAGS, read_tags, write_tags
-from common.ids import uuid7
+from common.db import uuid7
 from common.pages.forms import PlainForm
 from common.pages.numbers import local_credits, local_number
 

@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from channels import api_keys, channel_changes, model_moves, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
-from common.ids import uuid7
+from common.db import uuid7
 from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from conversations.archive import retirement

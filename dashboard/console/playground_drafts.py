@@ -28,7 +28,7 @@ from conversations.api.streams import stream_answer
 from conversations.archive import questions
 from conversations.archive.questions import Question
 from conversations.chat import drafts, streaming
-from conversations.chat.prompt import PastTurn
+from conversations.chat.turns import PastTurn
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.asking import EXPECTED_ERRORS, admit
 from dashboard.console.channel_forms import list_differences

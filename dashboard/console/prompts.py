@@ -21,8 +21,8 @@ from channels.models import (
     Channel,
     PromptVersion,
 )
+from channels.providers.tokens import estimate_tokens, most_tokens
 from common.pages.requests import post_only
-from common.tokens import estimate_tokens, most_tokens
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channel_forms import Difference, list_differences
 from dashboard.console.channels import add_errors, words_of_conflict

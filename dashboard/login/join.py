@@ -1,7 +1,7 @@
 """Accepting an invitation: the mailed link, the page it leads to, and the button there.
 
 Only the link's own URL contains the secret, and it redirects at once. So the secret appears neither
-in a later page's Referer nor in the log (common/api/middleware.py).
+in a later page's Referer nor in the log (common/logs.py).
 """
 
 from __future__ import annotations

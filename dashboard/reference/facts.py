@@ -20,7 +20,7 @@ from common import errors as common
 from common.api.openai_shape import openai_status_of
 from common.errors import ApiError
 from conversations import errors as conversations
-from conversations.api import serializers
+from conversations.api import chat, schemas
 from conversations.api.manage.urls import ROUTES
 from conversations.api.openai import CompletionsView
 from conversations.chat import streaming
@@ -271,11 +271,11 @@ MANAGE_ENDPOINTS = tuple(
 def limits() -> dict[str, object]:
     """Return the limits of the API that this installation enforces."""
     return {
-        "message": serializers.MAX_MESSAGE,
-        "session_id": serializers.MAX_SESSION_ID,
-        "url": serializers.MAX_URL,
-        "title": serializers.MAX_TITLE,
-        "idempotency_key": serializers.MAX_IDEMPOTENCY_KEY,
+        "message": schemas.MAX_MESSAGE,
+        "session_id": schemas.MAX_SESSION_ID,
+        "url": schemas.MAX_URL,
+        "title": schemas.MAX_TITLE,
+        "idempotency_key": chat.MAX_IDEMPOTENCY_KEY,
         "body_kib": settings.MAX_BODY_BYTES // 1024,
         "v1_body_mib": CompletionsView.max_body_bytes // 1024 // 1024,
         "session_hours": f"{settings.SESSION_TTL / 3600:g}",

@@ -9,8 +9,8 @@ import pytest
 
 from channels import channel_changes
 from channels.models import AuditEntry, Channel, PromptVersion
+from channels.providers.tokens import estimate_tokens, most_tokens
 from channels.tests.factories import Site, set_prices
-from common.tokens import estimate_tokens, most_tokens
 from conversations.models import Message
 from tests.support.clients import (
     UNKNOWN,

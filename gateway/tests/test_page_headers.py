@@ -6,7 +6,7 @@ import pytest
 from django.test import RequestFactory
 
 from channels.tests.factories import Site
-from common.api.middleware import path_for_log
+from common.logs import path_for_log
 from tests.support.clients import owner_client
 
 pytestmark = pytest.mark.django_db

@@ -19,7 +19,9 @@ SECRETS = {
 }
 
 
-def load(data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+def load(
+    data_dir: Path, *, shown: str = "settings.THREADS, settings.SECRET_KEY", **changes: str
+) -> subprocess.CompletedProcess[str]:
     """Load the real settings in a separate process, with these variables."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -28,7 +30,7 @@ def load(data_dir: Path, **changes: str) -> subprocess.CompletedProcess[str]:
         **dict.fromkeys(("REDIS_URL", "CELERY_BROKER_URL", "PROVIDER_BASE_URL", "THREADS"), ""),
         **SECRETS,
     } | changes
-    command = "from gateway import settings; print(settings.THREADS, settings.SECRET_KEY)"
+    command = f"from gateway import settings; print({shown})"
     return subprocess.run(
         [sys.executable, "-c", command],
         cwd=django_settings.BASE_DIR,
@@ -161,6 +163,15 @@ def test_a_wrong_setting_stops_the_start(tmp_path: Path, name: str, value: str, 
     assert f"ImproperlyConfigured: {words}" in result.stderr
     for secret in ("the-secret", *SECRETS.values()):
         assert secret not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("", "HTTP_X_FORWARDED_FOR"), ("Client-Address", "HTTP_CLIENT_ADDRESS")],
+)
+def test_a_proxys_header_is_found_as_wsgi_names_it(tmp_path: Path, header: str, name: str) -> None:
+    result = load(tmp_path, shown="settings.TRUSTED_PROXY_META", TRUSTED_PROXY_HEADER=header)
+    assert result.stdout == f"{name}\n", result.stderr
 
 
 def test_secrets_may_come_from_files(tmp_path: Path) -> None:

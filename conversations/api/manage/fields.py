@@ -9,7 +9,7 @@ from typing import Any
 from channels import time_zones
 from common.errors import InvalidRequest
 from common.money import InvalidAmount, parse_credits
-from conversations.api.serializers import check_text
+from conversations.api.chat import check_text
 
 MOST_ENTRIES = 100
 LONGEST_ENTRY = 200

@@ -22,7 +22,7 @@ from channels.account_callers import AccountCaller, account_caller_of
 from channels.api_keys import IssuedKey
 from channels.models import ApiKey
 from channels.usable_keys import usable_keys
-from conversations.api.serializers import read_idempotency_key
+from conversations.api.chat import read_idempotency_key
 from conversations.chat import idempotency
 
 

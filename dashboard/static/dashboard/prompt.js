@@ -8,7 +8,7 @@
   "use strict";
 
   const { language, gettext, ngettext, interpolate } = window.gateway;
-  // Both count as common/tokens.py does. A test compares them.
+  // Both count as channels/providers/tokens.py does. A test compares them.
   const CHARACTERS_PER_TOKEN = 4;
   const TEMPLATE_TOKENS_PER_MESSAGE = 5;
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from channels.models import Channel
+from channels.providers.tokens import estimate_tokens, most_tokens
 from channels.tests.factories import Site, make_site, save_reply, set_prices
-from common.tokens import estimate_tokens, most_tokens
 from dashboard.tests.browser.test_channel_pages import enter
 from dashboard.tests.browser.visitors import LOOKS, NewVisitor, serious_findings, shoot
 from tests.support.clients import ApiClient, page_of

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import RequestFactory
 
 from channels.tests.factories import Site
-from server.handler import Handler
+from common.api.base import Handler
 from server.slots import close
 from tests.support.fake_provider import FakeProvider
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.tokens import estimate_tokens, fitting_tokens, most_tokens
+from channels.providers.tokens import estimate_tokens, fitting_tokens, most_tokens
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=500)
 

@@ -108,6 +108,7 @@ def _fresh_process_memory() -> None:
     callers._kept.clear()
     channels_routes._kept = (("", ""), {})
     floods._limiter.cache_clear()
+    key_uses.seen.clear()
     key_uses._notes.clear()
     # As after a start whose checks have passed.
     secret_checks.note_fit()
@@ -122,7 +123,7 @@ def _probes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_writer_of_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the uses of keys in memory until a test writes them, in its own transaction."""
-    monkeypatch.setattr(key_uses, "_start_writer", lambda: None)
+    monkeypatch.setattr(key_uses, "start_writer", lambda: None)
 
 
 @pytest.fixture

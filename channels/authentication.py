@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import string
+import time
 import zlib
 from typing import NoReturn
 
@@ -95,7 +96,18 @@ class ChannelIsEnabled(BasePermission):
         if refusal is not None:
             raise refusal
         assert caller.key_id is not None, "the caller was found by a key"
-        key_uses.note(caller.key_id, request._request.META)
+        meta = request._request.META
+        key_uses.seen.append(
+            (
+                caller.key_id,
+                time.time(),
+                meta.get("REMOTE_ADDR", ""),
+                meta.get(settings.TRUSTED_PROXY_META, "")[-key_uses.LONGEST_FORWARDED :],
+                meta.get("HTTP_USER_AGENT", "")[: key_uses.LONGEST_AGENT],
+            )
+        )
+        if not key_uses.has_writer:
+            key_uses.start_writer()
         return True
 
 

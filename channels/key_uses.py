@@ -1,7 +1,8 @@
 """When, from where, and how often keys are used.
 
-A request only adds to this process's memory. A thread of its own writes what was noted: each key a
-few seconds after its first use, then at most once a minute, and everything when the worker stops.
+A request only appends to this process's memory (channels/authentication.py). A thread of its own
+adds up what they appended and writes it: each key a few seconds after its first use, then at most
+once a minute, and everything when the worker stops.
 Several processes add their counts up. A process that is killed loses up to a minute of notes, and
 nothing that limits or charges depends on them.
 """
@@ -12,13 +13,11 @@ import logging
 import threading
 import time
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
@@ -35,15 +34,17 @@ WRITE_EVERY_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 5.0
 # Keys noted at once, about 1 KB each. Beyond that, the note of the longest unused key is lost.
 MOST_KEYS = 10_000
+# Requests appended until the writer looks again, 2 KB each at most. Beyond it, the oldest are lost.
+MOST_SEEN = 5_000
 # Keys written in one transaction, so that it is short on SQLite too, where others wait for it.
 KEYS_AT_ONCE = 100
 QUIET = timedelta(hours=24)
 WEEK = timedelta(days=7)
 _KEPT = timedelta(days=8)
 _HOUR = 3600
-_LONGEST_AGENT = 200
+LONGEST_AGENT = 200
 # Long enough for the addresses of any chain of trusted proxies, which are the last entries.
-_LONGEST_FORWARDED = 1_000
+LONGEST_FORWARDED = 1_000
 # At the end of a worker. The parent kills it soon after.
 _LAST_WRITE_SECONDS = 3.0
 
@@ -62,50 +63,28 @@ class _Note:
     write_at: float = 0.0
 
 
+# What requests append and the writer adds up: key, time, peer, header of the proxies, user agent.
+seen: deque[tuple[uuid.UUID, float, str, str, str]] = deque(maxlen=MOST_SEEN)
 _notes: OrderedDict[uuid.UUID, _Note] = OrderedDict()
 _lock = threading.Lock()
-_is_due = threading.Event()
-_writer: threading.Thread | None = None
+# Whether this process has its thread. Whoever appends starts it once.
+has_writer = False
 
 
-def note(key_id: uuid.UUID, meta: Mapping[str, Any]) -> None:
-    """Note that a request with this key was let in. Only adds to memory."""
-    now = time.time()
-    hour = int(now) // _HOUR
-    with _lock:
-        found = _notes.get(key_id)
-        if found is None:
-            found = _notes[key_id] = _Note()
-            while len(_notes) > MOST_KEYS:
-                _notes.popitem(last=False)
-        else:
-            _notes.move_to_end(key_id)
-        found.counts[hour] = found.counts.get(hour, 0) + 1
-        found.used_at = now
-        found.peer = meta.get("REMOTE_ADDR", "")
-        found.forwarded = meta.get(settings.TRUSTED_PROXY_META, "")[-_LONGEST_FORWARDED:]
-        found.user_agent = meta.get("HTTP_USER_AGENT", "")[:_LONGEST_AGENT]
-    if not _is_due.is_set():
-        _is_due.set()
-        _start_writer()
-
-
-def _start_writer() -> None:
+def start_writer() -> None:
     """Start this process's thread, once."""
-    global _writer
+    global has_writer
     with _lock:
-        if _writer is not None:
+        if has_writer:
             return
-        _writer = threading.Thread(target=_write_on, name="key-uses", daemon=True)
+        has_writer = True
     stopping.before_end(write_all, seconds=_LAST_WRITE_SECONDS)
-    _writer.start()
+    threading.Thread(target=_write_on, name="key-uses", daemon=True).start()
 
 
 def _write_on() -> None:
     while True:
-        _is_due.wait()
         time.sleep(LOOK_EVERY_SECONDS)
-        _is_due.clear()
         try:
             write(now=time.time())
         except Exception:
@@ -113,8 +92,6 @@ def _write_on() -> None:
             logger.exception("keys.uses.unwritten")
         finally:
             connection.close()
-        if _notes:
-            _is_due.set()
 
 
 def write_all() -> None:
@@ -144,6 +121,7 @@ def _take(now: float) -> dict[uuid.UUID, _Note]:
     """Remove and return what is due. Forgets keys that were not used for a while."""
     due: dict[uuid.UUID, _Note] = {}
     with _lock:
+        _add_up()
         for key_id, found in list(_notes.items()):
             if now < found.write_at <= now + WRITE_EVERY_SECONDS:
                 continue
@@ -153,6 +131,20 @@ def _take(now: float) -> dict[uuid.UUID, _Note]:
                 if now != float("inf"):
                     _notes[key_id] = _Note(write_at=now + WRITE_EVERY_SECONDS)
     return due
+
+
+def _add_up() -> None:
+    """Add what requests appended to the notes of their keys. Needs the lock."""
+    while seen:
+        key_id, used_at, peer, forwarded, user_agent = seen.popleft()
+        note = _notes.setdefault(key_id, _Note())
+        _notes.move_to_end(key_id)
+        if len(_notes) > MOST_KEYS:
+            _notes.popitem(last=False)
+        hour = int(used_at) // _HOUR
+        note.counts[hour] = note.counts.get(hour, 0) + 1
+        note.used_at, note.peer = used_at, peer
+        note.forwarded, note.user_agent = forwarded, user_agent
 
 
 def _put_back(unwritten: Mapping[uuid.UUID, _Note], *, write_at: float) -> None:

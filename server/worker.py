@@ -33,7 +33,7 @@ TARGET = "gateway.wsgi:application"
 # Connections that a worker holds at once, including idle keep-alive ones and half-sent requests.
 CONNECTIONS = 8192
 BACKLOG = 2048
-# Threads beyond those that work or wait for a provider: for reading bodies (server/bodies.py),
+# Threads beyond those that work or wait for a provider: for reading bodies (server/slots.py),
 # waiting for slots, and probes. Each costs about 0.1 MB, and only once it is needed.
 SPARE_THREADS = 320
 # How long connections may take to send the answers after the last call has ended.

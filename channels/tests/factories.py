@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from billing import grants
-from channels import accounts, api_keys, channel_changes, fixed_answers
+from channels import accounts, api_keys, channel_changes, fixed_answers, key_uses
 from channels.audit import COMMAND_LINE
 from channels.callers import Caller, find_caller
 from channels.models import Channel, FixedAnswer, LanguageModel
@@ -59,3 +64,9 @@ def save_reply(
 def set_prices(**prices: int) -> None:
     """Set these prices for every model (field name -> micro-credits)."""
     LanguageModel.objects.update(**prices)
+
+
+def note_use(key_id: uuid.UUID, meta: Mapping[str, str]) -> None:
+    """Note a request with this key, as authentication does."""
+    headers = (meta.get(settings.TRUSTED_PROXY_META, ""), meta.get("HTTP_USER_AGENT", ""))
+    key_uses.seen.append((key_id, time.time(), meta.get("REMOTE_ADDR", ""), *headers))

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from channels import api_keys, key_uses
 from channels.models import ApiKey, Provider, User
-from channels.tests.factories import Site
+from channels.tests.factories import Site, note_use
 from common import crypto
 from tests.support.clients import ApiClient, text_of
 
@@ -160,7 +160,7 @@ def test_staff_see_a_keys_name_use_and_restrictions_and_change_none(
 ) -> None:
     key = site.channel.api_keys.get(mode="live")
     ApiKey.objects.filter(id=key.id).update(name="Checkout", allowed_addresses="203.0.113.0/24")
-    key_uses.note(key.id, {"REMOTE_ADDR": "203.0.113.7", "HTTP_USER_AGENT": "shop/1.0"})
+    note_use(key.id, {"REMOTE_ADDR": "203.0.113.7", "HTTP_USER_AGENT": "shop/1.0"})
     key_uses.write_all()
     listed = text_of(admin_client.get("/admin/channels/apikey/?q=checkout"))
     assert "Checkout" in listed

@@ -14,7 +14,7 @@ from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ExcludesLatestCaller, KeyNotActive
 from channels.key_terms import NO_TERMS, KeyTerms
 from channels.models import ApiKey, AuditEntry, LanguageModel
-from channels.tests.factories import Site
+from channels.tests.factories import Site, note_use
 from tests.support.clients import owner_of
 from tests.support.threads import run_in_threads
 
@@ -172,7 +172,7 @@ def test_what_stays_is_not_judged_again(site: Site, clock: Any) -> None:
 @pytest.mark.django_db
 def test_ranges_that_exclude_the_latest_caller_are_saved_only_if_meant(site: Site) -> None:
     key = live(site)
-    key_uses.note(key.id, {"REMOTE_ADDR": "198.51.100.7"})
+    note_use(key.id, {"REMOTE_ADDR": "198.51.100.7"})
     key_uses.write_all()
     terms = KeyTerms(allowed_addresses=["203.0.113.0/24"])
     with pytest.raises(ExcludesLatestCaller) as refused:

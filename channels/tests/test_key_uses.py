@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from channels import key_uses
 from channels.models import ApiKey, KeyHour, KeyUse
-from channels.tests.factories import Site
+from channels.tests.factories import Site, note_use
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
 from tests.support.threads import run_in_threads
@@ -63,8 +63,19 @@ def test_a_request_beyond_the_minute_is_a_use_too_and_one_with_a_bad_key_is_none
 
 def test_noting_asks_the_database_nothing(site: Site) -> None:
     with CaptureQueriesContext(connection) as captured:
-        key_uses.note(live(site).id, META)
+        note_use(live(site).id, META)
     assert len(captured) == 1  # the test's own look-up
+
+
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_the_first_request_starts_the_thread(
+    site: Site, monkeypatch: pytest.MonkeyPatch, has_writer: bool
+) -> None:
+    starts: list[bool] = []
+    monkeypatch.setattr(key_uses, "start_writer", lambda: starts.append(True))
+    monkeypatch.setattr(key_uses, "has_writer", has_writer)
+    ApiClient(site.api_key).get("/api/key")
+    assert bool(starts) is not has_writer
 
 
 def test_a_key_is_written_soon_after_its_first_use_and_then_once_a_minute(
@@ -73,7 +84,7 @@ def test_a_key_is_written_soon_after_its_first_use_and_then_once_a_minute(
     key = live(site)
     for seconds, expected in ((0, 1), (5, 1), (30, 1), (24, 1), (1, 5), (61, 6)):
         clock.shift(seconds)
-        key_uses.note(key.id, META)
+        note_use(key.id, META)
         key_uses.write(now=time.time())
         assert count_of(key) == expected, seconds
 
@@ -81,7 +92,7 @@ def test_a_key_is_written_soon_after_its_first_use_and_then_once_a_minute(
 def test_several_processes_add_up(site: Site) -> None:
     key = live(site)
     for _ in range(3):
-        key_uses.note(key.id, META)
+        note_use(key.id, META)
         key_uses.write_all()
     assert count_of(key) == 3
 
@@ -106,9 +117,9 @@ def test_hours_are_counted_apart_and_summed_for_the_day_and_the_week(
     key = live(site)
     for hours in (0, 24, 5 * 24, 24):
         clock.shift(timedelta(hours=hours))
-        key_uses.note(key.id, META)
+        note_use(key.id, META)
     clock.shift(timedelta(hours=1))
-    key_uses.note(key.id, META)
+    note_use(key.id, META)
     key_uses.write_all()
     use = key_uses.list_uses([key.id], now=timezone.now())[key.id]
     assert (use.in_day, use.in_week) == (2, 4)
@@ -121,7 +132,7 @@ def test_hours_are_counted_apart_and_summed_for_the_day_and_the_week(
 
 
 def test_old_hours_are_forgotten_and_the_last_use_is_not(site: Site, clock: Any) -> None:
-    key_uses.note(live(site).id, META)
+    note_use(live(site).id, META)
     key_uses.write_all()
     clock.shift(timedelta(days=7))
     assert key_uses.forget_old_hours() == 0
@@ -141,14 +152,14 @@ def test_an_older_use_replaces_no_newer_one_but_one_from_a_wrong_clock(
         KeyUse.objects.update_or_create(
             key=key, defaults={"last_used_at": stored, "address": "192.0.2.1"}
         )
-        key_uses.note(key.id, META)
+        note_use(key.id, META)
         key_uses.write_all()
         assert KeyUse.objects.get().address == expected
 
 
 def test_a_key_that_is_gone_is_skipped(site: Site) -> None:
-    key_uses.note(uuid.uuid4(), META)
-    key_uses.note(live(site).id, META)
+    note_use(uuid.uuid4(), META)
+    note_use(live(site).id, META)
     key_uses.write_all()
     assert KeyUse.objects.get().key == live(site)
     assert not key_uses._notes
@@ -158,10 +169,10 @@ def test_what_could_not_be_written_is_written_later(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = live(site)
-    key_uses.note(key.id, META)
+    note_use(key.id, META)
 
     def away(*_: Any) -> None:
-        key_uses.note(key.id, META)  # used while it was being written
+        note_use(key.id, META)  # used while it was being written
         raise DatabaseError
 
     with monkeypatch.context() as patch:
@@ -172,12 +183,17 @@ def test_what_could_not_be_written_is_written_later(
     assert count_of(key) == 2
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_uses, "MOST_KEYS", 3)
     for _ in range(5):
-        key_uses.note(uuid.uuid4(), META | {"HTTP_USER_AGENT": "x" * 60_000})
+        note_use(uuid.uuid4(), META)
+    key_uses._take(time.time())
     assert len(key_uses._notes) == 3
-    assert {len(note.user_agent) for note in key_uses._notes.values()} == {200}
+    huge = {"User-Agent": "x" * 60_000, "X-Forwarded-For": "y" * 60_000}
+    ApiClient(site.api_key).get("/api/key", **huge)
+    *_, forwarded, user_agent = key_uses.seen[-1]
+    assert (len(forwarded), len(user_agent)) == (1_000, 200)
+    assert key_uses.seen.maxlen == key_uses.MOST_SEEN
 
 
 def test_hostile_headers_are_stored_as_a_page_can_show_them(site: Site, settings: Any) -> None:
@@ -187,7 +203,7 @@ def test_hostile_headers_are_stored_as_a_page_can_show_them(site: Site, settings
         "HTTP_X_FORWARDED_FOR": f"{'x' * 5_000}, [2001:db8::7]:443",
         "HTTP_USER_AGENT": "a\x1b[31m\x00\u202eb",
     }
-    key_uses.note(live(site).id, meta)
+    note_use(live(site).id, meta)
     key_uses.write_all()
     use = KeyUse.objects.get()
     assert (use.address, use.user_agent) == ("2001:db8::7", "a[31mb")

@@ -12,7 +12,7 @@ from django.test import RequestFactory
 
 from channels.tests.factories import Site
 from common.api.base import Handler
-from server.slots import close
+from server.answers import close
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from channels.providers.base import ChatRequest
 from channels.providers.openai_compatible import OpenAiCompatibleProvider
 from channels.tests.factories import Site
 from common.api.base import Handler
-from server.slots import close
+from server.answers import close
 from tests.support.fake_provider import FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)

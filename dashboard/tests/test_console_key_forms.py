@@ -12,7 +12,7 @@ from django.utils import timezone
 from channels import api_keys, key_uses
 from channels.audit import COMMAND_LINE
 from channels.models import ApiKey, AuditEntry, Plan
-from channels.tests.factories import Site
+from channels.tests.factories import Site, note_use
 from tests.support.clients import (
     ApiClient,
     member_client,
@@ -57,7 +57,7 @@ def list_page(site: Site) -> str:
 
 def use(site: Site, *, address: str = "203.0.113.7", agent: str = "shop/1.0") -> None:
     meta = {"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}
-    key_uses.note(live(site).id, meta)
+    note_use(live(site).id, meta)
     key_uses.write_all()
 
 
@@ -301,7 +301,7 @@ def test_the_page_asks_as_little_for_many_keys(
 ) -> None:
     for number in range(20):
         key = api_keys.issue_api_key(channel=site.channel, is_test=True).record
-        key_uses.note(key.id, {"REMOTE_ADDR": f"10.0.0.{number}"})
+        note_use(key.id, {"REMOTE_ADDR": f"10.0.0.{number}"})
     key_uses.write_all()
     client = owner_client(site)
     with django_assert_max_num_queries(12):

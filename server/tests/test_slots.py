@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 
 from common.errors import Overloaded
-from server import bodies
 from server import slots as slots_module
+from server.answers import close
 from server.slots import (
     PAGE_BODY_BYTES,
     CallGate,
     Places,
     Slots,
-    close,
     handed_over,
     slot_given_back,
 )
@@ -416,7 +415,7 @@ def worn() -> threading.Event:
 
 @pytest.fixture
 def slow_clients(monkeypatch: Any, worn: threading.Event) -> Iterator[SlowClients]:
-    monkeypatch.setattr(bodies, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(slots_module, "WATCH_SECONDS", 0.01)
     clients = SlowClients(Slots(lambda environ, start: [b""], 1, on_worn=worn.set))
     yield clients
     clients.leave()
@@ -428,7 +427,7 @@ def test_a_body_that_does_not_come_is_answered_holds_no_slot_and_is_not_waited_f
     slow_clients.send()
     assert slow_clients.slots._places.taken == 0
     assert not slow_clients.slots.drain(0)
-    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(slots_module, "PATIENCE_SECONDS", 0.0)
     assert slow_clients.answers.get(timeout=LATE)[0] == 400
     assert slow_clients.slots.drain(LATE)
     slow_clients.leave()
@@ -438,15 +437,15 @@ def test_a_body_that_does_not_come_is_answered_holds_no_slot_and_is_not_waited_f
 def test_where_half_the_places_are_taken_nobody_is_waited_for_as_long(
     slow_clients: SlowClients, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(bodies, "MOST_READS", 4)
-    monkeypatch.setattr(bodies, "SHORT_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(slots_module, "MOST_READS", 4)
+    monkeypatch.setattr(slots_module, "SHORT_PATIENCE_SECONDS", 0.0)
     slow_clients.send()
     slow_clients.send()
     assert [slow_clients.answers.get(timeout=LATE)[0] for _ in range(2)] == [400, 400]
 
 
 def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatch: Any) -> None:
-    monkeypatch.setattr(bodies, "MOST_READS_OF_ONE", 1)
+    monkeypatch.setattr(slots_module, "MOST_READS_OF_ONE", 1)
     slow_clients.send()
     started = Started()
     slow_clients.slots(environ_of(body=b"abc", CONTENT_LENGTH="3"), started)
@@ -462,8 +461,8 @@ def test_one_owner_leaves_places_to_others(slow_clients: SlowClients, monkeypatc
 def test_a_process_in_which_many_wait_for_nobody_asks_to_be_replaced(
     slow_clients: SlowClients, worn: threading.Event, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(bodies, "WORN_READS", 2)
-    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(slots_module, "WORN_READS", 2)
+    monkeypatch.setattr(slots_module, "PATIENCE_SECONDS", 0.0)
     slow_clients.send()
     assert slow_clients.answers.get(timeout=LATE)[0] == 400
     assert not worn.is_set()
@@ -490,7 +489,7 @@ class Counted(io.BytesIO):
 def test_what_a_refused_client_still_sends_is_read_on(
     monkeypatch: Any, sent: int, headers: dict[str, Any], read: int
 ) -> None:
-    monkeypatch.setattr(bodies, "DRAIN_SECONDS", LATE)
+    monkeypatch.setattr(slots_module, "DRAIN_SECONDS", LATE)
     slots, _ = slots_around(Body([], streaming=False))
     body = Counted(b"a" * sent)
     slots.bodies.drain(environ_of() | headers | {"wsgi.input": body})
@@ -498,7 +497,7 @@ def test_what_a_refused_client_still_sends_is_read_on(
 
 
 def test_a_refused_client_that_sends_for_ever_is_left_after_a_while(monkeypatch: Any) -> None:
-    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(slots_module, "DRAIN_SECONDS", 0.0)
     slots, _ = slots_around(Body([], streaming=False))
     body = Counted(b"a" * 300_000)
     slots.bodies.drain(environ_of(CONTENT_LENGTH="300000") | {"wsgi.input": body})

@@ -27,10 +27,10 @@ from typing import Any
 from bench import figures, micro, page, record
 from bench.figures import progress
 from bench.load import Plan, Requests
-from bench.micro import one_request
+from bench.micro import API_PREFIXES, one_request
 from bench.record import Figure, Kept
 from bench.stand import Stand
-from server.slots import API_PREFIXES, Slots
+from server.slots import Slots
 from tests.harness.costs import backend_cpu_seconds
 from tests.harness.processes import BASE_DIR
 from tests.harness.rig import first_model

@@ -146,7 +146,7 @@ def _render_usage(
     # Without a snapshot, an answer in between would be in the ledger but not among the replies.
     with snapshot():
         coverage = cover_account(scope.account_id, scope.channel_id)
-        report = reports.get_report(scope, coverage, timed_channels=CHANNELS_SHOWN)
+        report = reports.get_report(scope, coverage, busiest=CHANNELS_SHOWN)
         before = reports.get_report(scope.before(now), coverage, by_channel=False).total
         comparison = reports.compare_with_ledger(scope, report.total)
     return render_page(
@@ -171,9 +171,9 @@ def _render_usage(
         charts=draw_charts(scope, report, log, now) if report.total.request_count else [],
         channel_lines=[
             _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
-            for line in report.channels[:CHANNELS_SHOWN]
+            for line in report.channels
         ],
-        channel_count=len(report.channels),
+        channel_count=report.channel_count,
         model_lines=[
             _linked(form, "model", line)
             | {"links": log(replace(scope, model_id=line.key)) if line.key else {}}

@@ -248,15 +248,14 @@ def _days_of(calendar: Calendar, now: datetime) -> _Days:
         "day": quota_day.first.isoformat(),
     }
     spans = (day, month, quota_day)
-    latest[:] = [
-        _Days(
-            quota_day.first,
-            params,
-            starts_at=max(span.starts_at for span in spans),
-            ends_at=min(span.ends_at for span in spans),
-        )
-    ]
-    return latest[0]
+    days = _Days(
+        quota_day.first,
+        params,
+        starts_at=max(span.starts_at for span in spans),
+        ends_at=min(span.ends_at for span in spans),
+    )
+    latest[:] = [days]  # another thread may replace it at once
+    return days
 
 
 def place_hold(

@@ -58,6 +58,8 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# Otherwise each test's client looks at every collected file, if there are any.
+WHITENOISE_AUTOREFRESH = True
 # A file, not memory, because threads and processes of the tests must share one database. Each run
 # has its own, so that two runs in one checkout do not disturb each other.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405

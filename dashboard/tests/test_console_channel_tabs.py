@@ -205,7 +205,7 @@ def test_the_accounts_own_pages_are_as_before(site: Site, other: Site, owner: Cl
 def test_empty_tabs_say_what_to_do(site: Site, owner: Client) -> None:
     for rest, words in (
         ("usage/", "No requests in this period"),
-        ("requests/", "No request matches"),
+        ("requests/", "No requests in the last 7 days"),
         ("conversations/", "No conversations yet"),
     ):
         assert words in text_of(owner.get(page_of(site, rest))), rest

@@ -67,7 +67,7 @@ test: setup-dev  ## run the tests (ARGS="-k name"; DATABASE_URL and REDIS_URL ch
 MEASURED_APPS  := $(if $(DATABASE_URL),,billing channels common conversations)
 MEASURED_FILES := $(addsuffix .py,$(if $(DATABASE_URL),\
     $(addprefix billing/tests/test_,admission known_callers overtaken spend_caps throttling) \
-    channels/tests/test_secret_checks common/tests/test_steps,\
+    channels/tests/test_secret_checks $(addprefix common/tests/test_,db steps),\
     $(addprefix dashboard/tests/test_,accounts asking_again console_team log_in_sessions \
     second_factors second_factor_required staff_pages) \
     $(addprefix gateway/tests/test_,rotatekeys secret_key_overlap)))

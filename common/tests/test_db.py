@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -100,3 +101,30 @@ def test_a_statement_in_a_transaction_is_part_of_it() -> None:
         db.execute("CREATE TEMPORARY TABLE here (id integer) ON COMMIT DROP", [])
         assert db.fetch_row(select, []) == (False,)
     assert db.fetch_row(select, []) == (True,)
+
+
+@pytest.mark.django_db
+def test_a_value_is_found_among_others() -> None:
+    condition = db.among("n.value", "wanted")
+    select = f"SELECT n.value FROM (SELECT 2 AS value UNION SELECT 3) n WHERE {condition}"  # noqa: S608
+    assert db.fetch_rows(select, {"wanted": db.list_param([1, 2])}) == [(2,)]
+    assert db.fetch_rows(select, {"wanted": db.list_param([])}) == []
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no pool")
+@pytest.mark.django_db(transaction=True)
+def test_the_first_statement_of_a_process_opens_the_pool() -> None:
+    wrapper: Any = connection
+    wrapper.close()
+    wrapper.close_pool()
+    assert wrapper.pool.closed
+    assert db.fetch_rows("SELECT 1", {}) == [(1,)]
+    assert not wrapper.pool.closed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_triggers_that_cannot_be_counted_are_no_number() -> None:
+    assert db.count_triggers("no_such_table", {}) is None
+    broken = {connection.vendor: "SELECT COUNT(*) FROM no_such_table"}
+    assert db.count_triggers("django_migrations", broken) is None
+    assert db.count_triggers("django_migrations", {connection.vendor: "SELECT 3"}) == 3

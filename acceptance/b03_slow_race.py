@@ -31,16 +31,23 @@ def check(run: Run) -> None:
             run.report.expect_equal(
                 "first", server.client(channel).chat("hello", "first").status, 200
             )
-        # The first requests of a worker, and the first statements of a connection, are slower than
-        # the rest, and a server is seldom that young.
-        warming = server.client(rig.create_channel(owner="warm@example.com", microcredits=plenty))
-        warm = [partial(warming.chat, "hello", f"warm {n}") for n in range(8 * WARMING_CLIENTS)]
-        by_threads(WARMING_CLIENTS, warm)
+        warm_up(rig, server)
         no_credits, no_quota = "403 credits_exhausted", "429 daily_quota_reached"
         race(run, rig, server.client(used).chat, "last credits", allowed, no_credits)
         race(run, rig, server.client(quota).chat, "last of the quota", allowed, no_quota)
         race(run, rig, server.client(new).chat, "new channel", allowed, no_credits)
         race_for_completions(run, rig, server, allowed)
+
+
+def warm_up(rig: Rig, server: Server) -> None:
+    """Answer some chats, because a worker's first requests are slower than the rest.
+
+    So are the first statements of a connection, and a server is seldom that young.
+    """
+    plenty = 16 * WARMING_CLIENTS * CREDIT
+    warming = server.client(rig.create_channel(owner="warm@example.com", microcredits=plenty))
+    warm = [partial(warming.chat, "hello", f"warm {n}") for n in range(8 * WARMING_CLIENTS)]
+    by_threads(WARMING_CLIENTS, warm)
 
 
 def race_for_completions(run: Run, rig: Rig, server: Server, allowed: int) -> None:

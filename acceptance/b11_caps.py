@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from acceptance.b03_slow_race import ALLOWED, MESSAGES, race
+from acceptance.b03_slow_race import ALLOWED, MESSAGES, race, warm_up
 from acceptance.b08_quota_day import (
     BERLIN,
     CLIENTS,
@@ -35,6 +35,7 @@ MOST_SECONDS_EARLY = 2.0
 def check(run: Run) -> None:
     with run.rig() as rig:
         server = rig.start_server()
+        warm_up(rig, server)
         allowed = run.count(ALLOWED)
         for period in ("day", "month"):
             for of_key in (False, True):

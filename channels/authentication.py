@@ -106,8 +106,8 @@ class ChannelIsEnabled(BasePermission):
                 meta.get("HTTP_USER_AGENT", "")[: key_uses.LONGEST_AGENT],
             )
         )
-        if not key_uses.has_writer:
-            key_uses.start_writer()
+        if not key_uses.has_writer or len(key_uses.seen) >= key_uses.MOST_SEEN:
+            key_uses.catch_up()
         return True
 
 

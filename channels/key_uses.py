@@ -2,9 +2,9 @@
 
 A request only appends to this process's memory (channels/authentication.py). A thread of its own
 adds up what they appended and writes it: each key a few seconds after its first use, then at most
-once a minute, and everything when the worker stops.
-Several processes add their counts up. A process that is killed loses up to a minute of notes, and
-nothing that limits or charges depends on them.
+once a minute, and everything when the worker stops. Several processes add their counts up. A
+process that is killed loses up to a minute of notes, and nothing that limits or charges depends on
+them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WRITE_EVERY_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 5.0
 # Keys noted at once, about 1 KB each. Beyond that, the note of the longest unused key is lost.
 MOST_KEYS = 10_000
-# Requests appended until the writer looks again, 2 KB each at most. Beyond it, the oldest are lost.
+# Requests appended, 2 KB each at most, before one of them adds them up itself.
 MOST_SEEN = 5_000
 # Keys written in one transaction, so that it is short on SQLite too, where others wait for it.
 KEYS_AT_ONCE = 100
@@ -63,12 +63,22 @@ class _Note:
     write_at: float = 0.0
 
 
-# What requests append and the writer adds up: key, time, peer, header of the proxies, user agent.
-seen: deque[tuple[uuid.UUID, float, str, str, str]] = deque(maxlen=MOST_SEEN)
+# What requests append: key, time, peer, header of the proxies, user agent. Nothing is lost here,
+# because an owner may retire a key that seems unused, and one busy key must not hide the others.
+seen: deque[tuple[uuid.UUID, float, str, str, str]] = deque()
 _notes: OrderedDict[uuid.UUID, _Note] = OrderedDict()
 _lock = threading.Lock()
-# Whether this process has its thread. Whoever appends starts it once.
+# Whether this process has its thread.
 has_writer = False
+
+
+def catch_up() -> None:
+    """Start the writer for the first request; add up if requests append faster than it looks."""
+    if not has_writer:
+        start_writer()
+    if len(seen) >= MOST_SEEN:
+        with _lock:
+            _add_up()
 
 
 def start_writer() -> None:
@@ -135,7 +145,7 @@ def _take(now: float) -> dict[uuid.UUID, _Note]:
 
 def _add_up() -> None:
     """Add what requests appended to the notes of their keys. Needs the lock."""
-    while seen:
+    for _ in range(len(seen)):
         key_id, used_at, peer, forwarded, user_agent = seen.popleft()
         note = _notes.setdefault(key_id, _Note())
         _notes.move_to_end(key_id)

@@ -44,8 +44,7 @@ from dashboard.reference.facts import ERRORS
 MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
-
-
+# The filters that are always in view.
 _USUAL = ("q", "since", "until", "channel", "outcome")
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
-
-from django.db.models import Min, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
 
 from billing import charges, grants, holds
-from billing.models import CreditAccount, Hold, LedgerEntry
-from channels.models import Channel
+from common import db
 from common.days import UTC_NAME, day_of, last_days
 
 DAY = timedelta(days=1)
@@ -33,6 +28,9 @@ class Balance:
     # The cheapest reply of the account's channels. Less than that can buy nothing.
     cheapest_reply: int = 0
     next_expiry_at: datetime | None = None
+    # What was charged in the last 7 days of the zone.
+    charged_lately: int = 0
+    zone: str = UTC_NAME
 
     @property
     def is_exhausted(self) -> bool:
@@ -62,65 +60,66 @@ class Runway:
     until: date | None
 
 
-def get_balance(*, account_id: int, now: datetime) -> Balance:
+# One statement, because every page of the console shows all of it. Expired holds count as free,
+# whether or not a task has released them.
+_BALANCE = f"""
+SELECT c.balance_microcredits,
+       c.held_microcredits - COALESCE((
+       SELECT SUM(h.amount_microcredits) FROM billing_hold h
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND {holds.HAS_ENDED}), 0),
+       c.spent_microcredits, c.low_balance_microcredits, c.entry_count,
+       COALESCE((
+       SELECT MIN(m.price_per_reply_microcredits) FROM channels_channel ch
+         JOIN channels_languagemodel m ON m.id = ch.model_id
+        WHERE ch.account_id = c.account_id), 0),
+       ({charges.SUM_CHARGES}),
+       (SELECT e.created_at FROM billing_ledgerentry e
+         WHERE e.credit_account_id = c.account_id AND e.sequence = 1),
+       c.next_expiry_at
+  FROM billing_creditaccount c WHERE c.account_id = %(account)s
+"""  # noqa: S608  # built from constants only
+
+
+def get_balance(*, account_id: int, now: datetime, zone: str = UTC_NAME) -> Balance:
     """Return the account's credits. Expires ended grants first, as spending would."""
-    row = _balances(now).filter(account_id=account_id).first()
-    if row and row["next_expiry_at"] and row["next_expiry_at"] <= now:
+    lately, _ = last_days(now, zone=zone)
+    params = charges.charges_params(account_id, lately) | holds.ended_params(now)
+    row = db.fetch_row(_BALANCE, params)
+    if row and row[-1] and db.time_value(row[-1]) <= now:
         grants.expire_grants(account_id=account_id, now=now)
-        row = _balances(now).filter(account_id=account_id).first()
+        row = db.fetch_row(_BALANCE, params)
     if row is None:
-        return Balance()
-    held = row["held_microcredits"] - row["freed"]
+        return Balance(zone=zone)
+    *amounts, first_entry_at, next_expiry_at = row
+    balance, held, spent, low_balance, entry_count, cheapest, charged = map(int, amounts)
     return Balance(
-        balance=row["balance_microcredits"],
-        spent=row["spent_microcredits"],
-        available=row["balance_microcredits"] - held,
+        balance=balance,
+        available=balance - held,
         held=held,
-        low_balance=row["low_balance_microcredits"],
-        entry_count=row["entry_count"],
-        first_entry_at=row["first_entry_at"],
-        cheapest_reply=row["cheapest"],
-        next_expiry_at=row["next_expiry_at"],
+        spent=spent,
+        low_balance=low_balance,
+        entry_count=entry_count,
+        first_entry_at=first_entry_at and db.time_value(first_entry_at),
+        cheapest_reply=cheapest,
+        next_expiry_at=next_expiry_at and db.time_value(next_expiry_at),
+        charged_lately=charged,
+        zone=zone,
     )
 
 
-def _balances(now: datetime) -> QuerySet[CreditAccount, Any]:
-    """Expired holds count as free, whether or not a task has released them."""
-    ended = Hold.objects.filter(
-        holds.has_ended(now), account_id=OuterRef("account_id"), state=Hold.State.HELD
-    )
-    freed = ended.values("account_id").annotate(sum=Sum("amount_microcredits")).values("sum")
-    prices = Channel.objects.filter(account_id=OuterRef("account_id")).values("account_id")
-    cheapest = prices.annotate(price=Min("model__price_per_reply_microcredits")).values("price")
-    first = LedgerEntry.objects.filter(credit_account_id=OuterRef("account_id"), sequence=1)
-    return CreditAccount.objects.annotate(
-        freed=Coalesce(Subquery(freed), 0),
-        cheapest=Coalesce(Subquery(cheapest), 0),
-        first_entry_at=Subquery(first.values("created_at")),
-    ).values(
-        "balance_microcredits",
-        "held_microcredits",
-        "spent_microcredits",
-        "low_balance_microcredits",
-        "entry_count",
-        "next_expiry_at",
-        "freed",
-        "cheapest",
-        "first_entry_at",
-    )
-
-
-def get_runway(*, account_id: int, balance: Balance, now: datetime, zone: str = UTC_NAME) -> Runway:
+def get_runway(*, balance: Balance, now: datetime) -> Runway:
     """Return what was charged in the last 7 days, and how long the balance lasts at that pace.
 
     For a younger account, the pace is that of the time since its first entry, at least a day.
     """
-    starts_at, _ = last_days(now, zone=zone)
-    spent = charges.sum_charges(account_id=account_id, starts_at=starts_at)
+    starts_at, _ = last_days(now, zone=balance.zone)
     first = balance.first_entry_at or starts_at
     is_whole = first <= starts_at
     span = now - starts_at if is_whole else max(DAY, now - first)
-    return Runway(spent, span, is_whole, _lasts_until(balance.available, spent, span, now, zone))
+    spent = balance.charged_lately
+    return Runway(
+        spent, span, is_whole, _lasts_until(balance.available, spent, span, now, balance.zone)
+    )
 
 
 def _lasts_until(

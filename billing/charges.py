@@ -50,6 +50,8 @@ step(place, moment, low, high) AS (
      WHERE step.high - step.low > 1
 )
 """
+
+
 _SEQUENCES = "SELECT high FROM step WHERE high - low = 1 ORDER BY place"
 
 
@@ -58,16 +60,19 @@ def find_sequences(account_id: int, *moments: datetime) -> list[int]:
 
     A later moment's number is never smaller than an earlier one's.
     """
-    statement, params = _about(_SEARCH + _SEQUENCES, moments)
-    rows = db.fetch_rows(statement, params | {"account": account_id})
+    statement = _search(len(moments)) + _SEQUENCES
+    rows = db.fetch_rows(statement, {"account": account_id} | _moments(moments))
     return [int(row[0]) for row in rows] or [1] * len(moments)
 
 
-def _about(statement: str, moments: Sequence[datetime]) -> tuple[str, dict[str, Any]]:
-    """Return a statement that begins with the search, and its parameters for these moments."""
-    places = ", ".join(f"({at}, %(moment_{at})s)" for at in range(len(moments)))
-    params = {f"moment_{at}": db.param(moment) for at, moment in enumerate(moments)}
-    return statement.replace("{moments}", places), params
+def _search(count: int) -> str:
+    """Return the beginning of a statement about so many moments: `step`, the search for them."""
+    moments = ", ".join(f"({at}, %(moment_{at})s)" for at in range(count))
+    return _SEARCH.replace("{moments}", moments)
+
+
+def _moments(moments: Sequence[datetime]) -> dict[str, Any]:
+    return {f"moment_{at}": db.param(moment) for at, moment in enumerate(moments)}
 
 
 def entries_between(
@@ -129,8 +134,8 @@ COALESCE((SELECT SUM(amount_microcredits) FROM billing_ledgerentry
              AND sequence < (SELECT {end} FROM bounds)
              AND created_at >= %(starts_at)s AND created_at < %(ends_at)s), 0)
 """
-_SUM_CHARGES = (
-    _SEARCH
+SUM_CHARGES = (
+    _search(4)
     + _BOUNDS
     + "SELECT "
     + _BALANCE_BEFORE.format(number="inner_at")
@@ -152,15 +157,17 @@ def sum_charges(*, account_id: int, starts_at: datetime, ends_at: datetime = _NO
     Costs the same however many charges there are: it reads the charges within `SKEW` of the two
     moments, and everything but charges between them.
     """
-    moments = (starts_at - SKEW, starts_at + SKEW, ends_at - SKEW, ends_at + SKEW)
-    statement, params = _about(_SUM_CHARGES, moments)
-    params |= {
-        "account": account_id,
-        "starts_at": db.param(starts_at),
-        "ends_at": db.param(ends_at),
-    }
-    row = db.fetch_row(statement, params)
+    row = db.fetch_row(SUM_CHARGES, charges_params(account_id, starts_at, ends_at))
     return int(row[0]) if row else 0
+
+
+def charges_params(
+    account_id: int, starts_at: datetime, ends_at: datetime = _NO_END
+) -> dict[str, Any]:
+    """Return the parameters of SUM_CHARGES."""
+    moments = (starts_at - SKEW, starts_at + SKEW, ends_at - SKEW, ends_at + SKEW)
+    period = {"starts_at": db.param(starts_at), "ends_at": db.param(ends_at)}
+    return {"account": account_id} | _moments(moments) | period
 
 
 # One statement, so that a call counts once, however it ends meanwhile.

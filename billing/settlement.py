@@ -22,7 +22,6 @@ from billing.errors import HoldNotOpen
 from billing.holds import PlacedHold
 from billing.models import Book, Hold, LedgerEntry
 from common import db
-from common.clock import HONEST_SKEW
 from common.db import Step, Steps
 
 
@@ -36,14 +35,6 @@ class Settlement:
     charged_microcredits: int
     available_microcredits: int
     is_low: bool
-
-
-# holds.has_ended in SQL: such a hold counts as available.
-_HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
-
-
-def _ended_params(now: datetime) -> dict[str, Any]:
-    return {"now": db.param(now), "believed": db.param(now + HONEST_SKEW)}
 
 
 # --- Settlement ---------------------------------------------------------------------------------
@@ -74,7 +65,7 @@ RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
         WHERE h.account_id = %(account)s AND h.state = 'held' AND h.id <> %(hold)s
-          AND {_HAS_ENDED}), 0)
+          AND {holds.HAS_ENDED}), 0)
 """  # noqa: S608  # built from constants only
 
 _CHARGED = Step(
@@ -164,7 +155,7 @@ def capture_hold(
             "entries": 1 if charge else 0,
             "reason": reason,
             "request_id": request_id,
-            **_ended_params(now),
+            **holds.ended_params(now),
         }
     )
     if not rows:
@@ -209,7 +200,7 @@ def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
 _AVAILABLE = f"""
 SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
-        WHERE h.account_id = c.account_id AND h.state = 'held' AND {_HAS_ENDED}), 0),
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND {holds.HAS_ENDED}), 0),
        c.next_expiry_at
   FROM billing_creditaccount c WHERE c.account_id = %(account)s
 """  # noqa: S608  # built from constants only
@@ -234,7 +225,7 @@ def guess_available_microcredits(*, account_id: int, now: datetime) -> int:
 
 
 def _read_available(account_id: int, now: datetime) -> tuple[int, datetime | None]:
-    row = db.fetch_row(_AVAILABLE, {"account": account_id} | _ended_params(now))
+    row = db.fetch_row(_AVAILABLE, {"account": account_id} | holds.ended_params(now))
     if row is None:
         return 0, None
     return int(row[0]), row[1] and db.time_value(row[1])

@@ -43,6 +43,6 @@ def test_the_runway_is_a_date_within_five_years_or_none(
     spend(site, spent)
     now = timezone.now()
     balance = get_balance(account_id=site.account_id, now=now)
-    runway = get_runway(account_id=site.account_id, balance=balance, now=now)
+    runway = get_runway(balance=balance, now=now)
     assert runway.spent_microcredits == spent
     assert runway.until == (None if days is None else (now + timedelta(days=days)).date())

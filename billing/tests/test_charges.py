@@ -135,7 +135,7 @@ def test_the_pace_is_exact_from_the_first_day_on(seed: int) -> None:
         now = starts_at + WEEK
         first_day, _ = last_days(now)
         balance = get_balance(account_id=account_id, now=now)
-        runway = get_runway(account_id=account_id, balance=balance, now=now)
+        runway = get_runway(balance=balance, now=now)
         assert runway.spent_microcredits == add_up(entries, first_day)
         age = now - entries[0].created_at
         assert runway.span == min(now - first_day, max(DAY, age))
@@ -149,7 +149,7 @@ def test_without_credits_or_entries_nothing_was_charged() -> None:
     CreditAccount.objects.create(account_id=site.account_id)
     assert charges.sum_charges(account_id=site.account_id, **period) == 0
     balance = get_balance(account_id=site.account_id, now=BEGINNING)
-    runway = get_runway(account_id=site.account_id, balance=balance, now=BEGINNING)
+    runway = get_runway(balance=balance, now=BEGINNING)
     assert (runway.spent_microcredits, runway.is_whole, runway.until) == (0, True, None)
 
 

@@ -112,7 +112,7 @@ def _render(
     ask: AskForm | None = None,
 ) -> HttpResponse:
     now, account = timezone.now(), member.account
-    balance = get_balance(account_id=account.id, now=now)
+    balance = get_balance(account_id=account.id, now=now, zone=account.time_zone)
     held: list[Hold] = []
     if balance.held:
         held = list(holds.list_open(account_id=account.id, now=now)[: MOST_HOLDS + 1])

@@ -52,9 +52,9 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ending=Count("id", filter=ending),
         capped=Count("id", filter=Exists(SpendCap.objects.filter(channel=OuterRef("id")))),
     )
-    balance = get_balance(account_id=member.account.id, now=now)
     zone = member.account.time_zone
-    runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
+    balance = get_balance(account_id=member.account.id, now=now, zone=zone)
+    runway = get_runway(balance=balance, now=now)
     listed = list_context(
         request, member, now, list_url=member.url("index"), channel_count=counts["all"]
     )
@@ -69,7 +69,6 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         ending_count=counts["ending"],
         caps=_list_caps(member, now) if counts["capped"] else [],
         balance=balance,
-        runway_of_balance=runway,
         held=local_credits(balance.held),
         threshold=local_credits(balance.low_balance),
         spent=local_credits(runway.spent_microcredits),

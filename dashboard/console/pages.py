@@ -9,7 +9,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from billing.balance import Balance, Runway, get_balance, get_runway
+from billing.balance import Balance, get_balance, get_runway
 from channels.models import Channel
 from channels.routes import is_demo
 from common.days import UTC_NAME, zone_of
@@ -28,25 +28,21 @@ def render_page(
     title: str,
     channel: Channel | None = None,
     balance: Balance | None = None,
-    runway_of_balance: Runway | None = None,
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
     """Return `templates/console/<template>` in the console's frame, with the channel's tabs.
 
-    Every page shows the account's balance and how long it lasts. Both are read here unless the
-    caller passes them.
+    Every page shows the account's balance and how long it lasts. It is read here unless the caller
+    passes it, in the account's time zone.
     """
     request.current_app = sites.console.name
     now = timezone.now()
     zone = member.account.time_zone if member else UTC_NAME
     card = None
     if member is not None:
-        account_id = member.account.id
-        balance = balance or get_balance(account_id=account_id, now=now)
-        runway = runway_of_balance or get_runway(
-            account_id=account_id, balance=balance, now=now, zone=zone
-        )
+        balance = balance or get_balance(account_id=member.account.id, now=now, zone=zone)
+        runway = get_runway(balance=balance, now=now)
         card = describe_credits(balance, runway, now, zone)
     frame = sites.console.each_context(request) | {
         "title": title,

@@ -58,9 +58,9 @@ class MonthlyFigures:
 @member_page()
 def list_months(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the account's months, newest first."""
-    now, account_id = timezone.now(), member.account.id
+    now, account_id, zone = timezone.now(), member.account.id, member.account.time_zone
     # First, because it books the expiry of ended grants.
-    balance = get_balance(account_id=account_id, now=now)
+    balance = get_balance(account_id=account_id, now=now, zone=zone)
     newest = parse_month(request.GET.get("until", ""))
     with snapshot():
         page = statements.list_statements(
@@ -68,7 +68,7 @@ def list_months(request: HttpRequest, member: Member) -> HttpResponse:
             balance=balance,
             now=now,
             newest=newest or _NO_LIMIT,
-            zone=member.account.time_zone,
+            zone=zone,
         )
     return render_page(
         request,
@@ -141,8 +141,8 @@ def _read(account: Account, text: str) -> MonthlyFigures:
     month = parse_month(text)
     if month is None:
         raise Http404
-    balance = get_balance(account_id=account_id, now=now)
     zone = account.time_zone
+    balance = get_balance(account_id=account_id, now=now, zone=zone)
     starts_at, ends_at = bounds_of(month, zone)
     with snapshot():
         statement = statements.find_statement(

@@ -240,12 +240,13 @@ def month(request: HttpRequest, member: Member) -> HttpResponse:
     spent = billing_charges.sum_charges(
         account_id=member.account.id, starts_at=start_of(first, zone)
     )
-    balance = get_balance(account_id=member.account.id, now=now)
-    runway = get_runway(account_id=member.account.id, balance=balance, now=now, zone=zone)
+    balance = get_balance(account_id=member.account.id, now=now, zone=zone)
+    runway = get_runway(balance=balance, now=now)
     left = start_of(following, zone) - now
     return render_page(
-        request, member, "usage_month.html", title=_("This month"), spent=local_credits(spent),
-        month=first, last_day=following - ONE_DAY, pace=pace_words(runway),
+        request, member, "usage_month.html", title=_("This month"), balance=balance,
+        spent=local_credits(spent), month=first, last_day=following - ONE_DAY,
+        pace=pace_words(runway),
         forecast=local_credits(_rounded(spent + runway.spent_microcredits * (left / runway.span))),
         has_pace=runway.spent_microcredits > 0,
     )  # fmt: skip

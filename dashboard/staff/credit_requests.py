@@ -126,7 +126,7 @@ def _describe(one: CreditRequest, now: datetime) -> dict[str, Any]:
     """Return a request beside its account's figures."""
     account_id = one.account_id
     balance = get_balance(account_id=account_id, now=now)
-    runway = get_runway(account_id=account_id, balance=balance, now=now)
+    runway = get_runway(balance=balance, now=now)
     starts_at, ends_at = last_days(now, SPENT_DAYS)
     spent = charges.sum_charges(account_id=account_id, starts_at=starts_at, ends_at=ends_at)
     return _amounts(one) | {

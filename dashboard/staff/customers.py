@@ -86,9 +86,9 @@ def _traffic(account: Account, now: datetime) -> dict[str, Any]:
 
 
 def _balance(account: Account, now: datetime) -> dict[str, Any]:
-    balance = get_balance(account_id=account.id, now=now)
     zone = account.time_zone
-    runway = get_runway(account_id=account.id, balance=balance, now=now, zone=zone)
+    balance = get_balance(account_id=account.id, now=now, zone=zone)
+    runway = get_runway(balance=balance, now=now)
     return {
         "balance": balance,
         "available": local_credits(balance.available),

@@ -242,7 +242,7 @@ def test_a_very_new_account_is_judged_by_a_day(clock: time_machine.Traveller, si
     charge(site, amount=30, days_ago=0)
     now = timezone.now()
     balance = get_balance(account_id=site.account_id, now=now)
-    runway = get_runway(account_id=site.account_id, balance=balance, now=now)
+    runway = get_runway(balance=balance, now=now)
     assert (runway.spent_microcredits, runway.span) == (30_000_000, timedelta(days=1))
     # 70 credits, spent at 30 a day, last for two and a third days.
     assert "Lasts until about 7 April at the pace of the last 24 hours." in text_of(

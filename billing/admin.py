@@ -6,7 +6,7 @@ Staff book credits at the credits desk (dashboard/staff), which appends its own 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -136,8 +136,15 @@ class LedgerEntryAdmin(BigTableAdmin):
     list_display = ("created_at", "owner", "badge", "change", "balance_after", "reason", "actor")
     list_filter = ("kind",)
     list_select_related = ("credit_account__account",)
-    search_fields = ("credit_account__account__name", "reason", "reference", "request_id")
+    search_fields = ("credit_account__account__name", "=reference", "=request_id")
+    search_help_text = gettext_lazy(
+        "An account's name, a whole reference or request id, or words from a booking's reason"
+    )
     ordering = ("-id",)
+
+    def condition_for(self, term: str) -> Q:
+        booked = ~Q(kind__in=(LedgerEntry.Kind.CHARGE, LedgerEntry.Kind.ABSORBED))
+        return super().condition_for(term) | (booked & Q(reason__icontains=term))
 
     @display(description=gettext_lazy("account"))
     def owner(self, entry: LedgerEntry) -> str:
@@ -162,7 +169,8 @@ class HoldAdmin(BigTableAdmin):
     list_display = ("created_at", "account", "channel", "badge", "amount", "captured", "expires_at")
     list_filter = ("state", "is_test")
     list_select_related = ("account", "channel")
-    search_fields = ("id", "request_id", "channel__name")
+    search_fields = ("=id", "=request_id", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, or a whole request id")
     ordering = ("-id",)
 
     @display(

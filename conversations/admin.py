@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -29,10 +29,12 @@ from conversations.models import (
     ReplayedRequest,
     WaitingTurn,
 )
-from conversations.usage import pulse
+from conversations.usage import pulse, request_log
 
 _WithKey = ChatSession | Message | DraftReply | FailedRequest | ReplayedRequest | IdempotencyRecord
 _KEYS = {"Live": "success", "Test": "info"}
+# The same session id may have begun many sessions. A search finds the messages of the latest.
+_MOST_SESSIONS = 100
 
 
 class RecordAdmin(BigTableAdmin):
@@ -68,7 +70,8 @@ class ChatSessionAdmin(RecordAdmin):
     list_display = ("session_id", "channel", "mode", "message_count", "last_message_at")
     list_filter = ("is_test",)
     list_select_related = ("channel",)
-    search_fields = ("session_id", "channel__name")
+    search_fields = ("=session_id", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, or a whole session id")
     ordering = ("-id",)
 
 
@@ -77,9 +80,19 @@ class MessageAdmin(TextAdmin, RecordAdmin):
     list_display = ("created_at", "channel", "who", "kept", "provider_name", "tokens", "charged")
     list_filter = (Since, "role", "is_test", "is_estimated")
     list_select_related = ("session", "channel")
-    search_fields = ("request_id", "session__session_id")
+    # This only shows the search box. condition_for decides what is searched.
+    search_fields = ("request_id",)
+    search_help_text = gettext_lazy("A whole request, reply, or session id")
     ordering = ("-id",)
     exclude = ("content", "page_url", "page_title")
+
+    def condition_for(self, term: str) -> Q:
+        """Find a request's reply, or a session's messages, by ids, which have indexes."""
+        entries = request_log.find_by_reference(account_id=None, reference=term)
+        replies = [entry.reply.pk for entry in entries if entry.reply]
+        sessions = ChatSession.objects.filter(session_id=term).order_by("-id")
+        pks = list(sessions.values_list("pk", flat=True)[:_MOST_SESSIONS])
+        return Q(pk__in=replies) | Q(session__in=pks)
 
     def texts_of(self, row: Message) -> list[tuple[str, str]]:
         if row.role == Message.Role.ASSISTANT:
@@ -113,7 +126,8 @@ class FailedRequestAdmin(RecordAdmin):
     list_display = ("created_at", "channel", "mode", "error_code", "reason", "request_model")
     list_filter = (Since, "error_code", "is_test")
     list_select_related = ("channel",)
-    search_fields = ("request_id", "session_id", "reason", "channel__name")
+    search_fields = ("=request_id", "=session_id", "=reason", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, a whole request or session id, or a reason")
     ordering = ("-created_at",)
 
 
@@ -122,7 +136,8 @@ class ReplayedRequestAdmin(RecordAdmin):
     list_display = ("created_at", "channel", "mode", "request_id", "request_model")
     list_filter = ("is_test",)
     list_select_related = ("channel",)
-    search_fields = ("request_id", "session_id", "channel__name")
+    search_fields = ("=request_id", "=session_id", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, or a whole request or session id")
     ordering = ("-created_at",)
 
 
@@ -171,7 +186,8 @@ class DraftReplyAdmin(RecordAdmin):
     )  # fmt: skip
     list_filter = ("is_test", "error_code")
     list_select_related = ("channel",)
-    search_fields = ("request_id", "channel__name")
+    search_fields = ("=request_id", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, or a whole request id")
 
 
 @admin.register(IdempotencyRecord)
@@ -181,5 +197,6 @@ class IdempotencyRecordAdmin(RecordAdmin):
     list_display = ("key", "channel", "mode", "claimed_at", "expires_at")
     list_filter = ("is_test",)
     list_select_related = ("channel",)
-    search_fields = ("key", "session_id", "channel__name")
+    search_fields = ("=key", "=session_id", "channel__name")
+    search_help_text = gettext_lazy("A channel's name, or a whole key or session id")
     fields = ("key", "channel", "is_test", "session_id", "claimed_at", "expires_at")

@@ -53,7 +53,7 @@ from dashboard.console.usage_words import (
 )
 
 # Lines of channels. The filter finds the others.
-CHANNELS_SHOWN = 100
+CHANNELS_SHOWN = 25
 RANGES = [
     ("24h", gettext_lazy("24 hours")),
     ("7d", gettext_lazy("7 days")),

@@ -34,6 +34,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any_machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if connection.vendor != "postgresql":
+        return
+    for item in items:
+        if item.get_closest_marker("any_database") and not item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.skip(reason="tried on SQLite"))
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector skip what lives until the end, and look less often at the rest.
 

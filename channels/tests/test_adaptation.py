@@ -31,7 +31,7 @@ from conversations.tests.test_openai import MODEL, complete
 from tests.support.clients import ApiClient
 from tests.support.provider import HttpProvider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 Rule = Callable[[dict[str, Any]], str]
 HELLO = {"choices": [{"message": {"content": "Hello!"}, "finish_reason": "stop"}]}

@@ -11,6 +11,7 @@ import pytest
 
 from conversations.archive import markdown
 
+pytestmark = pytest.mark.any_database
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -30,7 +30,7 @@ from conversations.tests.recorded.shapes import Shape
 from conversations.tests.sdk_workspaces import SDK, npm_workspace, python_workspace, run
 from conversations.tests.test_openai import MODEL, assert_books_agree
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.any_database]
 
 FAMILIES = {
     family: list(shapes)

@@ -22,7 +22,7 @@ from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.programs import need_command
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.any_database]
 
 MODEL = "llama-3.3-70b-versatile"
 DEMO = "This is a demo reply to a test key"

@@ -30,7 +30,7 @@ from gateway.tests.test_policies import CONSOLE
 from tests.support.clients import ApiClient, log_in
 from tests.support.fake_provider import FakeProvider, reply
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 CANARY = "zq-canary"
 OUR_APPS = ("channels", "billing", "conversations")

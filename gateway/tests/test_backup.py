@@ -19,6 +19,7 @@ from django.conf import settings
 
 from tests.support.programs import need_command
 
+pytestmark = pytest.mark.any_database
 ROOT = settings.BASE_DIR
 PAGE = (ROOT / "docs/operations.md").read_text()
 PREPARE = """

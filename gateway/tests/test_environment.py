@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway import environment
 
+pytestmark = pytest.mark.any_database
 ROOT: Path = django_settings.BASE_DIR
 SECRETS = ("SECRET_KEY", "ENCRYPTION_KEYS", "KEY_DIGEST_PEPPER")
 # Read from the environment, but not a setting of an installation.

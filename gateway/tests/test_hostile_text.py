@@ -59,7 +59,7 @@ from tests.support.clients import ApiClient, log_in, staff_guest
 from tests.support.fake_provider import FakeProvider
 from tests.support.manage import ManageClient
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 MARK = "h4x"
 ATTACK = f"""'"><img src=x onerror={MARK}()><b x-data x-init="{MARK}()">{{{{7*7}}}}"""

@@ -11,6 +11,7 @@ import grimp
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.any_database
 ROOTS = (
     "gateway",
     "dashboard",

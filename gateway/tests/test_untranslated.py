@@ -2,7 +2,7 @@
 
 Each is rendered in a language that puts marks around what is translated; what has letters outside
 the marks and is no data fails. `pytest -rP gateway/tests/test_untranslated.py -k console:usage`
-prints what is left. On SQLite only, because pages say the same on both databases.
+prints what is left.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ from tests.support.clients import log_in
 from tests.support.fake_provider import FakeProvider
 
 LANGUAGE = "de"
-pytestmark = pytest.mark.skipif(
-    "postgresql" in django_settings.DATABASES["default"]["ENGINE"], reason="tried on SQLite"
-)
+pytestmark = pytest.mark.any_database
 SCRIPTS = Path(django_settings.BASE_DIR) / "dashboard" / "static" / "dashboard"
 OWN = (
     "account_change_password", "account_email", "account_logout", "account_mails",

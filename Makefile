@@ -155,7 +155,7 @@ sdk: setup-dev  ## try /v1 with npm openai, Vercel's AI SDK, and LangChain (need
 
 .PHONY: browser
 browser: setup-dev  ## click through the dashboard in Chromium; screenshots under var/screenshots/
-	@$(PY) -m pytest -n 2 -m browser dashboard/tests/browser $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal -m browser dashboard/tests/browser $(ARGS)
 
 .PHONY: screenshots
 screenshots: setup-dev  ## take the README's screenshots again, from demo data in Chromium (docs/images/)

@@ -104,6 +104,7 @@ class ChannelIsEnabled(BasePermission):
                 meta.get("REMOTE_ADDR", ""),
                 meta.get(settings.TRUSTED_PROXY_META, "")[-key_uses.LONGEST_FORWARDED :],
                 meta.get("HTTP_USER_AGENT", "")[: key_uses.LONGEST_AGENT],
+                request._request.minute.is_admitted,  # type: ignore[attr-defined]  # CountedKey's too
             )
         )
         if not key_uses.has_writer or len(key_uses.seen) >= key_uses.MOST_SEEN:

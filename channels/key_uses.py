@@ -13,16 +13,17 @@ import logging
 import threading
 import time
 import uuid
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from channels.models import ApiKey, KeyHour, KeyUse
+from channels.models import Account, ApiKey, Channel, KeyHour, KeyUse
 from common import db
 from common.clock import HONEST_SKEW
 from common.floods import address_in
@@ -53,8 +54,9 @@ _LAST_WRITE_SECONDS = 3.0
 class _Note:
     """What this process knows of a key's use since it last wrote it."""
 
-    # By hour since 1970: requests.
-    counts: dict[int, int] = field(default_factory=dict)
+    # By hour since 1970: requests, and those of them that the limit per minute refused.
+    counts: Counter[int] = field(default_factory=Counter)
+    refused: Counter[int] = field(default_factory=Counter)
     used_at: float = 0.0
     # Which address they stand for is found out when they are written.
     peer: str = ""
@@ -63,9 +65,10 @@ class _Note:
     write_at: float = 0.0
 
 
-# What requests append: key, time, peer, header of the proxies, user agent. Nothing is lost here,
-# because an owner may retire a key that seems unused, and one busy key must not hide the others.
-seen: deque[tuple[uuid.UUID, float, str, str, str]] = deque()
+# What requests append: key, time, peer, header of the proxies, user agent, whether the limit per
+# minute admitted them. Nothing is lost here, because an owner may retire a key that seems unused,
+# and one busy key must not hide the others.
+seen: deque[tuple[uuid.UUID, float, str, str, str, bool]] = deque()
 _notes: OrderedDict[uuid.UUID, _Note] = OrderedDict()
 _lock = threading.Lock()
 # Whether this process has its thread.
@@ -146,13 +149,15 @@ def _take(now: float) -> dict[uuid.UUID, _Note]:
 def _add_up() -> None:
     """Add what requests appended to the notes of their keys. Needs the lock."""
     for _ in range(len(seen)):
-        key_id, used_at, peer, forwarded, user_agent = seen.popleft()
+        key_id, used_at, peer, forwarded, user_agent, is_admitted = seen.popleft()
         note = _notes.setdefault(key_id, _Note())
         _notes.move_to_end(key_id)
         if len(_notes) > MOST_KEYS:
             _notes.popitem(last=False)
         hour = int(used_at) // _HOUR
-        note.counts[hour] = note.counts.get(hour, 0) + 1
+        note.counts[hour] += 1
+        if not is_admitted:
+            note.refused[hour] += 1
         note.used_at, note.peer = used_at, peer
         note.forwarded, note.user_agent = forwarded, user_agent
 
@@ -165,15 +170,16 @@ def _put_back(unwritten: Mapping[uuid.UUID, _Note], *, write_at: float) -> None:
                 taken.write_at = write_at
                 _notes[key_id] = taken
                 continue
-            for hour, count in taken.counts.items():
-                newer.counts[hour] = newer.counts.get(hour, 0) + count
+            newer.counts.update(taken.counts)
+            newer.refused.update(taken.refused)
 
 
 # Only if the key still exists: its channel may have been deleted since.
 _ADD_HOUR = """
-INSERT INTO channels_keyhour AS h (key_id, starts_at, count)
-SELECT k.id, %(starts_at)s, %(count)s FROM channels_apikey k WHERE k.id = %(key)s
-ON CONFLICT (key_id, starts_at) DO UPDATE SET count = h.count + excluded.count
+INSERT INTO channels_keyhour AS h (key_id, starts_at, count, refused_count)
+SELECT k.id, %(starts_at)s, %(count)s, %(refused)s FROM channels_apikey k WHERE k.id = %(key)s
+ON CONFLICT (key_id, starts_at) DO UPDATE
+   SET count = h.count + excluded.count, refused_count = h.refused_count + excluded.refused_count
 """
 # A time beyond honest skew was written by a wrong clock, and gives way (docs/decisions/0029).
 _SET_USE = """
@@ -190,7 +196,8 @@ def _write_one(key_id: uuid.UUID, taken: _Note) -> None:
     key = db.param(key_id)
     for hour, count in taken.counts.items():
         starts_at = db.param(datetime.fromtimestamp(hour * _HOUR, UTC))
-        db.execute(_ADD_HOUR, {"key": key, "starts_at": starts_at, "count": count})
+        counted = {"count": count, "refused": taken.refused[hour]}
+        db.execute(_ADD_HOUR, {"key": key, "starts_at": starts_at} | counted)
     params = {
         "key": key,
         "used_at": db.param(datetime.fromtimestamp(taken.used_at, UTC)),
@@ -232,6 +239,21 @@ def list_uses(key_ids: Iterable[uuid.UUID], *, now: datetime) -> dict[uuid.UUID,
     }
     last = KeyUse.objects.in_bulk(ids)
     return {key_id: UseOfKey(last.get(key_id), *sums.get(key_id, (0, 0))) for key_id in ids}
+
+
+def list_refused(account: Account, *, now: datetime, most: int) -> list[Any]:
+    """Return the channels whose limit per minute refused most live requests in the last 24 hours.
+
+    Each has `refused`: how many.
+    """
+    channels = Channel.objects.filter(
+        account=account,
+        api_keys__mode=ApiKey.Mode.LIVE,
+        api_keys__hours__starts_at__gt=now - QUIET,
+        api_keys__hours__refused_count__gt=0,
+    ).only("name", "requests_per_minute")
+    refused = channels.annotate(refused=Sum("api_keys__hours__refused_count"))
+    return list(refused.order_by("-refused", "name")[:most])
 
 
 def forget_old_hours() -> int:

@@ -316,11 +316,13 @@ class KeyUse(models.Model):
 
 
 class KeyHour(models.Model):
-    """How many requests a key opened in one hour. Kept for eight days."""
+    """How many requests came with a key in one hour. Kept for eight days."""
 
     key = models.ForeignKey(ApiKey, models.CASCADE, related_name="hours", db_index=False)
     starts_at = models.DateTimeField()
     count = models.PositiveIntegerField()
+    # How many of them the channel's limit of requests per minute refused.
+    refused_count = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name = _("key hour")

@@ -69,4 +69,4 @@ def set_prices(**prices: int) -> None:
 def note_use(key_id: uuid.UUID, meta: Mapping[str, str]) -> None:
     """Note a request with this key, as authentication does."""
     headers = (meta.get(settings.TRUSTED_PROXY_META, ""), meta.get("HTTP_USER_AGENT", ""))
-    key_uses.seen.append((key_id, time.time(), meta.get("REMOTE_ADDR", ""), *headers))
+    key_uses.seen.append((key_id, time.time(), meta.get("REMOTE_ADDR", ""), *headers, True))

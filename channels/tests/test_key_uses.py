@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from channels import key_uses
-from channels.models import ApiKey, KeyHour, KeyUse
+from channels.models import ApiKey, Channel, KeyHour, KeyUse
 from channels.tests.factories import Site, make_site, note_use
 from tests.support.clients import ApiClient
 from tests.support.fake_provider import FakeProvider
@@ -58,7 +59,27 @@ def test_a_request_beyond_the_minute_is_a_use_too_and_one_with_a_bad_key_is_none
     assert statuses == [200, 429]
     ApiClient("amgai_nonsense").chat()
     key_uses.write_all()
-    assert count_of(live(site)) == 2
+    hour = KeyHour.objects.get()
+    assert (hour.count, hour.refused_count) == (2, 1)
+
+
+def test_refused_requests_are_told_by_channel_for_a_day(
+    site: Site, stranger: Site, provider: FakeProvider, clock: Any
+) -> None:
+    other = make_site(name="Quiet")
+    for one, tries in ((site, 4), (other, 2), (stranger, 3)):
+        Channel.objects.filter(id=one.channel.id).update(requests_per_minute=1)
+        for key in (one.api_key, one.test_key):
+            for _ in range(tries):
+                ApiClient(key).chat()
+    key_uses.write_all()
+    account, now = site.channel.account, timezone.now()
+    found = key_uses.list_refused(account, now=now, most=5)
+    assert [(one.name, one.refused) for one in found] == [
+        (site.channel.name, 3), ("Quiet", 1)
+    ]  # fmt: skip
+    assert len(key_uses.list_refused(account, now=now, most=1)) == 1
+    assert key_uses.list_refused(account, now=now + timedelta(days=1), most=5) == []
 
 
 def test_noting_asks_the_database_nothing(site: Site) -> None:
@@ -104,7 +125,7 @@ def test_processes_that_write_at_once_lose_nothing(site: Site) -> None:
 
     def write(_: int) -> None:
         for key in keys:
-            taken = key_uses._Note({int(now) // 3600: 5}, used_at=now, peer="203.0.113.7")
+            taken = key_uses._Note(Counter({int(now) // 3600: 5}), used_at=now, peer="203.0.113.7")
             key_uses._write_one(key.id, taken)
 
     run_in_threads(write, 6)
@@ -191,7 +212,7 @@ def test_memory_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(key_uses._notes) == 3
     huge = {"User-Agent": "x" * 60_000, "X-Forwarded-For": "y" * 60_000}
     ApiClient(site.api_key).get("/api/key", **huge)
-    *_, forwarded, user_agent = key_uses.seen[-1]
+    *_, forwarded, user_agent, _is_admitted = key_uses.seen[-1]
     assert (len(forwarded), len(user_agent)) == (1_000, 200)
 
 

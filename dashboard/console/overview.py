@@ -16,7 +16,7 @@ from billing import spend_caps
 from billing.balance import get_balance, get_runway
 from billing.models import SpendCap
 from billing.spend_caps import Spending
-from channels import model_ends
+from channels import key_uses, model_ends
 from channels.models import Channel
 from common.days import last_days
 from common.pages.numbers import local_credits
@@ -35,8 +35,8 @@ from dashboard.console.runway import first_end, pace_words, runway_words
 from dashboard.console.trials import find_trials
 from dashboard.console.usage_words import changes_of, label_of
 
-# Spend caps named at the top.
-MOST_CAPS = 5
+# Spend caps, and channels over their limit, named at the top.
+MOST_CAPS, MOST_REFUSING = 5, 3
 MONTH_DAYS = 30
 
 
@@ -68,6 +68,7 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         off_count=counts["off"],
         ending_count=counts["ending"],
         caps=_list_caps(member, now) if counts["capped"] else [],
+        refusing=key_uses.list_refused(member.account, now=now, most=MOST_REFUSING),
         balance=balance,
         held=local_credits(balance.held),
         threshold=local_credits(balance.low_balance),

@@ -14,7 +14,7 @@ from django.utils import timezone
 from billing import grants
 from billing.balance import get_balance, get_runway
 from billing.models import CreditAccount, Hold, LedgerEntry
-from channels import accounts, api_keys, channel_changes
+from channels import accounts, api_keys, channel_changes, key_uses
 from channels.audit import COMMAND_LINE
 from channels.models import Account, AuditEntry, Channel, User
 from channels.tests.factories import Site, make_site
@@ -270,6 +270,19 @@ def test_warnings_stand_above(site: Site) -> None:
     assert "This account is disabled" in text_of(client)
     CreditAccount.objects.update(balance_microcredits=999_999)
     assert "The credits are used up" in text_of(client)
+
+
+def test_requests_over_the_limit_are_told(site: Site, provider: FakeProvider) -> None:
+    Channel.objects.filter(id=site.channel.id).update(requests_per_minute=1)
+    statuses = [ApiClient(site.api_key).chat().status_code for _ in range(3)]
+    assert statuses == [200, 429, 429]
+    key_uses.write_all()
+    page = without_links(owner_client(site))
+    words = f"2 requests to {site.channel.name} were refused in the last 24 hours"
+    assert f"{words}: they were over the limit of 1 a minute. Change the limit" in page
+    viewer = without_links(member_client(site, "viewer"))
+    assert words in viewer
+    assert "Change the limit" not in viewer
 
 
 def test_what_calls_in_flight_hold_is_shown_until_it_has_expired(site: Site) -> None:

@@ -186,3 +186,13 @@ def test_no_form_can_name_a_strangers_cap(
     assert list(SpendCap.objects.filter(channel=stranger.channel).order_by("id").values()) == before
     answer = ApiClient(stranger.api_key).chat("Hello")
     assert (answer.status_code, answer.json().get("code")) == (200, None)
+
+
+def test_a_rotated_key_hands_its_cap_on(site: Site, api: ApiClient, provider: FakeProvider) -> None:
+    client, key = owner_client(site), key_of(site)
+    form = {"key": str(key.id), "spend_cap_day": "1", "spend_cap_month": ""}
+    client.post(page_of(site, PAGE + "save/"), form)
+    page = client.post(page_of(site, f"keys/{key.id}/rotate/"), {"overlap": "0"})
+    new = ApiClient(page.context["fresh"][0].clear)
+    assert new.chat("one").status_code == 200
+    assert new.chat("two").json()["code"] == "spend_cap_reached"

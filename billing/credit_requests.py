@@ -81,7 +81,9 @@ def ask(
     if not LEAST <= amount_microcredits <= MOST:
         text = _("Ask for %(least)s to %(most)s credits. For more, contact the operator.")
         raise RequestRefused(text % {"least": local_credits(LEAST), "most": local_credits(MOST)})
-    limits.lock_account(account.id)
+    if limits.lock_account(account.id).deleted_at is not None:
+        words = _("The account %(name)s has been deleted.")
+        raise RequestRefused(words % {"name": account.name})
     own = CreditRequest.objects.filter(account_id=account.id)
     if (earlier := own.filter(token=token).first()) is not None:
         return earlier, False

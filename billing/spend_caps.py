@@ -21,12 +21,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import BigIntegerField, F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import charges
 from billing.errors import SpendCapReached
 from billing.models import Hold, SpendCap
-from channels import audit
+from channels import api_keys, audit
+from channels.api_keys import IssuedKey
 from channels.audit import Actor
 from channels.calendars import Calendar, Span
 from channels.callers import Caller
@@ -282,6 +284,25 @@ def set_cap(
     if limits != {"day": None, "month": None}:
         _ensure_row(channel, key, now)
     _set_limits(channel, key, limits, actor, now)
+
+
+@transaction.atomic
+def rotate_key(*, api_key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey:
+    """Rotate a key. Its successor has the same spend cap, of which it has spent nothing yet.
+
+    Raises what api_keys.rotate_api_key raises.
+    """
+    issued = api_keys.rotate_api_key(api_key=api_key, overlap=overlap, actor=actor)
+    if (cap := find_cap(channel=api_key.channel, key=api_key)) is not None:
+        set_cap(
+            channel=api_key.channel,
+            key=issued.record,
+            day_microcredits=cap.day_limit_microcredits,
+            month_microcredits=cap.month_limit_microcredits,
+            actor=actor,
+            now=timezone.now(),
+        )
+    return issued
 
 
 _COUNT_CHANGE = """

@@ -41,7 +41,7 @@ def issue_account_key(
 
     Raises MadeBefore if a key with the given id exists, and PlanLimitReached.
     """
-    limits.lock_account(account.id)
+    limits.refuse_deleted(limits.lock_account(account.id))
     if usable_account_keys(timezone.now()).filter(account=account).count() >= MOST_KEYS:
         raise PlanLimitReached(
             f"This account may have at most {MOST_KEYS} working account keys. Revoke unused ones."

@@ -13,6 +13,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.errors import PlanLimitReached, UnknownChannel
@@ -67,8 +68,19 @@ def lock_account_of(channel: Channel) -> Account:
     return account
 
 
+def refuse_deleted(account: Account) -> None:
+    """Raise PlanLimitReached if the locked account was deleted while the request was waiting.
+
+    Nothing may be added to it: its text is erased once, and nobody gets in.
+    """
+    if account.deleted_at is not None:
+        words = _("The account %(name)s has been deleted.")
+        raise PlanLimitReached(words % {"name": account.name})
+
+
 def refuse_beyond(account: Account, bound: Bound, *, adding: int = 1) -> None:
     """Raise PlanLimitReached unless the locked account has room for `adding` more."""
+    refuse_deleted(account)
     most = bound.most(account)
     if bound.count(account.id) + adding > most:
         raise PlanLimitReached(str(bound.words) % {"most": local_number(most)})

@@ -67,6 +67,11 @@ def digests_of(secret: str) -> list[str]:
     return INVITATIONS.digests_of(secret)
 
 
+def is_invitation(secret_digests: list[str]) -> bool:
+    """Return whether there is or was such an invitation."""
+    return Invitation.objects.filter(secret_digest__in=secret_digests).exists()
+
+
 def find_invitation(secret_digests: list[str]) -> Invitation | None:
     """Return the invitation that can still be accepted, or None."""
     found = Invitation.objects.filter(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from common.errors import ApiError
+from common.errors import ApiError, Overloaded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -30,6 +32,49 @@ class CountedStream:
             close(self._body)
         finally:
             on_close()
+
+
+# Downloads that are being read, in a process and for one account. The server has a few hundred
+# threads to spare.
+MOST_DOWNLOADS = 128
+MOST_DOWNLOADS_OF_ONE = 32
+TOO_MANY_DOWNLOADS = "Too many downloads are running. Finish one, then try again."
+
+_downloads: Counter[Hashable] = Counter()
+# The garbage collector may close one at any moment, also while this thread holds the lock.
+_lock = threading.RLock()
+
+
+class Download:
+    """A body that its client reads at its own speed. Its thread waits, and counts, until the end.
+
+    Raises Overloaded if its owner, or everybody together, reads as many as there may be.
+    """
+
+    def __init__(self, body: Iterable[bytes], owner: Hashable) -> None:
+        self._body = body
+        self._whose: tuple[Hashable, ...] = ()
+        with _lock:
+            is_too_many = _downloads.total() >= MOST_DOWNLOADS
+            if is_too_many or _downloads[owner] >= MOST_DOWNLOADS_OF_ONE:
+                raise Overloaded(TOO_MANY_DOWNLOADS)
+            _downloads[owner] += 1
+            self._whose = (owner,)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        close(self._body)
+        with _lock:
+            whose, self._whose = self._whose, ()
+            _downloads.subtract(whose)
+            for owner in whose:
+                if not _downloads[owner]:
+                    del _downloads[owner]
+
+    # For an answer that never reached the server.
+    __del__ = close
 
 
 def whole(body: Iterable[bytes]) -> list[bytes]:

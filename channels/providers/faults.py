@@ -295,10 +295,9 @@ def _read(answer: Any, sent: Sent) -> _Said:
 
 def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
     if isinstance(value, str):
-        texts.append(value)
-        if value.startswith("{"):  # the error of an upstream provider, as JSON
-            with suppress(orjson.JSONDecodeError):
-                value = orjson.loads(value)
+        value = _upstream(value)
+        if isinstance(value, str):
+            texts.append(value)
     if depth > _DEEPEST:
         return
     if isinstance(value, list):
@@ -311,6 +310,17 @@ def _collect(value: Any, said: _Said, texts: list[str], *, depth: int) -> None:
             texts.append(f"n_ctx {value['n_ctx']}")
         for part in (value[name] for name in value if name not in _QUOTING_MEMBERS):
             _collect(part, said, texts, depth=depth + 1)
+
+
+def _upstream(text: str) -> Any:
+    """Return the error of an upstream provider that is passed on as JSON, or any other text.
+
+    Its JSON is not read as a text, because some members quote what the model wrote.
+    """
+    if text.startswith("{"):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
+    return text
 
 
 def _is_name(value: Any) -> bool:

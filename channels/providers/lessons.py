@@ -152,7 +152,8 @@ def _limit_name(words: str, request: ChatRequest, traits: Traits) -> Traits | No
 
 
 def _stream_options(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
-    return replace(traits, has_stream_options=False) if "stream_options" in words else None
+    is_named = "stream_options" in words and not _quotes("stream_options", request)
+    return replace(traits, has_stream_options=False) if is_named else None
 
 
 def _text_content(words: str, request: ChatRequest, traits: Traits) -> Traits | None:
@@ -200,6 +201,7 @@ def _whole(digits: str) -> int:
 
 
 def _quotes(said: str, request: ChatRequest) -> bool:
-    """Return whether the request itself contains these words of an error."""
-    contents = (str(message.get("content")).lower() for message in request.messages)
-    return any(said.lower() in content for content in contents)
+    """Return whether the request itself contains these words of an error, anywhere."""
+    contents = [str(message.get("content")) for message in request.messages]
+    contents += [str(request.messages), str(request.options)]
+    return any(said.lower() in content.lower() for content in contents)

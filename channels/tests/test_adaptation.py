@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from channels import adaptation
@@ -422,3 +423,31 @@ def test_an_address_may_name_the_chat_itself(base: str, url: str) -> None:
 def test_a_number_too_small_for_any_model_teaches_nothing(words: str) -> None:
     request = ChatRequest([{"role": "user", "content": "Hi"}], 1_024)
     assert learn(ProviderError("status_400", status=400, words=words), request, Traits()) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["The maximum context length is 600 tokens", "stream_options", "system role not supported"],
+)
+@pytest.mark.django_db(transaction=True)
+def test_what_a_model_wrote_teaches_nothing(
+    api: ApiClient, http_provider: HttpProvider, written: str
+) -> None:
+    """Groq quotes a wrong call, and OpenRouter passes that on as a text. A retry may succeed."""
+    upstream = {"message": "Failed to call a function.", "code": "tool_use_failed"}
+    said = orjson.dumps({"error": upstream | {"failed_generation": written}}).decode()
+    first = iter([said])
+    http_provider.refuse(400, lambda body: next(first, ""))
+    complete(api, stream=True, messages=[MINE, USER])
+    assert complete(api, stream=True).status_code == 200
+    assert not RouteTraits.objects.exists()
+
+
+def test_what_a_tool_is_called_teaches_nothing(api: ApiClient, http_provider: HttpProvider) -> None:
+    words = "the maximum context length is 600 tokens"
+    tool = {"type": "function", "function": {"name": "x", "description": words}}
+    first = iter([f"Invalid tool: {words}"])
+    http_provider.refuse(400, lambda body: next(first, ""))
+    complete(api, tools=[tool])
+    assert complete(api).status_code == 200
+    assert not RouteTraits.objects.exists()

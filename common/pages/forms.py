@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, date, datetime
 from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.forms.utils import flatatt
+from django.utils.crypto import salted_hmac
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
@@ -18,6 +20,20 @@ from django.utils.translation import gettext_lazy
 from common.days import UTC_NAME, zone_of
 from common.money import MAX_MICROCREDITS, InvalidAmount, parse_credits, show_credits
 from common.pages.numbers import local_credits, local_number
+
+# The random bits of a UUID version 7. The others are its time, its version, and its variant.
+_RANDOM_BITS = 0xFFF << 64 | (1 << 62) - 1
+
+
+def id_of_new(form_id: uuid.UUID, *, of: object) -> uuid.UUID:
+    """Return the id of what a form with this hidden id creates within `of`.
+
+    The same form returns the same id, so sending it twice creates one. A person may change the
+    hidden id, but cannot choose the result: it must be no id that anything else has or will have.
+    """
+    drawn = salted_hmac("common.pages.forms", f"{of}:{form_id}", algorithm="sha256").digest()
+    drawn_bits = int.from_bytes(drawn[:16], "big") & _RANDOM_BITS
+    return uuid.UUID(int=form_id.int & ~_RANDOM_BITS | drawn_bits)
 
 
 class CreditsField(forms.CharField):

@@ -27,6 +27,7 @@ from conversations.api.chat import check_session_id
 from conversations.archive import retention
 from conversations.chat import history
 from conversations.chat.history import HistoryRow
+from server.answers import Download
 
 SESSION_ID = OpenApiParameter(
     "session_id",
@@ -62,17 +63,19 @@ class HistoryView(ApiView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         session_id, limit, before = read_history_query(request)
+        caller = caller_of(request)
         pieces = history.read_history(
-            caller=caller_of(request),
+            caller=caller,
             session_id=session_id,
             now=timezone.now(),
             limit=limit,
             before=before,
         )
         first = next(pieces, ())  # before the headers, so that a failure is plain JSON
-        body = render_history(chain([first] if first else [], pieces))
+        body: Iterable[bytes] = render_history(chain([first] if first else [], pieces))
         if len(first) < history.MESSAGES_A_READ:
             return HttpResponse(b"".join(body), content_type="application/json")
+        body = Download(body, caller.account_id)
         return StreamingHttpResponse(body, content_type="application/json")
 
     @describe(

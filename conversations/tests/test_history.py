@@ -16,7 +16,8 @@ from django.utils import timezone
 from channels.tests.factories import Site, make_site
 from conversations.chat import history
 from conversations.models import ChatSession, Message
-from tests.support.clients import ApiClient
+from server import answers
+from tests.support.clients import ApiClient, account_page, owner_client
 
 PIECE = history.MESSAGES_A_READ
 
@@ -200,3 +201,25 @@ def test_no_connection_is_held_while_a_slow_client_reads() -> None:
         taken += piece
         assert connection.connection is None
     assert len(texts_of(taken)) == 3 * PIECE
+
+
+def test_a_client_that_never_reads_leaves_room_for_others(
+    api: ApiClient, site: Site, stranger: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download keeps a thread of the server for as long as its client likes."""
+    monkeypatch.setattr(answers, "MOST_DOWNLOADS_OF_ONE", 2)
+    for one in (site, stranger):
+        fill(one, 2 * PIECE)
+    unread = [ask(api) for _ in range(2)]
+    refused = ask(api)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert refused["Retry-After"]
+    assert len(texts(ask(ApiClient(stranger.api_key)))) == 2 * PIECE
+    owner = owner_client(site)
+    owner.raise_request_exception = False
+    page = owner.get(account_page(site, "conversations/export.csv"))
+    assert page.status_code == 503
+    assert len(texts(unread[0])) == 2 * PIECE
+    assert ask(api).status_code == 200
+    monkeypatch.setattr(answers, "MOST_DOWNLOADS", 1)
+    assert ask(ApiClient(stranger.api_key)).status_code == 503

@@ -119,6 +119,7 @@ def test_a_channel_is_changed_member_by_member(site: Site, manager: ManageClient
         ({"name": "x", "fallback_replies": []}, "fallback_replies"),
         ({"name": "x", "fallback_replies": {"nothing": "x"}}, "fallback_replies.nothing"),
         ({"name": "x", "fallback_replies": {"overloaded": 1}}, "fallback_replies.overloaded"),
+        ({"name": "x", "fallback_replies": {"\ud800": "x"}}, "fallback_replies.?"),
         ({"name": "x", "system_prompt": "x" * 16_001}, "system_prompt"),
         ({"name": "x", "tags": "EU"}, "tags"),
         ({"name": "x", "tags": ["a, b"]}, "tags"),

@@ -21,7 +21,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied
 from django.db.models import Subquery, Value
 from django.db.models.functions import Coalesce
-from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -34,6 +34,7 @@ from channels.person_mails import ROLES
 from common.clock import HONEST_SKEW
 from common.floods import client_address
 from dashboard.login.pending import ACCOUNT_SESSION_KEY
+from server.answers import Download
 
 Role = Membership.Role
 # Each role may do everything that the roles before it may.
@@ -124,7 +125,7 @@ def member_page(*, needs: Role = Role.VIEWER) -> Callable[[MemberView[P]], PageV
             if account_id is None and not is_clear:
                 return _lead_to_account(request, member)
             _let_in(request, member, view, needs)
-            return view(request, member, *args, **kwargs)
+            return _counted(view(request, member, *args, **kwargs), member)
 
         page.needs_role = needs  # type: ignore[attr-defined]  # a test asks every view for it
         page.is_of_account = True  # type: ignore[attr-defined]  # urls.py gives it both addresses
@@ -165,12 +166,23 @@ def channel_page(
                 return over
             member, channel = find_channel(request, channel_id)
             _let_in(request, member, view, needs)
-            return view(request, member, channel, *args, **kwargs)
+            return _counted(view(request, member, channel, *args, **kwargs), member)
 
         page.needs_role = needs  # type: ignore[attr-defined]
         return page
 
     return decorate
+
+
+def _counted(response: HttpResponseBase, member: Member) -> HttpResponseBase:
+    """Return the response. If it is a file in pieces, it is one of the account's downloads.
+
+    The call gate limits the streams of answers.
+    """
+    is_answer = response.headers.get("Content-Type", "").startswith("text/event-stream")
+    if isinstance(response, StreamingHttpResponse) and not is_answer:
+        response.streaming_content = Download(iter(response), member.account.id)
+    return response
 
 
 def _let_in(request: HttpRequest, member: Member, view: PageView, needs: Role) -> None:

@@ -19,7 +19,7 @@ from channels import account_keys as services
 from channels.account_keys import IssuedAccountKey
 from channels.errors import MadeBefore, PlanLimitReached
 from channels.models import AccountKey
-from common.pages.forms import LabelledForm
+from common.pages.forms import LabelledForm, id_of_new
 from common.pages.requests import post_only
 from dashboard.console.access import Member, Role, member_page
 from dashboard.console.pages import render_page
@@ -107,7 +107,7 @@ def new_account_key(request: HttpRequest, member: Member) -> HttpResponse:
             account=member.account,
             name=form.cleaned_data["name"],
             expires_at=timezone.now() + timedelta(days=int(days)) if days else None,
-            key_id=form.cleaned_data["key_id"],
+            key_id=id_of_new(form.cleaned_data["key_id"], of=member.account.id),
             actor=member.actor,
         )
     except MadeBefore:

@@ -19,6 +19,7 @@ from channels import api_keys, channel_changes, model_moves, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
 from common.db import uuid7
+from common.pages.forms import id_of_new
 from common.pages.numbers import local_number
 from common.pages.requests import post_only
 from conversations.archive import retirement
@@ -53,7 +54,8 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
         messages.info(
             request, _("This form was already submitted. Here is the channel it created.")
         )
-        return redirect("console:start", form.cleaned_data["id"])
+        made = id_of_new(form.cleaned_data["id"], of=member.account.id)
+        return redirect("console:start", made)
     except ValidationError as error:
         add_errors(form, error)
         return _render_new(request, member, form, status=422)
@@ -61,14 +63,10 @@ def new_channel(request: HttpRequest, member: Member) -> HttpResponse:
 
 
 def _create(member: Member, data: dict[str, Any]) -> tuple[Channel, list[api_keys.IssuedKey]]:
-    channel_id = data["id"]
-    # An id of another account's channel counts as taken, and the response does not reveal it.
-    if Channel.objects.filter(id=channel_id).exclude(account=member.account).exists():
-        channel_id = uuid7()
     return channel_changes.create_channel_with_keys(
         account=member.account,
         actor=member.actor,
-        id=channel_id,
+        id=id_of_new(data["id"], of=member.account.id),
         name=data["name"],
         site_url=data["site_url"],
         model_id=data["model"].model_id,
@@ -220,11 +218,10 @@ def move_model_back(request: HttpRequest, member: Member, channel: Channel) -> H
 def duplicate_channel(request: HttpRequest, member: Member, channel: Channel) -> HttpResponse:
     """Create a copy of a channel, with keys of its own."""
     try:
-        copy_id = uuid.UUID(request.POST.get("id", ""))
+        form_id = uuid.UUID(request.POST.get("id", ""))
     except ValueError:
         raise Http404 from None
-    if Channel.objects.filter(id=copy_id).exclude(account=member.account).exists():
-        copy_id = uuid7()
+    copy_id = id_of_new(form_id, of=channel.id)
     try:
         copy, issued = channel_changes.duplicate_channel(
             channel=channel, id=copy_id, actor=member.actor

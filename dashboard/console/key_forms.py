@@ -25,7 +25,7 @@ from channels.key_terms import LONGEST_NAME, MOST_RANGES, KeyTerms
 from channels.models import ApiKey, Channel
 from common.addresses import is_public_address, parse_address
 from common.pages import durations
-from common.pages.forms import DayField, PlainForm
+from common.pages.forms import DayField, PlainForm, id_of_new
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channel_forms import Difference, PlainText, list_differences
 from dashboard.console.channels import add_errors, words_of_conflict
@@ -202,7 +202,7 @@ def new_key(request: HttpRequest, member: Member, channel: Channel) -> HttpRespo
         issued = api_keys.issue_api_key(
             channel=channel,
             is_test=data["mode"] == ApiKey.Mode.TEST,
-            key_id=data["key_id"],
+            key_id=id_of_new(data["key_id"], of=channel.id),
             terms=form.terms(),
             actor=member.actor,
         )

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing import spend_caps
 from channels import api_keys, key_terms, key_uses
 from channels.api_keys import IssuedKey
 from channels.errors import KeyNotActive, PlanLimitReached
@@ -178,7 +179,7 @@ def rotate_key(
         messages.error(request, _("Choose when the old key stops working."))
         return redirect("console:keys", channel.id)
     try:
-        issued = api_keys.rotate_api_key(
+        issued = spend_caps.rotate_key(
             api_key=key, overlap=timedelta(seconds=int(overlap)), actor=member.actor
         )
     except KeyNotActive:

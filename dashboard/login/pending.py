@@ -23,8 +23,16 @@ ACCOUNT_SESSION_KEY = "console_account_id"
 
 
 def keep(request: HttpRequest, secret: str) -> None:
-    """Remember the opened link. The session's digests are useless elsewhere."""
-    request.session[SESSION_KEY] = team.digests_of(secret)
+    """Remember the opened link. The session's digests are useless elsewhere.
+
+    Only the link of an invitation makes a session: strangers could fill the table with invented
+    ones.
+    """
+    found = team.digests_of(secret)
+    if team.is_invitation(found):
+        request.session[SESSION_KEY] = found
+    else:
+        request.session.pop(SESSION_KEY, None)
 
 
 def find_pending(request: HttpRequest | None) -> Invitation | None:

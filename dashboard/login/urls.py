@@ -7,6 +7,7 @@ from django.urls import path
 from dashboard.login import languages, mail_again, mail_choices, passkeys, sessions
 
 urlpatterns = [
+    path("2fa/webauthn/login/", passkeys.log_in, name="mfa_login_webauthn"),
     path(
         "2fa/webauthn/reauthenticate/", passkeys.reauthenticate, name="mfa_reauthenticate_webauthn"
     ),

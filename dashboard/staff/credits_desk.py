@@ -23,6 +23,7 @@ from channels.models import Account
 from common.money import MAX_MICROCREDITS
 from common.pages.forms import CreditsField, DayField, LabelledForm
 from common.pages.numbers import local_credits
+from common.pages.requests import read_term
 from dashboard.staff.pages import actor_of, render_staff_page, staff_page, staff_url
 
 MOST_ACCOUNTS = 500
@@ -265,7 +266,7 @@ def booked(request: HttpRequest) -> HttpResponseBase:
     accounts = find_accounts(request.GET.get("accounts", ""))
     entries = LedgerEntry.objects.filter(
         credit_account_id__in=[account.id for account in accounts],
-        reference=f"desk {request.GET.get('token', '')}",
+        reference=f"desk {read_term(request, 'token')}",
     )
     by_account = {entry.credit_account_id: entry for entry in entries}
     rows = [_describe_booked(account, by_account.get(account.id)) for account in accounts]

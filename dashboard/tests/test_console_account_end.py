@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +13,12 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from billing import credit_requests
+from billing.errors import RequestRefused
 from billing.models import CreditAccount, CreditRequest, Hold, LedgerEntry, VerificationRun
-from channels import team
+from channels import account_keys, api_keys, channel_changes, fixed_answers, team
 from channels.audit import Actor
-from channels.errors import InvitationGone
+from channels.errors import InvitationGone, PlanLimitReached, TeamRefusal
 from channels.models import (
     Account,
     AccountKey,
@@ -288,6 +292,33 @@ def test_a_call_in_flight_is_waited_for(clock: Any, mine: Tenant) -> None:
     forfeited = LedgerEntry.objects.filter(reason=account_end.FORFEITED)
     assert sum(one.amount_microcredits for one in forfeited) == balance
     assert forfeited.count() == 2
+
+
+def test_a_request_that_waited_for_the_end_adds_nothing(mine: Tenant) -> None:
+    """It has passed the check of its role, and waits for the lock of the account's row."""
+    account, channel, owner = mine.account, mine.site.channel, mine.people["owner"]
+    actor = Actor(owner.email, owner)
+    account_end.close_account(account=account, actor=actor)
+    assert account_end.erase_closed(account=account, now=timezone.now())
+    named: dict[str, Any] = {"account": account, "actor": actor}
+    of_channel: dict[str, Any] = {"channel": channel, "actor": actor}
+    late: tuple[Callable[[], Any], ...] = (
+        lambda: team.invite(email="late@example.com", role=Membership.Role.OWNER, **named),
+        lambda: channel_changes.create_channel(name="Late", system_prompt="qqtext", **named),
+        lambda: channel_changes.update_channel(
+            channel_id=str(channel.id), system_prompt="qqtext", actor=actor
+        ),
+        lambda: api_keys.issue_api_key(is_test=False, **of_channel),
+        lambda: account_keys.issue_account_key(name="Late", **named),
+        lambda: fixed_answers.add_fixed_answer(question="qqtext", answer="qqtext", **of_channel),
+        lambda: credit_requests.ask(
+            amount_microcredits=1_000_000, note="qqtext", token=uuid.uuid4(), **named
+        ),
+    )
+    for add in late:
+        with pytest.raises((PlanLimitReached, TeamRefusal, RequestRefused), match="been deleted"):
+            add()
+    assert "qqtext" not in everything_stored(account.id)
 
 
 @pytest.mark.django_db(transaction=True)

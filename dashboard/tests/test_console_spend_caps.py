@@ -8,7 +8,8 @@ from django.utils import timezone
 from billing import spend_caps
 from billing.models import SpendCap
 from channels import api_keys
-from channels.models import ApiKey, AuditEntry
+from channels.audit import Actor
+from channels.models import ApiKey, AuditEntry, Channel
 from channels.tests.factories import Site
 from common.money import MICROCREDITS_PER_CREDIT
 from tests.support.clients import (
@@ -157,3 +158,41 @@ def test_openais_endpoint_says_when_the_cap_resets(
         "permission_error",
     )
     assert body["resets_at"].endswith("T00:00:00Z")
+
+
+@pytest.mark.parametrize("is_capped", [True, False])
+def test_no_form_can_name_a_strangers_cap(
+    site: Site, stranger: Site, provider: FakeProvider, is_capped: bool
+) -> None:
+    """A cap's id is that of its channel or key, and forms carry the ids of what they create."""
+    theirs = ApiKey.objects.get(channel=stranger.channel, mode="live")
+    now = timezone.now()
+    for key in (None, theirs) if is_capped else (theirs,):
+        spend_caps.set_cap(
+            channel=stranger.channel, key=key, day_microcredits=9 * CREDIT,
+            month_microcredits=None, actor=Actor("stranger"), now=now,
+        )  # fmt: skip
+    before = list(SpendCap.objects.order_by("id").values())
+    client = member_client(site, "editor")
+    client.post(page_of(site, "keys/new/"), {"mode": "live", "key_id": str(stranger.channel.id)})
+    for key in ApiKey.objects.filter(channel=site.channel, mode="live"):
+        form = {"key": str(key.id), "spend_cap_day": "0", "spend_cap_month": ""}
+        client.post(page_of(site, PAGE + "save/"), form)
+    copy = {"id": str(theirs.id)}
+    client.post(page_of(site, "duplicate/"), copy)
+    for channel in Channel.objects.filter(account=site.channel.account):
+        form = {"key": "", "spend_cap_day": "0", "spend_cap_month": ""}
+        client.post(f"/channels/{channel.id}/{PAGE}save/", form)
+    assert list(SpendCap.objects.filter(channel=stranger.channel).order_by("id").values()) == before
+    answer = ApiClient(stranger.api_key).chat("Hello")
+    assert (answer.status_code, answer.json().get("code")) == (200, None)
+
+
+def test_a_rotated_key_hands_its_cap_on(site: Site, api: ApiClient, provider: FakeProvider) -> None:
+    client, key = owner_client(site), key_of(site)
+    form = {"key": str(key.id), "spend_cap_day": "1", "spend_cap_month": ""}
+    client.post(page_of(site, PAGE + "save/"), form)
+    page = client.post(page_of(site, f"keys/{key.id}/rotate/"), {"overlap": "0"})
+    new = ApiClient(page.context["fresh"][0].clear)
+    assert new.chat("one").status_code == 200
+    assert new.chat("two").json()["code"] == "spend_cap_reached"

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from channels import accounts, team
 from channels.audit import Actor
-from channels.models import Account, AuditEntry, Invitation, Membership, User
+from channels.models import Account, AuditEntry, Invitation, LoginSession, Membership, User
 from channels.team import Role
 from channels.tests.factories import Site, make_site
 from dashboard.console.access import begin_staff_view
@@ -442,3 +442,12 @@ def test_one_works_in_the_account_one_has_joined(owner: Client) -> None:
     page = guest.get(reverse("console:team"))
     assert "owner@example.com" in text_of(page)
     assert own.account_id != Membership.objects.get(role=Role.EDITOR).account_id
+
+
+def test_an_invented_link_leaves_nothing_behind(db: None) -> None:
+    """A stranger could fill the table of log-in sessions with them."""
+    stranger = Client()
+    assert stranger.get("/join/invented/")["Location"] == "/join/"
+    assert stranger.get("/join/").status_code == 404
+    assert not stranger.cookies
+    assert not LoginSession.objects.exists()

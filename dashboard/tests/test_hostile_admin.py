@@ -16,6 +16,7 @@ from django.urls import reverse
 
 import gateway.urls  # noqa: F401  # registers what the staff admin shows
 from channels.models import User
+from channels.tests.factories import Site
 from common.pages.admin import name_of_filter
 from dashboard.tests.test_strangers import Tenant, make_tenant
 from gateway.tests.test_hostile_input import try_it
@@ -161,3 +162,9 @@ def test_no_list_of_choices_fails(model: type[Model], boss: Client) -> None:
         for asked in ("term", "page", "field_name", "model_name", "app_label")
     ]
     assert failures_of(boss, "get", asked) == ""
+
+
+def test_a_nul_in_a_bookings_token_finds_nothing(site: Site, admin_client: Client) -> None:
+    """PostgreSQL cannot compare text with NUL."""
+    query = {"accounts": str(site.account_id), "token": "a\0b"}
+    assert admin_client.get("/admin/credits/booked/", query).status_code == 200

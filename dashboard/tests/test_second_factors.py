@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import random
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,13 +16,15 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.contrib.sessions.models import Session
+from django.test import Client
 from pytest_django import Settings
 
 from channels import second_factors
 from channels.errors import WrongSecrets
-from channels.models import User
+from channels.models import LoginSession, User
 from channels.second_factors import MEMBERS
 from common import crypto
+from dashboard.login import passkeys
 from gateway import rotation
 from tests.support.clients import try_password
 
@@ -164,3 +168,16 @@ def test_a_key_that_only_second_factors_need_is_asked_for_at_the_start(
     assert "channels.E001" in ids
     with pytest.raises(WrongSecrets):
         make_user("bert@example.com")
+
+
+def test_strangers_get_a_limited_number_of_challenges(
+    monkeypatch: pytest.MonkeyPatch, forget_attempts: Callable[[], None]
+) -> None:
+    """Each is a session: they could fill the table."""
+    monkeypatch.setattr(passkeys, "CHALLENGES_PER_MINUTE", 3)
+    headers = {"X-Requested-With": "XMLHttpRequest"}
+    address = f"203.0.113.{random.randrange(256)}"  # Redis remembers those of earlier runs
+    url = "/accounts/2fa/webauthn/login/"
+    statuses = [Client(headers=headers, REMOTE_ADDR=address).get(url).status_code for _ in range(5)]
+    assert statuses == [200] * 3 + [429] * 2
+    assert LoginSession.objects.count() == 3

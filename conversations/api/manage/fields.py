@@ -10,6 +10,7 @@ from channels import time_zones
 from common.errors import InvalidRequest
 from common.money import InvalidAmount, parse_credits
 from conversations.api.chat import check_text
+from conversations.api.parameters import show_name
 
 MOST_ENTRIES = 100
 LONGEST_ENTRY = 200
@@ -130,7 +131,7 @@ class Fields:
             return {}
         found: dict[str, str] = {}
         for key in value:
-            path = f"{name}.{key}"[:200]
+            path = f"{name}.{show_name(key)}"
             if key not in keys:
                 self.wrong[path] = f"There is no such cause. The causes are: {', '.join(keys)}."
             elif text := check_text(value, key, self.wrong, limit=limit, path=path):

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing import spend_caps
 from channels import api_keys
 from channels.key_terms import LONGEST_NAME, NO_TERMS, KeyTerms
 from channels.models import ApiKey
@@ -131,7 +132,7 @@ class RotateView(ManageView):
         fields.refuse_wrong()
 
         def rotate() -> Made:
-            issued = api_keys.rotate_api_key(
+            issued = spend_caps.rotate_key(
                 api_key=key, overlap=timedelta(seconds=overlap), actor=caller.actor
             )
             return Made(describe_key(issued.record), issued=issued)

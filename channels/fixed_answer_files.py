@@ -28,6 +28,9 @@ from common.text import normalize_question
 
 MOST_BYTES = 1024 * 1024
 MOST_ROWS = 5_000
+# Questions and wordings together. On SQLite everybody's writes wait while a file is saved: about a
+# second for so many.
+MOST_TEXTS = 20_000
 ROWS_AT_ONCE = 500
 QUESTION, ANSWER, WORDING = "question", "answer", "wording"
 _DELIMITERS = (",", ";", "\t")
@@ -103,7 +106,7 @@ def read_rows(content: bytes) -> tuple[list[Row], list[Flaw]]:
     delimiter, names = _read_header(text, hint[1] if hint else "")
     rows: list[Row] = []
     flaws: list[Flaw] = []
-    count = 0
+    count = texts = 0
     for number, (line, cells) in enumerate(_records(text, delimiter, flaws)):
         if number == 0 or not any(cell.strip() for cell in cells):
             continue
@@ -115,6 +118,13 @@ def read_rows(content: bytes) -> tuple[list[Row], list[Flaw]]:
         flaws += [Flaw(line + lines_before, one) for one in wrong]
         if row is not None:
             rows.append(row)
+            texts += len(row.texts)
+        if texts > MOST_TEXTS:
+            words = _(
+                "The file has more than %(most)s questions and wordings. Split it into several "
+                "files."
+            )
+            raise UnreadableFile(words % {"most": local_number(MOST_TEXTS)})
     if not rows and not flaws:
         raise UnreadableFile(_("The file has no rows below the names of its columns."))
     return rows, flaws

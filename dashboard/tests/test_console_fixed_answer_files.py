@@ -25,6 +25,12 @@ from tests.support.clients import (
 )
 
 pytestmark = pytest.mark.django_db
+# 20 each, in a little over 1,000 rows.
+MANY_WORDINGS = b"question,answer" + b",wording" * 19 + b"\n"
+MANY_WORDINGS += b"".join(
+    b"q%d,a," % row + b",".join(b"w%d-%d" % (row, number) for number in range(19)) + b"\n"
+    for row in range(1_001)
+)
 UPLOAD = "own-answers/upload/"
 FILE = "own-answers/saved-replies.csv"
 
@@ -212,8 +218,20 @@ def test_a_renamed_question_is_found_by_its_other_wording(site: Site) -> None:
         (b"question,answer\n" + b"x" * 1024 * 1024, "larger than 1 MB"),
         (b"question,answer\n" + b"x,y\n" * 5_001, "more than 5,000 rows"),
         (b"question,answer\n" + b"x,\n" * 5_001, "more than 5,000 rows"),
+        (MANY_WORDINGS, "more than 20,000 questions and wordings"),
     ],
-    ids=["empty", "names", "rows", "unknown", "twice", "latin-1", "large", "many", "all wrong"],
+    ids=[
+        "empty",
+        "names",
+        "rows",
+        "unknown",
+        "twice",
+        "latin-1",
+        "large",
+        "many",
+        "all wrong",
+        "wordings",
+    ],
 )
 def test_an_unreadable_file_says_why(site: Site, content: bytes, words: str) -> None:
     response = upload(site, content)

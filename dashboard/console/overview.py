@@ -78,8 +78,10 @@ def overview(request: HttpRequest, member: Member) -> HttpResponse:
         runway=runway_words(balance, runway, now, zone),
         ends_at=first_end(balance, runway, zone),
         # Whoever searches for a channel is past the first steps.
-        checklist=onboarding.find_checklist(member, channel_count=counts["all"])
-        if is_whole
+        checklist=onboarding.find_checklist(
+            member, channel=listed["cards"][0].channel if listed["cards"] else None
+        )
+        if is_whole and member.can_edit
         else None,
     )
 

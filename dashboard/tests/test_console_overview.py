@@ -373,7 +373,11 @@ def test_the_checklist_ticks_itself_and_goes_away(
 ) -> None:
     Channel.objects.filter(id=site.channel.id).update(name="First")
     client = owner_client(site)
-    assert len(done_in(text_of(client))) == 1
+    page = text_of(client)
+    assert len(done_in(page)) == 1
+    # The next step is a button, the one after it a link, both to the page with key and command.
+    assert page.count(f'href="{page_of(site, "start/")}"') == 2
+    assert page.index("Getting started") < page.index("Needs attention")
     key = site.channel.api_keys.get(mode="live")
     client.post(page_of(site, f"keys/{key.id}/show/"), {"copy": "1"})
     assert len(done_in(text_of(client))) == 2
@@ -394,13 +398,20 @@ def test_an_account_without_channels_is_led_to_its_first() -> None:
     account = accounts.ensure_account(owner_email="new@example.com")
     client = log_in(User.objects.get(email="new@example.com"))
     page = text_of(client)
-    assert "No channel yet" in page
-    assert f'href="/a/{account.id}/channels/new/"' in page
+    assert page.count(f'href="/a/{account.id}/channels/new/"') == 1
     assert done_in(page) == []
+    # Nothing has happened, so there is nothing else to read.
+    for heading in ("Needs attention", "Held for calls in progress", "No channel yet"):
+        assert heading not in page
     viewer = User.objects.create_user("viewer@example.com")
     account.memberships.create(user=viewer, role="viewer")
     page = text_of(log_in(viewer))
+    assert "No channel yet" in page
     assert "/channels/new/" not in page
+    client.post("/checklist/dismiss/")
+    page = text_of(client)
+    assert "No channel yet" in page
+    assert f'href="/a/{account.id}/channels/new/"' in page
     assert Message.objects.count() == 0
 
 

@@ -67,6 +67,7 @@ def test_from_sign_up_to_the_first_charge(
 
     ann.open("/")
     expect(page.get_by_text("Getting started")).to_be_visible()
+    expect(page.get_by_role("link", name="Create first channel")).to_be_in_viewport(ratio=1)
     page.get_by_role("link", name="Create first channel").click()
     page.get_by_label("Name").fill("Ann's shop")
     page.get_by_role("button", name="Create channel").click()

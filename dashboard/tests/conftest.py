@@ -1,5 +1,7 @@
 """Fixtures for all tests of the dashboard."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 
@@ -11,3 +13,9 @@ from tests.support.clients import owner_client
 def owner(site: Site) -> Client:
     """The browser of the site's owner."""
     return owner_client(site)
+
+
+@pytest.fixture
+def connected(settings: Any) -> None:
+    """A provider is set up, so pages name prices. Nothing answers at its address."""
+    settings.PROVIDER_BASE_URL = "https://models.example/v1"

@@ -45,6 +45,7 @@ def try_key(client: Client, site: Site, key: ApiKey | None = None, key_id: str =
 # --- The page -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("connected")
 def test_shows_this_channels_address_model_and_limits(site: Site) -> None:
     channel_changes.update_channel(
         channel_id=str(site.channel.id), requests_per_minute=7, daily_quota=1234
@@ -199,6 +200,7 @@ def test_a_live_key_is_tried_for_its_price(site: Site, provider: FakeProvider) -
     assert LedgerEntry.objects.exclude(hold_id=None).count() == 1
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_price_is_said_before_a_live_key_is_tried(site: Site) -> None:
     set_prices(
         price_per_reply_microcredits=2_500_000, price_per_1k_output_tokens_microcredits=500_000
@@ -210,6 +212,7 @@ def test_the_price_is_said_before_a_live_key_is_tried(site: Site) -> None:
     assert str(key_of(site, "test").id) not in dialog
 
 
+@pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize(
     ("price", "words"),
     [

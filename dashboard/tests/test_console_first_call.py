@@ -81,7 +81,8 @@ def test_a_refused_call_says_why_and_waits_on(
 
 def test_a_call_with_the_test_key_counts_and_is_free(site: Site, owner: Client) -> None:
     ApiClient(site.test_key).chat()
-    assert "0 credits (test key: free)" in words_of(owner.get(start_of(site.channel)))
+    text = words_of(owner.get(start_of(site.channel)))
+    assert "0 credits (test key: free) built-in demo See the request" in text
 
 
 def test_a_viewer_sees_no_key_and_a_stranger_no_page(site: Site, stranger: Site) -> None:

@@ -23,7 +23,7 @@ from conversations.chat import streaming
 from conversations.chat.simulation import PROVIDER_BEHAVIOURS, REFUSALS
 from conversations.models import ChatSession, Message
 from dashboard.console.access import begin_staff_view
-from tests.support.clients import ApiClient, member_client, owner_client
+from tests.support.clients import ApiClient, member_client, owner_client, page_of, text_of
 from tests.support.fake_provider import FakeProvider, reply
 from tests.support.programs import need_command
 
@@ -369,13 +369,27 @@ def test_the_page_needs_few_queries(
         show(client, site)
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_page_says_what_each_mode_costs(client: Client, site: Site) -> None:
     html = show(client, site)
     assert "It costs nothing" in html
-    assert "Each reply costs 1 credit per reply" in html
+    assert "Costs 1 credit per reply." in html
     assert 'value="test" checked' in html
     for name in (*REFUSALS, *PROVIDER_BEHAVIOURS):
         assert f'<option value="{name}"' in html
+
+
+@pytest.mark.usefixtures("connected")
+def test_without_a_provider_no_page_names_a_price(site: Site, settings: Any) -> None:
+    owner = owner_client(site)
+    pages = ("playground/", "start/", "connect/", "keys/")
+    named = [page for page in pages if "1 credit" in text_of(owner.get(page_of(site, page)))]
+    assert named == list(pages)
+    settings.PROVIDER_BASE_URL = ""
+    for page in pages:
+        text = text_of(owner.get(page_of(site, page)))
+        assert "1 credit" not in text
+        assert "the built-in demo answers" in text
 
 
 # --- While it streams ---------------------------------------------------------------------------

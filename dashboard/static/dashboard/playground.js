@@ -66,7 +66,7 @@
   }
 
   function label() {
-    const pays = mode() === "live";
+    const pays = mode() === "live" && form.dataset.isDemo === undefined;
     const free = compare.checked ? gettext("Send twice") : gettext("Send");
     const paid = compare.checked ? gettext("Send twice and pay") : gettext("Send and pay");
     sendButton.lastChild.textContent = pays ? paid : free;

@@ -57,6 +57,7 @@ def test_a_free_conversation_streams_and_says_what_it_took(owner: Watched, shop:
     owner.assert_clean()
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_paid_mode_is_chosen_and_named(
     owner: Watched, shop: Site, provider: FakeProvider
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_broken_stream_and_a_refusal_are_told_in_words(owner: Watched, shop: S
     owner.expect_error("429")
 
 
+@pytest.mark.usefixtures("connected")
 def test_keys_are_tried_with_one_click_or_two(
     owner: Watched, shop: Site, provider: FakeProvider
 ) -> None:

@@ -15,7 +15,11 @@ from dashboard.tests.browser.visitors import LOOKS, NewVisitor, serious_findings
 from tests.support.clients import ApiClient, page_of
 from tests.support.fake_provider import FakeProvider
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("connected"),
+]
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def test_the_switch_of_a_card_works_at_once(visitor: NewVisitor) -> None:
     owner.assert_clean()
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_playground_streams_and_says_what_it_cost(
     visitor: NewVisitor, provider: FakeProvider
 ) -> None:

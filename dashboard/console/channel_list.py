@@ -134,6 +134,11 @@ class Listing:
         }
         return urlencode({name: value for name, value in asked.items() if value})
 
+    @property
+    def sort_links(self) -> dict[str, str]:
+        """Return where each head of the table leads that sorts by its column."""
+        return {sort: f"?{replace(self, sort=sort).query}" for sort in SORTS}
+
 
 @member_page()
 def channels(request: HttpRequest, member: Member) -> HttpResponse:

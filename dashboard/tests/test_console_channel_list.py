@@ -87,6 +87,17 @@ def test_pages_have_numbers_that_keep_the_filters(
     assert names_on(second) == ["Shop"]
 
 
+def test_heads_of_the_table_sort_and_keep_the_filters(
+    site: Site, owner: Client, many: list[Channel]
+) -> None:
+    page = owner.get(account_page(site, "channels/"), {"q": "o"}).content.decode()
+    assert 'aria-sort="descending"><a class="gw-plain-link" href="?q=o&amp;sort=recent"' in page
+    assert '<th scope="col"><a class="gw-plain-link" href="?q=o&amp;sort=name"' in page
+    sorted_page = owner.get(account_page(site, "channels/"), {"q": "o", "sort": "name"})
+    assert sorted_page.content.count(b'aria-sort="ascending"') == 1
+    assert names_on(sorted_page)[:2] == ["Blog 00", "Blog 01"]
+
+
 def test_several_channels_are_switched_at_once(
     site: Site, owner: Client, many: list[Channel]
 ) -> None:

@@ -1,0 +1,28 @@
+// Several channels at once (includes/channel_table.html): says how many are chosen, and chooses all
+// that are shown. Without scripts, the bar says only that it is about the chosen ones.
+(function () {
+  "use strict";
+
+  const { gettext, interpolate } = window.gateway;
+  const bar = document.getElementById("gw-bulk");
+  if (!bar) return;
+  const boxes = [...document.querySelectorAll('[form="gw-bulk"][name="channel"]')];
+  const all = document.querySelector("[data-choose-all]");
+  const count = bar.querySelector("[data-chosen-count]");
+
+  function show() {
+    const chosen = boxes.filter((box) => box.checked).length;
+    all.checked = chosen === boxes.length;
+    all.indeterminate = chosen > 0 && chosen < boxes.length;
+    count.textContent = interpolate(gettext("%(count)s chosen"), { count: chosen });
+  }
+
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of boxes) box.checked = all.checked;
+    show();
+  });
+  for (const box of boxes) box.addEventListener("change", show);
+  // A browser puts choices back on the way back to a page.
+  window.addEventListener("pageshow", show);
+})();

@@ -17,6 +17,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -35,6 +36,7 @@ from conversations.usage.reports import Scope
 from dashboard.charts import week_sparkline
 from dashboard.console.access import Member, Role, channel_page, member_page
 from dashboard.console.filters import model_choices
+from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links
 
@@ -248,6 +250,16 @@ def switch_channel(request: HttpRequest, member: Member, channel: Channel) -> Ht
         channel_id=str(channel.id), actor=member.actor, is_enabled=wanted == "on"
     )
     if request.accepts("text/html"):
+        words = _("Switched on.")
+        if not channel.is_enabled:
+            undo_url = console_url("channel", channel.id)
+            words = format_html(
+                '{} <a class="gw-link" href="{}#danger-title">{}</a>',
+                _("Switched off. The next call is refused."),
+                undo_url,
+                _("Switch on again"),
+            )
+        messages.success(request, words)
         # The switch is on the overview and in the channel's settings.
         if "settings" in request.POST:
             return redirect("console:channel", channel.id)

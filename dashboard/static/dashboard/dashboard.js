@@ -26,18 +26,30 @@
   toasts.setAttribute("role", "status");
   document.addEventListener("DOMContentLoaded", () => document.body.append(toasts));
 
-  function toast(text, link) {
+  // Shows a text for a moment, and returns its line. `more` is a link ({ text, href }) or a button
+  // ({ text, act }) behind the text. With it, the line stays longer, and as long as somebody is at it.
+  function toast(text, more) {
     const line = document.createElement("div");
     line.className = "gw-toast";
     line.textContent = text;
-    if (link) {
-      const anchor = document.createElement("a");
-      anchor.href = link.href;
-      anchor.textContent = link.text;
-      line.append(" ", anchor);
+    if (more) {
+      const part = document.createElement(more.act ? "button" : "a");
+      if (more.act) {
+        part.type = "button";
+        part.addEventListener("click", more.act);
+      } else {
+        part.href = more.href;
+      }
+      part.textContent = more.text;
+      line.append(" ", part);
     }
+    const leave = () => {
+      if (line.matches(":hover, :focus-within")) setTimeout(leave, 4000);
+      else line.remove();
+    };
     toasts.append(line);
-    setTimeout(() => line.remove(), link ? 30_000 : 4000);
+    setTimeout(leave, more ? 30_000 : 4000);
+    return line;
   }
 
   function csrfToken() {

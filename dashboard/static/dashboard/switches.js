@@ -14,28 +14,37 @@
     }
   }
 
+  // The line that offers to undo the last change.
+  let offer = null;
+
+  async function set(form, wanted) {
+    const button = form.querySelector("[role=switch]");
+    if (button.disabled) return;
+    button.disabled = true;
+    if (offer) offer.remove();
+    try {
+      const answer = await gateway.post(form.action, { is_enabled: wanted });
+      button.setAttribute("aria-checked", String(answer.is_enabled));
+      button.value = answer.is_enabled ? "off" : "on";
+      showState(answer.is_enabled);
+      const undo = { text: gettext("Undo"), act: () => set(form, "on") };
+      if (answer.is_enabled) gateway.toast(gettext("Switched on."));
+      else offer = gateway.toast(gettext("Switched off. The next call is refused."), undo);
+    } catch (error) {
+      gateway.tell(error);
+    } finally {
+      button.disabled = false;
+      button.focus();
+    }
+  }
+
   document.addEventListener(
     "submit",
-    async (event) => {
+    (event) => {
       const form = event.target;
       if (form.dataset.switch === undefined) return;
       event.preventDefault();
-      const button = form.querySelector("[role=switch]");
-      if (button.disabled) return;
-      button.disabled = true;
-      try {
-        const answer = await gateway.post(form.action, { is_enabled: button.value });
-        button.setAttribute("aria-checked", String(answer.is_enabled));
-        button.value = answer.is_enabled ? "off" : "on";
-        showState(answer.is_enabled);
-        const off = gettext("Switched off. The next call is refused.");
-        gateway.toast(answer.is_enabled ? gettext("Switched on.") : off);
-      } catch (error) {
-        gateway.tell(error);
-      } finally {
-        button.disabled = false;
-        button.focus();
-      }
+      set(form, form.querySelector("[role=switch]").value);
     },
     true,
   );

@@ -45,6 +45,24 @@ def test_the_switch_works_by_mouse_and_keyboard(open_site: Site, visitor: NewVis
     watched.assert_clean()
 
 
+def test_a_channel_switched_off_by_mistake_is_on_again_with_undo(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open(page_of(open_site, "prompt/"))
+    page.get_by_role("switch").click()
+    expect(page.locator(".gw-toast").last).to_contain_text("Switched off.")
+    undo = page.get_by_role("button", name="Undo")
+    undo.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".gw-toast").last).to_have_text("Switched on.")
+    expect(page.locator("[data-switch-state]")).to_have_text("On")
+    expect(undo).to_have_count(0)
+    expect(page.get_by_role("switch")).to_be_focused()
+    assert Channel.objects.get().is_enabled
+    watched.assert_clean()
+
+
 def test_a_key_is_revealed_hidden_and_copied(open_site: Site, visitor: NewVisitor) -> None:
     watched = enter(visitor, open_site)
     page = watched.open("/")

@@ -45,6 +45,18 @@ def test_an_owner_needs_no_javascript(site: Site, reader: NewReader, width: int)
         see(page, [".gw-alert-warn" if name == "playground" else ".gw-card"], dead.split(", "))
 
 
+def test_a_channel_switched_off_is_on_again_without_javascript(
+    site: Site, reader: NewReader
+) -> None:
+    page = reader("owner@example.com", has_scripts=False).page
+    page.get_by_role("switch").click()
+    see(page, ["text=Switched off. The next call is refused."], [])
+    page.get_by_role("link", name="Switch on again").click()
+    page.get_by_role("button", name="Switch on").click()
+    see(page, ["text=Switched on."], [])
+    assert Channel.objects.get(id=site.channel.id).is_enabled
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_settings_and_prompts_are_saved_without_javascript(
     site: Site, reader: NewReader, width: int

@@ -29,17 +29,18 @@ _TEAM_PAGES = (
     (_("Audit log"), "history", "audit_log"),
 )
 _OWNERS_PAGES = ((_("Account keys"), "vpn_key", "account_keys"),)
+# “Connect” is the button beside the channel's name, not a tab.
 CHANNEL_TABS = (
-    (_("Settings"), "tune", "channel"),
-    (_("Prompt"), "edit_note", "prompt"),
-    (_("Keys"), "key", "keys"),
-    (_("Spend caps"), "savings", "spend_caps"),
-    (_("Saved replies"), "quickreply", "fixed_answers"),
-    (_("Connect"), "code", "connect"),
-    (_("Playground"), "smart_toy", "playground"),
-    (_("Usage"), "monitoring", "channel_usage"),
-    (_("Requests"), "receipt_long", "channel_requests"),
-    (_("Conversations"), "forum", "channel_conversations"),
+    (_("Settings"), "channel"),
+    (_("Prompt"), "prompt"),
+    (_("Keys"), "keys"),
+    (_("Spend caps"), "spend_caps"),
+    (_("Saved replies"), "fixed_answers"),
+    (_("Connect"), "connect"),
+    (_("Playground"), "playground"),
+    (_("Usage"), "channel_usage"),
+    (_("Requests"), "channel_requests"),
+    (_("Conversations"), "channel_conversations"),
 )
 
 
@@ -90,11 +91,16 @@ def channel_tabs(
 
     `active` names the tab of a page whose URL is elsewhere.
     """
-    links = [console_url(name, channel.id) for _, _, name in CHANNEL_TABS]
+    links = [console_url(name, channel.id) for _, name in CHANNEL_TABS]
     # The URL of the settings is a prefix of all the others.
     path = console_url(active, channel.id) if active else request.path
     current = max((link for link in links if path.startswith(link)), key=len, default="")
     return [
-        {"title": title, "icon": icon, "link": link, "is_active": link == current}
-        for (title, icon, _), link in zip(CHANNEL_TABS, links, strict=True)
+        {
+            "title": title,
+            "link": link,
+            "is_active": link == current,
+            "is_button": name == "connect",
+        }
+        for (title, name), link in zip(CHANNEL_TABS, links, strict=True)
     ]

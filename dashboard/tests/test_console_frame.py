@@ -76,7 +76,12 @@ def test_a_channels_head_has_its_switch_and_leads_to_connect(site: Site) -> None
     switch = f'action="{reverse("console:switch_channel", args=[site.channel.id])}" data-switch'
     text = text_of(owner_client(site).get(page_of(site, "prompt/")))
     assert switch in text
-    assert f'class="gw-btn gw-btn-primary" href="{page_of(site, "connect/")}"' in text
+    connect = f'class="gw-btn gw-btn-primary" href="{page_of(site, "connect/")}"'
+    # It is a button only, not a tab as well.
+    assert text.count(f'href="{page_of(site, "connect/")}"') == text.count(connect) == 1
+    there = text_of(owner_client(site).get(page_of(site, "connect/")))
+    assert f'{connect} aria-current="page"' in there
+    assert 'class="gw-tab" aria-current' not in there
     viewer = member_client(site, Membership.Role.VIEWER)
     assert switch not in text_of(viewer.get(page_of(site, "prompt/")))
     assert switch not in text_of(staff_guest(site).get(page_of(site, "prompt/")))

@@ -279,15 +279,25 @@
     // data-autosubmit on a select or date field: filters apply themselves.
     if (event.target.matches("[data-autosubmit]") && event.target.form) event.target.form.requestSubmit();
   });
-  // data-scroll-to-current: scrolls tabs sideways so that the current one is visible.
+  // data-scroll-to-current: scrolls tabs sideways so that the current one is visible, and fades them
+  // where there are more.
+  function hintAtMore(bar) {
+    bar.classList.toggle("gw-more-before", bar.scrollLeft > 1);
+    bar.classList.toggle("gw-more-after", bar.scrollLeft < bar.scrollWidth - bar.clientWidth - 1);
+  }
   function showCurrentTabs() {
     for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
       const current = bar.querySelector("[aria-current]");
       if (current) bar.scrollLeft = current.offsetLeft - bar.offsetLeft - (bar.clientWidth - current.offsetWidth) / 2;
+      hintAtMore(bar);
     }
   }
   document.addEventListener("DOMContentLoaded", () => {
     showCurrentTabs();
+    for (const bar of document.querySelectorAll("[data-scroll-to-current]")) {
+      bar.addEventListener("scroll", () => hintAtMore(bar), { passive: true });
+      new ResizeObserver(() => hintAtMore(bar)).observe(bar);
+    }
     // Their widths change with the fonts.
     document.fonts.ready.then(showCurrentTabs);
     for (const field of document.querySelectorAll("[data-count]")) count(field);

@@ -245,3 +245,25 @@ def test_figures_and_conversations_of_a_channel_stay_in_its_tabs(
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("parcel")
     expect(page.get_by_role("link", name="Where is my bill?")).to_have_count(0)
     watched.assert_clean()
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_all_tabs_fit_or_fade_where_there_are_more(
+    open_site: Site, visitor: NewVisitor, language: str
+) -> None:
+    watched = enter(visitor, open_site)
+    cookie: Any = {"name": "language", "value": language, "url": watched.base_url}
+    watched.page.context.add_cookies([cookie])
+    page = watched.open(page_of(open_site, "requests/"))
+    tabs = page.locator(".gw-channel-head .gw-tabs")
+    for width in (1440, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert tabs.evaluate("bar => bar.scrollWidth - bar.clientWidth") == 0, width
+    expect(tabs).to_have_class("gw-tabs")
+    page.set_viewport_size({"width": 390, "height": 900})
+    expect(tabs).to_have_class(re.compile("gw-more-after"))
+    page.reload()
+    expect(tabs.locator("[aria-current]")).to_be_in_viewport(ratio=1)
+    expect(tabs).to_have_class(re.compile("gw-more-before"))
+    assert serious_findings(page) == []
+    watched.assert_clean()

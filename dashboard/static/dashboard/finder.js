@@ -26,8 +26,9 @@
     return element;
   }
 
-  // Returns what opens and closes the finder. `leave` is called before a result is followed.
-  function makeFinder(root, leave) {
+  // Returns what opens and closes the finder. `leave` is called before a result is followed. With
+  // `startsHere`, the first mark is on where the person is, if that is among the results.
+  function makeFinder(root, leave, { startsHere = false } = {}) {
     const field = root.querySelector("[role=combobox]");
     const list = root.querySelector("[role=listbox]");
     const note = root.querySelector("[role=status]");
@@ -89,7 +90,9 @@
       list.scrollTop = 0;
       field.setAttribute("aria-expanded", String(Boolean(options.length)));
       current = -1;
-      mark(options.length ? 0 : -1);
+      const here = startsHere && !field.value.trim() ? results.findIndex(({ url }) => url && location.pathname.startsWith(url)) : -1;
+      if (here >= 0) options[here].setAttribute("aria-current", "true");
+      mark(options.length ? Math.max(here, 0) : -1);
     }
 
     async function load() {
@@ -199,7 +202,7 @@
   }
 
   function makeSwitcher(menu) {
-    const finder = makeFinder(menu.querySelector("[data-finder]"), () => (menu.open = false));
+    const finder = makeFinder(menu.querySelector("[data-finder]"), () => (menu.open = false), { startsHere: true });
     menu.addEventListener("toggle", () => (menu.open ? finder.open() : finder.close()));
   }
 

@@ -148,7 +148,11 @@ def test_the_switcher_leads_to_a_channel_and_an_account(site: Site, visitor: New
     opener.focus()
     page.keyboard.press("Enter")
     expect(field).to_be_focused()
+    # It begins at the channel of this page, not at the first.
+    expect(page.get_by_role("option").first).to_have_text(re.compile("Bakery"))
+    expect(chosen(page)).to_have_text(re.compile(site.channel.name))
     page.keyboard.type("bak")
+    expect(page.locator("#gw-switcher-list [role=option]")).to_have_count(1)
     expect(chosen(page)).to_have_text(re.compile("Bakery"))
     page.keyboard.press("Escape")
     expect(opener).to_be_focused()

@@ -13,6 +13,8 @@ from conversations.models import ChatSession, Message
 
 # How many earlier turns go with a question.
 MOST_EARLIER_TURNS = 20
+# So many messages are read for each question wanted, because visitors repeat each other.
+READ_PER_QUESTION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,24 @@ class Question:
 def list_latest(*, channel: Channel, most: int, not_from: str) -> list[Message]:
     """Return visitors' latest messages with live keys whose text is kept, newest first.
 
-    Leaves out sessions whose id begins with `not_from`.
+    Leaves out sessions whose id begins with `not_from`, and what a later message asks in the same
+    words. Returns fewer than `most` if the latest `READ_PER_QUESTION * most` messages have no more.
     """
+    read = READ_PER_QUESTION * most
     has_text = Message.objects.filter(session=OuterRef("pk"), erased_at=None)
     sessions = ChatSession.objects.filter(
         Exists(has_text), channel=channel, is_test=False, message_count__gt=0
     ).exclude(session_id__startswith=not_from)
     # The latest n messages are all in the n sessions with the latest messages.
     latest = sessions.order_by("-last_message_at", "-id")
-    pks = list(latest.values_list("id", flat=True)[:most])
+    pks = list(latest.values_list("id", flat=True)[:read])
     asked = Message.objects.filter(
         session_id__in=pks, role=Message.Role.USER, erased_at=None
     ).order_by("-created_at", "-id")
-    return list(asked[:most])
+    by_words: dict[str, Message] = {}
+    for message in asked[:read]:
+        by_words.setdefault(" ".join(message.content.casefold().split()), message)
+    return list(by_words.values())[:most]
 
 
 def find(*, channel: Channel, message_id: uuid.UUID) -> Question | None:

@@ -19,13 +19,14 @@ from channels import callers, catalogue, channel_changes
 from channels.callers import Caller
 from channels.errors import ChannelChanged
 from channels.models import Channel
+from channels.routes import is_demo
 from common.api.errors import error_response
 from common.errors import InvalidRequest
 from common.money import format_credits
 from common.pages.requests import post_only
 from conversations.api.drafts import AskedDraft
 from conversations.api.streams import stream_answer
-from conversations.archive import questions
+from conversations.archive import markdown, questions
 from conversations.archive.questions import Question
 from conversations.chat import drafts, streaming
 from conversations.chat.turns import PastTurn
@@ -154,12 +155,15 @@ def list_questions(request: HttpRequest, member: Member, channel: Channel) -> Ht
         return error_response(request, error, fallback_replies={}, extra={})
     latest = questions.list_latest(channel=channel, most=most, not_from=SESSIONS)
     asked = [questions.describe(message) for message in latest]
-    highest = sum(drafts.highest_price(caller, _drafted(one)) for one in asked)
+    # Until a provider is set up, the demo answers for free.
+    is_free = is_demo(member.catalogue_mark)
+    highest = 0 if is_free else sum(drafts.highest_price(caller, _drafted(one)) for one in asked)
     rows = [
         {
             "id": str(one.asked.id),
             "question": one.asked.content,
             "reply": one.reply,
+            "html": markdown.render(one.reply),
             "asked_at": f"{one.asked.created_at:%Y-%m-%d %H:%M}",
         }
         for one in asked

@@ -224,6 +224,7 @@ def test_what_is_wrong_is_named(
 # --- Rehearsal ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("connected")
 def test_visitors_questions_are_rehearsed_with_the_price_told_before(
     client: Client, site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:
@@ -251,6 +252,32 @@ def test_visitors_questions_are_rehearsed_with_the_price_told_before(
     assert_books_agree()
 
 
+def test_a_question_that_visitors_repeat_is_rehearsed_once(
+    client: Client, site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    provider.script += [
+        reply("Old"),
+        reply("New"),
+        reply("| Day | Hours |\n|---|---|\n| Mon | 9 |"),
+    ]
+    api.chat("Are you  open?", session_id="a")
+    api.chat("are you open?", session_id="b")
+    api.chat("When?", session_id="c")
+    rows = ask_questions(client, site, count="2").json()["questions"]
+    assert [one["question"] for one in rows] == ["When?", "are you open?"]
+    assert rows[1]["reply"] == "New"
+    # Shown as transcripts show it.
+    assert "<th>Day</th>" in rows[0]["html"]
+
+
+def test_a_rehearsal_with_the_demo_has_no_price(
+    client: Client, site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    api.chat("One?")
+    assert ask_questions(client, site).json()["highest"] == "0.000000"
+
+
+@pytest.mark.usefixtures("connected")
 def test_a_rehearsal_of_tokens_tells_the_highest_price(
     client: Client, site: Site, api: ApiClient, provider: FakeProvider
 ) -> None:

@@ -13,7 +13,6 @@
   let questions = [];
   let fields = {}; // the draft that the shown price is for
   let isStopped = false;
-  section.hidden = false;
 
   function cell(label, text) {
     const made = document.createElement("td");
@@ -44,14 +43,16 @@
     questions = found.questions;
     const rows = questions.map((one) => {
       const row = document.createElement("tr");
-      row.append(cell(gettext("Question"), one.question), cell(gettext("Answer visitors got"), one.reply), cell(gettext("Answer of the draft"), "–"));
+      const got = cell(gettext("Answer visitors got"), "");
+      gateway.render(got, one.html);
+      row.append(cell(gettext("Question"), one.question), got, cell(gettext("Answer of the draft"), "–"));
       return row;
     });
     table.querySelector("tbody").replaceChildren(...rows);
     rehearse.hidden = table.hidden = !questions.length;
     const price = gateway.credits(found.highest);
     const words = price === "1" ? gettext("Rehearse for at most %(price)s credit") : gettext("Rehearse for at most %(price)s credits");
-    rehearse.textContent = interpolate(words, { price });
+    rehearse.textContent = price === "0" ? gettext("Rehearse") : interpolate(words, { price });
     progress.textContent = questions.length ? interpolate(gettext("%(count)s of the latest questions. Nothing was asked yet."), { count: questions.length }) : gettext("Visitors have not asked anything yet, or the text is no longer kept.");
   }
 

@@ -5,14 +5,15 @@
   const { gettext, interpolate } = window.gateway;
   const form = document.querySelector("[data-playground]");
   if (!form) return;
-  const root = form.parentElement;
+  const root = form.closest(".gw-playground");
   const find = (name) => root.querySelector(`[data-${name}]`);
-  const [chat, nothing, draft, compare] = ["chat", "nothing", "draft", "compare"].map(find);
-  const [sendButton, newButton, tryButton] = ["send", "new", "try"].map(find);
+  const [chat, nothing, draft] = ["chat", "nothing", "draft"].map(find);
+  const [sendButton, newButton, saveButton] = ["send", "new", "save"].map(find);
   const log = chat.parentElement;
   const field = form.elements.message;
   const simulate = form.elements.simulate;
   let draftTurns = []; // the draft's side of the conversation, which the server does not keep
+  let isChosen = false; // whether somebody has said who answers
   let conversation = "";
   let busy = null; // the AbortController of the answer in progress
 
@@ -45,7 +46,6 @@
     const isFree = mode() === "test";
     // The list there shows live traffic unless the link asks for test traffic.
     find("list").search = new URLSearchParams({ text: form.dataset.prefix + conversation, traffic: isFree ? "test" : "live" });
-    find("simulate").hidden = !isFree;
     if (!isFree) simulate.value = "";
     label();
   }
@@ -67,14 +67,30 @@
 
   function label() {
     const pays = mode() === "live" && form.dataset.isDemo === undefined;
-    const free = compare.checked ? gettext("Send twice") : gettext("Send");
-    const paid = compare.checked ? gettext("Send twice and pay") : gettext("Send and pay");
+    const isChanged = isDraftChanged();
+    find("answers").hidden = !isChanged;
+    if (!isChanged) isChosen = false;
+    // Whoever has changed the draft wants its answer. Both together are free in the free mode only.
+    if (!isChosen) form.elements.answers.value = !isChanged ? "published" : mode() === "live" ? "draft" : "both";
+    const free = isBoth() ? gettext("Send twice") : gettext("Send");
+    const paid = isBoth() ? gettext("Send twice and pay") : gettext("Send and pay");
     sendButton.lastChild.textContent = pays ? paid : free;
-    find("untried").hidden = compare.checked || !isDraftChanged();
+    find("draft-price").hidden = !pays || form.elements.answers.value === "published";
+    // What is simulated never reaches the draft.
+    find("simulate").hidden = mode() === "live" || form.elements.answers.value === "draft";
+    if (!saveButton) return;
+    saveButton.disabled = !isChanged;
+    draft.querySelector("[data-discard]").hidden = !isChanged;
+  }
+
+  function isBoth() {
+    return form.elements.answers.value === "both";
   }
 
   function isDraftChanged() {
     const { system_prompt: prompt, model } = draft.elements;
+    // A refused draft is shown again, and is not what is published.
+    if (draft.dataset.isBound !== undefined) return true;
     return prompt.value !== prompt.defaultValue || !model.options[model.selectedIndex].defaultSelected;
   }
 
@@ -173,16 +189,27 @@
     return problem({}, response.status, "", into);
   }
 
-  async function askBoth(message) {
+  // Asks what is published, the draft, or both side by side.
+  async function askChosen(message) {
     busy = new AbortController();
     const published = { message, conversation, mode: mode(), simulate: simulate.value };
-    if (!compare.checked) return ask(form.action, published, chat);
-    const [left, right] = sides([gettext("Published"), gettext("Draft")]);
     const tried = { message, mode: mode(), turns: JSON.stringify(draftTurns.slice(-50)), ...draftFields() };
-    const asked = [ask(form.action, published, left), ask(draft.dataset.ask, tried, right)];
-    const [first, second] = await Promise.allSettled(asked);
-    if (second.value) draftTurns.push([message, second.value]);
-    for (const one of [first, second]) if (one.status === "rejected") throw one.reason;
+    const askPublished = (into) => ask(form.action, published, into);
+    const askDraft = (into) => ask(draft.dataset.ask, tried, into);
+    let asked;
+    if (isBoth()) {
+      const [left, right] = sides([gettext("Published"), gettext("Draft")]);
+      asked = [askPublished(left), askDraft(right)];
+    } else if (form.elements.answers.value === "draft") {
+      asked = [askDraft(sides([gettext("Draft")])[0])];
+    } else {
+      asked = [askPublished(chat)];
+    }
+    const answers = await Promise.allSettled(asked);
+    // The draft goes on from what was said before it was asked.
+    const reply = answers.at(-1).value;
+    if (reply) draftTurns.push([message, reply]);
+    for (const one of answers) if (one.status === "rejected") throw one.reason;
   }
 
   function draftFields() {
@@ -250,7 +277,7 @@
     sendButton.disabled = true;
     log.setAttribute("aria-busy", "true"); // an answer is read out once it is whole
     try {
-      await askBoth(message);
+      await askChosen(message);
     } catch (error) {
       // “New conversation” aborted the request, so nothing on the page can show the error.
       if (error.name !== "AbortError") {
@@ -286,12 +313,12 @@
   });
   // Free and paid conversations are kept apart, so the other mode begins a new one.
   for (const choice of form.elements.mode) choice.addEventListener("change", begin);
-  compare.addEventListener("change", label);
-  tryButton.addEventListener("click", () => {
-    compare.checked = true;
-    label();
-    field.focus();
-  });
+  for (const choice of form.elements.answers) {
+    choice.addEventListener("change", () => {
+      isChosen = true;
+      label();
+    });
+  }
   draft.addEventListener("input", label);
   Object.assign(window.gateway, { draftFields, readEvents, render });
   find("options").hidden = false;

@@ -34,7 +34,7 @@ def test_a_draft_answers_beside_what_is_published_and_is_published(
     page = watched.open(page_of(open_site, "playground/"))
     page.get_by_label("System prompt").fill("You are terse.")
     page.get_by_role("radio", name=re.compile("Paid")).check()
-    page.get_by_role("checkbox", name=re.compile("Compare with the draft")).check()
+    page.get_by_role("radio", name="Both").check()
     for number in (1, 2):
         page.get_by_label("Message", exact=True).fill(f"Hello {number}?")
         page.get_by_role("button", name="Send twice and pay").click()
@@ -55,6 +55,46 @@ def test_a_draft_answers_beside_what_is_published_and_is_published(
     watched.assert_clean()
 
 
+def test_who_has_changed_the_draft_gets_its_answer(
+    open_site: Site, visitor: NewVisitor, provider: FakeProvider
+) -> None:
+    watched = enter(visitor, open_site)
+    page = watched.open(page_of(open_site, "playground/"))
+    save = page.get_by_role("button", name="Save as version 2")
+    discard = page.get_by_role("link", name="Discard draft")
+    answers = page.get_by_role("radiogroup", name="Published or draft")
+    expect(save).to_be_disabled()
+    expect(discard).to_be_hidden()
+    expect(answers).to_be_hidden()
+    page.get_by_role("radio", name="Paid").check()
+    message = page.get_by_label("Message", exact=True)
+    charged = page.get_by_text(re.compile("1 charged"))
+    message.fill("One?")
+    page.keyboard.press("Enter")
+    expect(charged).to_have_count(1)
+    page.get_by_label("System prompt").fill("You are terse.")
+    expect(save).to_be_enabled()
+    expect(discard).to_be_visible()
+    expect(page.get_by_role("radio", name="Draft")).to_be_checked()
+    message.fill("Two?")
+    page.keyboard.press("Enter")
+    expect(charged).to_have_count(2)
+    assert provider.prompts[-1][0]["content"].startswith("You are terse.")
+    # It knows what was said before.
+    assert [one["content"] for one in provider.prompts[-1]][1:] == ["One?", "Reply 1", "Two?"]
+    page.get_by_role("radio", name="Published").check()
+    message.fill("Three?")
+    page.keyboard.press("Enter")
+    expect(charged).to_have_count(3)
+    assert DraftReply.objects.count() == 1
+    # Both together are free in the free mode only, so only there they are the default.
+    page.get_by_role("radio", name="Both").check()
+    expect(page.get_by_role("button", name="Send twice and pay")).to_be_visible()
+    page.get_by_role("radio", name="Free").check()
+    expect(page.get_by_role("button", name="Send twice", exact=True)).to_be_visible()
+    watched.assert_clean()
+
+
 def test_questions_are_rehearsed_one_by_one_until_somebody_stops(
     open_site: Site, visitor: NewVisitor, provider: FakeProvider
 ) -> None:
@@ -63,6 +103,7 @@ def test_questions_are_rehearsed_one_by_one_until_somebody_stops(
         api.chat(f"Question {number}?", session_id=f"s{number}")
     watched = enter(visitor, open_site)
     page = watched.open(page_of(open_site, "playground/"))
+    page.get_by_role("tab", name="Rehearsal").click()
     page.get_by_role("button", name="Show questions and price").click()
     expect(page.get_by_text("Question 2?")).to_be_visible()
     page.get_by_role("button", name="Rehearse for at most 3 credits").click()
@@ -86,10 +127,11 @@ def test_the_pages_are_in_order(
     ApiClient(open_site.api_key).chat("Where is my parcel?")
     watched = enter(visitor, open_site, width=width, look=look)
     page = watched.open(page_of(open_site, "playground/"))
-    page.get_by_role("checkbox", name=re.compile("Compare with the draft")).check()
+    page.get_by_label("System prompt").fill("You are terse.")
     page.get_by_label("Message", exact=True).fill("Hello?")
     page.get_by_role("button", name="Send twice").click()
     expect(page.get_by_text(re.compile("0 charged"))).to_have_count(2)
+    page.get_by_role("tab", name="Rehearsal").click()
     page.get_by_role("button", name="Show questions and price").click()
     expect(page.get_by_text("Where is my parcel?")).to_be_visible()
     assert serious_findings(page) == []

@@ -309,7 +309,10 @@ def test_a_forecast_has_two_digits(exact: float, rounded: int) -> None:
 def test_charts_say_their_figures_and_escape_names() -> None:
     series = [Series("<b>", [1, 3]), Series("Errors", [0, 2], "gw-series-bad")]
     drawn = charts.bar_chart(Times(["1 May", "2 May"]), series, title="A & B")
-    assert "<title>2 May\n&lt;b&gt; 3\nErrors 2</title>" in drawn
+    assert "<title>2 May\n&lt;b&gt;\t3\nErrors\t2</title>" in drawn
+    assert 'data-series="gw-series-1 gw-series-bad"' in drawn
+    # What is zero is not told.
+    assert 'data-series="gw-series-1"><title>1 May\n&lt;b&gt;\t1</title>' in drawn
     assert "&lt;b&gt;" in drawn
     assert 'aria-label="A &amp; B"' in drawn
     assert ">1 May</text>" in drawn
@@ -324,7 +327,7 @@ def test_a_line_has_gaps_where_nothing_was_measured() -> None:
 def test_a_time_that_is_not_over_says_so() -> None:
     values = [Series("Requests", [3, 4, 1])]
     times = Times(["a", "b", "c"], is_running=True)
-    assert "<title>c, so far\nRequests 1</title>" in charts.bar_chart(times, values, title="t")
+    assert "<title>c, so far\nRequests\t1</title>" in charts.bar_chart(times, values, title="t")
     line = charts.line_chart(times, values, title="t")
     assert line.count("gw-line") == 2
     assert line.count("gw-line gw-series-1 gw-so-far") == 1
@@ -418,7 +421,7 @@ def test_a_time_is_the_same_figure_wherever_it_stands(
     page = owner.get("/usage/")
     said = duration(page.context["report"].total.p50_ms)
     latency = next(chart for chart in page.context["charts"] if chart["title"] == "Time to answer")
-    assert f"\nMedian (p50) {said}\n" in latency["drawing"]
+    assert f"\nMedian (p50)\t{said}\n" in latency["drawing"]
     assert page.content.decode().count(f">{said}<") >= 4
     axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
     assert axis[0] == "0"
@@ -434,5 +437,5 @@ def test_credits_are_the_same_figure_in_chart_and_table(
     ApiClient(site.api_key).chat()
     page = owner.get("/usage/")
     chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
-    assert f"\n{site.channel.model.model_id} 1.234567<" in chart["drawing"]
+    assert f"\n{site.channel.model.model_id}\t1.234567<" in chart["drawing"]
     assert page.context["report"].total.credits == "1.234567"

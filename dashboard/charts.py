@@ -279,7 +279,8 @@ def _frame(
     )
     columns = format_html_join(
         "",
-        '<g class="gw-column{}" data-series="{}"><title>{}</title>{}<svg x="{}" overflow="visible">{}</svg></g>',
+        '<g class="gw-column{}" data-series="{}"><title>{}</title>{}'
+        '<svg x="{}" overflow="visible">{}</svg></g>',
         (
             (
                 " gw-so-far" if times.is_so_far(index) else "",

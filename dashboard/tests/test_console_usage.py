@@ -271,17 +271,54 @@ def test_bars_are_stacked_by_model_and_add_up(
         newest = Message.objects.filter(request_model=site.channel.model.model_id)
         newest.update(request_model=model_id)
     page = owner.get("/usage/")
+    report, count = page.context["report"], usage_charts._replies
+    shown = usage_charts._largest(report, count)
     series = usage_charts._by_model(
         page.context["scope"],
-        page.context["report"],
+        report,
         lambda scope: {"answered": scope.model_id},
-        lambda line: line.reply_count,
+        count,
+        shown,
+        names={models[0]: "Model zero"},
+        colours=dict.fromkeys(shown, ""),
     )
-    assert [one.name for one in series] == [*models[:4], "Other models"]
+    assert [one.name for one in series] == ["Model zero", *models[1:4], "Other models"]
     assert [sum(value or 0 for value in one.values) for one in series] == [6, 5, 4, 3, 3]
     # Each bar leads to its own model's requests.
     assert [one.links[-1] for one in series[:4]] == models[:4]
     assert not series[4].links
+
+
+def test_a_model_keeps_its_colour() -> None:
+    catalogue = [f"model-{number}" for number in range(10)]
+    colours = usage_charts._colours({"model-5", "model-2"}, catalogue)
+    assert colours == {"model-2": "gw-series-3", "model-5": "gw-series-6"}
+    # Whatever else is shown, as long as there are colours for all.
+    more = usage_charts._colours({"model-2", "model-8", "model-0", "gone"}, catalogue)
+    assert more["model-2"] == "gw-series-3"
+    assert more["model-0"] == "gw-series-1"
+    # The ninth would have the first colour again, and one that is gone would have the third.
+    assert more["model-8"] == "gw-series-2"
+    assert more["gone"] == "gw-series-4"
+    assert len(set(usage_charts._colours(set(catalogue[:8]), catalogue).values())) == 8
+
+
+def test_all_charts_of_a_page_show_a_model_in_one_colour_and_by_its_name(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    model = site.channel.model
+    api = ApiClient(site.api_key)
+    api.chat()
+    api.chat()
+    # The most requests, and no credits.
+    Message.objects.update(request_model="other", charged_microcredits=0)
+    api.chat()
+    page = owner.get("/usage/")
+    requests, charged, _ = page.context["charts"]
+    legend = f'<span class="gw-series-1">{model.name}</span>'
+    assert legend in requests["legend"]
+    assert legend in charged["legend"]
+    assert f'title="{model.model_id}">{model.name}</a>' in page.content.decode()
 
 
 def test_the_month_so_far_and_at_this_pace(
@@ -437,5 +474,5 @@ def test_credits_are_the_same_figure_in_chart_and_table(
     ApiClient(site.api_key).chat()
     page = owner.get("/usage/")
     chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
-    assert f"\n{site.channel.model.model_id}\t1.234567<" in chart["drawing"]
+    assert f"\n{site.channel.model.name}\t1.234567<" in chart["drawing"]
     assert page.context["report"].total.credits == "1.234567"

@@ -198,7 +198,7 @@ def test_one_tooltip_tells_all_charts_of_a_day(open_site: Site, visitor: NewVisi
     page.keyboard.press("ArrowLeft")
     expect(tip).to_be_visible()
     expect(tip).not_to_contain_text("so far")
-    expect(parts).to_have_text(["Requests –", "Time to answer –"])
+    expect(parts).to_have_text(["Requests \N{EN DASH}", "Time to answer \N{EN DASH}"])
     page.keyboard.press("Escape")
     expect(tip).to_be_hidden()
     # A day leads to its requests.

@@ -230,7 +230,7 @@ def test_figures_are_compared_with_the_period_before(
     earlier = list(replies.values_list("id", flat=True)[:2])
     Message.objects.filter(id__in=earlier).update(created_at=before)
     page = owner.get("/usage/")
-    assert page.context["changes"]["requests"] == "\N{MINUS SIGN}50 %"
+    assert page.context["changes"]["requests"] == "\N{MINUS SIGN}50\N{NO-BREAK SPACE}%"
     assert "the 7 days before, up to the same time" in page.content.decode()
     # What came later in that day is no part of the comparison.
     later = before + timedelta(minutes=10)
@@ -257,7 +257,7 @@ def test_the_period_before_a_past_one_is_whole() -> None:
     ],
 )  # fmt: skip
 def test_a_change_is_in_per_cent(now: int, before: int, words: str) -> None:
-    assert usage_words.change_words(now, before) == words
+    assert usage_words.change_words(now, before) == words.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def test_bars_are_stacked_by_model_and_add_up(
@@ -413,7 +413,7 @@ def test_answers_that_took_no_time_leave_no_empty_chart(
     Message.objects.update(duration_ms=0)
     page = owner.get("/usage/").content.decode()
     assert "Every answer took less than 1 ms." in page
-    assert "under 1 ms" in page
+    assert "under 1\N{NO-BREAK SPACE}ms" in page
     assert page.count('<div class="gw-chart"') == 2
 
 
@@ -446,7 +446,8 @@ def test_axes_of_counts_have_whole_numbers(most: int) -> None:
     ],
 )
 def test_times_are_in_three_digits(milliseconds: int, words: str) -> None:
-    assert duration(milliseconds) == words
+    # No line breaks between a number and its unit.
+    assert duration(milliseconds) == "\N{NO-BREAK SPACE}".join(words.rsplit(" ", 1))
 
 
 @pytest.mark.parametrize("took", [3, 40, 845, 2_500, 31_000])
@@ -463,8 +464,10 @@ def test_a_time_is_the_same_figure_wherever_it_stands(
     axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
     assert axis[0] == "0"
     assert len(set(axis)) == len(axis)
-    assert all(tick.endswith((" ms", " s")) for tick in axis[1:])
-    assert took >= 1_000 or all(tick.endswith(" ms") or tick == "1 s" for tick in axis[1:])
+    assert all(tick.split()[1] in ("ms", "s") for tick in axis[1:])
+    assert took >= 1_000 or all(
+        tick.endswith("ms") or tick.split() == ["1", "s"] for tick in axis[1:]
+    )
 
 
 def test_credits_are_the_same_figure_in_chart_and_table(

@@ -153,10 +153,10 @@
   // Writes three digits, as common/pages/durations.py does.
   function duration(milliseconds) {
     const ms = Math.round(milliseconds);
-    if (!ms) return gettext("under 1 ms");
-    if (ms < 1000) return `${ms} ms`;
+    if (!ms) return interpolate(gettext("under %(figure)s"), { figure: "1\u00a0ms" });
+    if (ms < 1000) return `${ms}\u00a0ms`;
     const digits = ms < 10000 ? 2 : ms < 100000 ? 1 : 0;
-    return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: digits })} s`;
+    return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: digits })}\u00a0s`;
   }
 
   window.gateway = { language, gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake, isPlainClick };

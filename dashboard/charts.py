@@ -150,7 +150,7 @@ def bar_chart(
             yield _leading(bar, one, index, times, show)
             below += value
 
-    return _frame(times, series, axis, bars, "", title=title, show=show)
+    return _frame(times, series, axis, bars, "", title=title, show=show, tells=bool)
 
 
 def line_chart(
@@ -170,7 +170,12 @@ def line_chart(
                 point = format_html('<circle class="gw-point {}" cy="{}" r="{}"/>', css, y, radius)
                 yield _leading(point, one, index, times, show)
 
-    return _frame(times, series, axis, points, _lines(times, series, axis), title=title, show=show)
+    lines = _lines(times, series, axis)
+    return _frame(times, series, axis, points, lines, title=title, show=show, tells=_is_known)
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None
 
 
 def legend(series: Iterable[Series]) -> SafeString:
@@ -209,8 +214,8 @@ def _leading(drawn: SafeString, one: Series, index: int, times: Times, show: Sho
     return _link(drawn, one.links[index], name)
 
 
-def _said(one: Series, index: int, show: Show) -> str:
-    return f"{one.name} {show(one.values[index] or 0)}"
+def _said(one: Series, index: int, show: Show, *, gap: str = " ") -> str:
+    return f"{one.name}{gap}{show(one.values[index] or 0)}"
 
 
 class _Axis:
@@ -246,8 +251,13 @@ def _frame(
     *,
     title: str,
     show: Show,
+    tells: Callable[[float | None], bool],
 ) -> SafeString:
-    """Draw the axes of a chart, and a column for each time: what it says, its link, its marks."""
+    """Draw the axes of a chart, and a column for each time: what it says, its link, its marks.
+
+    A column says the values that `tells` is true of.
+    """
+    told = [[one for one in series if tells(one.values[at])] for at in range(len(times.labels))]
     count = len(times.labels)
     ticks = [axis.tick * number for number in range(axis.count + 1)]
     scale = format_html_join(
@@ -269,11 +279,13 @@ def _frame(
     )
     columns = format_html_join(
         "",
-        '<g class="gw-column{}"><title>{}</title>{}<svg x="{}" overflow="visible">{}</svg></g>',
+        '<g class="gw-column{}" data-series="{}"><title>{}</title>{}'
+        '<svg x="{}" overflow="visible">{}</svg></g>',
         (
             (
                 " gw-so-far" if times.is_so_far(index) else "",
-                _told(times, series, index, show),
+                " ".join(one.css for one in told[index]),
+                _told(times, told[index], index, show),
                 _column(times, index),
                 times.middle(index),
                 format_html_join("", "{}", ((mark,) for mark in marks(index))),
@@ -298,9 +310,9 @@ def _frame(
 
 
 def _told(times: Times, series: Sequence[Series], index: int, show: Show) -> str:
-    """Return what a time says: itself, then each value, one a line (charts.js)."""
-    known = (one for one in series if one.values[index] is not None)
-    return "\n".join([times.words(index), *(_said(one, index, show) for one in known)])
+    """Return what a time says: itself, then each name and value, one a line (charts.js)."""
+    lines = (_said(one, index, show, gap="\t") for one in series)
+    return "\n".join([times.words(index), *lines])
 
 
 def _column(times: Times, index: int) -> SafeString:

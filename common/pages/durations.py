@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext as _
 
 from common.pages import dates
-from common.pages.numbers import in_local_signs
+from common.pages.numbers import in_local_signs, with_unit
 
 # Up to here a time is given as so many minutes, hours or days ago, and later by its date.
 _DAYS_IN_WORDS = timedelta(days=7)
@@ -20,12 +20,13 @@ def duration(milliseconds: float) -> str:
     """
     ms = round(milliseconds)
     if not ms:
-        return _("under 1 ms")
+        return _("under %(figure)s") % {"figure": with_unit("1", "ms")}
     if ms < 1_000:
-        return f"{ms} ms"
+        return with_unit(str(ms), "ms")
     decimals = 2 if ms < 10_000 else 1 if ms < 100_000 else 0
     seconds = f"{ms / 1000:,.{decimals}f}"
-    return in_local_signs(f"{seconds.rstrip('0').rstrip('.') if decimals else seconds} s")
+    seconds = seconds.rstrip("0").rstrip(".") if decimals else seconds
+    return with_unit(in_local_signs(seconds), "s")
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -20,6 +20,11 @@ def local_number(number: float, decimals: int = 0) -> str:
     return in_local_signs(f"{number:,.{decimals}f}" if decimals else f"{number:,}")
 
 
+def with_unit(number: str, unit: str) -> str:
+    """Return a number and its unit, with a space between them at which no line breaks: '95 %'."""
+    return f"{number}\N{NO-BREAK SPACE}{unit}"
+
+
 def local_credits(microcredits: int) -> str:
     """Return credits for a page or an e-mail. `show_credits` is for what is stored or sent."""
     return in_local_signs(show_credits(microcredits))
@@ -35,5 +40,6 @@ def short_number(number: int) -> str:
             count = number / unit
             decimals = 2 if count < 9.995 else 1 if count < 99.95 else 0
             text = f"{count:,.{decimals}f}"
-            return in_local_signs(f"{text.rstrip('0').rstrip('.') if decimals else text} {name}")
+            text = text.rstrip("0").rstrip(".") if decimals else text
+            return with_unit(in_local_signs(text), name)
     return local_number(number)

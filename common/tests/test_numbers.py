@@ -24,4 +24,5 @@ from common.pages.numbers import short_number
     ],
 )
 def test_large_numbers_are_short(number: int, words: str) -> None:
-    assert short_number(number) == words
+    # No line breaks between a number and its unit.
+    assert short_number(number) == words.replace(" ", "\N{NO-BREAK SPACE}")

@@ -21,7 +21,7 @@ from billing import charges as billing
 from common import db
 from common.days import UTC_NAME, day_of, end_of, list_starts, start_of
 from common.money import show_credits
-from common.pages.numbers import local_credits, local_number
+from common.pages.numbers import local_credits, local_number, with_unit
 from conversations.models import DraftReply
 from conversations.usage import rows as usage_rows
 from conversations.usage import sums as usage_sums
@@ -122,11 +122,11 @@ class Line:
     def error_percent(self) -> str:
         """The share of requests that got no answer, in words."""
         if not self.error_count:
-            return "0 %"
+            return with_unit("0", "%")
         percent = self.error_count * 100 / self.request_count
         if percent < 0.1:
-            return _("under 0.1 %")
-        return f"{local_number(percent, 1)} %"
+            return _("under %(figure)s") % {"figure": with_unit(local_number(0.1, 1), "%")}
+        return with_unit(local_number(percent, 1), "%")
 
     @property
     def credits(self) -> str:

@@ -35,7 +35,7 @@ from conversations.usage.activity import Activity, last_used, list_activity
 from conversations.usage.reports import Scope
 from dashboard.charts import week_sparkline
 from dashboard.console.access import Member, Role, channel_page, member_page
-from dashboard.console.filters import model_choices
+from dashboard.console.filters import model_choices, read_model_names
 from dashboard.console.navigation import console_url
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links
@@ -174,7 +174,9 @@ def list_context(
         "listing": listing,
         "sorts": SORTS,
         "states": STATES,
-        "models": model_choices(listing.model_id) if channel_count > MOST_CARDS else [],
+        "models": model_choices(read_model_names(), listing.model_id)
+        if channel_count > MOST_CARDS
+        else [],
         "tags": known_tags,
         "list_url": list_url,
         "channel_count": channel_count,

@@ -21,7 +21,7 @@ from common.pages.numbers import local_credits
 from conversations.models import DraftReply
 from conversations.usage import outcomes
 from dashboard.console.access import Member, member_page
-from dashboard.console.filters import MomentsForm
+from dashboard.console.filters import MomentsForm, read_model_names
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import OUTCOMES
 
@@ -52,6 +52,7 @@ def drafts(request: HttpRequest, member: Member) -> HttpResponse:
         kind=LedgerEntry.Kind.CHARGE, hold_id__in=[draft.id for draft in page]
     )
     sequences = dict(charges.values_list("hold_id", "sequence"))
+    models = read_model_names()
     return render_page(
         request,
         member,
@@ -59,7 +60,11 @@ def drafts(request: HttpRequest, member: Member) -> HttpResponse:
         title=_("Playground drafts"),
         form=form,
         page=page,
-        rows=[_describe(member, form, draft, sequences.get(draft.id)) for draft in page],
+        rows=[
+            _describe(member, form, draft, sequences.get(draft.id))
+            | {"model_name": models.get(draft.request_model, draft.request_model)}
+            for draft in page
+        ],
         query=form.query(),
     )
 

@@ -139,7 +139,11 @@ def with_chosen(names: dict[str, str], chosen: str, *, most: int) -> list[tuple[
     return list(names.items())
 
 
-def model_choices(chosen: str) -> list[tuple[str, str]]:
+def read_model_names() -> dict[str, str]:
+    """Return the names of all models by their ids, in the catalogue's order."""
+    return dict(LanguageModel.objects.values_list("model_id", "name"))
+
+
+def model_choices(names: dict[str, str], chosen: str) -> list[tuple[str, str]]:
     """Return the models to filter by."""
-    models = dict(LanguageModel.objects.values_list("model_id", "name"))
-    return [("", _("All models")), *with_chosen(models, chosen, most=MOST_MODEL_CHARACTERS)]
+    return [("", _("All models")), *with_chosen(names, chosen, most=MOST_MODEL_CHARACTERS)]

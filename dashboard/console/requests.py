@@ -34,7 +34,7 @@ from conversations.usage.request_tally import Tally
 from dashboard.console import draft_log
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import MomentsForm, model_choices, with_chosen
+from dashboard.console.filters import MomentsForm, model_choices, read_model_names, with_chosen
 from dashboard.console.navigation import url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import OUTCOMES
@@ -84,6 +84,7 @@ class RequestsForm(MomentsForm):
         self, data: QueryDict, *, account: Account, channel: Channel | None = None
     ) -> None:
         super().__init__(data, account=account, channel=channel)
+        self.model_names = read_model_names()
         codes = with_chosen(
             {code: code for code in sorted(row.code for row in ERRORS)},
             data.get("code", ""),
@@ -92,7 +93,7 @@ class RequestsForm(MomentsForm):
         choices = {
             "outcome": [("", _("All outcomes")), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
             "code": [("", _("All codes")), *codes],
-            "model": model_choices(data.get("model", "")),
+            "model": model_choices(self.model_names, data.get("model", "")),
             "key": [("", _("All keys")), *((str(pk), name) for pk, name in self.key_names.items())],
         }
         for name, of_field in choices.items():
@@ -250,6 +251,7 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
         "badge": badge,
         "url": member.url(DETAILS[entry.kind], row.pk),
         "channel_name": form.channel_names.get(row.channel_id, ""),
+        "model_name": form.model_names.get(row.request_model, row.request_model),
         "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
         "credits": local_credits(entry.reply.charged_microcredits) if entry.reply else "0",
     }

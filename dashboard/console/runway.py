@@ -11,6 +11,10 @@ from billing.balance import Balance, Runway
 from common.days import RECENT_DAYS, UTC_NAME, day_of
 from common.pages import dates
 
+# A day that is further ahead moves with every hour that passes, so its month says enough; what is
+# even further ahead is no forecast.
+_SURE, _MOST = timedelta(days=90), timedelta(days=2 * 365)
+
 
 def runway_words(balance: Balance, runway: Runway, now: datetime, zone: str = UTC_NAME) -> str:
     """Say in a sentence how long the credits last."""
@@ -36,19 +40,21 @@ def _lasting(balance: Balance, runway: Runway, now: datetime, zone: str) -> tupl
             _("Nothing was spent in the last %(days)s days.") % days,
             _("No use in %(days)s days") % days,
         )
-    pace = pace_words(runway)
-    if runway.until is None:
+    pace, today = pace_words(runway), day_of(now, zone)
+    if runway.until is None or runway.until - today > _MOST:
         return (
-            _("Lasts for more than five years at %(pace)s.") % {"pace": pace},
+            _("Lasts for more than two years at %(pace)s.") % {"pace": pace},
             _("Lasts for years"),
         )
-    today = day_of(now, zone)
     if runway.until == today:
         return (
             _("Lasts until later today at %(pace)s.") % {"pace": pace},
             _("Lasts until later today"),
         )
-    long, short = ("j F", "j M") if runway.until.year == today.year else ("j F Y", "j M Y")
+    if runway.until - today > _SURE:
+        long, short = "F Y", "M Y"
+    else:
+        long, short = ("j F", "j M") if runway.until.year == today.year else ("j F Y", "j M Y")
     return (
         _("Lasts until about %(day)s at %(pace)s.")
         % {"day": dates.show(runway.until, long), "pace": pace},

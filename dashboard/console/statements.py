@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -27,8 +28,10 @@ from common.pages.spreadsheets import csv_response, lines
 from conversations.usage import reports
 from conversations.usage.reports import Line, Report, Scope
 from dashboard.console.access import Member, member_page
+from dashboard.console.filters import read_model_names
 from dashboard.console.ledger_words import words_of_reason
 from dashboard.console.pages import render_page
+from dashboard.console.request_links import log_links
 
 _NO_LIMIT = Month(2999, 12)
 MOVEMENTS_SHOWN = 200
@@ -42,6 +45,7 @@ class MonthlyFigures:
     """A statement with the charges of the month's replies, by channel and model."""
 
     statement: Statement
+    scope: Scope
     report: Report
     balance: Balance
 
@@ -98,7 +102,8 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
         % {"month": dates.show(date(statement.month.year, statement.month.number, 1), "F Y")},
         balance=figures.balance,
         row=_describe(statement),
-        charges=_describe_charges(member.account, figures),
+        charges=_describe_charges(member, figures),
+        total=_describe_total(member, figures),
         other=local_credits(figures.other_microcredits) if figures.other_microcredits else "",
         movements=[_describe_movement(one) for one in movements[:MOVEMENTS_SHOWN]],
         is_cut=len(movements) > MOVEMENTS_SHOWN,
@@ -143,17 +148,15 @@ def _read(account: Account, text: str) -> MonthlyFigures:
         raise Http404
     zone = account.time_zone
     balance = get_balance(account_id=account_id, now=now, zone=zone)
-    starts_at, ends_at = bounds_of(month, zone)
+    scope = Scope(account_id, *bounds_of(month, zone), zone=zone)
     with snapshot():
         statement = statements.find_statement(
             account_id=account_id, balance=balance, now=now, month=month, zone=zone
         )
         if statement is None:
             raise Http404
-        report = reports.get_report(
-            Scope(account_id, starts_at, ends_at, zone=zone), with_durations=False
-        )
-    return MonthlyFigures(statement, report, balance)
+        report = reports.get_report(scope, with_durations=False)
+    return MonthlyFigures(statement, scope, report, balance)
 
 
 # --- Words --------------------------------------------------------------------------------------
@@ -184,17 +187,43 @@ def _names(account: Account) -> dict[Any, str]:
     return dict(Channel.objects.filter(account=account).values_list("id", "name"))
 
 
-def _describe_charges(account: Account, figures: MonthlyFigures) -> list[dict[str, Any]]:
-    names = _names(account)
+def _describe_charges(member: Member, figures: MonthlyFigures) -> list[dict[str, Any]]:
+    channels, models = _names(member.account), read_model_names()
     return [
         {
-            "channel": names.get(line.key[0], "?"),
-            "model": line.key[1] or _("(unknown)"),
+            "channel": channels.get(channel_id, "?"),
+            "model": models.get(model_id, model_id) or _("(unknown)"),
+            "model_id": model_id,
             "replies": line.reply_count,
             "credits": line.credits,
+            # The log can filter only by what it knows.
+            "url": _replies_url(member, figures, channel_id, model_id)
+            if model_id and channel_id in channels
+            else "",
         }
         for line in figures.charges
+        for channel_id, model_id in [line.key]
     ]
+
+
+def _describe_total(member: Member, figures: MonthlyFigures) -> dict[str, Any]:
+    """Return the sum of the lines, which is what the statement says was charged."""
+    return {
+        "replies": figures.report.total.reply_count,
+        "credits": local_credits(figures.statement.sums.charged),
+        "url": _replies_url(member, figures),
+    }
+
+
+def _replies_url(
+    member: Member,
+    figures: MonthlyFigures,
+    channel_id: uuid.UUID | None = None,
+    model_id: str = "",
+) -> str:
+    """Return the log of the month's replies, of all or of one channel and model."""
+    scope = replace(figures.scope, channel_id=channel_id, model_id=model_id)
+    return log_links(member, scope)["answered"]
 
 
 def _describe_movement(movement: Movement) -> dict[str, Any]:

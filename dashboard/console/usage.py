@@ -40,7 +40,7 @@ from conversations.usage.reports import Line, Scope
 from conversations.usage.rows import cover_account
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import FilterForm, model_choices
+from dashboard.console.filters import FilterForm, model_choices, read_model_names
 from dashboard.console.navigation import url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
@@ -77,7 +77,9 @@ class UsageForm(FilterForm):
         self, data: QueryDict, *, account: Account, channel: Channel | None = None
     ) -> None:
         super().__init__(data, account=account, channel=channel)
-        self.fields["model"].choices = model_choices(data.get("model", ""))  # type: ignore[attr-defined]
+        self.model_names = read_model_names()
+        choices = model_choices(self.model_names, data.get("model", ""))
+        self.fields["model"].choices = choices  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -168,7 +170,9 @@ def _render_usage(
         changes=changes_of(report.total, before),
         period_before=words_of_period_before(scope, now),
         lines=[{"line": line, "links": log(scope.part(line.key))} for line in report.times],
-        charts=draw_charts(scope, report, log, now) if report.total.request_count else [],
+        charts=draw_charts(scope, report, log, now, form.model_names)
+        if report.total.request_count
+        else [],
         channel_lines=[
             _linked(form, "channel", line) | {"links": log(replace(scope, channel_id=line.key))}
             for line in report.channels
@@ -261,11 +265,16 @@ def _rounded(microcredits: float) -> int:
 
 
 def _linked(form: UsageForm, name: str, line: Line) -> dict[str, Any]:
-    """Return a line with its name and the query that filters by it."""
-    label = form.channel_names.get(line.key, "?") if name == "channel" else line.key
+    """Return a line with its name, a model's id, and the query that filters by it."""
+    label, title = line.key, ""
+    if name == "channel":
+        label = form.channel_names.get(line.key, "?")
+    elif name == "model":
+        label, title = form.model_names.get(line.key, line.key), line.key
     return {
         "line": line,
         "label": label or _("(unknown)"),
+        "title": title,
         "query": form.query(**{name: str(line.key)}),
     }
 

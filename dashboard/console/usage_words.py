@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 
 from common.days import zone_of
 from common.pages import dates
-from common.pages.numbers import local_number
+from common.pages.numbers import local_number, with_unit
 from conversations.usage.reports import Line, Scope
 
 
@@ -36,7 +36,7 @@ def change_words(now: int, before: int) -> str:
     # Beyond ten times as much, per cent say little.
     if now >= 10 * before:
         return _("%(count)s times as before") % {"count": local_number(round(now / before))}
-    return f"{per_cent:+d} %".replace("-", "\N{MINUS SIGN}")
+    return with_unit(f"{per_cent:+d}".replace("-", "\N{MINUS SIGN}"), "%")
 
 
 def words_of_period_before(scope: Scope, now: datetime) -> str:

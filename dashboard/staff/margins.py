@@ -22,7 +22,7 @@ from common.currency import exact_amount, show_amount
 from common.days import ONE_DAY, day_of, first_of_month, start_of
 from common.money import format_credits
 from common.pages.forms import DayField, PlainForm
-from common.pages.numbers import in_local_signs, local_credits
+from common.pages.numbers import in_local_signs, local_credits, with_unit
 from common.pages.spreadsheets import lines
 from conversations.usage import margins as usage_margins
 from conversations.usage import provider_days
@@ -172,7 +172,7 @@ def _describe(line: MarginLine, name: str = "") -> dict[str, Any]:
         "is_loss": (line.margin_picos or 0) < 0,
         "percent": ""
         if line.margin_percent is None
-        else in_local_signs(f"{line.margin_percent} %"),
+        else with_unit(in_local_signs(str(line.margin_percent)), "%"),
         "is_partly_priced": 0 < line.without_cost_count < line.request_count,
     }
 

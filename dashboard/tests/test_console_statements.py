@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from django.utils.html import escape
 
 from billing import grants
 from billing.models import CreditAccount
 from channels.models import AuditEntry, Channel
 from channels.tests.factories import Site, make_site
+from conversations.models import Message
 from dashboard.console import statements as pages
 from tests.support.clients import (
     ApiClient,
@@ -71,6 +73,7 @@ def test_a_month_shows_sums_charges_and_grants(spring: Site, settings: Any) -> N
     text = text_of(response)
     (charge,) = response.context["charges"]
     assert (charge["channel"], charge["replies"], charge["credits"]) == ("Shop", 2, "2")
+    assert charge["model"] == spring.channel.model.name
     for words in ("Statement of April 2026", "1 Apr 2026, 00:00 to 1 May 2026, 00:00", "for a test",
                   "help@example.com", "+100"):  # fmt: skip
         assert words in text
@@ -160,6 +163,25 @@ def test_strangers_find_nothing(spring: Site, stranger: Site) -> None:
     for rest in ("statements/", "statements/2026-04/", "statements/2026-04/statement.csv"):
         mine, unknown = account_page(spring, rest), f"/a/987654/{rest}"
         assert_same_404(client, rest, mine, unknown)
+
+
+def test_each_line_leads_to_its_replies_and_the_total_is_what_was_charged(spring: Site) -> None:
+    client = owner_client(spring)
+    ApiClient(spring.api_key).chat(session_id="other")
+    Message.objects.filter(session__session_id="other").update(
+        request_model="gone", created_at="2026-04-20T00:00:00Z"
+    )
+    page = client.get(account_page(spring, "statements/2026-04/"))
+    lines, total = page.context["charges"], page.context["total"]
+    assert [line["model"] for line in lines] == [spring.channel.model.name, "gone"]
+    assert total["replies"] == sum(line["replies"] for line in lines) == 3
+    # The third was booked in May, and the ledger is what counts.
+    assert total["credits"] == page.context["row"]["charged"].lstrip("-") == "2"
+    for line in (*lines, total):
+        assert f'href="{escape(line["url"])}">{line["replies"]}</a>' in page.content.decode()
+        log = client.get(line["url"])
+        assert not log.context["form"].errors
+        assert log.context["tally"].total.reply_count == line["replies"]
 
 
 def test_staff_guests_read_it(spring: Site) -> None:

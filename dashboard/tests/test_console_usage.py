@@ -230,7 +230,7 @@ def test_figures_are_compared_with_the_period_before(
     earlier = list(replies.values_list("id", flat=True)[:2])
     Message.objects.filter(id__in=earlier).update(created_at=before)
     page = owner.get("/usage/")
-    assert page.context["changes"]["requests"] == "\N{MINUS SIGN}50 %"
+    assert page.context["changes"]["requests"] == "\N{MINUS SIGN}50\N{NO-BREAK SPACE}%"
     assert "the 7 days before, up to the same time" in page.content.decode()
     # What came later in that day is no part of the comparison.
     later = before + timedelta(minutes=10)
@@ -257,7 +257,7 @@ def test_the_period_before_a_past_one_is_whole() -> None:
     ],
 )  # fmt: skip
 def test_a_change_is_in_per_cent(now: int, before: int, words: str) -> None:
-    assert usage_words.change_words(now, before) == words
+    assert usage_words.change_words(now, before) == words.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def test_bars_are_stacked_by_model_and_add_up(
@@ -271,17 +271,54 @@ def test_bars_are_stacked_by_model_and_add_up(
         newest = Message.objects.filter(request_model=site.channel.model.model_id)
         newest.update(request_model=model_id)
     page = owner.get("/usage/")
+    report, count = page.context["report"], usage_charts._replies
+    shown = usage_charts._largest(report, count)
     series = usage_charts._by_model(
         page.context["scope"],
-        page.context["report"],
+        report,
         lambda scope: {"answered": scope.model_id},
-        lambda line: line.reply_count,
+        count,
+        shown,
+        names={models[0]: "Model zero"},
+        colours=dict.fromkeys(shown, ""),
     )
-    assert [one.name for one in series] == [*models[:4], "Other models"]
+    assert [one.name for one in series] == ["Model zero", *models[1:4], "Other models"]
     assert [sum(value or 0 for value in one.values) for one in series] == [6, 5, 4, 3, 3]
     # Each bar leads to its own model's requests.
     assert [one.links[-1] for one in series[:4]] == models[:4]
     assert not series[4].links
+
+
+def test_a_model_keeps_its_colour() -> None:
+    catalogue = [f"model-{number}" for number in range(10)]
+    colours = usage_charts._colours({"model-5", "model-2"}, catalogue)
+    assert colours == {"model-2": "gw-series-3", "model-5": "gw-series-6"}
+    # Whatever else is shown, as long as there are colours for all.
+    more = usage_charts._colours({"model-2", "model-8", "model-0", "gone"}, catalogue)
+    assert more["model-2"] == "gw-series-3"
+    assert more["model-0"] == "gw-series-1"
+    # The ninth would have the first colour again, and one that is gone would have the third.
+    assert more["model-8"] == "gw-series-2"
+    assert more["gone"] == "gw-series-4"
+    assert len(set(usage_charts._colours(set(catalogue[:8]), catalogue).values())) == 8
+
+
+def test_all_charts_of_a_page_show_a_model_in_one_colour_and_by_its_name(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    model = site.channel.model
+    api = ApiClient(site.api_key)
+    api.chat()
+    api.chat()
+    # The most requests, and no credits.
+    Message.objects.update(request_model="other", charged_microcredits=0)
+    api.chat()
+    page = owner.get("/usage/")
+    requests, charged, _ = page.context["charts"]
+    legend = f'<span class="gw-series-1">{model.name}</span>'
+    assert legend in requests["legend"]
+    assert legend in charged["legend"]
+    assert f'title="{model.model_id}">{model.name}</a>' in page.content.decode()
 
 
 def test_the_month_so_far_and_at_this_pace(
@@ -309,7 +346,10 @@ def test_a_forecast_has_two_digits(exact: float, rounded: int) -> None:
 def test_charts_say_their_figures_and_escape_names() -> None:
     series = [Series("<b>", [1, 3]), Series("Errors", [0, 2], "gw-series-bad")]
     drawn = charts.bar_chart(Times(["1 May", "2 May"]), series, title="A & B")
-    assert "<title>2 May\n&lt;b&gt; 3\nErrors 2</title>" in drawn
+    assert "<title>2 May\n&lt;b&gt;\t3\nErrors\t2</title>" in drawn
+    assert 'data-series="gw-series-1 gw-series-bad"' in drawn
+    # What is zero is not told.
+    assert 'data-series="gw-series-1"><title>1 May\n&lt;b&gt;\t1</title>' in drawn
     assert "&lt;b&gt;" in drawn
     assert 'aria-label="A &amp; B"' in drawn
     assert ">1 May</text>" in drawn
@@ -324,7 +364,7 @@ def test_a_line_has_gaps_where_nothing_was_measured() -> None:
 def test_a_time_that_is_not_over_says_so() -> None:
     values = [Series("Requests", [3, 4, 1])]
     times = Times(["a", "b", "c"], is_running=True)
-    assert "<title>c, so far\nRequests 1</title>" in charts.bar_chart(times, values, title="t")
+    assert "<title>c, so far\nRequests\t1</title>" in charts.bar_chart(times, values, title="t")
     line = charts.line_chart(times, values, title="t")
     assert line.count("gw-line") == 2
     assert line.count("gw-line gw-series-1 gw-so-far") == 1
@@ -373,7 +413,7 @@ def test_answers_that_took_no_time_leave_no_empty_chart(
     Message.objects.update(duration_ms=0)
     page = owner.get("/usage/").content.decode()
     assert "Every answer took less than 1 ms." in page
-    assert "under 1 ms" in page
+    assert "under 1\N{NO-BREAK SPACE}ms" in page
     assert page.count('<div class="gw-chart"') == 2
 
 
@@ -406,7 +446,8 @@ def test_axes_of_counts_have_whole_numbers(most: int) -> None:
     ],
 )
 def test_times_are_in_three_digits(milliseconds: int, words: str) -> None:
-    assert duration(milliseconds) == words
+    # No line breaks between a number and its unit.
+    assert duration(milliseconds) == "\N{NO-BREAK SPACE}".join(words.rsplit(" ", 1))
 
 
 @pytest.mark.parametrize("took", [3, 40, 845, 2_500, 31_000])
@@ -418,13 +459,15 @@ def test_a_time_is_the_same_figure_wherever_it_stands(
     page = owner.get("/usage/")
     said = duration(page.context["report"].total.p50_ms)
     latency = next(chart for chart in page.context["charts"] if chart["title"] == "Time to answer")
-    assert f"\nMedian (p50) {said}\n" in latency["drawing"]
+    assert f"\nMedian (p50)\t{said}\n" in latency["drawing"]
     assert page.content.decode().count(f">{said}<") >= 4
     axis = [part.split("<")[0] for part in latency["drawing"].split('text-anchor="end">')[1:]]
     assert axis[0] == "0"
     assert len(set(axis)) == len(axis)
-    assert all(tick.endswith((" ms", " s")) for tick in axis[1:])
-    assert took >= 1_000 or all(tick.endswith(" ms") or tick == "1 s" for tick in axis[1:])
+    assert all(tick.split()[1] in ("ms", "s") for tick in axis[1:])
+    assert took >= 1_000 or all(
+        tick.endswith("ms") or tick.split() == ["1", "s"] for tick in axis[1:]
+    )
 
 
 def test_credits_are_the_same_figure_in_chart_and_table(
@@ -434,5 +477,5 @@ def test_credits_are_the_same_figure_in_chart_and_table(
     ApiClient(site.api_key).chat()
     page = owner.get("/usage/")
     chart = next(chart for chart in page.context["charts"] if chart["title"] == "Credits")
-    assert f"\n{site.channel.model.model_id} 1.234567<" in chart["drawing"]
+    assert f"\n{site.channel.model.name}\t1.234567<" in chart["drawing"]
     assert page.context["report"].total.credits == "1.234567"

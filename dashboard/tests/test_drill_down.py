@@ -31,8 +31,10 @@ LINK = re.compile(
     r'(?: tabindex="-1" aria-label="([^"]+)")?[^>]*>(.*?)</a>',
     re.DOTALL,
 )
-# What a bar or a point says before its figure: “5 Apr, so far: gpt 3”. A column has no figure.
-BAR = re.compile(r"^[\w: ]+(, so far)?: (all requests$|Errors|Median \(p50\)|p95|[\w.-]+) ?")
+# What a bar or a point says before its figure: “5 Apr, so far: Gemma 2 9B 3”. A column has none.
+BAR = re.compile(
+    r"^[\w: ]+(, so far)?: (all requests$|Errors|Median \(p50\)|p95|[\w. -]+(?= \S+$)) ?"
+)
 COMPLETION = {"messages": [{"role": "user", "content": "Hi"}]}
 
 

@@ -220,12 +220,12 @@ def test_numbers_and_dates_are_written_by_language() -> None:
     )
     values = Context({"m": moment, "c": 1_234_500_000, "n": 1234})
     assert page.render(values) == "5 Mar 2026, 14:30 1,234.5 1,234"
-    assert numbers.short_number(21_100) == "21.1 k"
-    assert durations.duration(1_250_000) == "1,250 s"
+    assert numbers.short_number(21_100) == "21.1\N{NO-BREAK SPACE}k"
+    assert durations.duration(1_250_000) == "1,250\N{NO-BREAK SPACE}s"
     with languages.speaking("de"):
         assert page.render(values) == "5. Mär 2026, 14:30 1.234,5 1.234"
-        assert numbers.short_number(21_100) == "21,1 k"
-        assert durations.duration(12_500) == "12,5 s"
+        assert numbers.short_number(21_100) == "21,1\N{NO-BREAK SPACE}k"
+        assert durations.duration(12_500) == "12,5\N{NO-BREAK SPACE}s"
         assert dates.show(date(2026, 3, 5), "j M Y") == "5. Mär 2026"
 
 

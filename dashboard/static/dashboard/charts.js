@@ -1,19 +1,56 @@
-// One tooltip and one line through all charts of a group ([data-charts]), by pointer and by arrow
-// keys. The server wrote what each time says into its <title>; without script, browsers show that.
+// One tooltip and one line through all charts of a group ([data-charts]), by pointer, by tap, and by
+// arrow keys. The server wrote what each time says into its <title>, a name and a value a line;
+// without script, browsers show that. The colours of the lines are the classes in data-series.
 (function () {
   "use strict";
 
+  const { gettext } = window.gateway;
   const SVG = "http://www.w3.org/2000/svg";
+
+  function element(name, css, ...parts) {
+    const made = document.createElement(name);
+    made.className = css;
+    made.append(...parts);
+    return made;
+  }
+
+  // Returns what each column of a chart says, and where it leads. Takes away the browser's tooltips.
+  function read(plot) {
+    return [...plot.querySelectorAll(".gw-column")].map((column) => {
+      const title = column.querySelector("title");
+      const [time, ...lines] = title.textContent.split("\n");
+      const colours = column.dataset.series.split(" ");
+      const rows = lines.map((line, at) => [colours[at], ...line.split("\t")]);
+      const link = column.querySelector(":scope > a");
+      title.remove();
+      return { time, rows, url: link && link.getAttribute("href") };
+    });
+  }
+
+  function name(plot) {
+    const part = plot.closest("[aria-labelledby]");
+    return part ? document.getElementById(part.getAttribute("aria-labelledby")).textContent : "";
+  }
+
+  // The space is for who copies the text or hears it.
+  function row(css, label, value) {
+    return element("div", css, element("span", "", label), " ", element("span", "", value));
+  }
+
+  // Returns the rows of one chart. Beside others, it has a heading.
+  function part({ rows }, heading) {
+    const lines = rows.map(([colour, ...of]) => row(`gw-chart-tip-row ${colour}`, ...of));
+    if (heading) lines.unshift(row("gw-chart-tip-head", heading, rows.length ? "" : "–"));
+    return element("div", "gw-chart-tip-part", ...lines);
+  }
 
   function connect(group) {
     const plots = [...group.querySelectorAll(".gw-chart-plot")];
-    const titles = plots.map((plot) => [...plot.querySelectorAll(".gw-column > title")]);
-    const told = titles.map((of) => of.map((title) => title.textContent.split("\n")));
+    const told = plots.map(read);
     const count = told.length ? told[0].length : 0;
     if (!count) return;
-    titles.flat().forEach((title) => title.remove());
-    const tip = document.createElement("div");
-    tip.className = "gw-chart-tip";
+    const headings = plots.map((plot) => (plots.length > 1 ? name(plot) : ""));
+    const tip = element("div", "gw-chart-tip");
     tip.setAttribute("role", "status");
     tip.hidden = true;
     document.body.append(tip);
@@ -26,18 +63,23 @@
       return line;
     });
     let shown = -1;
+    let tapped = -1; // the time whose tooltip stays until something else is tapped
 
-    function show(index, left, top) {
-      if (index !== shown) {
+    function tell(index) {
+      const { time, url } = told[0][index];
+      tip.replaceChildren(element("strong", "", time), ...told.map((of, at) => part(of[index], headings[at])));
+      if (tapped < 0 || !url) return;
+      const link = element("a", "gw-link", gettext("Show requests"));
+      link.href = url;
+      tip.append(link);
+    }
+
+    function show(index, left, top, isTapped) {
+      if (index !== shown || isTapped) {
         shown = index;
-        const strong = document.createElement("strong");
-        strong.textContent = told[0][index][0];
-        const figures = told.flatMap((of) => of[index].slice(1)).map((words) => {
-          const figure = document.createElement("span");
-          figure.textContent = words;
-          return figure;
-        });
-        tip.replaceChildren(strong, ...figures);
+        tapped = isTapped ? index : -1;
+        tell(index);
+        tip.classList.toggle("gw-chart-tip-tapped", tapped >= 0);
         for (const line of lines) {
           const middle = `${((index + 0.5) / count) * 100}%`;
           line.setAttribute("x1", middle);
@@ -53,23 +95,43 @@
     }
 
     function hide() {
-      shown = -1;
+      shown = tapped = -1;
       tip.hidden = true;
       lines.forEach((line) => line.setAttribute("visibility", "hidden"));
     }
 
+    function hideUntapped() {
+      if (tapped < 0) hide();
+    }
+
     for (const plot of plots) {
       const chart = plot.parentElement;
-      plot.addEventListener("pointermove", (event) => {
+      const indexAt = (event) => {
         const box = plot.getBoundingClientRect();
         const index = Math.floor(((event.clientX - box.left) / box.width) * count);
-        show(Math.max(0, Math.min(count - 1, index)), event.clientX, event.clientY);
+        return Math.max(0, Math.min(count - 1, index));
+      };
+      plot.addEventListener("pointermove", (event) => {
+        const index = indexAt(event);
+        if (event.pointerType !== "touch" && index !== tapped) show(index, event.clientX, event.clientY);
       });
-      plot.addEventListener("pointerleave", hide);
+      plot.addEventListener("pointerleave", hideUntapped);
+      // A finger cannot point without following the link: its first tap shows the tooltip, which has
+      // the link, and a second one in the same column follows the link below it.
+      let pointer = "mouse";
+      plot.addEventListener("pointerdown", (event) => {
+        pointer = event.pointerType;
+      });
+      plot.addEventListener("click", (event) => {
+        const index = indexAt(event);
+        if (pointer === "mouse" || index === tapped) return;
+        event.preventDefault();
+        show(index, event.clientX, event.clientY, true);
+      });
       let chosen = count;
       chart.addEventListener("blur", () => {
         chosen = count;
-        hide();
+        hideUntapped();
       });
       chart.addEventListener("keydown", (event) => {
         const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -count, End: count };
@@ -81,6 +143,9 @@
         show(chosen, box.left + ((chosen + 0.5) / count) * box.width, box.top);
       });
     }
+    document.addEventListener("pointerdown", (event) => {
+      if (tapped >= 0 && ![tip, ...plots].some((one) => one.contains(event.target))) hide();
+    });
     window.addEventListener("scroll", hide, { passive: true, capture: true });
   }
 

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
 
-  const { gettext, interpolate } = window.gateway;
+  const { gettext, interpolate, isPlainClick } = window.gateway;
   const panes = document.querySelector("[data-panes]");
   if (!panes) return;
   const wide = window.matchMedia("(min-width: 1024px)"); // as conversations.css has it
@@ -77,8 +77,7 @@
 
   document.addEventListener("click", (event) => {
     const title = event.target.closest("[data-talk]");
-    const isPlain = !(event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
-    if (!title || !isPlain || !wide.matches) return;
+    if (!title || !isPlainClick(event) || !wide.matches) return;
     event.preventDefault();
     title.focus();
     if (title.href !== location.href) history.pushState(null, "", title.href);

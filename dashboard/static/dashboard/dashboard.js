@@ -165,13 +165,13 @@
   // Writes three digits, as common/pages/durations.py does.
   function duration(milliseconds) {
     const ms = Math.round(milliseconds);
-    if (!ms) return gettext("under 1 ms");
-    if (ms < 1000) return `${ms} ms`;
+    if (!ms) return interpolate(gettext("under %(figure)s"), { figure: "1\u00a0ms" });
+    if (ms < 1000) return `${ms}\u00a0ms`;
     const digits = ms < 10000 ? 2 : ms < 100000 ? 1 : 0;
-    return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: digits })} s`;
+    return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: digits })}\u00a0s`;
   }
 
-  window.gateway = { language, gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake };
+  window.gateway = { language, gettext, ngettext, interpolate, toast, request, post, tell, copy, credits, duration, wait, wake, isPlainClick };
 
   // unfold copies the name of a chosen file into a text field, which its own forms have and ours lack.
   document.addEventListener("change", (event) => {
@@ -204,7 +204,17 @@
     // data-tab="panel-id" in a [role=tablist].
     const tab = event.target.closest("[role=tab][data-tab]");
     if (tab) selectTab(tab);
+    // data-row leads where its first link does. Other links and buttons in it do their own, and
+    // whoever selects text in it stays.
+    const row = event.target.closest("[data-row]");
+    if (row && isPlainClick(event) && !event.target.closest("a, button") && getSelection().isCollapsed) {
+      row.querySelector("a[href]").click();
+    }
   });
+
+  function isPlainClick(event) {
+    return !(event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
+  }
 
   function selectTab(tab) {
     const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];

@@ -42,17 +42,21 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 @pytest.fixture
 def visitor(browser: Browser, live_server: Any) -> Iterator[NewVisitor]:
-    """Return a function that opens a new browser with a width, a colour scheme, and a log-in.
+    """Return a function that opens a new browser with a width, a colour scheme, a log-in, and a
+    touch screen.
 
     At the end of the test all of them must be clean: no failed script, nothing blocked by the
     content security policy, nothing requested from another host.
     """
     contexts, everybody = [], []
 
-    def visit(*, width: int = 1440, look: Any = "light", email: str = "") -> Watched:
+    def visit(
+        *, width: int = 1440, look: Any = "light", email: str = "", has_touch: bool = False
+    ) -> Watched:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=look,
+            has_touch=has_touch,
             permissions=["clipboard-read", "clipboard-write"],
         )
         contexts.append(context)

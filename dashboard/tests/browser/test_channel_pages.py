@@ -200,8 +200,13 @@ def test_one_tooltip_tells_all_charts_of_a_day(open_site: Site, visitor: NewVisi
     expect(tip).to_be_hidden()
     page.get_by_role("group", name="Requests by model").locator(".gw-bar").hover()
     expect(tip).to_contain_text("so far")
-    expect(tip).to_contain_text("Errors 0")
-    expect(tip).to_contain_text("Median (p50)")
+    # Each chart's figures are under its name, and nothing is said of what is zero.
+    parts = tip.locator(".gw-chart-tip-part")
+    model = re.escape(open_site.channel.model.name)
+    expect(parts).to_have_text([
+        re.compile(f"^Requests {model} 1$"),
+        re.compile("^Time to answer Median .p50. 1.5.s *p95 1.5.s$"),
+    ])  # fmt: skip
     page.get_by_role("heading", name="Errors by code").hover()
     expect(tip).to_be_hidden()
     # The keyboard goes through the days, from today back.
@@ -211,11 +216,63 @@ def test_one_tooltip_tells_all_charts_of_a_day(open_site: Site, visitor: NewVisi
     page.keyboard.press("ArrowLeft")
     expect(tip).to_be_visible()
     expect(tip).not_to_contain_text("so far")
+    expect(parts).to_have_text(["Requests \N{EN DASH}", "Time to answer \N{EN DASH}"])
     page.keyboard.press("Escape")
     expect(tip).to_be_hidden()
     # A day leads to its requests.
     page.get_by_role("group", name="Requests by model").locator(".gw-bar").click()
     expect(page.get_by_role("heading", name="Requests", exact=True)).to_be_visible()
+
+
+def test_a_request_opens_from_anywhere_in_its_row(open_site: Site, visitor: NewVisitor) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    watched = enter(visitor, open_site)
+    page = watched.open("/requests/")
+    row = page.locator("tbody tr")
+    log = page.url
+    # Not by what has a meaning of its own: a button, another key with the click, selected text.
+    row.get_by_role("button").click()
+    row.get_by_text("Answered").click(modifiers=["ControlOrMeta"])
+    box = row.get_by_text(open_site.channel.model.name).bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 1, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 5)
+    page.mouse.up()
+    assert page.evaluate("getSelection().toString()")
+    assert page.url == log
+    row.get_by_text("Answered").click()
+    expect(page.get_by_role("heading", name="Request", exact=True).first).to_be_visible()
+    assert page.url != log
+    watched.assert_clean()
+
+
+def test_a_tap_shows_the_tooltip_with_a_link_and_a_second_tap_follows(
+    open_site: Site, visitor: NewVisitor
+) -> None:
+    ApiClient(open_site.api_key).chat("Hello!")
+    watched = enter(visitor, open_site, width=390, has_touch=True)
+    page = watched.open("/usage/")
+    tip = page.locator(".gw-chart-tip")
+    bar = page.get_by_role("group", name="Requests by model").locator(".gw-bar")
+    bar.tap()
+    expect(tip).to_contain_text("so far")
+    link = tip.get_by_role("link", name="Show requests")
+    expect(link).to_be_visible()
+    assert not serious_findings(page)
+    shoot(watched, "usage-tapped", width=390, look="light")
+    page.get_by_role("heading", name="Credits", exact=True).tap()
+    expect(tip).to_be_hidden()
+    bar.tap()
+    link.tap()
+    expect(page.get_by_role("heading", name="Requests", exact=True)).to_be_visible()
+    assert "outcome" not in page.url
+    page.go_back()
+    bar.tap()
+    expect(tip).to_be_visible()
+    bar.tap()
+    page.wait_for_url("**outcome=answered")
+    watched.assert_clean()
     watched.assert_clean()
 
 

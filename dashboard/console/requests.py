@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.db.models import QuerySet
-from django.forms.boundfield import BoundField
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -44,8 +43,6 @@ from dashboard.reference.facts import ERRORS
 MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
-# The filters that are always in view.
-_USUAL = ("q", "since", "until", "channel", "outcome")
 
 
 class RequestsForm(MomentsForm):
@@ -75,6 +72,7 @@ class RequestsForm(MomentsForm):
     )
     # Links from figures of one page set it.
     whole_page = forms.BooleanField(required=False, label=gettext_lazy("The whole page address"))
+    usual = ("q", "since", "until", "channel", "outcome")
     field_order = (
         "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key",
         "conversation", "slower", "page", "whole_page",
@@ -110,24 +108,6 @@ class RequestsForm(MomentsForm):
             if key_id is not None:
                 self.key_names[key_id] = f"{mask_key(prefix, last_four)} ({name})"
         return names
-
-    @property
-    def usual_fields(self) -> list[BoundField]:
-        """The filters that most people need."""
-        return [field for field in self if field.name in _USUAL]
-
-    @property
-    def other_fields(self) -> list[BoundField]:
-        """The filters that the page folds away."""
-        return [field for field in self if field.name not in _USUAL]
-
-    @property
-    def has_more(self) -> bool:
-        """Whether one of the other filters is in use or wrong."""
-        return any(
-            field.errors or self.value(field.name) not in (None, "live")
-            for field in self.other_fields
-        )
 
     @property
     def reference(self) -> str:
@@ -197,7 +177,10 @@ def _render_log(
         channel=channel,
         log_url=url_within(member, channel, "requests"),
         form=form,
-        chosen=chosen,
+        ranges=form.tabs_of((chosen.starts_at, chosen.ends_at)),
+        starts_at=chosen.starts_at,
+        ends_at=chosen.ends_at,
+        is_test=chosen.is_test,
         tally=tally,
         page=page,
         rows=[describe(member, form, entry) for entry in page.entries],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django import forms
@@ -43,6 +43,18 @@ from dashboard.reference.facts import ERRORS
 MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
+
+
+class KeyName(NamedTuple):
+    """What a key is called: its own name, if it has one, its masked form, and its channel."""
+
+    name: str
+    masked: str
+    channel: str
+
+    @property
+    def exact(self) -> str:
+        return f"{self.masked} ({self.channel})"
 
 
 class RequestsForm(MomentsForm):
@@ -91,22 +103,26 @@ class RequestsForm(MomentsForm):
             "outcome": [("", _("All outcomes")), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
             "code": [("", _("All codes")), *codes],
             "model": model_choices(data.get("model", "")),
-            "key": [("", _("All keys")), *((str(pk), name) for pk, name in self.key_names.items())],
+            "key": [("", _("All keys")), *self.key_choices],
         }
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
 
     def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
         """Return the names of the channels. Reads the names of their keys too."""
+        of_key = ("api_keys__name", "api_keys__key_prefix", "api_keys__key_last_four")
         rows = channels.order_by("name", "id", "-api_keys__created_at").values_list(
-            "id", "name", "api_keys", "api_keys__key_prefix", "api_keys__key_last_four"
+            "id", "name", "api_keys", *of_key
         )
         names: dict[uuid.UUID, str] = {}
-        self.key_names: dict[uuid.UUID, str] = {}
-        for channel_id, name, key_id, prefix, last_four in rows:
+        self.key_names: dict[uuid.UUID, KeyName] = {}
+        self.key_choices: list[tuple[str, str]] = []
+        for channel_id, name, key_id, own_name, prefix, last_four in rows:
             names[channel_id] = name
             if key_id is not None:
-                self.key_names[key_id] = f"{mask_key(prefix, last_four)} ({name})"
+                self.key_names[key_id] = key = KeyName(own_name, mask_key(prefix, last_four), name)
+                words = f"{key.name}, {key.exact}" if key.name else key.exact
+                self.key_choices.append((str(key_id), words))
         return names
 
     @property
@@ -233,7 +249,7 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
         "badge": badge,
         "url": member.url(DETAILS[entry.kind], row.pk),
         "channel_name": form.channel_names.get(row.channel_id, ""),
-        "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
+        "key": form.key_names.get(row.api_key_id) if row.api_key_id else None,
         "credits": local_credits(entry.reply.charged_microcredits) if entry.reply else "0",
     }
 
@@ -279,7 +295,7 @@ def _csv_rows(chosen: RequestFilter, form: RequestsForm) -> Iterator[tuple[Any, 
             session,
             row.request_id,
             str(reply.id if reply else getattr(row, "message_id", None) or ""),
-            form.key_names.get(row.api_key_id, "") if row.api_key_id else "",
+            form.key_names[row.api_key_id].exact if row.api_key_id in form.key_names else "",
             entry.outcome,
             entry.error_code,
             entry.reason,

@@ -81,7 +81,7 @@ class Row:
     is_erased: bool = False
     error_count: int = 0
     ratings: set[int] = field(default_factory=set)
-    # Around the text of a search in the newest message with it: what is before, the text, and after.
+    # What is before a search's text in the newest message with it, the text itself, what is after.
     hit: tuple[str, str, str] | None = None
 
 

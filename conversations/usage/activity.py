@@ -14,7 +14,8 @@ from common import db
 from common.days import RECENT_DAYS, UTC_NAME, day_of, start_of
 from conversations.models import DraftReply, Message
 from conversations.usage import rows as usage_rows
-from conversations.usage.rows import DAY, HOUR, QUARTER, Chosen, floor
+from conversations.usage.rows import Chosen, floor
+from conversations.usage.sums import DAY, HOUR, QUARTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
@@ -45,7 +46,8 @@ MOST_CODE_CHARACTERS = 50
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
 
 
-class KeyName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeyName:
     """What a key is called: its own name, if it has one, its masked form, and its channel."""
 
     name: str
@@ -110,9 +112,13 @@ class RequestsForm(MomentsForm):
 
     def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
         """Return the names of the channels. Reads the names of their keys too."""
-        of_key = ("api_keys__name", "api_keys__key_prefix", "api_keys__key_last_four")
         rows = channels.order_by("name", "id", "-api_keys__created_at").values_list(
-            "id", "name", "api_keys", *of_key
+            "id",
+            "name",
+            "api_keys",
+            "api_keys__name",
+            "api_keys__key_prefix",
+            "api_keys__key_last_four",
         )
         names: dict[uuid.UUID, str] = {}
         self.key_names: dict[uuid.UUID, KeyName] = {}
@@ -120,7 +126,8 @@ class RequestsForm(MomentsForm):
         for channel_id, name, key_id, own_name, prefix, last_four in rows:
             names[channel_id] = name
             if key_id is not None:
-                self.key_names[key_id] = key = KeyName(own_name, mask_key(prefix, last_four), name)
+                key = KeyName(own_name, mask_key(prefix, last_four), name)
+                self.key_names[key_id] = key
                 words = f"{key.name}, {key.exact}" if key.name else key.exact
                 self.key_choices.append((str(key_id), words))
         return names

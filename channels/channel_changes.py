@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from channels import accounts, api_keys, audit, catalogue, fixed_answers, limits, model_ends
 from channels.audit import COMMAND_LINE, Actor
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownChannel
+from channels.key_terms import KeyTerms
 from channels.models import (
     ANSWER_SETTINGS,
     Account,
@@ -27,6 +28,8 @@ from channels.models import (
 )
 from channels.usable_keys import usable_keys
 
+# The names of the keys that a new channel gets. They are stored, so they are in one language.
+KEY_NAMES = {False: "Live key", True: "Test key"}
 # The fields of a channel that belong to a version of its prompt.
 OF_A_VERSION = {"system_prompt", *ANSWER_SETTINGS}
 _MODELS = {"model", "fallback_model"}
@@ -80,8 +83,10 @@ def create_channel_with_keys(
             raise MadeBefore from None
         raise
     issued = [
-        api_keys.issue_api_key(channel=channel, is_test=is_test, actor=actor)
-        for is_test in (False, True)
+        api_keys.issue_api_key(
+            channel=channel, is_test=is_test, terms=KeyTerms(name=name), actor=actor
+        )
+        for is_test, name in KEY_NAMES.items()
     ]
     return channel, issued
 

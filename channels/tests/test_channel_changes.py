@@ -422,3 +422,9 @@ def test_no_writer_gives_a_provider_a_name_of_the_gateways_own(name: str) -> Non
     ):
         with pytest.raises(IntegrityError), transaction.atomic():
             write()
+
+
+def test_the_two_keys_of_a_new_channel_have_names() -> None:
+    account = accounts.ensure_account(owner_email="named@example.com")
+    _channel, issued = channel_changes.create_channel_with_keys(account=account, name="Shop")
+    assert [key.record.name for key in issued] == ["Live key", "Test key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -148,6 +149,21 @@ class LongSelect(forms.Select):
             ),
         )
         return format_html("<select{}>{}</select>", found, options)
+
+
+class SuggestingInput(forms.TextInput):
+    """A search field that suggests texts, and takes any other too."""
+
+    input_type = "search"
+    suggestions: Iterable[str] = ()
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        list_id = f"{name}-suggestions"
+        field = super().render(name, value, {**(attrs or {}), "list": list_id}, renderer)
+        options = format_html_join("", '<option value="{}">', ((one,) for one in self.suggestions))
+        return format_html('{}<datalist id="{}">{}</datalist>', field, list_id, options)
 
 
 class PlainForm(forms.Form):

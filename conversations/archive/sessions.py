@@ -7,6 +7,7 @@ sessions at a time, and returns the place to continue from.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models.functions import Substr
+from django.db.models import OuterRef, Subquery, Value
+from django.db.models.functions import Greatest, StrIndex, Substr, Upper
 
 from common import db
 from common.db.plans import planned_for_values
@@ -24,6 +26,9 @@ from conversations.usage.references import IN_SESSION
 SESSIONS_ON_A_PAGE = 25
 SCANNED_AT_ONCE = 2_000
 FIRST_LINE_CHARACTERS = 160
+# What a search shows around the first hit in a message.
+HIT_CHARACTERS = 120
+BEFORE_HIT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Row:
     is_erased: bool = False
     error_count: int = 0
     ratings: set[int] = field(default_factory=set)
+    # What is before a search's text in the newest message with it, the text itself, what is after.
+    hit: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,11 @@ def list_sessions(search: Search, *, after: Place | None = None) -> SessionPage:
     most = SESSIONS_ON_A_PAGE + 1
     if not search.looks_inside:
         found = _latest(search, after, most)
-        return _page(found) or SessionPage(_rows(found), None)
+        return _page(search, found) or SessionPage(_rows(search, found), None)
     found, stopped_at = _look_inside(search, after, most)
-    return _page(found) or SessionPage(_rows(found), stopped_at, is_cut=stopped_at is not None)
+    return _page(search, found) or SessionPage(
+        _rows(search, found), stopped_at, is_cut=stopped_at is not None
+    )
 
 
 def count_sessions(search: Search, *, most: int) -> int:
@@ -102,12 +111,12 @@ def count_sessions(search: Search, *, most: int) -> int:
     return len(_latest(search, None, most))
 
 
-def _page(found: Sequence[Place]) -> SessionPage | None:
+def _page(search: Search, found: Sequence[Place]) -> SessionPage | None:
     """Return a full page if more sessions follow it, otherwise None."""
     shown = found[:SESSIONS_ON_A_PAGE]
     if len(found) == len(shown):
         return None
-    return SessionPage(_rows(shown), shown[-1])
+    return SessionPage(_rows(search, shown), shown[-1])
 
 
 # --- The latest sessions ------------------------------------------------------------------------
@@ -249,13 +258,18 @@ def _conditions_inside(search: Search) -> Iterator[str]:
 # --- What the list shows ------------------------------------------------------------------------
 
 
-def _rows(places: Sequence[Place]) -> list[Row]:
-    """Return the sessions at these places with their first lines, failures, and ratings."""
+def _rows(search: Search, places: Sequence[Place]) -> list[Row]:
+    """Return the sessions at these places with their first lines, hits, failures, and ratings."""
     if not places:
         return []
     sessions = ChatSession.objects.filter(id__in=[place.session_pk for place in places])
     in_order = sessions.select_related("channel").order_by("-last_message_at", "-id")
+    if search.text:
+        in_order = in_order.annotate(hit=_hit(search.text))
     rows = {session.pk: Row(session) for session in in_order}
+    if search.text:
+        for row in rows.values():
+            row.hit = split_hit(getattr(row.session, "hit", None) or "", search.text)
     first = Message.objects.filter(session_id__in=rows, position=0).annotate(
         beginning=Substr("content", 1, FIRST_LINE_CHARACTERS)
     )
@@ -265,6 +279,28 @@ def _rows(places: Sequence[Place]) -> list[Row]:
         rows[pk].is_erased = erased_at is not None
     _add_errors_and_ratings(rows)
     return list(rows.values())
+
+
+def _hit(text: str) -> Subquery:
+    """Return a part of the newest message of the outer session that contains the text."""
+    place = StrIndex(Upper("content"), Upper(Value(text)))
+    start = Greatest(place - BEFORE_HIT, Value(1))
+    messages = Message.objects.filter(session_id=OuterRef("pk"), content__icontains=text)
+    parts = messages.order_by("-position").values(part=Substr("content", start, HIT_CHARACTERS))
+    return Subquery(parts[:1])
+
+
+def split_hit(part: str, text: str) -> tuple[str, str, str] | None:
+    """Return what is before the text, the text as it is written there, and what is after."""
+    found = re.search(re.escape(text), part, re.IGNORECASE)
+    if found is None:
+        return None
+    before, after = part[: found.start()], part[found.end() :]
+    if found.start() == BEFORE_HIT:
+        before = "…" + before
+    if len(part) == HIT_CHARACTERS:
+        after += "…"
+    return before, found.group(), after
 
 
 # Channels and time are repeated, so that no plan reads old failures or those of others.

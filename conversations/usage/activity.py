@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 
 from channels.models import Channel
 from common import db
 from common.days import RECENT_DAYS, UTC_NAME, day_of, start_of
-from conversations.models import Message
+from conversations.models import DraftReply, Message
 from conversations.usage import rows as usage_rows
-from conversations.usage.rows import Chosen
+from conversations.usage.rows import Chosen, floor
+from conversations.usage.sums import DAY, HOUR, QUARTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,33 @@ def list_activity(
         used = Activity(tuple(map(int, counts)), int(charged), int(errors))
         activity[uuid.UUID(str(channel_id))] = used
     return activity
+
+
+_CHARGED = """
+SELECT COALESCE(SUM(CASE WHEN starts_at >= %(day)s THEN charged_microcredits ELSE 0 END), 0),
+       COALESCE(SUM(charged_microcredits), 0)
+  FROM ({rows}) AS used
+"""
+
+
+def sum_charged(
+    *, channel: Channel, day_starts_at: datetime, month_starts_at: datetime, ends_at: datetime
+) -> tuple[int, int]:
+    """Return what a channel's replies and drafts cost in the day and in the month so far."""
+    moments = (month_starts_at, day_starts_at, ends_at)
+    steps = (step for step in (DAY, HOUR) if all(one == floor(one, step) for one in moments))
+    chosen = Chosen(month_starts_at, ends_at, next(steps, QUARTER))
+    coverage = usage_rows.cover_channels([channel.id])
+    rows, params = usage_rows.usage_rows(coverage, chosen, ("charged_microcredits",))
+    row = db.fetch_row(_CHARGED.format(rows=rows), params | {"day": db.param(day_starts_at)})
+    assert row is not None, "an aggregate always has a row"
+    drafts = DraftReply.objects.filter(channel=channel, created_at__gte=month_starts_at)
+    is_today = Q(created_at__gte=day_starts_at)
+    of_drafts = drafts.aggregate(
+        day=Sum("charged_microcredits", default=0, filter=is_today),
+        month=Sum("charged_microcredits", default=0),
+    )
+    return int(row[0]) + of_drafts["day"], int(row[1]) + of_drafts["month"]
 
 
 def _midnights(now: datetime, zone: str) -> list[datetime]:

@@ -11,25 +11,24 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
-from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from channels.models import Account, AuditEntry
+from channels.models import AuditEntry
 from common import db
-from common.days import end_of, start_of
+from common.days import end_of, start_of, zone_of
 from common.pages import dates
-from common.pages.forms import DayField, PlainForm
-from common.pages.requests import read_term
+from common.pages.forms import LongSelect, SuggestingInput
 from common.pages.spreadsheets import lines
 from dashboard.console.access import Member, member_page
 from dashboard.console.audit_words import words_of, words_of_field, words_of_value
 from dashboard.console.downloads import download
-from dashboard.console.filters import DAY, set_zone
+from dashboard.console.filters import DaysForm, with_chosen
 from dashboard.console.pages import render_page
 
 ENTRIES_PER_PAGE = 50
@@ -38,127 +37,123 @@ ENTRIES_LOOKED_THROUGH = 2_000
 ENTRIES_A_READ = 500
 
 
-class DaysForm(PlainForm):
-    """The days to show, of the account's time zone. Empty ones do not filter."""
+class AuditFilters(DaysForm):
+    """The filters of the log. Empty ones do not filter."""
 
-    first = DayField(required=False, label=gettext_lazy("From ({zone})"), widget=DAY)
-    last = DayField(required=False, label=gettext_lazy("To, included ({zone})"), widget=DAY)
+    action = forms.CharField(
+        required=False,
+        max_length=254,
+        label=gettext_lazy("What"),
+        widget=LongSelect(attrs={"data-autosubmit": ""}),
+    )
+    person = forms.CharField(
+        required=False, max_length=254, label=gettext_lazy("Who"), widget=SuggestingInput
+    )
+    channel = forms.CharField(
+        required=False,
+        max_length=120,
+        label=gettext_lazy("Channel (name or id)"),
+        widget=SuggestingInput,
+    )
+    field_order = ("action", "person", "channel", "first", "last")
 
-    def __init__(self, data: Any, *, account: Account) -> None:
-        super().__init__(data, label_suffix="")
-        self.zone = account.time_zone
-        set_zone(self, self.zone)
-
-    def clean(self) -> dict[str, Any]:
-        found = self.cleaned_data
-        first, last = found.get("first"), found.get("last")
-        if first and last and last < first:
-            self.add_error("last", _("The last day is before the first: choose a later one."))
-        return found
+    def offer(self, own: QuerySet[AuditEntry]) -> None:
+        """Offer the actions, people and channels of the latest entries."""
+        names = ("action", "actor_name", "channel__name")
+        latest = own.order_by("-id").values_list(*names)[:ENTRIES_LOOKED_THROUGH]
+        actions, people, channels = (
+            sorted({*filter(None, one)}) for one in zip(("",) * 3, *latest, strict=True)
+        )
+        words = {one: words_of(one) for one in actions}
+        known = with_chosen(words, self.value("action") or "", most=254)
+        self.fields["action"].widget.choices = [("", _("Everything")), *known]
+        self.fields["person"].widget.suggestions = people
+        self.fields["channel"].widget.suggestions = channels
 
     def filter(self, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
-        """Return the entries of the chosen days. A day that is in error does not filter."""
-        found = getattr(self, "cleaned_data", {})
-        if found.get("first"):
-            entries = entries.filter(created_at__gte=start_of(found["first"], self.zone))
-        if found.get("last"):
-            entries = entries.filter(created_at__lt=end_of(found["last"], self.zone))
+        """Return the entries to show. A filter that is in error does not filter."""
+        if action := self.value("action"):
+            entries = entries.filter(action=action)
+        if person := self.value("person"):
+            entries = entries.filter(actor_name__icontains=person)
+        if channel := self.value("channel"):
+            entries = entries.filter(_of_channel(channel))
+        if first := self.value("first"):
+            entries = entries.filter(created_at__gte=start_of(first, self.zone))
+        if last := self.value("last"):
+            entries = entries.filter(created_at__lt=end_of(last, self.zone))
         return entries
+
+
+def _of_channel(text: str) -> Q:
+    """Return the condition that text is part of the channel's name, or its whole id."""
+    wanted = Q(channel__name__icontains=text)
+    try:
+        return wanted | Q(channel_id=uuid.UUID(text))
+    except ValueError:
+        return wanted
 
 
 @member_page()
 def audit_log(request: HttpRequest, member: Member) -> HttpResponse:
     """Show the latest entries first. Older pages continue by id, so nothing must be counted."""
     own = AuditEntry.objects.filter(account=member.account)
-    filters, days = _read_filters(request, member.account)
-    entries = days.filter(filter_entries(own, **filters)).select_related("channel")
+    form = AuditFilters(request.GET, account=member.account)
+    form.is_valid()
+    form.offer(own)
+    entries = form.filter(own).select_related("channel")
     before = request.GET.get("before", "")
     if before.isdecimal() and len(before) < 19:
         entries = entries.filter(id__lt=int(before))
     found = list(entries.order_by("-id")[: ENTRIES_PER_PAGE + 1])
     shown = found[:ENTRIES_PER_PAGE]
-    chosen = {name: days[name].value() for name in days.fields}
-    given = {name: value for name, value in {**filters, **chosen}.items() if value}
     return render_page(
         request,
         member,
         "audit_log.html",
         title=_("Audit log"),
-        entries=[describe(entry) for entry in shown],
-        actions=_actions(own, filters["action"]),
-        filters=filters,
-        days=days,
-        is_filtered=bool(given),
+        entries=[describe(entry, form.zone) for entry in shown],
+        form=form,
         is_first=not before,
-        first_query=urlencode(given),
-        older_query=urlencode(given | {"before": shown[-1].id}) if len(found) > len(shown) else "",
+        first_query=form.query(),
+        older_query=form.query(before=str(shown[-1].id)) if len(found) > len(shown) else "",
     )
 
 
-def _read_filters(request: HttpRequest, account: Account) -> tuple[dict[str, str], DaysForm]:
-    filters = {name: read_term(request, name, most=254) for name in ("action", "person", "channel")}
-    days = DaysForm(request.GET, account=account)
-    days.is_valid()
-    return filters, days
-
-
-def filter_entries(
-    entries: QuerySet[AuditEntry], *, action: str, person: str, channel: str
-) -> QuerySet[AuditEntry]:
-    """Filter entries. `channel` is part of a name or a whole id."""
-    if action:
-        entries = entries.filter(action=action)
-    if person:
-        entries = entries.filter(actor_name__icontains=person)
-    if channel:
-        wanted = Q(channel__name__icontains=channel)
-        try:
-            wanted |= Q(channel_id=uuid.UUID(channel))
-        except ValueError:
-            pass
-        entries = entries.filter(wanted)
-    return entries
-
-
-def _actions(own: QuerySet[AuditEntry], chosen: str) -> list[tuple[str, str]]:
-    latest = own.order_by("-id").values_list("action", flat=True)[:ENTRIES_LOOKED_THROUGH]
-    known = set(latest) | ({chosen} if chosen else set())
-    return [(action, words_of(action)) for action in sorted(known)]
-
-
-def describe(entry: AuditEntry) -> dict[str, Any]:
-    """Return an entry as the page shows it."""
+def describe(entry: AuditEntry, zone: str) -> dict[str, Any]:
+    """Return an entry as the page shows it, with times of a time zone."""
     return {
         "entry": entry,
         "words": words_of(entry.action),
         "changes": [
             (
                 words_of_field(field),
-                _shown(field, before) if before not in (None, "") else "",
-                _shown(field, after),
+                _shown(field, before, zone) if before not in (None, "") else "",
+                _shown(field, after, zone),
             )
             for field, (before, after) in entry.changes.items()
         ],
     }
 
 
-def _shown(field: str, value: Any) -> str:
+def _shown(field: str, value: Any, zone: str) -> str:
     if value is None or value == "":
         return _("nothing")
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    return _moment(value) or words_of_value(field, value)
+    return _moment(value, zone) or words_of_value(field, value)
 
 
-def _moment(value: Any) -> str:
-    """Return a stored time for people, or '' if the value is not a time."""
+def _moment(value: Any, zone: str) -> str:
+    """Return a stored time as people of the zone write it, or '' if the value is not a time."""
     try:
         moment = datetime.fromisoformat(value) if len(value) > len("2026-11-24") else None
     except (TypeError, ValueError):
         return ""
     if moment is None or moment.tzinfo is None:
         return ""
-    return _("%(time)s UTC") % {"time": dates.show(moment, "j M Y, H:i:s")}
+    local = moment.astimezone(zone_of(zone))
+    return f"{dates.show(local, 'j M Y, H:i:s')} {zone}"
 
 
 # --- Downloads ----------------------------------------------------------------------------------
@@ -171,11 +166,10 @@ _COLUMNS = (
 @member_page()
 def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Send every entry that the filters find, newest first."""
-    filters, days = _read_filters(request, member.account)
-    if not days.is_valid():
+    form = AuditFilters(request.GET, account=member.account)
+    if not form.is_valid():
         raise Http404
-    own = AuditEntry.objects.filter(account=member.account)
-    pieces = csv_of(days.filter(filter_entries(own, **filters)))
+    pieces = csv_of(form.filter(AuditEntry.objects.filter(account=member.account)))
     return download(pieces, name="audit-log.csv", content_type="text/csv")
 
 

@@ -69,7 +69,7 @@ _ACTIONS = (
     gettext_noop("Login ended"),
     gettext_noop("Login failed"),
     gettext_noop("Login limited"),
-    gettext_noop("Login succeeded"),
+    gettext_noop("Logged in"),
     gettext_noop("Mails chosen"),
     gettext_noop("Member invitation declined"),
     gettext_noop("Member invitation withdrawn"),
@@ -139,7 +139,6 @@ _FIELDS = (
     gettext_noop("turns"),
     gettext_noop("amount"),
     gettext_noop("at"),
-    gettext_noop("by"),
     gettext_noop("device"),
     gettext_noop("email"),
     gettext_noop("mails digests"),
@@ -151,6 +150,7 @@ _FIELDS = (
     gettext_noop("to"),
     gettext_noop("user"),
     gettext_noop("warn below"),
+    gettext_noop("with"),
 )
 _WAYS: dict[str, StrOrPromise] = {
     "code": gettext_lazy("Code"),
@@ -190,11 +190,15 @@ def words_of(action: str) -> str:
     """Return “Saved reply added” for fixed_answer.added."""
     subject, _, what = action.partition(".")
     subject = "saved reply" if subject in _SAVED_REPLY else subject
+    if action == "login.succeeded":
+        return _translated("Logged in")
     return _translated(f"{subject} {what}".replace("_", " ").strip().capitalize())
 
 
 def words_of_field(field: str) -> str:
     """Return “fallback model” for fallback_model."""
+    if field == "by":  # of log-ins, with a password, say
+        return _translated("with")
     return _translated(field.replace("_", " "))
 
 

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from channels import api_keys, channel_changes, model_moves, team
 from channels.errors import ChannelChanged, ChannelInUse, MadeBefore, UnknownModel
 from channels.models import AuditEntry, Channel
+from common.days import zone_of
 from common.db import uuid7
 from common.pages.forms import id_of_new
 from common.pages.numbers import local_number
@@ -151,9 +152,11 @@ def words_of_conflict(channel: Channel, action: str = "channel.updated", **entry
         )
     words = _(
         "Nothing was saved, because someone changed this after you opened the page: %(name)s saved "
-        "it at %(time)s UTC. Your input is still here. Save again to replace their version with it."
+        "it at %(time)s. Your input is still here. Save again to replace their version with it."
     )
-    return words % {"name": last.actor_name, "time": f"{last.created_at:%H:%M}"}
+    zone = channel.account.time_zone
+    time = f"{last.created_at.astimezone(zone_of(zone)):%H:%M} {zone}"
+    return words % {"name": last.actor_name, "time": time}
 
 
 def _render_settings(

@@ -113,6 +113,7 @@ def _render_list(
         page=page,
         rows=[(row, _errors_of(member, row.session, tab_of=channel)) for row in page.rows],
         query=form.query(),
+        without_text=form.query(text=""),
         list_query=urlencode(_filters_in(request) | (IN_TAB if channel else {})),
         next_query=form.query(after=str(page.following)) if page.following else "",
         is_first=after is None,

@@ -42,10 +42,11 @@ def drafts(request: HttpRequest, member: Member) -> HttpResponse:
     """List requests to drafts, newest first."""
     form = DraftsForm(request.GET, account=member.account)
     form.is_valid()
+    starts_at, ends_at = period = form.period(timezone.now())
     if reference := form.value("q"):
         found = find_by_reference(member.account, reference)
     else:
-        found = _in_period(member.account, form, form.period(timezone.now()))
+        found = _in_period(member.account, form, period)
     ordered = found.order_by("-created_at", "-id")
     page = Paginator(ordered, DRAFTS_ON_A_PAGE).get_page(request.GET.get("page"))
     charges = LedgerEntry.objects.filter(
@@ -59,6 +60,9 @@ def drafts(request: HttpRequest, member: Member) -> HttpResponse:
         "drafts.html",
         title=_("Playground drafts"),
         form=form,
+        ranges=form.tabs_of(period),
+        starts_at=starts_at,
+        ends_at=ends_at,
         page=page,
         rows=[
             _describe(member, form, draft, sequences.get(draft.id))

@@ -64,6 +64,10 @@ class KeyRow:
         return self.use.quiet_since(self.key) + QUIET
 
     @property
+    def is_safe_before_end(self) -> bool:
+        return self.ends_at is None or self.safe_at < self.ends_at
+
+    @property
     def is_safe(self) -> bool:
         return self.safe_at <= self.now
 

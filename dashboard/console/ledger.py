@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path
@@ -31,6 +30,7 @@ from common.pages.spreadsheets import csv_response
 from dashboard import mail_state
 from dashboard.console.access import Member, Role, member_page
 from dashboard.console.credit_requests import AskForm, describe_requests
+from dashboard.console.filters import DAY, ListFilters, set_zone
 from dashboard.console.ledger_words import words_of_reason
 from dashboard.console.pages import render_page
 
@@ -48,7 +48,7 @@ CSV_HEADER = (
 )
 
 
-class FilterForm(LabelledForm):
+class FilterForm(ListFilters):
     """Which entries to show. An invalid value is reported beside its field and not applied."""
 
     kind = forms.ChoiceField(
@@ -57,12 +57,13 @@ class FilterForm(LabelledForm):
         choices=[("", gettext_lazy("All kinds")), *LedgerEntry.Kind.choices],
         widget=forms.Select(attrs={"data-autosubmit": ""}),
     )
-    first_day = DayField(
-        required=False, label=gettext_lazy("From"), widget=forms.DateInput(attrs={"type": "date"})
-    )
-    last_day = DayField(
-        required=False, label=gettext_lazy("To"), widget=forms.DateInput(attrs={"type": "date"})
-    )
+    first_day = DayField(required=False, label=gettext_lazy("From ({zone})"), widget=DAY)
+    last_day = DayField(required=False, label=gettext_lazy("To ({zone})"), widget=DAY)
+
+    def __init__(self, data: QueryDict, *, account: Account) -> None:
+        super().__init__(data, label_suffix="")
+        self.zone = account.time_zone
+        set_zone(self, self.zone)
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -71,10 +72,10 @@ class FilterForm(LabelledForm):
             self.add_error("last_day", _("Must not be before the first day."))
         return data
 
-    def chosen(self, zone: str) -> Filter:
+    def chosen(self) -> Filter:
         self.full_clean()
-        data = self.cleaned_data
-        return Filter(data.get("kind") or "", data.get("first_day"), data.get("last_day"), zone)
+        first, last = self.value("first_day"), self.value("last_day")
+        return Filter(self.value("kind") or "", first, last, self.zone)
 
 
 class RedeemForm(LabelledForm):
@@ -116,10 +117,10 @@ def _render(
     held: list[Hold] = []
     if balance.held:
         held = list(holds.list_open(account_id=account.id, now=now)[: MOST_HOLDS + 1])
-    filters = FilterForm(request.GET)
+    filters = FilterForm(request.GET, account=account)
     page = account_statement.get_page(
         account_id=account.id,
-        chosen=filters.chosen(account.time_zone),
+        chosen=filters.chosen(),
         before=_read_before(request),
     )
     is_refused = bool(redeem or threshold or ask)
@@ -143,11 +144,10 @@ def _render(
         ],
         has_more_holds=len(held) > MOST_HOLDS,
         entries=[_describe(member, entry) for entry in page.entries],
-        older_url=_page_url(request, page.next_before) if page.next_before else "",
+        older_url=f"?{filters.query(before=str(page.next_before))}" if page.next_before else "",
         is_first_page="before" not in request.GET,
-        is_filtered=any(request.GET.get(name) for name in filters.fields),
         filters=filters,
-        csv_query=_query(request),
+        csv_query=filters.query(),
         grants=[_describe_grant(one) for one in _grants(account)],
         redeem_form=redeem or RedeemForm(),
         threshold_form=threshold or ThresholdForm(initial={"threshold": balance.low_balance}),
@@ -165,16 +165,6 @@ def _grants(account: Account) -> list[account_statement.GrantLeft]:
 def _read_before(request: HttpRequest) -> int | None:
     text = request.GET.get("before", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-
-def _query(request: HttpRequest) -> str:
-    kept = {name: request.GET[name] for name in FilterForm.base_fields if request.GET.get(name)}
-    return urlencode(kept)
-
-
-def _page_url(request: HttpRequest, before: int) -> str:
-    query = _query(request)
-    return f"?{query}&before={before}" if query else f"?before={before}"
 
 
 def _describe(member: Member, entry: LedgerEntry) -> dict[str, Any]:
@@ -234,7 +224,7 @@ def _describe_prices(account: Account) -> list[dict[str, str]]:
 @member_page()
 def export(request: HttpRequest, member: Member) -> HttpResponseBase:
     """Download the filtered ledger."""
-    chosen = FilterForm(request.GET).chosen(member.account.time_zone)
+    chosen = FilterForm(request.GET, account=member.account).chosen()
     entries = account_statement.iterate_entries(account_id=member.account.id, chosen=chosen)
     return csv_response("credits.csv", CSV_HEADER, csv_rows(entries))
 

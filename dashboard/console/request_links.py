@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
-from common.days import zone_of
 from conversations.usage import outcomes, request_filter
 from conversations.usage.reports import Scope
 from dashboard.console.access import Member
+from dashboard.console.filters import moment_of
 from dashboard.console.navigation import url_within
 
 # The name of each outcome, and the class of its badge.
@@ -29,8 +28,8 @@ OUTCOMES = {
 def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
     """Return the query for the requests of a scope. `more` are other filters of the log."""
     filters = {
-        "since": _moment(scope.starts_at, scope.zone),
-        "until": _moment(scope.ends_at, scope.zone),
+        "since": moment_of(scope.starts_at, scope.zone),
+        "until": moment_of(scope.ends_at, scope.zone),
         "channel": str(scope.channel_id or ""),
         "model": scope.model_id,
         "page": scope.page_url,
@@ -39,15 +38,6 @@ def log_query(scope: Scope, *, is_whole_page: bool = False, **more: str) -> str:
         **more,
     }
     return urlencode({name: value for name, value in filters.items() if value})
-
-
-def _moment(moment: datetime, zone: str) -> str:
-    """Return a moment as the log's filter takes it. Figures begin and end at whole minutes.
-
-    When clocks go back, it has an offset, because the zone then has the same time twice.
-    """
-    local = moment.astimezone(zone_of(zone))
-    return f"{local:%Y-%m-%dT%H:%M}" + (f"{local:%z}" if local.fold else "")
 
 
 def log_links(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 from django.db.models import QuerySet
-from django.forms.boundfield import BoundField
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -44,8 +44,19 @@ from dashboard.reference.facts import ERRORS
 MOST_CODE_CHARACTERS = 50
 # The page of a request of each kind.
 DETAILS = {Kind.REPLY: "request", Kind.FAILURE: "failed_request", Kind.REPLAY: "replayed_request"}
-# The filters that are always in view.
-_USUAL = ("q", "since", "until", "channel", "outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """What a key is called: its own name, if it has one, its masked form, and its channel."""
+
+    name: str
+    masked: str
+    channel: str
+
+    @property
+    def exact(self) -> str:
+        return f"{self.masked} ({self.channel})"
 
 
 class RequestsForm(MomentsForm):
@@ -75,6 +86,7 @@ class RequestsForm(MomentsForm):
     )
     # Links from figures of one page set it.
     whole_page = forms.BooleanField(required=False, label=gettext_lazy("The whole page address"))
+    usual = ("q", "since", "until", "channel", "outcome")
     field_order = (
         "q", "since", "until", "channel", "outcome", "code", "model", "traffic", "key",
         "conversation", "slower", "page", "whole_page",
@@ -94,7 +106,7 @@ class RequestsForm(MomentsForm):
             "outcome": [("", _("All outcomes")), *((one, OUTCOMES[one][0]) for one in OUTCOMES)],
             "code": [("", _("All codes")), *codes],
             "model": model_choices(self.model_names, data.get("model", "")),
-            "key": [("", _("All keys")), *((str(pk), name) for pk, name in self.key_names.items())],
+            "key": [("", _("All keys")), *self.key_choices],
         }
         for name, of_field in choices.items():
             self.fields[name].choices = of_field  # type: ignore[attr-defined]
@@ -102,33 +114,24 @@ class RequestsForm(MomentsForm):
     def read_channels(self, channels: QuerySet[Channel]) -> dict[uuid.UUID, str]:
         """Return the names of the channels. Reads the names of their keys too."""
         rows = channels.order_by("name", "id", "-api_keys__created_at").values_list(
-            "id", "name", "api_keys", "api_keys__key_prefix", "api_keys__key_last_four"
+            "id",
+            "name",
+            "api_keys",
+            "api_keys__name",
+            "api_keys__key_prefix",
+            "api_keys__key_last_four",
         )
         names: dict[uuid.UUID, str] = {}
-        self.key_names: dict[uuid.UUID, str] = {}
-        for channel_id, name, key_id, prefix, last_four in rows:
+        self.key_names: dict[uuid.UUID, KeyName] = {}
+        self.key_choices: list[tuple[str, str]] = []
+        for channel_id, name, key_id, own_name, prefix, last_four in rows:
             names[channel_id] = name
             if key_id is not None:
-                self.key_names[key_id] = f"{mask_key(prefix, last_four)} ({name})"
+                key = KeyName(own_name, mask_key(prefix, last_four), name)
+                self.key_names[key_id] = key
+                words = f"{key.name}, {key.exact}" if key.name else key.exact
+                self.key_choices.append((str(key_id), words))
         return names
-
-    @property
-    def usual_fields(self) -> list[BoundField]:
-        """The filters that most people need."""
-        return [field for field in self if field.name in _USUAL]
-
-    @property
-    def other_fields(self) -> list[BoundField]:
-        """The filters that the page folds away."""
-        return [field for field in self if field.name not in _USUAL]
-
-    @property
-    def has_more(self) -> bool:
-        """Whether one of the other filters is in use or wrong."""
-        return any(
-            field.errors or self.value(field.name) not in (None, "live")
-            for field in self.other_fields
-        )
 
     @property
     def reference(self) -> str:
@@ -198,7 +201,10 @@ def _render_log(
         channel=channel,
         log_url=url_within(member, channel, "requests"),
         form=form,
-        chosen=chosen,
+        ranges=form.tabs_of((chosen.starts_at, chosen.ends_at)),
+        starts_at=chosen.starts_at,
+        ends_at=chosen.ends_at,
+        is_test=chosen.is_test,
         tally=tally,
         page=page,
         rows=[describe(member, form, entry) for entry in page.entries],
@@ -252,7 +258,7 @@ def describe(member: Member, form: RequestsForm, entry: Entry) -> dict[str, Any]
         "url": member.url(DETAILS[entry.kind], row.pk),
         "channel_name": form.channel_names.get(row.channel_id, ""),
         "model_name": form.model_names.get(row.request_model, row.request_model),
-        "key_name": form.key_names.get(row.api_key_id) if row.api_key_id else None,
+        "key": form.key_names.get(row.api_key_id) if row.api_key_id else None,
         "credits": local_credits(entry.reply.charged_microcredits) if entry.reply else "0",
     }
 
@@ -298,7 +304,7 @@ def _csv_rows(chosen: RequestFilter, form: RequestsForm) -> Iterator[tuple[Any, 
             session,
             row.request_id,
             str(reply.id if reply else getattr(row, "message_id", None) or ""),
-            form.key_names.get(row.api_key_id, "") if row.api_key_id else "",
+            form.key_names[row.api_key_id].exact if row.api_key_id in form.key_names else "",
             entry.outcome,
             entry.error_code,
             entry.reason,

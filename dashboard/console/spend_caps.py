@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -20,9 +21,12 @@ from django.utils.translation import gettext_lazy
 from billing import spend_caps
 from billing.models import SpendCap
 from billing.spend_caps import Spending
+from channels.calendars import Calendar
 from channels.models import ApiKey, Channel
 from common.pages.forms import CreditsField, LabelledForm
 from common.pages.requests import post_only
+from conversations.usage.activity import sum_charged
+from dashboard import mail_state
 from dashboard.console.access import Member, Role, channel_page
 from dashboard.console.channels import add_errors
 from dashboard.console.keys import get_key
@@ -107,6 +111,21 @@ def _form(key: ApiKey | None, **options: Any) -> SpendCapForm:
     return SpendCapForm(auto_id=f"{key.id if key else 'channel'}_%s", **options)
 
 
+def _spent_without_cap(channel: Channel, calendar: Calendar, now: datetime) -> list[Spending]:
+    """Return what the channel has spent. Leaves out calls in flight, unlike a cap."""
+    period = spend_caps.period_of(calendar, now)
+    by_day, by_month = sum_charged(
+        channel=channel,
+        day_starts_at=period.day.starts_at,
+        month_starts_at=period.month.starts_at,
+        ends_at=period.day.ends_at,
+    )
+    return [
+        Spending("day", None, by_day, period.day.ends_at),
+        Spending("month", None, by_month, period.month.ends_at),
+    ]
+
+
 def _render(
     request: HttpRequest,
     member: Member,
@@ -128,7 +147,10 @@ def _render(
         }
         form = rejected[1] if rejected and rejected[0] == key else _form(key, initial=initial)
         calendar = member.account.calendar
-        spending = spend_caps.list_spending(cap, calendar=calendar, now=now) if cap else ()
+        if cap:
+            spending = spend_caps.list_spending(cap, calendar=calendar, now=now)
+        else:
+            spending = [] if key else _spent_without_cap(channel, calendar, now)
         rows.append(CapRow(key, form, spending))
     return render_page(
         request,
@@ -137,6 +159,7 @@ def _render(
         title=_("Spend caps"),
         channel=channel,
         rows=rows,
+        mail_obstacle=mail_state.find_obstacle(),
         status=status,
     )
 

@@ -25,7 +25,6 @@ from common.days import (
     day_of,
     end_of,
     first_of_month,
-    last_days,
     next_month,
     start_of,
     zone_of,
@@ -40,7 +39,7 @@ from conversations.usage.reports import Line, Scope
 from conversations.usage.rows import cover_account
 from dashboard.console.access import Member, channel_page, member_page
 from dashboard.console.downloads import download
-from dashboard.console.filters import FilterForm, model_choices, read_model_names
+from dashboard.console.filters import RangedForm, last_period, model_choices, read_model_names
 from dashboard.console.navigation import url_within
 from dashboard.console.pages import render_page
 from dashboard.console.request_links import log_links, log_query
@@ -54,19 +53,11 @@ from dashboard.console.usage_words import (
 
 # Lines of channels. The filter finds the others.
 CHANNELS_SHOWN = 25
-RANGES = [
-    ("24h", gettext_lazy("24 hours")),
-    ("7d", gettext_lazy("7 days")),
-    ("30d", gettext_lazy("30 days")),
-    ("own", gettext_lazy("Custom range")),
-]
-_DAYS = {"7d": 7, "30d": 30}
 
 
-class UsageForm(FilterForm):
+class UsageForm(RangedForm):
     """The filters of the page. Empty ones do not filter."""
 
-    range = forms.ChoiceField(required=False, choices=RANGES, label=gettext_lazy("Period"))
     model = forms.ChoiceField(required=False, label=gettext_lazy("Model"))
     page = forms.CharField(
         required=False, max_length=2048, label=gettext_lazy("Page begins with"), strip=True
@@ -90,11 +81,6 @@ class UsageForm(FilterForm):
         return cleaned
 
     @property
-    def asks_for_days(self) -> bool:
-        """Whether the person chooses the days themselves, even if they are missing or invalid."""
-        return self.data.get("range") == "own"
-
-    @property
     def chosen_range(self) -> str:
         """The period, or the last seven days if it is missing or invalid."""
         chosen = self.value("range") or "7d"
@@ -102,13 +88,10 @@ class UsageForm(FilterForm):
         return chosen if is_known else "7d"
 
     def period(self, now: datetime) -> tuple[datetime, datetime]:
-        if self.chosen_range == "24h":
-            next_hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-            return next_hour - timedelta(hours=24), next_hour
         if self.chosen_range == "own":
             first, last = self.value("first"), self.value("last")
             return start_of(first, self.zone), end_of(last, self.zone)
-        return last_days(now, _DAYS[self.chosen_range], self.zone)
+        return last_period(self.chosen_range, now, self.zone)
 
     def scope(self, account: Account) -> Scope:
         starts_at, ends_at = self.period(timezone.now())
@@ -162,8 +145,7 @@ def _render_usage(
         form=form,
         scope=scope,
         last_moment=scope.ends_at - timedelta(seconds=1),
-        ranges=_ranges(form, scope),
-        shown_range="own" if form.asks_for_days else form.chosen_range,
+        ranges=_range_tabs(form, scope),
         query=form.query(),
         report=report,
         total={"line": report.total, "links": log(scope)},
@@ -192,15 +174,9 @@ def _render_usage(
     )
 
 
-def _ranges(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
-    """Return each period with its query. A custom period starts with the days shown now."""
+def _range_tabs(form: UsageForm, scope: Scope) -> list[tuple[str, str, str]]:
     ends = (scope.starts_at, scope.ends_at - timedelta(seconds=1))
-    first, last = (str(day_of(moment, scope.zone)) for moment in ends)
-    days = {"own": {"first": first, "last": last}}
-    none = {"first": "", "last": ""}
-    return [
-        (name, str(label), form.query(range=name, **days.get(name, none))) for name, label in RANGES
-    ]
+    return form.range_tabs(*(str(day_of(moment, scope.zone)) for moment in ends))
 
 
 @member_page()

@@ -50,7 +50,7 @@ class MarginsForm(PlainForm):
 
     range = forms.ChoiceField(required=False, choices=RANGES, label=gettext_lazy("Period"))
     first = DayField(required=False, label=gettext_lazy("From (UTC)"), widget=_DAY)
-    last = DayField(required=False, label=gettext_lazy("To, included (UTC)"), widget=_DAY)
+    last = DayField(required=False, label=gettext_lazy("To (UTC)"), widget=_DAY)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

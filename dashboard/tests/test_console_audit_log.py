@@ -83,6 +83,42 @@ def test_times_before_and_after_are_readable(site: Site) -> None:
     assert re.search(r"<del[^>]*>2026-11-24</del>.*?<span>12</span>", page)
 
 
+def test_times_in_an_entry_are_those_of_the_accounts_zone(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(time_zone="Europe/Berlin")
+    changes = {"ends_at": (None, "2026-11-24 00:49:45.802504+00:00")}
+    audit.record(
+        "key.rotated", actor=Actor("a@example.com"), account_id=site.account_id, changes=changes
+    )
+    page = text_of(owner_client(site))
+    assert "24 Nov 2026, 01:49:45 Europe/Berlin" in page
+    assert "UTC" not in page[page.index("<tbody>") :]
+
+
+def test_a_log_in_says_with_what(site: Site) -> None:
+    audit.record(
+        "login.succeeded",
+        actor=Actor("a@example.com"),
+        account_id=site.account_id,
+        changes={"by": (None, "password, totp")},
+    )
+    page = text_of(owner_client(site))
+    assert "Logged in" in page
+    assert re.search(r"<dt>with</dt><dd>\s*<span>Password, Authenticator app</span>", page)
+    assert '<th scope="col">Details</th>' in page
+
+
+def test_people_and_channels_are_suggested_from_the_latest_entries(
+    site: Site, stranger: Site
+) -> None:
+    write(site, actor='"><b>anna')
+    write(stranger, actor="secret@example.com")
+    page = text_of(owner_client(site))
+    people = page[page.index('<datalist id="person-') : page.index('<datalist id="channel-')]
+    assert '<option value="&quot;&gt;&lt;b&gt;anna">' in people
+    assert "secret@" not in people
+    assert '<datalist id="channel-suggestions"><option value="Shop"></datalist>' in page
+
+
 @pytest.mark.parametrize("role", ["viewer", "editor", "guest"])
 def test_every_member_reads_it(site: Site, role: str) -> None:
     client = staff_guest(site) if role == "guest" else member_client(site, role)
@@ -204,7 +240,7 @@ def test_the_days_are_those_of_the_account(site: Site) -> None:
 @pytest.mark.parametrize("query", ["&first=never", "&first=2026-03-02&last=2026-03-01"])
 def test_a_wrong_day_is_explained(site: Site, query: str) -> None:
     client = owner_client(site)
-    assert client.get(f"/audit-log/?{query}").context["days"].errors
+    assert client.get(f"/audit-log/?{query}").context["form"].errors
     assert client.get(f"/audit-log/export.csv?{query}").status_code == 404
 
 

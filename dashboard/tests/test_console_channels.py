@@ -196,13 +196,14 @@ def test_replies_to_codes_the_page_does_not_know_are_kept(site: Site) -> None:
 
 
 def test_a_save_on_top_of_anothers_is_refused(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(time_zone="Asia/Tokyo")
     client, editor = owner_client(site), member_client(site, "editor")
     mine = settings_form(client, site, daily_quota="5")
     editor.post(page_of(site, "save/"), settings_form(editor, site, name="Theirs"))
     response = client.post(page_of(site, "save/"), mine)
     assert response.status_code == 409
     page = response.content.decode()
-    assert "editor@example.com saved it at" in page
+    assert re.search(r"editor@example.com saved it at \d\d:\d\d Asia/Tokyo\.", page)
     assert 'value="5"' in page
     channel = Channel.objects.get(id=site.channel.id)
     assert (channel.name, channel.daily_quota) == ("Theirs", 1000)

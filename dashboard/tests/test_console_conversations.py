@@ -109,6 +109,39 @@ def test_finds_words_ids_and_pages(owner: Client, session: ChatSession, text: st
     assert first_lines(owner.get(LIST, {"text": "100%_"})) == []
 
 
+def test_a_search_says_where_the_words_are(
+    site: Site, owner: Client, provider: FakeProvider
+) -> None:
+    far = "Well. " * 20
+    for message in (f"{far}Is there Parking?", f"{far}<b>PARKING</b>\nfor two? {far}", "Thanks"):
+        ApiClient(site.api_key).chat(message, session_id="p")
+    page = owner.get(LIST, {"text": "parking"}).content.decode()
+    start = page.index("gw-talk-hit")
+    hit = page[start : page.index("</p>", start)]
+    assert "…" in hit[: hit.index("<mark>")]
+    assert "&lt;b&gt;<mark>PARKING</mark>&lt;/b&gt;\nfor two?" in hit
+    assert hit.endswith("…")
+    assert 'aria-label="Clear search"' in page
+    assert "gw-talk-hit" not in owner.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("part", "hit"),
+    [
+        ("Parking?", ("", "Parking", "?")),
+        ("x" * 40 + "parking" + "y" * 73, ("…" + "x" * 40, "parking", "y" * 73 + "…")),
+        ("", None),
+    ],
+)
+def test_a_hit_is_cut_out_of_its_message(part: str, hit: tuple[str, str, str] | None) -> None:
+    assert sessions.split_hit(part, "PARKING") == hit
+
+
+def test_a_conversation_found_by_its_id_says_so(owner: Client, session: ChatSession) -> None:
+    page = owner.get(LIST, {"text": "s1"}).content.decode()
+    assert "Found in its session id or in the address of a page." in page
+
+
 def test_a_long_search_says_from_where_to_go_on(
     site: Site, owner: Client, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -285,6 +285,15 @@ def test_a_rotated_key_without_any_use_is_watched_for_a_day_first(clock: Any, si
     assert "Safe to retire</span>" in list_page(site)
 
 
+def test_a_rotated_key_that_ends_before_it_is_safe_says_only_its_end(
+    clock: Any, site: Site
+) -> None:
+    api_keys.rotate_api_key(api_key=live(site), overlap=timedelta(hours=24), actor=COMMAND_LINE)
+    page = list_page(site)
+    assert "6 Apr 2026, 12:00 UTC" in page
+    assert "Safe to retire" not in page
+
+
 def test_a_key_with_an_end_of_its_own_can_be_rotated(site: Site, clock: Any) -> None:
     edit(site, name="Guest", expires_at="2026-05-01", allowed_models=[MODEL])
     key = live(site)

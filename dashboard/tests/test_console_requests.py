@@ -66,8 +66,13 @@ def test_lists_every_request_with_its_outcome_and_cost(busy: Site, owner: Client
     for words in ("provider_error (timeout)", "model_not_found", "Saved reply", "Replayed"):
         assert words in text
     key = ApiKey.objects.get(channel=busy.channel, mode="live")
-    assert text.count(f"{key.masked} (Shop)") >= 6
+    assert text.count(f">{key.masked}</span>") == 6
+    assert text.count(f"{key.masked} (Shop)") == 1, "among the filter's choices"
     assert 'data-copy="answered"' in text
+    ApiKey.objects.filter(id=key.id).update(name="Live key")
+    text = text_of(owner.get(LIST))
+    assert text.count(f'title="{key.masked}">Live key</span>') == 6
+    assert text.count(f"Live key, {key.masked} (Shop)") == 1
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,35 @@ def test_filters_by_key_and_by_time(busy: Site, owner: Client, provider: FakePro
     hour_ago = f"{timezone.now() - timedelta(hours=1):%Y-%m-%dT%H:%M}"
     assert ids(owner.get(f"{LIST}?until={hour_ago}")) == ["answered"]
     assert "answered" not in ids(owner.get(f"{LIST}?since={hour_ago}"))
+
+
+def test_the_period_is_chosen_by_tabs_as_in_usage(busy: Site, owner: Client) -> None:
+    page = owner.get(LIST, {"channel": str(busy.channel.id)})
+    tabs = {name: query for name, _label, query in page.context["ranges"]}
+    assert list(tabs) == ["24h", "7d", "30d", "own"]
+    assert all(f"channel={busy.channel.id}" in query for query in tabs.values())
+    assert 'name="since"' not in page.content.decode()
+    for days, name in ((1, "24h"), (7, "7d"), (30, "30d")):
+        shown = owner.get(f"{LIST}?{tabs[name]}").context
+        assert (shown["ends_at"] - shown["starts_at"]).days == days
+        assert shown["form"].shown_range == name
+
+
+def test_a_custom_period_starts_with_the_ends_that_are_shown(busy: Site, owner: Client) -> None:
+    page = owner.get(LIST)
+    query = {name: query for name, _label, query in page.context["ranges"]}["own"]
+    custom = owner.get(f"{LIST}?{query}")
+    for name in ("starts_at", "ends_at"):
+        assert custom.context[name] == page.context[name]
+    for name, end in (("since", "starts_at"), ("until", "ends_at")):
+        value = f"{page.context[end]:%Y-%m-%dT%H:%M}"
+        assert f'name="{name}" value="{value}"' in custom.content.decode()
+
+
+def test_more_filters_open_above_the_buttons(busy: Site, owner: Client) -> None:
+    page = text_of(owner.get(LIST, {"code": "provider_timeout"}))
+    assert page.index('<details class="gw-filters-more" open>') < page.index("Apply filters")
+    assert '<details class="gw-filters-more">' in text_of(owner.get(LIST, {"traffic": "live"}))
 
 
 @pytest.mark.parametrize(
@@ -156,10 +190,12 @@ def test_an_empty_log_says_what_to_do(owner: Client, site: Site) -> None:
 
 def test_an_empty_tab_of_a_channel_speaks_of_the_channel(owner: Client, site: Site) -> None:
     tab = page_of(site, "requests/")
-    assert "No requests in the last 7 days" in text_of(owner.get(tab))
-    page = text_of(owner.get(f"{tab}?outcome=failed"))
-    assert "No request matches" in page
-    assert f'<a class="gw-btn" href="{tab}">Clear filters</a>' in page
+    page = text_of(owner.get(tab))
+    assert "No requests in the last 7 days" in page
+    assert "Clear filters" not in page, "the channel of a tab is no filter"
+    assert "No request matches" in text_of(owner.get(f"{tab}?outcome=failed"))
+    filtered = text_of(owner.get(f"{tab}?outcome=failed&traffic=live"))
+    assert f'<a class="gw-btn" href="{tab}">Clear filters</a>' in filtered
 
 
 def test_an_id_is_found_whatever_its_age_and_key(site: Site, owner: Client) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.utils import timezone
 
 from billing import spend_caps
 from billing.models import SpendCap
 from channels import api_keys
-from channels.audit import Actor
+from channels.audit import COMMAND_LINE, Actor
 from channels.models import ApiKey, AuditEntry, Channel
 from channels.tests.factories import Site
 from common.money import MICROCREDITS_PER_CREDIT
@@ -49,6 +51,37 @@ def test_a_cap_set_on_the_page_stops_the_next_message(
     assert "2 of 1,000.5 credits spent this month, 0 %." in page
     assert "Reached" in page
     assert AuditEntry.objects.get(action="channel.spend_cap_changed").actor_name.startswith("edit")
+
+
+def test_without_a_cap_the_page_says_what_the_channel_spent(
+    site: Site, api: ApiClient, provider: FakeProvider
+) -> None:
+    client = owner_client(site)
+    api.chat("one")
+    api.chat("two")
+    page = text_of(client.get(page_of(site, PAGE)))
+    assert "Credits spent today: 2. No limit." in page
+    assert "Credits spent this month: 2. No limit." in page
+    spend_caps.set_cap(
+        channel=site.channel,
+        key=None,
+        day_microcredits=10 * CREDIT,
+        month_microcredits=None,
+        actor=COMMAND_LINE,
+        now=timezone.now(),
+    )
+    page = text_of(client.get(page_of(site, PAGE)))
+    assert "2 of 10 credits spent today, 20 %." in page
+    assert "Credits spent this month: 2. No limit." in page
+
+
+def test_says_that_no_e_mail_is_sent_without_a_mail_server(site: Site, settings: Any) -> None:
+    client = owner_client(site)
+    words = "These e-mails are not sent now: this installation has no mail server."
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    assert words in text_of(client.get(page_of(site, PAGE)))
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    assert words not in text_of(client.get(page_of(site, PAGE)))
 
 
 def test_a_keys_cap_stops_that_key_alone(

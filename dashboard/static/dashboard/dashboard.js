@@ -187,6 +187,10 @@
       toast(copier.dataset.copied || gettext("Copied."));
       return;
     }
+    if (event.target.closest("[data-print]")) {
+      window.print();
+      return;
+    }
     // data-dialog="#id" opens a <dialog>; data-close closes the one around it.
     const opener = event.target.closest("[data-dialog]");
     if (opener) {

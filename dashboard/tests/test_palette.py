@@ -21,6 +21,7 @@ from tests.support.clients import (
     page_of,
     staff_client,
     staff_guest,
+    text_of,
 )
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +73,16 @@ def test_every_word_must_be_found(both: Site) -> None:
     assert titles(find(client, path, "redeem CODE")) == ["Redeem a code"]
     assert titles(find(client, path, "account keys")) == ["Account keys"]
     assert find(client, path, "redeem elephants") == []
+
+
+def test_the_palette_and_the_menu_lead_to_the_persons_emails(both: Site) -> None:
+    client = owner_client(both)
+    (found,) = find(client, account_page(both, "search/"), "e-mails")
+    assert found["url"] == reverse("account_mails")
+    assert f'href="{found["url"]}">E-mails</a>' in text_of(client.get(account_page(both)))
+    page = text_of(client.get(found["url"]))
+    assert '<h1 class="gw-h1">E-mails</h1>' in page
+    assert "Notices" not in page
 
 
 def test_a_role_is_offered_what_it_may_do(both: Site) -> None:

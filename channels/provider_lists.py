@@ -49,6 +49,11 @@ class Source:
     base_url: str
     provider: Provider | None
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the provider has a key, or needs none."""
+        return self.provider is None or routes.has_key(self.provider)
+
     def client(self) -> OpenAiCompatibleProvider | None:
         """Return the provider's client, or None if it has no key."""
         if self.provider is None:

@@ -34,6 +34,8 @@ class Preset:
     title: StrOrPromise
     base_url: str
     note: StrOrPromise = ""
+    # The others run on the operator's own machines, which may ask for none.
+    needs_key: bool = True
 
 
 PRESETS = {
@@ -62,6 +64,7 @@ PRESETS = {
                 "On this machine, no key. Set PROVIDER_ALLOW_PRIVATE_ADDRESSES=true and restart "
                 "first: its address is private."
             ),
+            needs_key=False,
         ),
         Preset(
             "vllm",
@@ -71,10 +74,28 @@ PRESETS = {
                 "On this machine; a key only if it was started with one. Set "
                 "PROVIDER_ALLOW_PRIVATE_ADDRESSES=true and restart first: its address is private."
             ),
+            needs_key=False,
         ),
-        Preset("custom", _("Another one"), "", _("Any server that speaks OpenAI's protocol.")),
+        Preset(
+            "custom",
+            _("Another one"),
+            "",
+            _("Any server that speaks OpenAI's protocol."),
+            needs_key=False,
+        ),
     )
 }
+
+
+def must_enter_key(preset: Preset) -> bool:
+    """Return whether the provider needs a key and has none yet, stored or in the environment."""
+    if not preset.needs_key:
+        return False
+    known = Provider.objects.filter(name=preset.name).first()
+    if known is None or not (known.key_setting or known.encryption_key_id):
+        return True
+    known.is_enabled = True  # as it will be; the key of one that is off counts as there
+    return not routes.has_key(known)
 
 
 @dataclass(frozen=True, slots=True)

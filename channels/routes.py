@@ -287,6 +287,11 @@ def _providers(mark: str) -> list[tuple[bool, str, str]]:
     return rows
 
 
+def has_key(provider: Provider) -> bool:
+    """Return whether a provider has a key, or needs none. Decrypts nothing."""
+    return _has_key(provider.is_enabled, provider.key_setting, provider.encryption_key_id)
+
+
 def _is_set_up(row: RouteRow) -> bool:
     if row.provider_id is None:
         return bool(settings.PROVIDER_BASE_URL)

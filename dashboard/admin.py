@@ -230,9 +230,8 @@ class AccountAdmin(AuditedAdmin):
         pages = (
             (staff_url("customer", account.pk), _("Overview")),
             (desk_url([account.pk]), _("Credits")),
-            (staff_url("timeline", account.pk), _("Explain")),
-            (staff_url("view_as_owner", account.pk), _("View as owner")),
         )
+        # The account's overview leads to everything else.
         return format_html_join(" · ", '<a class="gw-link" href="{}">{}</a>', pages)
 
     @staticmethod

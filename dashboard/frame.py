@@ -51,6 +51,7 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": _("E-mail address"), "link": reverse("account_email")},
         {"title": _("Two-factor and passkeys"), "link": reverse("mfa_index")},
         {"title": _("Sessions"), "link": reverse("account_sessions")},
+        {"title": _("E-mails"), "link": reverse("account_mails")},
     ]
 
 

@@ -18,6 +18,10 @@ MOST_ROWS = 20
 MOST_REQUESTS = 5
 # Shorter words are no ids, and are not looked up with each letter.
 SHORTEST_REFERENCE = 6
+# More words find nothing more.
+_MOST_WORDS = 8
+# A shorter word names a page only if it is one of its words.
+_SHORTEST_START = 3
 
 _THEMES = (
     (gettext_lazy("Light theme"), "light_mode", "light"),
@@ -54,6 +58,16 @@ def matching(results: Iterable[Result], term: str) -> list[Result]:
         for result in results
         if all(word in f"{result.group} {result.title} {result.note}".lower() for word in words)
     ]
+
+
+def words_of(term: str) -> list[str]:
+    return term.lower().split()[:_MOST_WORDS]
+
+
+def names(word: str, title: str) -> bool:
+    """Return whether a typed word is a word of a title, or how one begins."""
+    is_start = len(word) >= _SHORTEST_START
+    return any(word == one or (is_start and one.startswith(word)) for one in title.lower().split())
 
 
 def pages_of(groups: Iterable[dict[str, Any]]) -> list[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from common.pages import dates
 from common.pages.numbers import in_local_signs, with_unit
@@ -30,7 +31,7 @@ def duration(milliseconds: float) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """Return how long ago it was: 'just now', '5 min ago', '3 h ago', '2 d ago', then its day.
+    """Return how long ago it was: 'just now', '5 min ago', '3 h ago', '2 days ago', then its day.
 
     The day is that of the moment's own time zone. Clocks differ a little, so the future is now.
     """
@@ -44,4 +45,5 @@ def ago(moment: datetime, now: datetime) -> str:
         return _("%(minutes)s min ago") % {"minutes": minutes}
     if minutes < 24 * 60:
         return _("%(hours)s h ago") % {"hours": minutes // 60}
-    return _("%(days)s d ago") % {"days": minutes // (24 * 60)}
+    days = minutes // (24 * 60)
+    return ngettext("%(days)s day ago", "%(days)s days ago", days) % {"days": days}

@@ -62,6 +62,13 @@ def list_top_accounts(coverage: Coverage, *, now: datetime, most: int) -> list[L
     return _lines(_BY_ACCOUNT, coverage, chosen, most=most)
 
 
+def sum_accounts(coverage: Coverage, *, now: datetime, days: int) -> dict[int, Line]:
+    """Return the figures of the last days of each account whose channels are covered, if any."""
+    chosen = Chosen(*last_days(now, days))
+    most = len(coverage.channel_ids)
+    return {line.key: line for line in _lines(_BY_ACCOUNT, coverage, chosen, most=most)}
+
+
 def _lines(statement: str, coverage: Coverage, chosen: Chosen, *, most: int = 0) -> list[Line]:
     rows, params = usage_rows.usage_rows(coverage, chosen, _COLUMNS)
     with planned_for_values():

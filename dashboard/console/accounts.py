@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
 from channels import team
@@ -27,7 +27,10 @@ def no_account(request: HttpRequest) -> HttpResponse:
         return redirect("console:index")
     if isinstance(request.user, User) and team.list_invitations_to(request.user):
         return redirect("join")
-    return render_page(request, None, "no_account.html", title=_("No account yet"))
+    # Reversed here, because in a template of the console “admin:” would mean the console.
+    staff_url = reverse("admin:index") if request.user.is_staff else ""
+    title = _("No account yet")
+    return render_page(request, None, "no_account.html", title=title, staff_url=staff_url)
 
 
 @login_required

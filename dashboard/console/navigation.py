@@ -58,7 +58,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups in the format of unfold's SIDEBAR setting."""
     member: Member | None = getattr(request, "member", None)
     if member is None:
-        return []
+        return _staff_pages(request.user.is_staff)
     of_account = (*_TEAM_PAGES, *_OWNERS_PAGES) if member.is_owner else _TEAM_PAGES
     groups: list[dict[str, Any]] = [
         {"title": "", "items": [_item(request, member, *page) for page in _ACCOUNT_PAGES]},
@@ -68,10 +68,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [{"title": _("API reference"), "icon": "menu_book", "link": reverse("docs")}],
         },
     ]
-    if member.user.is_staff:
-        staff = {"title": _("Staff admin"), "icon": "shield_person", "link": reverse("admin:index")}
-        groups.append({"title": _("Staff"), "items": [staff]})
-    return groups
+    return groups + _staff_pages(member.user.is_staff)
+
+
+def _staff_pages(is_staff: bool) -> list[dict[str, Any]]:
+    staff = {"title": _("Staff admin"), "icon": "shield_person", "link": reverse("admin:index")}
+    return [{"title": _("Staff"), "items": [staff]}] if is_staff else []
 
 
 def _item(

@@ -57,8 +57,8 @@ What you know:
 How you answer:
 - Ask for what you need to know first, one question at a time.
 - Give numbered steps, one action in each.
-- If the steps do not help, or the question is about payment, contracts or personal data, hand over
-  to the support team.
+- If the steps do not help, or the question is about payment, contracts or \
+personal data, hand over to the support team.
 - Never ask for a password.
 """,
     ),
@@ -75,8 +75,8 @@ What you know:
 How you answer:
 - Answer the question first, then give the shortest example that works.
 - Put code into fenced blocks and name the language.
-- If the documentation does not cover something, say so. Never invent a function, an option or a
-  version.
+- If the documentation does not cover something, say so. Never invent a function, an option or a \
+version.
 """,
     ),
     PromptTemplate(

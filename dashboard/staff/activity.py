@@ -142,7 +142,11 @@ def providers(request: HttpRequest) -> HttpResponseBase:
         "providers_state.html",
         title=_("Providers"),
         providers=[
-            {"name": source.name, "failing_count": counts[source.name]}
+            {
+                "name": source.name,
+                "failing_count": counts[source.name],
+                "has_key": source.has_key,
+            }
             for source in provider_lists.list_sources()
         ],
         failing=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -12,6 +13,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -60,14 +63,18 @@ class ProviderSetupForm(LabelledForm):
         required=False,
         label=gettext_lazy("Use it for"),
         help_text=gettext_lazy(
-            "Adds a route: the gateway asks the model named above, after all other routes."
+            "Adds a route: the gateway asks the model named above, after all other routes. "
+            "Without one, no request reaches the provider."
         ),
     )
     tested = forms.CharField(required=False, widget=forms.HiddenInput)
     skips_test = forms.BooleanField(required=False, label=gettext_lazy("Save without a test"))
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, preset: Preset | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        if preset and provider_setup.must_enter_key(preset):
+            self.fields["key"].required = True
+            self.fields["key"].help_text = _("Stored encrypted and never shown again.")
         enabled = LanguageModel.objects.filter(is_enabled=True)
         self._models = {str(model.pk): model for model in enabled}
         names = [(pk, model.name) for pk, model in self._models.items()]
@@ -103,6 +110,13 @@ class ProviderSetupForm(LabelledForm):
             for name, words in error.message_dict.items():
                 self.add_error(name if name in self.fields else None, words)
 
+    def suggest_model(self) -> None:
+        """Choose the model of the tested name, if none is chosen."""
+        tested = self.cleaned_data["provider_model"].rpartition("/")[2]
+        same = [pk for pk, model in self._models.items() if model.model_id == tested]
+        if same and not self.cleaned_data["serves"]:
+            self.data = {**self.data, "serves": same[0]}
+
     def proof(self, request: HttpRequest) -> str:
         """Return what shows that this person saw a test of just this address, key, and model."""
         data = self.cleaned_data
@@ -117,8 +131,8 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
         raise PermissionDenied(_("Only superusers decide where visitors' texts and keys go."))
     preset = PRESETS.get(request.GET.get("preset", ""))
     if request.method != "POST":
-        return _render(request, preset, ProviderSetupForm(initial=_initial(preset)))
-    form = ProviderSetupForm(request.POST)
+        return _render(request, preset, ProviderSetupForm(initial=_initial(preset), preset=preset))
+    form = ProviderSetupForm(request.POST, preset=preset)
     if not form.is_valid():
         # The browser puts a test's answer into the page only if it is not an error.
         return _render(request, preset, form, status=200 if "test" in request.POST else 422)
@@ -127,6 +141,8 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
         trial = provider_setup.try_out(
             provider=form.provider, clear_key=data["key"], provider_model=data["provider_model"]
         )
+        if trial.result and not trial.result.reason:
+            form.suggest_model()
         return _render(request, preset, form, trial=trial, proof=form.proof(request))
     if not (data["skips_test"] or constant_time_compare(data["tested"], form.proof(request))):
         form.add_error(
@@ -181,4 +197,20 @@ def _save(request: HttpRequest, form: ProviderSetupForm) -> HttpResponseBase:
     if data["serves"]:
         said += " " + _("It serves %(model)s.") % {"model": data["serves"].name}
     messages.success(request, said)
+    if not form.provider.routes.exists():
+        messages.warning(request, _answers_nothing(form))
     return redirect(staff_url("channels_provider_changelist"))
+
+
+def _answers_nothing(form: ProviderSetupForm) -> SafeString:
+    """Return the words for a provider without a route, with a link that adds one."""
+    name = form.cleaned_data["provider_model"]
+    query = urlencode({"provider": form.provider.pk, "provider_model": name})
+    words = _("No request reaches %(provider)s yet, because no route leads to it.")
+    return format_html(
+        '{} <a class="gw-link" href="{}?{}">{}</a>',
+        words % {"provider": form.provider.name},
+        staff_url("channels_route_add"),
+        query,
+        _("Add a route"),
+    )

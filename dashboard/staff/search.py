@@ -16,6 +16,7 @@ from conversations.usage import request_log
 from dashboard import palette
 from dashboard.palette import Result
 from dashboard.staff import navigation
+from dashboard.staff.credits_desk import desk_url
 from dashboard.staff.pages import staff_url
 
 # Title, icon, URL name, and the permissions that the page needs.
@@ -27,6 +28,9 @@ _COMMANDS = (
         ("billing.add_redemptioncode", "billing.add_ledgerentry"),
     ),
 )
+# Of the credits desk.
+_BOOKING_PERMISSIONS = ("billing.add_ledgerentry", "channels.view_account")
+_MOST_BOOKINGS = 5
 
 
 def answer(request: HttpRequest) -> JsonResponse:
@@ -45,7 +49,8 @@ def answer(request: HttpRequest) -> JsonResponse:
     found = palette.matching([*fixed, *palette.personal_commands(request)], term)
     rows = _rows(request, term) if term else []
     # What is found by its name is no id.
-    return palette.render([*(rows or _requests(request, term)), *found])
+    rows = rows or _requests(request, term)
+    return palette.render([*rows, *found, *_credits_for(request, term)])
 
 
 def _rows(request: HttpRequest, term: str) -> list[Result]:
@@ -66,6 +71,22 @@ def _rows(request: HttpRequest, term: str) -> list[Result]:
             for one in channels.select_related("account")[: palette.MOST_ROWS]
         ]
     return found
+
+
+def _credits_for(request: HttpRequest, term: str) -> list[Result]:
+    """Return the command to add credits for the accounts that the term's other words find."""
+    title = _("Add credits to %(account)s")
+    words = palette.words_of(term)
+    rest = [word for word in words if not palette.names(word, title)]
+    if len(rest) == len(words) or not request.user.has_perms(_BOOKING_PERMISSIONS):
+        return []
+    accounts = Account.objects.order_by("-id")
+    if rest:
+        accounts = accounts.filter(search.accounts_matching(" ".join(rest)))
+    return [
+        Result(_("Commands"), title % {"account": one.name}, "add", desk_url([one.pk]))
+        for one in accounts[:_MOST_BOOKINGS]
+    ]
 
 
 def _row(row: Any, group: str, icon: str, note: str = "") -> Result:

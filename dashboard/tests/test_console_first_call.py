@@ -145,6 +145,11 @@ def test_a_template_fills_the_editor_and_saves_nothing(
     )
 
 
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda one: one.id)
+def test_no_sentence_of_a_template_is_broken(template: Any) -> None:
+    assert [line for line in template.text.splitlines() if line.startswith(" ")] == []
+
+
 def test_an_unknown_template_and_a_viewer_get_the_saved_prompt(site: Site, owner: Client) -> None:
     address = f"/channels/{site.channel.id}/prompt/"
     assert b"data-unsaved" not in owner.get(f"{address}?template=nothing").content

@@ -85,7 +85,7 @@ def test_a_retired_model_is_offered_to_none_but_the_channels_that_use_it(site: S
 
 def test_the_picker_marks_what_the_first_provider_has_retired(site: Site) -> None:
     text = text_of(owner_client(site).get(account_page(site, "channels/new/")))
-    assert text.count("Retired by its first provider") == 4
+    assert text.count("Its first provider no longer offers it") == 4
 
 
 def test_an_owner_moves_a_channel_back(moved: Site) -> None:

@@ -18,7 +18,7 @@ from channels.models import Account, AuditEntry, Invitation, LoginSession, Membe
 from channels.team import Role
 from channels.tests.factories import Site, make_site
 from dashboard.console.access import begin_staff_view
-from tests.support.clients import ConsoleClient, log_in
+from tests.support.clients import ConsoleClient, log_in, staff_client
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("forget_attempts")]
 
@@ -417,6 +417,14 @@ def test_who_is_in_no_account_makes_one(db: None) -> None:
     for _ in range(2):
         assert client.post(reverse("console:create_account"))["Location"] == "/"
     assert Account.objects.get().name == "Anna's account"
+
+
+def test_staff_without_an_account_find_back_to_their_pages(db: None) -> None:
+    page = staff_client().get("/", follow=True)
+    assert page.redirect_chain[-1][0] == reverse("console:no_account")
+    # In the menu, and in the middle of the page.
+    assert text_of(page).count('href="/admin/"') == 2
+    assert 'href="/admin/"' not in text_of(client_of("anna@example.com").get("/", follow=True))
 
 
 def test_where_sign_up_is_closed_nobody_makes_an_account(settings: Any, db: None) -> None:

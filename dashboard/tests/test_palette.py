@@ -18,8 +18,10 @@ from tests.support.clients import (
     member_client,
     owner_client,
     owner_of,
+    page_of,
     staff_client,
     staff_guest,
+    text_of,
 )
 
 pytestmark = pytest.mark.django_db
@@ -71,6 +73,16 @@ def test_every_word_must_be_found(both: Site) -> None:
     assert titles(find(client, path, "redeem CODE")) == ["Redeem a code"]
     assert titles(find(client, path, "account keys")) == ["Account keys"]
     assert find(client, path, "redeem elephants") == []
+
+
+def test_the_palette_and_the_menu_lead_to_the_persons_emails(both: Site) -> None:
+    client = owner_client(both)
+    (found,) = find(client, account_page(both, "search/"), "e-mails")
+    assert found["url"] == reverse("account_mails")
+    assert f'href="{found["url"]}">E-mails</a>' in text_of(client.get(account_page(both)))
+    page = text_of(client.get(found["url"]))
+    assert '<h1 class="gw-h1">E-mails</h1>' in page
+    assert "Notices" not in page
 
 
 def test_a_role_is_offered_what_it_may_do(both: Site) -> None:
@@ -134,6 +146,68 @@ def test_a_long_list_ends(both: Site, django_assert_max_num_queries: Any) -> Non
     assert len(titles(results, "Channels")) == palette.MOST_ROWS
 
 
+@pytest.fixture
+def harbour(site: Site) -> Site:
+    """A site with two channels, of which one is called Harbour Dental."""
+    Channel.objects.filter(id=site.channel.id).update(name="Harbour Dental", external_id="site-12")
+    channel_changes.create_channel(
+        account=site.channel.account, name="Dune Dental", model_id=site.channel.model.model_id
+    )
+    return site
+
+
+def test_words_of_a_channel_and_of_a_page_find_the_channels_page(harbour: Site) -> None:
+    client, path = owner_client(harbour), account_page(harbour, "search/")
+    (found,) = find(client, path, "harb PLAY")
+    assert found["title"] == "Harbour Dental: Playground"
+    assert found["url"] == page_of(harbour, "playground/")
+    assert titles(find(client, path, "site-12 keys")) == ["Harbour Dental: Keys"]
+    assert titles(find(client, path, "dental usage")) == [
+        "Dune Dental: Usage",
+        "Harbour Dental: Usage",
+    ]
+    assert find(client, path, "bakery playground") == []
+
+
+def test_a_channels_commands_are_found_with_and_without_its_name(harbour: Site) -> None:
+    client, path = owner_client(harbour), account_page(harbour, "search/")
+    both = ["New key for Dune Dental", "New key for Harbour Dental"]
+    assert titles(find(client, path, "new key")) == both
+    assert titles(find(client, path, "rotate harbour")) == ["Rotate a key of Harbour Dental"]
+    assert titles(find(client, path, "usage"), "Pages") == [
+        "Usage",
+        "Dune Dental: Usage",
+        "Harbour Dental: Usage",
+    ]
+
+
+def test_the_only_channel_found_offers_its_pages(harbour: Site) -> None:
+    results = find(owner_client(harbour), account_page(harbour, "search/"), "harbour")
+    assert titles(results, "Channels") == ["Harbour Dental"]
+    assert {"Harbour Dental: Settings", "Harbour Dental: Conversations"} <= set(titles(results))
+    viewer = member_client(harbour, Membership.Role.VIEWER)
+    assert "New key for Harbour Dental" in titles(results)
+    assert titles(find(viewer, account_page(harbour, "search/"), "new key")) == []
+
+
+def test_a_channel_named_like_a_page_is_found_by_its_name(harbour: Site) -> None:
+    Channel.objects.filter(name="Dune Dental").update(name="Key usage")
+    results = find(owner_client(harbour), account_page(harbour, "search/"), "key usage")
+    assert titles(results)[:2] == ["Key usage", "Key usage: Keys"]
+    switcher = find(
+        owner_client(harbour), account_page(harbour, "search/"), "usage key", **{"in": "switcher"}
+    )
+    assert titles(switcher) == ["Key usage"]
+
+
+def test_the_pages_of_channels_cost_no_statement(
+    harbour: Site, django_assert_max_num_queries: Any
+) -> None:
+    client, path = owner_client(harbour), account_page(harbour, "search/")
+    with django_assert_max_num_queries(12):
+        assert find(client, path, "dental playground")
+
+
 # --- The staff admin ------------------------------------------------------------------------------
 
 
@@ -155,6 +229,18 @@ def test_accounts_and_channels_need_their_permissions(site: Site) -> None:
     results = find(staff_client("view_channel"), "/admin/search/", "shop")
     assert titles(results, "Channels") == [site.channel.name]
     assert titles(results, "Accounts") == []
+
+
+def test_staff_who_may_book_find_where_to_add_credits(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(name="Bakery")
+    Account.objects.create(name="Mill")
+    clerk = staff_client("view_account", "add_ledgerentry")
+    (found,) = find(clerk, "/admin/search/", "add credits bak")
+    assert found["title"] == "Add credits to Bakery"
+    assert clerk.get(found["url"]).status_code == 200
+    assert titles(find(clerk, "/admin/search/", "add credits"))[0] == "Add credits to Mill"
+    reader = staff_client("view_account", email="reader@example.com")
+    assert titles(find(reader, "/admin/search/", "add credits bak")) == []
 
 
 def test_an_owner_does_not_reach_the_search_of_staff(site: Site) -> None:

@@ -14,6 +14,7 @@ from channels import account_keys, channel_changes
 from channels.audit import COMMAND_LINE
 from channels.models import Account, AuditEntry
 from channels.tests.factories import Site, make_site
+from common.pages.numbers import local_credits
 from conversations.models import FailedRequest
 from conversations.usage import rollup
 from tests.support.clients import ApiClient, owner_client, staff_client, text_of
@@ -82,6 +83,26 @@ def test_figures_stay_when_they_are_rolled_up(admin_client: Client, busy: Site, 
     rollup.roll_up(now=timezone.now())
     after = admin_client.get(page_of(busy)).context["total"]
     assert (before.request_count, before.credits) == (after.request_count, after.credits)
+
+
+def test_all_pages_count_the_same_requests(admin_client: Client, clock: Any, busy: Site) -> None:
+    month = reverse("console:overview_month", args=[busy.account_id])
+
+    def shown() -> tuple[tuple[int, str], tuple[int, str], tuple[int, str]]:
+        page = admin_client.get(reverse("admin:channels_account_changelist"))
+        own = {one.pk: one.figures for one in page.context["cl"].result_list}[busy.account_id]
+        customer = admin_client.get(page_of(busy)).context["total"]
+        overview = owner_client(busy).get(month).context["total"]
+        return (
+            (own.request_count, local_credits(own.charged_microcredits)),
+            (customer.request_count, customer.credits),
+            (overview.request_count, overview.credits),
+        )
+
+    assert set(shown()) == {(2, "1")}
+    clock.shift(7_200)
+    rollup.roll_up(now=timezone.now())
+    assert set(shown()) == {(2, "1")}
 
 
 @pytest.mark.parametrize("permission", PARTS)

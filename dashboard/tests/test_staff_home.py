@@ -133,6 +133,17 @@ def test_providers_say_which_routes_fail(admin_client: Client, settings: Any) ->
     assert "hidden-key" not in text
 
 
+def test_a_provider_without_its_key_is_not_shown_as_healthy(
+    admin_client: Client, settings: Any
+) -> None:
+    Provider.objects.exclude(name__in=("groq", "openrouter")).update(is_enabled=False)
+    setting = Provider.objects.get(name="groq").key_setting
+    settings.PROVIDER_KEYS = {setting: "a-key"}
+    text = text_of(admin_client.get(PROVIDERS))
+    assert text.count("No recent failure") == text.count("No key") == 1
+    assert text.index("groq") < text.index("No recent failure")
+
+
 @pytest.mark.django_db(transaction=True)  # as for a real page, those of transactions count
 def test_the_first_page_takes_few_queries_with_everything_to_say(
     admin_client: Client, two_days: Site, django_assert_max_num_queries: Any, settings: Any

@@ -234,6 +234,15 @@ def test_the_list_of_accounts_says_what_they_did(
     assert figures["Empty"].request_count == 0
 
 
+def test_a_list_says_what_its_button_adds_and_a_row_has_two_links(
+    admin_client: Client, site: Site
+) -> None:
+    text = text_of(admin_client.get(reverse("admin:channels_account_changelist")))
+    assert "</span>Add account</a>" in text
+    row = text[text.index("field-links") :].partition("</td>")[0]
+    assert re.findall(r">(\w[^<]*)</a>", row) == ["Overview", "Credits"]
+
+
 def test_the_overview_sums_the_books(
     admin_client: Client, site: Site, provider: FakeProvider
 ) -> None:

@@ -179,6 +179,57 @@ def test_what_is_wrong_is_refused(
     assert not server.requests
 
 
+def test_a_preset_that_needs_a_key_asks_for_it(admin_client: Client, settings: Any) -> None:
+    settings.PROVIDER_KEYS = {}
+    optional = {"ollama", "vllm", "custom"}
+    for name in PRESETS:
+        field = admin_client.get(PAGE, {"preset": name}).context["form"].fields["key"]
+        assert field.required is (name not in optional), name
+    sent = {"name": "openai", "base_url": "https://api.openai.com/v1", "save": "save"}
+    refused = admin_client.post(f"{PAGE}?preset=openai", sent | {"skips_test": "on"})
+    assert refused.status_code == 422
+    assert not Provider.objects.filter(name="openai").exists()
+
+
+def test_a_listed_provider_keeps_its_key(admin_client: Client, settings: Any) -> None:
+    groq = Provider.objects.get(name="groq")
+    for keys, required in (({}, True), ({groq.key_setting: KEY}, False)):
+        settings.PROVIDER_KEYS = keys
+        field = admin_client.get(PAGE, {"preset": "groq"}).context["form"].fields["key"]
+        assert field.required is required
+    settings.PROVIDER_KEYS = {}
+    catalogue.set_provider_key(provider=groq, clear=KEY)
+    assert not admin_client.get(PAGE, {"preset": "groq"}).context["form"].fields["key"].required
+
+
+def test_the_model_of_the_tested_name_is_suggested(
+    admin_client: Client, server: StubServer
+) -> None:
+    model = LanguageModel.objects.all()[1]
+    LanguageModel.objects.filter(pk=model.pk).update(model_id="small-1")
+    for name in ("small-1", "maker/small-1"):
+        sent = form(server, provider_model=name, test="test")
+        assert admin_client.post(PAGE, sent).context["form"]["serves"].value() == str(model.pk)
+    other = str(LanguageModel.objects.all()[0].pk)
+    sent = form(server, provider_model="small-1", serves=other, test="test")
+    assert admin_client.post(PAGE, sent).context["form"]["serves"].value() == other
+
+
+def test_a_provider_that_no_route_asks_is_said_so(admin_client: Client, server: StubServer) -> None:
+    sent = form(server, provider_model="small-1", save="save", skips_test="on")
+    text = text_of(admin_client.post(PAGE, sent, follow=True))
+    assert "No request reaches mine yet" in text
+    provider = Provider.objects.get(name="mine")
+    link = f"/admin/channels/route/add/?provider={provider.pk}&amp;provider_model=small-1"
+    assert f'href="{link}"' in text.replace("&provider_model", "&amp;provider_model")
+    added = admin_client.get(link.replace("&amp;", "&")).context["adminform"].form.initial
+    assert added["provider_model"] == "small-1"
+    Route.objects.create(
+        model=LanguageModel.objects.all()[0], provider=provider, provider_model="x", position=99
+    )
+    assert "No request reaches" not in text_of(admin_client.post(PAGE, sent, follow=True))
+
+
 def test_only_superusers_set_up_providers(admin_client: Client, server: StubServer) -> None:
     helper = staff_client("add_provider", "view_provider", "change_provider", "add_route")
     for step in ("test", "save"):

@@ -88,7 +88,7 @@ def _channels(channels: list[_Found]) -> list[Result]:
 
 def _names_a_page(word: str) -> bool:
     pages = (*CHANNEL_TABS, *_CHANNEL_COMMANDS)
-    return any(palette.names(word, str(title)) for title, _icon, _name in pages)
+    return any(palette.names(word, str(title)) for title, *_ in pages)
 
 
 def _channel_pages(member: Member, channels: list[_Found], term: str) -> list[Result]:
@@ -97,7 +97,7 @@ def _channel_pages(member: Member, channels: list[_Found], term: str) -> list[Re
     Words of the name alone offer the pages of a channel only if they find no other channel.
     """
     words = palette.words_of(term)
-    places = [(_("Pages"), _PAGE_OF_CHANNEL, *page) for page in CHANNEL_TABS]
+    places = [(_("Pages"), _PAGE_OF_CHANNEL, title, "hub", name) for title, name in CHANNEL_TABS]
     if member.can_edit:
         places += [(_("Commands"), "{}", *page) for page in _CHANNEL_COMMANDS]
     found = []

@@ -1,6 +1,7 @@
 // Written by scripts/messages.py from dashboard/locale; edit it there.
 window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "%(charged)s charged, %(left)s left": "%(charged)s berechnet, %(left)s übrig",
+ "%(count)s chosen": "%(count)s ausgewählt",
  "%(count)s of the latest questions. Nothing was asked yet.": "%(count)s der neuesten Fragen. Noch wurde nichts gefragt.",
  "%(hours)s h %(minutes)s min": "%(hours)s Std. %(minutes)s Min.",
  "%(input)s in, %(output)s out": "%(input)s Eingabe, %(output)s Ausgabe",
@@ -31,6 +32,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Provider": "Anbieter",
  "Published": "Veröffentlicht",
  "Question": "Frage",
+ "Rehearse": "Probelauf starten",
  "Rehearse for at most %(price)s credit": "Probelauf für höchstens %(price)s Credit starten",
  "Rehearse for at most %(price)s credits": "Probelauf für höchstens %(price)s Credits starten",
  "Reply": "Antwort",
@@ -40,6 +42,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Send twice": "Zweimal senden",
  "Send twice and pay": "Zweimal senden und bezahlen",
  "Show in the code": "Im Code anzeigen",
+ "Show requests": "Anfragen anzeigen",
  "Something broke. Reload the page and try again.": "Etwas ist schiefgegangen. Laden Sie die Seite neu und versuchen Sie es noch einmal.",
  "Status": "Status",
  "Stopped: %(count)s of %(all)s asked, %(credits)s credits charged.": "Angehalten: %(count)s von %(all)s gefragt, %(credits)s Credits berechnet.",
@@ -61,6 +64,7 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "Time": "Zeit",
  "Tokens": "Token",
  "Try again in": "Erneut versuchen in",
+ "Undo": "Rückgängig",
  "Unsaved changes": "Ungespeicherte Änderungen",
  "Visitors have not asked anything yet, or the text is no longer kept.": "Besucher haben noch nichts gefragt, oder der Text wird nicht mehr aufbewahrt.",
  "You are logged out.": "Sie sind abgemeldet.",
@@ -82,6 +86,6 @@ window.gatewayTexts = { plural: (n) => Number((n != 1)), texts: {
  "tokens: %(input)s in, %(output)s out": "Token: %(input)s Eingabe, %(output)s Ausgabe",
  "tokens: %(input)s in, %(output)s out (estimated)": "Token: %(input)s Eingabe, %(output)s Ausgabe (geschätzt)",
  "try again in %(time)s": "erneut versuchen in %(time)s",
- "under 1 ms": "unter 1 ms",
+ "under %(figure)s": "unter %(figure)s",
  "up to %(count)s": "bis zu %(count)s"
 } };

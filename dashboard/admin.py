@@ -158,7 +158,7 @@ class AccountAdmin(AuditedAdmin):
     ) -> tuple[QuerySet[Account], bool]:
         if not search_term:
             return queryset, False
-        return queryset.filter(search.accounts_matching(search_term)), False
+        return queryset.filter(search.accounts_matching(search_term, request.user.has_perm)), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
         """Plans grant credits, so only staff who may book credits choose an account's plan."""

@@ -138,7 +138,7 @@ class ChannelAdmin(AuditedAdmin):
     ) -> tuple[QuerySet[Channel], bool]:
         if not search_term:
             return queryset, False
-        return queryset.filter(search.channels_matching(search_term)), False
+        return queryset.filter(search.channels_matching(search_term, request.user.has_perm)), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
         """Show the prompt, which is the owner's text, only to superusers."""

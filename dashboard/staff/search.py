@@ -59,13 +59,17 @@ def _rows(request: HttpRequest, term: str) -> list[Result]:
     # What is called so comes before what is found by its site, its key, or its people.
     order = (Case(When(name__icontains=term, then=0), default=1), "-id")
     if request.user.has_perm("channels.view_account"):
-        accounts = Account.objects.filter(search.accounts_matching(term)).order_by(*order)
+        accounts = Account.objects.filter(
+            search.accounts_matching(term, request.user.has_perm)
+        ).order_by(*order)
         found += [
             Result(_("Accounts"), one.name, "domain", staff_url("customer", one.pk))
             for one in accounts[: palette.MOST_ROWS]
         ]
     if request.user.has_perm("channels.view_channel"):
-        channels = Channel.objects.filter(search.channels_matching(term)).order_by(*order)
+        channels = Channel.objects.filter(
+            search.channels_matching(term, request.user.has_perm)
+        ).order_by(*order)
         found += [
             _row(one, _("Channels"), "hub", _("Channel of %(account)s") % {"account": one.account})
             for one in channels.select_related("account")[: palette.MOST_ROWS]
@@ -82,7 +86,7 @@ def _credits_for(request: HttpRequest, term: str) -> list[Result]:
         return []
     accounts = Account.objects.order_by("-id")
     if rest:
-        accounts = accounts.filter(search.accounts_matching(" ".join(rest)))
+        accounts = accounts.filter(search.accounts_matching(" ".join(rest), request.user.has_perm))
     return [
         Result(_("Commands"), title % {"account": one.name}, "add", desk_url([one.pk]))
         for one in accounts[:_MOST_BOOKINGS]

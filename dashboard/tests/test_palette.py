@@ -221,8 +221,26 @@ def test_staff_find_what_is_called_so_first(site: Site) -> None:
     Account.objects.filter(id=site.account_id).update(name="Bakery")
     other = Account.objects.create(name="Mill")
     Channel.objects.create(account=other, name="Bakery of the mill", model=site.channel.model)
-    results = find(staff_client("view_account"), "/admin/search/", "bakery")
+    client = staff_client("view_account", "view_channel")
+    results = find(client, "/admin/search/", "bakery")
     assert titles(results, "Accounts") == ["Bakery", "Mill"]
+
+
+@pytest.mark.parametrize("page", ["/admin/search/?s=", "/admin/channels/account/?q="])
+def test_staff_find_nothing_by_what_they_may_not_see(site: Site, page: str) -> None:
+    """Otherwise they could read an address or a key's end letter by letter."""
+    Account.objects.filter(id=site.account_id).update(name="Bakery")
+    Channel.objects.filter(id=site.channel.id).update(site_url="https://rye.example")
+    terms = {
+        "owner@exam": ("view_membership",),
+        "rye.exam": ("view_channel",),
+        site.api_key[-4:]: ("view_channel", "view_apikey"),
+    }
+    blind = staff_client("view_account", email="blind@example.com")
+    for number, (term, needed) in enumerate(terms.items()):
+        assert "Bakery" not in blind.get(page + term).content.decode()
+        seeing = staff_client("view_account", *needed, email=f"{number}@example.com")
+        assert "Bakery" in seeing.get(page + term).content.decode()
 
 
 def test_accounts_and_channels_need_their_permissions(site: Site) -> None:

@@ -24,9 +24,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "conversations.view_message", "conversations.view_failedrequest",
         "conversations.view_replayedrequest", "conversations.view_feedback",
     ),
-    # Books credits, decides on requests for them, creates codes, maintains plans, sees margins.
+    # Finds an account by its people, books credits, decides on requests for them, creates codes,
+    # maintains plans, sees margins.
     "Billing": (
-        "channels.view_account", "channels.change_account", "channels.view_plan",
+        "channels.view_account", "channels.change_account", "channels.view_membership",
+        "channels.view_plan",
         "channels.add_plan", "channels.change_plan", "billing.view_creditaccount",
         "billing.view_ledgerentry", "billing.add_ledgerentry", "billing.view_creditgrant",
         "billing.view_hold", "billing.view_dailyusage", "billing.view_redemptioncode",

@@ -69,7 +69,7 @@ def busy(site: Site, provider: FakeProvider, clock: Any) -> Site:
 def links_on(page: Any, least: int = 6) -> list[tuple[str, str]]:
     """Return the links to the log on a page, each with the text of its figure."""
     found = [
-        (unescape(href), unescape(label) or " ".join(re.sub(r"<[^>]+>", " ", text).split()))
+        (unescape(href), " ".join((unescape(label) or re.sub(r"<[^>]+>", " ", text)).split()))
         for href, label, text in LINK.findall(page.content.decode())
     ]
     assert len(found) >= least
@@ -91,7 +91,7 @@ def figures_of(page: Any) -> set[str]:
         f"{form.value('code')}: {line.error_count:,}",
     }  # fmt: skip
     found |= {duration(ms) for ms in (line.p50_ms, line.p95_ms) if ms is not None}
-    return found
+    return {" ".join(one.split()) for one in found}
 
 
 @pytest.mark.parametrize("is_rolled_up", [False, True])

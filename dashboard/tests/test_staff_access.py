@@ -296,7 +296,7 @@ def test_grants_and_plans_need_the_permission_for_credits(site: Site) -> None:
 
 def test_accounts_are_found_by_what_their_owner_would_say(site: Site, stranger: Site) -> None:
     Channel.objects.filter(id=site.channel.id).update(site_url="https://bakery.example")
-    client = staff_client("view_account", "view_channel")
+    client = staff_client("view_account", "view_channel", "view_membership", "view_apikey")
     ending = site.api_key[-4:]
     terms = ["owner@example.com", "bakery.example", ending, f"amgai_…{ending}"]
     terms.append(str(site.channel.id))

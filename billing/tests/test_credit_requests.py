@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from billing import credit_request_mails, credit_requests, grants, tasks
 from billing.errors import ReferenceReused, RequestDecided, RequestRefused
@@ -116,6 +117,13 @@ def test_a_declined_request_says_why_and_grants_nothing(site: Site) -> None:
         approve(request)
     with pytest.raises(ValueError, match="with a reason"):
         decline(request, reason="")
+
+
+def test_a_deleted_account_cannot_ask(site: Site) -> None:
+    Account.objects.filter(id=site.account_id).update(deleted_at=timezone.now())
+    with pytest.raises(RequestRefused, match="has been deleted"):
+        ask(site)
+    assert not CreditRequest.objects.exists()
 
 
 def test_a_withdrawn_request_can_no_longer_be_approved(site: Site) -> None:

@@ -393,3 +393,20 @@ def test_caps_set_lowered_and_removed_under_load_count_every_call_once(seed: int
     expected = counted(site, now=now)
     assert used_of(site, now=now) == used_of(site, of_key=True, now=now) == expected
     assert differences() == []
+
+
+# --- Rotated keys ---------------------------------------------------------------------------------
+
+
+def test_a_rotated_key_hands_its_cap_on(site: Site) -> None:
+    cap(site, day=3, of_key=True, now=timezone.now())
+    issued = spend_caps.rotate_key(api_key=key_of(site), overlap=timedelta(hours=1), actor=OWNER)
+    found = spend_caps.find_cap(channel=site.channel, key=issued.record)
+    assert found is not None
+    assert (found.day_limit_microcredits, found.month_limit_microcredits) == (3 * CREDIT, None)
+
+
+def test_a_rotated_key_without_a_cap_has_none(site: Site) -> None:
+    cap(site, day=3, now=timezone.now())
+    issued = spend_caps.rotate_key(api_key=key_of(site), overlap=timedelta(hours=1), actor=OWNER)
+    assert spend_caps.find_cap(channel=site.channel, key=issued.record) is None

@@ -25,6 +25,7 @@ class Balance:
     low_balance: int = 10_000_000
     entry_count: int = 0
     first_entry_at: datetime | None = None
+    newest_entry_at: datetime | None = None
     # The cheapest reply of the account's channels. Less than that can buy nothing.
     cheapest_reply: int = 0
     next_expiry_at: datetime | None = None
@@ -75,6 +76,8 @@ SELECT c.balance_microcredits,
        ({charges.SUM_CHARGES}),
        (SELECT e.created_at FROM billing_ledgerentry e
          WHERE e.credit_account_id = c.account_id AND e.sequence = 1),
+       (SELECT e.created_at FROM billing_ledgerentry e
+         WHERE e.credit_account_id = c.account_id AND e.sequence = c.entry_count),
        c.next_expiry_at
   FROM billing_creditaccount c WHERE c.account_id = %(account)s
 """  # noqa: S608  # built from constants only
@@ -90,7 +93,7 @@ def get_balance(*, account_id: int, now: datetime, zone: str = UTC_NAME) -> Bala
         row = db.fetch_row(_BALANCE, params)
     if row is None:
         return Balance(zone=zone)
-    *amounts, first_entry_at, next_expiry_at = row
+    *amounts, first_entry_at, newest_entry_at, next_expiry_at = row
     balance, held, spent, low_balance, entry_count, cheapest, charged = map(int, amounts)
     return Balance(
         balance=balance,
@@ -100,6 +103,7 @@ def get_balance(*, account_id: int, now: datetime, zone: str = UTC_NAME) -> Bala
         low_balance=low_balance,
         entry_count=entry_count,
         first_entry_at=first_entry_at and db.time_value(first_entry_at),
+        newest_entry_at=newest_entry_at and db.time_value(newest_entry_at),
         cheapest_reply=cheapest,
         next_expiry_at=next_expiry_at and db.time_value(next_expiry_at),
         charged_lately=charged,

@@ -73,7 +73,7 @@ def list_statements(
     *, account_id: int, balance: Balance, now: datetime, newest: Month, zone: str = UTC_NAME
 ) -> Page:
     """Return the statements up to a month, newest first. Call it inside a `snapshot()`."""
-    first, last = _find_span(account_id, balance, now, zone)
+    first, last = _find_span(balance, now, zone)
     last = min(last, newest)
     count = min(MONTHS_A_PAGE, max(0, last.since(first) + 1))
     months = [last.plus(-index) for index in range(count)]
@@ -88,21 +88,19 @@ def find_statement(
 
     Call it inside a `snapshot()`.
     """
-    first, last = _find_span(account_id, balance, now, zone)
+    first, last = _find_span(balance, now, zone)
     months = [month] if first <= month <= last else []
     found = _read(account_id, balance, now, months, zone)
     return found[0] if found else None
 
 
-def _find_span(account_id: int, balance: Balance, now: datetime, zone: str) -> tuple[Month, Month]:
+def _find_span(balance: Balance, now: datetime, zone: str) -> tuple[Month, Month]:
     """Return the first and the last month that may hold an entry; the first is later if none do."""
-    newest = LedgerEntry.objects.filter(credit_account_id=account_id).order_by("-sequence")
-    newest_at = newest.values_list("created_at", flat=True).first()
     this = month_of(now, zone)
-    if balance.first_entry_at is None or newest_at is None:
+    if balance.first_entry_at is None or balance.newest_entry_at is None:
         return this, this.plus(-1)
     first = month_of(balance.first_entry_at - SKEW, zone)
-    return first, max(this, month_of(newest_at + SKEW, zone))
+    return first, max(this, month_of(balance.newest_entry_at + SKEW, zone))
 
 
 def _read(

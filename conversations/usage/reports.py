@@ -332,6 +332,11 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
     charged = billing.sum_charges(
         account_id=scope.account_id, starts_at=scope.starts_at, ends_at=scope.ends_at
     )
+    return LedgerComparison(total.charged_microcredits, charged, *sum_drafts(scope))
+
+
+def sum_drafts(scope: Scope) -> tuple[int, int]:
+    """Return how many drafts the account's channels answered for a price, and what they cost."""
     drafts = DraftReply.objects.filter(
         channel__account_id=scope.account_id,
         is_test=False,
@@ -339,6 +344,4 @@ def compare_with_ledger(scope: Scope, total: Line) -> LedgerComparison | None:
         created_at__gte=scope.starts_at,
         created_at__lt=scope.ends_at,
     ).aggregate(count=Count("id"), charged=Sum("charged_microcredits", default=0))
-    return LedgerComparison(
-        total.charged_microcredits, charged, drafts["count"], int(drafts["charged"])
-    )
+    return drafts["count"], int(drafts["charged"])

@@ -31,7 +31,7 @@ from dashboard.console.access import Member, member_page
 from dashboard.console.filters import read_model_names
 from dashboard.console.ledger_words import words_of_reason
 from dashboard.console.pages import render_page
-from dashboard.console.request_links import log_links
+from dashboard.console.request_links import log_links, log_query
 
 _NO_LIMIT = Month(2999, 12)
 MOVEMENTS_SHOWN = 200
@@ -48,6 +48,9 @@ class MonthlyFigures:
     scope: Scope
     report: Report
     balance: Balance
+    # Replies to drafts, which the report leaves out.
+    draft_count: int
+    drafts_microcredits: int
 
     @property
     def charges(self) -> list[Line]:
@@ -55,8 +58,9 @@ class MonthlyFigures:
 
     @property
     def other_microcredits(self) -> int:
-        """What the ledger charged beyond those replies, because channels moved in or out."""
-        return self.statement.sums.charged - self.report.total.charged_microcredits
+        """What the ledger charged beyond all these, because channels moved in or out."""
+        explained = self.report.total.charged_microcredits + self.drafts_microcredits
+        return self.statement.sums.charged - explained
 
 
 @member_page()
@@ -103,6 +107,7 @@ def show_month(request: HttpRequest, member: Member, month: str) -> HttpResponse
         balance=figures.balance,
         row=_describe(statement),
         charges=_describe_charges(member, figures),
+        drafts=_describe_drafts(member, figures),
         total=_describe_total(member, figures),
         other=local_credits(figures.other_microcredits) if figures.other_microcredits else "",
         movements=[_describe_movement(one) for one in movements[:MOVEMENTS_SHOWN]],
@@ -156,7 +161,8 @@ def _read(account: Account, text: str) -> MonthlyFigures:
         if statement is None:
             raise Http404
         report = reports.get_report(scope, with_durations=False)
-    return MonthlyFigures(statement, scope, report, balance)
+        drafts = reports.sum_drafts(scope)
+    return MonthlyFigures(statement, scope, report, balance, *drafts)
 
 
 # --- Words --------------------------------------------------------------------------------------
@@ -206,12 +212,21 @@ def _describe_charges(member: Member, figures: MonthlyFigures) -> list[dict[str,
     ]
 
 
+def _describe_drafts(member: Member, figures: MonthlyFigures) -> dict[str, Any]:
+    return {
+        "count": figures.draft_count,
+        "credits": local_credits(figures.drafts_microcredits),
+        "url": f"{member.url('drafts')}?{log_query(figures.scope)}",
+    }
+
+
 def _describe_total(member: Member, figures: MonthlyFigures) -> dict[str, Any]:
     """Return the sum of the lines, which is what the statement says was charged."""
     return {
-        "replies": figures.report.total.reply_count,
+        "replies": figures.report.total.reply_count + figures.draft_count,
         "credits": local_credits(figures.statement.sums.charged),
-        "url": _replies_url(member, figures),
+        # The log of replies has no drafts.
+        "url": "" if figures.draft_count else _replies_url(member, figures),
     }
 
 
@@ -251,6 +266,9 @@ def _csv_rows(account: Account, figures: MonthlyFigures) -> Iterator[tuple[Any, 
         yield (
             "charges", "", names.get(channel_id, "?"), model_id, line.reply_count, change, "", "",
         )  # fmt: skip
+    if figures.draft_count:
+        change = format_credits(-figures.drafts_microcredits)
+        yield ("drafts", "", "", "", figures.draft_count, change, "Playground drafts", "")
     if other := figures.other_microcredits:
         reason = "Channels moved to or from another account"
         yield ("other charges", "", "", "", "", format_credits(-other), reason, "")

@@ -21,6 +21,7 @@ from conversations.archive import retention
 from conversations.models import ChatSession, DraftReply, FailedRequest, Message
 from conversations.tests.test_openai import assert_books_agree
 from dashboard.tests.test_console_playground import events_of
+from gateway.tests.test_hostile_input import body_of
 from tests.support.clients import (
     UNKNOWN,
     ApiClient,
@@ -169,6 +170,23 @@ def test_usage_leads_to_the_drafts_it_counts(
     assert len(found.context["rows"]) == usage.context["comparison"].draft_count == 1
     found = client.get(f"{usage.context['drafts_url']}&traffic=test")
     assert [row["draft"].is_test for row in found.context["rows"]] == [True]
+
+
+def test_a_statement_has_the_drafts_on_a_line_of_their_own(
+    client: Client, site: Site, provider: FakeProvider
+) -> None:
+    assert ApiClient(site.api_key).chat().status_code == 200
+    done(send(client, site))
+    month = f"{timezone.now():%Y-%m}"
+    page = client.get(reverse("console:statement", args=(site.account_id, month)))
+    drafts, total = page.context["drafts"], page.context["total"]
+    assert (drafts["count"], drafts["credits"], page.context["other"]) == (1, "1", "")
+    assert (total["replies"], total["credits"], total["url"]) == (2, "2", "")
+    assert len(client.get(drafts["url"]).context["rows"]) == 1
+    file = client.get(reverse("console:statement_csv", args=(site.account_id, month)))
+    text = body_of(file).decode()
+    assert "drafts,,,,1,-1.000000,Playground drafts," in text
+    assert "moved" not in text
 
 
 def test_a_stranger_finds_no_draft(client: Client, site: Site, provider: FakeProvider) -> None:

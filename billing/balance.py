@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from billing import charges, grants, holds
+from billing import charges, grants, settlement
 from common import db
 from common.days import UTC_NAME, day_of, last_days
 
@@ -67,7 +67,7 @@ _BALANCE = f"""
 SELECT c.balance_microcredits,
        c.held_microcredits - COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
-        WHERE h.account_id = c.account_id AND h.state = 'held' AND {holds.HAS_ENDED}), 0),
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND {settlement.HAS_ENDED}), 0),
        c.spent_microcredits, c.low_balance_microcredits, c.entry_count,
        COALESCE((
        SELECT MIN(m.price_per_reply_microcredits) FROM channels_channel ch
@@ -86,7 +86,7 @@ SELECT c.balance_microcredits,
 def get_balance(*, account_id: int, now: datetime, zone: str = UTC_NAME) -> Balance:
     """Return the account's credits. Expires ended grants first, as spending would."""
     lately, _ = last_days(now, zone=zone)
-    params = charges.charges_params(account_id, lately) | holds.ended_params(now)
+    params = charges.charges_params(account_id, lately) | settlement.ended_params(now)
     row = db.fetch_row(_BALANCE, params)
     if row and row[-1] and db.time_value(row[-1]) <= now:
         grants.expire_grants(account_id=account_id, now=now)

@@ -10,14 +10,12 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from billing import spend_caps
 from billing.models import CreditAccount, DailyUsage, Hold
-from common import db
 from common.clock import HONEST_SKEW
 
 logger = logging.getLogger("gateway.billing")
@@ -45,17 +43,9 @@ def has_ended(now: datetime) -> Q:
     """Return the filter for holds that have expired, or that a clock ahead of ours placed.
 
     The expiry time of the latter means nothing. Their calls may still capture both until another
-    request needs the credits.
+    request needs the credits. settlement.py has the same condition in SQL.
     """
     return Q(expires_at__lte=now) | Q(created_at__gt=now + HONEST_SKEW)
-
-
-# The same condition for a hold `h` in SQL, and its parameters.
-HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
-
-
-def ended_params(now: datetime) -> dict[str, Any]:
-    return {"now": db.param(now), "believed": db.param(now + HONEST_SKEW)}
 
 
 def list_open(*, account_id: int, now: datetime) -> QuerySet[Hold]:

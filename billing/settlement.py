@@ -22,6 +22,7 @@ from billing.errors import HoldNotOpen
 from billing.holds import PlacedHold
 from billing.models import Book, Hold, LedgerEntry
 from common import db
+from common.clock import HONEST_SKEW
 from common.db import Step, Steps
 
 
@@ -35,6 +36,15 @@ class Settlement:
     charged_microcredits: int
     available_microcredits: int
     is_low: bool
+
+
+# holds.has_ended in SQL: such a hold counts as available.
+HAS_ENDED = "(h.expires_at <= %(now)s OR h.created_at > %(believed)s)"
+
+
+def ended_params(now: datetime) -> dict[str, Any]:
+    """Return the parameters of HAS_ENDED."""
+    return {"now": db.param(now), "believed": db.param(now + HONEST_SKEW)}
 
 
 # --- Settlement ---------------------------------------------------------------------------------
@@ -65,7 +75,7 @@ RETURNING balance_microcredits, entry_count, low_balance_microcredits,
        balance_microcredits - held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
         WHERE h.account_id = %(account)s AND h.state = 'held' AND h.id <> %(hold)s
-          AND {holds.HAS_ENDED}), 0)
+          AND {HAS_ENDED}), 0)
 """  # noqa: S608  # built from constants only
 
 _CHARGED = Step(
@@ -155,7 +165,7 @@ def capture_hold(
             "entries": 1 if charge else 0,
             "reason": reason,
             "request_id": request_id,
-            **holds.ended_params(now),
+            **ended_params(now),
         }
     )
     if not rows:
@@ -200,7 +210,7 @@ def _free_settlement(hold: PlacedHold, now: datetime) -> Settlement:
 _AVAILABLE = f"""
 SELECT c.balance_microcredits - c.held_microcredits + COALESCE((
        SELECT SUM(h.amount_microcredits) FROM billing_hold h
-        WHERE h.account_id = c.account_id AND h.state = 'held' AND {holds.HAS_ENDED}), 0),
+        WHERE h.account_id = c.account_id AND h.state = 'held' AND {HAS_ENDED}), 0),
        c.next_expiry_at
   FROM billing_creditaccount c WHERE c.account_id = %(account)s
 """  # noqa: S608  # built from constants only
@@ -225,7 +235,7 @@ def guess_available_microcredits(*, account_id: int, now: datetime) -> int:
 
 
 def _read_available(account_id: int, now: datetime) -> tuple[int, datetime | None]:
-    row = db.fetch_row(_AVAILABLE, {"account": account_id} | holds.ended_params(now))
+    row = db.fetch_row(_AVAILABLE, {"account": account_id} | ended_params(now))
     if row is None:
         return 0, None
     return int(row[0]), row[1] and db.time_value(row[1])

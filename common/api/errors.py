@@ -89,7 +89,8 @@ def handler500(request: HttpRequest) -> HttpResponse:
     if is_api_request(request):
         return _plain_error(request, error)
     if isinstance(error, errors.Overloaded):
-        return refusals.unavailable(request, error.retry_after or 2)
+        is_busy = isinstance(exception, errors.Overloaded)
+        return refusals.unavailable(request, error.retry_after or 2, is_busy=is_busy)
     return defaults.server_error(request)
 
 

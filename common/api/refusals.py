@@ -56,7 +56,7 @@ def unknown_host(request: HttpRequest) -> HttpResponse:
     return HttpResponse(render_to_string("400.html", {"host": host}), status=400)
 
 
-def unavailable(request: HttpRequest, retry_after: int) -> HttpResponse:
-    """Answer 503 while the database is unreachable."""
-    page = render_to_string("503.html", {"retry_after": retry_after})
+def unavailable(request: HttpRequest, retry_after: int, *, is_busy: bool) -> HttpResponse:
+    """Answer 503 while the gateway sheds load (`is_busy`), or while its database is unreachable."""
+    page = render_to_string("503.html", {"is_busy": is_busy})
     return HttpResponse(page, status=503, headers={"Retry-After": str(retry_after)})

@@ -17,6 +17,7 @@ from channels.tests.factories import Site, make_site, save_reply
 from conversations.models import ChatSession, FailedRequest, Message, ReplayedRequest
 from conversations.usage import request_log
 from conversations.usage.request_filter import Kind
+from server import answers
 from tests.support.clients import (
     ApiClient,
     account_page,
@@ -337,6 +338,18 @@ def test_the_csv_has_every_request_and_honours_filters(busy: Site, owner: Client
     assert failed["page"] == "https://shop.example/cart"
     assert sum(float(row["credits"]) for row in rows) == 2
     assert len(csv_rows(owner.get(f"{LIST}export.csv?outcome=errors"))) == 2
+
+
+def test_a_download_too_many_says_that_it_is_one(
+    site: Site, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_DOWNLOADS_OF_ONE", 0)
+    owner.raise_request_exception = False
+    refused = owner.get(account_page(site, "requests/export.csv"))
+    assert (refused.status_code, refused["Retry-After"]) == (503, "2")
+    text = refused.content.decode()
+    assert "too many requests or downloads at once" in text
+    assert "database" not in text
 
 
 def test_the_csv_runs_no_formula(site: Site, owner: Client, provider: FakeProvider) -> None:
